@@ -1,0 +1,18 @@
+"""The one exception that users see: a single line, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+
+class StspbrError(Exception):
+    """Bad input or a bad environment, said in one line: what is wrong, where, and what to do."""
+
+
+def missing_extra(package: str, extra: str, purpose: str) -> StspbrError:
+    """The error for an optional dependency that is not installed.
+
+    Args:
+        package: the distribution that could not be imported, e.g. ``"mitsuba"``.
+        extra: the extra of stspbr that brings it, e.g. ``"reference"``.
+        purpose: what needed it, e.g. ``"path-traced captures"``.
+    """
+    return StspbrError(f"{purpose} need the package {package}: pip install 'stspbr[{extra}]'")

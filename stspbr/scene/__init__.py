@@ -1,0 +1,19 @@
+"""Plain data, numpy only: cameras, frames, captures, meshes, materials, lights."""
+
+from stspbr.scene.asset import Asset, Material, Mesh
+from stspbr.scene.camera import Camera, look_at
+from stspbr.scene.capture import Capture, Frame
+from stspbr.scene.light import EnvironmentLight, direction_to_latlong, latlong_to_direction
+
+__all__ = [
+    "Asset",
+    "Camera",
+    "Capture",
+    "EnvironmentLight",
+    "Frame",
+    "Material",
+    "Mesh",
+    "direction_to_latlong",
+    "latlong_to_direction",
+    "look_at",
+]

@@ -1,0 +1,69 @@
+"""Meshes, materials and the two together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class Mesh:
+    """A triangle mesh with its own index for each corner attribute, as OBJ has it.
+
+    Positions are *welded* (one vertex a point in space, seams notwithstanding), so that topology,
+    Laplacian and silhouettes see the surface; UVs, normals and tangents split where they must.
+
+    Attributes:
+        positions: ``[V, 3]`` float32, object space.
+        faces: ``[F, 3]`` int32 into ``positions``, counter-clockwise from outside.
+        uvs: ``[T, 2]`` float32, glTF's convention: (0, 0) is the image's top-left corner; or None.
+        uv_faces: ``[F, 3]`` int32 into ``uvs``; or None.
+        normals: ``[N, 3]`` float32 unit; or None (then: area-weighted smooth normals of ``positions``).
+        normal_faces: ``[F, 3]`` int32 into ``normals``; or None.
+        tangents: ``[M, 4]`` float32, glTF's TANGENT: unit tangent and handedness (bitangent = w · n × t); or None.
+        tangent_faces: ``[F, 3]`` int32 into ``tangents``; or None.
+        face_material: ``[F]`` int32 into the asset's materials; or None (all 0).
+    """
+
+    positions: np.ndarray
+    faces: np.ndarray
+    uvs: np.ndarray | None = None
+    uv_faces: np.ndarray | None = None
+    normals: np.ndarray | None = None
+    normal_faces: np.ndarray | None = None
+    tangents: np.ndarray | None = None
+    tangent_faces: np.ndarray | None = None
+    face_material: np.ndarray | None = None
+
+
+@dataclass
+class Material:
+    """glTF 2.0 metallic-roughness textures with their factors multiplied in. Row 0 is the top (v = 0).
+
+    Attributes:
+        albedo: ``[H, W, 3]`` float32 linear in [0, 1].
+        roughness: ``[H, W, 1]`` float32 perceptual roughness in [0, 1] (α = roughness²).
+        metallic: ``[H, W, 1]`` float32 in [0, 1].
+        occlusion: ``[H, W, 1]`` float32, 1 = open; or None.
+        normal: ``[H, W, 3]`` float32 tangent space, components in [−1, 1], +Y up (OpenGL); or None.
+
+    Each map may have its own size; a constant is a 1×1 map.
+    """
+
+    albedo: np.ndarray
+    roughness: np.ndarray
+    metallic: np.ndarray
+    occlusion: np.ndarray | None = None
+    normal: np.ndarray | None = None
+    name: str = "material"
+
+
+@dataclass
+class Asset:
+    """A mesh and the materials that its ``face_material`` points into."""
+
+    mesh: Mesh
+    materials: list[Material]
+    name: str = "asset"
+    extras: dict = field(default_factory=dict)
