@@ -1,0 +1,5 @@
+"""``python -m stspbr``."""
+
+from stspbr.cli import main
+
+main()

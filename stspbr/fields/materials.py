@@ -1,0 +1,151 @@
+"""Material fields over object space: the split networks A and B, and the joint baseline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stspbr.fields.hash_grid import HashGridEncoding
+from stspbr.fields.mlp import MLP
+from stspbr.recipe import FieldSettings, HashGridSettings
+
+
+@dataclass
+class MaterialValues:
+    """Material at N points.
+
+    Attributes:
+        albedo: ``[N, 3]`` linear in [0, 1].
+        roughness, metallic: ``[N, 1]``.
+        occlusion: ``[N, 1]``, 1 = open; or None.
+        normal_offset: ``[N, 3]`` object space, added to the unit smooth normal; or None.
+    """
+
+    albedo: Tensor
+    roughness: Tensor
+    metallic: Tensor
+    occlusion: Tensor | None = None
+    normal_offset: Tensor | None = None
+
+
+class MaterialFields(nn.Module):
+    """Networks from object-space position to material.
+
+    In ``split`` mode network A (``appearance``) gives albedo and normal offset and network B
+    (``reflectance``) roughness, metallic and, where asked for, occlusion; B sees detached positions, so
+    that no reflectance loss reaches the geometry. In ``joint`` mode one network gives all of them.
+
+    Args:
+        settings: sizes, ranges and starting values.
+        box: ``[2, 3]`` object-space bounds that map to the encodings' unit cube.
+        generator: source of all starting values.
+        backend: of the encodings (``"auto"``, ``"cpu"``, ``"torch"``, ``"tinycudann"``).
+    """
+
+    APPEARANCE_CHANNELS = 6  # albedo, normal offset
+
+    def __init__(
+        self, settings: FieldSettings, box: Tensor, generator: torch.Generator, backend: str = "auto"
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.register_buffer("box", box.float().clone())
+        low, high = settings.roughness_range
+        reflectance_start = [
+            _logit((settings.initial_roughness - low) / (high - low)),
+            _logit(settings.initial_metallic),
+            *([_logit(0.98)] if settings.occlusion else []),
+        ]
+        appearance_start = [_logit(settings.initial_albedo)] * 3 + [0.0] * 3
+
+        def network(grid: HashGridSettings, start: list[float]) -> nn.ModuleDict:
+            encoding = HashGridEncoding(
+                levels=grid.levels,
+                features=grid.features,
+                log2_table_size=grid.log2_table_size,
+                base_resolution=grid.base_resolution,
+                finest_resolution=grid.finest_resolution,
+                generator=generator,
+                backend=backend,
+            )
+            head = MLP(
+                encoding.output_dim,
+                len(start),
+                settings.width,
+                settings.hidden_layers,
+                torch.tensor(start),
+                generator,
+            )
+            return nn.ModuleDict({"encoding": encoding, "head": head})
+
+        if settings.mode == "joint":
+            first = self.joint = network(settings.joint, appearance_start + reflectance_start)
+        else:
+            first = self.appearance = network(settings.appearance, appearance_start)
+            self.reflectance = network(settings.reflectance, reflectance_start)
+        with torch.no_grad():
+            first["head"].weights[-1][3:6] = 0.0  # the normal offset starts at exactly zero
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by group name: ``appearance`` and ``reflectance``, or ``joint``."""
+        return {name: list(module.parameters()) for name, module in self.named_children()}
+
+    def forward(self, positions: Tensor) -> MaterialValues:
+        """Material at ``positions`` ``[N, 3]`` (object space; outside the box they are clamped to it)."""
+        x = self._unit_cube(positions)
+        if self.settings.mode == "joint":
+            a, b = self._run(self.joint, x).split([self.APPEARANCE_CHANNELS, self._reflectance_channels], dim=1)
+        else:
+            a = self._run(self.appearance, x)
+            b = self._run(self.reflectance, x.detach())
+        return self._to_material(a, b)
+
+    def reflectance_at(self, positions: Tensor) -> Tensor:
+        """``[N, 2 or 3]`` roughness, metallic (and occlusion) alone, at detached ``positions``; for smoothness."""
+        x = self._unit_cube(positions.detach())
+        if self.settings.mode == "joint":
+            b = self._run(self.joint, x)[:, self.APPEARANCE_CHANNELS :]
+        else:
+            b = self._run(self.reflectance, x)
+        return self._to_reflectance(b)
+
+    def appearance_at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Albedo ``[N, 3]`` and normal offset ``[N, 3]`` alone, at detached ``positions``; for smoothness."""
+        x = self._unit_cube(positions.detach())
+        network = self.joint if self.settings.mode == "joint" else self.appearance
+        a = self._run(network, x)
+        return torch.sigmoid(a[:, :3]), torch.tanh(a[:, 3:6])
+
+    @property
+    def _reflectance_channels(self) -> int:
+        return 3 if self.settings.occlusion else 2
+
+    def _unit_cube(self, positions: Tensor) -> Tensor:
+        return ((positions - self.box[0]) / (self.box[1] - self.box[0])).clamp(0.0, 1.0)
+
+    @staticmethod
+    def _run(network: nn.ModuleDict, x: Tensor) -> Tensor:
+        return network["head"](network["encoding"](x))
+
+    def _to_reflectance(self, b: Tensor) -> Tensor:
+        low, high = self.settings.roughness_range
+        values = torch.sigmoid(b)
+        return torch.cat([low + (high - low) * values[:, :1], values[:, 1:]], dim=1)
+
+    def _to_material(self, a: Tensor, b: Tensor) -> MaterialValues:
+        reflectance = self._to_reflectance(b)
+        return MaterialValues(
+            albedo=torch.sigmoid(a[:, :3]),
+            roughness=reflectance[:, :1],
+            metallic=reflectance[:, 1:2],
+            occlusion=reflectance[:, 2:3] if self.settings.occlusion else None,
+            normal_offset=torch.tanh(a[:, 3:]),
+        )
+
+
+def _logit(value: float) -> float:
+    value = min(max(value, 1e-3), 1.0 - 1e-3)
+    return math.log(value / (1.0 - value))

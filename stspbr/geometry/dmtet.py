@@ -1,0 +1,102 @@
+"""DMTet: a signed distance and a displacement at every vertex of a tetrahedral grid (Shen et al. 2021)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from stspbr.errors import StspbrError
+from stspbr.geometry.marching_tets import MarchingTets
+from stspbr.geometry.tet_grid import border_vertices, tet_grid
+
+
+class DMTet(torch.nn.Module):
+    """Geometry whose topology may change: the zero level of ``sdf`` on a deformable grid.
+
+    Parameters: ``sdf [V]`` (negative inside, object units by convention) and ``deform [V, 3]``, of which
+    ``tanh(deform)`` times half a cell is added to the grid. A cell is the voxel of the same volume as a
+    tetrahedron, ``extent / resolution``: small enough that neighbours cannot pass each other easily.
+
+    Args:
+        resolution: see ``tet_grid``.
+        box_min, box_max: ``[3]`` object units. The surface closes at the box, whatever is in it.
+        generator: draws the initial distances, uniform in [−0.18, 0.02] of the box's shortest side: noise that
+            is nine tenths inside, to be carved. ``init_sphere`` or ``init_sdf`` leave the optimiser less to do.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        box_min: np.ndarray,
+        box_max: np.ndarray,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        vertices, tets, edges = tet_grid(resolution, box_min, box_max)
+        low, high = vertices.min(axis=0), vertices.max(axis=0)
+        self.marching = MarchingTets(tets, edges, border_vertices(vertices))
+        self.cell = float((high - low).max() / resolution)
+        self.register_buffer("grid", torch.from_numpy(vertices), persistent=False)
+        self.register_buffer("box_min", torch.from_numpy(low))
+        self.register_buffer("box_max", torch.from_numpy(high))
+        self.register_buffer("_edges", torch.from_numpy(edges.T.astype(np.int64).copy()), persistent=False)
+        noise = torch.rand(len(vertices), generator=generator) * 0.2 - 0.1
+        self.sdf = torch.nn.Parameter((noise - 0.08) * float((high - low).min()))
+        self.deform = torch.nn.Parameter(torch.zeros(len(vertices), 3))
+
+    @property
+    def box(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """``(box_min [3], box_max [3])`` of the undeformed grid: what encodings normalise positions by."""
+        return self.box_min, self.box_max
+
+    def vertices(self) -> torch.Tensor:
+        """``[V, 3]`` the deformed grid."""
+        return self.grid + torch.tanh(self.deform) * (0.5 * self.cell)
+
+    def extract(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The welded surface ``positions [M, 3]`` float32 (differentiable), ``faces [F, 3]`` int32; may be empty."""
+        return self.marching(self.vertices(), self.sdf)
+
+    @torch.no_grad()
+    def init_sphere(self, radius: float) -> None:
+        """Start from a sphere of ``radius`` (object units) around the box's centre."""
+        centre = (self.box_min + self.box_max) / 2
+        self.sdf.copy_(torch.linalg.norm(self.grid - centre, dim=1) - radius)
+        self.deform.zero_()
+
+    @torch.no_grad()
+    def init_sdf(self, values: np.ndarray | torch.Tensor) -> None:
+        """Start from given distances ``[V]`` at the undeformed grid (see ``visual_hull_sdf``), negative inside.
+
+        Raises:
+            StspbrError: a wrong number of values, one that is not finite, or nothing inside the box.
+        """
+        values = torch.as_tensor(values, dtype=torch.float32, device=self.sdf.device)
+        if values.shape != self.sdf.shape:
+            raise StspbrError(f"the grid has {len(self.sdf)} vertices but {tuple(values.shape)} distances were given")
+        if not bool(torch.isfinite(values).all()):
+            raise StspbrError("the initial distances hold NaN or infinity: check the masks and cameras")
+        if not bool((self.marching.values(values) < 0).any()):
+            raise StspbrError("the initial shape is empty inside the grid's box: check the masks, cameras and box")
+        self.sdf.copy_(values)
+        self.deform.zero_()
+
+    def regularizer(self) -> torch.Tensor:
+        """Sign-change penalty (scalar): keeps neighbours on either side of the surface close to zero and each other.
+
+        Mean over the grid's edges with a sign change of
+        ``BCE(sigmoid(s_i), [s_j ≥ 0]) + BCE(sigmoid(s_j), [s_i ≥ 0])`` (Munkberg et al. 2022); the distances
+        are taken in object units. Zero where nothing crosses.
+        """
+        values = self.marching.values(self.sdf)
+        inside = values.detach() < 0
+        first, second = self._edges
+        crossing = torch.nonzero(inside[first] != inside[second]).squeeze(1)
+        if crossing.numel() == 0:
+            return values.sum() * 0.0
+        a = torch.index_select(values, 0, first[crossing])
+        b = torch.index_select(values, 0, second[crossing])
+        loss = F.binary_cross_entropy_with_logits(a, (b >= 0).to(a.dtype), reduction="none")
+        loss = loss + F.binary_cross_entropy_with_logits(b, (a >= 0).to(b.dtype), reduction="none")
+        return loss.mean()

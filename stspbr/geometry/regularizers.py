@@ -1,0 +1,79 @@
+"""Smoothness of a mesh of fixed topology: umbrella Laplacian and normal consistency."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from stspbr.geometry.normals import face_cross_products, normalize
+from stspbr.geometry.topology import half_edges
+
+
+class UniformLaplacian(torch.nn.Module):
+    """The uniform umbrella operator of a mesh: ``δ_i = x_i − mean of x over the neighbours of i``.
+
+    Args:
+        faces: ``[F, 3]`` integers.
+        vertex_count: V. A vertex without neighbours has ``δ = 0``.
+    """
+
+    def __init__(self, faces: np.ndarray | torch.Tensor, vertex_count: int) -> None:
+        super().__init__()
+        faces = np.asarray(faces.detach().cpu() if isinstance(faces, torch.Tensor) else faces)
+        start, end = half_edges(faces)
+        keys = np.concatenate([start * vertex_count + end, end * vertex_count + start])
+        keys = np.unique(keys[np.concatenate([start, end]) != np.concatenate([end, start])])
+        vertex, neighbour = keys // vertex_count, keys % vertex_count
+        degree = np.bincount(vertex, minlength=vertex_count)
+        self.register_buffer("_vertex", torch.from_numpy(vertex), persistent=False)
+        self.register_buffer("_neighbour", torch.from_numpy(neighbour), persistent=False)
+        weight = (1.0 / np.maximum(degree, 1)).astype(np.float32)[:, None]
+        self.register_buffer("_weight", torch.from_numpy(weight), persistent=False)
+        self.register_buffer("_used", torch.from_numpy((degree > 0).astype(np.float32)[:, None]), persistent=False)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """``[V, C]`` umbrella vectors of ``values [V, C]``."""
+        neighbours = torch.index_select(values, 0, self._neighbour)
+        mean = torch.zeros_like(values).index_add(0, self._vertex, neighbours) * self._weight.to(values.dtype)
+        return values * self._used.to(values.dtype) - mean
+
+
+def laplacian_loss(laplacian: UniformLaplacian, values: torch.Tensor) -> torch.Tensor:
+    """Mean of the squared components of the umbrella vectors (scalar, units of ``values`` squared).
+
+    *Relative*: give it the displacements, so that the shape one starts from costs nothing. *Absolute*: give it
+    the positions, so that the mesh itself becomes smooth.
+    """
+    return laplacian(values).square().mean()
+
+
+def face_pairs(faces: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """``[E, 2]`` int64: the two faces of every edge that has exactly two."""
+    faces = np.asarray(faces.detach().cpu() if isinstance(faces, torch.Tensor) else faces)
+    start, end = half_edges(faces)
+    keys = np.minimum(start, end) * (int(faces.max(initial=0)) + 1) + np.maximum(start, end)
+    order = np.argsort(keys, kind="stable")
+    _, first, count = np.unique(keys[order], return_index=True, return_counts=True)
+    first = first[count == 2]
+    face = order % len(faces) if len(faces) else order
+    return torch.from_numpy(np.stack([face[first], face[first + 1]], axis=1))
+
+
+def normal_consistency(positions: torch.Tensor, faces: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+    """Mean of ``1 − cos`` of the angle between neighbouring faces (scalar in [0, 2]).
+
+    Args:
+        positions: ``[V, 3]``; faces: ``[F, 3]``; pairs: ``[E, 2]`` from ``face_pairs``.
+
+    A pair with a face smaller than the average counts by that face's share of the average area: the normal
+    of a sliver is noise, and its gradient is without bound.
+    """
+    if len(pairs) == 0:
+        return positions.sum() * 0.0
+    crosses = face_cross_products(positions, faces)
+    areas = torch.linalg.norm(crosses.detach(), dim=1)
+    normals = normalize(crosses)
+    pairs = pairs.to(positions.device)
+    cosine = (torch.index_select(normals, 0, pairs[:, 0]) * torch.index_select(normals, 0, pairs[:, 1])).sum(dim=1)
+    weight = (areas[pairs].amin(dim=1) / areas.mean().clamp_min(1e-30)).clamp_max(1.0)
+    return ((1.0 - cosine) * weight).sum() / weight.sum().clamp_min(1e-30)

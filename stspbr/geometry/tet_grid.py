@@ -1,0 +1,135 @@
+"""The tetrahedral grid that the signed distance lives on: a body-centred cubic lattice, made in code."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stspbr.errors import StspbrError
+
+_TETS_PER_CELL = 12
+
+
+def tet_grid(
+    resolution: int, box_min: np.ndarray, box_max: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fill a box with the tetrahedra of a body-centred cubic lattice.
+
+    Every tetrahedron spans two neighbouring cell centres and one edge of the face between them, so that all
+    inner ones have the same good shape (dihedral angles 60° and 90°). At the box's border half pyramids close
+    the grid, so that it fills the box exactly.
+
+    Args:
+        resolution: along the box's longest side, the grid is as fine as a voxel grid of this resolution, voxels
+            and tetrahedra having the same volume: a cube at 64 has about 64³ tetrahedra.
+        box_min, box_max: ``[3]`` corners of the box, object units. Cells are stretched to fit it.
+
+    Returns:
+        ``vertices [V, 3]`` float32; ``tets [T, 4]`` int32, all of positive volume
+        (``(p1−p0) × (p2−p0) · (p3−p0) > 0``); ``edges [E, 2]`` int32, unique, first index smaller than the
+        second, sorted.
+
+    Raises:
+        StspbrError: the box is empty or the resolution is below 4.
+    """
+    low, high = np.asarray(box_min, dtype=np.float64), np.asarray(box_max, dtype=np.float64)
+    if not np.all(np.isfinite(low)) or not np.all(np.isfinite(high)) or np.any(high <= low):
+        raise StspbrError(f"the grid's box is empty: from {low.tolist()} to {high.tolist()}; give box_min < box_max")
+    if resolution < 4:
+        raise StspbrError(f"grid resolution {resolution} is too small: give at least 4")
+    cells = grid_cells(resolution, low, high)
+    corner_count = int(np.prod(cells + 1))
+    vertices = np.concatenate([_lattice(cells + 1, 0.0), _lattice(cells, 0.5)])
+    vertices = (low + vertices * ((high - low) / cells)).astype(np.float32)
+    # The border must be recognisable by comparing with the box: no rounding there.
+    low32, high32 = low.astype(np.float32), high.astype(np.float32)
+    corners = vertices[:corner_count].reshape(*(cells + 1), 3)
+    for axis in range(3):
+        face = np.moveaxis(corners[..., axis], axis, 0)
+        face[0], face[-1] = low32[axis], high32[axis]
+    tets = np.concatenate([_tets_along(axis, cells, corner_count) for axis in range(3)])
+    return vertices, tets, _edges(cells, corner_count)
+
+
+def grid_cells(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> np.ndarray:
+    """``[3]`` int: cubic cells along each axis of the box (twelve tetrahedra each)."""
+    extent = np.asarray(box_max, dtype=np.float64) - np.asarray(box_min, dtype=np.float64)
+    longest = max(2, round(resolution / _TETS_PER_CELL ** (1.0 / 3.0)))
+    return np.maximum(2, np.rint(longest * extent / extent.max())).astype(np.int64)
+
+
+def border_vertices(vertices: np.ndarray) -> np.ndarray:
+    """``[V]`` bool: the grid's vertices that lie on the faces of its box."""
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    return np.any((vertices <= low) | (vertices >= high), axis=1)
+
+
+def _lattice(counts: np.ndarray, offset: float) -> np.ndarray:
+    axes = [np.arange(n) + offset for n in counts]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def _corner_index(ijk: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    return (ijk[..., 0] * (cells[1] + 1) + ijk[..., 1]) * (cells[2] + 1) + ijk[..., 2]
+
+
+def _centre_index(ijk: np.ndarray, cells: np.ndarray, corner_count: int) -> np.ndarray:
+    return corner_count + (ijk[..., 0] * cells[1] + ijk[..., 1]) * cells[2] + ijk[..., 2]
+
+
+def _face_corners(axis: int, faces: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """``[N, 4]`` corners around lattice faces, counter-clockwise seen from the positive end of ``axis``."""
+    step = np.eye(3, dtype=np.int64)
+    second, third = step[(axis + 1) % 3], step[(axis + 2) % 3]
+    ring = np.stack([0 * second, second, second + third, third])
+    return _corner_index(faces[:, None, :] + ring[None], cells)
+
+
+def _integer_lattice(counts: np.ndarray) -> np.ndarray:
+    return _lattice(counts, 0.0).astype(np.int64)
+
+
+def _tets_along(axis: int, cells: np.ndarray, corner_count: int) -> np.ndarray:
+    """The tetrahedra around all lattice faces that are perpendicular to ``axis``."""
+    step = np.eye(3, dtype=np.int64)[axis]
+    inner = _integer_lattice(cells - step) + step
+    ring = _face_corners(axis, inner, cells)
+    before = _centre_index(inner - step, cells, corner_count)
+    after = _centre_index(inner, cells, corner_count)
+    parts = [np.stack([before, after, ring[:, k], ring[:, (k + 1) % 4]], axis=1) for k in range(4)]
+    for last in (False, True):  # the border's half pyramids
+        plane_cells = cells.copy()
+        plane_cells[axis] = 1
+        border_cell = _integer_lattice(plane_cells) + step * ((cells[axis] - 1) if last else 0)
+        face = border_cell + (step if last else 0)
+        ring = _face_corners(axis, face, cells)
+        centre = _centre_index(border_cell, cells, corner_count)
+        order = (0, 1, 2, 3) if last else (0, 3, 2, 1)
+        a, b, c, d = (ring[:, k] for k in order)
+        parts += [np.stack([a, b, c, centre], axis=1)[:, [0, 2, 1, 3]]]
+        parts += [np.stack([a, c, d, centre], axis=1)[:, [0, 2, 1, 3]]]
+    return np.concatenate(parts).astype(np.int32)
+
+
+def _edges(cells: np.ndarray, corner_count: int) -> np.ndarray:
+    parts = []
+    all_cells = _integer_lattice(cells)
+    centre = _centre_index(all_cells, cells, corner_count)
+    for corner in _integer_lattice(np.array([2, 2, 2])):
+        parts.append(np.stack([_corner_index(all_cells + corner, cells), centre], axis=1))
+    for axis in range(3):
+        step = np.eye(3, dtype=np.int64)[axis]
+        start = _integer_lattice(cells + 1 - step)
+        parts.append(np.stack([_corner_index(start, cells), _corner_index(start + step, cells)], axis=1))
+        start = _integer_lattice(cells - step)
+        parts.append(
+            np.stack([_centre_index(start, cells, corner_count), _centre_index(start + step, cells, corner_count)], axis=1)
+        )
+        for last in (False, True):  # the diagonals of the border's squares
+            plane = cells.copy()
+            plane[axis] = 1
+            face = _integer_lattice(plane) + step * (cells[axis] if last else 0)
+            ring = _face_corners(axis, face, cells)
+            parts.append(np.sort(ring[:, [0, 2]], axis=1))
+    edges = np.concatenate(parts)
+    order = np.lexsort((edges[:, 1], edges[:, 0]))
+    return edges[order].astype(np.int32)

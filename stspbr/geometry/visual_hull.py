@@ -1,0 +1,139 @@
+"""The visual hull: what the masks alone say about the shape and about where it is. Object space throughout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+from stspbr.errors import StspbrError
+from stspbr.geometry.visual_hull_kernels import carve
+from stspbr.scene import Frame
+
+_BOX_GRID = 40  # points along each side of the cube in which the box is sought
+_BOX_ROUNDS = 3
+
+
+def visual_hull_sdf(points: np.ndarray, frames: Sequence[Frame], threshold: float = 0.5) -> np.ndarray:
+    """Signed distance to the hull of the masks: the largest over the frames of each frame's own distance.
+
+    A frame's distance at a point is the signed distance in pixels from the point's image to the mask's outline
+    times depth over focal length: metric, and exact where the outline is seen square on.
+
+    Args:
+        points: ``[V, 3]`` object space.
+        frames: what was seen; ``alpha > threshold`` is the object. A frame says nothing about points that fall
+            outside its image or in front of its near plane.
+        threshold: coverage from which on a pixel is the object.
+
+    Returns:
+        ``[V]`` float32, negative inside. Points that no frame sees are outside, as far as the farthest seen.
+
+    Raises:
+        StspbrError: no frames, or a frame whose mask is empty.
+    """
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    return _hull(points, ((frame, _outline_distance(frame, threshold)) for frame in _checked(frames)))
+
+
+def estimate_box(
+    frames: Sequence[Frame], margin: float = 0.05, threshold: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """The box of the object from cameras and masks alone.
+
+    A cube around the point where the lines of sight through the masks' centres meet is carved coarsely, then
+    the box of what is left, three times.
+
+    Args:
+        frames: as for ``visual_hull_sdf``; at least two.
+        margin: added on every side, as a fraction of the longest side.
+        threshold: coverage from which on a pixel is the object.
+
+    Returns:
+        ``(box_min [3], box_max [3])`` float64, object units; it contains the hull.
+
+    Raises:
+        StspbrError: fewer than two frames, an empty mask, or masks and poses that contradict each other.
+    """
+    frames = _checked(frames)
+    if len(frames) < 2:
+        raise StspbrError("the object's box needs at least two frames: give --box or more images")
+    outlines = [(frame, _outline_distance(frame, threshold)) for frame in frames]
+    centre, reach = _first_cube(frames, threshold)
+    low, high = centre - reach, centre + reach
+    for _ in range(_BOX_ROUNDS):
+        axes = [np.linspace(low[k], high[k], _BOX_GRID) for k in range(3)]
+        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        step = (high - low) / (_BOX_GRID - 1)
+        # A part of the object is missed only if it is thinner than the grid's diagonal.
+        inside = points[_hull(points.astype(np.float32), outlines) < 0.5 * np.linalg.norm(step)]
+        if len(inside) == 0:
+            raise StspbrError(
+                "no point is inside the masks of all frames: check that the poses are camera-to-world with "
+                "OpenGL axes and belong to these images"
+            )
+        low, high = np.maximum(low, inside.min(axis=0) - step), np.minimum(high, inside.max(axis=0) + step)
+    grow = margin * float((high - low).max())
+    return low - grow, high + grow
+
+
+def _checked(frames: Sequence[Frame]) -> list[Frame]:
+    frames = list(frames)
+    if not frames:
+        raise StspbrError("the visual hull needs frames, and there are none")
+    return frames
+
+
+def _mask(frame: Frame, threshold: float) -> np.ndarray:
+    mask = np.asarray(frame.alpha).reshape(frame.camera.height, frame.camera.width) > threshold
+    if not mask.any():
+        raise StspbrError(f"frame {frame.name}: its mask is empty")
+    return mask
+
+
+def _outline_distance(frame: Frame, threshold: float) -> np.ndarray:
+    """``[H, W]`` float32 pixels from each pixel centre to the mask's outline, negative inside."""
+    mask = _mask(frame, threshold)
+    if mask.all():  # the outline is outside the image: at least the image's border is inside
+        rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5 for n in mask.shape)
+        return -np.minimum(rows[:, None], columns[None, :]).astype(np.float32)
+    # EDT measures to the next pixel's centre; the outline runs half a pixel before it.
+    outside, inside = distance_transform_edt(~mask), distance_transform_edt(mask)
+    return np.where(mask, 0.5 - inside, outside - 0.5).astype(np.float32)
+
+
+def _hull(points: np.ndarray, outlines) -> np.ndarray:
+    distance = np.full(len(points), -np.inf, dtype=np.float32)
+    for frame, outline in outlines:
+        camera = frame.camera
+        pose = camera.world_to_camera @ np.asarray(frame.object_to_world, dtype=np.float64)
+        carve(points, np.ascontiguousarray(pose[:3]), camera.fx, camera.fy, camera.cx, camera.cy, camera.near,
+              outline, distance)
+    unseen = np.isneginf(distance)
+    distance[unseen] = max(float(np.abs(distance[~unseen]).max(initial=0.0)), 1e-6)
+    return distance
+
+
+def _first_cube(frames: list[Frame], threshold: float) -> tuple[np.ndarray, float]:
+    """Centre ``[3]`` and half side of a cube that surely holds the object: from lines of sight and mask sizes."""
+    origins, directions, angles = [], [], []
+    for frame in frames:
+        rows, columns = np.nonzero(_mask(frame, threshold))
+        camera = frame.camera
+        x, y = (columns + 0.5 - camera.cx) / camera.fx, -(rows + 0.5 - camera.cy) / camera.fy
+        middle = np.array([(x.min() + x.max()) / 2, (y.min() + y.max()) / 2, -1.0])
+        angles.append(math.hypot(x.max() - x.min(), y.max() - y.min()) / 2)
+        camera_to_object = np.linalg.inv(frame.object_to_world) @ np.asarray(camera.camera_to_world)
+        origins.append(camera_to_object[:3, 3])
+        directions.append(camera_to_object[:3, :3] @ (middle / np.linalg.norm(middle)))
+    origins, directions = np.array(origins), np.array(directions)
+    across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
+    matrix = across.sum(axis=0)
+    if np.linalg.eigvalsh(matrix)[0] < 1e-6 * len(frames):
+        raise StspbrError("all lines of sight are parallel: the object's box needs views from different sides")
+    centre = np.linalg.solve(matrix, np.einsum("fij,fj->i", across, origins))
+    distances = np.linalg.norm(origins - centre, axis=1)
+    # Perspective hides part of the size, and a mask's middle is not the object's: twice as much is enough.
+    return centre, 2.0 * float((distances * np.array(angles)).max())

@@ -1,0 +1,57 @@
+"""Checkpoints of a running stage: atomic, and bound to the work that they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stspbr.errors import StspbrError
+
+
+class Checkpoints:
+    """The newest checkpoint of one piece of work (stage, settings, parents, seed) in ``folder``.
+
+    A checkpoint of other work (settings changed since) is never picked up.
+
+    Args:
+        folder: where to keep it, outside the artifacts.
+        work: whatever names the work uniquely, as JSON-serialisable data.
+    """
+
+    def __init__(self, folder: Path, work: dict[str, Any]) -> None:
+        key = hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:16]
+        self.path = folder / f"{key}.pt"
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write beside and rename: a kill at any moment leaves the last complete checkpoint."""
+        partial = self.path.with_suffix(f".partial-{os.getpid()}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(partial, "wb") as stream:
+                torch.save(state, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(partial, self.path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            partial.unlink(missing_ok=True)
+            raise StspbrError(f"{self.path}: cannot write the checkpoint: {error}") from None
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The last checkpoint of this work, or None where there is none."""
+        if not self.path.exists():
+            return None
+        try:
+            return torch.load(self.path, map_location=device, weights_only=True)
+        except Exception as error:
+            raise StspbrError(
+                f"{self.path}: the checkpoint cannot be read ({type(error).__name__}): delete it to start over"
+            ) from None
+
+    def clear(self) -> None:
+        """Forget this work's checkpoint; called when its artifact stands."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,190 @@
+"""The inverse-rendering problem that coarse, specialize and bake all solve: render, compare, regularise."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stspbr.formats.images import linear_to_srgb
+from stspbr.optimize.appearance import Appearance, ShadingInputs
+from stspbr.optimize.lights import Light
+from stspbr.optimize.loop import Stopwatch
+from stspbr.optimize.losses import CompositeLoss, mask_loss
+from stspbr.optimize.routing import STRICT_A, STRICT_B, Term
+from stspbr.optimize.surfaces import Geometry
+from stspbr.optimize.views import Targets, ViewSet, batch_ids, step_generator
+from stspbr.recipe import LossSettings, OptimizeSettings
+from stspbr.render.backend import RasterBackend
+from stspbr.render.gbuffer import GBuffer, ViewBatch, compose, render_gbuffer
+from stspbr.render.light import PrefilteredLight
+from stspbr.render.shading import shade
+
+
+class Reconstruction:
+    """Geometry, appearance and light that are to explain the views.
+
+    Args:
+        views: the training frames.
+        geometry, appearance, light: what is optimised; each says its own parameters and regularisers.
+        settings: batch, losses, routing.
+        backend: raster operations.
+        seed: of batches and of all noise.
+    """
+
+    def __init__(
+        self,
+        views: ViewSet,
+        geometry: Geometry,
+        appearance: Appearance,
+        light: Light,
+        *,
+        settings: OptimizeSettings,
+        backend: RasterBackend,
+        seed: int,
+    ) -> None:
+        self.views = views
+        self.geometry = geometry
+        self.appearance = appearance
+        self.light = light
+        self.settings = settings
+        self.backend = backend
+        self.seed = seed
+        self.exposure = views.exposure()
+        self.progress = 1.0
+        losses = settings.losses
+        self._joint = "joint" in appearance.groups()
+        self._colour_a = CompositeLoss(losses.joint if self._joint else losses.appearance)
+        self._colour_b = None if self._joint else CompositeLoss(losses.reflectance)
+
+    # -- what the loop asks -----------------------------------------------------------------------------
+
+    def groups(self) -> dict[str, list[Tensor]]:
+        """Parameters of all that is optimised, by group."""
+        return {
+            "geometry": list(self.geometry.parameters()),
+            **self.appearance.groups(),
+            "light": list(self.light.parameters()),
+        }
+
+    def terms(self, step: int, progress: float, watch: Stopwatch) -> list[Term]:
+        """All loss terms of one step."""
+        self.progress = progress
+        ids = batch_ids(step, len(self.views), self.settings.batch, self.seed)
+        views, targets = self.views.batch(ids)
+        light, gbuffer, inputs, image = self._render(views, watch)
+        with watch.part("losses"):
+            terms = self._image_terms(image, targets, self.settings.losses)
+            terms += self.geometry.regularizers(progress) + self.light.regularizers()
+        with watch.part("smoothness"):
+            generator = step_generator(step, self.seed, image.device)
+            terms += self.appearance.smoothness(gbuffer, inputs, self.settings.losses, progress, generator)
+        return terms
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Bring maps and light back into their ranges."""
+        self.appearance.constrain()
+        self.light.constrain()
+
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """The parts whose state a checkpoint holds."""
+        parts = {"geometry": self.geometry, "appearance": self.appearance, "light": self.light}
+        return {name: part for name, part in parts.items() if isinstance(part, torch.nn.Module)}
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """State of all parts."""
+        return {name: module.state_dict() for name, module in self.modules().items()}
+
+    def load_state(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """The inverse of ``state``."""
+        for name, module in self.modules().items():
+            module.load_state_dict(state[name])
+
+    # -- rendering ---------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def render(self, views: ViewBatch, light: PrefilteredLight | None = None) -> dict[str, Tensor]:
+        """Images ``[B, H, W, C]`` over black: rgb, alpha, albedo, roughness, metallic, normal (object space)."""
+        light = light or self.light.prefiltered()
+        gbuffer = render_gbuffer(self.geometry.surface(), views, self.backend)
+        inputs = self.appearance.evaluate(gbuffer, self.progress)
+        channels = [self._shade(gbuffer, inputs, light), inputs.albedo, inputs.roughness, inputs.metallic, inputs.normal]
+        image = compose(gbuffer, torch.cat(channels, dim=1), self.backend)
+        rgb, albedo, roughness, metallic, normal, alpha = image.split([3, 3, 1, 1, 3, 1], dim=3)
+        return {
+            "rgb": rgb,
+            "alpha": alpha,
+            "albedo": albedo,
+            "roughness": roughness,
+            "metallic": metallic,
+            "normal": normal,
+        }
+
+    def preview(self) -> dict[str, np.ndarray]:
+        """One row for the first training view: target, result, albedo, roughness, metallic, normal."""
+        views, targets = self.views.batch([0])
+        out = {name: image[0].cpu().numpy() for name, image in self.render(views).items()}
+        row = [
+            linear_to_srgb(np.clip(targets.image[0].cpu().numpy(), 0, 1)),
+            linear_to_srgb(np.clip(out["rgb"], 0, 1)),
+            linear_to_srgb(np.clip(out["albedo"], 0, 1)),
+            np.repeat(out["roughness"], 3, axis=2),
+            np.repeat(out["metallic"], 3, axis=2),
+            (out["normal"] + out["alpha"]) * 0.5,
+        ]
+        return {"target | result | albedo | roughness | metallic | normal": np.concatenate(row, axis=1)}
+
+    def _render(
+        self, views: ViewBatch, watch: Stopwatch
+    ) -> tuple[PrefilteredLight, GBuffer, ShadingInputs, Tensor]:
+        with watch.part("light"):
+            light = self.light.prefiltered()
+        with watch.part("geometry"):
+            surface = self.geometry.surface()
+        with watch.part("rasterize"):
+            gbuffer = render_gbuffer(surface, views, self.backend)
+        with watch.part("material"):
+            inputs = self.appearance.evaluate(gbuffer, self.progress)
+        with watch.part("shade"):
+            radiance = self._shade(gbuffer, inputs, light)
+        with watch.part("antialias"):
+            image = compose(gbuffer, radiance, self.backend)
+        return light, gbuffer, inputs, image
+
+    def _shade(self, gbuffer: GBuffer, inputs: ShadingInputs, light: PrefilteredLight) -> Tensor:
+        return shade(
+            inputs.normal,
+            gbuffer.to_eye,
+            inputs.albedo,
+            inputs.roughness,
+            inputs.metallic,
+            light,
+            texture=self.backend.texture,
+            light_rotation=(gbuffer.object_rotation, gbuffer.view),
+            occlusion=inputs.occlusion,
+        )
+
+    def _image_terms(self, image: Tensor, targets: Targets, losses: LossSettings) -> list[Term]:
+        """Mask over the whole image; colour over the union of both coverages, divided by the target's."""
+        alpha = image[..., 3:]
+        terms = []
+        if alpha.requires_grad and losses.mask > 0:
+            terms.append(Term("mask", losses.mask * mask_loss(alpha, targets.alpha), STRICT_A))
+        union = torch.nonzero(((alpha.detach() > 0) | (targets.alpha > 0)).reshape(-1)).squeeze(1)
+        rendered = image.reshape(-1, 4).index_select(0, union)[:, :3]
+        target = targets.image.reshape(-1, 3).index_select(0, union)
+        saturation = targets.saturation.expand_as(targets.alpha).reshape(-1, 1).index_select(0, union)
+        normalizer = (targets.alpha.sum() * 3.0).clamp(min=1.0)
+
+        def colour(composite: CompositeLoss, name: str, drives: frozenset[str]) -> Term:
+            images = (image[..., :3], targets.image) if composite.needs_images else None
+            total, parts = composite(
+                rendered, target, normalizer, self.exposure, saturation=saturation, images=images
+            )
+            return Term(name, total, drives, parts)
+
+        terms.append(colour(self._colour_a, "joint" if self._joint else "A", STRICT_A))
+        if self._colour_b is not None:
+            terms.append(colour(self._colour_b, "B", STRICT_B))
+        return terms

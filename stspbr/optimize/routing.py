@@ -1,0 +1,89 @@
+"""Which loss drives which parameter group, and the backward pass that keeps to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from stspbr.errors import StspbrError
+
+STRICT_A = frozenset({"geometry", "appearance", "light", "joint"})
+"""The groups that colour, mask and shape losses drive."""
+STRICT_B = frozenset({"reflectance"})
+"""The group that the reflectance losses drive."""
+
+
+@dataclass
+class Term:
+    """One weighted loss term.
+
+    Attributes:
+        name: as it is logged.
+        value: scalar, weight included.
+        drives: the groups that it drives under strict routing.
+        parts: for a composite, its entries by name, detached and without weights.
+    """
+
+    name: str
+    value: Tensor
+    drives: frozenset[str]
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+def logged_values(terms: list[Term]) -> dict[str, Tensor]:
+    """Every term and every part of a composite (``A/logl1``) by name, detached."""
+    values = {}
+    for term in terms:
+        values.update({f"{term.name}/{name}": value for name, value in term.parts.items()})
+        values[term.name] = term.value.detach()
+    return values
+
+
+def check_finite(terms: list[Term], step: int) -> None:
+    """Stop with the step and the name of the first term that is not finite."""
+    values = logged_values(terms)
+    finite = torch.isfinite(torch.stack([value.float() for value in values.values()])).tolist()
+    for name, good in zip(values, finite, strict=True):
+        if not good:
+            raise StspbrError(
+                f"step {step}: the loss term {name} is not finite; lower the learning rates "
+                "or look for NaN or extreme pixels in the capture"
+            )
+
+
+def backpropagate(
+    terms: list[Term], groups: dict[str, list[Tensor]], routing: Literal["strict", "shared"]
+) -> None:
+    """Set ``.grad`` of every parameter from one forward pass.
+
+    Under ``strict`` each term reaches only the groups it drives: the terms that drive the same groups are
+    summed and differentiated by those groups' parameters alone, so autograd never walks into the others'
+    graphs. Under ``shared`` every term reaches everything it depends on (the prototype's behaviour).
+    Parameters that no term reaches get ``grad = None`` and are left alone by the optimiser.
+    """
+    for parameters in groups.values():
+        for parameter in parameters:
+            parameter.grad = None
+    if routing == "shared":
+        packs = [(terms, frozenset(groups))]
+    else:
+        drives = dict.fromkeys(term.drives for term in terms)
+        packs = [([term for term in terms if term.drives == d], d) for d in drives]
+    packs = [(pack, [p for name, ps in groups.items() if name in d for p in ps]) for pack, d in packs]
+    packs = [
+        (total, parameters)
+        for total, parameters in ((torch.stack([t.value for t in pack]).sum(), ps) for pack, ps in packs if ps)
+        if total.requires_grad
+    ]
+    for position, (total, parameters) in enumerate(packs):
+        wanted = [p for p in parameters if p.requires_grad]
+        if not wanted:
+            continue
+        keep = position + 1 < len(packs)
+        gradients = torch.autograd.grad(total, wanted, retain_graph=keep, allow_unused=True)
+        for parameter, gradient in zip(wanted, gradients, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient

@@ -1,0 +1,282 @@
+"""Bake: a clean mesh with UVs, the fields as dilated maps, their refinement against the images, and the asset."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stspbr.artifacts import Artifact
+from stspbr.errors import StspbrError
+from stspbr.fields.materials import MaterialFields
+from stspbr.formats.gltf import read_gltf, write_glb
+from stspbr.formats.images import write_hdr
+from stspbr.formats.obj import write_obj
+from stspbr.geometry.normals import vertex_normals
+from stspbr.geometry.topology import mesh_report
+from stspbr.metrics.image import masked_psnr
+from stspbr.optimize.appearance import TextureAppearance
+from stspbr.optimize.lights import LearnedLight
+from stspbr.optimize.loop import optimize
+from stspbr.optimize.reconstruction import Reconstruction
+from stspbr.optimize.surfaces import FixedGeometry
+from stspbr.optimize.views import ViewSet
+from stspbr.recipe import BakeSettings, CoarseSettings, parse_settings
+from stspbr.render.asset_renderer import AssetRenderer
+from stspbr.scene import Asset, Capture, Material, Mesh
+from stspbr.stages.fit import step_seconds, summary_lines, write_learned_light
+from stspbr.stages.model import (
+    denormalized,
+    load_capture,
+    load_mesh,
+    load_normalization,
+    make_fields,
+    make_light,
+    normalized,
+    save_json,
+)
+from stspbr.stages.session import Session
+from stspbr.stages.validation import validate
+from stspbr.texture.atlas import TexelMap, rasterize_atlas
+from stspbr.texture.cleanup import clean_mesh, simplify
+from stspbr.texture.dilate import dilate
+from stspbr.texture.tangents import compute_tangents, shading_normals, to_tangent_space
+from stspbr.texture.unwrap import unwrap
+
+CHUNK = 1 << 18
+"""Texels that the fields are evaluated at in one go, to bound memory."""
+
+
+@dataclass
+class BakedMaps:
+    """Maps over the atlas: albedo ``[R, R, 3]``, reflectance ``[R, R, 2|3]``, tangent-space normal ``[R, R, 3]``."""
+
+    albedo: Tensor
+    reflectance: Tensor
+    normal: Tensor | None
+
+
+def run_bake(session: Session, settings: BakeSettings) -> Artifact:
+    """Bake and refine a specialised result.
+
+    Writes ``asset.glb``, ``obj/`` (OBJ, MTL and separate maps), ``light.hdr`` (the known or the learned light),
+    ``light.safetensors`` (a learned one) and ``metrics.json``.
+    """
+    began = time.monotonic()
+    parent = session.parent("specialize")
+    coarse = session.parent_of(parent, "coarse")
+    coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
+    capture = load_capture(session.parent_of(coarse, "capture"))
+    normalization = load_normalization(parent)
+    capture_n = capture.normalized(*normalization)
+    given = coarse_settings.mesh is not None
+
+    mesh = load_mesh(parent.file("mesh.safetensors"))
+    mesh, clean_report = _prepare_mesh(mesh, given, settings)
+    texels = rasterize_atlas(mesh.uvs, mesh.uv_faces, settings.texture_resolution, session.backend.rasterize)
+    generator = torch.Generator().manual_seed(session.seed)
+    fields = make_fields(coarse_settings.fields, session, generator, parent.file("fields.safetensors"))
+    with_normals = coarse_settings.normals_from <= 1.0
+    maps = bake_fields(fields, mesh, texels, with_normals, session.device)
+
+    state = parent.file("light.safetensors") if "light.safetensors" in parent.files else None
+    light = make_light(capture, coarse_settings.light, session, state)
+    geometry = FixedGeometry(mesh, movable=not given, laplacian=settings.laplacian, device=session.device)
+    appearance = TextureAppearance(
+        maps.albedo,
+        maps.reflectance,
+        maps.normal,
+        roughness_range=coarse_settings.fields.roughness_range,
+        joint=coarse_settings.fields.mode == "joint",
+        backend=session.backend,
+    ).to(session.device)
+    views = ViewSet(capture_n.split("train"), settings.optimize.image_scale, session.device)
+    reconstruction = Reconstruction(
+        views, geometry, appearance, light, settings=settings.optimize, backend=session.backend, seed=session.seed
+    )
+    checkpoints = session.checkpoints("bake", settings, [parent])
+    with session.reporter("bake", settings.optimize) as reporter:
+        watch = optimize(
+            reconstruction,
+            settings.optimize,
+            reporter=reporter,
+            checkpoints=checkpoints,
+            resume=session.resume,
+            device=session.device,
+        )
+        asset = _final_asset(mesh, geometry, appearance, texels, normalization)
+        metrics = {"mesh": mesh_report(asset.mesh.positions, asset.mesh.faces), "cleanup": clean_report}
+        if held_out := capture_n.split("test"):
+            metrics["held_out"] = validate(reconstruction, ViewSet(held_out, 1, session.device))
+        with session.store.create(
+            "bake",
+            settings=settings.model_dump(mode="json"),
+            parents=[parent],
+            device=str(session.device),
+            threads=session.threads,
+            seed=session.seed,
+        ) as draft:
+            draft.run.update(seconds_per_step=step_seconds(watch), seconds=time.monotonic() - began)
+            write_glb(draft.path / "asset.glb", asset, texture_bits=settings.texture_bits)
+            write_obj(draft.path / "obj", asset)
+            write_learned_light(light, draft.path)
+            if not isinstance(light, LearnedLight):
+                write_hdr(draft.path / "light.hdr", capture.light.radiance)
+            metrics["export_psnr"] = _export_psnr(
+                draft.path / "asset.glb", reconstruction, capture_n, normalization, session
+            )
+            save_json(metrics, draft.path / "metrics.json")
+        checkpoints.clear()
+        lines = summary_lines(draft.artifact, metrics, watch)
+        reporter.summary([*lines, f"exported GLB against the trainer's render: {metrics['export_psnr']:.1f} dB"])
+    return draft.artifact
+
+
+@torch.no_grad()
+def bake_fields(
+    fields: MaterialFields, mesh: Mesh, texels: TexelMap, with_normals: bool, device: torch.device
+) -> BakedMaps:
+    """Evaluate the fields at every covered texel and dilate the result over the rest of the maps."""
+    positions = torch.as_tensor(texels.interpolate(mesh.positions, mesh.faces), device=device)
+    values = [fields(part) for part in positions.split(CHUNK)]
+    albedo = torch.cat([v.albedo for v in values])
+    parts = [torch.cat([v.roughness for v in values]), torch.cat([v.metallic for v in values])]
+    if values[0].occlusion is not None:
+        parts.append(torch.cat([v.occlusion for v in values]))
+    normal = None
+    if with_normals:
+        smooth = _unit(torch.as_tensor(texels.interpolate(mesh.normals, mesh.normal_faces), device=device))
+        tangent = torch.as_tensor(texels.interpolate(mesh.tangents, mesh.tangent_faces), device=device)
+        bent = _unit(smooth + torch.cat([v.normal_offset for v in values]))
+        normal = _front(to_tangent_space(smooth, tangent, bent))
+    return BakedMaps(
+        _spread(albedo, texels), _spread(torch.cat(parts, dim=1), texels), None if normal is None else _unit(_spread(normal, texels))
+    )
+
+
+def _prepare_mesh(mesh: Mesh, given: bool, settings: BakeSettings) -> tuple[Mesh, dict]:
+    """UVs, smooth normals and tangents for the mesh; a given mesh that has UVs keeps its own."""
+    report: dict = {}
+    if not given:
+        positions, faces, report = clean_mesh(mesh.positions, mesh.faces)
+        positions, faces = simplify(positions, faces, settings.target_faces)
+        mesh = Mesh(positions, faces)
+        if len(faces) == 0:
+            raise StspbrError("nothing is left of the mesh after clean-up: the coarse stage found no solid surface")
+    if mesh.uvs is None:
+        uvs, uv_faces = unwrap(mesh.positions, mesh.faces, settings.texture_resolution, settings.padding)
+        mesh = replace(mesh, uvs=uvs, uv_faces=uv_faces, tangents=None, tangent_faces=None)
+    if mesh.normals is None:
+        normals = vertex_normals(torch.as_tensor(mesh.positions), torch.as_tensor(mesh.faces)).numpy()
+        mesh = replace(mesh, normals=normals, normal_faces=mesh.faces)
+    return (_with_tangents(mesh) if mesh.tangents is None else mesh), report
+
+
+def _final_asset(
+    mesh: Mesh,
+    geometry: FixedGeometry,
+    appearance: TextureAppearance,
+    texels: TexelMap,
+    normalization: tuple[np.ndarray, float],
+) -> Asset:
+    """The refined mesh in the object's units, its maps dilated again, normals in its own final tangent frame."""
+    surface = geometry.surface()
+    normal_map = None if appearance.normal is None else appearance.normal[0].detach()
+    final = mesh
+    if geometry.movable:
+        final = _with_tangents(
+            replace(
+                mesh,
+                positions=surface.positions.detach().cpu().numpy(),
+                normals=surface.normals.detach().cpu().numpy(),
+                normal_faces=mesh.faces,
+            )
+        )
+        if normal_map is not None:
+            normal_map = _reexpress(normal_map, mesh, final, texels)
+
+    def spread(maps: Tensor) -> np.ndarray:
+        flat = maps.reshape(-1, maps.shape[-1])
+        covered = flat.index_select(0, torch.as_tensor(texels.index, device=flat.device))
+        return _spread(covered, texels).cpu().numpy()
+
+    reflectance = spread(appearance.reflectance[0].detach())
+    material = Material(
+        albedo=spread(appearance.albedo[0].detach()),
+        roughness=reflectance[..., :1],
+        metallic=reflectance[..., 1:2],
+        occlusion=reflectance[..., 2:3] if reflectance.shape[-1] > 2 else None,
+        normal=None if normal_map is None else spread(normal_map),
+    )
+    return Asset(denormalized(replace(final, face_material=None), *normalization), [material])
+
+
+def _reexpress(normal_map: Tensor, before: Mesh, after: Mesh, texels: TexelMap) -> Tensor:
+    """A tangent-space normal map of one mesh as that of another with the same topology and UVs."""
+    device = normal_map.device
+    flat = normal_map.reshape(-1, 3)
+    index = torch.as_tensor(texels.index, device=device)
+
+    def frame(mesh: Mesh) -> tuple[Tensor, Tensor]:
+        normal = _unit(torch.as_tensor(texels.interpolate(mesh.normals, mesh.normal_faces), device=device))
+        return normal, torch.as_tensor(texels.interpolate(mesh.tangents, mesh.tangent_faces), device=device)
+
+    # the shading before used the refined mesh's normals with the old tangents
+    moved, tangent = frame(after)[0], frame(before)[1]
+    object_normals = shading_normals(moved, tangent, flat.index_select(0, index))
+    values = _front(to_tangent_space(*frame(after), object_normals))
+    return flat.index_copy(0, index, values).reshape(normal_map.shape)
+
+
+def _with_tangents(mesh: Mesh) -> Mesh:
+    tangents, index = compute_tangents(
+        mesh.positions, mesh.faces, mesh.uvs, mesh.uv_faces, mesh.normals, mesh.normal_faces
+    )
+    return replace(mesh, tangents=tangents, tangent_faces=index)
+
+
+def _spread(values: Tensor, texels: TexelMap) -> Tensor:
+    """Covered texels' ``values`` ``[N, C]`` as a whole map ``[R, R, C]``, dilated where no chart is."""
+    size = texels.resolution
+    image = np.zeros((size * size, values.shape[1]), np.float32)
+    image[texels.index] = values.detach().cpu().numpy()
+    mask = np.zeros(size * size, bool)
+    mask[texels.index] = True
+    out = dilate(image.reshape(size, size, -1), mask.reshape(size, size))
+    return torch.as_tensor(np.ascontiguousarray(out), device=values.device)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(vectors, dim=-1)
+
+
+def _front(normals: Tensor) -> Tensor:
+    """Unit tangent-space normals with z ≥ 0.05: a map cannot look into its own surface."""
+    return _unit(torch.cat([normals[..., :2], normals[..., 2:].clamp(min=0.05)], dim=-1))
+
+
+def _export_psnr(
+    path: Path,
+    reconstruction: Reconstruction,
+    capture: Capture,
+    normalization: tuple[np.ndarray, float],
+    session: Session,
+) -> float:
+    """PSNR of the exported GLB, read again and rendered, against the trainer's own render (lowest of four views)."""
+    asset = read_gltf(path)
+    asset = replace(asset, mesh=normalized(asset.mesh, *normalization))
+    renderer = AssetRenderer(asset, session.backend, session.device)
+    light = reconstruction.light.prefiltered()
+    frames = capture.split("test") or capture.split("train")
+    views = ViewSet(frames[:: max(1, len(frames) // 4)][:4], 1, session.device)
+    values = []
+    for number in range(len(views)):
+        batch, _ = views.batch([number])
+        trained, exported = reconstruction.render(batch, light), renderer.render(batch, light)
+        images = (trained["rgb"], exported["rgb"], trained["alpha"])
+        values.append(masked_psnr(*(image[0].cpu().numpy() for image in images)))
+    return float(min(values))

@@ -1,0 +1,99 @@
+"""Coarse: geometry and colour settle; network B is held back by its rate."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from stspbr.artifacts import Artifact
+from stspbr.errors import StspbrError
+from stspbr.formats.assets import read_asset
+from stspbr.geometry.dmtet import DMTet
+from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
+from stspbr.optimize.appearance import FieldAppearance
+from stspbr.optimize.reconstruction import Reconstruction
+from stspbr.optimize.surfaces import FixedGeometry, Geometry, ImplicitGeometry
+from stspbr.optimize.views import ViewSet
+from stspbr.recipe import CoarseSettings
+from stspbr.scene import Capture, Mesh
+from stspbr.stages.fit import run_reconstruction
+from stspbr.stages.model import load_capture, make_fields, make_light, normalized
+from stspbr.stages.session import Session
+
+
+def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
+    """Learn geometry, materials and (where it is not known) the light from a capture.
+
+    Writes ``mesh.safetensors`` (the current surface in the normalised box), ``geometry.safetensors`` (the
+    implicit shape, absent when a mesh was given), ``fields.safetensors``, ``light.safetensors`` and
+    ``light.hdr`` (a learned light), ``normalization.json`` and ``metrics.json``.
+    """
+    source = session.parent("capture")
+    capture = load_capture(source)
+    given = _given_mesh(settings)
+    centre, scale = _normalization(capture, settings, given)
+    capture_n = capture.normalized(centre, scale)
+    generator = torch.Generator().manual_seed(session.seed)
+    views = ViewSet(capture_n.split("train"), settings.optimize.image_scale, session.device)
+
+    geometry = _geometry(settings, capture_n, given, centre, scale, session, generator)
+    appearance = FieldAppearance(make_fields(settings.fields, session, generator), settings.normals_from)
+    light = make_light(capture, settings.light, session)
+    reconstruction = Reconstruction(
+        views, geometry, appearance, light, settings=settings.optimize, backend=session.backend, seed=session.seed
+    )
+
+    def current_mesh() -> Mesh:
+        if given is not None:
+            return normalized(given, centre, scale)
+        surface = geometry.surface()
+        return Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
+
+    return run_reconstruction(
+        session, "coarse", settings, source, capture_n, reconstruction, current_mesh, (centre, scale)
+    )
+
+
+def _given_mesh(settings: CoarseSettings) -> Mesh | None:
+    if settings.mesh is None:
+        return None
+    mesh = read_asset(settings.mesh, settings.mesh_textures).mesh
+    if len(mesh.faces) == 0:
+        raise StspbrError(f"{settings.mesh}: the mesh is empty")
+    return mesh
+
+
+def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | None) -> tuple[np.ndarray, float]:
+    """Centre and half side of the cube that becomes [−1, 1]³, with a margin around the object."""
+    if settings.geometry.box is not None:
+        low, high = np.array(settings.geometry.box[:3]), np.array(settings.geometry.box[3:])
+        if not (high > low).all():
+            raise StspbrError("geometry.box: give xmin, ymin, zmin, xmax, ymax, zmax with every max above its min")
+        margin = 0.0
+    elif given is not None:
+        used = given.positions[np.unique(given.faces)]
+        low, high, margin = used.min(axis=0), used.max(axis=0), settings.geometry.margin
+    else:
+        low, high = estimate_box(capture.split("train"), margin=0.0)
+        margin = settings.geometry.margin
+    centre = 0.5 * (np.asarray(low, np.float64) + np.asarray(high, np.float64))
+    return centre, float(0.5 * (np.asarray(high) - np.asarray(low)).max() * (1.0 + margin))
+
+
+def _geometry(
+    settings: CoarseSettings,
+    capture: Capture,
+    given: Mesh | None,
+    centre: np.ndarray,
+    scale: float,
+    session: Session,
+    generator: torch.Generator,
+) -> Geometry:
+    if given is not None:
+        return FixedGeometry(normalized(given, centre, scale), movable=False, laplacian=0.0, device=session.device)
+    dmtet = DMTet(settings.geometry.resolution, np.full(3, -1.0), np.full(3, 1.0), generator)
+    if settings.geometry.initial == "hull":
+        dmtet.init_sdf(visual_hull_sdf(dmtet.grid.numpy(), capture.split("train")))
+    else:
+        dmtet.init_sphere(0.7)
+    return ImplicitGeometry(dmtet, settings.geometry).to(session.device)

@@ -1,0 +1,132 @@
+"""What every stage is given: the run, the machine, and how much to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from stspbr.artifacts import Artifact, ArtifactStore
+from stspbr.errors import StspbrError
+from stspbr.optimize.checkpoint import Checkpoints
+from stspbr.optimize.progress import Reporter
+from stspbr.recipe import OptimizeSettings, Settings
+from stspbr.render.backend import RasterBackend, get_backend
+from stspbr.threads import set_threads
+
+
+@dataclass
+class Session:
+    """One invocation on one run folder.
+
+    Attributes:
+        run: the run's folder.
+        seed: of everything random.
+        device: torch device; backend: raster operations on it.
+        threads: of torch and Numba alike.
+        resume: continue from checkpoints where there are any.
+        quiet, json_lines: what the reporter prints.
+        versions: stage name to version (``v0003``) where ``--from`` picks one; else the newest.
+    """
+
+    run: Path
+    seed: int
+    device: torch.device
+    backend: RasterBackend
+    threads: int
+    resume: bool = False
+    quiet: bool = False
+    json_lines: bool = False
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls,
+        run: Path,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        backend: str = "auto",
+        threads: int | None = None,
+        resume: bool = False,
+        quiet: bool = False,
+        json_lines: bool = False,
+        versions: dict[str, str] | None = None,
+    ) -> Session:
+        """Check device and backend and set the threads; ``device="auto"`` is CUDA where it works, else the CPU."""
+        chosen = _device(device, backend)
+        count = set_threads(threads)
+        return cls(
+            Path(run),
+            seed,
+            chosen,
+            get_backend(backend, chosen),
+            count,
+            resume,
+            quiet,
+            json_lines,
+            dict(versions or {}),
+        )
+
+    @property
+    def store(self) -> ArtifactStore:
+        """The run's artifacts."""
+        return ArtifactStore(self.run)
+
+    def parent(self, stage: str) -> Artifact:
+        """The artifact of ``stage`` to build on: the newest, or the one that ``--from`` names."""
+        return self.store.resolve(stage, self.versions.get(stage))
+
+    def parent_of(self, artifact: Artifact, stage: str) -> Artifact:
+        """The very ``stage`` artifact that ``artifact`` was made from.
+
+        Raises:
+            StspbrError: it is gone, or other content stands under its version now.
+        """
+        entry = artifact.parents.get(stage)
+        if entry is None:
+            raise StspbrError(f"{artifact.path} was not made from a {stage} artifact")
+        found = self.store.resolve(stage, entry["version"])
+        if found.content_hash != entry["content_hash"]:
+            raise StspbrError(f"{found.path} is not what {artifact.path} was made from: run `stspbr {artifact.stage}`")
+        return found
+
+    def checkpoints(self, stage: str, settings: Settings, parents: list[Artifact]) -> Checkpoints:
+        """Checkpoints of this stage on these parents with these settings and seed."""
+        work = {
+            "stage": stage,
+            "settings": settings.model_dump(mode="json"),
+            "parents": [parent.content_hash for parent in parents],
+            "seed": self.seed,
+        }
+        return Checkpoints(self.run / ".checkpoints" / stage, work)
+
+    @contextmanager
+    def reporter(self, stage: str, settings: OptimizeSettings) -> Iterator[Reporter]:
+        """Progress bar, previews and TensorBoard of one stage, in ``RUN/logs/<stage>``."""
+        with Reporter(
+            stage,
+            settings.iterations,
+            self.run / "logs" / stage,
+            quiet=self.quiet,
+            json_lines=self.json_lines,
+            log_every=settings.log_every,
+        ) as reporter:
+            yield reporter
+
+
+def _device(name: str, backend: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() and backend != "cpu" else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise StspbrError(f"--device {name}: unknown; choose auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise StspbrError(f"--device {name}: torch sees no CUDA device; see `stspbr doctor` or use --device cpu")
+    if device.type not in ("cpu", "cuda"):
+        raise StspbrError(f"--device {name}: only cpu and cuda are supported")
+    return device

@@ -1,0 +1,54 @@
+"""Specialize: network B works out the reflectance; A, the light and the fixed topology are only polished."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from stspbr.artifacts import Artifact
+from stspbr.optimize.appearance import FieldAppearance
+from stspbr.optimize.reconstruction import Reconstruction
+from stspbr.optimize.surfaces import FixedGeometry
+from stspbr.optimize.views import ViewSet
+from stspbr.recipe import CoarseSettings, SpecializeSettings, parse_settings
+from stspbr.scene import Mesh
+from stspbr.stages.fit import run_reconstruction
+from stspbr.stages.model import load_capture, load_mesh, load_normalization, make_fields, make_light
+from stspbr.stages.session import Session
+
+
+def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
+    """Specialise the reflectance of a coarse result.
+
+    The coarse surface becomes a mesh of fixed topology whose vertices may still move a little; a mesh that
+    was given stays as it is. Writes ``mesh.safetensors``, ``fields.safetensors``, ``light.safetensors`` and
+    ``light.hdr`` (a learned light), ``normalization.json``, ``metrics.json``.
+    """
+    coarse = session.parent("coarse")
+    coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
+    source = session.parent_of(coarse, "capture")
+    capture = load_capture(source)
+    centre, scale = load_normalization(coarse)
+    capture_n = capture.normalized(centre, scale)
+    mesh = load_mesh(coarse.file("mesh.safetensors"))
+    given = coarse_settings.mesh is not None
+
+    views = ViewSet(capture_n.split("train"), settings.optimize.image_scale, session.device)
+    geometry = FixedGeometry(mesh, movable=not given, laplacian=settings.laplacian, device=session.device)
+    geometry = geometry.to(session.device)
+    generator = torch.Generator().manual_seed(session.seed)
+    fields = make_fields(coarse_settings.fields, session, generator, coarse.file("fields.safetensors"))
+    never = coarse_settings.normals_from > 1.0
+    appearance = FieldAppearance(fields, coarse_settings.normals_from if never else 0.0)
+    state = coarse.file("light.safetensors") if "light.safetensors" in coarse.files else None
+    light = make_light(capture, coarse_settings.light, session, state)
+    reconstruction = Reconstruction(
+        views, geometry, appearance, light, settings=settings.optimize, backend=session.backend, seed=session.seed
+    )
+    def current_mesh() -> Mesh:
+        return mesh if given else replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
+
+    return run_reconstruction(
+        session, "specialize", settings, coarse, capture_n, reconstruction, current_mesh, (centre, scale)
+    )

@@ -1,0 +1,124 @@
+"""The loop: schedules are applied, and a killed run goes on bit for bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stspbr.errors import StspbrError
+from stspbr.optimize.checkpoint import Checkpoints
+from stspbr.optimize.loop import optimize
+from stspbr.optimize.routing import STRICT_A, STRICT_B, Term
+from stspbr.optimize.views import batch_ids, step_generator
+from stspbr.recipe import CoarseSettings, settings_for
+
+
+class Silent:
+    """A reporter that keeps what it is told; it can stop the loop like a Ctrl-C."""
+
+    def __init__(self, stop_after=None):
+        self.rates, self.stop_after = [], stop_after
+
+    def step(self, step, losses, rates, seconds):
+        self.rates.append(rates)
+        if step == self.stop_after:
+            raise KeyboardInterrupt
+
+    def image(self, *args):
+        pass
+
+    def message(self, text):
+        pass
+
+
+class Noisy:
+    """Two parameters pulled to noisy targets, one by each kind of loss."""
+
+    def __init__(self):
+        self.module = torch.nn.ParameterDict({"a": torch.zeros(5), "b": torch.ones(5)})
+
+    def groups(self):
+        return {"appearance": [self.module["a"]], "reflectance": [self.module["b"]], "light": []}
+
+    def terms(self, step, progress, watch):
+        noise = torch.randn(5, generator=step_generator(step, 3, torch.device("cpu")))
+        a, b = self.module["a"], self.module["b"]
+        return [Term("A", ((a - noise) ** 2).sum(), STRICT_A), Term("B", ((b * a - noise) ** 2).sum(), STRICT_B)]
+
+    def constrain(self):
+        pass
+
+    def preview(self):
+        return {}
+
+    def state(self):
+        return {"all": self.module.state_dict()}
+
+    def load_state(self, state):
+        self.module.load_state_dict(state["all"])
+
+
+SETTINGS = settings_for(
+    CoarseSettings, ["optimize.iterations=20", "optimize.checkpoint_every=4", "optimize.rates.reflectance.rate=0.1"]
+).optimize
+
+
+def run(folder, problem, *, resume=False, stop_after=None, work=None):
+    reporter = Silent(stop_after)
+    checkpoints = Checkpoints(folder, work or {"stage": "x"})
+    optimize(
+        problem, SETTINGS, reporter=reporter, checkpoints=checkpoints, resume=resume, device=torch.device("cpu")
+    )
+    return reporter
+
+
+def values(problem):
+    return torch.cat([p.detach() for p in problem.module.values()])
+
+
+def test_resumed_run_is_bit_identical(tmp_path):
+    whole = Noisy()
+    run(tmp_path / "whole", whole)
+    for stop in (5, 7, 20):
+        folder = tmp_path / f"stop{stop}"
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, Noisy(), stop_after=stop)
+        again = Noisy()
+        reporter = run(folder, again, resume=True)
+        assert len(reporter.rates) == 20 - (stop - 1) // 4 * 4  # the interrupt comes before its step is saved
+        assert torch.equal(values(again), values(whole))
+
+
+def test_without_resume_it_starts_over(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Noisy(), stop_after=8)
+    assert len(run(tmp_path, Noisy()).rates) == 20
+
+
+def test_other_work_does_not_pick_up_the_checkpoint(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Noisy(), stop_after=8)
+    assert len(run(tmp_path, Noisy(), resume=True, work={"stage": "y"}).rates) == 20
+
+
+def test_truncated_checkpoint_is_one_line(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Noisy(), stop_after=8)
+    path = next(tmp_path.glob("*.pt"))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StspbrError, match="delete it to start over"):
+        run(tmp_path, Noisy(), resume=True)
+
+
+def test_rates_follow_their_schedules(tmp_path):
+    rates = run(tmp_path, Noisy()).rates
+    assert rates[0]["reflectance"] == 0.0  # held back at the start of coarse
+    assert rates[10]["reflectance"] == pytest.approx(0.1)
+    assert rates[10]["appearance"] == pytest.approx(0.68 * SETTINGS.rates.appearance.rate)
+
+
+def test_each_epoch_sees_every_frame_once():
+    ids = [i for step in range(5) for i in batch_ids(step, 10, 4, 1)]
+    assert sorted(ids[:10]) == list(range(10)) == sorted(ids[10:])
+    assert ids[:10] != ids[10:]
+    assert batch_ids(3, 10, 4, 1) == batch_ids(3, 10, 4, 1) != batch_ids(3, 10, 4, 2)

@@ -1,0 +1,122 @@
+"""Each loss drives only its own group, from one forward pass."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stspbr.errors import StspbrError
+from stspbr.geometry.dmtet import DMTet
+from stspbr.geometry.visual_hull import visual_hull_sdf
+from stspbr.optimize.appearance import FieldAppearance
+from stspbr.optimize.lights import LearnedLight
+from stspbr.optimize.loop import Stopwatch
+from stspbr.optimize.reconstruction import Reconstruction
+from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, backpropagate, check_finite
+from stspbr.optimize.surfaces import ImplicitGeometry
+from stspbr.optimize.views import ViewSet
+from stspbr.recipe import CoarseSettings, FieldSettings, HashGridSettings, settings_for
+from stspbr.render.light import EnvironmentCube
+from stspbr.stages.coarse import _normalization
+from stspbr.stages.model import load_capture, make_fields
+from stspbr.stages.session import Session
+
+GRID = HashGridSettings(levels=3, log2_table_size=10, base_resolution=4, finest_resolution=16)
+
+
+def problem(run, mode="split") -> Reconstruction:
+    """A whole reconstruction with every group free: implicit geometry, both networks, a learned light."""
+    import numpy as np
+
+    session = Session.open(run, device="cpu", quiet=True)
+    overrides = ["geometry.resolution=12", "normals_from=0.0", "optimize.batch=2", f"fields.mode={mode}"]
+    settings = settings_for(CoarseSettings, overrides)
+    fields = FieldSettings(mode=mode, appearance=GRID, reflectance=GRID, joint=GRID, width=8, occlusion=True)
+    capture = load_capture(session.parent("capture"))
+    capture = capture.normalized(*_normalization(capture, settings, None))
+    generator = torch.Generator().manual_seed(0)
+    dmtet = DMTet(12, np.full(3, -1.0), np.full(3, 1.0), generator)
+    dmtet.init_sdf(visual_hull_sdf(dmtet.grid.numpy(), capture.split("train")))
+    return Reconstruction(
+        ViewSet(capture.split("train"), 1, session.device),
+        ImplicitGeometry(dmtet, settings.geometry),
+        FieldAppearance(make_fields(fields, session, generator), settings.normals_from),
+        LearnedLight(EnvironmentCube(16, 0.5), 0.005),
+        settings=settings.optimize,
+        backend=session.backend,
+        seed=0,
+    )
+
+
+def gradients(groups) -> dict[str, list[torch.Tensor | None]]:
+    return {name: [None if p.grad is None else p.grad.clone() for p in params] for name, params in groups.items()}
+
+
+def is_zero(values) -> bool:
+    return all(v is None or not bool(v.any()) for v in values)
+
+
+@pytest.fixture(scope="module")
+def reconstruction(tiny_run):
+    return problem(tiny_run)
+
+
+@pytest.mark.parametrize("drives", [STRICT_A, STRICT_B], ids=["A", "B"])
+def test_forbidden_pairs_get_exactly_zero(reconstruction, drives):
+    groups = reconstruction.groups()
+    terms = [t for t in reconstruction.terms(3, 0.6, Stopwatch()) if t.drives == drives]
+    backpropagate(terms, groups, "strict")
+    got = gradients(groups)
+    for name in groups:
+        assert is_zero(got[name]) == (name not in drives), name
+
+
+def test_every_group_is_driven(reconstruction):
+    groups = reconstruction.groups()
+    assert set(groups) == {"geometry", "appearance", "reflectance", "light"}
+    backpropagate(reconstruction.terms(3, 0.6, Stopwatch()), groups, "strict")
+    assert not any(is_zero(values) for values in gradients(groups).values())
+
+
+def test_one_pass_equals_two_separate_passes(reconstruction):
+    groups = reconstruction.groups()
+    backpropagate(reconstruction.terms(3, 0.6, Stopwatch()), groups, "strict")
+    together = gradients(groups)
+    separate = {}
+    for drives in (STRICT_A, STRICT_B):
+        for params in groups.values():
+            for parameter in params:
+                parameter.grad = None
+        terms = [t for t in reconstruction.terms(3, 0.6, Stopwatch()) if t.drives == drives]
+        torch.stack([t.value for t in terms]).sum().backward()
+        separate.update({name: values for name, values in gradients(groups).items() if name in drives})
+    for name, values in together.items():
+        for one, two in zip(values, separate[name], strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-9)
+
+
+def test_shared_routing_mixes_them(reconstruction):
+    groups = reconstruction.groups()
+    terms = reconstruction.terms(3, 0.6, Stopwatch())
+    backpropagate(terms, groups, "shared")
+    shared = gradients(groups)
+    backpropagate(reconstruction.terms(3, 0.6, Stopwatch()), groups, "strict")
+    strict = gradients(groups)
+    for name in ("reflectance", "light", "geometry"):
+        assert any(not torch.allclose(a, b) for a, b in zip(shared[name], strict[name], strict=True)), name
+
+
+def test_joint_network_is_driven_by_all_losses(tiny_run):
+    joint = problem(tiny_run, "joint")
+    assert set(joint.groups()) == {"geometry", "joint", "light"}
+    names = {term.name for term in joint.terms(3, 0.6, Stopwatch())}
+    assert "joint" in names and not names & {"A", "B"}
+
+
+def test_not_finite_names_step_and_term():
+    terms = [
+        Term("mask", torch.tensor(1.0), STRICT_A),
+        Term("B", torch.tensor(0.0), STRICT_B, {"relmse": torch.tensor(float("nan"))}),
+    ]
+    with pytest.raises(StspbrError, match=r"step 17.*B/relmse"):
+        check_finite(terms, 17)
