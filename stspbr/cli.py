@@ -310,14 +310,18 @@ def doctor() -> None:
     """Versions, devices, backends; what is missing and how to get it."""
     prepare_process()
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    from stspbr.stages.doctor import diagnose
+    from stspbr.stages.doctor import diagnose, healthy
 
     table = Table("what", "state", "detail", "remedy")
-    for check in diagnose():
-        table.add_row(check.name, check.state, check.detail, check.remedy or "")
+    checks = diagnose()
+    for check in checks:
+        table.add_row(*(escape(text or "") for text in (check.name, check.state, check.detail, check.remedy)))
     Console().print(table)
+    if not healthy(checks):
+        raise typer.Exit(1)
 
 
 def _version(stage: str, version: str | None) -> dict[str, str]:

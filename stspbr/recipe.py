@@ -6,16 +6,18 @@ stores these settings says all there is to say.
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stspbr.errors import StspbrError
+from stspbr.optimize.schedules import PRESETS, Schedule, parse_schedule
 
 SettingsType = TypeVar("SettingsType", bound=BaseModel)
-Knots = list[tuple[float, float, Literal["linear", "exponential"]]]
 
 
 class Settings(BaseModel):
@@ -94,7 +96,15 @@ class Rate(Settings):
     """Learning rate of one parameter group: ``rate`` times a schedule over the stage's fraction t in [0, 1]."""
 
     rate: float = Field(ge=0)
-    schedule: Knots = [(0.0, 1.0, "linear")]
+    schedule: Schedule = PRESETS["constant"]
+
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _named_or_knots(cls, value: Any) -> Schedule:
+        try:
+            return parse_schedule(value)
+        except StspbrError as error:
+            raise ValueError(str(error)) from None
 
 
 class RateSettings(Settings):
@@ -121,16 +131,13 @@ class OptimizeSettings(Settings):
     log_every: int = Field(10, ge=1)
 
 
-_DECAY: Knots = [(0.0, 1.0, "exponential"), (1.0, 0.63, "exponential")]
-_COARSE_A: Knots = [(0.0, 1.0, "linear"), (0.5, 0.68, "exponential"), (1.0, 0.606, "exponential")]
-_COARSE_B: Knots = [(0.0, 0.0, "linear"), (0.5, 1.0, "exponential"), (1.0, 0.794, "exponential")]
-_SPECIALIZE_A: Knots = [(0.0, 0.3, "exponential"), (1.0, 0.05, "exponential")]
-_SPECIALIZE_B: Knots = [(0.0, 0.3, "linear"), (0.1, 1.0, "linear"), (0.4, 1.0, "exponential"), (1.0, 0.1, "exponential")]
-_FINER_A: Knots = [(0.0, 0.0, "linear"), (0.1, 1.0, "exponential"), (1.0, 0.66, "exponential")]
-_FINER_B: Knots = [(0.0, 0.01, "linear"), (0.2, 1.0, "linear"), (0.4, 1.0, "linear"), (1.0, 0.1, "linear")]
+_SPECIALIZE_A = [(0.0, 0.3, "exponential"), (1.0, 0.05, "exponential")]
+_SPECIALIZE_B = [(0.0, 0.3, "linear"), (0.1, 1.0, "linear"), (0.4, 1.0, "exponential"), (1.0, 0.1, "exponential")]
 
 
-def _rates(a: Knots, b: Knots, geometry: Knots, material: float, geometry_rate: float, light: float) -> RateSettings:
+def _rates(
+    a: Schedule, b: Schedule, geometry: Schedule, material: float, geometry_rate: float, light: float
+) -> RateSettings:
     return RateSettings(
         geometry=Rate(rate=geometry_rate, schedule=geometry),
         appearance=Rate(rate=material, schedule=a),
@@ -148,9 +155,12 @@ class CoarseSettings(Settings):
     fields: FieldSettings = FieldSettings()
     light: LightSettings = LightSettings()
     geometry: GeometrySettings = GeometrySettings()
-    normals_from: float = Field(0.75, ge=0, description="fraction of the stage at which normal offsets start; >1: never")
+    normals_from: float = Field(
+        0.75, ge=0, description="fraction of the stage at which normal offsets start; >1: never"
+    )
     optimize: OptimizeSettings = OptimizeSettings(
-        iterations=400, rates=_rates(_COARSE_A, _COARSE_B, _DECAY, 0.01, 0.005, 0.02)
+        iterations=400,
+        rates=_rates(PRESETS["coarse.A"], PRESETS["coarse.B"], PRESETS["coarse.geometry"], 0.01, 0.005, 0.02),
     )
 
 
@@ -174,7 +184,7 @@ class BakeSettings(Settings):
     optimize: OptimizeSettings = OptimizeSettings(
         iterations=200,
         losses=LossSettings(reflectance={"relmse": 0.5, "mse": 0.5}),
-        rates=_rates(_FINER_A, _FINER_B, _FINER_A, 0.003, 0.0003, 0.005),
+        rates=_rates(PRESETS["bake.A"], PRESETS["bake.B"], PRESETS["bake.geometry"], 0.003, 0.0003, 0.005),
     )
 
 
@@ -270,9 +280,7 @@ def apply_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, A
     return out
 
 
-def settings_for(
-    model: type[SettingsType], overrides: list[str], base: dict[str, Any] | None = None
-) -> SettingsType:
+def settings_for(model: type[SettingsType], overrides: list[str], base: dict[str, Any] | None = None) -> SettingsType:
     """Settings of one stage: the defaults, then ``base``, then the overrides; nested keys merge."""
     defaults = {
         name: field.get_default(call_default_factory=True)
@@ -287,8 +295,7 @@ def settings_for(
 def load_recipe(path: Path, overrides: list[str]) -> Recipe:
     """Read a TOML recipe; overrides are addressed by stage, e.g. ``coarse.optimize.iterations=200``.
 
-    Paths in a recipe are relative to the recipe's folder's parent (the project) where they exist there,
-    else to the working directory.
+    Paths are relative to the working directory; ``${NAME}`` in a string is that environment variable.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -296,11 +303,24 @@ def load_recipe(path: Path, overrides: list[str]) -> Recipe:
         raise StspbrError(f"{path}: cannot read the recipe: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StspbrError(f"{path}: not a TOML file: {error}") from None
-    values = apply_overrides(values, overrides)
+    values = _expand(apply_overrides(values, overrides), path)
     for name, model in (("coarse", CoarseSettings), ("specialize", SpecializeSettings), ("bake", BakeSettings)):
         if isinstance(values.get(name), dict):
             values[name] = settings_for(model, [], values[name]).model_dump(mode="json")
     return parse_settings(Recipe, values, str(path))
+
+
+def _expand(value: Any, path: Path) -> Any:
+    """``${NAME}`` in strings replaced by environment variables."""
+    if isinstance(value, dict):
+        return {k: _expand(v, path) for k, v in value.items()}
+    if not isinstance(value, str):
+        return value
+    for name in re.findall(r"\$\{(\w+)\}", value):
+        if name not in os.environ:
+            raise StspbrError(f"{path}: {value}: set the environment variable {name} to the folder that is meant")
+        value = value.replace("${" + name + "}", os.environ[name])
+    return value
 
 
 def _copy(values: Any) -> Any:

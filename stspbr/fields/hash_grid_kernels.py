@@ -1,8 +1,10 @@
 """Numba kernels of the hash grid: features of points, and gradients by table and by point.
 
 A level is a grid of ``resolution³`` cells whose vertices lie in the table one after the other where it is large
-enough for all of them (x fastest), and else at a hash of their integer coordinates. ``features`` comes as a tuple of
-that many zeros: its length is known when a kernel is compiled, so that the loops over features disappear.
+enough for all of them (x fastest), and else at a hash of their integer coordinates. Samples go through in blocks: the
+entries of a block's cells are found first, by a loop without memory gathers that becomes vector code. ``features`` is
+a tuple of that many zeros: its length is known when a kernel is compiled, so that the loops over features disappear.
+Entries are unsigned: a signed index costs a test for being negative at each of the sixteen reads.
 """
 
 from __future__ import annotations
@@ -16,66 +18,95 @@ _BLOCK = 256
 
 
 @njit(cache=True, fastmath=_FLAGS)
-def _cell(x, resolution):
-    """Cell along one axis, and the position in it; x is clamped to [0, 1] (NaN: 0)."""
-    if not (x > 0):
-        x = np.float32(0)
-    if x > 1:
-        x = np.float32(1)
-    position = x * np.float32(resolution)
-    cell = min(np.int32(position), np.int32(resolution - 1))
-    return np.uint32(cell), position - np.float32(cell)
+def _block_buffers():
+    """Coordinates, entries of the eight vertices and positions in the cell, for a block of samples."""
+    coordinates = np.empty((3, _BLOCK), np.float32)
+    return coordinates, np.empty((8, _BLOCK), np.uint32), np.empty((3, _BLOCK), np.float32)
 
 
 @njit(cache=True, fastmath=_FLAGS)
-def _strides(resolution, size):
-    """Factors by which y and z enter a dense index, whether the level is dense, and the mask of a hashed one."""
+def _load(points, first, last, coordinates):
+    """The points of a block by axis, clamped to [0, 1]; NaN becomes 0, so that no entry lies outside the table."""
+    for sample in range(first, last):
+        for axis in range(3):
+            x = points[sample, axis]
+            x = x if x > 0 else np.float32(0)
+            coordinates[axis, sample - first] = x if x < 1 else np.float32(1)
+
+
+@njit(cache=True, fastmath=_FLAGS)
+def _find(coordinates, count, resolution, size, entries, fractions):
+    """Entries in the level's table of the vertices around each point (x changes fastest), and positions in the cell."""
+    scale, last = np.float32(resolution), np.int32(resolution - 1)
     side = resolution + 1
-    if side * side * side <= size:
-        return np.uint32(side), np.uint32(side * side), True, np.uint32(0)
-    return _PRIME_Y, _PRIME_Z, False, np.uint32(size - 1)
+    dense = side * side * side <= size
+    stride_y = np.uint32(side) if dense else _PRIME_Y
+    stride_z = np.uint32(side * side) if dense else _PRIME_Z
+    mask = np.uint32(size - 1)
+    one = np.uint32(1)
+    for i in range(count):
+        x, y, z = coordinates[0, i] * scale, coordinates[1, i] * scale, coordinates[2, i] * scale
+        cx, cy, cz = min(np.int32(x), last), min(np.int32(y), last), min(np.int32(z), last)
+        fractions[0, i] = x - np.float32(cx)
+        fractions[1, i] = y - np.float32(cy)
+        fractions[2, i] = z - np.float32(cz)
+        x0, y0, z0 = np.uint32(cx), np.uint32(cy) * stride_y, np.uint32(cz) * stride_z
+        x1, y1, z1 = x0 + one, y0 + stride_y, z0 + stride_z
+        if dense:
+            entries[0, i] = x0 + y0 + z0
+            entries[1, i] = x1 + y0 + z0
+            entries[2, i] = x0 + y1 + z0
+            entries[3, i] = x1 + y1 + z0
+            entries[4, i] = x0 + y0 + z1
+            entries[5, i] = x1 + y0 + z1
+            entries[6, i] = x0 + y1 + z1
+            entries[7, i] = x1 + y1 + z1
+        else:
+            entries[0, i] = (x0 ^ y0 ^ z0) & mask
+            entries[1, i] = (x1 ^ y0 ^ z0) & mask
+            entries[2, i] = (x0 ^ y1 ^ z0) & mask
+            entries[3, i] = (x1 ^ y1 ^ z0) & mask
+            entries[4, i] = (x0 ^ y0 ^ z1) & mask
+            entries[5, i] = (x1 ^ y0 ^ z1) & mask
+            entries[6, i] = (x0 ^ y1 ^ z1) & mask
+            entries[7, i] = (x1 ^ y1 ^ z1) & mask
 
 
 @njit(cache=True, fastmath=_FLAGS)
-def _vertex(x, y, z, dense, mask):
-    """Entry of a vertex, given its x and its y and z times their strides."""
-    if dense:
-        return np.uint64(x + y + z)
-    return np.uint64((x ^ y ^ z) & mask)
+def _vertices(entries, i):
+    return (
+        np.uint64(entries[0, i]), np.uint64(entries[1, i]), np.uint64(entries[2, i]), np.uint64(entries[3, i]),
+        np.uint64(entries[4, i]), np.uint64(entries[5, i]), np.uint64(entries[6, i]), np.uint64(entries[7, i]),
+    )  # fmt: skip
+
+
+@njit(cache=True, fastmath=_FLAGS)
+def _weights(fractions, i):
+    """Position in the cell along x, y and z, and what is left to one."""
+    fx, fy, fz = fractions[0, i], fractions[1, i], fractions[2, i]
+    one = np.float32(1)
+    return fx, fy, fz, one - fx, one - fy, one - fz
 
 
 @njit(parallel=True, cache=True, fastmath=_FLAGS)
 def hash_forward(points, table, resolutions, offsets, sizes, active, features, out):
     count = points.shape[0]
-    levels = resolutions.size
     for block in prange((count + _BLOCK - 1) // _BLOCK):
         first, last = block * _BLOCK, min((block + 1) * _BLOCK, count)
+        coordinates, entries, fractions = _block_buffers()
+        _load(points, first, last, coordinates)
         for level in range(active):
-            resolution, offset = resolutions[level], np.uint64(offsets[level])
-            stride_y, stride_z, dense, mask = _strides(resolution, sizes[level])
-            for sample in range(first, last):
-                x0, fx = _cell(points[sample, 0], resolution)
-                y0, fy = _cell(points[sample, 1], resolution)
-                z0, fz = _cell(points[sample, 2], resolution)
-                x1 = x0 + np.uint32(1)
-                y0 *= stride_y
-                z0 *= stride_z
-                y1, z1 = y0 + stride_y, z0 + stride_z
-                gx, gy, gz = np.float32(1) - fx, np.float32(1) - fy, np.float32(1) - fz
-                a = offset + _vertex(x0, y0, z0, dense, mask)
-                b = offset + _vertex(x1, y0, z0, dense, mask)
-                c = offset + _vertex(x0, y1, z0, dense, mask)
-                d = offset + _vertex(x1, y1, z0, dense, mask)
-                e = offset + _vertex(x0, y0, z1, dense, mask)
-                f = offset + _vertex(x1, y0, z1, dense, mask)
-                g = offset + _vertex(x0, y1, z1, dense, mask)
-                h = offset + _vertex(x1, y1, z1, dense, mask)
+            column = level * len(features)
+            own = table[offsets[level] : offsets[level] + sizes[level]]
+            _find(coordinates, last - first, resolutions[level], sizes[level], entries, fractions)
+            for i in range(last - first):
+                a, b, c, d, e, f, g, h = _vertices(entries, i)
+                fx, fy, fz, gx, gy, gz = _weights(fractions, i)
                 for k in range(len(features)):
-                    near = gy * (gx * table[a, k] + fx * table[b, k]) + fy * (gx * table[c, k] + fx * table[d, k])
-                    far = gy * (gx * table[e, k] + fx * table[f, k]) + fy * (gx * table[g, k] + fx * table[h, k])
-                    out[sample, level * len(features) + k] = gz * near + fz * far
-        for sample in range(first, last):
-            out[sample, active * len(features) : levels * len(features)] = 0
+                    near = gy * (gx * own[a, k] + fx * own[b, k]) + fy * (gx * own[c, k] + fx * own[d, k])
+                    far = gy * (gx * own[e, k] + fx * own[f, k]) + fy * (gx * own[g, k] + fx * own[h, k])
+                    out[first + i, column + k] = gz * near + fz * far
+        out[first:last, active * len(features) :] = 0
 
 
 @njit(parallel=True, cache=True, fastmath=_FLAGS)
@@ -83,44 +114,33 @@ def hash_backward_table(points, grad_out, resolutions, offsets, sizes, active, f
     """Gradient by table into ``grad``, which need not be cleared. A level belongs to one worker, which adds its
     samples in order: the sums are the same for any number of workers."""
     count = points.shape[0]
-    levels = resolutions.size
     for worker in prange(workers):
-        for level in range(worker, levels, workers):
+        coordinates, entries, fractions = _block_buffers()
+        for level in range(worker, resolutions.size, workers):
             grad[offsets[level] : offsets[level] + sizes[level]] = 0
         for block in range((count + _BLOCK - 1) // _BLOCK):  # levels inside: a block's gradients stay in the cache
+            first, last = block * _BLOCK, min((block + 1) * _BLOCK, count)
+            _load(points, first, last, coordinates)
             for level in range(worker, active, workers):
-                resolution, offset = resolutions[level], np.uint64(offsets[level])
-                stride_y, stride_z, dense, mask = _strides(resolution, sizes[level])
-                for sample in range(block * _BLOCK, min((block + 1) * _BLOCK, count)):
-                    x0, fx = _cell(points[sample, 0], resolution)
-                    y0, fy = _cell(points[sample, 1], resolution)
-                    z0, fz = _cell(points[sample, 2], resolution)
-                    x1 = x0 + np.uint32(1)
-                    y0 *= stride_y
-                    z0 *= stride_z
-                    y1, z1 = y0 + stride_y, z0 + stride_z
-                    gx, gy, gz = np.float32(1) - fx, np.float32(1) - fy, np.float32(1) - fz
-                    a = offset + _vertex(x0, y0, z0, dense, mask)
-                    b = offset + _vertex(x1, y0, z0, dense, mask)
-                    c = offset + _vertex(x0, y1, z0, dense, mask)
-                    d = offset + _vertex(x1, y1, z0, dense, mask)
-                    e = offset + _vertex(x0, y0, z1, dense, mask)
-                    f = offset + _vertex(x1, y0, z1, dense, mask)
-                    g = offset + _vertex(x0, y1, z1, dense, mask)
-                    h = offset + _vertex(x1, y1, z1, dense, mask)
+                column = level * len(features)
+                own = grad[offsets[level] : offsets[level] + sizes[level]]
+                _find(coordinates, last - first, resolutions[level], sizes[level], entries, fractions)
+                for i in range(last - first):
+                    a, b, c, d, e, f, g, h = _vertices(entries, i)
+                    fx, fy, fz, gx, gy, gz = _weights(fractions, i)
                     for k in range(len(features)):
-                        value = grad_out[sample, level * len(features) + k]
+                        value = grad_out[first + i, column + k]
                         near, far = gz * value, fz * value
                         low, high = gy * near, fy * near
-                        grad[a, k] += gx * low
-                        grad[b, k] += fx * low
-                        grad[c, k] += gx * high
-                        grad[d, k] += fx * high
+                        own[a, k] += gx * low
+                        own[b, k] += fx * low
+                        own[c, k] += gx * high
+                        own[d, k] += fx * high
                         low, high = gy * far, fy * far
-                        grad[e, k] += gx * low
-                        grad[f, k] += fx * low
-                        grad[g, k] += gx * high
-                        grad[h, k] += fx * high
+                        own[e, k] += gx * low
+                        own[f, k] += fx * low
+                        own[g, k] += gx * high
+                        own[h, k] += fx * high
 
 
 @njit(parallel=True, cache=True, fastmath=_FLAGS)
@@ -129,46 +149,34 @@ def hash_backward_points(points, table, grad_out, resolutions, offsets, sizes, a
     count = points.shape[0]
     for block in prange((count + _BLOCK - 1) // _BLOCK):
         first, last = block * _BLOCK, min((block + 1) * _BLOCK, count)
+        coordinates, entries, fractions = _block_buffers()
+        _load(points, first, last, coordinates)
         grad[first:last] = 0
         for level in range(active):
-            resolution, offset = resolutions[level], np.uint64(offsets[level])
-            stride_y, stride_z, dense, mask = _strides(resolution, sizes[level])
-            scale = np.float32(resolution)
-            for sample in range(first, last):
-                x0, fx = _cell(points[sample, 0], resolution)
-                y0, fy = _cell(points[sample, 1], resolution)
-                z0, fz = _cell(points[sample, 2], resolution)
-                x1 = x0 + np.uint32(1)
-                y0 *= stride_y
-                z0 *= stride_z
-                y1, z1 = y0 + stride_y, z0 + stride_z
-                gx, gy, gz = np.float32(1) - fx, np.float32(1) - fy, np.float32(1) - fz
-                a = offset + _vertex(x0, y0, z0, dense, mask)
-                b = offset + _vertex(x1, y0, z0, dense, mask)
-                c = offset + _vertex(x0, y1, z0, dense, mask)
-                d = offset + _vertex(x1, y1, z0, dense, mask)
-                e = offset + _vertex(x0, y0, z1, dense, mask)
-                f = offset + _vertex(x1, y0, z1, dense, mask)
-                g = offset + _vertex(x0, y1, z1, dense, mask)
-                h = offset + _vertex(x1, y1, z1, dense, mask)
+            column, scale = level * len(features), np.float32(resolutions[level])
+            own = table[offsets[level] : offsets[level] + sizes[level]]
+            _find(coordinates, last - first, resolutions[level], sizes[level], entries, fractions)
+            for i in range(last - first):
+                a, b, c, d, e, f, g, h = _vertices(entries, i)
+                fx, fy, fz, gx, gy, gz = _weights(fractions, i)
                 qa = qb = qc = qd = qe = qf = qg = qh = np.float32(0)
                 for k in range(len(features)):
-                    value = grad_out[sample, level * len(features) + k]
-                    qa += value * table[a, k]
-                    qb += value * table[b, k]
-                    qc += value * table[c, k]
-                    qd += value * table[d, k]
-                    qe += value * table[e, k]
-                    qf += value * table[f, k]
-                    qg += value * table[g, k]
-                    qh += value * table[h, k]
+                    value = grad_out[first + i, column + k]
+                    qa += value * own[a, k]
+                    qb += value * own[b, k]
+                    qc += value * own[c, k]
+                    qd += value * own[d, k]
+                    qe += value * own[e, k]
+                    qf += value * own[f, k]
+                    qg += value * own[g, k]
+                    qh += value * own[h, k]
                 along_x = gz * (gy * (qb - qa) + fy * (qd - qc)) + fz * (gy * (qf - qe) + fy * (qh - qg))
                 along_y = gz * (gx * (qc - qa) + fx * (qd - qb)) + fz * (gx * (qg - qe) + fx * (qh - qf))
                 near = gy * (gx * qa + fx * qb) + fy * (gx * qc + fx * qd)
                 far = gy * (gx * qe + fx * qf) + fy * (gx * qg + fx * qh)
-                grad[sample, 0] += scale * along_x
-                grad[sample, 1] += scale * along_y
-                grad[sample, 2] += scale * (far - near)
+                grad[first + i, 0] += scale * along_x
+                grad[first + i, 1] += scale * along_y
+                grad[first + i, 2] += scale * (far - near)
         for sample in range(first, last):
             for axis in range(3):
                 if not (0 <= points[sample, axis] <= 1):

@@ -96,9 +96,7 @@ def crossing_faces(inside, tets, tet_edges, new_index, case_counts, case_edges):
     for s in prange(_SLABS):
         total = 0
         for t in range(s * slab, min(count, (s + 1) * slab)):
-            case = (
-                inside[tets[t, 0]] | inside[tets[t, 1]] << 1 | inside[tets[t, 2]] << 2 | inside[tets[t, 3]] << 3
-            )
+            case = inside[tets[t, 0]] | inside[tets[t, 1]] << 1 | inside[tets[t, 2]] << 2 | inside[tets[t, 3]] << 3
             cases[t] = case
             total += case_counts[case]
         starts[s + 1] = total

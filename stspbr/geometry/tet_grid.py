@@ -9,9 +9,7 @@ from stspbr.errors import StspbrError
 _TETS_PER_CELL = 12
 
 
-def tet_grid(
-    resolution: int, box_min: np.ndarray, box_max: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def tet_grid(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fill a box with the tetrahedra of a body-centred cubic lattice.
 
     Every tetrahedron spans two neighbouring cell centres and one edge of the face between them, so that all
@@ -122,7 +120,9 @@ def _edges(cells: np.ndarray, corner_count: int) -> np.ndarray:
         parts.append(np.stack([_corner_index(start, cells), _corner_index(start + step, cells)], axis=1))
         start = _integer_lattice(cells - step)
         parts.append(
-            np.stack([_centre_index(start, cells, corner_count), _centre_index(start + step, cells, corner_count)], axis=1)
+            np.stack(
+                [_centre_index(start, cells, corner_count), _centre_index(start + step, cells, corner_count)], axis=1
+            )
         )
         for last in (False, True):  # the diagonals of the border's squares
             plane = cells.copy()

@@ -109,8 +109,17 @@ def _hull(points: np.ndarray, outlines) -> np.ndarray:
     for frame, outline in outlines:
         camera = frame.camera
         pose = camera.world_to_camera @ np.asarray(frame.object_to_world, dtype=np.float64)
-        carve(points, np.ascontiguousarray(pose[:3]), camera.fx, camera.fy, camera.cx, camera.cy, camera.near,
-              outline, distance)
+        carve(
+            points,
+            np.ascontiguousarray(pose[:3]),
+            camera.fx,
+            camera.fy,
+            camera.cx,
+            camera.cy,
+            camera.near,
+            outline,
+            distance,
+        )
     unseen = np.isneginf(distance)
     distance[unseen] = max(float(np.abs(distance[~unseen]).max(initial=0.0)), 1e-6)
     return distance

@@ -109,7 +109,13 @@ class Reconstruction:
         light = light or self.light.prefiltered()
         gbuffer = render_gbuffer(self.geometry.surface(), views, self.backend)
         inputs = self.appearance.evaluate(gbuffer, self.progress)
-        channels = [self._shade(gbuffer, inputs, light), inputs.albedo, inputs.roughness, inputs.metallic, inputs.normal]
+        channels = [
+            self._shade(gbuffer, inputs, light),
+            inputs.albedo,
+            inputs.roughness,
+            inputs.metallic,
+            inputs.normal,
+        ]
         image = compose(gbuffer, torch.cat(channels, dim=1), self.backend)
         rgb, albedo, roughness, metallic, normal, alpha = image.split([3, 3, 1, 1, 3, 1], dim=3)
         return {
@@ -135,9 +141,7 @@ class Reconstruction:
         ]
         return {"target | result | albedo | roughness | metallic | normal": np.concatenate(row, axis=1)}
 
-    def _render(
-        self, views: ViewBatch, watch: Stopwatch
-    ) -> tuple[PrefilteredLight, GBuffer, ShadingInputs, Tensor]:
+    def _render(self, views: ViewBatch, watch: Stopwatch) -> tuple[PrefilteredLight, GBuffer, ShadingInputs, Tensor]:
         with watch.part("light"):
             light = self.light.prefiltered()
         with watch.part("geometry"):
@@ -179,9 +183,7 @@ class Reconstruction:
 
         def colour(composite: CompositeLoss, name: str, drives: frozenset[str]) -> Term:
             images = (image[..., :3], targets.image) if composite.needs_images else None
-            total, parts = composite(
-                rendered, target, normalizer, self.exposure, saturation=saturation, images=images
-            )
+            total, parts = composite(rendered, target, normalizer, self.exposure, saturation=saturation, images=images)
             return Term(name, total, drives, parts)
 
         terms.append(colour(self._colour_a, "joint" if self._joint else "A", STRICT_A))

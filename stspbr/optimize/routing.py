@@ -54,9 +54,7 @@ def check_finite(terms: list[Term], step: int) -> None:
             )
 
 
-def backpropagate(
-    terms: list[Term], groups: dict[str, list[Tensor]], routing: Literal["strict", "shared"]
-) -> None:
+def backpropagate(terms: list[Term], groups: dict[str, list[Tensor]], routing: Literal["strict", "shared"]) -> None:
     """Set ``.grad`` of every parameter from one forward pass.
 
     Under ``strict`` each term reaches only the groups it drives: the terms that drive the same groups are

@@ -75,9 +75,7 @@ class FixedGeometry(nn.Module):
         if not self.movable:
             return self._fixed
         positions, faces = self.topology.extract()
-        return replace(
-            self._fixed, positions=positions, normals=vertex_normals(positions, faces), normal_faces=faces
-        )
+        return replace(self._fixed, positions=positions, normals=vertex_normals(positions, faces), normal_faces=faces)
 
     def regularizers(self, progress: float) -> list[Term]:
         if not self.movable or self.laplacian == 0:

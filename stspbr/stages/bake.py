@@ -154,7 +154,9 @@ def bake_fields(
         bent = _unit(smooth + torch.cat([v.normal_offset for v in values]))
         normal = _front(to_tangent_space(smooth, tangent, bent))
     return BakedMaps(
-        _spread(albedo, texels), _spread(torch.cat(parts, dim=1), texels), None if normal is None else _unit(_spread(normal, texels))
+        _spread(albedo, texels),
+        _spread(torch.cat(parts, dim=1), texels),
+        None if normal is None else _unit(_spread(normal, texels)),
     )
 
 

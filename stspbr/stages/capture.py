@@ -113,9 +113,7 @@ def _rasterize(session: Session, settings: CaptureMeshSettings, asset: Asset, li
 def _path_trace(session: Session, settings: CaptureMeshSettings, asset: Asset, light: EnvironmentLight, cameras):  # noqa: ANN001, ANN202
     from stspbr.render.mitsuba_scene import render
 
-    yield from render(
-        asset, light, cameras, spp=settings.samples, max_depth=settings.max_depth, seed=session.seed
-    )
+    yield from render(asset, light, cameras, spp=settings.samples, max_depth=settings.max_depth, seed=session.seed)
 
 
 def single_view(camera: Camera, object_to_world: np.ndarray, device: torch.device) -> ViewBatch:

@@ -196,9 +196,9 @@ def _raster_backends() -> list[Check]:
 def _encoding_backends() -> list[Check]:
     import torch
 
-    from stspbr.fields.hash_grid import HashGridEncoding
-
     try:
+        from stspbr.fields.hash_grid import HashGridEncoding
+
         encoding = HashGridEncoding(
             levels=2,
             features=2,

@@ -97,7 +97,9 @@ def summary_lines(artifact: Artifact, metrics: dict, watch: Stopwatch) -> list[s
     lines = [f"wrote {artifact.path}: {', '.join(artifact.files)}"]
     if "held_out" in metrics:
         held = metrics["held_out"]
-        lines.append(f"held-out PSNR {held['psnr_mean']:.2f} dB over {held['views']} views (lowest {held['psnr_min']:.2f})")
+        lines.append(
+            f"held-out PSNR {held['psnr_mean']:.2f} dB over {held['views']} views (lowest {held['psnr_min']:.2f})"
+        )
     closed = "watertight" if mesh["watertight"] else f"{mesh['boundary_edges']} boundary edges"
     lines.append(f"mesh: {closed}, {mesh['components']} component(s)")
     lines.append(f"{step_seconds(watch).get('step', 0.0):.3f} s per step")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -120,7 +121,8 @@ class Session:
 
 def _device(name: str, backend: str) -> torch.device:
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() and backend != "cpu" else "cpu"
+        usable = torch.cuda.is_available() and backend != "cpu" and importlib.util.find_spec("nvdiffrast") is not None
+        name = "cuda" if usable else "cpu"  # without nvdiffrast the embedded CPU backend is the one that works
     try:
         device = torch.device(name)
     except RuntimeError:

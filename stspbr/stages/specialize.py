@@ -46,6 +46,7 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     reconstruction = Reconstruction(
         views, geometry, appearance, light, settings=settings.optimize, backend=session.backend, seed=session.seed
     )
+
     def current_mesh() -> Mesh:
         return mesh if given else replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
 

@@ -66,9 +66,7 @@ SETTINGS = settings_for(
 def run(folder, problem, *, resume=False, stop_after=None, work=None):
     reporter = Silent(stop_after)
     checkpoints = Checkpoints(folder, work or {"stage": "x"})
-    optimize(
-        problem, SETTINGS, reporter=reporter, checkpoints=checkpoints, resume=resume, device=torch.device("cpu")
-    )
+    optimize(problem, SETTINGS, reporter=reporter, checkpoints=checkpoints, resume=resume, device=torch.device("cpu"))
     return reporter
 
 

@@ -1,0 +1,42 @@
+# Every target sets itself up: it needs python3 (3.11 or newer) with pip, and nothing else.
+# Another interpreter: make PYTHON=python3.12 test
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+help:
+	@echo "make demo   make a small object, capture it, run all stages, compare with the truth"
+	@echo "make test   the tests"
+	@echo "make lint   ruff"
+	@echo "make clean  remove the virtual environment and the caches (never runs/)"
+
+demo: $(READY)
+	$(BIN)/stspbr run pipelines/demo.toml
+
+test: $(READY)
+	$(BIN)/python -m pytest -q -m "not slow" tests $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+# Debian's python3 without python3-venv has no ensurepip: then pip puts itself into the environment.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "stspbr needs Python 3.11 or newer; name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 \
+		|| { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $@ install -q pip; } \
+		|| { rm -rf $(VENV); echo "cannot make a virtual environment: install the venv module (Debian/Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+
+$(READY): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python scripts/install_torch.py constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,reference]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

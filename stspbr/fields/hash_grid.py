@@ -1,0 +1,163 @@
+"""Multiresolution hash grid encoding (Müller et al. 2022, "Instant neural graphics primitives", section 3)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from stspbr.errors import StspbrError
+
+_BACKENDS = ("auto", "cpu", "torch")
+_PRIMES = (1, 2654435761, 805459861)
+
+
+class HashGridEncoding(torch.nn.Module):
+    """Trainable features of points in the unit cube, interpolated trilinearly from grids of several resolutions.
+
+    Level l has ``floor(base · b^l)`` cells along an axis, b such that the last level has ``finest_resolution``
+    (equations 2 and 3). Its vertices have an entry each where the table holds them all, and else share the entries by
+    a hash (equation 4). All levels lie in one parameter ``table [total, features]``, coarsest first, level l at
+    ``offsets[l] : offsets[l] + sizes[l]``; it starts uniform in ±1e-4.
+
+    Args:
+        levels: number of grids.
+        features: features a level.
+        log2_table_size: log2 of the largest number of entries of a level.
+        base_resolution: cells along an axis of the coarsest level.
+        finest_resolution: the same of the finest.
+        generator: for the initial table (CPU); ``None``: torch's default one.
+        backend: ``"cpu"``: Numba kernels, for float32 on the CPU; ``"torch"``: plain torch, for any device and type;
+            ``"auto"``: the kernels where they can, else torch.
+
+    Attributes:
+        output_dim: ``levels · features``.
+        resolutions, offsets, sizes: ``[levels]`` int64 numpy arrays.
+
+    Raises:
+        StspbrError: settings out of range, or an unknown backend.
+    """
+
+    def __init__(
+        self,
+        levels: int = 12,
+        features: int = 2,
+        log2_table_size: int = 15,
+        base_resolution: int = 16,
+        finest_resolution: int = 1024,
+        generator: torch.Generator | None = None,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        if levels < 1 or features < 1 or base_resolution < 1 or not 1 <= log2_table_size <= 30:
+            raise StspbrError("hash grid: levels, features and base_resolution must be ≥ 1, log2_table_size in 1..30")
+        if not base_resolution <= finest_resolution < 1 << 20:
+            wanted = f"{base_resolution} .. {(1 << 20) - 1}"
+            raise StspbrError(f"hash grid: finest_resolution is {finest_resolution}, but must be in {wanted}")
+        if backend not in _BACKENDS:
+            raise StspbrError(f"hash grid: backend {backend!r} is none of {', '.join(_BACKENDS)}")
+        self.levels, self.features, self.backend = levels, features, backend
+        self.resolutions = _resolutions(levels, base_resolution, finest_resolution)
+        self.sizes = np.minimum((self.resolutions + 1) ** 3, 1 << log2_table_size)
+        self.offsets = np.cumsum(self.sizes) - self.sizes
+        initial = torch.rand(int(self.sizes.sum()), features, generator=generator)
+        self.table = torch.nn.Parameter((initial * 2 - 1) * 1e-4)
+
+    @property
+    def output_dim(self) -> int:
+        return self.levels * self.features
+
+    def forward(self, x: Tensor, active_levels: int | None = None) -> Tensor:
+        """Features ``[N, levels · features]``, coarsest level first, of points ``x [N, 3]`` clamped to [0, 1].
+
+        ``active_levels``: only that many levels, the coarsest, are computed; the features of the others are zero.
+
+        Gradients go to the table, and to ``x`` if it requires one (zero along an axis where it was clamped). Their
+        sums are in a fixed order on the CPU: equal inputs give equal bits, with any number of threads.
+
+        Raises:
+            StspbrError: ``x`` has another shape, or does not fit the backend.
+        """
+        if x.ndim != 2 or x.shape[1] != 3:
+            raise StspbrError(f"hash grid: points are {list(x.shape)}, but must be [N, 3]")
+        active = self.levels if active_levels is None else min(max(int(active_levels), 0), self.levels)
+        for_kernels = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (x, self.table))
+        if self.backend == "cpu" and not for_kernels:
+            raise StspbrError(f"hash grid: backend cpu takes float32 on the CPU, not {x.dtype} on {x.device}")
+        if for_kernels and self.backend != "torch":
+            return _HashGridLookup.apply(x, self.table, self.resolutions, self.offsets, self.sizes, active)
+        return hash_grid_torch(x, self.table, self.resolutions, self.offsets, self.sizes, active)
+
+    def extra_repr(self) -> str:
+        return f"levels={self.levels}, features={self.features}, resolutions={self.resolutions.tolist()}"
+
+
+def hash_grid_torch(
+    x: Tensor, table: Tensor, resolutions: np.ndarray, offsets: np.ndarray, sizes: np.ndarray, active: int
+) -> Tensor:
+    """The encoding in plain torch, on the device and in the type of ``x`` and ``table``: the kernels' twin."""
+    x = x.clamp(0, 1)
+    out = []
+    for resolution, offset, size in zip(resolutions.tolist()[:active], offsets.tolist(), sizes.tolist(), strict=False):
+        position = x * resolution
+        cell = position.detach().floor().clamp(max=resolution - 1)
+        fraction = position - cell
+        cell = cell.long()
+        side = resolution + 1
+        total = 0.0
+        for corner in range(8):
+            step = [corner & 1, corner >> 1 & 1, corner >> 2]
+            vertex = [cell[:, axis] + step[axis] for axis in range(3)]
+            if side**3 <= size:
+                entry = vertex[0] + side * (vertex[1] + side * vertex[2])
+            else:  # 64-bit products: their low bits, which the mask keeps, are those of 32-bit ones
+                hashed = [vertex[axis] * _PRIMES[axis] for axis in range(3)]
+                entry = (hashed[0] ^ hashed[1] ^ hashed[2]) & (size - 1)
+            weight = 1.0
+            for axis in range(3):
+                weight = weight * (fraction[:, axis] if step[axis] else 1 - fraction[:, axis])
+            total = total + weight[:, None] * torch.index_select(table, 0, entry + offset)
+        out.append(total)
+    idle = (len(resolutions) - active) * table.shape[1]
+    return torch.cat([*out, x.new_zeros(x.shape[0], idle)], dim=1)
+
+
+class _HashGridLookup(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, table, resolutions, offsets, sizes, active):
+        from stspbr.fields.hash_grid_kernels import hash_forward
+
+        x, table = x.contiguous(), table.contiguous()
+        ctx.save_for_backward(x, table)
+        ctx.layout = resolutions, offsets, sizes, active, (0,) * table.shape[1]
+        out = x.new_empty(x.shape[0], resolutions.size * table.shape[1])
+        hash_forward(x.detach().numpy(), table.detach().numpy(), *ctx.layout, out.numpy())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_out):
+        import numba
+
+        from stspbr.fields.hash_grid_kernels import hash_backward_points, hash_backward_table
+
+        x, table = ctx.saved_tensors
+        points, grad_out = x.detach().numpy(), grad_out.contiguous().numpy()
+        grad_x = grad_table = None
+        if ctx.needs_input_grad[0]:
+            grad_x = torch.empty_like(x)
+            hash_backward_points(points, table.detach().numpy(), grad_out, *ctx.layout, grad_x.numpy())
+        if ctx.needs_input_grad[1]:
+            grad_table = torch.empty_like(table)
+            workers = min(numba.get_num_threads(), ctx.layout[0].size)
+            hash_backward_table(points, grad_out, *ctx.layout, workers, grad_table.numpy())
+        return grad_x, grad_table, None, None, None, None
+
+
+def _resolutions(levels: int, base: int, finest: int) -> np.ndarray:
+    growth = math.log(finest / base) / max(1, levels - 1)
+    # the small sum keeps the last level from being floored to finest − 1 by rounding
+    return np.array([math.floor(base * math.exp(growth * level) + 1e-6) for level in range(levels)], dtype=np.int64)

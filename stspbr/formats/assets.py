@@ -1,0 +1,32 @@
+"""One way in for textured meshes of any kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stspbr.errors import StspbrError
+from stspbr.scene.asset import Asset
+
+
+def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
+    """Read a ``.glb``, ``.gltf`` or ``.obj`` by its suffix.
+
+    Args:
+        textures: for OBJ only, a folder whose maps are picked by name (see :func:`stspbr.formats.obj.read_obj`).
+
+    Raises:
+        StspbrError: another suffix, or the reader's own errors.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".obj":
+        from stspbr.formats.obj import read_obj
+
+        return read_obj(path, textures)
+    if suffix not in (".glb", ".gltf"):
+        raise StspbrError(f"{path}: cannot read {suffix or 'a file without suffix'}: use .glb, .gltf or .obj")
+    if textures is not None:
+        raise StspbrError(f"{path}: a folder of textures goes with OBJ only, a glTF file has its own")
+    from stspbr.formats.gltf import read_gltf
+
+    return read_gltf(path)

@@ -1,0 +1,218 @@
+"""What can be wrong with a capture, found when it is read and said with the frame's name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+
+from stspbr.errors import StspbrError
+from stspbr.scene.capture import Capture, Frame
+
+_COVERED = 0.5  # alpha from which a pixel counts as object
+
+
+def check_capture(capture: Capture, min_train: int = 10) -> list[str]:
+    """Check every frame, and the frames against each other.
+
+    Args:
+        min_train: fewer training frames than this give a warning.
+
+    Returns:
+        Warnings, one line each: few frames, none held out, colour outside the mask, clipped pixels, a mask that
+        lies where the pose does not put the object.
+
+    Raises:
+        StspbrError: an image that does not fit its camera; NaN, infinite or negative pixels; an empty or missing
+            mask; a pose that is not rigid; duplicate frames; no training frames; a camera that does not see the
+            object. The line names the frame and the remedy.
+    """
+    if not capture.frames:
+        raise StspbrError("the capture has no frames: check the path")
+    warnings: list[str] = []
+    for frame in capture.frames:
+        _check_camera(frame)
+        _check_pixels(frame, warnings)
+    _check_duplicates(capture.frames)
+    train, test = len(capture.split("train")), len(capture.split("test"))
+    if train == 0:
+        raise StspbrError('the capture has no training frames: mark some with "split": "train"')
+    if train < min_train:
+        warnings.append(f"only {train} training frames: expect errors where few of them look, better 50 and more")
+    if test == 0:
+        warnings.append("no held-out frames: the result cannot be judged on views that it has not seen")
+    if capture.light is not None:
+        radiance = capture.light.radiance
+        if radiance.ndim != 3 or not np.isfinite(radiance).all() or (radiance < 0).any():
+            raise StspbrError("the known light has NaN, infinite or negative pixels: export it again")
+    _check_views(capture.frames, warnings)
+    return warnings
+
+
+def checked(capture: Capture, on_warning: Callable[[str], None] | None) -> Capture:
+    """``capture`` after :func:`check_capture`, each warning handed to ``on_warning``: how every reader ends."""
+    for warning in check_capture(capture):
+        if on_warning is not None:
+            on_warning(warning)
+    return capture
+
+
+def estimate_object_sphere(frames: list[Frame]) -> tuple[np.ndarray, float] | None:
+    """Centre ``[3]`` in object space and radius of a sphere about the object, from the masks alone.
+
+    The centre is the point nearest to the rays through the masks' centroids, by iteratively reweighted least
+    squares on the distance itself, so that some wrong frames do not move it. None where the rays are too few
+    or too parallel to say.
+    """
+    if len(frames) < 2:
+        return None
+    origins, directions, angular = (np.stack(rows) for rows in zip(*map(_centroid_ray, frames), strict=True))
+    across = np.eye(3) - directions[:, :, None] * directions[:, None, :]  # projectors square to each ray
+    weights = np.ones(len(frames))
+    for _ in range(30):
+        system = (weights[:, None, None] * across).sum(axis=0)
+        if np.linalg.eigvalsh(system)[0] < 1e-4 * weights.sum():
+            return None
+        centre = np.linalg.solve(system, (weights[:, None, None] * across @ origins[:, :, None]).sum(axis=0)[:, 0])
+        distance = np.linalg.norm((across @ (centre - origins)[:, :, None])[:, :, 0], axis=1)
+        weights = 1.0 / np.maximum(distance, 1e-3 * np.median(np.linalg.norm(centre - origins, axis=1)) + 1e-12)
+    along = np.abs(((centre - origins) * directions).sum(axis=1))
+    return centre, float(np.median(along * angular))
+
+
+def _check_camera(frame: Frame) -> None:
+    name, camera = frame.name, frame.camera
+    if frame.split not in ("train", "test"):
+        raise StspbrError(f"frame {name}: its split is {frame.split!r}: it must be train or test")
+    if frame.image.ndim != 3 or frame.image.shape[-1] != 3:
+        raise StspbrError(f"frame {name}: its image has shape {frame.image.shape}, not [height, width, 3]")
+    height, width = frame.image.shape[:2]
+    if (height, width) != (camera.height, camera.width):
+        raise StspbrError(
+            f"frame {name}: the image is {width}x{height} but its camera {camera.width}x{camera.height}: "
+            "give w, h and the focal length of this very image"
+        )
+    if frame.alpha.shape != (height, width, 1):
+        raise StspbrError(f"frame {name}: its mask has shape {frame.alpha.shape[:2]}, the image is {height}x{width}")
+    intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float64)
+    if not np.isfinite(intrinsics).all() or camera.fx <= 0 or camera.fy <= 0:
+        raise StspbrError(f"frame {name}: its focal length is not a positive number: check fl_x or camera_angle_x")
+    if not (-width < camera.cx < 2 * width and -height < camera.cy < 2 * height):
+        raise StspbrError(f"frame {name}: its principal point is far outside the image: check cx and cy")
+    _check_rigid(name, "camera matrix", camera.camera_to_world)
+    _check_rigid(name, "object_to_world", frame.object_to_world)
+
+
+def _check_rigid(name: str, what: str, matrix: np.ndarray) -> None:
+    m = np.asarray(matrix, np.float64)
+    if m.shape != (4, 4) or not np.isfinite(m).all() or np.abs(m[3] - (0, 0, 0, 1)).max() > 1e-6:
+        raise StspbrError(f"frame {name}: its {what} is no 4x4 pose with the last row 0 0 0 1: export the poses again")
+    gram = m[:3, :3].T @ m[:3, :3]
+    if np.abs(gram - np.eye(3)).max() > 1e-3:
+        scale = np.cbrt(abs(np.linalg.det(m[:3, :3])))
+        raise StspbrError(f"frame {name}: its {what} is not rigid (scale {scale:.4g}): take scale and shear out")
+    if np.linalg.det(m[:3, :3]) < 0:
+        raise StspbrError(f"frame {name}: its {what} mirrors the world: flip one axis of the poses")
+
+
+def _check_pixels(frame: Frame, warnings: list[str]) -> None:
+    name, image, alpha = frame.name, frame.image, frame.alpha
+    bad = int((~np.isfinite(image)).any(axis=-1).sum())
+    if bad:
+        raise StspbrError(f"frame {name}: {bad} pixels are NaN or infinite: render or export the image again")
+    bad = int((image < 0).any(axis=-1).sum())
+    if bad:
+        raise StspbrError(f"frame {name}: {bad} pixels are negative: clip the image at 0 (a sharpening filter?)")
+    if not np.isfinite(alpha).all() or alpha.min() < 0 or alpha.max() > 1 + 1e-3:
+        raise StspbrError(f"frame {name}: its mask has values outside [0, 1]: export it again")
+    if alpha.max() <= _COVERED:
+        raise StspbrError(f"frame {name}: its mask is empty: the object is not in it, remove the frame or fix the mask")
+    if alpha.min() >= 0.999:
+        raise StspbrError(f"frame {name}: has no mask, every pixel is covered: give alpha in the image or a mask_path")
+    outside = alpha[..., 0] <= 0
+    if outside.any() and float(image[outside].max()) > 1e-3:
+        warnings.append(f"frame {name}: there is colour where the mask is 0: the image is not premultiplied by alpha")
+    if np.isfinite(frame.saturation):
+        inside = alpha[..., 0] > _COVERED
+        clipped = float((image[inside] >= 0.999 * frame.saturation).any(axis=-1).mean())
+        if clipped > 0.1:
+            warnings.append(f"frame {name}: {clipped:.0%} of the object is clipped: expose darker or capture HDR")
+
+
+def _check_duplicates(frames: list[Frame]) -> None:
+    names: dict[str, str] = {}
+    images: dict[bytes, str] = {}
+    poses: dict[tuple[float, ...], str] = {}
+    for frame in frames:
+        if frame.name in names:
+            raise StspbrError(f"frame {frame.name}: the capture has two frames of this name: remove one")
+        names[frame.name] = frame.name
+        digest = hashlib.sha256(np.ascontiguousarray(frame.image))
+        digest.update(np.ascontiguousarray(frame.alpha))
+        twin = images.setdefault(digest.digest(), frame.name)
+        if twin != frame.name:
+            raise StspbrError(f"frame {frame.name}: the same image as {twin}: remove one")
+        camera = frame.camera
+        numbers = [camera.fx, camera.fy, camera.cx, camera.cy]
+        key = np.concatenate([np.ravel(camera.camera_to_world), np.ravel(frame.object_to_world), numbers])
+        twin = poses.setdefault(tuple(np.round(key, 7) + 0.0), frame.name)
+        if twin != frame.name:
+            raise StspbrError(f"frame {frame.name}: the same camera and object pose as {twin}: remove one")
+
+
+def _check_views(frames: list[Frame], warnings: list[str]) -> None:
+    """Do the cameras see the place where most of the masks say the object is?"""
+    sphere = estimate_object_sphere(frames)
+    if sphere is None:
+        return
+    centre, radius = sphere
+    seen = [(frame, *_project(frame, centre)) for frame in frames]
+    away = [frame.name for frame, depth, _, _ in seen if depth <= 0]
+    if len(away) > len(frames) // 2:
+        raise StspbrError(
+            f"frame {away[0]} and {len(away) - 1} more look away from the object: camera matrices must be "
+            "camera-to-world with OpenGL axes (looking along -Z); turn OpenCV ones by diag(1, -1, -1)"
+        )
+    for frame, depth, x, y in seen:
+        camera = frame.camera
+        margin = max(camera.fx, camera.fy) * radius / max(depth, 1e-12)
+        inside = -margin < x < camera.width + margin and -margin < y < camera.height + margin
+        if depth <= 0 or not inside:
+            raise StspbrError(
+                f"frame {frame.name}: its camera does not see the object, which the masks of the other frames "
+                "put elsewhere: fix its pose or remove the frame"
+            )
+        mask_x, mask_y, _ = _mask_place(frame)
+        if np.hypot(x - mask_x, y - mask_y) > 1.5 * margin + 2.0:
+            warnings.append(f"frame {frame.name}: its mask is not where its pose puts the object: check both")
+
+
+def _project(frame: Frame, point: np.ndarray) -> tuple[float, float, float]:
+    """Depth along the line of sight, and pixel column and row, of a point in object space."""
+    camera = frame.camera
+    x, y, z = (camera.world_to_camera @ np.asarray(frame.object_to_world, np.float64) @ np.append(point, 1.0))[:3]
+    depth = -z
+    safe = depth if abs(depth) > 1e-12 else 1e-12
+    return depth, camera.cx + camera.fx * x / safe, camera.cy - camera.fy * y / safe
+
+
+def _mask_place(frame: Frame) -> tuple[float, float, float]:
+    """Centroid (column, row) in pixels and half the larger side of the bounding box over the focal length."""
+    covered = frame.alpha[..., 0] > _COVERED
+    columns, rows = covered.sum(axis=0), covered.sum(axis=1)
+    total = columns.sum()
+    x = float((columns * (np.arange(len(columns)) + 0.5)).sum() / total)
+    y = float((rows * (np.arange(len(rows)) + 0.5)).sum() / total)
+    wide, high = (np.flatnonzero(count)[[0, -1]] for count in (columns, rows))
+    half = 0.5 * max((wide[1] - wide[0] + 1) / frame.camera.fx, (high[1] - high[0] + 1) / frame.camera.fy)
+    return x, y, float(half)
+
+
+def _centroid_ray(frame: Frame) -> tuple[np.ndarray, np.ndarray, float]:
+    """Origin and unit direction in object space of the ray through the mask's centroid; tangent of its half angle."""
+    camera = frame.camera
+    x, y, half = _mask_place(frame)
+    to_object = np.linalg.inv(np.asarray(frame.object_to_world, np.float64)) @ camera.camera_to_world
+    direction = to_object[:3, :3] @ np.array([(x - camera.cx) / camera.fx, -(y - camera.cy) / camera.fy, -1.0])
+    return to_object[:3, 3], direction / np.linalg.norm(direction), half

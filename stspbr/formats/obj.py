@@ -1,0 +1,230 @@
+"""Wavefront OBJ with MTL: read as an :class:`Asset`, written so that it loads again equal.
+
+OBJ counts texture rows from the bottom: v is flipped here, both ways. It has no tangents.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from stspbr.errors import StspbrError
+from stspbr.formats.attributes import unit, weld
+from stspbr.formats.images import atomic_path, write_png8, write_png16
+from stspbr.formats.mtl import map_lines, materials_from_mtl, override_maps, read_mtl
+from stspbr.formats.orm import safe_name
+from stspbr.scene.asset import Asset, Mesh
+
+_DEFAULT = "material"
+
+
+def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
+    """Read an OBJ file: ``v``, ``vt`` and ``vn`` with their own indices, ``usemtl`` groups, its MTL files.
+
+    Polygons are cut into fans, identical positions are welded, absent normals stay absent (smooth by convention).
+
+    Args:
+        textures: a folder whose images replace the maps of every material, picked by what their names contain:
+            basecolor, albedo or diffuse; roughness; metallic; normal; occlusion (case is ignored), or one
+            packed image (orm).
+
+    Raises:
+        StspbrError: the file, an MTL or a texture is missing or broken; an index points past the vertices.
+    """
+    path = Path(path)
+    lines = _lines(path)
+    try:
+        mesh, names, libraries = _parse(lines)
+    except (ValueError, IndexError) as error:
+        raise StspbrError(f"{path} is no valid OBJ ({error}): export it again") from error
+    if len(mesh.faces) == 0:
+        raise StspbrError(f"{path} holds no triangles: export a mesh")
+    if not np.isfinite(mesh.positions).all():
+        raise StspbrError(f"{path} has positions that are not finite: export it again")
+    notes: list[str] = []
+    found = {}
+    for library in libraries:
+        place = path.parent / library
+        if place.exists():
+            found |= read_mtl(place)
+        elif textures is None:
+            raise StspbrError(f"{path} names {library}, which is not there: copy it beside the OBJ or give --textures")
+    materials = materials_from_mtl(found, names, notes)
+    if textures is not None:
+        materials = [override_maps(material, Path(textures)) for material in materials]
+        notes.clear()  # they are about what the folder replaces
+    return Asset(mesh, materials, name=path.stem, extras={"notes": notes} if notes else {})
+
+
+def write_obj(folder: str | Path, asset: Asset, name: str | None = None, bits: int = 8) -> Path:
+    """Write ``<name>.obj``, ``<name>.mtl`` and PNG maps (``<material>_albedo.png`` …) into a folder.
+
+    Each file is replaced atomically, the OBJ last. Constant maps are written as numbers in the MTL, which are exact;
+    roughness, metallic, occlusion and normal go as the usual PBR keys (Pr, Pm, map_Pr, map_Pm, map_ao, norm).
+
+    Args:
+        name: of the files, the asset's by default.
+        bits: of the PNG maps, 8 or 16.
+
+    Returns:
+        The OBJ's path.
+
+    Raises:
+        StspbrError: a textured material but no UVs; a place that cannot be written.
+    """
+    folder = Path(folder)
+    name = safe_name(name or asset.name, set())
+    write_png = {8: write_png8, 16: write_png16}[bits]
+    taken: set[str] = set()
+    names = [safe_name(material.name or _DEFAULT, taken) for material in asset.materials]
+    text = ["# written by stspbr: PBR keys, maps with row 0 at the top"]
+    for material, label in zip(asset.materials, names, strict=True):
+        lines, images = map_lines(material, label)
+        if images and asset.mesh.uvs is None:
+            raise StspbrError(
+                f"cannot write {folder}: {material.name} has maps but the mesh has no UVs: unwrap it first"
+            )
+        for file, (pixels, srgb) in images.items():
+            write_png(folder / file, pixels, srgb=srgb)
+        text += ["", *lines]
+    with atomic_path(folder / f"{name}.mtl") as temporary:
+        temporary.write_text("\n".join(text) + "\n", "utf-8")
+    with atomic_path(folder / f"{name}.obj") as temporary:
+        temporary.write_text("\n".join(_obj_lines(asset.mesh, names, f"{name}.mtl")) + "\n", "utf-8")
+    return folder / f"{name}.obj"
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise StspbrError(f"{path} does not exist: check the path") from None
+    except OSError as error:
+        raise StspbrError(f"{path} cannot be read ({error.strerror}): check the path") from error
+    return data.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").replace(b"\t", b" ").splitlines()
+
+
+def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str]]:
+    """The welded mesh, the names of the materials that it uses, and its MTL files."""
+    tables: dict[bytes, list[bytes]] = {b"v": [], b"vt": [], b"vn": []}
+    faces: list[bytes] = []
+    seen: list[tuple[int, int, int]] = []  # rows of v, vt, vn before each face, for indices that count back
+    owners: list[int] = []
+    names: dict[str, int] = {}
+    libraries: list[str] = []
+    owner = -1
+    v, vt, vn = tables.values()
+    for line in lines:
+        key, _, rest = line.lstrip().partition(b" ")
+        if key == b"f":
+            if owner < 0:
+                owner = names.setdefault(_DEFAULT, len(names))
+            faces.append(rest)
+            owners.append(owner)
+            seen.append((len(v), len(vt), len(vn)))
+        elif key in tables:
+            tables[key].append(rest)
+        elif key == b"usemtl":
+            owner = names.setdefault(rest.strip().decode("utf-8", "replace"), len(names))
+        elif key == b"mtllib":
+            libraries.append(rest.strip().decode("utf-8", "replace"))
+    positions = _numbers(v, 3)
+    corners, count = _corners(faces, np.asarray(seen, np.int64).reshape(-1, 3), (len(v), len(vt), len(vn)))
+    triangles, polygon = _fans(count)
+    material = np.asarray(owners, np.int32)[polygon]
+
+    mesh = Mesh(positions, corners[triangles, 0], face_material=material)
+    if vt and (corners[:, 1] >= 0).any():
+        uvs = _numbers(vt, 2)
+        mesh.uvs, mesh.uv_faces = _filled(np.stack([uvs[:, 0], 1.0 - uvs[:, 1]], axis=1), corners[:, 1], triangles)
+    if vn and (corners[:, 2] >= 0).all():
+        mesh.normals, mesh.normal_faces = unit(_numbers(vn, 3), (0.0, 1.0, 0.0)), corners[triangles, 2]
+    mesh.positions = positions.astype(np.float32)
+    mesh = weld(mesh)
+    used = np.unique(mesh.face_material)  # a name whose triangles all collapsed, or that never had any, goes
+    mesh.face_material = np.searchsorted(used, mesh.face_material).astype(np.int32)
+    listed = list(names)
+    return mesh, [listed[k] for k in used], libraries
+
+
+def _numbers(rows: list[bytes], width: int) -> np.ndarray:
+    """``[N, width]`` float64 of the first numbers of each row; more (vertex colours, w) are left out."""
+    if not rows:
+        return np.zeros((0, width))
+    tokens = b" ".join(rows).split()
+    columns = len(rows[0].split())
+    if len(tokens) != columns * len(rows) or columns < width:
+        tokens = [token for row in rows for token in (row.split(b"#")[0].split() + [b"0"] * (width - 1))[:width]]
+        columns = width
+    return np.array(tokens, dtype="S").astype(np.float64).reshape(len(rows), columns)[:, :width]
+
+
+def _corners(faces: list[bytes], seen: np.ndarray, counts: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """``[C, 3]`` zero-based indices (v, vt, vn; −1 for none) of all corners, and the corners of each polygon."""
+    split = [row.split(b"#")[0].split() if b"#" in row else row.split() for row in faces]
+    count = np.array([len(tokens) for tokens in split], np.int64)
+    if len(count) and count.min() < 3:
+        raise ValueError("a face has fewer than three corners")
+    tokens = [token for row in split for token in row]
+    slashes = tokens[0].count(b"/") if tokens else 0
+    width = slashes + 1
+    joined = b" ".join(tokens)
+    if width > 3 or joined.count(b"/") != slashes * len(tokens):
+        # Corners of different kinds in one file: bring each to three fields.
+        fields = [(token.split(b"/") + [b"", b""])[:3] for token in tokens]
+        joined, width = b" ".join(b"/".join(field) for field in fields), 3
+    plain = (b" " + joined.replace(b"/", b" / ") + b" ").replace(b"/   ", b"/ 0 ").replace(b"/  /", b"/ 0 /")
+    values = np.array(plain.replace(b"/", b" ").split(), dtype="S").astype(np.int64)
+    out = np.zeros((len(tokens), 3), np.int64)
+    out[:, :width] = values.reshape(len(tokens), width)
+    before = np.repeat(seen, count, axis=0)
+    out = np.where(out > 0, out - 1, np.where(out < 0, out + before, -1))
+    limit = np.asarray(counts)
+    if (out >= limit).any() or (out[:, 0] < 0).any() or (out < -1).any():
+        raise ValueError("a face points past the vertices")
+    return out, count
+
+
+def _fans(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``[F, 3]`` corner numbers of the triangles of all polygons, and the polygon of each."""
+    each = count - 2
+    polygon = np.repeat(np.arange(len(count)), each)
+    first = np.cumsum(count) - count
+    step = np.arange(len(polygon)) - np.repeat(np.cumsum(each) - each, each)
+    start = first[polygon]
+    return np.stack([start, start + step + 1, start + step + 2], axis=1), polygon
+
+
+def _filled(table: np.ndarray, index: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A table with (0, 0) for the corners that have none."""
+    table = np.concatenate([table, np.zeros((1, table.shape[1]))]).astype(np.float32)
+    return table, np.where(index < 0, len(table) - 1, index)[triangles]
+
+
+def _obj_lines(mesh: Mesh, names: list[str], library: str) -> list[str]:
+    out = ["# written by stspbr", f"mtllib {library}"]
+    out += [f"v {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.positions.tolist()]
+    tables = [mesh.faces]
+    if mesh.uvs is not None:
+        flipped = np.stack([mesh.uvs[:, 0], 1.0 - mesh.uvs[:, 1].astype(np.float64)], axis=1)
+        out += [f"vt {u:.17g} {v:.17g}" for u, v in flipped.tolist()]  # so many digits that 1 − (1 − v) is v
+        tables.append(mesh.uv_faces)
+    if mesh.normals is not None:
+        out += [f"vn {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.normals.tolist()]
+        tables.append(mesh.normal_faces)
+    if len(tables) == 3:
+        corner = "%d/%d/%d"
+    elif len(tables) == 2:
+        corner = "%d/%d" if mesh.uvs is not None else "%d//%d"
+    else:
+        corner = "%d"
+    row_format = "f " + " ".join([corner] * 3)
+    index = np.stack(tables, axis=2).reshape(len(mesh.faces), -1).astype(np.int64) + 1
+    owner = np.zeros(len(index), np.int32) if mesh.face_material is None else mesh.face_material
+    for material, name in enumerate(names):
+        chosen = index[owner == material]
+        if len(chosen):
+            out.append(f"usemtl {name}")
+            out += [row_format % tuple(row) for row in chosen.tolist()]
+    return out

@@ -1,0 +1,133 @@
+"""Interpolate vertex attributes at the points that the rasteriser found."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from stspbr.render.cpu import interpolate_kernels
+from stspbr.render.cpu.checks import check_faces, check_floats
+from stspbr.render.cpu.triangle_pixels import group_pixels
+
+
+def interpolate(
+    attributes: torch.Tensor,
+    rast: torch.Tensor,
+    faces: torch.Tensor,
+    rast_db: torch.Tensor | None = None,
+    diff_attributes: str | list[int] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attribute values at every pixel and, on request, their derivatives along the image's axes.
+
+    Args:
+        attributes: ``[B, V, C]`` float32, or ``[1, V, C]`` shared by all images.
+        rast: ``[B, H, W, 4]`` float32 from ``rasterize``; any list of its pixels, e.g. ``[1, 1, N, 4]``, will do.
+        faces: ``[F, 3]`` int32 into V: the rasterised triangles in the same order, perhaps with other indices.
+        rast_db: ``[B, H, W, 4]`` float32 from ``rasterize``; needed for derivatives only.
+        diff_attributes: channels whose derivatives are wanted: indices, ``"all"`` or None.
+
+    Returns:
+        Values ``[B, H, W, C]`` and derivatives ``[B, H, W, 2·D]``: dA0/dX, dA0/dY, dA1/dX, … per pixel step of
+        the D wanted channels in the order given. Both are 0 where ``rast`` is empty. Gradients reach
+        ``attributes``, u and v of ``rast``, and ``rast_db``.
+
+    Raises:
+        ValueError: a wrong shape, dtype or device, an index out of range, or derivatives without ``rast_db``.
+    """
+    check_floats("attributes", attributes, "B,V,C")
+    check_floats("rast", rast, "B,H,W,4")
+    check_faces(faces, attributes.shape[1])
+    if attributes.shape[0] not in (1, rast.shape[0]):
+        raise ValueError(f"attributes have batch {attributes.shape[0]}, rast has {rast.shape[0]}: want 1 or the same")
+    selected = _selection(diff_attributes, attributes.shape[2])
+    if len(selected):
+        if rast_db is None:
+            raise ValueError("diff_attributes need rast_db")
+        check_floats("rast_db", rast_db, "B,H,W,4")
+        if rast_db.shape != rast.shape:
+            raise ValueError(f"rast_db is {list(rast_db.shape)}, rast is {list(rast.shape)}: they must agree")
+    else:
+        rast_db = None
+    return _Interpolate.apply(attributes, rast, rast_db, faces, selected)
+
+
+def _selection(diff_attributes, channels):
+    if diff_attributes is None:
+        return np.empty(0, np.int32)
+    if isinstance(diff_attributes, str):
+        if diff_attributes != "all":
+            raise ValueError(f'diff_attributes must be None, "all" or a list of channels, not "{diff_attributes}"')
+        return np.arange(channels, dtype=np.int32)
+    selected = np.asarray(list(diff_attributes), dtype=np.int32)
+    if len(selected) and (selected.min() < 0 or selected.max() >= channels):
+        raise ValueError(f"diff_attributes {list(diff_attributes)} for {channels} channels")
+    return selected
+
+
+class _Interpolate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, attributes, rast, rast_db, faces, selected):
+        attributes, rast, faces = attributes.detach().contiguous(), rast.detach().contiguous(), faces.contiguous()
+        rast_db = None if rast_db is None else rast_db.detach().contiguous()
+        groups, channels = attributes.shape[0], attributes.shape[2]
+        out = torch.empty(*rast.shape[:3], channels)
+        out_da = torch.empty(*rast.shape[:3], 2 * len(selected))
+        interpolate_kernels.forward(
+            attributes.numpy(),
+            faces.numpy(),
+            _flat(rast, groups),
+            _flat(rast if rast_db is None else rast_db, groups),
+            selected,
+            _flat(out, groups),
+            _flat(out_da, groups),
+        )
+        ctx.save_for_backward(attributes, rast, rast_db, faces)
+        ctx.selected = selected
+        ctx.set_materialize_grads(False)
+        return out, out_da
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_out, grad_da):
+        attributes, rast, rast_db, faces = ctx.saved_tensors
+        has_out = grad_out is not None
+        selected = ctx.selected if grad_da is not None else ctx.selected[:0]
+        if not has_out and not len(selected):
+            return None, None, None, None, None
+        groups, channels = attributes.shape[0], attributes.shape[2]
+        flat_rast = _flat(rast, groups)
+        flat_db = _flat(rast if rast_db is None else rast_db, groups)
+        # An absent gradient is not read; the kernels still want an array in its place.
+        flat_out = _flat(grad_out.contiguous() if has_out else rast, groups)
+        flat_da = _flat(grad_da.contiguous() if len(selected) else rast, groups)
+        grad_attributes = grad_rast = grad_db = None
+        if ctx.needs_input_grad[1] or (ctx.needs_input_grad[2] and len(selected)):
+            grad_rast = torch.empty_like(rast)
+            grad_db = torch.empty_like(rast) if len(selected) else None
+            interpolate_kernels.backward_pixels(
+                attributes.numpy(),
+                faces.numpy(),
+                flat_rast,
+                selected,
+                flat_out,
+                flat_da,
+                has_out,
+                _flat(grad_rast, groups),
+                _flat(grad_rast if grad_db is None else grad_db, groups),
+            )
+        if ctx.needs_input_grad[0]:
+            ids = np.ascontiguousarray(flat_rast[..., 3])
+            group_starts, triangles, starts, pixels = group_pixels(ids, faces.shape[0])
+            corner_grad = interpolate_kernels.reduce_triangles(
+                flat_rast, flat_db, selected, flat_out, flat_da, has_out, channels, group_starts, starts, pixels
+            )
+            grad_attributes = torch.empty_like(attributes)
+            interpolate_kernels.scatter_corners(
+                corner_grad, faces.numpy(), group_starts, triangles, grad_attributes.numpy()
+            )
+        return grad_attributes, grad_rast, grad_db, None, None
+
+
+def _flat(image, groups):
+    """``[B,H,W,K]`` as ``[groups, pixels, K]``: images that share their attributes become one list."""
+    return image.numpy().reshape(groups, int(np.prod(image.shape[:3])) // max(groups, 1), image.shape[3])

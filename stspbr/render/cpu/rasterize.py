@@ -1,0 +1,98 @@
+"""Rasterise triangles: which one each pixel sees, where on it, and how that point moves with the vertices."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from stspbr.render.cpu import rasterize_gradients, rasterize_kernels
+from stspbr.render.cpu.checks import check_faces, check_floats
+from stspbr.render.cpu.triangle_pixels import group_pixels
+
+MAX_SIZE = 1 << 15  # pixels a side; the kernels' guard band lies far beyond
+
+
+def rasterize(
+    clip: torch.Tensor, faces: torch.Tensor, resolution: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Nearest triangle, barycentrics and their screen-space derivatives at every pixel centre.
+
+    Pixel ``(row, column)`` has its centre at clip ``((2·column+1)/W − 1, (2·row+1)/H − 1)``. Triangles are
+    clipped to −w ≤ z ≤ w and drawn whichever way they face; those of zero area cover nothing. A pixel on
+    an edge shared by two triangles belongs to exactly one of them. Vertices are snapped to 1/256 pixel to
+    decide coverage only. The nearest z/w wins, the lower triangle a tie. Barycentrics are perspective-correct,
+    refer to the unclipped triangle and are clamped to it (the clamp, below 1/256 pixel, is transparent to
+    gradients).
+
+    Args:
+        clip: ``[B, V, 4]`` float32 homogeneous clip-space positions (x, y, z, w).
+        faces: ``[F, 3]`` int32 into V.
+        resolution: ``(H, W)`` in pixels.
+
+    Returns:
+        ``rast`` ``[B, H, W, 4]`` float32: (u, v, z/w, triangle_id + 1), where u weighs vertex 0, v vertex 1 and
+        1−u−v vertex 2; all 0 where no triangle is seen. ``rast_db`` ``[B, H, W, 4]`` float32:
+        (du/dX, du/dY, dv/dX, dv/dY) per pixel step along columns X and rows Y.
+        Gradients reach x, y and w of ``clip`` through u, v and ``rast_db``; z/w and the id pass none.
+
+    Raises:
+        ValueError: a wrong shape, dtype or device, an index out of range, or an impossible resolution.
+    """
+    check_floats("clip", clip, "B,V,4")
+    check_faces(faces, clip.shape[1])
+    height, width = (int(size) for size in resolution)
+    if not (1 <= height <= MAX_SIZE and 1 <= width <= MAX_SIZE):
+        raise ValueError(f"resolution must be (H, W) with 1 to {MAX_SIZE} pixels a side, not {tuple(resolution)}")
+    return _Rasterize.apply(clip, faces, height, width)
+
+
+class _Rasterize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, clip, faces, height, width):
+        clip, faces = clip.detach().contiguous(), faces.contiguous()
+        rast = torch.empty(clip.shape[0], height, width, 4)
+        rast_db = torch.empty_like(rast)
+        positions, indices = clip.numpy(), faces.numpy()
+        batch, count = clip.shape[0], faces.shape[0]
+        screen = np.empty((batch, clip.shape[1], 2), np.int32)
+        code = np.empty((batch, clip.shape[1]), np.uint8)
+        rows = np.empty((batch, count, 2), np.int32)
+        clipped = np.empty((batch, count), np.uint8)
+        depth = np.empty((batch, count, 5), np.float64)
+        rasterize_kernels.project(positions, height, width, screen, code)
+        rasterize_kernels.set_up(positions, indices, height, width, screen, code, rows, clipped, depth)
+        bands = (height + rasterize_kernels.BAND - 1) // rasterize_kernels.BAND
+        starts, members = rasterize_kernels.bin_faces(rows, bands)
+        rasterize_kernels.draw_bands(
+            positions, indices, screen, clipped, depth, starts, members, rast.numpy(), rast_db.numpy()
+        )
+        ctx.save_for_backward(clip, faces, rast)
+        ctx.set_materialize_grads(False)
+        return rast, rast_db
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_rast, grad_db):
+        clip, faces, rast = ctx.saved_tensors
+        if not ctx.needs_input_grad[0] or (grad_rast is None and grad_db is None):
+            return None, None, None, None
+        ids = rast[..., 3].reshape(rast.shape[0], -1)
+        group_starts, triangles, starts, pixels = group_pixels(ids.numpy(), faces.shape[0])
+        # The kernel wants an array for either gradient; an absent one is not read.
+        bary = (rast if grad_rast is None else grad_rast.contiguous()).numpy()
+        derivatives = (rast if grad_db is None else grad_db.contiguous()).numpy()
+        corner_grad = rasterize_gradients.reduce_triangles(
+            clip.numpy(),
+            faces.numpy(),
+            bary,
+            derivatives,
+            grad_rast is not None,
+            grad_db is not None,
+            group_starts,
+            triangles,
+            starts,
+            pixels,
+        )
+        grad_clip = torch.empty_like(clip)
+        rasterize_gradients.scatter_corners(corner_grad, faces.numpy(), group_starts, triangles, grad_clip.numpy())
+        return grad_clip, None, None, None

@@ -1,0 +1,74 @@
+"""The light that is learned: a cube map of radiance, prefiltered anew at every step."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stspbr.errors import StspbrError
+from stspbr.render.prefilter import PrefilteredLight, latlong_to_cube, light_filter
+from stspbr.scene.light import EnvironmentLight, latlong_to_direction
+
+_FLOOR = 1e-4
+
+
+class EnvironmentCube(nn.Module):
+    """Learned distant light; its parameter ``log_radiance [6, N, N, 3]`` is the logarithm of linear radiance.
+
+    The logarithm keeps radiance positive without a clamp between steps, and a lamp a hundred times as bright as the
+    grey start is some 150 Adam steps of 0.03 away, not 1500. Its gradients are small (a texel is one of many), so
+    give its group an Adam ``eps`` of at most 1e-12.
+
+    Args:
+        resolution: face size N: 16, 32, 64, 128 or 256.
+        initial: radiance of the grey start, positive.
+    """
+
+    def __init__(self, resolution: int = 64, initial: float = 0.5):
+        super().__init__()
+        if not initial > 0:
+            raise StspbrError(f"initial light {initial}: must be positive")
+        self.resolution = resolution
+        self._filter = light_filter(resolution)
+        start = torch.full((6, resolution, resolution, 3), math.log(initial), dtype=torch.float32)
+        self.log_radiance = nn.Parameter(start)
+
+    @property
+    def radiance(self) -> Tensor:
+        """Linear radiance ``[6, N, N, 3]``, differentiable."""
+        return self.log_radiance.exp()
+
+    @torch.no_grad()
+    def set_radiance(self, radiance: Tensor) -> None:
+        """Overwrite the light with linear radiance ``[6, N, N, 3]``; values under 1e-4 become 1e-4."""
+        self.log_radiance.copy_(radiance.clamp_min(_FLOOR).log())
+
+    def prefilter(self) -> PrefilteredLight:
+        """The light as ``shade`` reads it, differentiable in the parameter; once a step."""
+        return self._filter(self.radiance)
+
+    @classmethod
+    def from_latlong(cls, light: EnvironmentLight, resolution: int = 64) -> EnvironmentCube:
+        """A cube that starts at a given light, averaged in each texel."""
+        cube = cls(resolution)
+        cube.set_radiance(torch.from_numpy(latlong_to_cube(light, resolution)))
+        return cube
+
+    @torch.no_grad()
+    def to_latlong(self, width: int = 1024) -> EnvironmentLight:
+        """Export as a lat-long map ``[width/2, width, 3]``, bilinear, for an HDR file."""
+        return cube_to_latlong(self.radiance.detach().cpu(), width)
+
+
+def cube_to_latlong(cube: Tensor, width: int = 1024) -> EnvironmentLight:
+    """A cube ``[6, N, N, 3]`` of linear radiance, looked up at each texel centre of a lat-long map."""
+    from stspbr.render.cpu.cubemap import sample_cube
+
+    height = width // 2
+    v, u = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width, indexing="ij")
+    directions = latlong_to_direction(np.stack([u, v], axis=-1)).astype(np.float32)
+    values = sample_cube([cube.float()[None].contiguous()], torch.from_numpy(directions)[None])
+    return EnvironmentLight(values[0].numpy())

@@ -1,0 +1,219 @@
+"""Makes the lobe table: directions and levels by descent over the whole grid, weights in closed form.
+
+The error of a cell is the squared distance between true and approximate lobe over the sphere of directions, which is
+the expected squared error of radiance under white-noise light. Nothing depends on a particular light.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stspbr.render import brdf
+from stspbr.render.brdf_table import diffuse_fresnel, specular_albedo
+from stspbr.render.lobes import GRID, LOOKUPS, TABLE_FILE, grid_coordinates
+from stspbr.render.prefilter import WIDTHS
+
+_RAW_WIDTH = 0.0025  # what the first, unfiltered level amounts to: about one texel
+_RIDGE = 1e-4
+_FIRST = 2  # row of roughness 1/16
+
+
+@dataclass
+class Cells:
+    """Sampled true lobes of C cells with S directions each; the plane of incidence is y = 0 and n = +z."""
+
+    directions: Tensor
+    areas: Tensor
+    cosine: Tensor
+    targets: Tensor
+    sums: Tensor
+    sin_v: Tensor
+    cos_v: Tensor
+
+
+def sample_cells(roughness: np.ndarray, n_dot_v: np.ndarray, count: int = 1024) -> Cells:
+    """True lobes of cells given as two flat arrays, at deterministic directions that crowd into the lobe."""
+    roughness, n_dot_v = np.broadcast_arrays(roughness, n_dot_v)
+    f32 = torch.float32
+    alpha = torch.tensor(np.maximum(roughness, 0.05) ** 2, dtype=f32)[:, None]
+    cos_v = torch.tensor(n_dot_v, dtype=f32)[:, None]
+    sin_v = (1 - cos_v * cos_v).sqrt()
+    half = count // 2
+    k = torch.arange(half, dtype=torch.float64)
+    u1, u2 = (k + 0.5) / half, (k * 0.6180339887498949 + 0.25) % 1.0
+    wide = (1.6 * alpha).clamp(max=1.0)
+    h = _ggx_half(u1.to(f32), math.pi * u2.to(f32), wide)
+    view = torch.stack([sin_v, torch.zeros_like(sin_v), cos_v], -1)
+    v_dot_h = (view * h).sum(-1)
+    mirrored = 2 * v_dot_h[..., None] * h - view
+    z = (2 * u1 - 1).to(f32)
+    s = (1 - z * z).sqrt()
+    ball = torch.stack([s * torch.cos(math.pi * u2).to(f32), s * torch.sin(math.pi * u2).to(f32), z], -1)
+    directions = torch.cat([mirrored, ball.expand(alpha.shape[0], half, 3)], 1)
+    directions = torch.where(directions[..., 1:2] < 0, directions * directions.new_tensor([1, -1, 1]), directions)
+    total = view + directions
+    h = torch.nn.functional.normalize(total, dim=-1)
+    cos_h = h[..., 2].abs()
+    v_dot_h = (view * h).sum(-1).clamp_min(1e-4)
+    density = brdf.ggx_distribution(cos_h, wide) * cos_h / (4 * v_dot_h) * 2  # half of the sphere: y ≥ 0
+    areas = 1.0 / (half * (density + 1.0 / (2 * math.pi)))
+    cos_l = directions[..., 2]
+    lit = (cos_l > 0).to(f32)
+    lobe = brdf.ggx_distribution(h[..., 2], alpha) * lit
+    lobe = lobe * brdf.smith_visibility(cos_v, cos_l.clamp_min(1e-6), alpha) * cos_l
+    fc = brdf.fresnel_weight(v_dot_h)
+    cosine = cos_l.clamp_min(0) / math.pi
+    targets = torch.stack([lobe * (1 - fc), lobe * fc, cosine * (1 - fc)], -1)
+    a, b = specular_albedo(roughness, n_dot_v)
+    sums = torch.tensor(np.stack([a, b, 1 - diffuse_fresnel(n_dot_v)], -1), dtype=f32)
+    # the sampled lobe is scaled to its exact integral, so that sampling noise cannot tilt the weights
+    targets = targets * (sums / (2 * (targets * areas[..., None]).sum(1)).clamp_min(1e-12))[:, None]
+    return Cells(directions, areas, cosine, targets, sums, sin_v, cos_v)
+
+
+def solve_weights(cells: Cells, q: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    """Best weights ``[C, K + 1, 3]`` for directions ``q [C, K]`` and levels ``[C, K]``, and errors ``[C, 3]``.
+
+    Least squares with the sums held exactly; an error is relative to the size of what it is added to.
+    """
+    basis = torch.cat([_kernels(cells, q, level), cells.cosine[..., None]], -1)
+    weighted = basis * cells.areas[..., None]
+    gram = weighted.transpose(1, 2) @ basis
+    moments = weighted.transpose(1, 2) @ cells.targets
+    size = gram.shape[-1]
+    scale = gram.diagonal(dim1=1, dim2=2).rsqrt()
+    system = gram.new_zeros(gram.shape[0], size + 1, size + 1).double()
+    system[:, :size, :size] = gram * scale[:, :, None] * scale[:, None, :] + _RIDGE * torch.eye(size)
+    system[:, size, :size] = system[:, :size, size] = scale
+    right = torch.cat([moments * scale[..., None], cells.sums[:, None]], 1).double()
+    weights = torch.linalg.solve(system, right)[:, :size].float() * scale[..., None]
+    residual = basis @ weights - cells.targets
+    squared = (residual.square() * cells.areas[..., None]).sum(1)
+    norm = cells.targets.square() * cells.areas[..., None]
+    a, b, c = norm.sum(1).unbind(-1)
+    return weights, squared / torch.stack([a, 0.01 * a + b, c], -1)
+
+
+def fit_grid(
+    roughness: np.ndarray, n_dot_v: np.ndarray, steps: int = 300, count: int = 512, smooth: float = 0.003
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Directions and levels ``[R, T, K]`` on a grid, and the errors ``[R, T, 3]`` that are left."""
+    rows, columns = len(roughness), len(n_dot_v)
+    r, v = np.meshgrid(roughness, n_dot_v, indexing="ij")
+    cells = sample_cells(r.ravel(), v.ravel(), count)
+    alpha = torch.tensor(np.maximum(r, 0.05) ** 2, dtype=torch.float32)[..., None]
+    sin_v = torch.tensor(np.sqrt(1 - v * v), dtype=torch.float32)[..., None]
+    scale = 1.5 * alpha / (sin_v + alpha)  # about the lobe's width in units of q
+    spread = torch.linspace(-1, 1, LOOKUPS)
+    offset = (0.6 * spread - 0.2).expand(rows, columns, LOOKUPS).clone().requires_grad_()
+    shift = (0.8 * torch.tensor([(-1.0) ** k for k in range(LOOKUPS)]) - 0.5).expand(rows, columns, LOOKUPS)
+    shift = shift.clone().requires_grad_()
+    start = _level_of(alpha)
+    top = len(WIDTHS) - 1.0
+    optimizer = torch.optim.Adam([offset, shift], lr=0.05)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 0.06 * 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-4
+        q = 1 + scale * offset
+        level = (start + shift).clamp(0, top)
+        _, error = solve_weights(cells, q.reshape(-1, LOOKUPS), level.reshape(-1, LOOKUPS))
+        error = error.view(rows, columns, 3)
+        total = (error * error.new_tensor([1.0, 1.0, 0.2])).sum(-1).clamp_min(1e-12).sqrt().mean()
+        for field in (offset, shift):
+            for axis in (0, 1):
+                total = total + smooth * (rows - 1) ** 2 / 100 * field.diff(n=2, dim=axis).square().mean()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        with torch.no_grad():
+            shift.copy_((start + shift).clamp(0, top) - start)
+    return (1 + scale * offset).detach(), (start + shift).detach(), error.detach()
+
+
+def fit_table(steps: int = 300) -> tuple[np.ndarray, Tensor]:
+    """The table, and the fit's errors on its rows from ``_FIRST`` on.
+
+    Lobes narrower than a texel cannot be told apart: rows before ``_FIRST`` go in a straight line to the mirror
+    at roughness 0, so that the derivative by roughness never vanishes.
+    """
+    roughness, n_dot_v = grid_coordinates()
+    q, level, error = fit_grid(roughness[_FIRST:], n_dot_v, steps)
+    part = torch.arange(_FIRST)[:, None, None] / _FIRST
+    q = torch.cat([1 + part * (q[:1] - 1), q])
+    level = torch.cat([part * level[:1], level])
+    return make_table(q, level), error
+
+
+def make_table(q: Tensor, level: Tensor, count: int = 4096) -> np.ndarray:
+    """Table values for directions and levels ``[GRID, GRID, K]`` on the whole grid."""
+    rows = []
+    for row in range(GRID):
+        weights = table_weights(row, q[row], level[row], count)
+        rows.append(torch.cat([q[row], level[row], weights.transpose(1, 2).reshape(GRID, -1)], -1))
+    return torch.stack(rows).numpy()
+
+
+def table_weights(row: int, q: Tensor, level: Tensor, count: int = 4096) -> Tensor:
+    """Weights ``[GRID, K + 1, 3]`` of a row of the table for its directions and levels ``[GRID, K]``."""
+    roughness, n_dot_v = grid_coordinates()
+    cells = sample_cells(np.full(GRID, roughness[row]), n_dot_v, count)
+    if row > 0:
+        return solve_weights(cells, q, level)[0]
+    # a mirror: any split between equal look-ups will do, and the next row's is the smooth one
+    following = table_weights(1, q, level, count)
+    weights = torch.zeros_like(following)
+    weights[:, :LOOKUPS, :2] = cells.sums[:, None, :2] / LOOKUPS
+    weights[:, :, 2] = following[:, :, 2]
+    return weights
+
+
+def _level_of(alpha: Tensor) -> Tensor:
+    widths = torch.tensor([_RAW_WIDTH, *WIDTHS[1:]]).log()
+    place = alpha.log()
+    upper = torch.bucketize(place, widths).clamp(1, len(WIDTHS) - 1)
+    lower = widths[upper - 1]
+    return (upper - 1 + (place - lower) / (widths[upper] - lower)).clamp(0, len(WIDTHS) - 1)
+
+
+def _ggx_half(u: Tensor, phi: Tensor, alpha: Tensor) -> Tensor:
+    cos_h = ((1 - u) / (1 + (alpha * alpha - 1) * u)).sqrt()
+    sin_h = (alpha * alpha * u / (1 + (alpha * alpha - 1) * u)).sqrt()
+    return torch.stack([sin_h * torch.cos(phi), sin_h * torch.sin(phi), cos_h], -1)
+
+
+def _kernels(cells: Cells, q: Tensor, level: Tensor) -> Tensor:
+    """Mixed kernels ``[C, S, K]`` as a trilinear look-up mixes them."""
+    centre = torch.stack([-q * cells.sin_v, torch.zeros_like(q), 1 - q + q * cells.cos_v], -1)
+    centre = torch.nn.functional.normalize(centre, dim=-1)
+    gap = (cells.directions[:, :, None] - centre[:, None]).square().sum(-1)
+    lower = level.detach().floor().clamp(0, len(WIDTHS) - 2).long()
+    part = (level - lower)[:, None]
+    widths = torch.tensor([_RAW_WIDTH, *WIDTHS[1:]])
+    whole = torch.tensor([sum(specular_albedo(math.sqrt(w), 1.0)) for w in widths.tolist()]).float()
+    near = _kernel(gap, widths[lower][:, None]) / whole[lower][:, None]
+    far = _kernel(gap, widths[lower + 1][:, None]) / whole[lower + 1][:, None]
+    return near * (1 - part) + far * part
+
+
+def _kernel(gap: Tensor, alpha: Tensor) -> Tensor:
+    cosine = (1 - 0.5 * gap).clamp_min(0)
+    a2 = alpha * alpha
+    sin2_half = 0.25 * gap
+    lobe = sin2_half + a2 * (1 - sin2_half)
+    visibility = cosine + ((1 - a2) * cosine * cosine + a2).sqrt()
+    return cosine * a2 / (lobe * lobe * visibility * (2 * math.pi))
+
+
+def main() -> None:
+    """Fit the table and write it where the package reads it."""
+    torch.manual_seed(0)
+    values, _ = fit_table()
+    np.savez_compressed(TABLE_FILE, values=values.astype(np.float32))
+
+
+if __name__ == "__main__":
+    main()

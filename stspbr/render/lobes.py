@@ -1,0 +1,52 @@
+"""The glTF lobes as a few look-ups into prefiltered levels: the table, and how a cell of it is defined.
+
+For a roughness and an N·V the lobes times ``n·l`` are replaced by ``LOOKUPS`` kernels of ``prefilter.WIDTHS`` in the
+plane of incidence and the clamped cosine around ``n`` (the diffuse cube). Look-up k has the direction
+``(1 − q_k)·n + q_k·r`` with ``r`` the mirrored view, the level ``c_k`` in units of ``WIDTHS`` and three weights: ``A``
+(specular, 1 − Fc part), ``B`` (specular, Fc part), ``C`` (diffuse, 1 − Fc part). Each kind of weight sums to the exact
+directional albedo, so that a white sky is shaded exactly.
+
+The grid is uniform in roughness and in √(N·V), both from 0 to 1 at its ends.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+LOOKUPS = 4
+GRID = 33
+TABLE_FILE = Path(__file__).with_name("lobe_table.npz")
+
+
+@dataclass(frozen=True)
+class LobeTable:
+    """Entries on the grid, float32.
+
+    Attributes:
+        values: ``[GRID, GRID, 2·K + 3·(K + 1)]`` by roughness, then by √(N·V): ``q`` of K look-ups, ``c`` of K,
+            then ``A``, ``B`` and ``C`` of the K look-ups and of the cosine.
+    """
+
+    values: np.ndarray
+
+    @property
+    def lookups(self) -> int:
+        """K, the look-ups into specular levels."""
+        return (self.values.shape[2] - 3) // 5
+
+
+@functools.lru_cache(maxsize=1)
+def load_lobe_table() -> LobeTable:
+    """The table that ships with the package (made by ``python -m stspbr.render.lobe_fit``)."""
+    with np.load(TABLE_FILE) as stored:
+        return LobeTable(np.ascontiguousarray(stored["values"], np.float32))
+
+
+def grid_coordinates() -> tuple[np.ndarray, np.ndarray]:
+    """Roughness of each row and N·V of each column of the grid; a column at 0 stands for a grazing 1e-4."""
+    steps = np.linspace(0.0, 1.0, GRID)
+    return steps, np.maximum(steps**2, 1e-4)

@@ -1,0 +1,296 @@
+"""Path-traced views of an asset by Mitsuba 3: shadows and interreflections, with our conventions.
+
+Needs the extra ``reference`` and LLVM ≥ 19 (``mitsuba_bsdf.llvm_status`` says what is missing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stspbr.errors import StspbrError
+from stspbr.render.mitsuba_bsdf import BSDF_NAME, require_mitsuba
+from stspbr.scene.asset import Asset, Material, Mesh
+from stspbr.scene.camera import Camera
+from stspbr.scene.light import EnvironmentLight
+
+_SAMPLES_A_PASS = 1 << 23  # wavefront size: about 1.5 GiB of state
+
+
+def render(
+    asset: Asset,
+    light: EnvironmentLight,
+    cameras: Sequence[Camera],
+    poses: Sequence[np.ndarray] | None = None,
+    spp: int = 256,
+    max_depth: int = 5,
+    seed: int = 0,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Path-trace ``asset`` under ``light`` from each camera.
+
+    Args:
+        asset: object-space mesh with its materials; a mesh with a normal map but no tangents gets
+            tangents derived from its UVs.
+        light: lat-long radiance; it stays in the world.
+        cameras: their own width and height are rendered; square pixels (``fx = fy``).
+        poses: ``object_to_world`` ``[4, 4]`` of each camera's frame; None for identity everywhere.
+        spp: samples a pixel (box filter), rounded up to a square number a pass: they are stratified.
+        max_depth: 2 is direct light only, 3 adds one bounce, and so on.
+        seed: the same seed gives the same noise; each frame has its own.
+
+    Returns:
+        For each camera ``(rgb, alpha)``: float32 ``[H, W, 3]`` linear radiance premultiplied by coverage (the
+        object over black), and ``[H, W, 1]`` coverage in [0, 1].
+
+    Raises:
+        StspbrError: Mitsuba or LLVM is missing, or a camera cannot be had.
+    """
+    return list(render_each(asset, light, cameras, poses, spp, max_depth, seed))
+
+
+def render_each(
+    asset: Asset,
+    light: EnvironmentLight,
+    cameras: Sequence[Camera],
+    poses: Sequence[np.ndarray] | None = None,
+    spp: int = 256,
+    max_depth: int = 5,
+    seed: int = 0,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """``render``, one view at a time: for progress bars and large captures. The scene is loaded once."""
+    if poses is not None and len(poses) != len(cameras):
+        raise StspbrError(f"{len(cameras)} cameras but {len(poses)} object poses: give one pose a camera, or none")
+    scene = PathTracer(asset, light, max_depth)
+    for index, camera in enumerate(cameras):
+        yield scene.view(camera, None if poses is None else poses[index], spp, seed=seed * 1_000_003 + index)
+
+
+class PathTracer:
+    """One asset under one light, loaded once; ``view`` moves the camera and the object."""
+
+    def __init__(self, asset: Asset, light: EnvironmentLight, max_depth: int = 5):
+        self._mi = require_mitsuba("path-traced captures")
+        groups = _faces_of_materials(asset.mesh, len(asset.materials))
+        self._parts = [_corner_mesh(asset.mesh, faces) for faces in groups.values()]
+        description = {
+            "type": "scene",
+            "integrator": {"type": "path", "max_depth": int(max_depth), "rr_depth": 64, "hide_emitters": True},
+            "light": self._envmap(light),
+        }
+        for k, (part, material) in enumerate(zip(self._parts, groups, strict=True)):
+            description[f"part{k}"] = self._mesh(f"part{k}", part, asset.materials[material])
+        self._scene = self._mi.load_dict(description)
+        self._parameters = self._mi.traverse(self._scene)
+        self._pose = np.eye(4)
+
+    def view(
+        self, camera: Camera, object_to_world: np.ndarray | None = None, spp: int = 256, seed: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One image: ``(rgb [H, W, 3], alpha [H, W, 1])`` as ``render`` describes them."""
+        mi = self._mi
+        self._place(np.eye(4) if object_to_world is None else np.asarray(object_to_world, dtype=np.float64))
+        sensor = self._sensor(camera)
+        pixels = camera.width * camera.height
+        passes = -(-max(int(spp), 1) * pixels // _SAMPLES_A_PASS)
+        side = int(np.ceil(np.sqrt(spp / passes)))
+        total = np.zeros((camera.height, camera.width, 4))
+        for step in range(passes):
+            # frames and passes have seeds of their own: 64 passes a frame before two could meet
+            image = mi.render(self._scene, sensor=sensor, spp=side * side, seed=(seed * 64 + step) % 2**32)
+            total += np.array(image, dtype=np.float64)
+        total = (total / passes).astype(np.float32)
+        return np.ascontiguousarray(total[..., :3]), np.ascontiguousarray(np.clip(total[..., 3:], 0.0, 1.0))
+
+    def _place(self, object_to_world: np.ndarray) -> None:
+        if np.array_equal(object_to_world, self._pose):
+            return
+        for k, part in enumerate(self._parts):
+            for name, values in part.placed(object_to_world).items():
+                self._parameters[f"part{k}.{name}"] = self._mi.Float(values.ravel())
+        self._parameters.update()
+        self._pose = object_to_world.copy()
+
+    def _sensor(self, camera: Camera):
+        mi = self._mi
+        if abs(camera.fx / camera.fy - 1.0) > 1e-4:
+            raise StspbrError(
+                f"Mitsuba renders square pixels only, but the camera has fx {camera.fx:g} and fy {camera.fy:g}: "
+                "use cameras with fx = fy"
+            )
+        # Mitsuba's camera looks along +Z with +X to the left: half a turn about its own +Y
+        pose = np.asarray(camera.camera_to_world, dtype=np.float64) @ np.diag([-1.0, 1.0, -1.0, 1.0])
+        return mi.load_dict(
+            {
+                "type": "perspective",
+                "to_world": mi.ScalarTransform4f(pose),
+                "fov": float(np.degrees(2.0 * np.arctan(0.5 * camera.width / camera.fx))),
+                "fov_axis": "x",
+                "principal_point_offset_x": 0.5 - camera.cx / camera.width,
+                "principal_point_offset_y": 0.5 - camera.cy / camera.height,
+                "near_clip": float(camera.near),
+                "far_clip": float(camera.far),
+                "film": {
+                    "type": "hdrfilm",
+                    "width": camera.width,
+                    "height": camera.height,
+                    "pixel_format": "rgba",
+                    "component_format": "float32",
+                    "filter": {"type": "box"},
+                },
+                "sampler": {"type": "stratified"},  # half the variance of "independent" for the same time
+            }
+        )
+
+    def _envmap(self, light: EnvironmentLight) -> dict:
+        mi = self._mi
+        radiance = _pole_to_pole(np.asarray(light.radiance, dtype=np.float32))
+        return {
+            "type": "envmap",
+            "bitmap": mi.Bitmap(np.ascontiguousarray(radiance)),
+            "to_world": mi.ScalarTransform4f().rotate([0.0, 1.0, 0.0], 180.0),
+        }
+
+    def _mesh(self, name: str, part: _CornerMesh, material: Material):
+        mi = self._mi
+        properties = mi.Properties()
+        properties["bsdf"] = mi.load_dict(self._bsdf(material, bumpy=part.tangents is not None))
+        mesh = mi.Mesh(
+            name,
+            vertex_count=len(part.positions),
+            face_count=len(part.faces),
+            props=properties,
+            has_vertex_normals=True,
+            has_vertex_texcoords=True,
+        )
+        if part.tangents is not None:
+            mesh.add_attribute("vertex_tangent", 3, part.tangents[:, :3].ravel())
+            mesh.add_attribute("vertex_handedness", 1, np.ascontiguousarray(part.tangents[:, 3]))
+        parameters = mi.traverse(mesh)
+        parameters["vertex_positions"] = mi.Float(part.positions.ravel())
+        parameters["vertex_normals"] = mi.Float(part.normals.ravel())
+        parameters["vertex_texcoords"] = mi.Float(part.uvs.ravel())
+        parameters["faces"] = mi.UInt32(part.faces.ravel())
+        parameters.update()
+        return mesh
+
+    def _bsdf(self, material: Material, bumpy: bool) -> dict:
+        bumpy = bumpy and material.normal is not None
+        out = {"type": BSDF_NAME, "has_normal": bumpy}
+        maps = {"albedo": material.albedo, "roughness": material.roughness, "metallic": material.metallic}
+        if bumpy:
+            maps["normal"] = material.normal
+            out["tangent"] = {"type": "mesh_attribute", "name": "vertex_tangent"}
+            out["handedness"] = {"type": "mesh_attribute", "name": "vertex_handedness"}
+        for name, values in maps.items():
+            out[name] = {
+                "type": "bitmap",
+                "bitmap": self._mi.Bitmap(np.ascontiguousarray(values, dtype=np.float32)),
+                "raw": True,
+                "filter_type": "bilinear",
+                "wrap_mode": "repeat",
+                "format": "variant",
+            }
+        return out
+
+
+@dataclass
+class _CornerMesh:
+    """A mesh with one index for all attributes, in object space: what a ray tracer holds."""
+
+    positions: np.ndarray
+    faces: np.ndarray
+    normals: np.ndarray
+    uvs: np.ndarray
+    tangents: np.ndarray | None
+
+    def placed(self, object_to_world: np.ndarray) -> dict[str, np.ndarray]:
+        """Mitsuba's vertex attributes in world space under a rigid pose."""
+        turn = object_to_world[:3, :3]
+        out = {
+            "vertex_positions": self.positions @ turn.T + object_to_world[:3, 3],
+            "vertex_normals": self.normals @ turn.T,
+        }
+        if self.tangents is not None:
+            out["vertex_tangent"] = self.tangents[:, :3] @ turn.T
+        return {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in out.items()}
+
+
+def _faces_of_materials(mesh: Mesh, count: int) -> dict[int, np.ndarray]:
+    """Face indices of each material that has any."""
+    if mesh.face_material is None:
+        return {0: np.arange(len(mesh.faces))}
+    if len(mesh.face_material) and not 0 <= mesh.face_material.min() <= mesh.face_material.max() < count:
+        raise StspbrError(f"the mesh names material {mesh.face_material.max()} but the asset has {count}")
+    return {int(k): np.flatnonzero(mesh.face_material == k) for k in np.unique(mesh.face_material)}
+
+
+def _corner_mesh(mesh: Mesh, chosen: np.ndarray) -> _CornerMesh:
+    """Split vertices wherever any attribute splits, for the faces ``chosen``."""
+    if mesh.normals is not None:
+        normals, normal_faces = mesh.normals, mesh.normal_faces
+    else:
+        normals, normal_faces = _smooth_normals(mesh), mesh.faces
+    if mesh.uvs is not None:
+        uvs, uv_faces = mesh.uvs, mesh.uv_faces
+    else:
+        uvs, uv_faces = np.zeros((1, 2), np.float32), np.zeros_like(mesh.faces)
+    columns = [mesh.faces[chosen], normal_faces[chosen], uv_faces[chosen]]
+    if mesh.tangents is not None:
+        columns.append(mesh.tangent_faces[chosen])
+    corners = np.stack([c.reshape(-1) for c in columns], axis=-1)
+    unique, inverse = np.unique(corners, axis=0, return_inverse=True)
+    part = _CornerMesh(
+        np.asarray(mesh.positions[unique[:, 0]], dtype=np.float32),
+        inverse.reshape(-1, 3).astype(np.uint32),
+        np.asarray(normals[unique[:, 1]], dtype=np.float32),
+        np.asarray(uvs[unique[:, 2]], dtype=np.float32),
+        np.asarray(mesh.tangents[unique[:, 3]], dtype=np.float32) if mesh.tangents is not None else None,
+    )
+    if part.tangents is None and mesh.uvs is not None:
+        part.tangents = _uv_tangents(part)
+    return part
+
+
+def _smooth_normals(mesh: Mesh) -> np.ndarray:
+    """Area-weighted vertex normals ``[V, 3]`` of the welded positions."""
+    a, b, c = (mesh.positions[mesh.faces[:, k]].astype(np.float64) for k in range(3))
+    area = np.cross(b - a, c - a)
+    total = np.zeros((len(mesh.positions), 3))
+    for k in range(3):
+        np.add.at(total, mesh.faces[:, k], area)
+    return total / np.maximum(np.linalg.norm(total, axis=-1, keepdims=True), 1e-20)
+
+
+def _uv_tangents(part: _CornerMesh) -> np.ndarray:
+    """Tangents ``[N, 4]`` along growing u for a mesh that brings none; the bitangent points to smaller v."""
+    p, uv = part.positions[part.faces].astype(np.float64), part.uvs[part.faces].astype(np.float64)
+    e1, e2, d1, d2 = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0], uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
+    sign = np.sign(d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0])[:, None]
+    along_u, along_v = sign * (e1 * d2[:, 1:] - e2 * d1[:, 1:]), sign * (e2 * d1[:, :1] - e1 * d2[:, :1])
+    t, b = np.zeros((len(part.positions), 3)), np.zeros((len(part.positions), 3))
+    for k in range(3):
+        np.add.at(t, part.faces[:, k], along_u)
+        np.add.at(b, part.faces[:, k], along_v)
+    n = part.normals.astype(np.float64)
+    t -= n * np.sum(n * t, axis=-1, keepdims=True)
+    lost = np.linalg.norm(t, axis=-1) < 1e-12
+    t[lost] = np.cross(n[lost], np.where(np.abs(n[lost, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]))
+    t /= np.maximum(np.linalg.norm(t, axis=-1, keepdims=True), 1e-20)
+    w = np.where(np.sum(np.cross(n, t) * b, axis=-1) > 0, -1.0, 1.0)
+    return np.concatenate([t, w[:, None]], axis=-1).astype(np.float32)
+
+
+def _pole_to_pole(radiance: np.ndarray) -> np.ndarray:
+    """The same light on ``2H + 1`` rows from pole to pole, as Mitsuba's ``envmap`` places its rows.
+
+    Ours stand at texel centres, (i + ½)/H: every second new row is one of ours, and those between are the
+    mean of their neighbours, so that bilinear lookup gives the same value everywhere.
+    """
+    height, width, _ = radiance.shape
+    out = np.empty((2 * height + 1, width, 3), dtype=np.float32)
+    out[1::2] = radiance
+    out[2:-1:2] = 0.5 * (radiance[1:] + radiance[:-1])
+    out[0], out[-1] = radiance[0], radiance[-1]
+    return out

@@ -1,0 +1,290 @@
+"""Lights prefiltered for shading: one meaning of a mip level for learned and known lights alike.
+
+Level ``w`` holds the light convolved with the kernel ``D(h)·V(1, n·l)·(n·l)`` of GGX width ``α = WIDTHS[w]`` at
+``n = v``, normalised: the exact lobe at normal incidence. The first level is the light itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from stspbr.errors import StspbrError
+from stspbr.scene.light import EnvironmentLight
+
+WIDTHS = (0.0, 0.01, 0.03, 0.08, 0.22, 0.6)
+DIFFUSE_RESOLUTION = 16
+_VERSION = 1
+_ROOT = 4
+_BLOCKS = 64
+
+
+@dataclass
+class PrefilteredLight:
+    """A light as the shading reads it; cubes have OpenGL's faces and are looked up by world direction.
+
+    Attributes:
+        specular: ``[6, n, n, 3]`` a level, finest first, each half as large as the one before it.
+        widths: GGX width ``α`` of each level's kernel: the last ``len(specular) − 1`` of ``WIDTHS``, after 0.
+        diffuse: ``[6, m, m, 3]`` cosine-weighted mean radiance around each direction (irradiance over π).
+    """
+
+    specular: list[Tensor]
+    widths: tuple[float, ...]
+    diffuse: Tensor
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> PrefilteredLight:
+        """The same light on a device, in a float type."""
+        return PrefilteredLight(
+            [level.to(device, dtype) for level in self.specular], self.widths, self.diffuse.to(device, dtype)
+        )
+
+    def detach(self) -> PrefilteredLight:
+        """The same light, cut off from the graph."""
+        return PrefilteredLight([level.detach() for level in self.specular], self.widths, self.diffuse.detach())
+
+
+class LightFilter:
+    """The linear map from a base cube ``[6, N, N, 3]`` to its prefiltered levels, as a sparse matrix.
+
+    The matrix reads a pyramid of 2×2 means of the base; it and its transpose are stored, so that either product is
+    a plain loop over rows, in a fixed order whatever the number of threads. Made once for a resolution
+    (``light_filter``).
+    """
+
+    def __init__(self, resolution: int, opening: float = 0.6):
+        import scipy.sparse
+
+        skipped = min(max(round(np.log2(128 / resolution)), 0), 3)
+        self.resolution = resolution
+        self.widths = (0.0, *WIDTHS[skipped + 1 :])
+        self.sizes = [2 * resolution >> level for level in range(len(self.widths))]
+        blocks = [_doubling_matrix(resolution)]
+        blocks += [
+            _kernel_matrix(resolution, size, width, opening)
+            for size, width in zip(self.sizes[1:], self.widths[1:], strict=True)
+        ]
+        blocks.append(_kernel_matrix(resolution, DIFFUSE_RESOLUTION, -1.0, opening=0.3))
+        matrix = scipy.sparse.vstack([_widen(block, cells_of(resolution)) for block in blocks], format="csr")
+        self.forward_matrix = _csr_arrays(matrix)
+        self.backward_matrix = _csr_arrays(matrix.T.tocsr())
+
+    def __call__(self, base: Tensor) -> PrefilteredLight:
+        """Prefilter ``base [6, N, N, 3]``; differentiable in it, any device and float type."""
+        flat = _SparseProduct.apply(_pyramid(base), self)
+        rows = [6 * n * n for n in self.sizes] + [6 * DIFFUSE_RESOLUTION**2]
+        parts = flat.split(rows)
+        specular = [part.view(6, n, n, 3) for part, n in zip(parts, self.sizes, strict=False)]
+        return PrefilteredLight(specular, self.widths, parts[-1].view(6, DIFFUSE_RESOLUTION, DIFFUSE_RESOLUTION, 3))
+
+
+@functools.lru_cache(maxsize=4)
+def light_filter(resolution: int) -> LightFilter:
+    """The prefilter of ``[6, resolution, resolution, 3]`` cubes; a power of two from 16 to 256."""
+    if resolution not in (16, 32, 64, 128, 256):
+        raise StspbrError(f"light resolution {resolution}: must be 16, 32, 64, 128 or 256")
+    return LightFilter(resolution)
+
+
+def prefilter_latlong(
+    light: EnvironmentLight, base_resolution: int = 512, cache_dir: str | os.PathLike | None = None
+) -> PrefilteredLight:
+    """Prefilter a known light from its full lat-long map, float32 on the CPU.
+
+    Args:
+        light: radiance ``[H, W, 3]``, linear.
+        base_resolution: face size of the finest level, a power of two from 128.
+        cache_dir: folder of finished results, named by the hash of the light and of the method; None: no cache.
+
+    Raises:
+        StspbrError: a radiance that is not ``[H, W, 3]``, is negative or not finite, or a bad resolution.
+    """
+    radiance = _checked_radiance(light)
+    if base_resolution < 128 or base_resolution & (base_resolution - 1):
+        raise StspbrError(f"light resolution {base_resolution}: must be a power of two, at least 128")
+    if cache_dir is None:
+        return _from_arrays(_prefilter_arrays(radiance, base_resolution))
+    digest = hashlib.sha256(repr((_VERSION, WIDTHS, DIFFUSE_RESOLUTION, base_resolution, radiance.shape)).encode())
+    digest.update(radiance.tobytes())
+    path = Path(cache_dir) / f"light-{digest.hexdigest()[:24]}.npz"
+    arrays = _read_cache(path)
+    if arrays is None:
+        arrays = _prefilter_arrays(radiance, base_resolution)
+        _write_cache(path, arrays)
+    return _from_arrays(arrays)
+
+
+def latlong_to_cube(light: EnvironmentLight, resolution: int) -> np.ndarray:
+    """Mean radiance in each texel of a cube ``[6, resolution, resolution, 3]`` float32."""
+    from stspbr.render.prefilter_kernels import cube_from_latlong
+
+    radiance = _checked_radiance(light)
+    sub = max(2, int(np.ceil(radiance.shape[1] / (2 * resolution))))
+    out = np.empty((6 * resolution * resolution, 3), np.float32)
+    cube_from_latlong(radiance, resolution, sub, out)
+    return out.reshape(6, resolution, resolution, 3)
+
+
+def cells_of(fine: int) -> np.ndarray:
+    """First cell of each level of a pyramid over ``[6, fine, fine]``, and their number at the end; int64."""
+    sizes = [6 * n * n for n in _levels(fine)]
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
+class _SparseProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values, light_filter):
+        ctx.light_filter = light_filter
+        return _product(light_filter.forward_matrix, values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        return _product(ctx.light_filter.backward_matrix, grad), None
+
+
+def _product(matrix: tuple[np.ndarray, ...], values: Tensor) -> Tensor:
+    blocks, row_starts, indices, weights = matrix
+    values = values.contiguous()
+    if values.device.type == "cpu" and values.dtype == torch.float32:
+        from stspbr.render.prefilter_kernels import sparse_product
+
+        out = values.new_empty(row_starts.size - 1, 3)
+        sparse_product(blocks, row_starts, indices, weights, values.detach().numpy(), out.numpy())
+        return out
+    columns = int(values.shape[0])
+    sparse = torch.sparse_csr_tensor(
+        torch.from_numpy(row_starts), torch.from_numpy(indices.astype(np.int64)), torch.from_numpy(weights),
+        size=(row_starts.size - 1, columns),
+    )  # fmt: skip
+    return sparse.to(values.device, values.dtype) @ values
+
+
+def _pyramid(base: Tensor) -> Tensor:
+    """Cells ``[count, 3]`` of a base ``[6, N, N, 3]`` and its 2×2 means, finest first."""
+    levels = [base]
+    while levels[-1].shape[1] > _ROOT:
+        n = levels[-1].shape[1] // 2
+        levels.append(levels[-1].view(6, n, 2, n, 2, 3).mean(dim=(2, 4)))
+    return torch.cat([level.reshape(-1, 3) for level in levels])
+
+
+def _levels(fine: int) -> list[int]:
+    sizes = [fine]
+    while sizes[-1] > _ROOT:
+        sizes.append(sizes[-1] // 2)
+    return sizes
+
+
+def _kernel_matrix(fine: int, size: int, width: float, opening: float):
+    import scipy.sparse
+
+    from stspbr.render.prefilter_kernels import count_taps, fill_taps
+
+    if width < 0:
+        fine = min(fine, 2 * DIFFUSE_RESOLUTION)
+    starts = cells_of(fine)
+    counts = np.empty(6 * size * size, np.int64)
+    count_taps(size, width, opening, fine, _ROOT, starts, counts)
+    row_starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    indices, weights = np.empty(row_starts[-1], np.int32), np.empty(row_starts[-1], np.float32)
+    fill_taps(size, width, opening, fine, _ROOT, starts, row_starts, indices, weights)
+    return scipy.sparse.csr_matrix((weights, indices, row_starts), shape=(counts.size, starts[-1]))
+
+
+def _doubling_matrix(resolution: int):
+    import scipy.sparse
+
+    from stspbr.render.prefilter_kernels import fill_doubling
+
+    rows = 24 * resolution * resolution
+    indices, weights = np.empty(4 * rows, np.int32), np.empty(4 * rows, np.float32)
+    fill_doubling(resolution, indices, weights)
+    row_starts = np.arange(rows + 1, dtype=np.int64) * 4
+    return scipy.sparse.csr_matrix((weights, indices, row_starts), shape=(rows, 6 * resolution * resolution))
+
+
+def _widen(matrix, starts: np.ndarray):
+    """A matrix over the finest or over the coarser levels only, as one over all cells."""
+    import scipy.sparse
+
+    total = int(starts[-1])
+    offset = 0 if matrix.shape[1] in (total, int(starts[1])) else total - matrix.shape[1]
+    return scipy.sparse.csr_matrix(
+        (matrix.data, matrix.indices + np.int32(offset), matrix.indptr), shape=(matrix.shape[0], total)
+    )
+
+
+def _csr_arrays(matrix) -> tuple[np.ndarray, ...]:
+    """Row blocks of about equal work, row starts, column indices, weights."""
+    matrix.sum_duplicates()
+    goals = np.linspace(0, matrix.indptr[-1] + matrix.shape[0], _BLOCKS + 1)
+    blocks = np.searchsorted(matrix.indptr + np.arange(matrix.shape[0] + 1), goals).astype(np.int64)
+    return blocks, matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data.astype(np.float32)
+
+
+def _checked_radiance(light: EnvironmentLight) -> np.ndarray:
+    radiance = np.ascontiguousarray(light.radiance, np.float32)
+    if radiance.ndim != 3 or radiance.shape[2] != 3:
+        raise StspbrError(f"environment light: expected an image [H, W, 3], not {list(radiance.shape)}")
+    if not np.isfinite(radiance).all() or radiance.min() < 0:
+        raise StspbrError("environment light: radiance is negative or not finite; clean the HDR file")
+    return radiance
+
+
+def _prefilter_arrays(radiance: np.ndarray, base_resolution: int, opening: float = 0.3) -> list[np.ndarray]:
+    from stspbr.render.prefilter_kernels import convolve
+
+    base = latlong_to_cube(EnvironmentLight(radiance), base_resolution)
+    pyramid = _pyramid(torch.from_numpy(base)).numpy()
+    starts = cells_of(base_resolution)
+    levels = [base]
+    for level, width in enumerate(WIDTHS[1:], start=1):
+        size = base_resolution >> level
+        levels.append(np.empty((6, size, size, 3), np.float32))
+        convolve(
+            size, width, opening, base_resolution, _ROOT, starts, pyramid, levels[-1].reshape(-1, 3)
+        )
+    levels.append(np.empty((6, 2 * DIFFUSE_RESOLUTION, 2 * DIFFUSE_RESOLUTION, 3), np.float32))
+    fine = 64
+    tail = cells_of(fine)
+    convolve(
+        2 * DIFFUSE_RESOLUTION, -1.0, 0.1, fine, _ROOT, tail, pyramid[-tail[-1] :], levels[-1].reshape(-1, 3)
+    )
+    return levels
+
+
+def _from_arrays(arrays: list[np.ndarray]) -> PrefilteredLight:
+    tensors = [torch.from_numpy(array) for array in arrays]
+    return PrefilteredLight(tensors[:-1], WIDTHS, tensors[-1])
+
+
+def _read_cache(path: Path) -> list[np.ndarray] | None:
+    import zipfile
+
+    try:
+        with np.load(path) as stored:
+            return [stored[f"level{i}"] for i in range(len(stored.files))]
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return None  # absent or spoilt: it is made again
+
+
+def _write_cache(path: Path, arrays: list[np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            np.savez(stream, **{f"level{i}": array for i, array in enumerate(arrays)})
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

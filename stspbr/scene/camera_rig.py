@@ -1,0 +1,102 @@
+"""Where to put cameras around an object: an even spiral on a sphere, with held-out views in between."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stspbr.errors import StspbrError
+from stspbr.scene.asset import Mesh
+from stspbr.scene.camera import Camera, look_at
+
+_GOLDEN_ANGLE = np.pi * (3.0 - np.sqrt(5.0))
+
+
+def sphere_cameras(
+    count: int,
+    radius: float,
+    fov_degrees: float,
+    resolution: int | tuple[int, int],
+    seed: int = 0,
+    target: np.ndarray = (0.0, 0.0, 0.0),
+    elevation_degrees: tuple[float, float] = (-35.0, 80.0),
+    offset: float = 0.5,
+    margin: float = 1.0,
+) -> list[Camera]:
+    """Cameras on a sphere that look at ``target``, spread evenly by area (a Fibonacci spiral).
+
+    Args:
+        count: number of cameras.
+        radius: distance from ``target`` in world units.
+        fov_degrees: field of view of the shorter image side.
+        resolution: side in pixels, or ``(height, width)``.
+        seed: turns the whole spiral about +Y; the same seed gives the same cameras.
+        target: ``[3]`` point in world space.
+        elevation_degrees: lowest and highest elevation above the horizon, within [−90, 90].
+        offset: position in [0, 1) within a step of the spiral. A set at 0 lies between the cameras of one at 0.5.
+        margin: the clip planes leave room for an object of radius ``margin`` about ``target``.
+
+    Returns:
+        ``count`` cameras, from the lowest to the highest.
+    """
+    height, width = (resolution, resolution) if np.isscalar(resolution) else resolution
+    if count < 0 or radius <= 0 or not 0 < fov_degrees < 180 or min(height, width) < 1:
+        raise StspbrError(
+            f"cannot place cameras: count {count}, radius {radius}, field of view {fov_degrees}, "
+            f"resolution {height}x{width}; all must be positive and the field of view below 180 degrees"
+        )
+    low, high = (np.sin(np.radians(e)) for e in elevation_degrees)
+    focal = 0.5 * min(height, width) / np.tan(0.5 * np.radians(fov_degrees))
+    near, far = max(radius - 1.25 * margin, 0.01 * radius), radius + 1.25 * margin
+    start = np.random.default_rng(seed).uniform(0.0, 2.0 * np.pi)
+    target = np.asarray(target, dtype=np.float64)
+    cameras = []
+    for i in range(count):
+        y = low + (high - low) * (i + offset) / count
+        phi = start + _GOLDEN_ANGLE * (i + offset)
+        s = np.sqrt(max(0.0, 1.0 - y * y))
+        position = target + radius * np.array([s * np.sin(phi), y, s * np.cos(phi)])
+        cameras.append(
+            Camera(look_at(position, target), focal, focal, width / 2.0, height / 2.0, width, height, near, far)
+        )
+    return cameras
+
+
+def object_cameras(
+    mesh: Mesh,
+    train: int,
+    test: int,
+    resolution: int | tuple[int, int],
+    fov_degrees: float = 35.0,
+    seed: int = 0,
+    fill: float = 0.83,
+    elevation_degrees: tuple[float, float] = (-35.0, 80.0),
+) -> tuple[list[Camera], list[Camera]]:
+    """Train and held-out cameras for a mesh, at the distance where its bounding sphere fills the frame.
+
+    Args:
+        mesh: the object in world space (identity pose).
+        train, test: numbers of cameras; no test camera stands where a train camera does.
+        fill: diameter of the bounding sphere's image as a share of the shorter side.
+
+    Returns:
+        ``(train cameras, test cameras)``.
+    """
+    centre, bound = bounding_sphere(mesh.positions[np.unique(mesh.faces)])
+    half = np.tan(0.5 * np.radians(fov_degrees)) * fill
+    radius = bound * np.sqrt(1.0 + half**2) / half  # tangent cone of the sphere, not its equator
+    common = {"fov_degrees": fov_degrees, "resolution": resolution, "target": centre, "margin": bound}
+    common.update(radius=radius, elevation_degrees=elevation_degrees)
+    # the test spiral has another phase along *and* around, so that its views lie between the train views
+    return (
+        sphere_cameras(train, seed=seed, offset=0.5, **common),
+        sphere_cameras(test, seed=seed + 7919, offset=0.31, **common),
+    )
+
+
+def bounding_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre ``[3]`` of the axis-aligned box of ``points`` ``[N, 3]``, and the radius that holds them all."""
+    points = np.asarray(points, dtype=np.float64)
+    if len(points) == 0:
+        raise StspbrError("the mesh is empty: it has no vertex to point a camera at")
+    centre = 0.5 * (points.min(axis=0) + points.max(axis=0))
+    return centre, float(np.linalg.norm(points - centre, axis=-1).max())

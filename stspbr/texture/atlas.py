@@ -1,0 +1,107 @@
+"""Which point of the surface each texel shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from stspbr.errors import StspbrError
+from stspbr.texture.atlas_kernels import nearest_on_charts
+
+Rasterize = Callable[[torch.Tensor, torch.Tensor, tuple[int, int]], tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass
+class TexelMap:
+    """The texels that a mesh's charts touch, in reading order.
+
+    Attributes:
+        resolution: ``(H, W)`` of the texture.
+        texel: ``[N]`` int64, ``row · W + column``, ascending.
+        triangle: ``[N]`` int32 face shown by the texel.
+        barycentric: ``[N, 3]`` float32 weights of the face's corners, in [0, 1], sum 1.
+        inside: ``[N]`` bool: the texel's centre lies in a chart; elsewhere it shows the nearest point of one.
+    """
+
+    resolution: tuple[int, int]
+    texel: torch.Tensor
+    triangle: torch.Tensor
+    barycentric: torch.Tensor
+    inside: torch.Tensor
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """``[H, W]`` bool: texels in the map."""
+        height, width = self.resolution
+        mask = torch.zeros(height * width, dtype=torch.bool, device=self.texel.device)
+        mask[self.texel] = True
+        return mask.view(height, width)
+
+    def rast(self) -> torch.Tensor:
+        """``[1, 1, N, 4]`` float32 (u, v, 0, face + 1): the texels as a list of pixels for ``interpolate``."""
+        zero = torch.zeros_like(self.barycentric[:, :1])
+        index = (self.triangle + 1).to(torch.float32).unsqueeze(1)
+        return torch.cat([self.barycentric[:, :2], zero, index], dim=1)[None, None].contiguous()
+
+    def interpolate(self, attributes: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+        """``[N, C]``: ``attributes [V, C]`` of the corners ``faces [F, 3]`` at each texel, differentiable."""
+        corners = torch.index_select(faces.long(), 0, self.triangle.long())
+        parts = [torch.index_select(attributes, 0, corners[:, k]) * self.barycentric[:, k : k + 1] for k in range(3)]
+        return parts[0] + parts[1] + parts[2]
+
+    def scatter(self, values: torch.Tensor, fill: float = 0.0) -> torch.Tensor:
+        """``[H, W, C]`` image of ``values [N, C]``; ``fill`` elsewhere."""
+        height, width = self.resolution
+        image = torch.full((height * width, values.shape[1]), fill, dtype=values.dtype, device=values.device)
+        return image.index_copy(0, self.texel, values).view(height, width, -1)
+
+
+def rasterize_atlas(
+    uvs: np.ndarray | torch.Tensor,
+    uv_faces: np.ndarray | torch.Tensor,
+    resolution: int | tuple[int, int],
+    rasterize: Rasterize,
+    device: torch.device | str = "cpu",
+) -> TexelMap:
+    """Find for each texel the face and the point on it.
+
+    Args:
+        uvs: ``[T, 2]`` glTF convention, in [0, 1]; uv_faces: ``[F, 3]``.
+        resolution: side of the texture, or ``(H, W)``.
+        rasterize: the backend's ``rasterize(clip, faces, (H, W)) -> (rast, rast_db)``.
+        device: where ``rasterize`` works; the map lies there.
+
+    Returns:
+        The map. Texels whose square a chart touches without covering its centre show the chart's nearest
+        point, so that bilinear filtering at a chart's border meets measured texels first.
+
+    Raises:
+        StspbrError: UVs that are not finite.
+    """
+    height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
+    uvs = torch.as_tensor(uvs, dtype=torch.float32).detach().to(device)
+    faces = torch.as_tensor(uv_faces, dtype=torch.int32).to(device).contiguous()
+    if not bool(torch.isfinite(uvs).all()):
+        raise StspbrError("the mesh's UVs hold NaN or infinity: unwrap it again")
+    flat = torch.zeros(len(uvs), 4, device=uvs.device)
+    flat[:, :2] = uvs * 2.0 - 1.0  # raster row 0 is clip y = −1, texture row 0 is v = 0
+    flat[:, 3] = 1.0
+    rast = rasterize(flat[None].contiguous(), faces, (height, width))[0][0].detach().reshape(-1, 4).cpu()
+    triangle = rast[:, 3].round().to(torch.int32) - 1
+    u, v = rast[:, 0].clamp(0.0, 1.0), rast[:, 1].clamp(0.0, 1.0)
+    v = torch.minimum(v, 1.0 - u)
+    barycentric = torch.stack([u, v, 1.0 - u - v], dim=1).numpy()
+    found, inside = triangle.numpy().copy(), triangle.numpy() >= 0
+    size = np.array([width, height], dtype=np.float64)
+    nearest_on_charts(uvs.cpu().numpy() * size, faces.cpu().numpy(), height, width, inside, found, barycentric)
+    texel = np.nonzero(found >= 0)[0]
+    return TexelMap(
+        (height, width),
+        torch.from_numpy(texel).to(device),
+        torch.from_numpy(found[texel]).to(device),
+        torch.from_numpy(barycentric[texel]).to(device),
+        torch.from_numpy(inside[texel]).to(device),
+    )

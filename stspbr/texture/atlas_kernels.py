@@ -1,0 +1,57 @@
+"""Numba kernel for the texels that a chart touches beside its own."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+_REACH = math.sqrt(0.5)  # from a texel's centre to its corner
+
+
+@njit(cache=True)
+def nearest_on_charts(points, faces, height, width, inside, triangle, barycentric):
+    """Give texels that are not ``inside`` but within reach of a face the nearest point of the nearest face.
+
+    ``points [T, 2]`` float64 UVs in texels; ``triangle [H·W]`` and ``barycentric [H·W, 3]`` are changed. One
+    thread: of equally near faces the first one wins, always.
+    """
+    best = np.full(height * width, _REACH * _REACH * (1.0 + 1e-9))
+    for f in range(faces.shape[0]):
+        ax, ay = points[faces[f, 0], 0], points[faces[f, 0], 1]
+        bx, by = points[faces[f, 1], 0], points[faces[f, 1], 1]
+        cx, cy = points[faces[f, 2], 0], points[faces[f, 2], 1]
+        if (bx - ax) * (cy - ay) - (by - ay) * (cx - ax) == 0.0:
+            continue  # a face without area in the texture shows nothing
+        first_row = max(0, int(math.floor(min(ay, by, cy) - 0.5 - _REACH)))
+        last_row = min(height - 1, int(math.ceil(max(ay, by, cy) - 0.5 + _REACH)))
+        first_column = max(0, int(math.floor(min(ax, bx, cx) - 0.5 - _REACH)))
+        last_column = min(width - 1, int(math.ceil(max(ax, bx, cx) - 0.5 + _REACH)))
+        for row in range(first_row, last_row + 1):
+            for column in range(first_column, last_column + 1):
+                t = row * width + column
+                if inside[t]:
+                    continue
+                px, py = column + 0.5, row + 0.5
+                # The centre is outside of every chart, so that the nearest point lies on one of three edges.
+                for e in range(3):
+                    if e == 0:
+                        sx, sy, ex, ey = ax, ay, bx, by
+                    elif e == 1:
+                        sx, sy, ex, ey = bx, by, cx, cy
+                    else:
+                        sx, sy, ex, ey = cx, cy, ax, ay
+                    dx, dy = ex - sx, ey - sy
+                    length = dx * dx + dy * dy
+                    along = 0.0
+                    if length > 0.0:
+                        along = min(max(((px - sx) * dx + (py - sy) * dy) / length, 0.0), 1.0)
+                    x, y = sx + along * dx - px, sy + along * dy - py
+                    squared = x * x + y * y
+                    if squared < best[t]:
+                        best[t] = squared
+                        triangle[t] = f
+                        barycentric[t, e] = 1.0 - along
+                        barycentric[t, (e + 1) % 3] = along
+                        barycentric[t, (e + 2) % 3] = 0.0

@@ -1,0 +1,139 @@
+"""Tangent frames: how they are made, and the one rule by which everybody shades with them.
+
+glTF 2.0, §3.7.2.1: ``bitangent = cross(normal, tangent.xyz) · tangent.w``; the tangent runs along increasing u
+and the bitangent *up* in the image, along decreasing v (glTF's v points down, normal maps are +Y up). Frames
+after Mikkelsen 2008 (MikkTSpace): per-vertex, and the normal and tangent that were interpolated are used as they are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from stspbr.geometry.normals import normalize
+
+_SINGULAR = 1e-6  # a frame whose three axes span less than this is none
+
+
+def compute_tangents(
+    positions: np.ndarray,
+    faces: np.ndarray,
+    uvs: np.ndarray,
+    uv_faces: np.ndarray,
+    normals: np.ndarray,
+    normal_faces: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vertex tangents, split where the UVs, the normals or the handedness are.
+
+    Each face's direction of increasing u is laid into its corner's tangent plane, made unit and weighted by
+    the corner's angle; faces that share position, UV, normal and handedness add up.
+
+    Args:
+        positions: ``[V, 3]``; faces: ``[F, 3]``.
+        uvs: ``[T, 2]`` glTF convention; uv_faces: ``[F, 3]``.
+        normals: ``[N, 3]`` unit vertex normals; normal_faces: ``[F, 3]`` into them, ``faces`` if None.
+
+    Returns:
+        ``tangents [M, 4]`` float32 (unit, perpendicular to the normal; w = ±1) and ``tangent_faces [F, 3]``
+        int32. All corners of a face have the same w. Faces without area in UV space add nothing; a corner that
+        only such faces meet gets any perpendicular.
+    """
+    normal_faces = faces if normal_faces is None else normal_faces
+    points = np.asarray(positions, dtype=np.float64)[faces]
+    coords = np.asarray(uvs, dtype=np.float64)[uv_faces]
+    direction, handedness = _face_tangents(points, coords)
+    corner_normals = np.asarray(normals, dtype=np.float64)[normal_faces]
+    laid = direction[:, None, :] - corner_normals * (corner_normals * direction[:, None, :]).sum(-1, keepdims=True)
+    weighted = _unit(laid) * _corner_angles(points)[..., None]
+    keys = np.stack([faces, uv_faces, normal_faces, np.repeat(handedness[:, None], 3, axis=1)], axis=-1)
+    unique, first, group = np.unique(
+        keys.reshape(-1, 4).astype(np.int64), axis=0, return_index=True, return_inverse=True
+    )
+    group = group.reshape(-1)
+    total = np.stack([np.bincount(group, weights=weighted[..., k].reshape(-1)) for k in range(3)], axis=1)
+    normal = corner_normals.reshape(-1, 3)[first]
+    tangent = _unit(total - normal * (total * normal).sum(axis=1, keepdims=True))
+    lost = ~tangent.any(axis=1)
+    tangent[lost] = _any_perpendicular(normal[lost])
+    tangents = np.concatenate([tangent, unique[:, 3:4]], axis=1).astype(np.float32)
+    return tangents, group.reshape(-1, 3).astype(np.int32)
+
+
+def shading_normals(n: torch.Tensor, t: torch.Tensor, normal_map: torch.Tensor) -> torch.Tensor:
+    """Normals that a tangent-space normal map makes of interpolated frames: the one rule of this package.
+
+    ``normalize(x·t + y·w·cross(n, t) + z·n)`` with n made unit first and t as it was interpolated, neither made
+    unit nor perpendicular again, as MikkTSpace's bakers assume.
+
+    Args:
+        n: ``[N, 3]`` interpolated normals, of any length.
+        t: ``[N, 4]`` interpolated tangents with handedness.
+        normal_map: ``[N, 3]`` tangent-space normals (x, y, z), +Y up, of any length.
+
+    Returns:
+        ``[N, 3]`` unit normals in the space of ``n``; differentiable in all three.
+    """
+    n = normalize(n)
+    tangent, bitangent = _frame(n, t)
+    x, y, z = normal_map.split(1, dim=-1)
+    return normalize(x * tangent + y * bitangent + z * n)
+
+
+def to_tangent_space(n: torch.Tensor, t: torch.Tensor, object_normals: torch.Tensor) -> torch.Tensor:
+    """Tangent-space normals that ``shading_normals`` turns back into ``object_normals``: its exact inverse.
+
+    Solves the 3×3 system of the frame at each point. A frame without volume (no tangent, or one along the
+    normal) gives (0, 0, 1).
+
+    Args:
+        n: ``[N, 3]``, t: ``[N, 4]``: as for ``shading_normals``; object_normals: ``[N, 3]``.
+
+    Returns:
+        ``[N, 3]`` unit vectors; z is negative where the normal lies below the interpolated one's horizon.
+    """
+    n = normalize(n)
+    tangent, bitangent = _frame(n, t)
+    across_t, across_b, across_n = (
+        torch.linalg.cross(bitangent, n),
+        torch.linalg.cross(n, tangent),
+        torch.linalg.cross(tangent, bitangent),
+    )
+    volume = (tangent * across_t).sum(dim=-1, keepdim=True)
+    # Dividing by the volume would only change the length, but for its sign.
+    rows = [(across * object_normals).sum(dim=-1, keepdim=True) for across in (across_t, across_b, across_n)]
+    solved = normalize(torch.cat(rows, dim=-1) * torch.sign(volume))
+    flat = torch.tensor([0.0, 0.0, 1.0], dtype=n.dtype, device=n.device)
+    return torch.where(volume.abs() > _SINGULAR, solved, flat)
+
+
+def _frame(n: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    tangent = t[..., :3]
+    return tangent, t[..., 3:4] * torch.linalg.cross(n, tangent)
+
+
+def _face_tangents(points: np.ndarray, coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit direction of increasing u ``[F, 3]`` (zero where there is none) and handedness ``[F]`` ±1 int."""
+    edge1, edge2 = points[:, 1] - points[:, 0], points[:, 2] - points[:, 0]
+    du, dv = (np.stack([coords[:, k, c] - coords[:, 0, c] for k in (1, 2)], axis=1) for c in (0, 1))
+    area = du[:, 0] * dv[:, 1] - dv[:, 0] * du[:, 1]
+    along_u = (edge1 * dv[:, 1:2] - edge2 * dv[:, 0:1]) * np.sign(area)[:, None]
+    # Counter-clockwise on the surface and in the image seen upright is a negative area where v points down.
+    return _unit(along_u), np.where(area > 0, -1, 1)
+
+
+def _corner_angles(points: np.ndarray) -> np.ndarray:
+    """``[F, 3]`` radians."""
+    forward = _unit(np.roll(points, -1, axis=1) - points)
+    backward = _unit(np.roll(points, 1, axis=1) - points)
+    return np.arccos(np.clip((forward * backward).sum(axis=-1), -1.0, 1.0))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors along the last axis; zero stays zero."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.where(length > 1e-30, vectors / np.maximum(length, 1e-30), 0.0)
+
+
+def _any_perpendicular(normals: np.ndarray) -> np.ndarray:
+    axis = np.eye(3)[np.argmin(np.abs(normals), axis=1)]
+    return _unit(axis - normals * (normals * axis).sum(axis=1, keepdims=True))
