@@ -235,15 +235,15 @@ def _decode_exr(path: Path) -> np.ndarray:
     import OpenEXR
 
     with OpenEXR.File(str(path), separate_channels=True) as file:
-        channels = {name.rpartition(".")[2]: channel.pixels for name, channel in file.channels().items()}
-        header = file.header()
+        channels = {name.rpartition(".")[2]: channel.pixels.copy() for name, channel in file.channels().items()}
+        windows = {key: np.array(file.header()[key], int) for key in ("displayWindow", "dataWindow")}
     names = next((n for n in ("RGBA", "RGB", "YA", "Y") if all(c in channels for c in n)), None)
     if names is None:
         held = ", ".join(channels)
         raise StspbrError(f"{path} has no channels R, G, B or Y (it has: {held}): export the beauty image")
     pixels = np.stack([np.asarray(channels[name], np.float32) for name in names], axis=-1)
-    (left, top), (right, bottom) = (np.asarray(corner, int) for corner in header["displayWindow"])
-    x, y = np.asarray(header["dataWindow"][0], int) - (left, top)
+    (left, top), (right, bottom) = windows["displayWindow"]
+    x, y = windows["dataWindow"][0] - (left, top)
     if (x, y) == (0, 0) and pixels.shape[:2] == (bottom - top + 1, right - left + 1):
         return np.ascontiguousarray(pixels)
     # A cropped render: what lies outside the data window is black and empty.

@@ -50,7 +50,7 @@ def encode_rgbe(radiance: np.ndarray) -> bytes:
     _, exponent = np.frexp(top)
     exponent = exponent.astype(np.int32)
     exponent += np.rint(np.ldexp(top, 8 - exponent)) > 255  # 255.5 and more rounds up into the next exponent
-    lit = exponent > -128
+    lit = (top > 0) & (exponent > -128)
     mantissa = np.rint(np.ldexp(rgb, 8 - exponent))
     pixels = np.zeros((height, width, 4), np.uint8)
     pixels[..., :3] = np.where(lit, mantissa, 0)

@@ -24,8 +24,9 @@ def visual_hull_sdf(points: np.ndarray, frames: Sequence[Frame], threshold: floa
 
     Args:
         points: ``[V, 3]`` object space.
-        frames: what was seen; ``alpha > threshold`` is the object. A frame says nothing about points that fall
-            outside its image or in front of its near plane.
+        frames: what was seen; ``alpha > threshold`` is the object. A frame says nothing about points behind its
+            near plane nor, where its mask reaches the image's border, about points beside its image; a mask
+            that does not shows all of the object, and what falls beside the image is outside.
         threshold: coverage from which on a pixel is the object.
 
     Returns:
@@ -109,17 +110,10 @@ def _hull(points: np.ndarray, outlines) -> np.ndarray:
     for frame, outline in outlines:
         camera = frame.camera
         pose = camera.world_to_camera @ np.asarray(frame.object_to_world, dtype=np.float64)
-        carve(
-            points,
-            np.ascontiguousarray(pose[:3]),
-            camera.fx,
-            camera.fy,
-            camera.cx,
-            camera.cy,
-            camera.near,
-            outline,
-            distance,
-        )
+        border = (outline[0], outline[-1], outline[:, 0], outline[:, -1])
+        whole = min(float(edge.min()) for edge in border) > 0.0  # a connected object that does not reach the border
+        intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy, camera.near)
+        carve(points, np.ascontiguousarray(pose[:3]), *intrinsics, outline, whole, distance)
     unseen = np.isneginf(distance)
     distance[unseen] = max(float(np.abs(distance[~unseen]).max(initial=0.0)), 1e-6)
     return distance

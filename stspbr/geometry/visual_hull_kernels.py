@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from numba import njit, prange
 
 
 @njit(parallel=True, cache=True)
-def carve(points, object_to_camera, fx, fy, cx, cy, near, outline, distance):
+def carve(points, object_to_camera, fx, fy, cx, cy, near, outline, whole, distance):
     """Raise ``distance [V]`` to one frame's signed distance at ``points [V, 3]`` where the frame sees them.
 
-    ``outline [H, W]``: signed pixels to the mask's outline, sampled bilinearly.
+    ``outline [H, W]``: signed pixels to the mask's outline, sampled bilinearly. ``whole``: the image shows all
+    of the object, so that points beside the image are outside of it.
     """
     height, width = outline.shape
     m = object_to_camera
@@ -20,8 +23,10 @@ def carve(points, object_to_camera, fx, fy, cx, cy, near, outline, distance):
             continue
         column = cx + fx * (m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]) / depth
         row = cy - fy * (m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]) / depth
-        if not (0.0 <= column < width and 0.0 <= row < height):
+        if not whole and not (0.0 <= column < width and 0.0 <= row < height):
             continue
+        beside_x = max(-column, column - width, 0.0)
+        beside_y = max(-row, row - height, 0.0)
         column = min(max(column - 0.5, 0.0), width - 1.0)
         row = min(max(row - 0.5, 0.0), height - 1.0)
         j, i = min(int(column), max(width - 2, 0)), min(int(row), max(height - 2, 0))
@@ -29,6 +34,7 @@ def carve(points, object_to_camera, fx, fy, cx, cy, near, outline, distance):
         fj, fi = column - j, row - i
         top = outline[i, j] * (1.0 - fj) + outline[i, jn] * fj
         bottom = outline[inext, j] * (1.0 - fj) + outline[inext, jn] * fj
-        metric = (top * (1.0 - fi) + bottom * fi) * depth * 2.0 / (fx + fy)
+        pixels = top * (1.0 - fi) + bottom * fi + math.sqrt(beside_x * beside_x + beside_y * beside_y)
+        metric = pixels * depth * 2.0 / (fx + fy)
         if metric > distance[p]:
             distance[p] = metric

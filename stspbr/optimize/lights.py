@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
 from stspbr.optimize.routing import STRICT_A, Term
@@ -54,10 +53,9 @@ class LearnedLight(nn.Module):
     def regularizers(self) -> list[Term]:
         if self.white_balance == 0:
             return []
-        radiance = self.cube.radiance()
+        radiance = self.cube.radiance
         deviation = (radiance - radiance.mean(dim=-1, keepdim=True)).abs().mean()
         return [Term("white_balance", self.white_balance * deviation, STRICT_A)]
 
-    @torch.no_grad()
     def constrain(self) -> None:
-        self.cube.constrain()
+        """Nothing to do: the cube keeps the logarithm of its radiance."""

@@ -19,9 +19,7 @@ VARIANT = "llvm_ad_rgb"
 BSDF_NAME = "stspbr_gltf"
 MIN_ROUGHNESS = 0.02  # α = 4e-4: sharper than any texel of a light, and safe in single precision
 _OLDEST_LLVM = 19
-_HOW_TO = (
-    "install LLVM 19 or newer (Debian: apt-get install libllvm19) or set DRJIT_LIBLLVM_PATH to its libLLVM.so"
-)
+_HOW_TO = "install LLVM 19 or newer (Debian: apt-get install libllvm19) or set DRJIT_LIBLLVM_PATH to its libLLVM.so"
 _LLVM_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib",
                  "/usr/lib/llvm-*/lib", "/opt/homebrew/opt/llvm*/lib", "/usr/local/opt/llvm*/lib")  # fmt: skip
 _PROBE = """

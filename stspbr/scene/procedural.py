@@ -190,7 +190,7 @@ def _spots(x: np.ndarray, y: np.ndarray, z: np.ndarray, soft: float) -> np.ndarr
     """Coverage ``[H, W]`` of the black spots: round on the surface, a little irregular, on belly and lid."""
     rng = np.random.default_rng(7)
     _, points, _ = _dense_profile()
-    rows = [(0.10, 7, 0.10), (-0.17, 6, 0.145), (-0.45, 6, 0.105), (0.545, 5, 0.07)]  # height, count, radius
+    rows = [(0.10, 7, 0.12), (-0.17, 6, 0.18), (-0.45, 6, 0.13), (0.545, 5, 0.08)]  # height, count, radius
     cover = np.zeros_like(x)
     for row, (height, count, size) in enumerate(rows):
         for k in range(count):

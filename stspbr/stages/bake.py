@@ -13,12 +13,13 @@ from torch import Tensor
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.fields.materials import MaterialFields
-from stspbr.formats.gltf import read_gltf, write_glb
+from stspbr.formats.gltf import read_gltf
+from stspbr.formats.gltf_writer import write_glb
 from stspbr.formats.images import write_hdr
 from stspbr.formats.obj import write_obj
 from stspbr.geometry.normals import vertex_normals
 from stspbr.geometry.topology import mesh_report
-from stspbr.metrics.image import masked_psnr
+from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.loop import optimize
@@ -42,7 +43,7 @@ from stspbr.stages.model import (
 from stspbr.stages.session import Session
 from stspbr.stages.validation import validate
 from stspbr.texture.atlas import TexelMap, rasterize_atlas
-from stspbr.texture.cleanup import clean_mesh, simplify
+from stspbr.texture.cleanup import clean
 from stspbr.texture.dilate import dilate
 from stspbr.texture.tangents import compute_tangents, shading_normals, to_tangent_space
 from stspbr.texture.unwrap import unwrap
@@ -77,11 +78,13 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
 
     mesh = load_mesh(parent.file("mesh.safetensors"))
     mesh, clean_report = _prepare_mesh(mesh, given, settings)
-    texels = rasterize_atlas(mesh.uvs, mesh.uv_faces, settings.texture_resolution, session.backend.rasterize)
+    texels = rasterize_atlas(
+        mesh.uvs, mesh.uv_faces, settings.texture_resolution, session.backend.rasterize, session.device
+    )
     generator = torch.Generator().manual_seed(session.seed)
     fields = make_fields(coarse_settings.fields, session, generator, parent.file("fields.safetensors"))
     with_normals = coarse_settings.normals_from <= 1.0
-    maps = bake_fields(fields, mesh, texels, with_normals, session.device)
+    maps = bake_fields(fields, mesh, texels, with_normals)
 
     state = parent.file("light.safetensors") if "light.safetensors" in parent.files else None
     light = make_light(capture, coarse_settings.light, session, state)
@@ -138,10 +141,10 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
 
 @torch.no_grad()
 def bake_fields(
-    fields: MaterialFields, mesh: Mesh, texels: TexelMap, with_normals: bool, device: torch.device
+    fields: MaterialFields, mesh: Mesh, texels: TexelMap, with_normals: bool
 ) -> BakedMaps:
     """Evaluate the fields at every covered texel and dilate the result over the rest of the maps."""
-    positions = torch.as_tensor(texels.interpolate(mesh.positions, mesh.faces), device=device)
+    positions = _at_texels(texels, mesh.positions, mesh.faces)
     values = [fields(part) for part in positions.split(CHUNK)]
     albedo = torch.cat([v.albedo for v in values])
     parts = [torch.cat([v.roughness for v in values]), torch.cat([v.metallic for v in values])]
@@ -149,8 +152,8 @@ def bake_fields(
         parts.append(torch.cat([v.occlusion for v in values]))
     normal = None
     if with_normals:
-        smooth = _unit(torch.as_tensor(texels.interpolate(mesh.normals, mesh.normal_faces), device=device))
-        tangent = torch.as_tensor(texels.interpolate(mesh.tangents, mesh.tangent_faces), device=device)
+        smooth = _unit(_at_texels(texels, mesh.normals, mesh.normal_faces))
+        tangent = _at_texels(texels, mesh.tangents, mesh.tangent_faces)
         bent = _unit(smooth + torch.cat([v.normal_offset for v in values]))
         normal = _front(to_tangent_space(smooth, tangent, bent))
     return BakedMaps(
@@ -164,8 +167,7 @@ def _prepare_mesh(mesh: Mesh, given: bool, settings: BakeSettings) -> tuple[Mesh
     """UVs, smooth normals and tangents for the mesh; a given mesh that has UVs keeps its own."""
     report: dict = {}
     if not given:
-        positions, faces, report = clean_mesh(mesh.positions, mesh.faces)
-        positions, faces = simplify(positions, faces, settings.target_faces)
+        positions, faces, report = clean(mesh.positions, mesh.faces, settings.target_faces)
         mesh = Mesh(positions, faces)
         if len(faces) == 0:
             raise StspbrError("nothing is left of the mesh after clean-up: the coarse stage found no solid surface")
@@ -203,8 +205,7 @@ def _final_asset(
 
     def spread(maps: Tensor) -> np.ndarray:
         flat = maps.reshape(-1, maps.shape[-1])
-        covered = flat.index_select(0, torch.as_tensor(texels.index, device=flat.device))
-        return _spread(covered, texels).cpu().numpy()
+        return _spread(flat.index_select(0, texels.texel), texels).cpu().numpy()
 
     reflectance = spread(appearance.reflectance[0].detach())
     material = Material(
@@ -219,19 +220,17 @@ def _final_asset(
 
 def _reexpress(normal_map: Tensor, before: Mesh, after: Mesh, texels: TexelMap) -> Tensor:
     """A tangent-space normal map of one mesh as that of another with the same topology and UVs."""
-    device = normal_map.device
     flat = normal_map.reshape(-1, 3)
-    index = torch.as_tensor(texels.index, device=device)
 
     def frame(mesh: Mesh) -> tuple[Tensor, Tensor]:
-        normal = _unit(torch.as_tensor(texels.interpolate(mesh.normals, mesh.normal_faces), device=device))
-        return normal, torch.as_tensor(texels.interpolate(mesh.tangents, mesh.tangent_faces), device=device)
+        normal = _unit(_at_texels(texels, mesh.normals, mesh.normal_faces))
+        return normal, _at_texels(texels, mesh.tangents, mesh.tangent_faces)
 
     # the shading before used the refined mesh's normals with the old tangents
     moved, tangent = frame(after)[0], frame(before)[1]
-    object_normals = shading_normals(moved, tangent, flat.index_select(0, index))
+    object_normals = shading_normals(moved, tangent, flat.index_select(0, texels.texel))
     values = _front(to_tangent_space(*frame(after), object_normals))
-    return flat.index_copy(0, index, values).reshape(normal_map.shape)
+    return flat.index_copy(0, texels.texel, values).reshape(normal_map.shape)
 
 
 def _with_tangents(mesh: Mesh) -> Mesh:
@@ -243,13 +242,15 @@ def _with_tangents(mesh: Mesh) -> Mesh:
 
 def _spread(values: Tensor, texels: TexelMap) -> Tensor:
     """Covered texels' ``values`` ``[N, C]`` as a whole map ``[R, R, C]``, dilated where no chart is."""
-    size = texels.resolution
-    image = np.zeros((size * size, values.shape[1]), np.float32)
-    image[texels.index] = values.detach().cpu().numpy()
-    mask = np.zeros(size * size, bool)
-    mask[texels.index] = True
-    out = dilate(image.reshape(size, size, -1), mask.reshape(size, size))
+    image = texels.scatter(values.detach()).cpu().numpy()
+    out = dilate(image, texels.mask.cpu().numpy())
     return torch.as_tensor(np.ascontiguousarray(out), device=values.device)
+
+
+def _at_texels(texels: TexelMap, attributes: np.ndarray, faces: np.ndarray) -> Tensor:
+    """``[N, C]``: corner attributes at the covered texels."""
+    device = texels.texel.device
+    return texels.interpolate(torch.as_tensor(attributes, device=device), torch.as_tensor(faces, device=device))
 
 
 def _unit(vectors: Tensor) -> Tensor:
@@ -280,5 +281,5 @@ def _export_psnr(
         batch, _ = views.batch([number])
         trained, exported = reconstruction.render(batch, light), renderer.render(batch, light)
         images = (trained["rgb"], exported["rgb"], trained["alpha"])
-        values.append(masked_psnr(*(image[0].cpu().numpy() for image in images)))
+        values.append(psnr_srgb(*(image[0].cpu().numpy() for image in images)))
     return float(min(values))

@@ -19,7 +19,7 @@ from stspbr.optimize.progress import Reporter
 from stspbr.recipe import CaptureFolderSettings, CaptureMeshSettings
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.gbuffer import ViewBatch
-from stspbr.render.light import prefilter_latlong
+from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, Camera, Capture, EnvironmentLight, Frame
 from stspbr.scene.camera_rig import object_cameras
 from stspbr.scene.procedural import demo_asset, demo_light
@@ -107,13 +107,14 @@ def _rasterize(session: Session, settings: CaptureMeshSettings, asset: Asset, li
         out = renderer.render(single_view(fine, np.eye(4), device), prefiltered)
         image = torch.cat([out["rgb"], out["alpha"]], dim=3)[0]
         image = image.reshape(camera.height, scale, camera.width, scale, 4).mean(dim=(1, 3)).cpu().numpy()
-        yield np.ascontiguousarray(image[..., :3]), np.ascontiguousarray(image[..., 3:].clip(0.0, 1.0))
+        # where silhouettes cross a pixel from several sides, antialiasing can overshoot the neighbours' range
+        yield np.ascontiguousarray(image[..., :3].clip(min=0.0)), np.ascontiguousarray(image[..., 3:].clip(0.0, 1.0))
 
 
 def _path_trace(session: Session, settings: CaptureMeshSettings, asset: Asset, light: EnvironmentLight, cameras):  # noqa: ANN001, ANN202
-    from stspbr.render.mitsuba_scene import render
+    from stspbr.render.mitsuba_scene import render_each
 
-    yield from render(asset, light, cameras, spp=settings.samples, max_depth=settings.max_depth, seed=session.seed)
+    yield from render_each(asset, light, cameras, spp=settings.samples, max_depth=settings.max_depth, seed=session.seed)
 
 
 def single_view(camera: Camera, object_to_world: np.ndarray, device: torch.device) -> ViewBatch:

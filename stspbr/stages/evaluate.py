@@ -12,10 +12,10 @@ from stspbr.formats.assets import read_asset
 from stspbr.formats.gltf import read_gltf
 from stspbr.formats.images import linear_to_srgb, read_image
 from stspbr.metrics.contact_sheet import contact_sheet
-from stspbr.metrics.surface import geometry_error, material_error
+from stspbr.metrics.surface import geometry_error, material_error, seen_samples
 from stspbr.recipe import CaptureMeshSettings, EvaluateSettings, parse_settings
 from stspbr.render.asset_renderer import AssetRenderer
-from stspbr.render.light import prefilter_latlong
+from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, EnvironmentLight, Frame
 from stspbr.stages.capture import load_asset, single_view
 from stspbr.stages.model import load_capture, save_json
@@ -33,12 +33,20 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
     source = chain[-1]
     reference = _reference(settings, source)
     estimate = read_gltf(bake.file("asset.glb"))
+    capture = load_capture(source)
+    train = capture.split("train")
+    seen = seen_samples(
+        reference.mesh,
+        [frame.camera for frame in train],
+        [frame.object_to_world for frame in train],
+        samples=settings.samples,
+        seed=session.seed,
+    )
     errors = {
-        "material": material_error(reference, estimate, samples=settings.samples, seed=session.seed),
+        "material": material_error(reference, estimate, samples=settings.samples, seed=session.seed, seen=seen),
         "geometry": geometry_error(reference.mesh, estimate.mesh, samples=settings.samples, seed=session.seed),
         "bake": json.loads(bake.file("metrics.json").read_text(encoding="utf-8")),
     }
-    capture = load_capture(source)
     light = EnvironmentLight(read_image(bake.file("light.hdr"))[0])
     true_light = capture.light or light
     frames = (capture.split("test") or capture.split("train"))[: settings.views]
@@ -58,17 +66,29 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
 
 
 def error_table(errors: dict) -> list[tuple[str, str]]:
-    """Rows (what, figure) for the terminal."""
-    m, g = errors["material"], errors["geometry"]
-    rows = [(key.replace("_", " "), _format(value)) for key, value in m.items() if isinstance(value, (int, float))]
-    rows += [(f"geometry {key.replace('_', ' ')}", _format(v)) for key, v in g.items() if isinstance(v, (int, float))]
+    """Rows (what, figure) for the terminal: material over the lit part of the seen surface, geometry, views."""
+    material, geometry = errors["material"], errors["geometry"]
+    lit, dark = material["lit"], material["dark"]
+    rows = [
+        ("points compared", f"{material['used']} of {material['samples']} ({material['unseen']} never seen)"),
+        ("albedo MAE, linear", f"{lit['albedo_mae']:.4f} ({lit['albedo_mae_scaled']:.4f} after a scale per channel)"),
+        ("roughness MAE", _number(lit["roughness_mae"])),
+        ("metallic MAE", _number(lit["metallic_mae"])),
+        ("false metal", f"{_share(lit['false_metal_rate'])} (dark part {_share(dark['false_metal_rate'])})"),
+        ("missed metal", _share(lit["missed_metal_rate"])),
+        *((f"geometry: {key.replace('_', ' ')}", _number(v)) for key, v in geometry.items() if isinstance(v, float)),
+    ]
     if "held_out" in errors["bake"]:
-        rows.append(("held-out PSNR (dB)", _format(errors["bake"]["held_out"]["psnr_mean"])))
+        rows.append(("held-out PSNR", f"{errors['bake']['held_out']['psnr_mean']:.2f} dB"))
     return rows
 
 
-def _format(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
+
+
+def _share(value: float | None) -> str:
+    return "none there" if value is None else f"{100.0 * value:.2f} %"
 
 
 def _reference(settings: EvaluateSettings, source: Artifact) -> Asset:

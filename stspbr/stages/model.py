@@ -13,20 +13,18 @@ from safetensors.numpy import load_file, save_file
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.fields.materials import MaterialFields
-from stspbr.formats.capture_checks import check_capture
 from stspbr.formats.transforms import read_transforms
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
 from stspbr.recipe import FieldSettings, LightSettings
-from stspbr.render.light import EnvironmentCube, prefilter_latlong
+from stspbr.render.light import EnvironmentCube
+from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Capture, Mesh
 from stspbr.stages.session import Session
 
 
 def load_capture(artifact: Artifact) -> Capture:
     """The checked capture of a capture artifact."""
-    capture = read_transforms(artifact.file("transforms.json"))
-    check_capture(capture)
-    return capture
+    return read_transforms(artifact.file("transforms.json"))
 
 
 def known_light(capture: Capture, settings: LightSettings) -> bool:

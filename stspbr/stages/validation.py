@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stspbr.metrics.image import masked_psnr
+from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.views import ViewSet
 
@@ -16,5 +16,5 @@ def validate(reconstruction: Reconstruction, views: ViewSet) -> dict[str, float]
     for number in range(len(views)):
         batch, targets = views.batch([number])
         rgb = reconstruction.render(batch, light)["rgb"][0].cpu().numpy()
-        values.append(masked_psnr(targets.image[0].cpu().numpy(), rgb, targets.alpha[0].cpu().numpy()))
+        values.append(psnr_srgb(targets.image[0].cpu().numpy(), rgb, targets.alpha[0].cpu().numpy()))
     return {"views": len(values), "psnr_mean": float(np.mean(values)), "psnr_min": float(np.min(values))}

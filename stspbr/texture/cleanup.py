@@ -94,10 +94,13 @@ def remove_degenerate(positions: np.ndarray, faces: np.ndarray) -> tuple[np.ndar
     ordered = np.sort(corners, axis=1)
     # An even permutation of the sorted corners runs one way round, an odd one the other.
     turn = _winding(corners)
-    _, first, group = np.unique(ordered, axis=0, return_index=True, return_inverse=True)
-    net = np.bincount(group.reshape(-1), weights=turn, minlength=len(first))
+    _, group = np.unique(ordered, axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    net = np.sign(np.bincount(group, weights=turn))
+    candidates = np.nonzero((turn == net[group]) & (net[group] != 0))[0]
+    _, first = np.unique(group[candidates], return_index=True)
     keep = np.zeros(len(faces), dtype=bool)
-    keep[index[first[net != 0]]] = True
+    keep[index[candidates[first]]] = True
     removed = int(len(faces) - keep.sum())
     if removed == 0:
         return positions, faces, 0

@@ -15,7 +15,8 @@ from stspbr.render.reference import antialias as reference
 
 def soup(batch, count, vertices, seed=0, behind=False):
     g = torch.Generator().manual_seed(seed)
-    w = torch.randn(batch, vertices, 1, generator=g) if behind else torch.rand(batch, vertices, 1, generator=g) * 2 + 0.3
+    shape = (batch, vertices, 1)
+    w = torch.randn(shape, generator=g) if behind else torch.rand(shape, generator=g) * 2 + 0.3
     xy = torch.randn(batch, vertices, 2, generator=g) * w.abs()
     clip = torch.cat([xy, torch.randn(batch, vertices, 1, generator=g) * 0.6 * w.abs(), w], dim=-1)
     return clip, torch.randint(0, vertices, (count, 3), generator=g).int()
@@ -113,22 +114,35 @@ def test_gradient_of_coverage_is_that_of_the_area(flip, w):
     assert along_ray.abs().max() < 1e-3 * clip.grad.abs().max()
 
 
-def test_closed_surface_counts_its_outline_only():
-    """Area grows with the square of the scale: ∂A/∂s · s = 2A, and edges within the sphere add nothing."""
-    points, faces = sphere(24, 36)
+def turned(points, scale):
     turn = torch.linalg.matrix_exp(torch.tensor([[0.0, 0.3, -0.2], [-0.3, 0.0, 0.5], [0.2, -0.5, 0.0]]))
-    clip = torch.cat([points @ turn * 0.8, torch.ones(len(points), 1)], -1)[None].requires_grad_()
-    rast, _ = rasterize(clip.detach(), faces, (128, 128))
-    color = torch.where(rast[..., 3:] > 0, 1.0, 0.0)
-    out = antialias(color, rast, clip, faces)
-    inside = torch.nn.functional.max_pool2d(1 - color.permute(0, 3, 1, 2), 5, 1, 2) == 0
-    noise = torch.rand(1, 128, 128, 1)
-    changed = (antialias(noise, rast, clip, faces) - noise).abs()[..., 0] > 0
-    assert not (changed & inside[:, 0]).any()
-    area = out.sum()
+    return torch.cat([points @ turn * scale, torch.ones(len(points), 1)], -1)[None]
+
+
+def test_closed_surface_grows_at_its_outline():
+    """Area grows with the square of the scale, ∂A/∂s · s = 2A, whatever edges lie within the surface.
+
+    The faces are many pixels wide: a silhouette edge whose triangle no pixel shows is not found.
+    """
+    points = torch.tensor([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
+    faces = torch.tensor([[a, b, c] for a in (0, 1) for b in (2, 3) for c in (4, 5)], dtype=torch.int32)
+    clip = turned(points, 0.8).requires_grad_()
+    area = coverage(clip, faces, (128, 128)).sum()
     area.backward()
     growth = (clip.grad * clip.detach())[..., :2].sum()
-    assert abs(growth.item() / (2 * area.item()) - 1) < 0.01
+    assert abs(growth.item() / (2 * area.item()) - 1) < 0.03
+
+
+def test_edges_within_a_smooth_surface_blend_nothing():
+    points, faces = sphere(12, 18)
+    clip = turned(points, 0.8)
+    rast, _ = rasterize(clip, faces, (96, 96))
+    empty = (rast[..., 3] == 0).float()[:, None]
+    inside = torch.nn.functional.max_pool2d(empty, 5, 1, 2)[:, 0] == 0
+    noise = torch.rand(1, 96, 96, 1)
+    changed = (antialias(noise, rast, clip, faces) - noise).abs()[..., 0] > 0
+    assert changed.any() and inside.sum() > 3000
+    assert not (changed & inside).any()
 
 
 def test_box_seen_from_the_front_has_an_outline():
@@ -138,7 +152,7 @@ def test_box_seen_from_the_front_has_an_outline():
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
     faces = torch.tensor([t for a, b, c, d in quads for t in ((a, b, c), (a, c, d))], dtype=torch.int32)
     image = coverage(clip, faces, (32, 32))
-    assert abs(image.sum().item() - (0.53 * 32) ** 2) < 1.0
+    assert abs(image.sum().item() - (0.53 * 32) ** 2) < 2.0  # without antialiasing it is 32 less
     assert ((image > 0.01) & (image < 0.99)).sum() > 40
 
 

@@ -186,6 +186,19 @@ def test_clamped_levels_have_no_gradient():
     assert torch.equal(grad, torch.zeros_like(grad))
 
 
+def test_gradient_at_whole_levels_is_that_towards_the_next():
+    levels, directions = random_chain(), random_directions(40)
+    level = torch.arange(40.0).reshape(1, 1, 40) % 4  # 0 and 3 are clamped
+    _, (grad,) = gradients(lambda lod: sample_cube(levels, directions, lod), [level], torch.float32)
+    _, (wanted,) = gradients(
+        lambda lod: reference.texture(levels[0], directions, None, lod, levels[1:], boundary_mode="cube"),
+        [level],
+        torch.float64,
+    )
+    torch.testing.assert_close(grad.double(), wanted, rtol=1e-4, atol=1e-5)
+    assert torch.equal(grad != 0, (level > 0) & (level < 3))
+
+
 def test_build_mips_of_a_cube_map():
     tex = random_chain((8,), batch=2)[0]
     for ours, wanted in zip(build_mips(tex), reference.build_mips(tex.double()), strict=True):

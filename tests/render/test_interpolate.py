@@ -14,7 +14,8 @@ from stspbr.render.reference import interpolate as reference
 def scene(batch=2, count=30, vertices=25, resolution=(19, 26), seed=0):
     g = torch.Generator().manual_seed(seed)
     w = torch.rand(batch, vertices, 1, generator=g) * 2 + 0.3
-    clip = torch.cat([torch.randn(batch, vertices, 2, generator=g) * w, (torch.rand(w.shape, generator=g) - 0.5) * w, w], -1)
+    xy, z = torch.randn(batch, vertices, 2, generator=g) * w, (torch.rand(w.shape, generator=g) - 0.5) * w
+    clip = torch.cat([xy, z, w], -1)
     faces = torch.randint(0, vertices, (count, 3), generator=g).int()
     rast, rast_db = rasterize(clip, faces, resolution)
     assert (rast[..., 3] > 0).any() and (rast[..., 3] == 0).any()

@@ -128,6 +128,13 @@ def test_level_is_the_major_axis_of_the_footprint():
     assert biased.item() == pytest.approx(2.25, abs=1e-5)
 
 
+def test_gradient_at_whole_levels_is_that_towards_the_next():
+    uv = random_samples(40)[0]
+    level = torch.arange(40.0).reshape(1, 1, 40) % 4  # 0 and 3 are clamped
+    _, (grad, *_) = compare(lambda f, b, tex, *mip: f(tex, uv, None, b, mip), [level, *random_chain()])
+    assert torch.equal(grad != 0, (level > 0) & (level < 3))
+
+
 def test_zero_footprint_is_level_zero_with_finite_gradients():
     levels = [t.requires_grad_() for t in random_chain()]
     uv, uv_da = torch.rand(1, 1, 5, 2), torch.zeros(1, 1, 5, 4, requires_grad=True)

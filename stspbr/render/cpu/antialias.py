@@ -27,6 +27,8 @@ def antialias(
     act on horizontal pairs, the others on vertical ones. A silhouette edge has no face on its other side:
     it bounds the mesh, or all its faces lie on one side on screen; a face seen exactly edge-on lies on neither
     (Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering", section 3.4).
+    Only edges of triangles that a pixel of the pair shows are found: where faces at the outline are thinner
+    than a pixel, much of it stays unblended and its gradient is too small; more pixels help.
 
     Args:
         color: ``[B, H, W, C]`` float32, any colour space in which blending makes sense (linear).

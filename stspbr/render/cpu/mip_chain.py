@@ -10,6 +10,8 @@ from numba import njit, prange, types
 from numba.extending import intrinsic
 from torch.autograd.function import once_differentiable
 
+# Numba's disk cache looks only at a kernel's own file: after a change to float_pointer or mip_bracket also touch the
+# kernel modules that use them.
 _FLAGS = {"contract", "arcp", "nsz"}
 
 

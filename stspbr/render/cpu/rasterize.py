@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from stspbr.render.cpu import rasterize_gradients, rasterize_kernels
+from stspbr.render.cpu import barycentric_kernels, rasterize_kernels
 from stspbr.render.cpu.checks import check_faces, check_floats
 from stspbr.render.cpu.triangle_pixels import group_pixels
 
@@ -63,9 +63,8 @@ class _Rasterize(torch.autograd.Function):
         rasterize_kernels.set_up(positions, indices, height, width, screen, code, rows, clipped, depth)
         bands = (height + rasterize_kernels.BAND - 1) // rasterize_kernels.BAND
         starts, members = rasterize_kernels.bin_faces(rows, bands)
-        rasterize_kernels.draw_bands(
-            positions, indices, screen, clipped, depth, starts, members, rast.numpy(), rast_db.numpy()
-        )
+        rasterize_kernels.draw_bands(positions, indices, screen, clipped, depth, starts, members, rast.numpy())
+        barycentric_kernels.barycentrics(positions, indices, rast.numpy(), rast_db.numpy())
         ctx.save_for_backward(clip, faces, rast)
         ctx.set_materialize_grads(False)
         return rast, rast_db
@@ -73,15 +72,15 @@ class _Rasterize(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_rast, grad_db):
-        clip, faces, rast = ctx.saved_tensors
+        clip, faces, rast = (tensor.detach() for tensor in ctx.saved_tensors)
         if not ctx.needs_input_grad[0] or (grad_rast is None and grad_db is None):
             return None, None, None, None
-        ids = rast[..., 3].reshape(rast.shape[0], -1)
+        ids = rast[..., 3].flatten(1)
         group_starts, triangles, starts, pixels = group_pixels(ids.numpy(), faces.shape[0])
         # The kernel wants an array for either gradient; an absent one is not read.
         bary = (rast if grad_rast is None else grad_rast.contiguous()).numpy()
         derivatives = (rast if grad_db is None else grad_db.contiguous()).numpy()
-        corner_grad = rasterize_gradients.reduce_triangles(
+        corner_grad = barycentric_kernels.reduce_triangles(
             clip.numpy(),
             faces.numpy(),
             bary,
@@ -94,5 +93,5 @@ class _Rasterize(torch.autograd.Function):
             pixels,
         )
         grad_clip = torch.empty_like(clip)
-        rasterize_gradients.scatter_corners(corner_grad, faces.numpy(), group_starts, triangles, grad_clip.numpy())
+        barycentric_kernels.scatter_corners(corner_grad, faces.numpy(), group_starts, triangles, grad_clip.numpy())
         return grad_clip, None, None, None

@@ -1,11 +1,9 @@
 """Numba kernels of the rasteriser: triangle set-up, binning into bands of rows, drawing.
 
 Coverage is decided in integers on vertices snapped to 1/256 pixel, so that two triangles agree on their
-shared edge; depth and barycentrics come from the unsnapped clip coordinates in double precision.
-With p = (x, y, w) of the three vertices and n0 = p1 × p2 (cyclic), the homogeneous edge functions
-e_i(X, Y) = n_i · (X, Y, 1) give perspective-correct barycentrics e_i / Σe and z/w = Σ z_i e_i / det
-even where a vertex lies behind the camera (Olano and Greer 1997, "Triangle Scan Conversion using 2D
-Homogeneous Coordinates", section 3).
+shared edge; depth comes from the unsnapped clip coordinates in double precision. With p = (x, y, w) of the
+three vertices, n0 = p1 × p2 (cyclic) and e_i(X, Y) = n_i · (X, Y, 1), it is z/w = Σ z_i e_i / det even where a
+vertex lies behind the camera (Olano and Greer 1997, "Triangle Scan Conversion using 2D Homogeneous Coordinates").
 """
 
 from __future__ import annotations
@@ -271,8 +269,8 @@ def _draw(x0, y0, x1, y1, x2, y2, depth, b, f, row_begin, row_end, nearest, winn
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
-def draw_bands(clip, faces, screen, clipped, depth, starts, members, rast, rast_db):
-    """Draw every band and write ``rast`` and ``rast_db`` ``[B,H,W,4]`` of its rows."""
+def draw_bands(clip, faces, screen, clipped, depth, starts, members, rast):
+    """Draw every band and write z/w and triangle id + 1 of its rows into ``rast`` ``[B,H,W,4]``."""
     batch, height, width = rast.shape[0], rast.shape[1], rast.shape[2]
     bands = (height + BAND - 1) // BAND
     for task in prange(batch * bands):
@@ -295,43 +293,7 @@ def draw_bands(clip, faces, screen, clipped, depth, starts, members, rast, rast_
                 x0, y0, x1, y1 = points[0, 0], points[0, 1], points[i - 1, 0], points[i - 1, 1]
                 _draw(x0, y0, x1, y1, points[i, 0], points[i, 1], depth, b, f, row_begin, row_end, nearest, winner)
         for row in range(row_begin, row_end):
-            _resolve_row(clip[b], faces, row, nearest[row - row_begin], winner[row - row_begin], rast[b], rast_db[b])
-
-
-@njit(cache=True, error_model="numpy")
-def _resolve_row(clip, faces, row, nearest, winner, rast, rast_db):
-    """Barycentrics of the winners of one row, with their screen-space derivatives."""
-    height, width = rast.shape[0], rast.shape[1]
-    scale_x, scale_y = 2.0 / width, 2.0 / height
-    y = (2 * row + 1) / height - 1.0
-    last = -1
-    ax = ay = aw = bx = by = bw = sx = sy = sw = 0.0
-    for column in range(width):
-        f = winner[column]
-        if f < 0:
-            rast[row, column] = 0.0
-            rast_db[row, column] = 0.0
-            continue
-        if f != last:  # neighbours in a row often show the same triangle
-            last = f
-            i0, i1, i2 = faces[f, 0], faces[f, 1], faces[f, 2]
-            x0, y0, w0 = np.float64(clip[i0, 0]), np.float64(clip[i0, 1]), np.float64(clip[i0, 3])
-            x1, y1, w1 = np.float64(clip[i1, 0]), np.float64(clip[i1, 1]), np.float64(clip[i1, 3])
-            x2, y2, w2 = np.float64(clip[i2, 0]), np.float64(clip[i2, 1]), np.float64(clip[i2, 3])
-            ax, ay, aw = y1 * w2 - w1 * y2, w1 * x2 - x1 * w2, x1 * y2 - y1 * x2
-            bx, by, bw = y2 * w0 - w2 * y0, w2 * x0 - x2 * w0, x2 * y0 - y2 * x0
-            sx = ax + bx + (y0 * w1 - w0 * y1)
-            sy = ay + by + (w0 * x1 - x0 * w1)
-            sw = aw + bw + (x0 * y1 - y0 * x1)
-        x = (2 * column + 1) / width - 1.0
-        total = sx * x + sy * y + sw
-        inverse = 1.0 / total if total != 0.0 else 0.0
-        u, v = (ax * x + ay * y + aw) * inverse, (bx * x + by * y + bw) * inverse
-        rast_db[row, column, 0] = scale_x * inverse * (ax - u * sx)
-        rast_db[row, column, 1] = scale_y * inverse * (ay - u * sy)
-        rast_db[row, column, 2] = scale_x * inverse * (bx - v * sx)
-        rast_db[row, column, 3] = scale_y * inverse * (by - v * sy)
-        u = min(max(u, 0.0), 1.0)  # snapping may have let in a centre that is a hair outside
-        v = min(max(v, 0.0), 1.0 - u)
-        rast[row, column, 0], rast[row, column, 1] = u, v
-        rast[row, column, 2], rast[row, column, 3] = nearest[column], f + 1
+            for column in range(width):
+                f = winner[row - row_begin, column]
+                rast[b, row, column, 2] = nearest[row - row_begin, column] if f >= 0 else 0.0
+                rast[b, row, column, 3] = f + 1

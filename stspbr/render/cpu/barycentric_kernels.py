@@ -1,8 +1,10 @@
-"""Numba kernels of the rasteriser's backward pass: barycentrics to clip positions.
+"""Numba kernels of the rasteriser's barycentrics, their screen-space derivatives and their backward pass.
 
-With the edge functions of :mod:`stspbr.render.cpu.rasterize_kernels`, a pixel's gradient is linear in the
-nine numbers n0, n1, n2 of its triangle: they are summed over the triangle's pixels, then carried through the
-three cross products once, then added to the vertices image by image. Every sum has one owner and one order.
+With p = (x, y, w) of a triangle's vertices and n0 = p1 × p2 (cyclic), the homogeneous edge functions
+e_i(X, Y) = n_i · (X, Y, 1) give perspective-correct barycentrics e_i / Σe, even where a vertex lies behind the
+camera. Backward, a pixel's gradient is linear in the nine numbers n0, n1, n2: they are summed over the
+triangle's pixels, then carried through the three cross products once, then added to the vertices image by
+image. Every sum has one owner and one order.
 """
 
 from __future__ import annotations
@@ -11,6 +13,52 @@ import numpy as np
 from numba import njit, prange
 
 FAST = {"contract", "arcp", "nsz"}
+
+
+@njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")
+def barycentrics(clip, faces, rast, rast_db):
+    """Fill u and v of ``rast`` ``[B,H,W,4]``, whose ids are set, and all of ``rast_db`` ``[B,H,W,4]``."""
+    batch, height = rast.shape[0], rast.shape[1]
+    for task in prange(batch * height):
+        _row(clip, task // height, faces, task % height, rast, rast_db)
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _row(clip, b, faces, row, rast, rast_db):
+    height, width = rast.shape[1], rast.shape[2]
+    scale_x, scale_y = 2.0 / width, 2.0 / height
+    y = (2 * row + 1) / height - 1.0
+    last = -1
+    ax = ay = aw = bx = by = bw = sx = sy = sw = 0.0
+    for column in range(width):
+        f = np.int64(rast[b, row, column, 3]) - 1
+        if f < 0:
+            rast[b, row, column, 0] = rast[b, row, column, 1] = 0.0
+            for k in range(4):
+                rast_db[b, row, column, k] = 0.0
+            continue
+        if f != last:  # neighbours in a row often show the same triangle
+            last = f
+            i0, i1, i2 = faces[f, 0], faces[f, 1], faces[f, 2]
+            x0, y0, w0 = np.float64(clip[b, i0, 0]), np.float64(clip[b, i0, 1]), np.float64(clip[b, i0, 3])
+            x1, y1, w1 = np.float64(clip[b, i1, 0]), np.float64(clip[b, i1, 1]), np.float64(clip[b, i1, 3])
+            x2, y2, w2 = np.float64(clip[b, i2, 0]), np.float64(clip[b, i2, 1]), np.float64(clip[b, i2, 3])
+            ax, ay, aw = y1 * w2 - w1 * y2, w1 * x2 - x1 * w2, x1 * y2 - y1 * x2
+            bx, by, bw = y2 * w0 - w2 * y0, w2 * x0 - x2 * w0, x2 * y0 - y2 * x0
+            sx = ax + bx + (y0 * w1 - w0 * y1)
+            sy = ay + by + (w0 * x1 - x0 * w1)
+            sw = aw + bw + (x0 * y1 - y0 * x1)
+        x = (2 * column + 1) / width - 1.0
+        total = sx * x + sy * y + sw
+        inverse = 1.0 / total if total != 0.0 else 0.0
+        u, v = (ax * x + ay * y + aw) * inverse, (bx * x + by * y + bw) * inverse
+        rast_db[b, row, column, 0] = scale_x * inverse * (ax - u * sx)
+        rast_db[b, row, column, 1] = scale_y * inverse * (ay - u * sy)
+        rast_db[b, row, column, 2] = scale_x * inverse * (bx - v * sx)
+        rast_db[b, row, column, 3] = scale_y * inverse * (by - v * sy)
+        u = min(max(u, 0.0), 1.0)  # snapping may have let in a centre that is a hair outside
+        v = min(max(v, 0.0), 1.0 - u)
+        rast[b, row, column, 0], rast[b, row, column, 1] = u, v
 
 
 @njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")

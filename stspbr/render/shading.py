@@ -1,0 +1,186 @@
+"""Image-based shading of glTF metallic-roughness surfaces: the one function that every stage uses.
+
+The lobes are sums of look-ups into a prefiltered light (``lobes``); on the CPU in float32 the algebra of a point runs
+in fused kernels, elsewhere and in double precision in the plain torch twin below, which defines it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from stspbr.render.brdf import base_reflectance
+from stspbr.render.lobes import LobeTable, load_lobe_table
+from stspbr.render.prefilter import WIDTHS, PrefilteredLight
+
+_SOFTNESS2 = 1e-4  # of the clamp of N·V at 0: squared, so that the clamp acts within 0.01
+
+
+def shade(
+    normals: Tensor,
+    view: Tensor,
+    albedo: Tensor,
+    roughness: Tensor,
+    metallic: Tensor,
+    light: PrefilteredLight,
+    *,
+    texture: Callable[..., Tensor],
+    light_rotation: tuple[Tensor, Tensor] | None = None,
+    occlusion: Tensor | None = None,
+    return_parts: bool = False,
+    table: LobeTable | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Linear radiance ``[N, 3]`` towards the camera of N surface points under a distant light, without shadows.
+
+    Differentiable in all tensors and in the light's texels; exact under a white sky; no dead zone in roughness.
+    Normals that face away are shaded as if at grazing incidence, with a gradient that can bring them back.
+
+    Args:
+        normals: ``[N, 3]`` unit shading normals, object space.
+        view: ``[N, 3]`` unit, from the point towards the camera, object space.
+        albedo: ``[N, 3]`` linear, in [0, 1].
+        roughness: ``[N, 1]`` perceptual, in [0, 1].
+        metallic: ``[N, 1]`` in [0, 1].
+        light: a prefiltered light, in world space.
+        texture: the backend's texture function.
+        light_rotation: rotations ``[R, 3, 3]`` object to world and which of them each point has ``[N]`` int; None:
+            object space is world space. Rotations get no gradient.
+        occlusion: ``[N, 1]``, 1 = open; multiplies both parts.
+        return_parts: return (diffuse, specular), whose sum is the radiance.
+        table: lobes other than the shipped ones.
+    """
+    table = table or load_lobe_table()
+    fused = normals.device.type == "cpu" and normals.dtype == torch.float32
+    skipped = len(WIDTHS) - len(light.specular)
+    rotations, owner = light_rotation if light_rotation is not None else (None, None)
+    if fused:
+        directions, levels, weights = _Plan.apply(normals, view, roughness, table, rotations, owner, skipped)
+    else:
+        directions, levels, weights = plan_twin(normals, view, roughness, table, light_rotation, skipped)
+    lookups = table.lookups
+    found, around = directions.split([lookups, 1])
+    found = texture(
+        light.specular[0][None], found.reshape(1, 1, -1, 3), mip_level_bias=levels.reshape(1, 1, -1),
+        mip=[level[None] for level in light.specular[1:]], filter_mode="linear-mipmap-linear", boundary_mode="cube",
+    )  # fmt: skip
+    around = texture(light.diffuse[None], around[None], filter_mode="linear", boundary_mode="cube")
+    found, around = found.view(lookups, -1, 3), around.view(-1, 3)
+    if fused:
+        diffuse, specular = _Combine.apply(found, around, weights, albedo, metallic, occlusion)
+    else:
+        diffuse, specular = combine_twin(found, around, weights, albedo, metallic, occlusion)
+    return (diffuse, specular) if return_parts else diffuse + specular
+
+
+def plan_twin(
+    normals: Tensor,
+    view: Tensor,
+    roughness: Tensor,
+    table: LobeTable,
+    light_rotation: tuple[Tensor, Tensor] | None,
+    skipped: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Look-up directions ``[K + 1, N, 3]`` (last: the normal), levels ``[K, N]`` and weights ``[N, 3·(K + 1)]``.
+
+    Plain torch, any float type and device. ``skipped`` is how many of the finest levels the light lacks.
+    """
+    cosine = (normals * view).sum(-1, keepdim=True)
+    soft = 0.5 * (cosine + (cosine * cosine + _SOFTNESS2).sqrt())
+    grid, width = table.values.shape[0], table.values.shape[2]
+    fx, fy = roughness * (grid - 1), soft.sqrt() * (grid - 1)
+    i = fx.detach().floor().clamp(0, grid - 2)
+    j = fy.detach().floor().clamp(0, grid - 2)
+    fx, fy = fx - i, fy - j
+    cell = (i * grid + j).long().squeeze(-1)
+    flat = torch.as_tensor(table.values, device=normals.device).to(normals.dtype).reshape(-1, width)
+    low = flat.index_select(0, cell) * (1 - fy) + flat.index_select(0, cell + 1) * fy
+    high = flat.index_select(0, cell + grid) * (1 - fy) + flat.index_select(0, cell + grid + 1) * fy
+    values = low * (1 - fx) + high * fx
+    k = table.lookups
+    mirrored = 2 * soft * normals - view
+    if light_rotation is not None:
+        turn = light_rotation[0].to(normals.dtype).index_select(0, light_rotation[1].long())
+        normals = (turn @ normals[..., None])[..., 0]
+        mirrored = (turn @ mirrored[..., None])[..., 0]
+    q = values[:, :k].T[..., None]
+    directions = torch.cat([normals + q * (mirrored - normals), normals[None]])
+    levels = values[:, k : 2 * k].T
+    if skipped:
+        levels = torch.where(levels < 2 * skipped, levels * levels / (4 * skipped), levels - skipped)
+    return directions, levels, values[:, 2 * k :]
+
+
+def combine_twin(
+    found: Tensor, around: Tensor, weights: Tensor, albedo: Tensor, metallic: Tensor, occlusion: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Diffuse and specular radiance ``[N, 3]`` of what was looked up, in plain torch."""
+    light = torch.cat([found, around[None]])
+    a, b, c = (light[None] * weights.T.reshape(3, -1, weights.shape[0], 1)).sum(1)
+    f0 = base_reflectance(albedo, metallic)
+    diffuse, specular = albedo * (1 - metallic) * (1 - f0) * c, f0 * a + b
+    return (diffuse, specular) if occlusion is None else (diffuse * occlusion, specular * occlusion)
+
+
+class _Plan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, normals, view, roughness, table, rotations, owner, skipped):
+        from stspbr.render.shading_kernels import plan_forward
+
+        normals, view, roughness = normals.contiguous(), view.contiguous(), roughness.contiguous()
+        count, lookups = normals.shape[0], table.lookups
+        directions = normals.new_empty(lookups + 1, count, 3)
+        levels, weights = normals.new_empty(lookups, count), normals.new_empty(count, 3 * (lookups + 1))
+        if rotations is None:
+            turns = np.eye(3, dtype=np.float32)[None], np.empty(0, np.int64)
+        else:
+            turns = rotations.detach().float().contiguous().numpy(), owner.long().contiguous().numpy()
+        plan_forward(
+            *_arrays(normals, view, roughness), table.values, *turns, skipped, *_arrays(directions, levels, weights)
+        )
+        ctx.save_for_backward(normals, view, roughness)
+        ctx.rest = (table.values, *turns, skipped)
+        return directions, levels, weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads):
+        from stspbr.render.shading_kernels import plan_backward
+
+        inputs = ctx.saved_tensors
+        outputs = [torch.empty_like(value) for value in inputs]
+        grads = [grad.contiguous() for grad in grads]
+        plan_backward(*_arrays(*inputs), *ctx.rest, *_arrays(*grads), *_arrays(*outputs))
+        return *outputs, None, None, None, None
+
+
+class _Combine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, found, around, weights, albedo, metallic, occlusion):
+        from stspbr.render.shading_kernels import combine_forward
+
+        ctx.occluded = occlusion is not None
+        occlusion = weights.new_empty(0, 1) if occlusion is None else occlusion
+        inputs = [value.contiguous() for value in (found, around, weights, albedo, metallic, occlusion)]
+        diffuse, specular = torch.empty_like(inputs[3]), torch.empty_like(inputs[3])
+        combine_forward(*_arrays(*inputs), *_arrays(diffuse, specular))
+        ctx.save_for_backward(*inputs)
+        return diffuse, specular
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_diffuse, grad_specular):
+        from stspbr.render.shading_kernels import combine_backward
+
+        inputs = ctx.saved_tensors
+        outputs = [torch.empty_like(value) for value in inputs]
+        grads = (grad_diffuse.contiguous(), grad_specular.contiguous())
+        combine_backward(*_arrays(*inputs), *_arrays(*grads), *_arrays(*outputs))
+        return *outputs[:5], outputs[5] if ctx.occluded else None
+
+
+def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    return tuple(tensor.detach().numpy() for tensor in tensors)

@@ -1,0 +1,217 @@
+"""OBJ and MTL: own indices, groups, polygons, texture folders, and a second reading that equals the first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stspbr.errors import StspbrError
+from stspbr.formats.images import srgb_to_linear, write_png8, write_png16
+from stspbr.formats.obj import read_obj, write_obj
+from stspbr.scene.asset import Asset, Material, Mesh
+
+ASSETS = Path(__file__).parents[2] / "../shared/assets"
+
+QUAD = """
+# a square and a triangle above it
+mtllib a.mtl
+v 0 0 0
+v 1 0 0 1.0
+v 1 1 0
+v 0 1 0
+v 0.5 2 0
+v 1 1 -0.0
+vt 0 0
+vt 1 0 0
+vt 1 0.75
+vt 0 1
+vn 0 0 2
+usemtl paint
+f 1/1/1 2/2/1 3/3/1 \\
+  4/4/1
+usemtl metal
+f -3/-1/1 -1/3/-1 -2/1/1
+"""
+
+
+def level(array):
+    return np.rint(np.asarray(array, np.float64) * 255).astype(np.float32) / np.float32(255)
+
+
+def png(path, values):
+    write_png8(path, np.asarray(values, np.float32), srgb=False)
+
+
+def constant(*values):
+    return np.asarray(values, np.float32).reshape(1, 1, -1)
+
+
+def test_own_indices_polygons_groups_and_the_flip_of_v(tmp_path):
+    (tmp_path / "a.obj").write_text(QUAD)
+    (tmp_path / "a.mtl").write_text("newmtl metal\nKd 1 1 1\nPm 1\nPr 0.2\nnewmtl paint\nKd 0.5 0.25 0\nPr 0.6\n")
+    asset = read_obj(tmp_path / "a.obj")
+    mesh = asset.mesh
+    assert mesh.positions[mesh.faces].tolist() == [
+        [[0, 0, 0], [1, 0, 0], [1, 1, 0]],
+        [[0, 0, 0], [1, 1, 0], [0, 1, 0]],
+        [[0, 1, 0], [1, 1, 0], [0.5, 2, 0]],
+    ]
+    assert len(mesh.positions) == 5  # (1, 1, 0) and (1, 1, −0) are one point
+    assert mesh.uvs[mesh.uv_faces].tolist() == [
+        [[0, 1], [1, 1], [1, 0.25]],
+        [[0, 1], [1, 0.25], [0, 0]],
+        [[0, 0], [1, 0.25], [0, 1]],
+    ]
+    assert mesh.normals.tolist() == [[0, 0, 1]] and mesh.face_material.tolist() == [0, 0, 1]
+    assert [m.name for m in asset.materials] == ["paint", "metal"]
+    assert asset.materials[0].albedo[0, 0].tolist() == [0.5, 0.25, 0]
+    assert [float(m.roughness[0, 0, 0]) for m in asset.materials] == pytest.approx([0.6, 0.2])
+    assert [float(m.metallic[0, 0, 0]) for m in asset.materials] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("faces", "uvs", "normals"),
+    [
+        ("f 1 2 3", False, False),
+        ("f 1/1 2/1 3/1", True, False),
+        ("f 1//1 2//1 3//1", False, True),
+        ("f 1/1/1 2/1/1 3/1/1", True, True),
+        ("f 1 2 3\nf 1/1/1 2/1/1 4/1/1", True, False),
+        ("f 1//1 2//1 3//1\nf 1/1/1 2/1/1 4/1/1", True, True),
+        ("f 1/ 2/ 3/", False, False),
+    ],
+)
+def test_every_way_to_write_a_corner(tmp_path, faces, uvs, normals):
+    text = "v 0 0 0\r\nv 1 0 0\r\nv 0 1 0\r\nv 0 0 1\r\nvt 0.5 0.25\r\nvn 0 1 0\r\n" + faces.replace("\n", "\r\n")
+    (tmp_path / "a.obj").write_text(text)
+    mesh = read_obj(tmp_path / "a.obj").mesh
+    assert (mesh.uvs is not None, mesh.normals is not None) == (uvs, normals)
+    assert mesh.positions[mesh.faces[0]].tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
+    if uvs:
+        assert mesh.uvs[mesh.uv_faces[-1]].tolist() == [[0.5, 0.75]] * 3
+
+
+def test_packed_orm_of_files_that_say_bsdf_pbr(tmp_path):
+    (tmp_path / "a.obj").write_text(QUAD)
+    png(tmp_path / "k d.png", level([[[0.5, 0.2, 0.1]]]))
+    png(tmp_path / "ks.png", [[[0.2, 0.4, 0.8]]])
+    (tmp_path / "a.mtl").write_text(
+        "newmtl paint\nbsdf pbr\nmap_Kd -s 1 1 1 -clamp on k d.png\nmap_Ks ks.png\nnewmtl metal\nbsdf pbr\nKs 0 0.3 1\n"
+    )
+    paint, metal = read_obj(tmp_path / "a.obj").materials
+    assert paint.albedo[0, 0] == pytest.approx(srgb_to_linear(level([0.5, 0.2, 0.1])))
+    values = [float(m[0, 0, 0]) for m in (paint.occlusion, paint.roughness, paint.metallic)]
+    assert values == pytest.approx([0.8, 0.4, 0.8])
+    assert [float(metal.roughness[0, 0, 0]), float(metal.metallic[0, 0, 0])] == pytest.approx([0.3, 1])
+    assert metal.occlusion is None
+
+
+def test_textures_folder_is_matched_by_name(tmp_path):
+    (tmp_path / "a.obj").write_text(QUAD.replace("mtllib", "mtllib gone"))
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    png(folder / "x_BaseColor_sRGB.png", level([[[0.5, 0.2, 0.1]]]))
+    png(folder / "x_ROUGHNESS.png", [[[0.4]]])
+    png(folder / "x_Metallic_Raw.png", [[[0.6]]])
+    png(folder / "x_Normal.png", [[[0.0, 0.2, 1.0]]])
+    png(folder / "x_AmbientOcclusion.png", [[[0.8]]])
+    (folder / "readme.txt").write_text("not an image")
+    for m in read_obj(tmp_path / "a.obj", folder).materials:
+        assert m.albedo[0, 0] == pytest.approx(srgb_to_linear(level([0.5, 0.2, 0.1])))
+        assert m.normal[0, 0] == pytest.approx([-1, -0.6, 1])
+        assert [float(x[0, 0, 0]) for x in (m.roughness, m.metallic, m.occlusion)] == pytest.approx([0.4, 0.6, 0.8])
+    for name in ("x_ROUGHNESS.png", "x_Metallic_Raw.png", "x_AmbientOcclusion.png"):
+        (folder / name).unlink()
+    write_png16(folder / "x_orm.png", np.array([[[0.1, 0.2, 0.3]]]), srgb=False)
+    m = read_obj(tmp_path / "a.obj", folder).materials[0]
+    assert [float(x[0, 0, 0]) for x in (m.occlusion, m.roughness, m.metallic)] == pytest.approx([0.1, 0.2, 0.3], abs=1e-5)
+    png(folder / "other_normal.png", [[[0.5]]])
+    with pytest.raises(StspbrError, match="two normal maps"):
+        read_obj(tmp_path / "a.obj", folder)
+    with pytest.raises(StspbrError, match="no image named"):
+        read_obj(tmp_path / "a.obj", tmp_path)
+    with pytest.raises(StspbrError, match="no folder of textures"):
+        read_obj(tmp_path / "a.obj", tmp_path / "nowhere")
+
+
+def test_round_trip(tmp_path):
+    rng = np.random.default_rng(0)
+    positions = rng.normal(size=(6, 3)).astype(np.float32)
+    faces = np.array([[0, 1, 2], [0, 2, 3], [1, 4, 5], [1, 5, 2]], np.int32)
+    uvs = rng.random((6, 2)).astype(np.float32)
+    uvs[0], uvs[1] = (1e-7, 1e-7), (-1.25, 3.1)
+    normals = np.array([[0, 0, 1], [0, 0.6, 0.8]], np.float32)
+    own = np.repeat(np.array([0, 0, 1, 1], np.int32)[:, None], 3, axis=1)
+    mesh = Mesh(positions, faces, uvs, faces[:, ::-1].copy(), normals, own, face_material=np.array([0, 0, 1, 1], np.int32))
+
+    def image(channels):
+        return level(rng.random((4, 8, channels)))
+
+    maps = Material(srgb_to_linear(image(3)), image(1), image(1), image(1), image(3) * 2 - 1, name="red paint")
+    plain = Material(constant(0.1, 0.2, 0.3), constant(0.15), constant(1.0), name="Red/Paint")
+    asset = Asset(mesh, [maps, plain], name="two parts")
+    path = write_obj(tmp_path / "out", asset)
+    assert path == tmp_path / "out" / "two_parts.obj"
+    again = read_obj(path)
+    for name, index in (("positions", "faces"), ("uvs", "uv_faces"), ("normals", "normal_faces")):
+        a = getattr(mesh, name)[getattr(mesh, index)]
+        b = getattr(again.mesh, name)[getattr(again.mesh, index)]
+        assert np.array_equal(a, b), name
+    assert again.mesh.face_material.tolist() == [0, 0, 1, 1]
+    assert [m.name for m in again.materials] == ["red_paint", "Red_Paint_2"]
+    for first, second in zip(asset.materials, again.materials, strict=True):
+        for name in ("albedo", "roughness", "metallic", "occlusion", "normal"):
+            x, y = getattr(first, name), getattr(second, name)
+            assert (x is None) == (y is None) and (x is None or np.abs(x - y).max() < 1e-6), name
+    before = path.read_bytes()
+    write_obj(tmp_path / "out", asset)
+    assert path.read_bytes() == before
+
+
+def test_bad_files_are_named(tmp_path):
+    def fails(text, message, mtl=None):
+        (tmp_path / "a.obj").write_text(text)
+        (tmp_path / "a.mtl").unlink(missing_ok=True)
+        if mtl is not None:
+            (tmp_path / "a.mtl").write_text(mtl)
+        with pytest.raises(StspbrError, match=message) as caught:
+            read_obj(tmp_path / "a.obj")
+        assert "\n" not in str(caught.value)
+
+    triangle = "v 0 0 0\nv 1 0 0\nv 0 1 0\n"
+    fails(QUAD, "names a.mtl, which is not there")
+    fails(QUAD, "lacks the texture gone.png", "newmtl paint\nmap_Kd gone.png\n")
+    fails(QUAD, "material paint has a bad value", "newmtl paint\nPr much\n")
+    fails(triangle + "f 1 2 4\n", "points past the vertices")
+    fails(triangle + "f 1 2 -4\n", "points past the vertices")
+    fails(triangle + "f 1 2 0\n", "points past the vertices")
+    fails(triangle + "f 1/1 2/1 3/1\n", "points past the vertices")
+    fails(triangle + "f 1 2\n", "fewer than three")
+    fails(triangle + "f 1 2 x\n", "no valid OBJ")
+    fails("v 0 0 zero\nf 1 1 1\n", "no valid OBJ")
+    fails(triangle, "holds no triangles")
+    fails("v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "not finite")
+    with pytest.raises(StspbrError, match="gone.obj does not exist"):
+        read_obj(tmp_path / "gone.obj")
+
+
+@pytest.mark.skipif(not (ASSETS / "meshes/spot/spot.obj").exists(), reason="needs ../shared/assets/meshes")
+def test_spot():
+    asset = read_obj(ASSETS / "meshes/spot/spot.obj")
+    mesh = asset.mesh
+    assert (len(mesh.positions), len(mesh.faces)) == (2930, 5856)
+    edges = np.sort(np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]]), axis=1)
+    assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()  # closed
+    assert asset.materials[0].albedo.shape == (1024, 1024, 3)
+
+
+@pytest.mark.skipif(
+    not (ASSETS / "restricted/materialsplit/bob_1").exists(), reason="needs ../shared/assets/restricted/materialsplit"
+)
+def test_bob_with_its_texture_folder():
+    folder = ASSETS / "restricted/materialsplit/bob_1"
+    (material,) = read_obj(folder / "bob_tri.obj", folder / "textures").materials
+    assert material.albedo.shape == (1024, 1024, 3) and material.roughness.shape == (1024, 1024, 1)
+    assert material.metallic.shape == (1024, 1024, 1) and np.ptp(material.roughness) > 0.1

@@ -1,0 +1,205 @@
+"""Unwrapping, texel maps and dilation: no overlap, padding kept, everything filled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from scipy.ndimage import label
+
+from stspbr.errors import StspbrError
+from stspbr.texture.atlas import rasterize_atlas
+from stspbr.texture.dilate import dilate
+from stspbr.texture.unwrap import unwrap
+
+_SIZE, _PADDING = 128, 4
+
+
+def _coverage(uvs: np.ndarray, faces: np.ndarray, size: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Per face: flat texels whose centres lie strictly inside, and their barycentrics. Brute force, double."""
+    out = []
+    rows, columns = np.mgrid[:size, :size] + 0.5
+    for k, (a, b, c) in enumerate(uvs[faces].astype(np.float64) * size):
+        area = (b - a)[0] * (c - a)[1] - (b - a)[1] * (c - a)[0]
+        if area == 0:
+            continue
+        d = np.stack([columns, rows], -1)
+        wb = ((d - a)[..., 0] * (c - a)[1] - (d - a)[..., 1] * (c - a)[0]) / area
+        wc = ((b - a)[0] * (d - a)[..., 1] - (b - a)[1] * (d - a)[..., 0]) / area
+        weights = np.stack([1 - wb - wc, wb, wc], -1)
+        hit = (weights > 1e-9).all(-1)
+        out.append((k, np.nonzero(hit.ravel())[0], weights[hit]))
+    return out
+
+
+def _brute_rasterize(clip, faces, resolution):
+    """A stub of the backend's operation for flat triangles."""
+    size = resolution[0]
+    rast = torch.zeros(1, size * size, 4)
+    for k, texels, weights in _coverage(clip[0, :, :2].numpy() / 2 + 0.5, faces.numpy(), size):
+        rast[0, texels, :2] = torch.from_numpy(weights[:, :2]).float()
+        rast[0, texels, 3] = k + 1
+    return rast.view(1, size, size, 4), torch.zeros(1, size, size, 4)
+
+
+@pytest.fixture(scope="module")
+def unwrapped():
+    mesh = trimesh.creation.icosphere(2)
+    p, f = mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32)
+    return p, f, *unwrap(p, f, _SIZE, _PADDING)
+
+
+def test_charts_lie_in_the_square_unmirrored_and_repeat(unwrapped):
+    p, f, uvs, uv_faces = unwrapped
+    assert uvs.min() >= 0
+    assert uvs.max() <= 1
+    assert uv_faces.shape == f.shape
+    assert uvs.dtype == np.float32
+    assert uv_faces.dtype == np.int32
+    a, b, c = (uvs[uv_faces[:, k]] for k in range(3))
+    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+    assert (area < 0).all()  # counter-clockwise in the upright image: v points down
+    assert -0.5 * area.sum() > 0.3  # most of the square is used
+    again = unwrap(p, f, _SIZE, _PADDING)
+    np.testing.assert_array_equal(uvs, again[0])
+    np.testing.assert_array_equal(uv_faces, again[1])
+
+
+def test_charts_do_not_overlap(unwrapped):
+    _, _, uvs, uv_faces = unwrapped
+    hits = np.zeros(1024 * 1024, np.int32)
+    for _, texels, _ in _sampled(uvs, uv_faces, 1024):
+        hits[texels] += 1
+    assert hits.max() == 1
+
+
+def _sampled(uvs, uv_faces, size):
+    """The same per face on its own bounding box: quick for many faces on a fine grid."""
+    for k, corners in enumerate(uvs[uv_faces].astype(np.float64) * size):
+        low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
+        rows, columns = np.mgrid[low[1] : high[1], low[0] : high[0]]
+        a, b, c = corners
+        d = np.stack([columns, rows], -1) + 0.5
+        area = (b - a)[0] * (c - a)[1] - (b - a)[1] * (c - a)[0]
+        wb = ((d - a)[..., 0] * (c - a)[1] - (d - a)[..., 1] * (c - a)[0]) / area
+        wc = ((b - a)[0] * (d - a)[..., 1] - (b - a)[1] * (d - a)[..., 0]) / area
+        hit = (wb > 1e-6) & (wc > 1e-6) & (1 - wb - wc > 1e-6)
+        yield k, (rows * size + columns)[hit], None
+
+
+def test_padding_is_kept_between_charts(unwrapped):
+    _, _, uvs, uv_faces = unwrapped
+    covered = np.zeros(_SIZE * _SIZE, bool)
+    for _, texels, _ in _sampled(uvs, uv_faces, _SIZE):
+        covered[texels] = True
+    islands, count = label(covered.reshape(_SIZE, _SIZE), structure=np.ones((3, 3)))
+    assert count > 1
+    points = [np.argwhere(islands == k) for k in range(1, count + 1) if (islands == k).sum() > 4]
+    for i, a in enumerate(points):
+        for b in points[:i]:
+            gap = np.abs(a[:, None] - b[None]).max(-1).min() - 1  # free texels between the two
+            assert gap >= _PADDING
+
+
+def test_face_budget_and_too_much_padding():
+    mesh = trimesh.creation.icosphere(1)
+    with pytest.raises(StspbrError, match="simplify"):
+        unwrap(mesh.vertices, mesh.faces, 64, max_faces=10)
+    with pytest.raises(StspbrError, match="do not fit"):
+        unwrap(mesh.vertices, mesh.faces, 16, padding_px=12)
+
+
+def test_slivers_get_texels_of_their_neighbours():
+    mesh = trimesh.creation.icosphere(1)
+    p, f = mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32)
+    a, b = f[0, 0], f[0, 1]
+    across = next(k for k in range(1, len(f)) if {a, b} <= set(f[k]))
+    p = np.concatenate([p, [(p[a] + p[b]) / 2]]).astype(np.float32)  # a vertex on an edge, with a flat face
+    m, opposite = len(p) - 1, next(v for v in f[across] if v not in (a, b))
+    f = np.delete(f, across, axis=0)
+    f = np.concatenate([f, [[b, a, m], [b, m, opposite], [m, a, opposite]]]).astype(np.int32)
+    uvs, uv_faces = unwrap(p, f, 128, 2)
+    corners = uvs[uv_faces]
+    assert np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=-1).max() < 0.6
+    assert (corners > 0).any(axis=(1, 2)).all()
+
+
+def test_texel_map_shows_the_right_points(unwrapped):
+    p, f, uvs, uv_faces = unwrapped
+    texels = rasterize_atlas(uvs, uv_faces, 64, _brute_rasterize)
+    assert (texels.texel.diff() > 0).all()
+    np.testing.assert_allclose(texels.barycentric.sum(1), 1, atol=1e-5)
+    assert texels.barycentric.min() >= 0
+    where = texels.interpolate(torch.from_numpy(uvs), torch.from_numpy(uv_faces)).numpy() * 64
+    centres = np.stack([texels.texel.numpy() % 64, texels.texel.numpy() // 64], 1) + 0.5
+    away = np.linalg.norm(where - centres, axis=1)
+    inside = texels.inside.numpy()
+    assert away[inside].max() < 1e-3
+    assert 0 < away[~inside].max() <= np.sqrt(0.5) + 1e-5
+    points = texels.interpolate(torch.from_numpy(p), torch.from_numpy(f)).numpy()
+    assert np.linalg.norm(points, axis=1).min() > 0.93
+    rast = texels.rast()
+    assert rast.shape == (1, 1, len(texels.texel), 4)
+    np.testing.assert_array_equal(rast[0, 0, :, 3].numpy() - 1, texels.triangle)
+
+
+def test_every_touched_texel_is_in_the_map(unwrapped):
+    _, _, uvs, uv_faces = unwrapped
+    mask = rasterize_atlas(uvs, uv_faces, 32, _brute_rasterize).mask.numpy()
+    for k in range(3):  # points on all edges
+        a, b = uvs[uv_faces[:, k]], uvs[uv_faces[:, (k + 1) % 3]]
+        for s in np.linspace(0, 1, 9):
+            columns, rows = np.floor((a + s * (b - a)) * 32).astype(int).clip(0, 31).T
+            assert mask[rows, columns].all()
+
+
+def test_the_cpu_backend_gives_the_same_map(unwrapped):
+    module = pytest.importorskip("stspbr.render.cpu.rasterize")
+    _, _, uvs, uv_faces = unwrapped
+    ours = rasterize_atlas(uvs, uv_faces, 64, module.rasterize)
+    stub = rasterize_atlas(uvs, uv_faces, 64, _brute_rasterize)
+    assert torch.equal(ours.mask, stub.mask)
+    same = ours.triangle == stub.triangle
+    assert same.float().mean() > 0.98
+    np.testing.assert_allclose(ours.barycentric[same], stub.barycentric[same], atol=5e-3)
+
+
+def test_scatter_puts_values_where_they_belong(unwrapped):
+    _, _, uvs, uv_faces = unwrapped
+    texels = rasterize_atlas(uvs, uv_faces, (32, 32), _brute_rasterize)
+    image = texels.scatter(texels.triangle[:, None].float() + 1)
+    np.testing.assert_array_equal(image[..., 0] > 0, texels.mask)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (37, 50), (1, 9)])
+def test_dilation_fills_everything_and_changes_nothing_covered(shape):
+    rng = np.random.default_rng(0)
+    image, mask = rng.uniform(0.2, 0.9, (*shape, 3)).astype(np.float32), rng.random(shape) < 0.02
+    mask.flat[3] = True
+    image[~mask] = np.nan
+    out = dilate(image, mask, band=2)
+    np.testing.assert_array_equal(out[mask], image[mask])
+    assert out.dtype == np.float32
+    assert np.isfinite(out).all()
+    assert out.min() >= np.nanmin(image) - 1e-6
+    assert out.max() <= np.nanmax(image) + 1e-6
+    np.testing.assert_array_equal(out, dilate(image, mask, band=2))
+
+
+def test_dilation_repeats_the_nearest_in_the_band_and_is_smooth_beyond():
+    image, mask = np.zeros((64, 64, 1)), np.zeros((64, 64), bool)
+    mask[:, 4], mask[:, 59] = True, True
+    image[:, 59] = 1.0
+    out = dilate(image, mask, band=6)[..., 0]
+    assert (out[:, :11] == 0).all()
+    assert (out[:, 53:] == 1).all()
+    assert np.abs(np.diff(out, axis=1)).max() < 0.25
+    assert 0.25 < out[:, 32].mean() < 0.75
+    constant = dilate(np.full((64, 64, 1), 0.3), mask)
+    np.testing.assert_allclose(constant, 0.3, rtol=1e-12)
+
+
+def test_dilating_nothing_is_an_error():
+    with pytest.raises(StspbrError, match="no texel"):
+        dilate(np.zeros((4, 4, 3)), np.zeros((4, 4), bool))
