@@ -184,7 +184,7 @@ def _check_views(frames: list[Frame], warnings: list[str]) -> None:
                 "put elsewhere: fix its pose or remove the frame"
             )
         mask_x, mask_y, _ = _mask_place(frame)
-        if np.hypot(x - mask_x, y - mask_y) > 1.5 * margin + 2.0:
+        if np.hypot(x - mask_x, y - mask_y) > 1.25 * margin + 1.0:
             warnings.append(f"frame {frame.name}: its mask is not where its pose puts the object: check both")
 
 

@@ -5,6 +5,7 @@ OBJ counts texture rows from the bottom: v is flipped here, both ways. It has no
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,17 @@ def _numbers(rows: list[bytes], width: int) -> np.ndarray:
     if len(tokens) != columns * len(rows) or columns < width:
         tokens = [token for row in rows for token in (row.split(b"#")[0].split() + [b"0"] * (width - 1))[:width]]
         columns = width
-    return np.array(tokens, dtype="S").astype(np.float64).reshape(len(rows), columns)[:, :width]
+    return _from_text(b" ".join(tokens), len(tokens)).reshape(len(rows), columns)[:, :width]
+
+
+def _from_text(text: bytes, count: int) -> np.ndarray:
+    """``count`` float64 numbers of a text with blanks between them; ValueError where it holds anything else."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy warns and stops where it cannot read on
+        values = np.fromstring(text.decode("ascii", "replace"), np.float64, sep=" ")
+    if len(values) != count:
+        raise ValueError(f"number {len(values) + 1} of {count} cannot be read")
+    return values
 
 
 def _corners(faces: list[bytes], seen: np.ndarray, counts: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -168,14 +179,14 @@ def _corners(faces: list[bytes], seen: np.ndarray, counts: tuple[int, int, int])
         raise ValueError("a face has fewer than three corners")
     tokens = [token for row in split for token in row]
     slashes = tokens[0].count(b"/") if tokens else 0
-    width = slashes + 1
-    joined = b" ".join(tokens)
-    if width > 3 or joined.count(b"/") != slashes * len(tokens):
+    joined = b" ".join(tokens).replace(b"//", b"/0/")
+    uniform = all(token.count(b"/") == slashes for token in tokens)
+    if not uniform or slashes > 2 or b"/ " in joined or joined.endswith(b"/"):
         # Corners of different kinds in one file: bring each to three fields.
         fields = [(token.split(b"/") + [b"", b""])[:3] for token in tokens]
-        joined, width = b" ".join(b"/".join(field) for field in fields), 3
-    plain = (b" " + joined.replace(b"/", b" / ") + b" ").replace(b"/   ", b"/ 0 ").replace(b"/  /", b"/ 0 /")
-    values = np.array(plain.replace(b"/", b" ").split(), dtype="S").astype(np.int64)
+        joined, slashes = b" ".join(b"/".join(part or b"0" for part in field) for field in fields), 2
+    width = slashes + 1
+    values = _from_text(joined.replace(b"/", b" "), width * len(tokens)).astype(np.int64)
     out = np.zeros((len(tokens), 3), np.int64)
     out[:, :width] = values.reshape(len(tokens), width)
     before = np.repeat(seen, count, axis=0)

@@ -60,7 +60,7 @@ def estimate_box(
     """
     frames = _checked(frames)
     if len(frames) < 2:
-        raise StspbrError("the object's box needs at least two frames: give --box or more images")
+        raise StspbrError("the object's box needs at least two frames: give geometry.box or more images")
     outlines = [(frame, _outline_distance(frame, threshold)) for frame in frames]
     centre, reach = _first_cube(frames, threshold)
     low, high = centre - reach, centre + reach

@@ -19,7 +19,8 @@ from stspbr.render.lobes import GRID, LOOKUPS, TABLE_FILE, grid_coordinates
 from stspbr.render.prefilter import WIDTHS
 
 _RAW_WIDTH = 0.0025  # what the first, unfiltered level amounts to: about one texel
-_RIDGE = 1e-4
+_RIDGE = 1e-3
+_WHITE, _GRAIN = 0.1, (0.04, 0.15, 0.5)  # spectrum of the lights that the fit expects
 _FIRST = 2  # row of roughness 1/16
 
 
@@ -28,7 +29,7 @@ class Cells:
     """Sampled true lobes of C cells with S directions each; the plane of incidence is y = 0 and n = +z."""
 
     directions: Tensor
-    areas: Tensor
+    metric: Tensor
     cosine: Tensor
     targets: Tensor
     sums: Tensor
@@ -36,7 +37,7 @@ class Cells:
     cos_v: Tensor
 
 
-def sample_cells(roughness: np.ndarray, n_dot_v: np.ndarray, count: int = 1024) -> Cells:
+def sample_cells(roughness: np.ndarray, n_dot_v: np.ndarray, count: int = 384) -> Cells:
     """True lobes of cells given as two flat arrays, at deterministic directions that crowd into the lobe."""
     roughness, n_dot_v = np.broadcast_arrays(roughness, n_dot_v)
     f32 = torch.float32
@@ -73,7 +74,7 @@ def sample_cells(roughness: np.ndarray, n_dot_v: np.ndarray, count: int = 1024) 
     sums = torch.tensor(np.stack([a, b, 1 - diffuse_fresnel(n_dot_v)], -1), dtype=f32)
     # the sampled lobe is scaled to its exact integral, so that sampling noise cannot tilt the weights
     targets = targets * (sums / (2 * (targets * areas[..., None]).sum(1)).clamp_min(1e-12))[:, None]
-    return Cells(directions, areas, cosine, targets, sums, sin_v, cos_v)
+    return Cells(directions, _metric(directions, areas), cosine, targets, sums, sin_v, cos_v)
 
 
 def solve_weights(cells: Cells, q: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +83,7 @@ def solve_weights(cells: Cells, q: Tensor, level: Tensor) -> tuple[Tensor, Tenso
     Least squares with the sums held exactly; an error is relative to the size of what it is added to.
     """
     basis = torch.cat([_kernels(cells, q, level), cells.cosine[..., None]], -1)
-    weighted = basis * cells.areas[..., None]
+    weighted = cells.metric @ basis
     gram = weighted.transpose(1, 2) @ basis
     moments = weighted.transpose(1, 2) @ cells.targets
     size = gram.shape[-1]
@@ -93,14 +94,13 @@ def solve_weights(cells: Cells, q: Tensor, level: Tensor) -> tuple[Tensor, Tenso
     right = torch.cat([moments * scale[..., None], cells.sums[:, None]], 1).double()
     weights = torch.linalg.solve(system, right)[:, :size].float() * scale[..., None]
     residual = basis @ weights - cells.targets
-    squared = (residual.square() * cells.areas[..., None]).sum(1)
-    norm = cells.targets.square() * cells.areas[..., None]
-    a, b, c = norm.sum(1).unbind(-1)
+    squared = (residual * (cells.metric @ residual)).sum(1)
+    a, b, c = (cells.targets * (cells.metric @ cells.targets)).sum(1).unbind(-1)
     return weights, squared / torch.stack([a, 0.01 * a + b, c], -1)
 
 
 def fit_grid(
-    roughness: np.ndarray, n_dot_v: np.ndarray, steps: int = 300, count: int = 512, smooth: float = 0.003
+    roughness: np.ndarray, n_dot_v: np.ndarray, steps: int = 300, count: int = 384, smooth: float = 0.003
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Directions and levels ``[R, T, K]`` on a grid, and the errors ``[R, T, 3]`` that are left."""
     rows, columns = len(roughness), len(n_dot_v)
@@ -141,14 +141,24 @@ def fit_table(steps: int = 300) -> tuple[np.ndarray, Tensor]:
     at roughness 0, so that the derivative by roughness never vanishes.
     """
     roughness, n_dot_v = grid_coordinates()
-    q, level, error = fit_grid(roughness[_FIRST:], n_dot_v, steps)
+    q, level, error = fit_grid(roughness[_FIRST::2], n_dot_v[::2], steps)
+    q, level = _refine(q), _refine(level)
     part = torch.arange(_FIRST)[:, None, None] / _FIRST
     q = torch.cat([1 + part * (q[:1] - 1), q])
     level = torch.cat([part * level[:1], level])
     return make_table(q, level), error
 
 
-def make_table(q: Tensor, level: Tensor, count: int = 4096) -> np.ndarray:
+def _refine(field: Tensor) -> Tensor:
+    """Values between the nodes of a grid, halfway in both directions."""
+    rows, columns, _ = field.shape
+    image = torch.nn.functional.interpolate(
+        field.permute(2, 0, 1)[None], (2 * rows - 1, 2 * columns - 1), mode="bilinear", align_corners=True
+    )
+    return image[0].permute(1, 2, 0)
+
+
+def make_table(q: Tensor, level: Tensor, count: int = 1024) -> np.ndarray:
     """Table values for directions and levels ``[GRID, GRID, K]`` on the whole grid."""
     rows = []
     for row in range(GRID):
@@ -157,7 +167,7 @@ def make_table(q: Tensor, level: Tensor, count: int = 4096) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
-def table_weights(row: int, q: Tensor, level: Tensor, count: int = 4096) -> Tensor:
+def table_weights(row: int, q: Tensor, level: Tensor, count: int = 1024) -> Tensor:
     """Weights ``[GRID, K + 1, 3]`` of a row of the table for its directions and levels ``[GRID, K]``."""
     roughness, n_dot_v = grid_coordinates()
     cells = sample_cells(np.full(GRID, roughness[row]), n_dot_v, count)
@@ -169,6 +179,19 @@ def table_weights(row: int, q: Tensor, level: Tensor, count: int = 4096) -> Tens
     weights[:, :LOOKUPS, :2] = cells.sums[:, None, :2] / LOOKUPS
     weights[:, :, 2] = following[:, :, 2]
     return weights
+
+
+def _metric(directions: Tensor, areas: Tensor) -> Tensor:
+    """Inner product of functions on the samples: what lights with detail of every size make of an error.
+
+    The light's covariance is a sum of Gaussians of several widths and a white part; both halves of the sphere count.
+    """
+    metric = torch.diag_embed(_WHITE * areas)
+    for other in (directions, directions * directions.new_tensor([1, -1, 1])):
+        gap = (2 - 2 * directions @ other.transpose(1, 2)).clamp_min(0)
+        for width in _GRAIN:
+            metric += areas[:, :, None] * areas[:, None] * (gap * (-0.5 / width**2)).exp() / (2 * math.pi * width**2)
+    return metric
 
 
 def _level_of(alpha: Tensor) -> Tensor:

@@ -23,12 +23,12 @@ def unwrap(
     Args:
         positions: ``[V, 3]``; faces: ``[F, 3]``, clean (see ``cleanup.clean``).
         resolution: side of the texture in texels that the padding refers to.
-        padding_px: texels left free between charts at that resolution.
+        padding_px: texels left free between charts at that resolution, and half as many along the border.
         max_faces: the budget; a limit by work and not by the clock, so that results do not depend on the machine.
         chart_iterations: how often xatlas improves its charts; more gives fewer seams and takes longer.
 
     Returns:
-        ``uvs [T, 2]`` float32 in [0, 1], glTF's convention (row 0 of the image is v = 0), charts never
+        ``uvs [T, 2]`` float32 in [0, 1], glTF's convention (row 0 of the image is v = 0), charts not
         mirrored; ``uv_faces [F, 3]`` int32. Faces too thin for xatlas get UVs along a neighbour's edge.
 
     Raises:
@@ -42,21 +42,25 @@ def unwrap(
     if len(faces) > max_faces:
         raise StspbrError(
             f"the mesh has {len(faces)} faces and unwrapping takes at most {max_faces}: simplify it first "
-            f"(bake.target_faces), or raise bake.max_faces and be patient"
+            f"(target_faces), or raise max_faces and be patient"
         )
+    points = np.asarray(positions, dtype=np.float64)
+    edge = np.linalg.norm(points[faces] - points[np.roll(faces, 1, axis=1)], axis=-1).mean()
+    points = (points - points[faces].min(axis=(0, 1))) / max(edge, 1e-30)  # xatlas' thresholds are absolute
     atlas = xatlas.Atlas()
-    atlas.add_mesh(np.ascontiguousarray(positions, dtype=np.float32), faces.astype(np.uint32))
+    atlas.add_mesh(np.ascontiguousarray(points, dtype=np.float32), faces.astype(np.uint32))
     charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
     charts.max_iterations = chart_iterations
-    packing.resolution, packing.padding = resolution, padding_px
+    room = resolution - padding_px  # half the padding stays free at the square's border: textures repeat
+    packing.resolution, packing.padding = max(room, 1), padding_px
     packing.rotate_charts = False  # xatlas "rotates" by swapping the axes, which mirrors the chart
     for _ in range(_PACKING_ROUNDS):
         atlas.generate(charts, packing)
         size = max(atlas.width, atlas.height)
-        if atlas.atlas_count == 1 and size <= resolution:
+        if atlas.atlas_count == 1 and size <= room:
             break
         # With a density given, xatlas makes one atlas as large as it needs: shrink until that is small enough.
-        shrink = min(0.99, 0.995 * (resolution - 2 * padding_px) / max(size - 2 * padding_px, 1))
+        shrink = min(0.99, 0.98 * (room - padding_px) / max(size - padding_px, 1))
         packing.texels_per_unit = atlas.texels_per_unit * max(shrink, 0.25)
         packing.resolution = 0
     else:
@@ -69,7 +73,7 @@ def unwrap(
     uv_faces = np.asarray(uv_faces, dtype=np.int64)
     # xatlas counts rows upwards for a counter-clockwise chart; images count them downwards.
     texels[:, 1] = atlas.height - texels[:, 1]
-    uvs = np.clip(texels / resolution, 0.0, 1.0).astype(np.float32)
+    uvs = np.clip((texels + 0.5 * padding_px) / resolution, 0.0, 1.0).astype(np.float32)
     return uvs, _adopt_unassigned(faces, uvs, uv_faces).astype(np.int32)
 
 

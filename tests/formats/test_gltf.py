@@ -173,7 +173,7 @@ def test_maps_of_different_sizes_are_packed_together(tmp_path):
 def test_odd_sizes_are_kept_and_noted(tmp_path):
     asset = two_quads([material(1, (4, 6)), material(2, name="other")])
     notes = write_glb(tmp_path / "a.glb", asset)
-    assert len(notes) == 3 and "paint: the albedo map, 6×4" in notes[0]
+    assert len(notes) == 3 and "paint: the albedo map is 6×4" in notes[0]
     assert read_gltf(tmp_path / "a.glb").materials[0].albedo.shape == (4, 6, 3)
 
 
@@ -227,7 +227,9 @@ def test_factors_colour_spaces_and_channels(tmp_path):
         ]
 
     images = [encode_png(image, bits=8, srgb=False) for image in (base, orm, normal)]
-    asset = read_gltf(gltf(tmp_path / "a.gltf", change, extra={"TEXCOORD_0": np.zeros((3, 2), np.float32)}, images=images))
+    asset = read_gltf(
+        gltf(tmp_path / "a.gltf", change, extra={"TEXCOORD_0": np.zeros((3, 2), np.float32)}, images=images)
+    )
     (m,) = asset.materials
     assert m.albedo[0] == pytest.approx(np.array([[0.5 * 0.5028865, 0, 0], [0, 0.5028865, 0]]), abs=1e-6)
     assert m.roughness[0, :, 0] == pytest.approx([0.2, 0.0]) and m.metallic[0, :, 0] == pytest.approx([0.2, 0.25])

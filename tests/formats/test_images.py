@@ -34,7 +34,9 @@ def ramp(height=5, width=9, channels=3):
 
 def test_srgb_curve_at_known_points():
     # 8-bit 128 and 188 of IEC 61966-2-1, and both sides of the join
-    assert srgb_to_linear(np.array([0, 128 / 255, 188 / 255, 1])) == pytest.approx([0, 0.2158605, 0.5028865, 1], abs=1e-6)
+    assert srgb_to_linear(np.array([0, 128 / 255, 188 / 255, 1])) == pytest.approx(
+        [0, 0.2158605, 0.5028865, 1], abs=1e-6
+    )
     assert srgb_to_linear(np.array(0.04)) == pytest.approx(0.04 / 12.92)
     values = np.linspace(-0.1, 2.0, 4001)
     assert linear_to_srgb(srgb_to_linear(values)) == pytest.approx(values, abs=1e-6)

@@ -52,8 +52,8 @@ def unwrapped():
 
 def test_charts_lie_in_the_square_unmirrored_and_repeat(unwrapped):
     p, f, uvs, uv_faces = unwrapped
-    assert uvs.min() >= 0
-    assert uvs.max() <= 1
+    assert uvs.min() >= _PADDING / 2 / _SIZE
+    assert uvs.max() <= 1 - _PADDING / 2 / _SIZE
     assert uv_faces.shape == f.shape
     assert uvs.dtype == np.float32
     assert uv_faces.dtype == np.int32
@@ -64,6 +64,13 @@ def test_charts_lie_in_the_square_unmirrored_and_repeat(unwrapped):
     again = unwrap(p, f, _SIZE, _PADDING)
     np.testing.assert_array_equal(uvs, again[0])
     np.testing.assert_array_equal(uv_faces, again[1])
+
+
+def test_units_do_not_matter(unwrapped):
+    p, f, uvs, uv_faces = unwrapped
+    small = unwrap(p * np.float32(2.0**-12), f, _SIZE, _PADDING)
+    np.testing.assert_array_equal(uvs, small[0])
+    np.testing.assert_array_equal(uv_faces, small[1])
 
 
 def test_charts_do_not_overlap(unwrapped):

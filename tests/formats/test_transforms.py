@@ -1,0 +1,260 @@
+"""transforms.json: poses, intrinsics, masks, splits and the known light, there and back."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stspbr.errors import StspbrError
+from stspbr.formats.captures import read_capture
+from stspbr.formats.images import srgb_to_linear, write_exr, write_png8
+from stspbr.formats.transforms import read_transforms, write_transforms
+from stspbr.scene.camera import Camera, look_at
+from stspbr.scene.capture import Capture, Frame
+from stspbr.scene.light import EnvironmentLight
+
+HEIGHT, WIDTH = 12, 16
+
+
+def disk(camera, object_to_world=None, radius=0.5, value=0.5):
+    """Image and alpha of a sphere about the object's origin, as its outline in this camera."""
+    pose = np.eye(4) if object_to_world is None else object_to_world
+    x, y, z = (camera.world_to_camera @ pose @ (0, 0, 0, 1))[:3]
+    column, row = camera.cx - camera.fx * x / z, camera.cy + camera.fy * y / z
+    rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5
+    inside = np.hypot(columns - column, rows - row) < camera.fx * radius / -z
+    alpha = inside[..., None].astype(np.float32)
+    shade = value + 0.01 * rows[..., None] * np.array([1, 2, 3]) / 8 + 0.002 * columns[..., None]
+    return (shade * alpha).astype(np.float32), alpha
+
+
+def ring(count=12, height=HEIGHT, width=WIDTH, distance=3.0):
+    frames = []
+    for k in range(count):
+        angle = 2 * math.pi * k / count
+        position = distance * np.array([math.sin(angle), 0.3 + 0.1 * (k % 3), math.cos(angle)])
+        camera = Camera(look_at(position, np.zeros(3)), 20.0, 21.0, 8.25, 5.75, width, height, 0.5, 9.0)
+        image, alpha = disk(camera, value=0.3 + 0.01 * k)
+        split = "test" if k % 4 == 1 else "train"
+        frames.append(Frame(f"images/{k:03d}.exr", camera, image, alpha, split=split))
+    return frames
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def write(folder, image_format="exr32", count=12):
+    return write_transforms(folder, Capture(ring(count)), image_format)
+
+
+def test_exact_round_trip(tmp_path):
+    frames = ring()
+    turn = look_at(np.zeros(3), np.array([0.1, 0.2, -1.0]))
+    frames[3].object_to_world[:] = turn
+    frames[3].image[:], frames[3].alpha[:] = disk(frames[3].camera, turn)
+    frames[5].saturation = 4.0
+    light = EnvironmentLight(np.random.default_rng(0).random((4, 8, 3)).astype(np.float32) * 1e5)
+    warnings = []
+    path = write_transforms(tmp_path, Capture(frames, light), "exr32")
+    again = read_capture(tmp_path, warnings.append)
+    assert warnings == ["only 9 training frames: expect errors where few of them look, better 50 and more"]
+    assert np.array_equal(again.light.radiance, light.radiance)
+    for first, second in zip(frames, again.frames, strict=True):
+        assert (first.name, first.split, first.saturation) == (second.name, second.split, second.saturation)
+        assert np.array_equal(first.image, second.image) and np.array_equal(first.alpha, second.alpha)
+        assert np.array_equal(first.object_to_world, second.object_to_world)
+        a, b = first.camera, second.camera
+        assert np.array_equal(a.camera_to_world, b.camera_to_world)
+        assert (a.fx, a.fy, a.cx, a.cy, a.width, a.height, a.near, a.far) == (
+            (b.fx, b.fy, b.cx, b.cy, b.width, b.height, b.near, b.far)
+        )
+    content = json.loads(path.read_text())
+    assert content["up_axis"] == "y" and content["fl_x"] == 20.0 and "fl_x" not in content["frames"][0]
+
+
+@pytest.mark.parametrize(("image_format", "tolerance"), [("exr", 3e-4), ("png16", 3e-5), ("png", 3e-3)])
+def test_lossy_formats(tmp_path, image_format, tolerance):
+    frames = ring()
+    for frame in frames:
+        soft = np.where(frame.alpha > 0, 0.8, 0.0).astype(np.float32)
+        frame.image, frame.alpha = frame.image * soft, frame.alpha * soft
+    write_transforms(tmp_path, Capture(frames), image_format)
+    again = read_transforms(tmp_path)
+    for first, second in zip(frames, again.frames, strict=True):
+        assert np.abs(first.image - second.image).max() < tolerance
+        assert np.abs(first.alpha - second.alpha).max() < tolerance
+        assert second.saturation == (1.0 if image_format.startswith("png") else math.inf)
+        assert second.name == first.name.replace(".exr", ".png" if image_format.startswith("png") else ".exr")
+
+
+def test_radiance_beyond_half_floats_is_kept(tmp_path):
+    frames = ring()
+    frames[0].image[5, 8] = 1e5
+    write_transforms(tmp_path, Capture(frames), "exr")
+    assert read_transforms(tmp_path).frames[0].image.max() == np.float32(1e5)
+
+
+def test_own_intrinsics_of_each_frame(tmp_path):
+    frames = ring()
+    frames[2].camera = Camera(frames[2].camera.camera_to_world, 25.0, 25.0, 8, 6, WIDTH, HEIGHT)
+    write_transforms(tmp_path, Capture(frames))
+    cameras = [frame.camera for frame in read_transforms(tmp_path).frames]
+    assert (cameras[2].fx, cameras[3].fx) == (25.0, 20.0) and (cameras[2].near, cameras[3].near) == (0.01, 0.5)
+
+
+def test_a_z_up_world_is_turned(tmp_path):
+    path = write(tmp_path)
+    turn = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])  # y-up to z-up: (x, y, z) → (x, −z, y)
+    expected = [frame.camera.camera_to_world for frame in read_transforms(tmp_path).frames]
+
+    def make_z_up(content):
+        del content["up_axis"]
+        for frame in content["frames"]:
+            frame["transform_matrix"] = (turn @ np.asarray(frame["transform_matrix"])).tolist()
+            pose = turn @ look_at(np.zeros(3), np.array([0.0, 0.0, -1.0])) @ turn.T
+            frame["object_to_world"] = pose.tolist()
+
+    edit(path, make_z_up)
+    again = read_transforms(tmp_path)
+    for frame, matrix in zip(again.frames, expected, strict=True):
+        assert frame.camera.camera_to_world == pytest.approx(matrix)
+        assert frame.object_to_world == pytest.approx(np.eye(4))
+    edit(path, lambda content: content.update(up_axis="x"))
+    with pytest.raises(StspbrError, match="up_axis is 'x'"):
+        read_transforms(tmp_path)
+
+
+def test_field_of_view_and_the_image_size_stand_in_for_intrinsics(tmp_path):
+    path = write(tmp_path)
+
+    def change(content):
+        for key in ("fl_x", "fl_y", "cx", "cy", "w", "h"):
+            del content[key]
+        content["camera_angle_x"] = 2 * math.atan(0.5 * WIDTH / 20)
+
+    edit(path, change)
+    camera = read_transforms(tmp_path).frames[0].camera
+    assert (camera.fx, camera.fy) == pytest.approx((20.0, 20.0))
+    assert (camera.cx, camera.cy, camera.width, camera.height) == (8, 6, WIDTH, HEIGHT)
+    edit(path, lambda content: content.pop("camera_angle_x"))
+    with pytest.raises(StspbrError, match=r"frame images/000\.exr: no focal length"):
+        read_transforms(tmp_path)
+
+
+def test_mask_files_and_names_without_suffix(tmp_path):
+    path = write(tmp_path, "png")
+    content = json.loads(path.read_text())
+    for frame in content["frames"]:
+        file = tmp_path / frame["file_path"]
+        pixels = np.asarray(Image.open(file))
+        mask = file.with_name(file.stem + "_mask.png")
+        Image.fromarray(pixels[..., 3]).save(mask)
+        opaque = np.maximum(pixels[..., :3], 77)  # a background that must not come through
+        Image.fromarray(opaque).save(file)
+        frame["mask_path"] = mask.relative_to(tmp_path).as_posix()
+        frame["file_path"] = "./" + frame["file_path"].removesuffix(".png")
+    path.write_text(json.dumps(content))
+    for frame, first in zip(read_transforms(tmp_path).frames, ring(), strict=True):
+        assert frame.name == first.name.replace("exr", "png")
+        assert np.array_equal(frame.alpha, first.alpha)
+        assert np.array_equal(frame.image[first.alpha[..., 0] == 0], np.zeros(((first.alpha == 0).sum(), 3)))
+        assert np.abs(frame.image - np.maximum(first.image, srgb_to_linear(77 / 255) * first.alpha)).max() < 3e-3
+    Image.new("L", (WIDTH, HEIGHT + 1), 255).save(tmp_path / content["frames"][4]["mask_path"])
+    with pytest.raises(StspbrError, match=r"frame images/004\.png: its mask is 16x13, the image 16x12"):
+        read_transforms(tmp_path)
+    content["frames"][4]["mask_path"] = "gone.png"
+    path.write_text(json.dumps(content))
+    with pytest.raises(StspbrError, match=r"gone\.png does not exist"):
+        read_transforms(tmp_path)
+
+
+def test_the_three_ways_to_split(tmp_path):
+    path = write(tmp_path)
+    names = [frame.name for frame in ring()]
+
+    def splits():
+        return {frame.name: frame.split for frame in read_transforms(tmp_path).frames}
+
+    assert [name for name, split in splits().items() if split == "test"] == [names[1], names[5], names[9]]
+    edit(path, lambda content: [frame.pop("split") for frame in content["frames"]])
+    assert [name for name, split in splits().items() if split == "test"] == [names[0], names[8]]
+    lists = {"train_filenames": names[:9], "val_filenames": names[9:10], "test_filenames": names[9:11]}
+    edit(path, lambda content: content.update(lists))
+    assert splits() == {name: "train" for name in names[:9]} | {name: "test" for name in names[9:11]}
+    edit(path, lambda content: content["frames"][0].update(split="train"))
+    with pytest.raises(StspbrError, match=r"frame images/001\.exr has no split"):
+        read_transforms(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(k1=0.01), r"000\.exr: the camera has lens distortion \(k1\): undistort"),
+        (lambda c: c["frames"][2].update(p2=-0.01), r"002\.exr: the camera has lens distortion \(p2\)"),
+        (lambda c: c.update(camera_model="OPENCV_FISHEYE"), "lens distortion"),
+        (lambda c: c.update(w=32), "frame images/000.exr: the image is 16x12 but its camera 32x12"),
+        (lambda c: c.update(fl_x="wide"), "000.exr: its camera has a value that is no number"),
+        (lambda c: c["frames"][1].update(transform_matrix=[[1, 0], [0, 1]]), r"001\.exr: transform_matrix has shape"),
+        (lambda c: c["frames"][1].pop("transform_matrix"), r"001\.exr: transform_matrix is missing"),
+        (lambda c: c["frames"][1].update(file_path="images/gone.exr"), r"gone\.exr.*does not exist"),
+        (lambda c: c["frames"][1].pop("file_path"), "a frame has no file_path"),
+        (lambda c: c["frames"][1].update(split="holdout"), r"001\.exr: its split is 'holdout'"),
+        (lambda c: c.update(frames=[]), "has no frames"),
+        (lambda c: c.update(environment="gone.hdr"), r"gone\.hdr does not exist"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_frame(tmp_path, change, message):
+    edit(write(tmp_path), change)
+    with pytest.raises(StspbrError, match=message) as caught:
+        read_transforms(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_zero_distortion_is_no_distortion(tmp_path):
+    edit(write(tmp_path), lambda c: c.update(camera_model="OPENCV", k1=0.0, k2=0, p1=0.0, p2=0.0))
+    assert len(read_transforms(tmp_path).frames) == 12
+
+
+def test_broken_files(tmp_path):
+    path = write(tmp_path)
+    image = tmp_path / "images/003.exr"
+    bad = ring()[3]
+    bad.image[4, 5] = np.nan
+    write_exr(image, bad.image, alpha=bad.alpha)
+    with pytest.raises(StspbrError, match=r"frame images/003\.exr: 1 pixels are NaN"):
+        read_transforms(tmp_path)
+    image.write_bytes(image.read_bytes()[:-50])
+    with pytest.raises(StspbrError, match=r"003\.exr is truncated"):
+        read_transforms(tmp_path)
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(StspbrError, match=r"transforms\.json is truncated"):
+        read_transforms(tmp_path)
+    with pytest.raises(StspbrError, match="neither transforms.json nor"):
+        read_capture(tmp_path / "images")
+
+
+def test_an_image_without_mask_is_refused(tmp_path):
+    write(tmp_path, "png")
+    file = tmp_path / "images/006.png"
+    write_png8(file, np.random.default_rng(0).random((HEIGHT, WIDTH, 3)), srgb=True)
+    with pytest.raises(StspbrError, match=r"frame images/006\.png: has no mask"):
+        read_transforms(tmp_path)
+
+
+def test_names_become_safe_paths(tmp_path):
+    frames = ring(2)
+    frames[0].name, frames[1].name = "../../up/a.exr", "plain"
+    write_transforms(tmp_path / "in", Capture(frames))
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.exr")}
+    assert files == {"in/up/a.exr", "in/images/plain.exr"}
+    frames[0].name, frames[1].name = "a.png", "A.exr"
+    with pytest.raises(StspbrError, match="the same file name"):
+        write_transforms(tmp_path, Capture(frames))
