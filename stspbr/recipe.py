@@ -217,7 +217,7 @@ class CaptureMeshSettings(Settings):
     resolution: int = Field(256, ge=8)
     fov: float = Field(40.0, gt=1, lt=160)
     elevation: tuple[float, float] = (-60.0, 80.0)
-    supersample: int = Field(2, ge=1, le=8)
+    supersample: int = Field(1, ge=1, le=8, description="raster only; 1 renders as the training does")
     samples: int = Field(256, ge=1, description="paths a pixel (mitsuba)")
     max_depth: int = Field(5, ge=2, description="longest path (mitsuba)")
     roughness: float | None = Field(None, ge=0, le=1, description="replaces the asset's roughness")

@@ -44,25 +44,30 @@ def sample_cells(roughness: np.ndarray, n_dot_v: np.ndarray, count: int = 384) -
     alpha = torch.tensor(np.maximum(roughness, 0.05) ** 2, dtype=f32)[:, None]
     cos_v = torch.tensor(n_dot_v, dtype=f32)[:, None]
     sin_v = (1 - cos_v * cos_v).sqrt()
-    half = count // 2
-    k = torch.arange(half, dtype=torch.float64)
-    u1, u2 = (k + 0.5) / half, (k * 0.6180339887498949 + 0.25) % 1.0
+    part = count // 3
+    k = torch.arange(part, dtype=torch.float64)
+    u1, u2 = (k + 0.5) / part, (k * 0.6180339887498949 + 0.25) % 1.0
     wide = (1.6 * alpha).clamp(max=1.0)
-    h = _ggx_half(u1.to(f32), math.pi * u2.to(f32), wide)
     view = torch.stack([sin_v, torch.zeros_like(sin_v), cos_v], -1)
-    v_dot_h = (view * h).sum(-1)
-    mirrored = 2 * v_dot_h[..., None] * h - view
+    mirror = view * view.new_tensor([-1, -1, 1])
     z = (2 * u1 - 1).to(f32)
     s = (1 - z * z).sqrt()
     ball = torch.stack([s * torch.cos(math.pi * u2).to(f32), s * torch.sin(math.pi * u2).to(f32), z], -1)
-    directions = torch.cat([mirrored, ball.expand(alpha.shape[0], half, 3)], 1)
+    u1, phi = u1.to(f32), (math.pi * u2).to(f32)
+    h = _ggx_half(u1, phi, wide)
+    lobe = 2 * (view * h).sum(-1, keepdim=True) * h - view  # the lobe itself, flat at grazing angles
+    round_ = 2 * h[..., 2:] * h - h.new_tensor([0, 0, 1])  # and a round one, as the kernels are, around +z
+    across = torch.stack([mirror[..., 2], torch.zeros_like(sin_v), -mirror[..., 0]], -1)
+    side = view.new_tensor([0, 1, 0])
+    round_ = round_[..., :1] * across + round_[..., 1:2] * side + round_[..., 2:] * mirror
+    directions = torch.cat([lobe, round_, ball.expand(alpha.shape[0], part, 3)], 1)
     directions = torch.where(directions[..., 1:2] < 0, directions * directions.new_tensor([1, -1, 1]), directions)
-    total = view + directions
-    h = torch.nn.functional.normalize(total, dim=-1)
-    cos_h = h[..., 2].abs()
+    h = torch.nn.functional.normalize(view + directions, dim=-1)
     v_dot_h = (view * h).sum(-1).clamp_min(1e-4)
-    density = brdf.ggx_distribution(cos_h, wide) * cos_h / (4 * v_dot_h) * 2  # half of the sphere: y ≥ 0
-    areas = 1.0 / (half * (density + 1.0 / (2 * math.pi)))
+    density = brdf.ggx_distribution(h[..., 2].abs(), wide) * h[..., 2].abs() / (4 * v_dot_h)
+    half_cos = (1 - 0.25 * (directions - mirror).square().sum(-1)).clamp_min(1e-6).sqrt()
+    density = density + brdf.ggx_distribution(half_cos, wide) / 4
+    areas = 1.0 / (part * (2 * density + 1.0 / (2 * math.pi)))  # on half of the sphere: y ≥ 0
     cos_l = directions[..., 2]
     lit = (cos_l > 0).to(f32)
     lobe = brdf.ggx_distribution(h[..., 2], alpha) * lit
@@ -88,11 +93,17 @@ def solve_weights(cells: Cells, q: Tensor, level: Tensor) -> tuple[Tensor, Tenso
     moments = weighted.transpose(1, 2) @ cells.targets
     size = gram.shape[-1]
     scale = gram.diagonal(dim1=1, dim2=2).rsqrt()
-    system = gram.new_zeros(gram.shape[0], size + 1, size + 1).double()
-    system[:, :size, :size] = gram * scale[:, :, None] * scale[:, None, :] + _RIDGE * torch.eye(size)
-    system[:, size, :size] = system[:, :size, size] = scale
-    right = torch.cat([moments * scale[..., None], cells.sums[:, None]], 1).double()
-    weights = torch.linalg.solve(system, right)[:, :size].float() * scale[..., None]
+    plain = torch.zeros_like(moments)
+    plain[:, -1, 2] = cells.sums[:, 2]  # diffuse: the cosine alone, unless the samples speak clearly against it
+    solved = []
+    for kind, ridge in enumerate((_RIDGE, _RIDGE, 30 * _RIDGE)):
+        system = gram.new_zeros(gram.shape[0], size + 1, size + 1).double()
+        system[:, :size, :size] = gram * scale[:, :, None] * scale[:, None, :] + ridge * torch.eye(size)
+        system[:, size, :size] = system[:, :size, size] = scale
+        right = moments[..., kind] * scale + ridge * plain[..., kind] / scale
+        right = torch.cat([right, cells.sums[:, kind, None]], 1).double()
+        solved.append(torch.linalg.solve(system, right)[:, :size].float() * scale)
+    weights = torch.stack(solved, -1)
     residual = basis @ weights - cells.targets
     squared = (residual * (cells.metric @ residual)).sum(1)
     a, b, c = (cells.targets * (cells.metric @ cells.targets)).sum(1).unbind(-1)
@@ -102,18 +113,15 @@ def solve_weights(cells: Cells, q: Tensor, level: Tensor) -> tuple[Tensor, Tenso
 def fit_grid(
     roughness: np.ndarray, n_dot_v: np.ndarray, steps: int = 300, count: int = 384, smooth: float = 0.003
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Directions and levels ``[R, T, K]`` on a grid, and the errors ``[R, T, 3]`` that are left."""
+    """Directions and levels ``[R, T, K]`` on a grid, in the units of ``_units``, and the errors ``[R, T, 3]`` left."""
     rows, columns = len(roughness), len(n_dot_v)
     r, v = np.meshgrid(roughness, n_dot_v, indexing="ij")
     cells = sample_cells(r.ravel(), v.ravel(), count)
-    alpha = torch.tensor(np.maximum(r, 0.05) ** 2, dtype=torch.float32)[..., None]
-    sin_v = torch.tensor(np.sqrt(1 - v * v), dtype=torch.float32)[..., None]
-    scale = 1.5 * alpha / (sin_v + alpha)  # about the lobe's width in units of q
     spread = torch.linspace(-1, 1, LOOKUPS)
     offset = (0.6 * spread - 0.2).expand(rows, columns, LOOKUPS).clone().requires_grad_()
     shift = (0.8 * torch.tensor([(-1.0) ** k for k in range(LOOKUPS)]) - 0.5).expand(rows, columns, LOOKUPS)
     shift = shift.clone().requires_grad_()
-    start = _level_of(alpha)
+    scale, start = _units(roughness, n_dot_v)
     top = len(WIDTHS) - 1.0
     optimizer = torch.optim.Adam([offset, shift], lr=0.05)
     for step in range(steps):
@@ -131,7 +139,7 @@ def fit_grid(
         optimizer.step()
         with torch.no_grad():
             shift.copy_((start + shift).clamp(0, top) - start)
-    return (1 + scale * offset).detach(), (start + shift).detach(), error.detach()
+    return offset.detach(), shift.detach(), error.detach()
 
 
 def fit_table(steps: int = 300) -> tuple[np.ndarray, Tensor]:
@@ -141,12 +149,21 @@ def fit_table(steps: int = 300) -> tuple[np.ndarray, Tensor]:
     at roughness 0, so that the derivative by roughness never vanishes.
     """
     roughness, n_dot_v = grid_coordinates()
-    q, level, error = fit_grid(roughness[_FIRST::2], n_dot_v[::2], steps)
-    q, level = _refine(q), _refine(level)
+    offset, shift, error = fit_grid(roughness[_FIRST::2], n_dot_v[::2], steps)
+    scale, start = _units(roughness[_FIRST:], n_dot_v)
+    q, level = 1 + scale * _refine(offset), (start + _refine(shift)).clamp(0, len(WIDTHS) - 1)
     part = torch.arange(_FIRST)[:, None, None] / _FIRST
     q = torch.cat([1 + part * (q[:1] - 1), q])
     level = torch.cat([part * level[:1], level])
     return make_table(q, level), error
+
+
+def _units(roughness: np.ndarray, n_dot_v: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Lobe width in units of q and level of width ``α``, ``[R, T, 1]`` each: in these the fit's fields are smooth."""
+    r, v = np.meshgrid(roughness, n_dot_v, indexing="ij")
+    alpha = torch.tensor(np.maximum(r, 0.05) ** 2, dtype=torch.float32)[..., None]
+    sin_v = torch.tensor(np.sqrt(1 - v * v), dtype=torch.float32)[..., None]
+    return 1.5 * alpha / (sin_v + alpha), _level_of(alpha)
 
 
 def _refine(field: Tensor) -> Tensor:
@@ -158,7 +175,7 @@ def _refine(field: Tensor) -> Tensor:
     return image[0].permute(1, 2, 0)
 
 
-def make_table(q: Tensor, level: Tensor, count: int = 1024) -> np.ndarray:
+def make_table(q: Tensor, level: Tensor, count: int = 768) -> np.ndarray:
     """Table values for directions and levels ``[GRID, GRID, K]`` on the whole grid."""
     rows = []
     for row in range(GRID):
@@ -167,7 +184,7 @@ def make_table(q: Tensor, level: Tensor, count: int = 1024) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
-def table_weights(row: int, q: Tensor, level: Tensor, count: int = 1024) -> Tensor:
+def table_weights(row: int, q: Tensor, level: Tensor, count: int = 768) -> Tensor:
     """Weights ``[GRID, K + 1, 3]`` of a row of the table for its directions and levels ``[GRID, K]``."""
     roughness, n_dot_v = grid_coordinates()
     cells = sample_cells(np.full(GRID, roughness[row]), n_dot_v, count)

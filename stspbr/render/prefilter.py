@@ -23,7 +23,7 @@ from stspbr.scene.light import EnvironmentLight
 
 WIDTHS = (0.0, 0.01, 0.03, 0.08, 0.22, 0.6)
 DIFFUSE_RESOLUTION = 16
-_VERSION = 1
+_VERSION = 2
 _ROOT = 4
 _BLOCKS = 64
 
@@ -61,16 +61,17 @@ class LightFilter:
     (``light_filter``).
     """
 
-    def __init__(self, resolution: int, opening: float = 0.6):
+    def __init__(self, resolution: int, opening: float = 0.65):
         import scipy.sparse
 
         skipped = min(max(round(np.log2(128 / resolution)), 0), 3)
         self.resolution = resolution
+        self.areas = _cell_areas(resolution).float().numpy()
         self.widths = (0.0, *WIDTHS[skipped + 1 :])
         self.sizes = [2 * resolution >> level for level in range(len(self.widths))]
         blocks = [_doubling_matrix(resolution)]
         blocks += [
-            _kernel_matrix(resolution, size, width, opening)
+            _kernel_matrix(resolution, size, width, opening if size == resolution else 0.4)
             for size, width in zip(self.sizes[1:], self.widths[1:], strict=True)
         ]
         blocks.append(_kernel_matrix(resolution, DIFFUSE_RESOLUTION, -1.0, opening=0.3))
@@ -80,7 +81,10 @@ class LightFilter:
 
     def __call__(self, base: Tensor) -> PrefilteredLight:
         """Prefilter ``base [6, N, N, 3]``; differentiable in it, any device and float type."""
-        flat = _SparseProduct.apply(_pyramid(base), self)
+        if base.device.type == "cpu" and base.dtype == torch.float32:
+            flat = _Filter.apply(base, self)
+        else:
+            flat = _SparseProduct.apply(_pyramid(base), self)
         rows = [6 * n * n for n in self.sizes] + [6 * DIFFUSE_RESOLUTION**2]
         parts = flat.split(rows)
         specular = [part.view(6, n, n, 3) for part, n in zip(parts, self.sizes, strict=False)]
@@ -140,7 +144,36 @@ def cells_of(fine: int) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
+class _Filter(torch.autograd.Function):
+    """Pyramid and sparse product in Numba kernels: float32 on the CPU."""
+
+    @staticmethod
+    def forward(ctx, base, light_filter):
+        from stspbr.render.prefilter_kernels import fold_pyramid, sparse_product
+
+        ctx.light_filter = light_filter
+        values = base.new_empty(light_filter.areas.size, 3)
+        values[: base.numel() // 3] = base.reshape(-1, 3)
+        fold_pyramid(base.shape[1], _ROOT, light_filter.areas, values.numpy())
+        out = base.new_empty(light_filter.forward_matrix[1].size - 1, 3)
+        sparse_product(*light_filter.forward_matrix, values.numpy(), out.numpy())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        from stspbr.render.prefilter_kernels import sparse_product, unfold_pyramid
+
+        n, areas = ctx.light_filter.resolution, ctx.light_filter.areas
+        grads = grad.new_empty(areas.size, 3)
+        sparse_product(*ctx.light_filter.backward_matrix, grad.contiguous().numpy(), grads.numpy())
+        unfold_pyramid(n, _ROOT, areas, grads.numpy())
+        return grads[: 6 * n * n].view(6, n, n, 3), None
+
+
 class _SparseProduct(torch.autograd.Function):
+    """The product in torch: any float type and device."""
+
     @staticmethod
     def forward(ctx, values, light_filter):
         ctx.light_filter = light_filter
@@ -153,29 +186,51 @@ class _SparseProduct(torch.autograd.Function):
 
 
 def _product(matrix: tuple[np.ndarray, ...], values: Tensor) -> Tensor:
-    blocks, row_starts, indices, weights = matrix
-    values = values.contiguous()
-    if values.device.type == "cpu" and values.dtype == torch.float32:
-        from stspbr.render.prefilter_kernels import sparse_product
-
-        out = values.new_empty(row_starts.size - 1, 3)
-        sparse_product(blocks, row_starts, indices, weights, values.detach().numpy(), out.numpy())
-        return out
-    columns = int(values.shape[0])
+    _, row_starts, indices, weights = matrix
     sparse = torch.sparse_csr_tensor(
         torch.from_numpy(row_starts), torch.from_numpy(indices.astype(np.int64)), torch.from_numpy(weights),
-        size=(row_starts.size - 1, columns),
+        size=(row_starts.size - 1, values.shape[0]),
     )  # fmt: skip
     return sparse.to(values.device, values.dtype) @ values
 
 
 def _pyramid(base: Tensor) -> Tensor:
-    """Cells ``[count, 3]`` of a base ``[6, N, N, 3]`` and its 2×2 means, finest first."""
+    """Cells ``[count, C]`` of a base ``[6, N, N, C]`` and its means over 2×2, by solid angle, finest first.
+
+    By solid angle, or a lamp near a corner of the cube would weigh a third more or less than it does.
+    """
+    size, channels = base.shape[1], base.shape[3]
     levels = [base]
-    while levels[-1].shape[1] > _ROOT:
-        n = levels[-1].shape[1] // 2
-        levels.append(levels[-1].view(6, n, 2, n, 2, 3).mean(dim=(2, 4)))
-    return torch.cat([level.reshape(-1, 3) for level in levels])
+    area = _solid_angles(size).to(base.device, base.dtype)
+    flux = base * area[..., None]
+    while size > _ROOT:
+        size //= 2
+        area = area.view(size, 2, size, 2).sum((1, 3))
+        flux = flux.view(6, size, 2, size, 2, channels).sum((2, 4))
+        levels.append(flux / area[..., None])
+    return torch.cat([level.reshape(-1, channels) for level in levels])
+
+
+def _cell_areas(fine: int) -> Tensor:
+    """Solid angles ``[count]`` of the cells of a pyramid, float64."""
+    return torch.cat([_solid_angles(n).reshape(-1).repeat(6) for n in _levels(fine)])
+
+
+def _solid_angles(size: int) -> Tensor:
+    """Exact solid angles ``[size, size]`` of the texels of a cube's face, float64."""
+    edge = torch.linspace(-1, 1, size + 1, dtype=torch.float64)
+    s, t = edge[None], edge[:, None]
+    corner = torch.atan2(s * t, (s * s + t * t + 1).sqrt())
+    return corner[1:, 1:] - corner[:-1, 1:] - corner[1:, :-1] + corner[:-1, :-1]
+
+
+def _texel_directions(size: int) -> Tensor:
+    """Unit directions ``[6, size, size, 3]`` of a cube's texels, float64, OpenGL's faces."""
+    middle = (torch.arange(size, dtype=torch.float64) + 0.5) * (2 / size) - 1
+    t, s = torch.meshgrid(middle, middle, indexing="ij")
+    one = torch.ones_like(s)
+    faces = [(one, -t, -s), (-one, -t, s), (s, one, t), (s, -one, -t), (s, -t, one), (-s, -t, -one)]
+    return torch.nn.functional.normalize(torch.stack([torch.stack(face, -1) for face in faces]), dim=-1)
 
 
 def _levels(fine: int) -> list[int]:
@@ -244,23 +299,32 @@ def _checked_radiance(light: EnvironmentLight) -> np.ndarray:
 def _prefilter_arrays(radiance: np.ndarray, base_resolution: int, opening: float = 0.3) -> list[np.ndarray]:
     from stspbr.render.prefilter_kernels import convolve
 
-    base = latlong_to_cube(EnvironmentLight(radiance), base_resolution)
-    pyramid = _pyramid(torch.from_numpy(base)).numpy()
+    base = torch.from_numpy(latlong_to_cube(EnvironmentLight(radiance), base_resolution))
+    cells = _light_cells(base)
     starts = cells_of(base_resolution)
-    levels = [base]
+    arrays = [base.numpy()]
     for level, width in enumerate(WIDTHS[1:], start=1):
         size = base_resolution >> level
-        levels.append(np.empty((6, size, size, 3), np.float32))
-        convolve(
-            size, width, opening, base_resolution, _ROOT, starts, pyramid, levels[-1].reshape(-1, 3)
-        )
-    levels.append(np.empty((6, 2 * DIFFUSE_RESOLUTION, 2 * DIFFUSE_RESOLUTION, 3), np.float32))
-    fine = 64
+        arrays.append(np.empty((6, size, size, 3), np.float32))
+        convolve(size, width, opening, base_resolution, _ROOT, starts, *cells, arrays[-1].reshape(-1, 3))
+    size, fine = 2 * DIFFUSE_RESOLUTION, 64
     tail = cells_of(fine)
-    convolve(
-        2 * DIFFUSE_RESOLUTION, -1.0, 0.1, fine, _ROOT, tail, pyramid[-tail[-1] :], levels[-1].reshape(-1, 3)
-    )
-    return levels
+    cells = [value[-tail[-1] :] for value in cells]
+    arrays.append(np.empty((6, size, size, 3), np.float32))
+    convolve(size, -1.0, 0.15, fine, _ROOT, tail, *cells, arrays[-1].reshape(-1, 3))
+    return arrays
+
+
+def _light_cells(base: Tensor) -> list[np.ndarray]:
+    """Flux, solid angle, mean direction and brightest direction of the cells over a known light, float32."""
+    base = base.double()
+    directions = _texel_directions(base.shape[1])
+    brightness = base.sum(-1, keepdim=True) + 1e-9
+    area = _cell_areas(base.shape[1])
+    values = _pyramid(torch.cat([base, directions, directions * brightness], -1))
+    flux = values[:, :3] * area[:, None]
+    middle, bright = (torch.nn.functional.normalize(part, dim=-1) for part in values[:, 3:].split(3, -1))
+    return [value.float().contiguous().numpy() for value in (flux, area, middle, bright)]
 
 
 def _from_arrays(arrays: list[np.ndarray]) -> PrefilteredLight:

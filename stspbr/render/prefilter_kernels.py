@@ -80,7 +80,7 @@ def _collect(dx, dy, dz, alpha, opening, fine, root, starts, stack, indices, wei
                         stack[depth, 2] = 2 * column + child % 2
                         depth += 1
                     continue
-                sub = 2 if size < 0.5 * reach else 4
+                sub = 4 if size > 0.5 * reach else 2
                 weight = _cell_weight(dx, dy, dz, face, row, column, n, sub, alpha)
                 if weight > 0.0:
                     level = 0
@@ -128,22 +128,100 @@ def fill_taps(size, alpha, opening, fine, root, starts, row_starts, out_indices,
 
 
 @njit(parallel=True, cache=True, fastmath=_FLAGS)
-def convolve(size, alpha, opening, fine, root, starts, pyramid, out):
-    """Kernel times ``pyramid [cells, 3]`` for each texel of ``out [6·size·size, 3]``; nothing is stored."""
+def convolve(size, alpha, opening, fine, root, starts, flux, area, middle, bright, out):
+    """Kernel times a light for each texel of ``out [6·size·size, 3]``.
+
+    Of each cell: ``flux [cells, 3]``, solid angle ``area [cells]``, mean direction ``middle [cells, 3]`` and the same
+    weighted by brightness. A far cell acts at its bright point: a lamp is not smeared over the cell it lies in.
+    """
     for line in prange(6 * size):
         stack = np.empty((_STACK, 3), np.int64)
-        indices = np.empty(starts[-1], np.int32)
-        weights = np.empty(starts[-1], np.float64)
         for column in range(size):
-            x, y, z = _texel_direction(line // size, line % size, column, size)
-            count = _collect(x, y, z, alpha, opening, fine, root, starts, stack, indices, weights)
-            red, green, blue = 0.0, 0.0, 0.0
-            for k in range(count):
-                red += weights[k] * pyramid[indices[k], 0]
-                green += weights[k] * pyramid[indices[k], 1]
-                blue += weights[k] * pyramid[indices[k], 2]
+            dx, dy, dz = _texel_direction(line // size, line % size, column, size)
+            core = 1.29 * alpha if alpha > 0.0 else 1.0
+            red, green, blue, total = 0.0, 0.0, 0.0, 0.0
+            for top in range(6 * root * root):
+                depth = 1
+                stack[0, 0], stack[0, 1], stack[0, 2] = 0, 0, top
+                m = fine
+                while m > root:
+                    m //= 2
+                    stack[0, 0] += 1
+                stack[0, 1] = m
+                while depth > 0:
+                    depth -= 1
+                    level, n, texel = stack[depth, 0], stack[depth, 1], stack[depth, 2]
+                    cell = starts[level] + texel
+                    gap = (middle[cell, 0] - dx) ** 2 + (middle[cell, 1] - dy) ** 2 + (middle[cell, 2] - dz) ** 2
+                    extent = 1.6 / n
+                    if gap > 2.0 + 2.0 * extent:
+                        continue
+                    reach = max(core, math.sqrt(gap))
+                    face, rest = texel // (n * n), texel % (n * n)
+                    row, col = rest // n, rest % n
+                    if level > 0 and extent > opening * reach:
+                        for child in range(4):
+                            stack[depth, 0], stack[depth, 1] = level - 1, 2 * n
+                            stack[depth, 2] = (face * 2 * n + 2 * row + child // 2) * 2 * n + 2 * col + child % 2
+                            depth += 1
+                        continue
+                    if extent > 0.5 * reach:
+                        mean = _cell_weight(dx, dy, dz, face, row, col, n, 4, alpha) / area[cell]
+                        there = mean
+                    else:
+                        mean = _kernel(gap, alpha)
+                        gap = (bright[cell, 0] - dx) ** 2 + (bright[cell, 1] - dy) ** 2 + (bright[cell, 2] - dz) ** 2
+                        there = _kernel(gap, alpha)
+                    total += mean * area[cell]
+                    red += there * flux[cell, 0]
+                    green += there * flux[cell, 1]
+                    blue += there * flux[cell, 2]
             texel = line * size + column
-            out[texel, 0], out[texel, 1], out[texel, 2] = red, green, blue
+            out[texel, 0], out[texel, 1], out[texel, 2] = red / total, green / total, blue / total
+
+
+@njit(cache=True, fastmath=_FLAGS)
+def fold_pyramid(fine, root, area, values):
+    """Fill the coarser cells of ``values [cells, 3]`` with the means of four, by solid angle."""
+    first, n, parents = 0, fine, 6 * fine * fine
+    while n > root:
+        half = n // 2
+        for face in range(6):
+            for row in range(half):
+                for column in range(half):
+                    child = first + (face * n + 2 * row) * n + 2 * column
+                    parent = parents + (face * half + row) * half + column
+                    for ch in range(3):
+                        total = area[child] * values[child, ch] + area[child + 1] * values[child + 1, ch]
+                        total += area[child + n] * values[child + n, ch] + area[child + n + 1] * values[child + n + 1, ch]
+                        values[parent, ch] = total / area[parent]
+        first, parents, n = parents, parents + 6 * half * half, half
+
+
+@njit(cache=True, fastmath=_FLAGS)
+def unfold_pyramid(fine, root, area, grads):
+    """The transpose, in place: after it the first ``6·fine·fine`` rows hold the gradient by the finest cells."""
+    sizes, firsts = np.empty(16, np.int64), np.empty(16, np.int64)
+    count, n, first = 0, fine, 0
+    while n >= root:
+        sizes[count], firsts[count] = n, first
+        first += 6 * n * n
+        n //= 2
+        count += 1
+    for level in range(count - 1, 0, -1):
+        half, parents = sizes[level], firsts[level]
+        n, first = sizes[level - 1], firsts[level - 1]
+        for face in range(6):
+            for row in range(half):
+                for column in range(half):
+                    child = first + (face * n + 2 * row) * n + 2 * column
+                    parent = parents + (face * half + row) * half + column
+                    for ch in range(3):
+                        share = grads[parent, ch] / area[parent]
+                        grads[child, ch] += share * area[child]
+                        grads[child + 1, ch] += share * area[child + 1]
+                        grads[child + n, ch] += share * area[child + n]
+                        grads[child + n + 1, ch] += share * area[child + n + 1]
 
 
 @njit(cache=True, fastmath=_FLAGS)
