@@ -221,13 +221,15 @@ def unpack_orm(
         _run_stage("unpack-orm", "UnpackSettings", source, None, {"bits": bits}, quiet=quiet, json_lines=json_lines,
                    versions=_version("bake", from_version))  # fmt: skip
         return
+    import json
+
     from stspbr.stages.unpack_orm import unpack_file
 
     if bits not in (8, 16):
         raise StspbrError(f"--bits {bits}: choose 8 or 16")
     for path in unpack_file(source, out or source.parent, bits):
-        if not quiet:
-            typer.echo(str(path))
+        if json_lines or not quiet:
+            typer.echo(json.dumps({"file": str(path)}) if json_lines else str(path))
 
 
 @app.command()

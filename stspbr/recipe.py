@@ -69,7 +69,7 @@ class LightSettings(Settings):
 class GeometrySettings(Settings):
     """Implicit geometry of the coarse stage."""
 
-    resolution: int = Field(48, ge=8, le=256)
+    resolution: int = Field(64, ge=8, le=256)
     initial: Literal["hull", "sphere"] = "hull"
     box: tuple[float, float, float, float, float, float] | None = None
     margin: float = Field(0.1, ge=0)
@@ -136,13 +136,13 @@ _SPECIALIZE_B = [(0.0, 0.3, "linear"), (0.1, 1.0, "linear"), (0.4, 1.0, "exponen
 
 
 def _rates(
-    a: Schedule, b: Schedule, geometry: Schedule, material: float, geometry_rate: float, light: float
+    a: Schedule, b: Schedule, shape: Schedule, *, appearance: float, reflectance: float, geometry: float, light: float
 ) -> RateSettings:
     return RateSettings(
-        geometry=Rate(rate=geometry_rate, schedule=geometry),
-        appearance=Rate(rate=material, schedule=a),
-        reflectance=Rate(rate=material, schedule=b),
-        joint=Rate(rate=material, schedule=a),
+        geometry=Rate(rate=geometry, schedule=shape),
+        appearance=Rate(rate=appearance, schedule=a),
+        reflectance=Rate(rate=reflectance, schedule=b),
+        joint=Rate(rate=appearance, schedule=a),
         light=Rate(rate=light, schedule=a),
     )
 
@@ -159,17 +159,34 @@ class CoarseSettings(Settings):
         0.75, ge=0, description="fraction of the stage at which normal offsets start; >1: never"
     )
     optimize: OptimizeSettings = OptimizeSettings(
-        iterations=400,
-        rates=_rates(PRESETS["coarse.A"], PRESETS["coarse.B"], PRESETS["coarse.geometry"], 0.01, 0.005, 0.02),
+        iterations=500,
+        rates=_rates(
+            PRESETS["coarse.A"],
+            PRESETS["coarse.B"],
+            PRESETS["coarse.geometry"],
+            appearance=0.01,
+            reflectance=0.01,
+            geometry=0.005,
+            light=0.03,
+        ),
     )
 
 
 class SpecializeSettings(Settings):
     """Network B specialises; A, the light and the now fixed topology are only polished."""
 
-    laplacian: float = Field(1.0, ge=0)
+    laplacian: float = Field(0.02, ge=0)
     optimize: OptimizeSettings = OptimizeSettings(
-        iterations=400, rates=_rates(_SPECIALIZE_A, _SPECIALIZE_B, _SPECIALIZE_A, 0.01, 0.0005, 0.01)
+        iterations=500,
+        rates=_rates(
+            _SPECIALIZE_A,
+            _SPECIALIZE_B,
+            _SPECIALIZE_A,
+            appearance=0.03,
+            reflectance=0.01,
+            geometry=0.004,
+            light=0.03,
+        ),
     )
 
 
@@ -179,12 +196,20 @@ class BakeSettings(Settings):
     texture_resolution: int = Field(1024, ge=16, le=8192)
     target_faces: int = Field(20_000, ge=64)
     padding: int = Field(4, ge=1)
-    laplacian: float = Field(1.0, ge=0)
+    laplacian: float = Field(0.1, ge=0)
     texture_bits: Literal[8, 16] = 8
     optimize: OptimizeSettings = OptimizeSettings(
-        iterations=200,
+        iterations=250,
         losses=LossSettings(reflectance={"relmse": 0.5, "mse": 0.5}),
-        rates=_rates(PRESETS["bake.A"], PRESETS["bake.B"], PRESETS["bake.geometry"], 0.003, 0.0003, 0.005),
+        rates=_rates(
+            PRESETS["bake.A"],
+            PRESETS["bake.B"],
+            PRESETS["bake.geometry"],
+            appearance=0.003,
+            reflectance=0.003,
+            geometry=0.0005,
+            light=0.005,
+        ),
     )
 
 

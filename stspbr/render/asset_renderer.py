@@ -49,7 +49,7 @@ class AssetRenderer:
 
     def __init__(self, asset: Asset, backend: RasterBackend, device: torch.device) -> None:
         mesh = asset.mesh
-        textured = any(max(m.albedo.shape[:2] + m.roughness.shape[:2]) > 1 for m in asset.materials)
+        textured = any(m.normal is not None or _side(m) > 1 for m in asset.materials)
         if mesh.uvs is None and textured:
             raise StspbrError(f"{asset.name}: it has textures but no UV coordinates")
         self.backend = backend
@@ -94,6 +94,12 @@ class AssetRenderer:
             chosen = torch.nonzero(owner == number).squeeze(1)
             out.index_copy_(0, chosen, material.sample(gbuffer, chosen))
         return out
+
+
+def _side(material: Material) -> int:
+    """The longest side of the material's maps in texels; 1 where all are constants."""
+    maps = (material.albedo, material.roughness, material.metallic, material.occlusion)
+    return max(side for m in maps if m is not None for side in m.shape[:2])
 
 
 class _TexturedMaterial:

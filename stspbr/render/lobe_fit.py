@@ -6,6 +6,7 @@ the expected squared error of radiance under white-noise light. Nothing depends 
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from stspbr.render.prefilter import WIDTHS
 
 _RAW_WIDTH = 0.0025  # what the first, unfiltered level amounts to: about one texel
 _RIDGE = 1e-3
-_WHITE, _GRAIN = 0.1, (0.04, 0.15, 0.5)  # spectrum of the lights that the fit expects
+_WHITE, _GRAIN = 0.002, (0.02, 0.05, 0.15, 0.5)  # spectrum of the lights that the fit expects
 _FIRST = 2  # row of roughness 1/16
 
 
@@ -29,7 +30,10 @@ class Cells:
     """Sampled true lobes of C cells with S directions each; the plane of incidence is y = 0 and n = +z."""
 
     directions: Tensor
+    areas: Tensor
     metric: Tensor
+    measured: Tensor
+    size: Tensor
     cosine: Tensor
     targets: Tensor
     sums: Tensor
@@ -79,7 +83,10 @@ def sample_cells(roughness: np.ndarray, n_dot_v: np.ndarray, count: int = 384) -
     sums = torch.tensor(np.stack([a, b, 1 - diffuse_fresnel(n_dot_v)], -1), dtype=f32)
     # the sampled lobe is scaled to its exact integral, so that sampling noise cannot tilt the weights
     targets = targets * (sums / (2 * (targets * areas[..., None]).sum(1)).clamp_min(1e-12))[:, None]
-    return Cells(directions, _metric(directions, areas), cosine, targets, sums, sin_v, cos_v)
+    metric = _metric(directions, areas)
+    measured = metric @ targets
+    size = (targets * measured).sum(1)
+    return Cells(directions, areas, metric, measured, size, cosine, targets, sums, sin_v, cos_v)
 
 
 def solve_weights(cells: Cells, q: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,31 +94,35 @@ def solve_weights(cells: Cells, q: Tensor, level: Tensor) -> tuple[Tensor, Tenso
 
     Least squares with the sums held exactly; an error is relative to the size of what it is added to.
     """
-    basis = torch.cat([_kernels(cells, q, level), cells.cosine[..., None]], -1)
+    kernels = _kernels(cells, q, level)
+    # each kernel's sampled integral is put right, or a narrow one could hide between the samples
+    kernels = kernels / (2 * (kernels * cells.areas[..., None]).sum(1, keepdim=True)).clamp_min(0.2)
+    basis = torch.cat([kernels, cells.cosine[..., None]], -1)
     weighted = cells.metric @ basis
     gram = weighted.transpose(1, 2) @ basis
-    moments = weighted.transpose(1, 2) @ cells.targets
+    moments = basis.transpose(1, 2) @ cells.measured
     size = gram.shape[-1]
-    scale = gram.diagonal(dim1=1, dim2=2).rsqrt()
+    scale = gram.detach().diagonal(dim1=1, dim2=2).rsqrt()
     plain = torch.zeros_like(moments)
     plain[:, -1, 2] = cells.sums[:, 2]  # diffuse: the cosine alone, unless the samples speak clearly against it
     solved = []
     for kind, ridge in enumerate((_RIDGE, _RIDGE, 30 * _RIDGE)):
         system = gram.new_zeros(gram.shape[0], size + 1, size + 1).double()
-        system[:, :size, :size] = gram * scale[:, :, None] * scale[:, None, :] + ridge * torch.eye(size)
+        system[:, :size, :size] = gram.detach() * scale[:, :, None] * scale[:, None, :] + ridge * torch.eye(size)
         system[:, size, :size] = system[:, :size, size] = scale
-        right = moments[..., kind] * scale + ridge * plain[..., kind] / scale
+        right = moments[..., kind].detach() * scale + ridge * plain[..., kind] / scale
         right = torch.cat([right, cells.sums[:, kind, None]], 1).double()
         solved.append(torch.linalg.solve(system, right)[:, :size].float() * scale)
     weights = torch.stack(solved, -1)
-    residual = basis @ weights - cells.targets
-    squared = (residual * (cells.metric @ residual)).sum(1)
-    a, b, c = (cells.targets * (cells.metric @ cells.targets)).sum(1).unbind(-1)
+    # at its minimum the error does not change with the weights: its gradient needs none through the solution
+    weights = weights.detach()
+    squared = cells.size + (weights * (gram @ weights - 2 * moments)).sum(1)
+    a, b, c = cells.size.unbind(-1)
     return weights, squared / torch.stack([a, 0.01 * a + b, c], -1)
 
 
 def fit_grid(
-    roughness: np.ndarray, n_dot_v: np.ndarray, steps: int = 300, count: int = 384, smooth: float = 0.003
+    roughness: np.ndarray, n_dot_v: np.ndarray, steps: int = 300, count: int = 480, smooth: float = 0.003
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Directions and levels ``[R, T, K]`` on a grid, in the units of ``_units``, and the errors ``[R, T, 3]`` left."""
     rows, columns = len(roughness), len(n_dot_v)
@@ -138,7 +149,7 @@ def fit_grid(
         total.backward()
         optimizer.step()
         with torch.no_grad():
-            shift.copy_((start + shift).clamp(0, top) - start)
+            shift.copy_((start + shift.clamp_min(-1.3)).clamp(0, top) - start)
     return offset.detach(), shift.detach(), error.detach()
 
 
@@ -149,12 +160,14 @@ def fit_table(steps: int = 300) -> tuple[np.ndarray, Tensor]:
     at roughness 0, so that the derivative by roughness never vanishes.
     """
     roughness, n_dot_v = grid_coordinates()
-    offset, shift, error = fit_grid(roughness[_FIRST::2], n_dot_v[::2], steps)
+    rows, columns = np.array([2, 3, 4, 5, 6, *range(8, GRID, 2)]), np.arange(0, GRID, 2)
+    offset, shift, error = fit_grid(roughness[rows], n_dot_v[columns], steps)
     scale, start = _units(roughness[_FIRST:], n_dot_v)
-    q, level = 1 + scale * _refine(offset), (start + _refine(shift)).clamp(0, len(WIDTHS) - 1)
+    q = 1 + scale * _refine(offset, rows, columns)
+    level = (start + _refine(shift, rows, columns)).clamp(0, len(WIDTHS) - 1)
     part = torch.arange(_FIRST)[:, None, None] / _FIRST
-    q = torch.cat([1 + part * (q[:1] - 1), q])
-    level = torch.cat([part * level[:1], level])
+    q = torch.cat([1 + part * (q[:1] - 1), q]).float()
+    level = torch.cat([part * level[:1], level]).float()
     return make_table(q, level), error
 
 
@@ -162,20 +175,20 @@ def _units(roughness: np.ndarray, n_dot_v: np.ndarray) -> tuple[Tensor, Tensor]:
     """Lobe width in units of q and level of width ``α``, ``[R, T, 1]`` each: in these the fit's fields are smooth."""
     r, v = np.meshgrid(roughness, n_dot_v, indexing="ij")
     alpha = torch.tensor(np.maximum(r, 0.05) ** 2, dtype=torch.float32)[..., None]
-    sin_v = torch.tensor(np.sqrt(1 - v * v), dtype=torch.float32)[..., None]
+    # straight on, where q says nothing, it must not run away: between the last two columns q counts again
+    sin_v = torch.tensor(np.sqrt(1 - v * v), dtype=torch.float32)[..., None].clamp_min(0.35)
     return 1.5 * alpha / (sin_v + alpha), _level_of(alpha)
 
 
-def _refine(field: Tensor) -> Tensor:
-    """Values between the nodes of a grid, halfway in both directions."""
-    rows, columns, _ = field.shape
-    image = torch.nn.functional.interpolate(
-        field.permute(2, 0, 1)[None], (2 * rows - 1, 2 * columns - 1), mode="bilinear", align_corners=True
-    )
-    return image[0].permute(1, 2, 0)
+def _refine(field: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
+    """A field given on some rows and columns of the table, on all of them from ``_FIRST`` on; linear between."""
+    values = field.numpy()
+    every = np.arange(_FIRST, GRID)
+    values = np.apply_along_axis(lambda line: np.interp(every, rows, line), 0, values)
+    return torch.from_numpy(np.apply_along_axis(lambda line: np.interp(np.arange(GRID), columns, line), 1, values))
 
 
-def make_table(q: Tensor, level: Tensor, count: int = 768) -> np.ndarray:
+def make_table(q: Tensor, level: Tensor, count: int = 576) -> np.ndarray:
     """Table values for directions and levels ``[GRID, GRID, K]`` on the whole grid."""
     rows = []
     for row in range(GRID):
@@ -184,7 +197,7 @@ def make_table(q: Tensor, level: Tensor, count: int = 768) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
-def table_weights(row: int, q: Tensor, level: Tensor, count: int = 768) -> Tensor:
+def table_weights(row: int, q: Tensor, level: Tensor, count: int = 576) -> Tensor:
     """Weights ``[GRID, K + 1, 3]`` of a row of the table for its directions and levels ``[GRID, K]``."""
     roughness, n_dot_v = grid_coordinates()
     cells = sample_cells(np.full(GRID, roughness[row]), n_dot_v, count)
@@ -233,10 +246,16 @@ def _kernels(cells: Cells, q: Tensor, level: Tensor) -> Tensor:
     lower = level.detach().floor().clamp(0, len(WIDTHS) - 2).long()
     part = (level - lower)[:, None]
     widths = torch.tensor([_RAW_WIDTH, *WIDTHS[1:]])
-    whole = torch.tensor([sum(specular_albedo(math.sqrt(w), 1.0)) for w in widths.tolist()]).float()
+    whole = _whole(tuple(widths.tolist()))
     near = _kernel(gap, widths[lower][:, None]) / whole[lower][:, None]
     far = _kernel(gap, widths[lower + 1][:, None]) / whole[lower + 1][:, None]
     return near * (1 - part) + far * part
+
+
+@functools.lru_cache(maxsize=1)
+def _whole(widths: tuple[float, ...]) -> Tensor:
+    """Integrals of the kernels, by which they are divided."""
+    return torch.tensor([float(sum(specular_albedo(math.sqrt(w), 1.0))) for w in widths])
 
 
 def _kernel(gap: Tensor, alpha: Tensor) -> Tensor:

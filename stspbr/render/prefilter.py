@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from stspbr.scene.light import EnvironmentLight
 
 WIDTHS = (0.0, 0.01, 0.03, 0.08, 0.22, 0.6)
 DIFFUSE_RESOLUTION = 16
-_VERSION = 2
+_VERSION = 3
 _ROOT = 4
 _BLOCKS = 64
 
@@ -66,6 +67,7 @@ class LightFilter:
 
         skipped = min(max(round(np.log2(128 / resolution)), 0), 3)
         self.resolution = resolution
+        self._torch: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
         self.areas = _cell_areas(resolution).float().numpy()
         self.widths = (0.0, *WIDTHS[skipped + 1 :])
         self.sizes = [2 * resolution >> level for level in range(len(self.widths))]
@@ -91,6 +93,17 @@ class LightFilter:
         return PrefilteredLight(specular, self.widths, parts[-1].view(6, DIFFUSE_RESOLUTION, DIFFUSE_RESOLUTION, 3))
 
 
+    def torch_matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The matrix and its transpose as torch tensors, in the float type and on the device of ``like``; kept."""
+        key = (like.device, like.dtype)
+        if key not in self._torch:
+            rows, cells = self.forward_matrix[1].size - 1, self.areas.size
+            self._torch[key] = (
+                _torch_matrix(self.forward_matrix, cells, like), _torch_matrix(self.backward_matrix, rows, like)
+            )  # fmt: skip
+        return self._torch[key]
+
+
 @functools.lru_cache(maxsize=4)
 def light_filter(resolution: int) -> LightFilter:
     """The prefilter of ``[6, resolution, resolution, 3]`` cubes; a power of two from 16 to 256."""
@@ -100,7 +113,7 @@ def light_filter(resolution: int) -> LightFilter:
 
 
 def prefilter_latlong(
-    light: EnvironmentLight, base_resolution: int = 512, cache_dir: str | os.PathLike | None = None
+    light: EnvironmentLight, base_resolution: int = 256, cache_dir: str | os.PathLike | None = None
 ) -> PrefilteredLight:
     """Prefilter a known light from its full lat-long map, float32 on the CPU.
 
@@ -177,21 +190,23 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values, light_filter):
         ctx.light_filter = light_filter
-        return _product(light_filter.forward_matrix, values)
+        return light_filter.torch_matrices(values)[0] @ values
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        return _product(ctx.light_filter.backward_matrix, grad), None
+        return ctx.light_filter.torch_matrices(grad)[1] @ grad, None
 
 
-def _product(matrix: tuple[np.ndarray, ...], values: Tensor) -> Tensor:
+def _torch_matrix(matrix: tuple[np.ndarray, ...], columns: int, like: Tensor) -> Tensor:
     _, row_starts, indices, weights = matrix
-    sparse = torch.sparse_csr_tensor(
-        torch.from_numpy(row_starts), torch.from_numpy(indices.astype(np.int64)), torch.from_numpy(weights),
-        size=(row_starts.size - 1, values.shape[0]),
-    )  # fmt: skip
-    return sparse.to(values.device, values.dtype) @ values
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR tensors beta
+        sparse = torch.sparse_csr_tensor(
+            torch.from_numpy(row_starts), torch.from_numpy(indices.astype(np.int64)), torch.from_numpy(weights),
+            size=(row_starts.size - 1, columns), device=like.device, dtype=like.dtype,
+        )  # fmt: skip
+    return sparse
 
 
 def _pyramid(base: Tensor) -> Tensor:

@@ -193,7 +193,8 @@ def fold_pyramid(fine, root, area, values):
                     parent = parents + (face * half + row) * half + column
                     for ch in range(3):
                         total = area[child] * values[child, ch] + area[child + 1] * values[child + 1, ch]
-                        total += area[child + n] * values[child + n, ch] + area[child + n + 1] * values[child + n + 1, ch]
+                        total += area[child + n] * values[child + n, ch]
+                        total += area[child + n + 1] * values[child + n + 1, ch]
                         values[parent, ch] = total / area[parent]
         first, parents, n = parents, parents + 6 * half * half, half
 

@@ -68,29 +68,48 @@ def object_cameras(
     resolution: int | tuple[int, int],
     fov_degrees: float = 35.0,
     seed: int = 0,
-    fill: float = 0.83,
+    fill: float = 0.92,
     elevation_degrees: tuple[float, float] = (-35.0, 80.0),
 ) -> tuple[list[Camera], list[Camera]]:
-    """Train and held-out cameras for a mesh, at the distance where its bounding sphere fills the frame.
+    """Train and held-out cameras for a mesh, as near as all of them can stand without cutting it off.
 
     Args:
         mesh: the object in world space (identity pose).
         train, test: numbers of cameras; no test camera stands where a train camera does.
-        fill: diameter of the bounding sphere's image as a share of the shorter side.
+        fill: the largest distance of a vertex's image from the image's centre, as a share of half the side.
 
     Returns:
-        ``(train cameras, test cameras)``.
+        ``(train cameras, test cameras)``, all at one distance from the centre of the object's box.
     """
-    centre, bound = bounding_sphere(mesh.positions[np.unique(mesh.faces)])
-    half = np.tan(0.5 * np.radians(fov_degrees)) * fill
-    radius = bound * np.sqrt(1.0 + half**2) / half  # tangent cone of the sphere, not its equator
-    common = {"fov_degrees": fov_degrees, "resolution": resolution, "target": centre, "margin": bound}
-    common.update(radius=radius, elevation_degrees=elevation_degrees)
-    # the test spiral has another phase along *and* around, so that its views lie between the train views
-    return (
-        sphere_cameras(train, seed=seed, offset=0.5, **common),
-        sphere_cameras(test, seed=seed + 7919, offset=0.31, **common),
-    )
+    points = mesh.positions[np.unique(mesh.faces)]
+    centre, bound = bounding_sphere(points)
+
+    def place(radius: float) -> tuple[list[Camera], list[Camera]]:
+        common = {"fov_degrees": fov_degrees, "resolution": resolution, "target": centre, "margin": bound}
+        common.update(radius=radius, elevation_degrees=elevation_degrees)
+        # the test spiral has another phase along *and* around, so that its views lie between the train views
+        return (
+            sphere_cameras(train, seed=seed, offset=0.5, **common),
+            sphere_cameras(test, seed=seed + 7919, offset=0.31, **common),
+        )
+
+    near, far = bound * 1.02, bound * 2.0 / (fill * np.tan(0.5 * np.radians(fov_degrees)))
+    for _ in range(20):
+        middle = 0.5 * (near + far)
+        near, far = (near, middle) if _extent(points, sum(place(middle), [])) <= fill else (middle, far)
+    return place(far)
+
+
+def _extent(points: np.ndarray, cameras: list[Camera]) -> float:
+    """The largest |x| or |y| of ``points`` in the clip spaces of ``cameras``; infinite where one is behind."""
+    homogeneous = np.concatenate([points, np.ones((len(points), 1))], axis=1)
+    largest = 0.0
+    for camera in cameras:
+        clip = homogeneous @ camera.clip_from_object(np.eye(4)).T
+        if clip[:, 3].min() <= 0:
+            return np.inf
+        largest = max(largest, float((np.abs(clip[:, :2]) / clip[:, 3:]).max()))
+    return largest
 
 
 def bounding_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
