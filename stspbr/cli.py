@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,12 +33,15 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 BackendOption = Annotated[str, typer.Option(help="raster operations: auto, cpu or nvdiffrast")]
 ThreadsOption = Annotated[int | None, typer.Option(help="threads; default: every core there is", min=1)]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint")]
+RoutingOption = Annotated[
+    str | None, typer.Option(help="strict: each loss drives its own group; shared: the prototype's mixed gradients")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="print errors only")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON lines only")]
 
 
 def main() -> None:
-    """Entry point: a StspbrError is one line on stderr and exit code 2; Ctrl-C is exit code 130."""
+    """Entry point: what went wrong is one line on stderr and exit code 2; Ctrl-C is exit code 130."""
     try:
         app()
     except StspbrError as error:
@@ -45,9 +50,20 @@ def main() -> None:
     except MemoryError:
         sys.stderr.write("stspbr: out of memory: use smaller images (image_scale), batch or texture_resolution\n")
         sys.exit(2)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"stspbr: {place}{error.strerror or error}\n")
+        sys.exit(2)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C says how to go on; typer alone would only print "Aborted"."""
+    try:
+        yield
     except KeyboardInterrupt:
         sys.stderr.write("stspbr: interrupted; run the same command with --resume to go on from the last checkpoint\n")
-        sys.exit(130)
+        raise typer.Exit(130) from None
 
 
 @app.callback(invoke_without_command=True)
@@ -78,7 +94,8 @@ def _run_stage(
 
     session = Session.open(run, **options)
     module = import_module(f"stspbr.stages.{stage.replace('-', '_')}")
-    artifact = getattr(module, f"run_{stage.replace('-', '_')}")(session, settings)
+    with _resumable():
+        artifact = getattr(module, f"run_{stage.replace('-', '_')}")(session, settings)
     _say(session, {"stage": stage, "artifact": str(artifact.path), "content_hash": artifact.content_hash})
 
 
@@ -159,12 +176,14 @@ def coarse(
     device: DeviceOption = "auto",
     backend: BackendOption = "auto",
     threads: ThreadsOption = None,
+    routing: RoutingOption = None,
     resume: ResumeOption = False,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
     """Let geometry and colour settle; network B is held back."""
-    _run_stage("coarse", "CoarseSettings", run, settings, {"mesh": mesh}, seed=seed, device=device, backend=backend,
+    base = {"mesh": mesh, **_routing(routing)}
+    _run_stage("coarse", "CoarseSettings", run, settings, base, seed=seed, device=device, backend=backend,
                threads=threads, resume=resume, quiet=quiet, json_lines=json_lines,
                versions=_version("capture", from_version))  # fmt: skip
 
@@ -178,12 +197,14 @@ def specialize(
     device: DeviceOption = "auto",
     backend: BackendOption = "auto",
     threads: ThreadsOption = None,
+    routing: RoutingOption = None,
     resume: ResumeOption = False,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
     """Let network B work out roughness and metallic."""
-    _run_stage("specialize", "SpecializeSettings", run, settings, {}, seed=seed, device=device, backend=backend,
+    base = _routing(routing)
+    _run_stage("specialize", "SpecializeSettings", run, settings, base, seed=seed, device=device, backend=backend,
                threads=threads, resume=resume, quiet=quiet, json_lines=json_lines,
                versions=_version("coarse", from_version))  # fmt: skip
 
@@ -197,12 +218,13 @@ def bake(
     device: DeviceOption = "auto",
     backend: BackendOption = "auto",
     threads: ThreadsOption = None,
+    routing: RoutingOption = None,
     resume: ResumeOption = False,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
     """Unwrap, bake and refine the maps; write GLB, OBJ and the light."""
-    _run_stage("bake", "BakeSettings", run, settings, {}, seed=seed, device=device, backend=backend,
+    _run_stage("bake", "BakeSettings", run, settings, _routing(routing), seed=seed, device=device, backend=backend,
                threads=threads, resume=resume, quiet=quiet, json_lines=json_lines,
                versions=_version("specialize", from_version))  # fmt: skip
 
@@ -275,7 +297,8 @@ def run_all(
     session = Session.open(out, seed=recipe.seed if seed is None else seed, device=device, backend=backend,
                            threads=threads, resume=resume, quiet=quiet, json_lines=json_lines)  # fmt: skip
     talk = not quiet and not json_lines
-    done = run_recipe(session, recipe, typer.echo if talk else lambda line: None)
+    with _resumable():
+        done = run_recipe(session, recipe, typer.echo if talk else lambda line: None)
     for artifact in done.values():
         _say(session, {"stage": artifact.stage, "artifact": str(artifact.path), "content_hash": artifact.content_hash})
     if talk and "evaluate" in done:
@@ -324,6 +347,10 @@ def doctor() -> None:
     Console().print(table)
     if not healthy(checks):
         raise typer.Exit(1)
+
+
+def _routing(routing: str | None) -> dict[str, Any]:
+    return {} if routing is None else {"optimize": {"routing": routing}}
 
 
 def _version(stage: str, version: str | None) -> dict[str, str]:

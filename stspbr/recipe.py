@@ -60,8 +60,8 @@ class LightSettings(Settings):
     """``known`` takes the capture's light; ``learned`` starts from grey; ``auto`` is known where there is one."""
 
     mode: Literal["auto", "known", "learned"] = "auto"
-    known_resolution: int = Field(256, ge=16)
-    learned_resolution: int = Field(64, ge=16)
+    known_resolution: Literal[128, 256, 512] = 256
+    learned_resolution: Literal[16, 32, 64, 128, 256] = 64
     initial_radiance: float = Field(0.5, gt=0)
     white_balance: float = Field(0.005, ge=0)
 

@@ -230,7 +230,6 @@ def test_a_file_in_the_place_of_the_run(command, tmp_path):
     check_one_line(command("artifacts", place), place)
 
 
-@pytest.mark.xfail(reason="the light's cache and the logs are made without a check of the place", raises=OSError)
 def test_capturing_into_a_place_that_cannot_be_written(command, tmp_path):
     place = tmp_path / "file"
     place.write_text("not a folder")
@@ -238,7 +237,6 @@ def test_capturing_into_a_place_that_cannot_be_written(command, tmp_path):
     check_one_line(command("capture", "mesh", place, "procedural:demo", *LIGHT, *options), place)
 
 
-@pytest.mark.xfail(reason="typer turns the KeyboardInterrupt into a bare exit code before main sees it")
 def test_interrupt_says_how_to_go_on(command, captured, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-_TINY = 1e-30  # squared length below which a vector has no direction
+_TINY = 1e-20  # squared length without a direction; its power −3/2, which backward takes, must fit into float32
 
 
 def normalize(vectors: torch.Tensor) -> torch.Tensor:

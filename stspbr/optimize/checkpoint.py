@@ -53,5 +53,7 @@ class Checkpoints:
             ) from None
 
     def clear(self) -> None:
-        """Forget this work's checkpoint; called when its artifact stands."""
+        """Forget this work's checkpoint, and what a kill left of one; called when its artifact stands."""
         self.path.unlink(missing_ok=True)
+        for partial in self.path.parent.glob(f"{self.path.stem}.partial-*"):
+            partial.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ class Reconstruction:
         settings: batch, losses, routing.
         backend: raster operations.
         seed: of batches and of all noise.
+        held_out: the first of them is what previews show; without them a training view is shown.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Reconstruction:
         settings: OptimizeSettings,
         backend: RasterBackend,
         seed: int,
+        held_out: ViewSet | None = None,
     ) -> None:
         self.views = views
         self.geometry = geometry
@@ -50,6 +52,7 @@ class Reconstruction:
         self.settings = settings
         self.backend = backend
         self.seed = seed
+        self.shown = held_out or views
         self.exposure = views.exposure()
         self.progress = 1.0
         losses = settings.losses
@@ -128,8 +131,8 @@ class Reconstruction:
         }
 
     def preview(self) -> dict[str, np.ndarray]:
-        """One row for the first training view: target, result, albedo, roughness, metallic, normal."""
-        views, targets = self.views.batch([0])
+        """One row for one view: target, result, albedo, roughness, metallic, normal."""
+        views, targets = self.shown.batch([0])
         out = {name: image[0].cpu().numpy() for name, image in self.render(views).items()}
         row = [
             linear_to_srgb(np.clip(targets.image[0].cpu().numpy(), 0, 1)),

@@ -21,7 +21,7 @@ from stspbr.render.prefilter import WIDTHS
 
 _RAW_WIDTH = 0.0025  # what the first, unfiltered level amounts to: about one texel
 _RIDGE = 1e-3
-_WHITE, _GRAIN = 0.002, (0.02, 0.05, 0.15, 0.5)  # spectrum of the lights that the fit expects
+_TAIL, _GRAIN = 0.1, (0.02, 0.05, 0.15, 0.5)  # spectrum of the lights that the fit expects
 _FIRST = 2  # row of roughness 1/16
 
 
@@ -83,7 +83,7 @@ def sample_cells(roughness: np.ndarray, n_dot_v: np.ndarray, count: int = 384) -
     sums = torch.tensor(np.stack([a, b, 1 - diffuse_fresnel(n_dot_v)], -1), dtype=f32)
     # the sampled lobe is scaled to its exact integral, so that sampling noise cannot tilt the weights
     targets = targets * (sums / (2 * (targets * areas[..., None]).sum(1)).clamp_min(1e-12))[:, None]
-    metric = _metric(directions, areas)
+    metric = _metric(directions, areas, targets[..., 0] + targets[..., 1], (alpha / 0.16).clamp(max=1.0))
     measured = metric @ targets
     size = (targets * measured).sum(1)
     return Cells(directions, areas, metric, measured, size, cosine, targets, sums, sin_v, cos_v)
@@ -101,24 +101,40 @@ def solve_weights(cells: Cells, q: Tensor, level: Tensor) -> tuple[Tensor, Tenso
     weighted = cells.metric @ basis
     gram = weighted.transpose(1, 2) @ basis
     moments = basis.transpose(1, 2) @ cells.measured
-    size = gram.shape[-1]
     scale = gram.detach().diagonal(dim1=1, dim2=2).rsqrt()
-    plain = torch.zeros_like(moments)
-    plain[:, -1, 2] = cells.sums[:, 2]  # diffuse: the cosine alone, unless the samples speak clearly against it
-    solved = []
-    for kind, ridge in enumerate((_RIDGE, _RIDGE, 30 * _RIDGE)):
-        system = gram.new_zeros(gram.shape[0], size + 1, size + 1).double()
-        system[:, :size, :size] = gram.detach() * scale[:, :, None] * scale[:, None, :] + ridge * torch.eye(size)
-        system[:, size, :size] = system[:, :size, size] = scale
-        right = moments[..., kind].detach() * scale + ridge * plain[..., kind] / scale
-        right = torch.cat([right, cells.sums[:, kind, None]], 1).double()
-        solved.append(torch.linalg.solve(system, right)[:, :size].float() * scale)
-    weights = torch.stack(solved, -1)
+    system = (gram.detach() * scale[:, :, None] * scale[:, None, :]).double()
+    right = (moments.detach() * scale[..., None]).double()
+    eye = torch.eye(gram.shape[-1], dtype=torch.float64)
+    specular = _best_above_zero(system + _RIDGE * eye, right[..., :2], scale.double(), cells.sums[:, :2].double())
+    # diffuse: the cosine alone, unless the samples speak clearly against it
+    right[:, -1, 2] += 30 * _RIDGE * cells.sums[:, 2] / scale[:, -1]
+    diffuse = _best_above_zero(system + 30 * _RIDGE * eye, right[..., 2:], scale.double(), cells.sums[:, 2:].double())
+    weights = torch.cat([specular, diffuse], -1).float() * scale[..., None]
     # at its minimum the error does not change with the weights: its gradient needs none through the solution
-    weights = weights.detach()
     squared = cells.size + (weights * (gram @ weights - 2 * moments)).sum(1)
     a, b, c = cells.size.unbind(-1)
     return weights, squared / torch.stack([a, 0.01 * a + b, c], -1)
+
+
+def _best_above_zero(system: Tensor, right: Tensor, scale: Tensor, sums: Tensor) -> Tensor:
+    """Minimise ``x·S·x − 2·r·x`` over ``x ≥ 0`` with ``scale·x = sum``: ``x [C, J, R]`` for ``right [C, J, R]``.
+
+    Without negative weights no light can be shaded darker than black. J is small: every set of weights that are not
+    zero is solved, and the best that holds is taken, which is exact and so continuous from cell to cell.
+    """
+    count, size, kinds = right.shape
+    sets = torch.tensor([[bits >> k & 1 for k in range(size)] for bits in range(1, 2**size)], dtype=torch.float64)
+    used = torch.cat([sets, torch.ones(len(sets), 1, dtype=torch.float64)], 1)
+    full = system.new_zeros(count, size + 1, size + 1)
+    full[:, :size, :size] = system
+    full[:, size, :size] = full[:, :size, size] = scale
+    matrix = full[:, None] * used[:, :, None] * used[:, None, :] + torch.diag_embed(1 - used)
+    goal = torch.cat([right, sums[:, None]], 1)[:, None] * used[:, :, None]
+    found = torch.linalg.solve(matrix, goal)[:, :, :size]
+    cost = (found * (system[:, None] @ found - 2 * right[:, None])).sum(2)
+    cost = torch.where((found >= -1e-9).all(2), cost, torch.inf)
+    best = cost.argmin(1)[:, None, None].expand(count, 1, size, kinds)
+    return found.gather(1, best)[:, 0].clamp_min(0)
 
 
 def fit_grid(
@@ -211,16 +227,22 @@ def table_weights(row: int, q: Tensor, level: Tensor, count: int = 576) -> Tenso
     return weights
 
 
-def _metric(directions: Tensor, areas: Tensor) -> Tensor:
+def _metric(directions: Tensor, areas: Tensor, lobe: Tensor, broad: Tensor) -> Tensor:
     """Inner product of functions on the samples: what lights with detail of every size make of an error.
 
-    The light's covariance is a sum of Gaussians of several widths and a white part; both halves of the sphere count.
+    The light's covariance is a sum of Gaussians of several widths; both halves of the sphere count. A second part
+    weighs an error by what the lobe has there, so that the haze around a lamp is right where all else is dark; only
+    for ``broad`` lobes (0 to 1), as round kernels cannot follow the edge of a narrow one that grazes.
     """
-    metric = torch.diag_embed(_WHITE * areas)
+    metric = torch.zeros(areas.shape[0], areas.shape[1], areas.shape[1])
     for other in (directions, directions * directions.new_tensor([1, -1, 1])):
         gap = (2 - 2 * directions @ other.transpose(1, 2)).clamp_min(0)
         for width in _GRAIN:
-            metric += areas[:, :, None] * areas[:, None] * (gap * (-0.5 / width**2)).exp() / (2 * math.pi * width**2)
+            metric += areas[:, :, None] * areas[:, None] * (gap * (-0.5 / width**2)).exp() / width**2
+    metric /= (lobe[:, None] @ metric @ lobe[..., None])
+    tail = areas / (lobe + 0.1 * (lobe * areas).sum(1, keepdim=True))
+    tail = tail / (tail * lobe * lobe).sum(1, keepdim=True)
+    metric += torch.diag_embed(_TAIL * broad * tail)
     return metric
 
 

@@ -4,7 +4,7 @@ For a roughness and an N·V the lobes times ``n·l`` are replaced by ``LOOKUPS``
 plane of incidence and the clamped cosine around ``n`` (the diffuse cube). Look-up k has the direction
 ``(1 − q_k)·n + q_k·r`` with ``r`` the mirrored view, the level ``c_k`` in units of ``WIDTHS`` and three weights: ``A``
 (specular, 1 − Fc part), ``B`` (specular, Fc part), ``C`` (diffuse, 1 − Fc part). Each kind of weight sums to the exact
-directional albedo, so that a white sky is shaded exactly.
+directional albedo, so that a white sky is shaded exactly; none is negative, so that no light is shaded below black.
 
 The grid is uniform in roughness and in √(N·V), both from 0 to 1 at its ends.
 """

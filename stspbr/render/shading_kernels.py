@@ -191,13 +191,15 @@ def combine_backward(
             f0 = _F0 * (_ONE - metal) + colour * metal
             base = colour * (_ONE - metal)
             gd, gs = grad_diffuse[p, ch], grad_specular[p, ch]
+            for k in range(lookups + 1):
+                light = found[k, p, ch] if k < lookups else around[p, ch]
+                a += light * weights[p, k]
+                b += light * weights[p, lookups + 1 + k]
+                c += light * weights[p, 2 * (lookups + 1) + k]
             by_a, by_b, by_c = open_ * gs * f0, open_ * gs, open_ * gd * base * (_ONE - f0)
             for k in range(lookups + 1):
                 wa, wb, wc = weights[p, k], weights[p, lookups + 1 + k], weights[p, 2 * (lookups + 1) + k]
                 light = found[k, p, ch] if k < lookups else around[p, ch]
-                a += light * wa
-                b += light * wb
-                c += light * wc
                 grad_weights[p, k] += by_a * light
                 grad_weights[p, lookups + 1 + k] += by_b * light
                 grad_weights[p, 2 * (lookups + 1) + k] += by_c * light

@@ -41,7 +41,7 @@ from stspbr.stages.model import (
     save_json,
 )
 from stspbr.stages.session import Session
-from stspbr.stages.validation import validate
+from stspbr.stages.validation import held_out_views, validate
 from stspbr.texture.atlas import TexelMap, rasterize_atlas
 from stspbr.texture.cleanup import clean
 from stspbr.texture.dilate import dilate
@@ -98,8 +98,16 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         backend=session.backend,
     ).to(session.device)
     views = ViewSet(capture_n.split("train"), settings.optimize.image_scale, session.device)
+    held_out = held_out_views(capture_n, settings.optimize, session)
     reconstruction = Reconstruction(
-        views, geometry, appearance, light, settings=settings.optimize, backend=session.backend, seed=session.seed
+        views,
+        geometry,
+        appearance,
+        light,
+        settings=settings.optimize,
+        backend=session.backend,
+        seed=session.seed,
+        held_out=held_out,
     )
     checkpoints = session.checkpoints("bake", settings, [parent])
     with session.reporter("bake", settings.optimize) as reporter:
@@ -113,8 +121,8 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         )
         asset = _final_asset(mesh, geometry, appearance, texels, normalization)
         metrics = {"mesh": mesh_report(asset.mesh.positions, asset.mesh.faces), "cleanup": clean_report}
-        if held_out := capture_n.split("test"):
-            metrics["held_out"] = validate(reconstruction, ViewSet(held_out, 1, session.device))
+        if held_out is not None:
+            metrics["held_out"] = validate(reconstruction, held_out)
         with session.store.create(
             "bake",
             settings=settings.model_dump(mode="json"),
@@ -140,9 +148,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
 
 
 @torch.no_grad()
-def bake_fields(
-    fields: MaterialFields, mesh: Mesh, texels: TexelMap, with_normals: bool
-) -> BakedMaps:
+def bake_fields(fields: MaterialFields, mesh: Mesh, texels: TexelMap, with_normals: bool) -> BakedMaps:
     """Evaluate the fields at every covered texel and dilate the result over the rest of the maps."""
     positions = _at_texels(texels, mesh.positions, mesh.faces)
     values = [fields(part) for part in positions.split(CHUNK)]

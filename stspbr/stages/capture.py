@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,9 @@ def run_capture(session: Session, settings: CaptureMeshSettings | CaptureFolderS
     else:
         capture = _read_folder(settings)
     warnings = check_capture(capture)
+    if not session.quiet and not session.json_lines:
+        for warning in warnings:
+            sys.stderr.write(f"stspbr: warning: {warning}\n")
     with session.store.create(
         "capture",
         settings=settings.model_dump(mode="json"),

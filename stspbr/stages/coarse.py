@@ -19,6 +19,7 @@ from stspbr.scene import Capture, Mesh
 from stspbr.stages.fit import run_reconstruction
 from stspbr.stages.model import load_capture, make_fields, make_light, normalized
 from stspbr.stages.session import Session
+from stspbr.stages.validation import held_out_views
 
 
 def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
@@ -39,8 +40,16 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     geometry = _geometry(settings, capture_n, given, centre, scale, session, generator)
     appearance = FieldAppearance(make_fields(settings.fields, session, generator), settings.normals_from)
     light = make_light(capture, settings.light, session)
+    held_out = held_out_views(capture_n, settings.optimize, session)
     reconstruction = Reconstruction(
-        views, geometry, appearance, light, settings=settings.optimize, backend=session.backend, seed=session.seed
+        views,
+        geometry,
+        appearance,
+        light,
+        settings=settings.optimize,
+        backend=session.backend,
+        seed=session.seed,
+        held_out=held_out,
     )
 
     def current_mesh() -> Mesh:
@@ -50,7 +59,7 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
         return Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
 
     return run_reconstruction(
-        session, "coarse", settings, source, capture_n, reconstruction, current_mesh, (centre, scale)
+        session, "coarse", settings, source, held_out, reconstruction, current_mesh, (centre, scale)
     )
 
 

@@ -16,7 +16,7 @@ from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.surfaces import ImplicitGeometry
 from stspbr.optimize.views import ViewSet
 from stspbr.recipe import CoarseSettings, SpecializeSettings
-from stspbr.scene import Capture, Mesh
+from stspbr.scene import Mesh
 from stspbr.stages.model import save_json, save_mesh, save_state
 from stspbr.stages.session import Session
 from stspbr.stages.validation import validate
@@ -27,7 +27,7 @@ def run_reconstruction(
     stage: str,
     settings: CoarseSettings | SpecializeSettings,
     parent: Artifact,
-    capture: Capture,
+    held_out: ViewSet | None,
     reconstruction: Reconstruction,
     current_mesh: Callable[[], Mesh],
     normalization: tuple[np.ndarray, float],
@@ -35,7 +35,7 @@ def run_reconstruction(
     """Optimise ``reconstruction`` and write it as the next version of ``stage``.
 
     Args:
-        capture: in normalised units; its test frames are rendered for the metrics.
+        held_out: the views that the metrics are measured on.
         current_mesh: the surface as it stands after the last step, normalised.
         normalization: centre and scale back to the object's units.
     """
@@ -53,9 +53,8 @@ def run_reconstruction(
         reconstruction.progress = 1.0
         mesh = current_mesh()
         metrics = {"mesh": mesh_report(mesh.positions, mesh.faces)}
-        if held_out := capture.split("test"):
-            views = ViewSet(held_out, settings.optimize.image_scale, session.device)
-            metrics["held_out"] = validate(reconstruction, views)
+        if held_out is not None:
+            metrics["held_out"] = validate(reconstruction, held_out)
         with session.store.create(
             stage,
             settings=settings.model_dump(mode="json"),

@@ -16,6 +16,7 @@ from stspbr.scene import Mesh
 from stspbr.stages.fit import run_reconstruction
 from stspbr.stages.model import load_capture, load_mesh, load_normalization, make_fields, make_light
 from stspbr.stages.session import Session
+from stspbr.stages.validation import held_out_views
 
 
 def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
@@ -43,13 +44,21 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     appearance = FieldAppearance(fields, coarse_settings.normals_from if never else 0.0)
     state = coarse.file("light.safetensors") if "light.safetensors" in coarse.files else None
     light = make_light(capture, coarse_settings.light, session, state)
+    held_out = held_out_views(capture_n, settings.optimize, session)
     reconstruction = Reconstruction(
-        views, geometry, appearance, light, settings=settings.optimize, backend=session.backend, seed=session.seed
+        views,
+        geometry,
+        appearance,
+        light,
+        settings=settings.optimize,
+        backend=session.backend,
+        seed=session.seed,
+        held_out=held_out,
     )
 
     def current_mesh() -> Mesh:
         return mesh if given else replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
 
     return run_reconstruction(
-        session, "specialize", settings, coarse, capture_n, reconstruction, current_mesh, (centre, scale)
+        session, "specialize", settings, coarse, held_out, reconstruction, current_mesh, (centre, scale)
     )

@@ -124,7 +124,7 @@ def test_normal_map_gives_unit_normals_and_a_flat_one_the_smooth_ones(gbuffer):
     torch.testing.assert_close(maps(normal=flat).evaluate(gbuffer, 0.0).normal, gbuffer.normal, atol=1e-5, rtol=0)
     bent = maps(normal=bent_normals()).evaluate(gbuffer, 0.0).normal
     torch.testing.assert_close(bent.norm(dim=1), torch.ones(len(bent)), atol=1e-5, rtol=0)
-    assert float((bent - gbuffer.normal).norm(dim=1).mean()) > 0.2
+    assert (bent - gbuffer.normal).norm(dim=1).mean().item() > 0.2
 
 
 def test_map_groups():
@@ -144,7 +144,7 @@ def test_normal_offsets_wait_for_their_time(gbuffer):
     assert torch.equal(appearance.evaluate(gbuffer, 0.74).normal, gbuffer.normal)
     bent = appearance.evaluate(gbuffer, 0.75).normal
     torch.testing.assert_close(bent.norm(dim=1), torch.ones(len(bent)), atol=1e-5, rtol=0)
-    assert float((bent - gbuffer.normal).norm(dim=1).mean()) > 0.05
+    assert (bent - gbuffer.normal).norm(dim=1).mean().item() > 0.05
     offset = appearance.fields(gbuffer.position).normal_offset
     torch.testing.assert_close(bent, torch.nn.functional.normalize(gbuffer.normal + offset, dim=1))
     assert torch.equal(fields(normals_from=2.0).evaluate(gbuffer, 1.0).normal, gbuffer.normal)  # never
@@ -176,7 +176,7 @@ def test_smoothness_terms_drive_only_their_own_group(make, gbuffer):
     for name, group in own.items():
         terms = smoothness_terms(appearance, gbuffer)
         assert terms.keys() == own.keys()
-        assert float(terms[name].value) > 0
+        assert terms[name].value.item() > 0
         assert terms[name].drives == (STRICT_A if group == "appearance" else STRICT_B)
         for routing in ("strict", "shared"):  # even where every term may reach everything, it depends on its own only
             backpropagate([smoothness_terms(appearance, gbuffer)[name]], groups, routing)
@@ -199,7 +199,7 @@ def test_albedo_and_normal_maps_are_smoothed_apart(gbuffer):
 def test_constant_maps_have_no_roughness_to_smooth(gbuffer):
     albedo, reflectance = torch.full((SIZE, SIZE, 3), 0.3), torch.full((SIZE, SIZE, 2), 0.5)
     terms = smoothness_terms(maps(albedo, reflectance, torch.tensor([0.0, 0, 1]).expand(SIZE, SIZE, 3)), gbuffer)
-    assert {name: float(term.value) for name, term in terms.items()} == pytest.approx(
+    assert {name: term.value.item() for name, term in terms.items()} == pytest.approx(
         {"albedo_smooth": 0.0, "reflectance_smooth": 0.0, "normal_smooth": 0.0}, abs=1e-8
     )
 
@@ -207,7 +207,7 @@ def test_constant_maps_have_no_roughness_to_smooth(gbuffer):
 def test_constant_fields_have_nothing_to_smooth(gbuffer):
     terms = smoothness_terms(fields(varied=False), gbuffer)
     assert len(terms) == 3
-    assert all(float(term.value) == pytest.approx(0.0, abs=1e-8) for term in terms.values())
+    assert all(term.value.item() == pytest.approx(0.0, abs=1e-8) for term in terms.values())
 
 
 @BOTH
@@ -217,10 +217,10 @@ def test_smoothness_ramps_up_and_follows_its_weight(make, gbuffer):
     half = smoothness_terms(appearance, gbuffer, 0.25)
     heavy = smoothness_terms(appearance, gbuffer, 0.5, LossSettings(albedo_smoothness=0.06, reflectance_smoothness=0))
     for name, term in full.items():
-        assert float(half[name].value) == pytest.approx(0.5 * float(term.value), rel=1e-5)
-        assert float(smoothness_terms(appearance, gbuffer, 0.0)[name].value) == 0.0
-    assert float(heavy["albedo_smooth"].value) == pytest.approx(2 * float(full["albedo_smooth"].value), rel=1e-5)
-    assert float(heavy["reflectance_smooth"].value) == 0.0
+        assert half[name].value.item() == pytest.approx(0.5 * term.value.item(), rel=1e-5)
+        assert smoothness_terms(appearance, gbuffer, 0.0)[name].value.item() == 0.0
+    assert heavy["albedo_smooth"].value.item() == pytest.approx(2 * full["albedo_smooth"].value.item(), rel=1e-5)
+    assert heavy["reflectance_smooth"].value.item() == 0.0
 
 
 @BOTH
