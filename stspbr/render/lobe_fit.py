@@ -1,7 +1,7 @@
 """Makes the lobe table: directions and levels by descent over the whole grid, weights in closed form.
 
-The error of a cell is the squared distance between true and approximate lobe over the sphere of directions, which is
-the expected squared error of radiance under white-noise light. Nothing depends on a particular light.
+The error of a cell is a squared distance between true and approximate lobe over the sphere of directions: the expected
+squared error of radiance under random lights with detail of every size. Nothing depends on a particular light.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stspbr.render.prefilter import WIDTHS
 
 _RAW_WIDTH = 0.0025  # what the first, unfiltered level amounts to: about one texel
 _RIDGE = 1e-3
-_TAIL, _GRAIN = 0.1, (0.02, 0.05, 0.15, 0.5)  # spectrum of the lights that the fit expects
+_GRAIN = (0.02, 0.05, 0.15, 0.5)  # detail in the lights that the fit expects, radians
 _FIRST = 2  # row of roughness 1/16
 
 
@@ -41,8 +41,12 @@ class Cells:
     cos_v: Tensor
 
 
-def sample_cells(roughness: np.ndarray, n_dot_v: np.ndarray, count: int = 384) -> Cells:
-    """True lobes of cells given as two flat arrays, at deterministic directions that crowd into the lobe."""
+def sample_cells(roughness: np.ndarray, n_dot_v: np.ndarray, count: int, strict: bool = False) -> Cells:
+    """True lobes of cells given as two flat arrays, at deterministic directions that crowd into the lobe.
+
+    ``strict`` weighs the haze around a lobe more: it keeps directions and levels smooth where they are searched for;
+    the weights are better found without, as round kernels cannot follow the edge of a narrow lobe that grazes.
+    """
     roughness, n_dot_v = np.broadcast_arrays(roughness, n_dot_v)
     f32 = torch.float32
     alpha = torch.tensor(np.maximum(roughness, 0.05) ** 2, dtype=f32)[:, None]
@@ -83,7 +87,9 @@ def sample_cells(roughness: np.ndarray, n_dot_v: np.ndarray, count: int = 384) -
     sums = torch.tensor(np.stack([a, b, 1 - diffuse_fresnel(n_dot_v)], -1), dtype=f32)
     # the sampled lobe is scaled to its exact integral, so that sampling noise cannot tilt the weights
     targets = targets * (sums / (2 * (targets * areas[..., None]).sum(1)).clamp_min(1e-12))[:, None]
-    metric = _metric(directions, areas, targets[..., 0] + targets[..., 1], (alpha / 0.16).clamp(max=1.0))
+    broad = (alpha / 0.16).clamp(max=1.0)
+    tail, floor = (torch.full_like(broad, 0.3), 0.03) if strict else (0.1 * broad, 0.1)
+    metric = _metric(directions, areas, targets[..., 0] + targets[..., 1], tail, floor)
     measured = metric @ targets
     size = (targets * measured).sum(1)
     return Cells(directions, areas, metric, measured, size, cosine, targets, sums, sin_v, cos_v)
@@ -138,12 +144,12 @@ def _best_above_zero(system: Tensor, right: Tensor, scale: Tensor, sums: Tensor)
 
 
 def fit_grid(
-    roughness: np.ndarray, n_dot_v: np.ndarray, steps: int = 300, count: int = 480, smooth: float = 0.003
+    roughness: np.ndarray, n_dot_v: np.ndarray, steps: int = 200, count: int = 480, smooth: float = 0.003
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Directions and levels ``[R, T, K]`` on a grid, in the units of ``_units``, and the errors ``[R, T, 3]`` left."""
     rows, columns = len(roughness), len(n_dot_v)
     r, v = np.meshgrid(roughness, n_dot_v, indexing="ij")
-    cells = sample_cells(r.ravel(), v.ravel(), count)
+    cells = sample_cells(r.ravel(), v.ravel(), count, strict=True)
     spread = torch.linspace(-1, 1, LOOKUPS)
     offset = (0.6 * spread - 0.2).expand(rows, columns, LOOKUPS).clone().requires_grad_()
     shift = (0.8 * torch.tensor([(-1.0) ** k for k in range(LOOKUPS)]) - 0.5).expand(rows, columns, LOOKUPS)
@@ -169,7 +175,7 @@ def fit_grid(
     return offset.detach(), shift.detach(), error.detach()
 
 
-def fit_table(steps: int = 300) -> tuple[np.ndarray, Tensor]:
+def fit_table(steps: int = 200) -> tuple[np.ndarray, Tensor]:
     """The table, and the fit's errors on its rows from ``_FIRST`` on.
 
     Lobes narrower than a texel cannot be told apart: rows before ``_FIRST`` go in a straight line to the mirror
@@ -227,12 +233,12 @@ def table_weights(row: int, q: Tensor, level: Tensor, count: int = 576) -> Tenso
     return weights
 
 
-def _metric(directions: Tensor, areas: Tensor, lobe: Tensor, broad: Tensor) -> Tensor:
+def _metric(directions: Tensor, areas: Tensor, lobe: Tensor, tail: Tensor, floor: float) -> Tensor:
     """Inner product of functions on the samples: what lights with detail of every size make of an error.
 
     The light's covariance is a sum of Gaussians of several widths; both halves of the sphere count. A second part
-    weighs an error by what the lobe has there, so that the haze around a lamp is right where all else is dark; only
-    for ``broad`` lobes (0 to 1), as round kernels cannot follow the edge of a narrow one that grazes.
+    weighs an error by what the lobe has there, so that the haze around a lamp is right where all else is dark; its
+    share is ``tail [C, 1]``, and ``floor`` of the mean lobe is added to what it divides by.
     """
     metric = torch.zeros(areas.shape[0], areas.shape[1], areas.shape[1])
     for other in (directions, directions * directions.new_tensor([1, -1, 1])):
@@ -240,9 +246,9 @@ def _metric(directions: Tensor, areas: Tensor, lobe: Tensor, broad: Tensor) -> T
         for width in _GRAIN:
             metric += areas[:, :, None] * areas[:, None] * (gap * (-0.5 / width**2)).exp() / width**2
     metric /= (lobe[:, None] @ metric @ lobe[..., None])
-    tail = areas / (lobe + 0.1 * (lobe * areas).sum(1, keepdim=True))
-    tail = tail / (tail * lobe * lobe).sum(1, keepdim=True)
-    metric += torch.diag_embed(_TAIL * broad * tail)
+    haze = areas / (lobe + floor * (lobe * areas).sum(1, keepdim=True))
+    haze = haze / (haze * lobe * lobe).sum(1, keepdim=True)
+    metric += torch.diag_embed(tail * haze)
     return metric
 
 

@@ -56,7 +56,7 @@ def shading_errors(
     cells = []
     for value in roughness:
         geometry = [sphere_points(points, *band) for band in BANDS]
-        integrals = [integrate_light(n, v, np.array([value]), light, samples, samples // 2) for n, v in geometry]
+        integrals = [integrate_light(n, v, np.array([value]), light, samples, samples) for n, v in geometry]
         for albedo, metallic in MATERIALS:
             truth = [part.radiance(np.full((1, 3), albedo), np.full((1, 1), metallic)) for part in integrals]
             peak = max(part.max() for part in truth)

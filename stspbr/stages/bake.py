@@ -170,8 +170,10 @@ def bake_fields(fields: MaterialFields, mesh: Mesh, texels: TexelMap, with_norma
 
 
 def _prepare_mesh(mesh: Mesh, given: bool, settings: BakeSettings) -> tuple[Mesh, dict]:
-    """UVs, smooth normals and tangents for the mesh; a given mesh that has UVs keeps its own."""
+    """UVs, smooth normals and tangents for the mesh; a given mesh keeps its own UVs where one texture can hold them."""
     report: dict = {}
+    if given and not _one_chart_space(mesh):
+        mesh = replace(mesh, uvs=None, uv_faces=None)
     if not given:
         positions, faces, report = clean(mesh.positions, mesh.faces, settings.target_faces)
         mesh = Mesh(positions, faces)
@@ -180,10 +182,19 @@ def _prepare_mesh(mesh: Mesh, given: bool, settings: BakeSettings) -> tuple[Mesh
     if mesh.uvs is None:
         uvs, uv_faces = unwrap(mesh.positions, mesh.faces, settings.texture_resolution, settings.padding)
         mesh = replace(mesh, uvs=uvs, uv_faces=uv_faces, tangents=None, tangent_faces=None)
+        report["new_uvs"] = True
     if mesh.normals is None:
         normals = vertex_normals(torch.as_tensor(mesh.positions), torch.as_tensor(mesh.faces)).numpy()
         mesh = replace(mesh, normals=normals, normal_faces=mesh.faces)
     return (_with_tangents(mesh) if mesh.tangents is None else mesh), report
+
+
+def _one_chart_space(mesh: Mesh) -> bool:
+    """Whether the mesh has UVs of one material inside the unit square (a repeating or shared one cannot be baked)."""
+    if mesh.uvs is None or (mesh.face_material is not None and len(np.unique(mesh.face_material)) > 1):
+        return False
+    used = mesh.uvs[np.unique(mesh.uv_faces)]
+    return bool(used.min() >= -1e-4 and used.max() <= 1 + 1e-4)
 
 
 def _final_asset(
