@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.formats.gltf_document import Document
 from stspbr.formats.images import read_pixels, srgb_to_linear
 from stspbr.scene.asset import Material
-
-if TYPE_CHECKING:
-    from stspbr.formats.gltf import Document
 
 _OLD_MODEL = "KHR_materials_pbrSpecularGlossiness"
 

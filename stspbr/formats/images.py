@@ -11,6 +11,7 @@ import functools
 import io
 import itertools
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -153,6 +154,16 @@ def encode_png(image: np.ndarray, *, bits: int, srgb: bool, alpha: np.ndarray | 
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
+
+
+def safe_name(name: str, taken: set[str]) -> str:
+    """``name`` as part of a file name, unlike any in ``taken`` (case aside), to which it is added."""
+    base = re.sub(r"[^\w.-]+", "_", name).strip("._") or "material"
+    out, count = base, 2
+    while out.lower() in taken:
+        out, count = f"{base}_{count}", count + 1
+    taken.add(out.lower())
+    return out
 
 
 @contextlib.contextmanager

@@ -12,9 +12,8 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.formats.attributes import unit, weld
-from stspbr.formats.images import atomic_path, write_png8, write_png16
+from stspbr.formats.images import atomic_path, safe_name, write_png8, write_png16
 from stspbr.formats.mtl import map_lines, materials_from_mtl, override_maps, read_mtl
-from stspbr.formats.orm import safe_name
 from stspbr.scene.asset import Asset, Mesh
 
 _DEFAULT = "material"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.images import IMAGE_SUFFIXES, read_pixels, write_png8, write_png16
+from stspbr.formats.images import IMAGE_SUFFIXES, read_pixels, safe_name, write_png8, write_png16
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj")
 
@@ -71,16 +70,6 @@ def unpack(path: str | Path, out_dir: str | Path, bits: int = 8) -> list[Path]:
             prefix = safe_name(material.name, taken) + "_"
         written += _write_maps(out_dir, prefix, (occlusion, material.roughness, material.metallic), bits)
     return written
-
-
-def safe_name(name: str, taken: set[str]) -> str:
-    """``name`` as part of a file name, unlike any in ``taken`` (case aside), to which it is added."""
-    base = re.sub(r"[^\w.-]+", "_", name).strip("._") or "material"
-    out, count = base, 2
-    while out.lower() in taken:
-        out, count = f"{base}_{count}", count + 1
-    taken.add(out.lower())
-    return out
 
 
 def _write_maps(out_dir: Path, prefix: str, maps: tuple[np.ndarray, ...], bits: int) -> list[Path]:

@@ -18,7 +18,7 @@ from stspbr import __version__
 
 State = Literal["ok", "missing", "broken"]
 FREE_DISK_GIB = 5.0
-_PACKAGES = ("numpy", "scipy", "trimesh", "imageio", "pillow", "pydantic", "safetensors", "fast-simplification")
+_PACKAGES = ("numpy", "scipy", "pillow", "pydantic", "safetensors", "fast-simplification")
 _MODULES = {"pillow": "PIL", "fast-simplification": "fast_simplification"}
 _NVDIFFRAST = "pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast"
 _TINYCUDANN = (

@@ -12,7 +12,8 @@ import pytest
 
 from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
-from stspbr.formats.gltf import read_gltf, write_glb
+from stspbr.formats.gltf import read_gltf
+from stspbr.formats.gltf_writer import write_glb
 from stspbr.formats.images import encode_png, srgb_to_linear
 from stspbr.scene.asset import Asset, Material, Mesh
 
