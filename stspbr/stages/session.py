@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from stspbr import __version__
 from stspbr.artifacts import Artifact, ArtifactStore
 from stspbr.errors import StspbrError
 from stspbr.optimize.checkpoint import Checkpoints
@@ -98,6 +99,7 @@ class Session:
     def checkpoints(self, stage: str, settings: Settings, parents: list[Artifact]) -> Checkpoints:
         """Checkpoints of this stage on these parents with these settings and seed."""
         work = {
+            "package": __version__,
             "stage": stage,
             "settings": settings.model_dump(mode="json"),
             "parents": [parent.content_hash for parent in parents],
