@@ -75,7 +75,7 @@ class GeometrySettings(Settings):
     margin: float = Field(0.1, ge=0)
     sdf_regularizer: tuple[float, float] = (0.2, 0.01)
     sdf_regularizer_ramp: float = Field(0.25, gt=0, le=1)
-    laplacian: float = Field(0.0, ge=0)
+    smoothness: float = Field(0.1, ge=0, description="weight of the level set's bending")
 
 
 class LossSettings(Settings):
@@ -175,7 +175,7 @@ class CoarseSettings(Settings):
 class SpecializeSettings(Settings):
     """Network B specialises; A, the light and the now fixed topology are only polished."""
 
-    laplacian: float = Field(0.02, ge=0)
+    laplacian: float = Field(0.05, ge=0)
     optimize: OptimizeSettings = OptimizeSettings(
         iterations=500,
         rates=_rates(

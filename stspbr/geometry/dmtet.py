@@ -41,6 +41,16 @@ class DMTet(torch.nn.Module):
         self.register_buffer("box_min", torch.from_numpy(low))
         self.register_buffer("box_max", torch.from_numpy(high))
         self.register_buffer("_edges", torch.from_numpy(edges.T.astype(np.int64).copy()), persistent=False)
+        degree = np.bincount(edges.ravel(), minlength=len(vertices)).astype(np.float32)
+        self.register_buffer("_degree", torch.from_numpy(degree), persistent=False)
+        offsets = np.zeros((len(vertices), 3))
+        np.add.at(offsets, edges[:, 0], vertices[edges[:, 1]] - vertices[edges[:, 0]])
+        np.add.at(offsets, edges[:, 1], vertices[edges[:, 0]] - vertices[edges[:, 1]])
+        touches_border = np.zeros(len(vertices), bool)
+        border = border_vertices(vertices)
+        touches_border[edges[border[edges].any(axis=1)].ravel()] = True
+        symmetric = (np.abs(offsets).max(axis=1) < 1e-3 * self.cell) & ~touches_border
+        self.register_buffer("_symmetric", torch.from_numpy(symmetric), persistent=False)
         noise = torch.rand(len(vertices), generator=generator) * 0.2 - 0.1
         self.sdf = torch.nn.Parameter((noise - 0.08) * float((high - low).min()))
         self.deform = torch.nn.Parameter(torch.zeros(len(vertices), 3))
@@ -100,3 +110,18 @@ class DMTet(torch.nn.Module):
         loss = F.binary_cross_entropy_with_logits(a, (b >= 0).to(a.dtype), reduction="none")
         loss = loss + F.binary_cross_entropy_with_logits(b, (a >= 0).to(b.dtype), reduction="none")
         return loss.mean()
+
+    def smoothness(self) -> torch.Tensor:
+        """Bending of the level set (scalar): mean squared umbrella of the distances at the grid's vertices near it.
+
+        Of a signed distance the Laplacian is the mean curvature; on the symmetric lattice the umbrella of a plane's
+        distances is zero. Distances are in cells, so that the weight does not depend on the resolution. Vertices
+        within two cells of the surface count, except at the box, where the lattice is not symmetric.
+        """
+        values = self.marching.values(self.sdf) / self.cell
+        first, second = self._edges
+        difference = torch.index_select(values, 0, second) - torch.index_select(values, 0, first)
+        total = torch.zeros_like(values).index_add(0, first, difference).index_add(0, second, -difference)
+        near = (values.detach().abs() < 2.0) & self._symmetric
+        count = near.sum().clamp(min=1)
+        return torch.where(near, total / self._degree, 0.0).square().sum() / count

@@ -52,7 +52,10 @@ class ImplicitGeometry(nn.Module):
     def regularizers(self, progress: float) -> list[Term]:
         start, end = self.settings.sdf_regularizer
         weight = start + (end - start) * min(1.0, progress / self.settings.sdf_regularizer_ramp)
-        return [Term("sdf", weight * self.dmtet.regularizer(), STRICT_A)] if weight > 0 else []
+        terms = [Term("sdf", weight * self.dmtet.regularizer(), STRICT_A)] if weight > 0 else []
+        if self.settings.smoothness > 0:
+            terms.append(Term("bending", self.settings.smoothness * self.dmtet.smoothness(), STRICT_A))
+        return terms
 
 
 class FixedGeometry(nn.Module):

@@ -49,32 +49,44 @@ def unwrap(
     points = (points - points[faces].min(axis=(0, 1))) / max(edge, 1e-30)  # xatlas' thresholds are absolute
     atlas = xatlas.Atlas()
     atlas.add_mesh(np.ascontiguousarray(points, dtype=np.float32), faces.astype(np.uint32))
-    charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
-    charts.max_iterations = chart_iterations
-    room = resolution - padding_px  # half the padding stays free at the square's border: textures repeat
-    packing.resolution, packing.padding = max(room, 1), padding_px
-    packing.rotate_charts = False  # xatlas "rotates" by swapping the axes, which mirrors the chart
-    for _ in range(_PACKING_ROUNDS):
-        atlas.generate(charts, packing)
-        size = max(atlas.width, atlas.height)
-        if atlas.atlas_count == 1 and size <= room:
+    for cost, padding in [(2.0, padding_px), (8.0, padding_px), (32.0, padding_px), (32.0, (padding_px + 1) // 2)]:
+        if _pack(atlas, resolution, padding, cost, chart_iterations):
             break
-        # With a density given, xatlas makes one atlas as large as it needs: shrink until that is small enough.
-        shrink = min(0.99, 0.98 * (room - padding_px) / max(size - padding_px, 1))
-        packing.texels_per_unit = atlas.texels_per_unit * max(shrink, 0.25)
-        packing.resolution = 0
     else:
         raise StspbrError(
-            f"{atlas.chart_count} charts with a padding of {padding_px} texels do not fit {resolution}²: "
-            "take a larger texture, less padding or fewer faces"
+            f"{atlas.chart_count} charts with a padding of {padding} texels do not fit {resolution}²: "
+            "take a larger texture (texture_resolution) or fewer faces (target_faces)"
         )
     _, uv_faces, uvs = atlas.get_mesh(0)
     texels = np.asarray(uvs, dtype=np.float64) * [atlas.width, atlas.height]
     uv_faces = np.asarray(uv_faces, dtype=np.int64)
     # xatlas counts rows upwards for a counter-clockwise chart; images count them downwards.
     texels[:, 1] = atlas.height - texels[:, 1]
-    uvs = np.clip((texels + 0.5 * padding_px) / resolution, 0.0, 1.0).astype(np.float32)
+    uvs = np.clip((texels + 0.5 * padding) / resolution, 0.0, 1.0).astype(np.float32)
     return uvs, _adopt_unassigned(faces, uvs, uv_faces).astype(np.int32)
+
+
+def _pack(atlas, resolution: int, padding: int, cost: float, chart_iterations: int) -> bool:  # noqa: ANN001
+    """Chart and pack; whether it all fits one square. A higher ``cost`` allows larger, more distorted charts."""
+    import xatlas
+
+    charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
+    charts.max_iterations, charts.max_cost = chart_iterations, cost
+    room = resolution - padding  # half the padding stays free at the square's border: textures repeat
+    packing.resolution, packing.padding = max(room, 1), padding
+    packing.rotate_charts = False  # xatlas "rotates" by swapping the axes, which mirrors the chart
+    for _ in range(_PACKING_ROUNDS):
+        atlas.generate(charts, packing)
+        size = max(atlas.width, atlas.height)
+        if atlas.atlas_count == 1 and size <= room:
+            return True
+        if atlas.chart_count * (3 * padding) ** 2 > resolution**2:
+            return False  # so many charts that their paddings alone nearly fill it: shrinking takes long and fails
+        # With a density given, xatlas makes one atlas as large as it needs: shrink until that is small enough.
+        shrink = min(0.99, 0.98 * (room - padding) / max(size - padding, 1))
+        packing.texels_per_unit = atlas.texels_per_unit * max(shrink, 0.25)
+        packing.resolution = 0
+    return False
 
 
 def _adopt_unassigned(faces: np.ndarray, uvs: np.ndarray, uv_faces: np.ndarray) -> np.ndarray:
