@@ -34,9 +34,9 @@ def test_gradient_flattens_noise():
     noise = torch.randn(len(dmtet.grid), generator=torch.Generator().manual_seed(0)) * 0.05
     dmtet.init_sdf(dmtet.grid.norm(dim=1) - 0.6 + noise)
     optimizer = torch.optim.SGD([dmtet.sdf], lr=0.5)
-    start = float(dmtet.smoothness())
+    start = float(dmtet.smoothness().detach())
     for _ in range(50):
         optimizer.zero_grad()
         dmtet.smoothness().backward()
         optimizer.step()
-    assert float(dmtet.smoothness()) < 0.5 * start
+    assert float(dmtet.smoothness().detach()) < 0.5 * start

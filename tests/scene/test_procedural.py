@@ -142,7 +142,7 @@ def test_object_cameras_frame_the_object_and_hold_out_views(jar):
         clip = points @ camera.clip_from_object(np.eye(4)).T
         assert (np.abs(clip[:, 2]) < clip[:, 3]).all()  # between near and far
         reach.append(np.abs(clip[:, :2] / clip[:, 3:]).max())
-    assert max(reach) <= 0.8301 and np.median(reach) > 0.6
+    assert max(reach) == pytest.approx(0.92, abs=1e-3) and np.median(reach) > 0.6  # as near as all of them can stand
     a, b = np.array([c.position for c in train]), np.array([c.position for c in test])
     assert np.linalg.norm(a[:, None] - b, axis=-1).min() > 0.05
     again, _ = object_cameras(jar.mesh, 30, 10, 64)
