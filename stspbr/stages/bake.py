@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,14 +21,13 @@ from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.lights import LearnedLight
-from stspbr.optimize.loop import optimize
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.surfaces import FixedGeometry
 from stspbr.optimize.views import ViewSet
 from stspbr.recipe import BakeSettings, CoarseSettings, parse_settings
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.scene import Asset, Capture, Material, Mesh
-from stspbr.stages.fit import step_seconds, summary_lines, write_learned_light
+from stspbr.stages.fit import fit
 from stspbr.stages.model import (
     denormalized,
     load_capture,
@@ -38,10 +36,9 @@ from stspbr.stages.model import (
     make_fields,
     make_light,
     normalized,
-    save_json,
 )
 from stspbr.stages.session import Session
-from stspbr.stages.validation import held_out_views, validate
+from stspbr.stages.validation import held_out_views
 from stspbr.texture.atlas import TexelMap, rasterize_atlas
 from stspbr.texture.cleanup import clean
 from stspbr.texture.dilate import dilate
@@ -67,7 +64,6 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     Writes ``asset.glb``, ``obj/`` (OBJ, MTL and separate maps), ``light.hdr`` (the known or the learned light),
     ``light.safetensors`` (a learned one) and ``metrics.json``.
     """
-    began = time.monotonic()
     parent = session.parent("specialize")
     coarse = session.parent_of(parent, "coarse")
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
@@ -109,42 +105,20 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         seed=session.seed,
         held_out=held_out,
     )
-    checkpoints = session.checkpoints("bake", settings, [parent])
-    with session.reporter("bake", settings.optimize) as reporter:
-        watch = optimize(
-            reconstruction,
-            settings.optimize,
-            reporter=reporter,
-            checkpoints=checkpoints,
-            resume=session.resume,
-            device=session.device,
-        )
+
+    def write(folder: Path) -> dict:
         asset = _final_asset(mesh, geometry, appearance, texels, normalization)
-        metrics = {"mesh": mesh_report(asset.mesh.positions, asset.mesh.faces), "cleanup": clean_report}
-        if held_out is not None:
-            metrics["held_out"] = validate(reconstruction, held_out)
-        with session.store.create(
-            "bake",
-            settings=settings.model_dump(mode="json"),
-            parents=[parent],
-            device=str(session.device),
-            threads=session.threads,
-            seed=session.seed,
-        ) as draft:
-            draft.run.update(seconds_per_step=step_seconds(watch), seconds=time.monotonic() - began)
-            write_glb(draft.path / "asset.glb", asset, texture_bits=settings.texture_bits)
-            write_obj(draft.path / "obj", asset)
-            write_learned_light(light, draft.path)
-            if not isinstance(light, LearnedLight):
-                write_hdr(draft.path / "light.hdr", capture.light.radiance)
-            metrics["export_psnr"] = _export_psnr(
-                draft.path / "asset.glb", reconstruction, capture_n, normalization, session
-            )
-            save_json(metrics, draft.path / "metrics.json")
-        checkpoints.clear()
-        lines = summary_lines(draft.artifact, metrics, watch)
-        reporter.summary([*lines, f"exported GLB against the trainer's render: {metrics['export_psnr']:.1f} dB"])
-    return draft.artifact
+        write_glb(folder / "asset.glb", asset, texture_bits=settings.texture_bits)
+        write_obj(folder / "obj", asset)
+        if not isinstance(light, LearnedLight):
+            write_hdr(folder / "light.hdr", capture.light.radiance)
+        return {
+            "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
+            "cleanup": clean_report,
+            "export_psnr": _export_psnr(folder / "asset.glb", reconstruction, capture_n, normalization, session),
+        }
+
+    return fit(session, "bake", settings, parent, reconstruction, held_out, write)
 
 
 @torch.no_grad()

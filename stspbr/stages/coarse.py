@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -16,7 +18,7 @@ from stspbr.optimize.surfaces import FixedGeometry, Geometry, ImplicitGeometry
 from stspbr.optimize.views import ViewSet
 from stspbr.recipe import CoarseSettings
 from stspbr.scene import Capture, Mesh
-from stspbr.stages.fit import run_reconstruction
+from stspbr.stages.fit import fit, write_fields
 from stspbr.stages.model import load_capture, make_fields, make_light, normalized
 from stspbr.stages.session import Session
 from stspbr.stages.validation import held_out_views
@@ -52,15 +54,15 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
         held_out=held_out,
     )
 
-    def current_mesh() -> Mesh:
+    def write(folder: Path) -> dict:
         if given is not None:
-            return normalized(given, centre, scale)
-        surface = geometry.surface()
-        return Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
+            mesh = normalized(given, centre, scale)
+        else:
+            surface = geometry.surface()
+            mesh = Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
+        return write_fields(folder, reconstruction, mesh, (centre, scale))
 
-    return run_reconstruction(
-        session, "coarse", settings, source, held_out, reconstruction, current_mesh, (centre, scale)
-    )
+    return fit(session, "coarse", settings, source, reconstruction, held_out, write)
 
 
 def _given_mesh(settings: CoarseSettings) -> Mesh | None:

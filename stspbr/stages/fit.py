@@ -1,9 +1,10 @@
-"""The common course of the stages that optimise fields: run the loop, validate, write the artifact."""
+"""The common course of the stages that optimise: run the loop, write the artifact, validate."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -15,29 +16,27 @@ from stspbr.optimize.loop import Stopwatch, optimize
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.surfaces import ImplicitGeometry
 from stspbr.optimize.views import ViewSet
-from stspbr.recipe import CoarseSettings, SpecializeSettings
+from stspbr.recipe import BakeSettings, CoarseSettings, SpecializeSettings
 from stspbr.scene import Mesh
 from stspbr.stages.model import save_json, save_mesh, save_state
 from stspbr.stages.session import Session
 from stspbr.stages.validation import validate
 
 
-def run_reconstruction(
+def fit(
     session: Session,
     stage: str,
-    settings: CoarseSettings | SpecializeSettings,
+    settings: CoarseSettings | SpecializeSettings | BakeSettings,
     parent: Artifact,
-    held_out: ViewSet | None,
     reconstruction: Reconstruction,
-    current_mesh: Callable[[], Mesh],
-    normalization: tuple[np.ndarray, float],
+    held_out: ViewSet | None,
+    write: Callable[[Path], dict],
 ) -> Artifact:
     """Optimise ``reconstruction`` and write it as the next version of ``stage``.
 
     Args:
         held_out: the views that the metrics are measured on.
-        current_mesh: the surface as it stands after the last step, normalised.
-        normalization: centre and scale back to the object's units.
+        write: puts the stage's payload into the folder it is given; returns metrics, the mesh's report among them.
     """
     checkpoints = session.checkpoints(stage, settings, [parent])
     began = time.monotonic()
@@ -51,10 +50,6 @@ def run_reconstruction(
             device=session.device,
         )
         reconstruction.progress = 1.0
-        mesh = current_mesh()
-        metrics = {"mesh": mesh_report(mesh.positions, mesh.faces)}
-        if held_out is not None:
-            metrics["held_out"] = validate(reconstruction, held_out)
         with session.store.create(
             stage,
             settings=settings.model_dump(mode="json"),
@@ -63,21 +58,36 @@ def run_reconstruction(
             threads=session.threads,
             seed=session.seed,
         ) as draft:
-            draft.run.update(seconds_per_step=step_seconds(watch), seconds=time.monotonic() - began)
-            save_mesh(mesh, draft.path / "mesh.safetensors")
-            if isinstance(reconstruction.geometry, ImplicitGeometry):
-                save_state(reconstruction.geometry, draft.path / "geometry.safetensors")
-            save_state(reconstruction.appearance.fields, draft.path / "fields.safetensors")
+            metrics = write(draft.path)
+            if held_out is not None:
+                metrics["held_out"] = validate(reconstruction, held_out)
             write_learned_light(reconstruction.light, draft.path)
-            centre, scale = normalization
-            save_json({"centre": [float(c) for c in centre], "scale": scale}, draft.path / "normalization.json")
             save_json(metrics, draft.path / "metrics.json")
+            draft.run.update(seconds_per_step=step_seconds(watch), seconds=time.monotonic() - began)
         checkpoints.clear()
         reporter.summary(summary_lines(draft.artifact, metrics, watch))
     return draft.artifact
 
 
-def write_learned_light(light: Light, folder) -> None:  # noqa: ANN001
+def write_fields(
+    folder: Path, reconstruction: Reconstruction, mesh: Mesh, normalization: tuple[np.ndarray, float]
+) -> dict:
+    """The payload of coarse and specialize: surface, implicit shape (coarse alone), networks, normalisation.
+
+    Args:
+        mesh: the surface as it stands after the last step, normalised.
+        normalization: centre and scale back to the object's units.
+    """
+    save_mesh(mesh, folder / "mesh.safetensors")
+    if isinstance(reconstruction.geometry, ImplicitGeometry):
+        save_state(reconstruction.geometry, folder / "geometry.safetensors")
+    save_state(reconstruction.appearance.fields, folder / "fields.safetensors")
+    centre, scale = normalization
+    save_json({"centre": [float(c) for c in centre], "scale": scale}, folder / "normalization.json")
+    return {"mesh": mesh_report(mesh.positions, mesh.faces)}
+
+
+def write_learned_light(light: Light, folder: Path) -> None:
     """``light.safetensors`` to go on from and ``light.hdr`` to look at; nothing for a known light."""
     if isinstance(light, LearnedLight):
         save_state(light, folder / "light.safetensors")
@@ -101,5 +111,7 @@ def summary_lines(artifact: Artifact, metrics: dict, watch: Stopwatch) -> list[s
         )
     closed = "watertight" if mesh["watertight"] else f"{mesh['boundary_edges']} boundary edges"
     lines.append(f"mesh: {closed}, {mesh['components']} component(s)")
+    if "export_psnr" in metrics:
+        lines.append(f"exported GLB against the trainer's render: {metrics['export_psnr']:.1f} dB")
     lines.append(f"{step_seconds(watch).get('step', 0.0):.3f} s per step")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -12,8 +13,7 @@ from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.surfaces import FixedGeometry
 from stspbr.optimize.views import ViewSet
 from stspbr.recipe import CoarseSettings, SpecializeSettings, parse_settings
-from stspbr.scene import Mesh
-from stspbr.stages.fit import run_reconstruction
+from stspbr.stages.fit import fit, write_fields
 from stspbr.stages.model import load_capture, load_mesh, load_normalization, make_fields, make_light
 from stspbr.stages.session import Session
 from stspbr.stages.validation import held_out_views
@@ -56,9 +56,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
         held_out=held_out,
     )
 
-    def current_mesh() -> Mesh:
-        return mesh if given else replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
+    def write(folder: Path) -> dict:
+        polished = mesh if given else replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
+        return write_fields(folder, reconstruction, polished, (centre, scale))
 
-    return run_reconstruction(
-        session, "specialize", settings, coarse, held_out, reconstruction, current_mesh, (centre, scale)
-    )
+    return fit(session, "specialize", settings, coarse, reconstruction, held_out, write)
