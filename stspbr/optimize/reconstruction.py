@@ -30,7 +30,7 @@ class Reconstruction:
         settings: batch, losses, routing.
         backend: raster operations.
         seed: of batches and of all noise.
-        held_out: the first of them is what previews show; without them a training view is shown.
+        held_out: views to judge by; previews show the first of them, or a training view where there are none.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Reconstruction:
         self.settings = settings
         self.backend = backend
         self.seed = seed
-        self.shown = held_out or views
+        self.held_out = held_out
         self.exposure = views.exposure()
         self.progress = 1.0
         losses = settings.losses
@@ -132,7 +132,7 @@ class Reconstruction:
 
     def preview(self) -> dict[str, np.ndarray]:
         """One row for one view: target, result, albedo, roughness, metallic, normal."""
-        views, targets = self.shown.batch([0])
+        views, targets = (self.held_out or self.views).batch([0])
         out = {name: image[0].cpu().numpy() for name, image in self.render(views).items()}
         row = [
             linear_to_srgb(np.clip(targets.image[0].cpu().numpy(), 0, 1)),

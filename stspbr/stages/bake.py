@@ -27,7 +27,7 @@ from stspbr.optimize.views import ViewSet
 from stspbr.recipe import BakeSettings, CoarseSettings, parse_settings
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.scene import Asset, Capture, Material, Mesh
-from stspbr.stages.fit import fit
+from stspbr.stages.fit import fit, reconstruct
 from stspbr.stages.model import (
     denormalized,
     load_capture,
@@ -38,7 +38,6 @@ from stspbr.stages.model import (
     normalized,
 )
 from stspbr.stages.session import Session
-from stspbr.stages.validation import held_out_views
 from stspbr.texture.atlas import TexelMap, rasterize_atlas
 from stspbr.texture.cleanup import clean
 from stspbr.texture.dilate import dilate
@@ -93,18 +92,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         joint=coarse_settings.fields.mode == "joint",
         backend=session.backend,
     ).to(session.device)
-    views = ViewSet(capture_n.split("train"), settings.optimize.image_scale, session.device)
-    held_out = held_out_views(capture_n, settings.optimize, session)
-    reconstruction = Reconstruction(
-        views,
-        geometry,
-        appearance,
-        light,
-        settings=settings.optimize,
-        backend=session.backend,
-        seed=session.seed,
-        held_out=held_out,
-    )
+    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light)
 
     def write(folder: Path) -> dict:
         asset = _final_asset(mesh, geometry, appearance, texels, normalization)
@@ -118,7 +106,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
             "export_psnr": _export_psnr(folder / "asset.glb", reconstruction, capture_n, normalization, session),
         }
 
-    return fit(session, "bake", settings, parent, reconstruction, held_out, write)
+    return fit(session, "bake", settings, parent, reconstruction, write)
 
 
 @torch.no_grad()

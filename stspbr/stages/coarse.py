@@ -13,15 +13,12 @@ from stspbr.formats.assets import read_asset
 from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance
-from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.surfaces import FixedGeometry, Geometry, ImplicitGeometry
-from stspbr.optimize.views import ViewSet
 from stspbr.recipe import CoarseSettings
 from stspbr.scene import Capture, Mesh
-from stspbr.stages.fit import fit, write_fields
+from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.model import load_capture, make_fields, make_light, normalized
 from stspbr.stages.session import Session
-from stspbr.stages.validation import held_out_views
 
 
 def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
@@ -37,22 +34,11 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     centre, scale = _normalization(capture, settings, given)
     capture_n = capture.normalized(centre, scale)
     generator = torch.Generator().manual_seed(session.seed)
-    views = ViewSet(capture_n.split("train"), settings.optimize.image_scale, session.device)
 
     geometry = _geometry(settings, capture_n, given, centre, scale, session, generator)
     appearance = FieldAppearance(make_fields(settings.fields, session, generator), settings.normals_from)
     light = make_light(capture, settings.light, session)
-    held_out = held_out_views(capture_n, settings.optimize, session)
-    reconstruction = Reconstruction(
-        views,
-        geometry,
-        appearance,
-        light,
-        settings=settings.optimize,
-        backend=session.backend,
-        seed=session.seed,
-        held_out=held_out,
-    )
+    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light)
 
     def write(folder: Path) -> dict:
         if given is not None:
@@ -62,7 +48,7 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
             mesh = Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
         return write_fields(folder, reconstruction, mesh, (centre, scale))
 
-    return fit(session, "coarse", settings, source, reconstruction, held_out, write)
+    return fit(session, "coarse", settings, source, reconstruction, write)
 
 
 def _given_mesh(settings: CoarseSettings) -> Mesh | None:

@@ -11,16 +11,44 @@ import numpy as np
 from stspbr.artifacts import Artifact
 from stspbr.formats.images import write_hdr
 from stspbr.geometry.topology import mesh_report
+from stspbr.optimize.appearance import Appearance
 from stspbr.optimize.lights import LearnedLight, Light
 from stspbr.optimize.loop import Stopwatch, optimize
 from stspbr.optimize.reconstruction import Reconstruction
-from stspbr.optimize.surfaces import ImplicitGeometry
+from stspbr.optimize.surfaces import Geometry, ImplicitGeometry
 from stspbr.optimize.views import ViewSet
 from stspbr.recipe import BakeSettings, CoarseSettings, SpecializeSettings
-from stspbr.scene import Mesh
+from stspbr.scene import Capture, Mesh
 from stspbr.stages.model import save_json, save_mesh, save_state
 from stspbr.stages.session import Session
 from stspbr.stages.validation import validate
+
+
+def reconstruct(
+    session: Session,
+    settings: CoarseSettings | SpecializeSettings | BakeSettings,
+    capture: Capture,
+    geometry: Geometry,
+    appearance: Appearance,
+    light: Light,
+) -> Reconstruction:
+    """The problem of one stage: its parts against the capture's training frames, judged on its held-out ones.
+
+    Args:
+        capture: in normalised units.
+    """
+    train, test = capture.split("train"), capture.split("test")
+    scale = settings.optimize.image_scale
+    return Reconstruction(
+        ViewSet(train, scale, session.device),
+        geometry,
+        appearance,
+        light,
+        settings=settings.optimize,
+        backend=session.backend,
+        seed=session.seed,
+        held_out=ViewSet(test, scale, session.device) if test else None,
+    )
 
 
 def fit(
@@ -29,13 +57,11 @@ def fit(
     settings: CoarseSettings | SpecializeSettings | BakeSettings,
     parent: Artifact,
     reconstruction: Reconstruction,
-    held_out: ViewSet | None,
     write: Callable[[Path], dict],
 ) -> Artifact:
     """Optimise ``reconstruction`` and write it as the next version of ``stage``.
 
     Args:
-        held_out: the views that the metrics are measured on.
         write: puts the stage's payload into the folder it is given; returns metrics, the mesh's report among them.
     """
     checkpoints = session.checkpoints(stage, settings, [parent])
@@ -59,8 +85,8 @@ def fit(
             seed=session.seed,
         ) as draft:
             metrics = write(draft.path)
-            if held_out is not None:
-                metrics["held_out"] = validate(reconstruction, held_out)
+            if reconstruction.held_out is not None:
+                metrics["held_out"] = validate(reconstruction, reconstruction.held_out)
             write_learned_light(reconstruction.light, draft.path)
             save_json(metrics, draft.path / "metrics.json")
             draft.run.update(seconds_per_step=step_seconds(watch), seconds=time.monotonic() - began)

@@ -9,14 +9,11 @@ import torch
 
 from stspbr.artifacts import Artifact
 from stspbr.optimize.appearance import FieldAppearance
-from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.surfaces import FixedGeometry
-from stspbr.optimize.views import ViewSet
 from stspbr.recipe import CoarseSettings, SpecializeSettings, parse_settings
-from stspbr.stages.fit import fit, write_fields
+from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.model import load_capture, load_mesh, load_normalization, make_fields, make_light
 from stspbr.stages.session import Session
-from stspbr.stages.validation import held_out_views
 
 
 def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
@@ -35,7 +32,6 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     mesh = load_mesh(coarse.file("mesh.safetensors"))
     given = coarse_settings.mesh is not None
 
-    views = ViewSet(capture_n.split("train"), settings.optimize.image_scale, session.device)
     geometry = FixedGeometry(mesh, movable=not given, laplacian=settings.laplacian, device=session.device)
     geometry = geometry.to(session.device)
     generator = torch.Generator().manual_seed(session.seed)
@@ -44,20 +40,10 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     appearance = FieldAppearance(fields, coarse_settings.normals_from if never else 0.0)
     state = coarse.file("light.safetensors") if "light.safetensors" in coarse.files else None
     light = make_light(capture, coarse_settings.light, session, state)
-    held_out = held_out_views(capture_n, settings.optimize, session)
-    reconstruction = Reconstruction(
-        views,
-        geometry,
-        appearance,
-        light,
-        settings=settings.optimize,
-        backend=session.backend,
-        seed=session.seed,
-        held_out=held_out,
-    )
+    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light)
 
     def write(folder: Path) -> dict:
         polished = mesh if given else replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
         return write_fields(folder, reconstruction, polished, (centre, scale))
 
-    return fit(session, "specialize", settings, coarse, reconstruction, held_out, write)
+    return fit(session, "specialize", settings, coarse, reconstruction, write)

@@ -7,15 +7,6 @@ import numpy as np
 from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.views import ViewSet
-from stspbr.recipe import OptimizeSettings
-from stspbr.scene import Capture
-from stspbr.stages.session import Session
-
-
-def held_out_views(capture: Capture, settings: OptimizeSettings, session: Session) -> ViewSet | None:
-    """The capture's held-out frames as tensors, reduced as the training frames are; None where there are none."""
-    frames = capture.split("test")
-    return ViewSet(frames, settings.image_scale, session.device) if frames else None
 
 
 def validate(reconstruction: Reconstruction, views: ViewSet) -> dict[str, float]:
