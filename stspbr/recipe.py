@@ -152,6 +152,9 @@ class CoarseSettings(Settings):
 
     mesh: str | None = Field(None, description="fit materials on this mesh instead of learning the geometry")
     mesh_textures: str | None = None
+    mesh_normal_map: Literal["keep", "ignore"] = Field(
+        "keep", description="whether the given mesh's normal map belongs to its shape"
+    )
     fields: FieldSettings = FieldSettings()
     light: LightSettings = LightSettings()
     geometry: GeometrySettings = GeometrySettings()
@@ -247,6 +250,7 @@ class CaptureMeshSettings(Settings):
     max_depth: int = Field(5, ge=2, description="longest path (mitsuba)")
     roughness: float | None = Field(None, ge=0, le=1, description="replaces the asset's roughness")
     metallic: float | None = Field(None, ge=0, le=1, description="replaces the asset's metallic")
+    occlusion: bool = Field(False, description="raster only: the asset's occlusion map darkens, as in a glTF viewer")
     store_light: bool = True
 
 

@@ -110,6 +110,7 @@ class TextureAppearance(nn.Module):
         albedo: ``[R, R, 3]``; reflectance ``[R, R, 2 or 3]`` roughness, metallic (and occlusion);
         normal ``[R, R, 3]`` tangent space, or None for a mesh without a normal map.
         roughness_range: bounds that hold after every step.
+        learn_normal: whether the normal map is refined with the others, or stays as it is.
         joint: the maps form one group ``joint`` (the baseline) instead of two.
     """
 
@@ -124,17 +125,18 @@ class TextureAppearance(nn.Module):
         roughness_range: tuple[float, float],
         joint: bool,
         backend: RasterBackend,
+        learn_normal: bool = True,
     ) -> None:
         super().__init__()
         self.albedo = nn.Parameter(albedo[None].clone().contiguous())
         self.reflectance = nn.Parameter(reflectance[None].clone().contiguous())
-        self.normal = None if normal is None else nn.Parameter(normal[None].clone().contiguous())
+        self.normal = None if normal is None else nn.Parameter(normal[None].clone().contiguous(), learn_normal)
         self.roughness_range = roughness_range
         self.joint = joint
         self._texture = backend.texture
 
     def groups(self) -> dict[str, list[Tensor]]:
-        a = [self.albedo] if self.normal is None else [self.albedo, self.normal]
+        a = [self.albedo, self.normal] if self._learns_normal else [self.albedo]
         return {"joint": [*a, self.reflectance]} if self.joint else {"appearance": a, "reflectance": [self.reflectance]}
 
     def evaluate(self, gbuffer: GBuffer, progress: float) -> ShadingInputs:
@@ -165,7 +167,7 @@ class TextureAppearance(nn.Module):
             Term("albedo_smooth", ramp * losses.albedo_smoothness * smoothness(inputs.albedo, albedo), STRICT_A),
             Term("reflectance_smooth", ramp * losses.reflectance_smoothness * smoothness(here, reflectance), STRICT_B),
         ]
-        if self.normal is not None:
+        if self._learns_normal:
             value = smoothness(
                 self._sample(self.normal, uv, gbuffer.uv_da), self._sample(self.normal, uv + noise, gbuffer.uv_da)
             )
@@ -178,9 +180,13 @@ class TextureAppearance(nn.Module):
         self.albedo.clamp_(0.0, 1.0)
         self.reflectance[..., :1].clamp_(*self.roughness_range)
         self.reflectance[..., 1:].clamp_(0.0, 1.0)
-        if self.normal is not None:
+        if self._learns_normal:
             self.normal[..., 2:].clamp_(min=0.05)
             self.normal.copy_(nn.functional.normalize(self.normal, dim=-1))
+
+    @property
+    def _learns_normal(self) -> bool:
+        return self.normal is not None and self.normal.requires_grad
 
     def _sample(self, texture: Tensor, uv: Tensor, uv_da: Tensor) -> Tensor:
         out = self._texture(

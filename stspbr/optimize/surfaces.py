@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -62,9 +63,20 @@ class FixedGeometry(nn.Module):
     """A mesh whose vertices may move while topology, UVs and tangents stay.
 
     A mesh that may not move keeps its own normals; one that moves has area-weighted smooth ones.
+
+    Args:
+        normal_map: ``[R, R, 3]`` tangent space, part of the given shape (the mesh then has UVs and tangents); or None.
     """
 
-    def __init__(self, mesh: Mesh, *, movable: bool, laplacian: float, device: torch.device) -> None:
+    def __init__(
+        self,
+        mesh: Mesh,
+        *,
+        movable: bool,
+        laplacian: float,
+        device: torch.device,
+        normal_map: np.ndarray | None = None,
+    ) -> None:
         super().__init__()
         faces = torch.as_tensor(mesh.faces, dtype=torch.int32, device=device)
         positions = torch.as_tensor(mesh.positions, dtype=torch.float32, device=device)
@@ -73,6 +85,8 @@ class FixedGeometry(nn.Module):
         self.laplacian = laplacian
         self.scale = float((positions.amax(0) - positions.amin(0)).norm())
         self._fixed = _attributes(mesh, positions, faces, device)
+        if normal_map is not None:
+            self._fixed.normal_map = torch.as_tensor(normal_map, dtype=torch.float32, device=device)[None].contiguous()
 
     def surface(self) -> Surface:
         if not self.movable:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stspbr.render.backend import RasterBackend
+from stspbr.texture.tangents import shading_normals
 
 
 @dataclass
@@ -20,6 +21,7 @@ class Surface:
         normals: ``[N, 3]`` unit, object space; ``normal_faces`` ``[F, 3]`` int32.
         uvs: ``[T, 2]``; ``uv_faces`` ``[F, 3]`` int32; or None.
         tangents: ``[M, 4]``; ``tangent_faces`` ``[F, 3]`` int32; or None.
+        normal_map: ``[1, R, R, 3]`` tangent space, part of the shape itself (needs UVs and tangents); or None.
     """
 
     positions: Tensor
@@ -30,6 +32,7 @@ class Surface:
     uv_faces: Tensor | None = None
     tangents: Tensor | None = None
     tangent_faces: Tensor | None = None
+    normal_map: Tensor | None = None
 
 
 @dataclass
@@ -59,7 +62,7 @@ class GBuffer:
         view: ``[N]`` int64, which view of the batch each belongs to.
         triangle: ``[N]`` int64.
         position: ``[N, 3]`` object space.
-        normal: ``[N, 3]`` unit smooth normal, object space.
+        normal: ``[N, 3]`` unit, object space: the smooth normal, bent by the surface's normal map where it has one.
         to_eye: ``[N, 3]`` unit, from the surface to the camera, object space.
         tangent: ``[N, 4]`` interpolated, or None. uv: ``[N, 2]``, uv_da ``[N, 4]`` per pixel, or None.
         object_rotation: ``[B, 3, 3]``.
@@ -120,6 +123,15 @@ def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend) -
         out.uv, out.uv_da = uv[0, 0], uv_da[0, 0]
     if surface.tangents is not None:
         out.tangent = at_pixels(surface.tangents, surface.tangent_faces)
+    if surface.normal_map is not None:
+        mapped = backend.texture(
+            surface.normal_map,
+            out.uv[None, None].contiguous(),
+            out.uv_da[None, None].contiguous(),
+            filter_mode="linear-mipmap-linear",
+            boundary_mode="wrap",
+        )[0, 0]
+        out.normal = shading_normals(out.normal, out.tangent, mapped)
     return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,10 @@ from torch import Tensor
 
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
-from stspbr.fields.materials import MaterialFields
 from stspbr.formats.gltf import read_gltf
 from stspbr.formats.gltf_writer import write_glb
 from stspbr.formats.images import write_hdr
 from stspbr.formats.obj import write_obj
-from stspbr.geometry.normals import vertex_normals
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import TextureAppearance
@@ -27,11 +25,13 @@ from stspbr.optimize.views import ViewSet
 from stspbr.recipe import BakeSettings, CoarseSettings, parse_settings
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.scene import Asset, Capture, Material, Mesh
+from stspbr.stages.baked_maps import bake_fields, reexpress, shape_normals, spread
 from stspbr.stages.fit import fit, reconstruct
 from stspbr.stages.model import (
     denormalized,
     load_capture,
     load_mesh,
+    load_normal_map,
     load_normalization,
     make_fields,
     make_light,
@@ -40,21 +40,8 @@ from stspbr.stages.model import (
 from stspbr.stages.session import Session
 from stspbr.texture.atlas import TexelMap, rasterize_atlas
 from stspbr.texture.cleanup import clean
-from stspbr.texture.dilate import dilate
-from stspbr.texture.tangents import compute_tangents, shading_normals, to_tangent_space
+from stspbr.texture.tangents import with_frames
 from stspbr.texture.unwrap import unwrap
-
-CHUNK = 1 << 18
-"""Texels that the fields are evaluated at in one go, to bound memory."""
-
-
-@dataclass
-class BakedMaps:
-    """Maps over the atlas: albedo ``[R, R, 3]``, reflectance ``[R, R, 2|3]``, tangent-space normal ``[R, R, 3]``."""
-
-    albedo: Tensor
-    reflectance: Tensor
-    normal: Tensor | None
 
 
 def run_bake(session: Session, settings: BakeSettings) -> Artifact:
@@ -71,15 +58,17 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     capture_n = capture.normalized(*normalization)
     given = coarse_settings.mesh is not None
 
-    mesh = load_mesh(parent.file("mesh.safetensors"))
-    mesh, clean_report = _prepare_mesh(mesh, given, settings)
+    before = load_mesh(parent.file("mesh.safetensors"))
+    mesh, clean_report = _prepare_mesh(before, given, settings)
     texels = rasterize_atlas(
         mesh.uvs, mesh.uv_faces, settings.texture_resolution, session.backend.rasterize, session.device
     )
     generator = torch.Generator().manual_seed(session.seed)
     fields = make_fields(coarse_settings.fields, session, generator, parent.file("fields.safetensors"))
     with_normals = coarse_settings.normals_from <= 1.0
-    maps = bake_fields(fields, mesh, texels, with_normals)
+    normal_map = load_normal_map(parent)
+    kept = None if normal_map is None else shape_normals(before, normal_map, texels, session.backend)
+    maps = bake_fields(fields, mesh, texels, with_normals, kept)
 
     state = parent.file("light.safetensors") if "light.safetensors" in parent.files else None
     light = make_light(capture, coarse_settings.light, session, state)
@@ -89,6 +78,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         maps.reflectance,
         maps.normal,
         roughness_range=coarse_settings.fields.roughness_range,
+        learn_normal=with_normals,
         joint=coarse_settings.fields.mode == "joint",
         backend=session.backend,
     ).to(session.device)
@@ -109,28 +99,6 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     return fit(session, "bake", settings, parent, reconstruction, write)
 
 
-@torch.no_grad()
-def bake_fields(fields: MaterialFields, mesh: Mesh, texels: TexelMap, with_normals: bool) -> BakedMaps:
-    """Evaluate the fields at every covered texel and dilate the result over the rest of the maps."""
-    positions = _at_texels(texels, mesh.positions, mesh.faces)
-    values = [fields(part) for part in positions.split(CHUNK)]
-    albedo = torch.cat([v.albedo for v in values])
-    parts = [torch.cat([v.roughness for v in values]), torch.cat([v.metallic for v in values])]
-    if values[0].occlusion is not None:
-        parts.append(torch.cat([v.occlusion for v in values]))
-    normal = None
-    if with_normals:
-        smooth = _unit(_at_texels(texels, mesh.normals, mesh.normal_faces))
-        tangent = _at_texels(texels, mesh.tangents, mesh.tangent_faces)
-        bent = _unit(smooth + torch.cat([v.normal_offset for v in values]))
-        normal = _front(to_tangent_space(smooth, tangent, bent))
-    return BakedMaps(
-        _spread(albedo, texels),
-        _spread(torch.cat(parts, dim=1), texels),
-        None if normal is None else _unit(_spread(normal, texels)),
-    )
-
-
 def _prepare_mesh(mesh: Mesh, given: bool, settings: BakeSettings) -> tuple[Mesh, dict]:
     """UVs, smooth normals and tangents for the mesh; a given mesh keeps its own UVs where one texture can hold them."""
     report: dict = {}
@@ -145,10 +113,7 @@ def _prepare_mesh(mesh: Mesh, given: bool, settings: BakeSettings) -> tuple[Mesh
         uvs, uv_faces = unwrap(mesh.positions, mesh.faces, settings.texture_resolution, settings.padding)
         mesh = replace(mesh, uvs=uvs, uv_faces=uv_faces, tangents=None, tangent_faces=None)
         report["new_uvs"] = True
-    if mesh.normals is None:
-        normals = vertex_normals(torch.as_tensor(mesh.positions), torch.as_tensor(mesh.faces)).numpy()
-        mesh = replace(mesh, normals=normals, normal_faces=mesh.faces)
-    return (_with_tangents(mesh) if mesh.tangents is None else mesh), report
+    return with_frames(mesh), report
 
 
 def _one_chart_space(mesh: Mesh) -> bool:
@@ -171,74 +136,31 @@ def _final_asset(
     normal_map = None if appearance.normal is None else appearance.normal[0].detach()
     final = mesh
     if geometry.movable:
-        final = _with_tangents(
+        final = with_frames(
             replace(
                 mesh,
                 positions=surface.positions.detach().cpu().numpy(),
                 normals=surface.normals.detach().cpu().numpy(),
                 normal_faces=mesh.faces,
+                tangents=None,
             )
         )
         if normal_map is not None:
-            normal_map = _reexpress(normal_map, mesh, final, texels)
+            normal_map = reexpress(normal_map, mesh, final, texels)
 
-    def spread(maps: Tensor) -> np.ndarray:
+    def dilated(maps: Tensor) -> np.ndarray:
         flat = maps.reshape(-1, maps.shape[-1])
-        return _spread(flat.index_select(0, texels.texel), texels).cpu().numpy()
+        return spread(flat.index_select(0, texels.texel), texels).cpu().numpy()
 
-    reflectance = spread(appearance.reflectance[0].detach())
+    reflectance = dilated(appearance.reflectance[0].detach())
     material = Material(
-        albedo=spread(appearance.albedo[0].detach()),
+        albedo=dilated(appearance.albedo[0].detach()),
         roughness=reflectance[..., :1],
         metallic=reflectance[..., 1:2],
         occlusion=reflectance[..., 2:3] if reflectance.shape[-1] > 2 else None,
-        normal=None if normal_map is None else spread(normal_map),
+        normal=None if normal_map is None else dilated(normal_map),
     )
     return Asset(denormalized(replace(final, face_material=None), *normalization), [material])
-
-
-def _reexpress(normal_map: Tensor, before: Mesh, after: Mesh, texels: TexelMap) -> Tensor:
-    """A tangent-space normal map of one mesh as that of another with the same topology and UVs."""
-    flat = normal_map.reshape(-1, 3)
-
-    def frame(mesh: Mesh) -> tuple[Tensor, Tensor]:
-        normal = _unit(_at_texels(texels, mesh.normals, mesh.normal_faces))
-        return normal, _at_texels(texels, mesh.tangents, mesh.tangent_faces)
-
-    # the shading before used the refined mesh's normals with the old tangents
-    moved, tangent = frame(after)[0], frame(before)[1]
-    object_normals = shading_normals(moved, tangent, flat.index_select(0, texels.texel))
-    values = _front(to_tangent_space(*frame(after), object_normals))
-    return flat.index_copy(0, texels.texel, values).reshape(normal_map.shape)
-
-
-def _with_tangents(mesh: Mesh) -> Mesh:
-    tangents, index = compute_tangents(
-        mesh.positions, mesh.faces, mesh.uvs, mesh.uv_faces, mesh.normals, mesh.normal_faces
-    )
-    return replace(mesh, tangents=tangents, tangent_faces=index)
-
-
-def _spread(values: Tensor, texels: TexelMap) -> Tensor:
-    """Covered texels' ``values`` ``[N, C]`` as a whole map ``[R, R, C]``, dilated where no chart is."""
-    image = texels.scatter(values.detach()).cpu().numpy()
-    out = dilate(image, texels.mask.cpu().numpy())
-    return torch.as_tensor(np.ascontiguousarray(out), device=values.device)
-
-
-def _at_texels(texels: TexelMap, attributes: np.ndarray, faces: np.ndarray) -> Tensor:
-    """``[N, C]``: corner attributes at the covered texels."""
-    device = texels.texel.device
-    return texels.interpolate(torch.as_tensor(attributes, device=device), torch.as_tensor(faces, device=device))
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(vectors, dim=-1)
-
-
-def _front(normals: Tensor) -> Tensor:
-    """Unit tangent-space normals with z ≥ 0.05: a map cannot look into its own surface."""
-    return _unit(torch.cat([normals[..., :2], normals[..., 2:].clamp(min=0.05)], dim=-1))
 
 
 def _export_psnr(

@@ -103,6 +103,8 @@ def render_capture(session: Session, settings: CaptureMeshSettings, reporter: Re
 def _rasterize(session: Session, settings: CaptureMeshSettings, asset: Asset, light: EnvironmentLight, cameras):  # noqa: ANN001, ANN202
     """Yield premultiplied image and alpha; supersampled, then averaged over each pixel's square."""
     device = session.device
+    if not settings.occlusion:  # a stand-in for shadows, which the path tracer casts itself and this track leaves out
+        asset = replace(asset, materials=[replace(m, occlusion=None) for m in asset.materials])
     renderer = AssetRenderer(asset, session.backend, device)
     prefiltered = prefilter_latlong(light, base_resolution=256, cache_dir=session.run / ".cache").to(device)
     scale = settings.supersample

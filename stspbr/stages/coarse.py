@@ -13,36 +13,43 @@ from stspbr.formats.assets import read_asset
 from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance
-from stspbr.optimize.surfaces import FixedGeometry, Geometry, ImplicitGeometry
+from stspbr.optimize.surfaces import FixedGeometry, ImplicitGeometry
 from stspbr.recipe import CoarseSettings
 from stspbr.scene import Capture, Mesh
 from stspbr.stages.fit import fit, reconstruct, write_fields
-from stspbr.stages.model import load_capture, make_fields, make_light, normalized
+from stspbr.stages.model import load_capture, make_fields, make_light, normalized, save_normal_map
 from stspbr.stages.session import Session
+from stspbr.texture.tangents import with_frames
 
 
 def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     """Learn geometry, materials and (where it is not known) the light from a capture.
 
     Writes ``mesh.safetensors`` (the current surface in the normalised box), ``geometry.safetensors`` (the
-    implicit shape, absent when a mesh was given), ``fields.safetensors``, ``light.safetensors`` and
-    ``light.hdr`` (a learned light), ``normalization.json`` and ``metrics.json``.
+    implicit shape, absent when a mesh was given), ``normal_map.safetensors`` (a given mesh's own, where it has
+    one), ``fields.safetensors``, ``light.safetensors`` and ``light.hdr`` (a learned light),
+    ``normalization.json`` and ``metrics.json``.
     """
     source = session.parent("capture")
     capture = load_capture(source)
-    given = _given_mesh(settings)
+    given, normal_map = _given_mesh(settings)
     centre, scale = _normalization(capture, settings, given)
     capture_n = capture.normalized(centre, scale)
     generator = torch.Generator().manual_seed(session.seed)
 
-    geometry = _geometry(settings, capture_n, given, centre, scale, session, generator)
+    if given is None:
+        geometry = _implicit_geometry(settings, capture_n, session, generator)
+    else:
+        fixed = normalized(given, centre, scale)
+        geometry = FixedGeometry(fixed, movable=False, laplacian=0.0, device=session.device, normal_map=normal_map)
     appearance = FieldAppearance(make_fields(settings.fields, session, generator), settings.normals_from)
     light = make_light(capture, settings.light, session)
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light)
 
     def write(folder: Path) -> dict:
         if given is not None:
-            mesh = normalized(given, centre, scale)
+            mesh = fixed
+            save_normal_map(normal_map, folder)
         else:
             surface = geometry.surface()
             mesh = Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
@@ -51,13 +58,21 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     return fit(session, "coarse", settings, source, reconstruction, write)
 
 
-def _given_mesh(settings: CoarseSettings) -> Mesh | None:
+def _given_mesh(settings: CoarseSettings) -> tuple[Mesh | None, np.ndarray | None]:
+    """The given mesh and its tangent-space normal map ``[R, R, 3]``, where it has one that is to be kept."""
     if settings.mesh is None:
-        return None
-    mesh = read_asset(settings.mesh, settings.mesh_textures).mesh
-    if len(mesh.faces) == 0:
+        return None, None
+    asset = read_asset(settings.mesh, settings.mesh_textures)
+    if len(asset.mesh.faces) == 0:
         raise StspbrError(f"{settings.mesh}: the mesh is empty")
-    return mesh
+    if settings.mesh_normal_map == "ignore" or all(m.normal is None for m in asset.materials):
+        return asset.mesh, None
+    if len(asset.materials) > 1:
+        raise StspbrError(
+            f"{settings.mesh}: it has {len(asset.materials)} materials, and the normal map of only one can be kept: "
+            "--set mesh_normal_map=ignore learns the normals anew"
+        )
+    return with_frames(asset.mesh), asset.materials[0].normal
 
 
 def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | None) -> tuple[np.ndarray, float]:
@@ -77,17 +92,9 @@ def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | Non
     return centre, float(0.5 * (np.asarray(high) - np.asarray(low)).max() * (1.0 + margin))
 
 
-def _geometry(
-    settings: CoarseSettings,
-    capture: Capture,
-    given: Mesh | None,
-    centre: np.ndarray,
-    scale: float,
-    session: Session,
-    generator: torch.Generator,
-) -> Geometry:
-    if given is not None:
-        return FixedGeometry(normalized(given, centre, scale), movable=False, laplacian=0.0, device=session.device)
+def _implicit_geometry(
+    settings: CoarseSettings, capture: Capture, session: Session, generator: torch.Generator
+) -> ImplicitGeometry:
     dmtet = DMTet(settings.geometry.resolution, np.full(3, -1.0), np.full(3, 1.0), generator)
     if settings.geometry.initial == "hull":
         dmtet.init_sdf(visual_hull_sdf(dmtet.grid.numpy(), capture.split("train")))

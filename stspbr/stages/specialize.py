@@ -12,7 +12,15 @@ from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.surfaces import FixedGeometry
 from stspbr.recipe import CoarseSettings, SpecializeSettings, parse_settings
 from stspbr.stages.fit import fit, reconstruct, write_fields
-from stspbr.stages.model import load_capture, load_mesh, load_normalization, make_fields, make_light
+from stspbr.stages.model import (
+    load_capture,
+    load_mesh,
+    load_normal_map,
+    load_normalization,
+    make_fields,
+    make_light,
+    save_normal_map,
+)
 from stspbr.stages.session import Session
 
 
@@ -20,7 +28,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     """Specialise the reflectance of a coarse result.
 
     The coarse surface becomes a mesh of fixed topology whose vertices may still move a little; a mesh that
-    was given stays as it is. Writes ``mesh.safetensors``, ``fields.safetensors``, ``light.safetensors`` and
+    was given stays as it is. Writes ``mesh.safetensors``, ``normal_map.safetensors`` (a given mesh's own, where it
+    has one), ``fields.safetensors``, ``light.safetensors`` and
     ``light.hdr`` (a learned light), ``normalization.json``, ``metrics.json``.
     """
     coarse = session.parent("coarse")
@@ -32,7 +41,11 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     mesh = load_mesh(coarse.file("mesh.safetensors"))
     given = coarse_settings.mesh is not None
 
-    geometry = FixedGeometry(mesh, movable=not given, laplacian=settings.laplacian, device=session.device)
+    normal_map = load_normal_map(coarse)
+
+    geometry = FixedGeometry(
+        mesh, movable=not given, laplacian=settings.laplacian, device=session.device, normal_map=normal_map
+    )
     geometry = geometry.to(session.device)
     generator = torch.Generator().manual_seed(session.seed)
     fields = make_fields(coarse_settings.fields, session, generator, coarse.file("fields.safetensors"))
@@ -44,6 +57,7 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
 
     def write(folder: Path) -> dict:
         polished = mesh if given else replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
+        save_normal_map(normal_map, folder)
         return write_fields(folder, reconstruction, polished, (centre, scale))
 
     return fit(session, "specialize", settings, coarse, reconstruction, write)

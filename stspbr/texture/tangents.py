@@ -7,10 +7,13 @@ after Mikkelsen 2008 (MikkTSpace): per-vertex, and the normal and tangent that w
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from stspbr.geometry.normals import normalize
+from stspbr.geometry.normals import normalize, vertex_normals
+from stspbr.scene import Mesh
 
 _SINGULAR = 1e-6  # a frame whose three axes span less than this is none
 
@@ -57,6 +60,19 @@ def compute_tangents(
     tangent[lost] = _any_perpendicular(normal[lost])
     tangents = np.concatenate([tangent, unique[:, 3:4]], axis=1).astype(np.float32)
     return tangents, group.reshape(-1, 3).astype(np.int32)
+
+
+def with_frames(mesh: Mesh) -> Mesh:
+    """``mesh`` (with UVs) with what a normal map needs: smooth normals and tangents of its own where it has none."""
+    if mesh.normals is None:
+        normals = vertex_normals(torch.as_tensor(mesh.positions), torch.as_tensor(mesh.faces)).numpy()
+        mesh = replace(mesh, normals=normals, normal_faces=mesh.faces, tangents=None)
+    if mesh.tangents is None:
+        tangents, index = compute_tangents(
+            mesh.positions, mesh.faces, mesh.uvs, mesh.uv_faces, mesh.normals, mesh.normal_faces
+        )
+        mesh = replace(mesh, tangents=tangents, tangent_faces=index)
+    return mesh
 
 
 def shading_normals(n: torch.Tensor, t: torch.Tensor, normal_map: torch.Tensor) -> torch.Tensor:

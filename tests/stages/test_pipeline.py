@@ -126,7 +126,7 @@ def test_given_mesh_keeps_its_topology_and_uvs(finished, tmp_path):
     shutil.copytree(source / "capture", run / "capture")
     glb = done["bake"].file("asset.glb")
     session = open_session(run)
-    overrides = [*GRIDS, *STEPS, f"mesh={json.dumps(str(glb))}", "normals_from=2.0"]
+    overrides = [*GRIDS, *STEPS, f"mesh={json.dumps(str(glb))}", "normals_from=2.0", "mesh_normal_map=ignore"]
     run_coarse(session, settings_for(CoarseSettings, overrides))
     run_specialize(session, SPECIALIZE)
     result = read_gltf(run_bake(session, BAKE).file("asset.glb"))
