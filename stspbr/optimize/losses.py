@@ -18,6 +18,7 @@ from stspbr.errors import StspbrError
 MAXIMUM_RADIANCE = 65535.0
 SMAPE_EPSILON = 0.01
 RELMSE_EPSILON = 0.01  # as a fraction of the exposure
+DARKEST_METAL = 1.0 / 3.0  # luminance of the albedo; bare metals lie above (Lagarde 2011, Hoffman 2013)
 MSSSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli, Bovik 2003, section 3.2
 MSSSIM_WINDOW = 11
 MSSSIM_SIGMA = 1.5
@@ -181,6 +182,21 @@ def _prepare(rendered: Tensor, target: Tensor, saturation: Tensor | float | None
 def mask_loss(rendered: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference of coverage [..., H,W,1] in [0, 1] over whole images; a scalar."""
     return (rendered - target).square().mean()
+
+
+def metal_prior(metallic: Tensor, albedo: Tensor) -> Tensor:
+    """Dielectric first: the mean of metallic where the albedo is too dark for a metal; a scalar in [0, 1].
+
+    A dielectric reflects 4 % of the light at normal incidence, a metal its albedo: a black dielectric and a metal of
+    albedo 0.04 are the same surface, and no image tells them apart. Real metals reflect more than a third, so
+    metallic is charged by 1 − L/⅓ where the luminance L of the albedo is below ⅓, and not at all above.
+
+    Args:
+        metallic: [..., 1] in [0, 1]; albedo: [..., 3] linear, a constant here.
+    """
+    red, green, blue = albedo.detach().split(1, dim=-1)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return (metallic * (1.0 - luminance / DARKEST_METAL).clamp(min=0.0)).mean()
 
 
 def smoothness(values: Tensor, jittered: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from stspbr.formats.images import linear_to_srgb
 from stspbr.optimize.appearance import Appearance, ShadingInputs
 from stspbr.optimize.lights import Light
 from stspbr.optimize.loop import Stopwatch
-from stspbr.optimize.losses import CompositeLoss, mask_loss
+from stspbr.optimize.losses import CompositeLoss, mask_loss, metal_prior
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term
 from stspbr.optimize.surfaces import Geometry
 from stspbr.optimize.views import Targets, ViewSet, batch_ids, step_generator
@@ -19,6 +19,9 @@ from stspbr.render.backend import RasterBackend
 from stspbr.render.gbuffer import GBuffer, ViewBatch, compose, render_gbuffer
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.shading import shade
+
+FULL_COVERAGE = 0.999
+"""Coverage from which a pixel counts as one that no silhouette crosses."""
 
 
 class Reconstruction:
@@ -78,6 +81,7 @@ class Reconstruction:
         light, gbuffer, inputs, image = self._render(views, watch)
         with watch.part("losses"):
             terms = self._image_terms(image, targets, self.settings.losses)
+            terms += _metallic_terms(inputs, self.settings.losses)
             terms += self.geometry.regularizers(progress) + self.light.regularizers()
         with watch.part("smoothness"):
             generator = step_generator(step, self.seed, image.device)
@@ -184,12 +188,29 @@ class Reconstruction:
         saturation = targets.saturation.expand_as(targets.alpha).reshape(-1, 1).index_select(0, union)
         normalizer = (targets.alpha.sum() * 3.0).clamp(min=1.0)
 
-        def colour(composite: CompositeLoss, name: str, drives: frozenset[str]) -> Term:
+        def colour(composite: CompositeLoss, name: str, drives: frozenset[str], pixels: tuple[Tensor, ...]) -> Term:
             images = (image[..., :3], targets.image) if composite.needs_images else None
-            total, parts = composite(rendered, target, normalizer, self.exposure, saturation=saturation, images=images)
+            total, parts = composite(*pixels[:2], normalizer, self.exposure, saturation=pixels[2], images=images)
             return Term(name, total, drives, parts)
 
-        terms.append(colour(self._colour_a, "joint" if self._joint else "A", STRICT_A))
+        pixels = (rendered, target, saturation)
+        terms.append(colour(self._colour_a, "joint" if self._joint else "A", STRICT_A, pixels))
         if self._colour_b is not None:
-            terms.append(colour(self._colour_b, "B", STRICT_B))
+            if losses.reflectance_region == "interior":
+                both = torch.minimum(alpha.detach(), targets.alpha).reshape(-1).index_select(0, union)
+                inside = torch.nonzero(both > FULL_COVERAGE).squeeze(1)
+                pixels = tuple(values.index_select(0, inside) for values in pixels)
+            terms.append(colour(self._colour_b, "B", STRICT_B, pixels))
         return terms
+
+
+def _metallic_terms(inputs: ShadingInputs, losses: LossSettings) -> list[Term]:
+    """What is believed of metals before any image is seen."""
+    terms = []
+    if losses.metal_prior == "dielectric-first" and losses.metal_prior_weight > 0:
+        value = losses.metal_prior_weight * metal_prior(inputs.metallic, inputs.albedo)
+        terms.append(Term("metal_prior", value, STRICT_B))
+    if losses.metallic_binary > 0:
+        value = losses.metallic_binary * (inputs.metallic * (1.0 - inputs.metallic)).mean()
+        terms.append(Term("metallic_binary", value, STRICT_B))
+    return terms

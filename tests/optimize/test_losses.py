@@ -13,6 +13,7 @@ from stspbr.optimize.losses import (
     clamp_radiance,
     mask_loss,
     measure_exposure,
+    metal_prior,
     ms_ssim,
     msssim_scales,
     smoothness,
@@ -257,3 +258,19 @@ def test_smoothness_is_a_weighted_mean():
     for weights in (torch.tensor([[3.0], [1.0], [0.0]]), torch.tensor([3.0, 1.0, 0.0])):
         assert smoothness(values, jittered, weights).item() == pytest.approx((3 * 0.3 + 0.5) / 4)
     assert smoothness(values, jittered, torch.zeros(3, 1)).item() == 0
+
+
+def test_metal_prior_charges_dark_metal_and_leaves_bright_metal_alone():
+    metallic = torch.tensor([[1.0], [0.5], [0.0]], requires_grad=True)
+    black, gold = torch.zeros(3, 3), torch.tensor([[1.0, 0.71, 0.29]]).expand(3, 3)
+    assert metal_prior(metallic, black).item() == pytest.approx(0.5)
+    assert metal_prior(metallic, gold).item() == 0.0
+    half_way = torch.full((3, 3), 1.0 / 6.0)
+    assert metal_prior(metallic, half_way).item() == pytest.approx(0.25)
+
+
+def test_metal_prior_does_not_brighten_the_albedo():
+    albedo = torch.full((4, 3), 0.1, requires_grad=True)
+    metallic = torch.full((4, 1), 0.7, requires_grad=True)
+    metal_prior(metallic, albedo).backward()
+    assert albedo.grad is None and (metallic.grad > 0).all()

@@ -120,3 +120,36 @@ def test_not_finite_names_step_and_term():
     ]
     with pytest.raises(StspbrError, match=r"step 17.*B/relmse"):
         check_finite(terms, 17)
+
+
+def test_interior_region_keeps_silhouettes_from_the_reflectance(tiny_run):
+    """B's loss over the interior is that of the pixels which both coverages fill, and of no other."""
+    union, interior = problem(tiny_run), problem(tiny_run)
+    losses = union.settings.losses.model_copy(update={"reflectance_region": "interior"})
+    interior.settings = union.settings.model_copy(update={"losses": losses})
+    views, targets = union.views.batch([0, 1])
+    image = union._render(views, Stopwatch())[3]
+    inside = (torch.minimum(image[..., 3:].detach(), targets.alpha) > 0.999).expand_as(targets.image)
+
+    def term(problem, pixels) -> float:
+        values = {t.name: t.value.item() for t in problem._image_terms(pixels, targets, problem.settings.losses)}
+        return values["B"], values["A"]
+
+    spoiled = torch.where(inside, image[..., :3], image[..., :3] + 1.0)
+    spoiled = torch.cat([spoiled, image[..., 3:]], dim=-1)
+    assert term(interior, spoiled)[0] == pytest.approx(term(interior, image)[0])
+    assert term(union, spoiled)[0] > 1.03 * term(union, image)[0]
+    assert term(interior, image)[1] == pytest.approx(term(union, image)[1])
+    assert term(interior, image)[0] < term(union, image)[0]
+
+
+def test_metallic_beliefs_drive_the_reflectance_alone(tiny_run):
+    believing = problem(tiny_run)
+    losses = believing.settings.losses.model_copy(update={"metallic_binary": 0.1})
+    believing.settings = believing.settings.model_copy(update={"losses": losses})
+    groups = believing.groups()
+    chosen = [t for t in believing.terms(3, 0.6, Stopwatch()) if t.name in ("metal_prior", "metallic_binary")]
+    assert len(chosen) == 2
+    backpropagate(chosen, groups, "shared")
+    for name, params in groups.items():
+        assert any(p.grad is not None and p.grad.any() for p in params) == (name == "reflectance"), name
