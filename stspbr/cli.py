@@ -254,19 +254,34 @@ def unpack_orm(
             typer.echo(json.dumps({"file": str(path)}) if json_lines else str(path))
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True})
 def evaluate(
+    context: typer.Context,
     run: RunArgument,
     reference: Annotated[str | None, typer.Option(help="GLB, glTF or OBJ; default: the captured asset")] = None,
     reference_textures: Annotated[str | None, typer.Option(help="folder of maps for an OBJ")] = None,
+    lights: Annotated[
+        list[str] | None, typer.Option(help="HDR or EXR to relight by; repeat it, or give a folder or *.hdr")
+    ] = None,
+    align: Annotated[str, typer.Option(help="none, icp or sim3: put the result onto the reference first")] = "none",
+    settings: SetOption = None,
     from_version: FromOption = None,
     seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
-    """Compare the bake with its original: material at points of the surface, geometry, a contact sheet."""
-    base = {"reference": reference, "reference_textures": reference_textures, "reference_capture": reference is None}
-    _run_stage("evaluate", "EvaluateSettings", run, None, base, seed=seed, quiet=quiet, json_lines=json_lines,
+    """Compare the bake with its original: material and geometry in 3D, held-out views, other lights."""
+    extra = [word for word in context.args if not word.lower().endswith((".hdr", ".exr"))]
+    if extra or (context.args and not lights):
+        word = (extra or context.args)[0]
+        raise StspbrError(f"{word}: not understood here; lights go after --lights (an HDR or EXR each)")
+    base = {"reference": reference, "reference_textures": reference_textures, "reference_capture": reference is None,
+            "lights": [*(lights or []), *context.args], "align": align}  # fmt: skip
+    _run_stage("evaluate", "EvaluateSettings", run, settings, base, seed=seed, device=device, backend=backend,
+               threads=threads, quiet=quiet, json_lines=json_lines,
                versions=_version("bake", from_version))  # fmt: skip
     if not quiet and not json_lines:
         _print_errors(run)
@@ -349,6 +364,53 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder")],
+    out: Annotated[Path | None, typer.Option(help="the page; default RUN/report.html")] = None,
+    from_version: Annotated[
+        str | None, typer.Option("--from", metavar="V0001", help="the bake's version; default newest")
+    ] = None,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Write one HTML page of a run: figures, curves, pictures, a 3D view; it needs no network."""
+    import json
+
+    from stspbr.stages.report import write_report
+
+    path = write_report(run, out, from_version)
+    if json_lines:
+        typer.echo(json.dumps({"page": str(path), "bytes": path.stat().st_size}))
+    elif not quiet:
+        typer.echo(f"{path} ({_size(path.stat().st_size)})")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders of two runs or more")],
+    out: Annotated[
+        Path | None, typer.Option(help="the page; default compare.html, and none with --json or --quiet")
+    ] = None,
+    quiet: QuietOption = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="print the table as one JSON object")] = False,
+) -> None:
+    """Set runs side by side: what is better, which settings differ; in the terminal and as one HTML page."""
+    import json
+
+    from stspbr.report.comparison import as_json
+    from stspbr.stages.compare import compare_runs
+
+    talk = not quiet and not json_lines
+    page = Path("compare.html") if out is None and talk else out
+    comparison = compare_runs(runs, page)
+    if json_lines:
+        typer.echo(json.dumps({**as_json(comparison), "page": None if page is None else str(page)}))
+    elif talk:
+        _print_comparison(comparison)
+        typer.echo(f"{page} ({_size(page.stat().st_size)})")
+
+
 def _routing(routing: str | None) -> dict[str, Any]:
     return {} if routing is None else {"optimize": {"routing": routing}}
 
@@ -373,6 +435,35 @@ def _print_errors(run: Path) -> None:
     console = Console()
     console.print(table)
     console.print(f"contact sheet: {artifact.file('contact_sheet.png')}")
+
+
+def _print_comparison(comparison: Any) -> None:
+    """The figures that can be better or worse; the page and --json hold all of them."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from stspbr.stages.compare import comparison_table
+
+    rows = comparison_table(comparison)
+    table = Table("", *map(escape, comparison.names))
+    table.columns[0].no_wrap = True
+    group = None
+    for heading, label, cells in rows:
+        if heading != group:
+            table.add_section()
+            table.add_row(f"[bold]{escape(heading)}[/bold]")
+            group = heading
+        shown = []
+        for text, change, is_best in cells:
+            shown.append(f"[bold green]{escape(text)} *[/bold green]" if is_best else escape(text))
+            shown[-1] += f" [dim]{escape(change)}[/dim]" if change else ""
+        table.add_row(escape(label), *shown)
+    console = Console()
+    console.print(table if rows else "none of these runs has figures yet")
+    for record in comparison.records:
+        for line in record.notices:
+            console.print(f"{record.name}: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _size(size: float) -> str:

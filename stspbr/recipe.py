@@ -236,8 +236,21 @@ class EvaluateSettings(Settings):
     reference: str | None = Field(None, description="GLB, glTF or OBJ")
     reference_textures: str | None = None
     reference_capture: bool = Field(False, description="the reference is the asset that the capture was rendered from")
-    samples: int = Field(100_000, ge=1000)
-    views: int = Field(3, ge=1, description="held-out views on the contact sheet")
+    align: Literal["none", "icp", "sim3"] = Field("none", description="put the result onto the reference first")
+    samples: int | None = Field(
+        None, ge=1000, description="points on the surface; none: until the standard errors are below 1 %"
+    )
+    max_samples: int = Field(1_600_000, ge=1000)
+    max_distance_fraction: float = Field(0.02, gt=0, description="of a pair of points, in the reference's diagonals")
+    footprint: float | None = Field(
+        None, ge=0, description="radius that both materials are also averaged over; none: a pixel of the views; 0: off"
+    )
+    footprint_samples: int = Field(10_000, ge=100)
+    map_resolution: int = Field(512, ge=16, le=512, description="side of the error maps on the reference's UVs")
+    views: int = Field(3, ge=1, description="held-out views that are shown, and relit; all of them are measured")
+    lights: list[str] = Field([], description="HDR or EXR files, folders of them or patterns, to relight by")
+    relight_samples: int = Field(256, ge=1, description="paths a pixel; noise limits what relighting can tell")
+    relight_max_depth: int = Field(5, ge=2, description="longest path")
 
 
 class CaptureMeshSettings(Settings):

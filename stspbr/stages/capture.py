@@ -23,11 +23,8 @@ from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, Camera, Capture, EnvironmentLight, Frame
 from stspbr.scene.camera_rig import object_cameras
-from stspbr.scene.procedural import demo_asset, demo_light
+from stspbr.scene.shiny_suite import is_procedural, procedural_asset, procedural_light
 from stspbr.stages.session import Session
-
-PROCEDURAL = "procedural:demo"
-"""In place of a path: the object, or the light, that stspbr makes itself."""
 
 
 def run_capture(session: Session, settings: CaptureMeshSettings | CaptureFolderSettings) -> Artifact:
@@ -57,8 +54,8 @@ def run_capture(session: Session, settings: CaptureMeshSettings | CaptureFolderS
 
 def load_asset(settings: CaptureMeshSettings) -> Asset:
     """The asset to be captured, with the roughness and metallic that the settings put in place of its own."""
-    if settings.asset == PROCEDURAL:
-        asset = demo_asset()
+    if is_procedural(settings.asset):
+        asset = procedural_asset(settings.asset)
     else:
         asset = read_asset(settings.asset, settings.textures)
     constants = {"roughness": settings.roughness, "metallic": settings.metallic}
@@ -67,9 +64,9 @@ def load_asset(settings: CaptureMeshSettings) -> Asset:
 
 
 def load_light(path: str) -> EnvironmentLight:
-    """A lat-long HDR or EXR, or the procedural light."""
-    if path == PROCEDURAL:
-        return demo_light()
+    """A lat-long HDR or EXR, or a procedural light."""
+    if is_procedural(path):
+        return procedural_light(path)
     radiance, _, _ = read_image(path)
     if not np.isfinite(radiance).all() or (radiance < 0).any():
         raise StspbrError(f"{path}: the light has pixels that are negative or not finite")

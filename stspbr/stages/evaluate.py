@@ -1,55 +1,84 @@
-"""Evaluate: the baked asset beside the one it should be, at points of the surface and in pictures."""
+"""Evaluate: the baked asset beside the one it should be, at points of the surface, in views and under other lights."""
 
 from __future__ import annotations
 
+import glob
 import json
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from stspbr import __version__
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
 from stspbr.formats.gltf import read_gltf
-from stspbr.formats.images import linear_to_srgb, read_image
-from stspbr.metrics.contact_sheet import contact_sheet
-from stspbr.metrics.surface import geometry_error, material_error, seen_samples
+from stspbr.formats.images import read_image, write_png8
+from stspbr.metrics.alignment import align
+from stspbr.metrics.error_maps import ERROR_PEAKS, error_maps
+from stspbr.metrics.geometry import geometry_error
+from stspbr.metrics.light import light_error
+from stspbr.metrics.material import material_error
+from stspbr.metrics.relighting import relighting_error
+from stspbr.metrics.sampling import pixel_footprint
 from stspbr.recipe import CaptureMeshSettings, EvaluateSettings, parse_settings
-from stspbr.render.asset_renderer import AssetRenderer
-from stspbr.render.prefilter import prefilter_latlong
-from stspbr.scene import Asset, EnvironmentLight, Frame
-from stspbr.stages.capture import load_asset, single_view
+from stspbr.render.mitsuba_bsdf import require_mitsuba
+from stspbr.scene import Asset, Capture, EnvironmentLight, Frame, Mesh
+from stspbr.stages.capture import load_asset, load_light
+from stspbr.stages.error_record import SCHEMA, ErrorRecord, error_table, write_csv
+from stspbr.stages.evaluation_pictures import Renders, write_pictures
 from stspbr.stages.model import load_capture, save_json
 from stspbr.stages.session import Session
 
-COLUMNS = ["target", "result", "albedo", "roughness", "metallic", "normal"]
+__all__ = ["error_table", "run_evaluate"]
+
+_LIGHT_SUFFIXES = (".hdr", ".exr")
+
+
+@dataclass
+class _Subjects:
+    """What is compared, in the two frames that alignment may tell apart.
+
+    Attributes:
+        reference, aligned: truth and estimate in the reference's own frame, where surfaces are compared.
+        truth, estimate: the two in the capture's frame, where cameras and lights are.
+        cameras, poses: training views of the reference's frame.
+    """
+
+    reference: Asset
+    aligned: Asset
+    truth: Asset
+    estimate: Asset
+    capture: Capture
+    cameras: list
+    poses: list[np.ndarray]
 
 
 def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
-    """Write ``errors.json`` (material at 3D points, geometry) and ``contact_sheet.png`` for the newest bake."""
+    """Compare the newest bake with its reference.
+
+    Writes ``errors.json`` (``ErrorRecord``), ``errors.csv`` (the same, a row a figure), ``contact_sheet.png``,
+    ``maps/`` (truth, estimate and error on the reference's UVs), ``views/`` (target, result and error of held-out
+    views, the material's error in them) and ``relit/`` (under ``settings.lights``).
+    """
     bake = session.parent("bake")
     chain = [bake]
     for stage in ("specialize", "coarse", "capture"):
         chain.append(session.parent_of(chain[-1], stage))
     source = chain[-1]
-    reference = _reference(settings, source)
-    estimate = read_gltf(bake.file("asset.glb"))
-    capture = load_capture(source)
-    train = capture.split("train")
-    seen = seen_samples(
-        reference.mesh,
-        [frame.camera for frame in train],
-        [frame.object_to_world for frame in train],
-        samples=settings.samples,
-        seed=session.seed,
-    )
-    errors = {
-        "material": material_error(reference, estimate, samples=settings.samples, seed=session.seed, seen=seen),
-        "geometry": geometry_error(reference.mesh, estimate.mesh, samples=settings.samples, seed=session.seed),
-        "bake": json.loads(bake.file("metrics.json").read_text(encoding="utf-8")),
-    }
-    light = EnvironmentLight(read_image(bake.file("light.hdr"))[0])
-    true_light = capture.light or light
-    frames = (capture.split("test") or capture.split("train"))[: settings.views]
+    lights = load_lights(settings.lights)
+    if lights:
+        require_mitsuba("relighting (evaluate --lights)")  # before the long work, not after it
+    reference, estimate, capture = _reference(settings, source), read_gltf(bake.file("asset.glb")), load_capture(source)
+    learned = "light.safetensors" in bake.files
+    exported = EnvironmentLight(read_image(bake.file("light.hdr"))[0])
+    light = exported if learned or capture.light is None else capture.light
+
+    matrix, alignment = align(reference.mesh, estimate.mesh, settings.align, seed=session.seed)
+    subjects = _subjects(reference, estimate, capture, matrix)
+    shown = held_out(capture)[0]
+    shown = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, settings.views).round().astype(int))]
     with session.store.create(
         "evaluate",
         settings=settings.model_dump(mode="json"),
@@ -58,70 +87,191 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
         threads=session.threads,
         seed=session.seed,
     ) as draft:
+        errors = {
+            "schema": SCHEMA,
+            "package": __version__,
+            "reference": Path(settings.reference or source.settings.get("asset", reference.name)).name,
+            "alignment": alignment,
+            **_surface_errors(session, settings, subjects),
+            "light": light_error(capture.light, exported) if learned and capture.light is not None else None,
+            "error_peaks": ERROR_PEAKS,
+            "bake": json.loads(bake.file("metrics.json").read_text(encoding="utf-8")),
+        }
+        errors["views"] = _pictures(session, settings, subjects, light, shown, draft.path)
+        scale = errors["material"]["albedo_scale"]
+        errors["relighting"] = _relighting(session, settings, subjects, lights, shown, scale, draft.path)
+        errors = _finite(errors)
+        ErrorRecord.model_validate(errors)
         save_json(errors, draft.path / "errors.json")
-        rows = _rows(session, estimate, light, frames, "ours") + _rows(session, reference, true_light, frames, "truth")
-        order = [row for pair in zip(rows[: len(frames)], rows[len(frames) :], strict=True) for row in pair]
-        contact_sheet([r for _, r in order], [name for name, _ in order], COLUMNS, draft.path / "contact_sheet.png")
+        write_csv(errors, draft.path / "errors.csv")
     return draft.artifact
 
 
-def error_table(errors: dict) -> list[tuple[str, str]]:
-    """Rows (what, figure) for the terminal: material over the lit part of the seen surface, geometry, views."""
-    material, geometry = errors["material"], errors["geometry"]
-    lit, dark = material["lit"], material["dark"]
-    rows = [
-        ("points compared", f"{material['used']} of {material['samples']} ({material['unseen']} never seen)"),
-        ("albedo MAE, linear", f"{lit['albedo_mae']:.4f} ({lit['albedo_mae_scaled']:.4f} after a scale per channel)"),
-        ("roughness MAE", _number(lit["roughness_mae"])),
-        ("metallic MAE", _number(lit["metallic_mae"])),
-        ("false metal", f"{_share(lit['false_metal_rate'])} (dark part {_share(dark['false_metal_rate'])})"),
-        ("missed metal", _share(lit["missed_metal_rate"])),
-        *((f"geometry: {key.replace('_', ' ')}", _number(v)) for key, v in geometry.items() if isinstance(v, float)),
-    ]
-    if "held_out" in errors["bake"]:
-        rows.append(("held-out PSNR", f"{errors['bake']['held_out']['psnr_mean']:.2f} dB"))
-    return rows
+def load_lights(entries: list[str]) -> dict[str, EnvironmentLight]:
+    """Lights by name from files, folders (all HDR and EXR in them) and patterns such as ``lights/*.hdr``."""
+    paths: list[str] = []
+    for entry in entries:
+        if entry.startswith("procedural:"):
+            found = [entry]
+        elif Path(entry).is_dir():
+            found = sorted(str(p) for p in Path(entry).iterdir() if p.suffix.lower() in _LIGHT_SUFFIXES)
+        elif glob.has_magic(entry) and not Path(entry).exists():
+            found = sorted(glob.glob(entry))
+        else:
+            found = [entry]
+        if not found:
+            raise StspbrError(f"--lights {entry}: no HDR or EXR there")
+        paths += [path for path in found if path not in paths]
+    out: dict[str, EnvironmentLight] = {}
+    for path in paths:
+        name = path.removeprefix("procedural:") if path.startswith("procedural:") else Path(path).stem
+        name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+        if name in out:
+            raise StspbrError(f"two lights are called {name}: give one of the files another name")
+        out[name] = load_light(path)
+    return out
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4f}"
+def held_out(capture: Capture) -> tuple[list[Frame], str]:
+    """The held-out frames, or, where there are none, the training frames; and which of the two."""
+    test = capture.split("test")
+    return (test, "test") if test else (capture.split("train"), "train")
 
 
-def _share(value: float | None) -> str:
-    return "none there" if value is None else f"{100.0 * value:.2f} %"
+def transformed(asset: Asset, matrix: np.ndarray) -> Asset:
+    """An asset moved by a similarity ``[4, 4]`` (rotation, uniform scale, translation)."""
+    if np.array_equal(matrix, np.eye(4)):
+        return asset
+    mesh, linear = asset.mesh, matrix[:3, :3]
+    rotation = linear / np.cbrt(np.linalg.det(linear))
+
+    def turned(vectors: np.ndarray | None) -> np.ndarray | None:
+        if vectors is None:
+            return None
+        return np.concatenate([vectors[:, :3] @ rotation.T, vectors[:, 3:]], axis=1).astype(np.float32)
+
+    positions = (mesh.positions.astype(np.float64) @ linear.T + matrix[:3, 3]).astype(np.float32)
+    moved: Mesh = replace(mesh, positions=positions, normals=turned(mesh.normals), tangents=turned(mesh.tangents))
+    return replace(asset, mesh=moved)
 
 
 def _reference(settings: EvaluateSettings, source: Artifact) -> Asset:
-    if settings.reference is not None:
-        return read_asset(settings.reference, settings.reference_textures)
-    if source.settings.get("kind") != "mesh":
+    """The reference, shaded as the capture shaded it: occlusion maps only where the capture had them."""
+    if settings.reference is None and source.settings.get("kind") != "mesh":
         raise StspbrError("the capture was not rendered from an asset: say what to compare with, --reference asset.glb")
-    return load_asset(parse_settings(CaptureMeshSettings, source.settings, f"{source.path}: settings"))
+    if settings.reference is not None:
+        asset = read_asset(settings.reference, settings.reference_textures)
+    else:
+        asset = load_asset(parse_settings(CaptureMeshSettings, source.settings, f"{source.path}: settings"))
+    if not source.settings.get("occlusion", False):
+        asset = replace(asset, materials=[replace(m, occlusion=None) for m in asset.materials])
+    return asset
 
 
-def _rows(session: Session, asset: Asset, light: EnvironmentLight, frames: list[Frame], label: str):  # noqa: ANN202
-    renderer = AssetRenderer(asset, session.backend, session.device)
-    prefiltered = prefilter_latlong(light, base_resolution=256, cache_dir=session.run / ".cache").to(session.device)
-    rows = []
-    for frame in frames:
-        out = renderer.render(single_view(frame.camera, frame.object_to_world, session.device), prefiltered)
-        out = {name: image[0].cpu().numpy() for name, image in out.items()}
-        pictures = [
-            _display(frame.image),
-            _display(out["rgb"]),
-            _display(out["albedo"]),
-            np.repeat(out["roughness"], 3, axis=2),
-            np.repeat(out["metallic"], 3, axis=2),
-            (_camera_space(out["normal"], frame) + out["alpha"]) * 0.5,
-        ]
-        rows.append((f"{label} {frame.name}", [np.clip(p, 0.0, 1.0) for p in pictures]))
-    return rows
+def _subjects(reference: Asset, estimate: Asset, capture: Capture, matrix: np.ndarray) -> _Subjects:
+    back = np.linalg.inv(matrix)
+    train = capture.split("train")
+    return _Subjects(
+        reference,
+        transformed(estimate, matrix),
+        transformed(reference, back),
+        estimate,
+        capture,
+        [frame.camera for frame in train],
+        [frame.object_to_world @ back for frame in train],
+    )
 
 
-def _display(linear: np.ndarray) -> np.ndarray:
-    return linear_to_srgb(np.clip(linear, 0.0, 1.0))
+def _surface_errors(session: Session, settings: EvaluateSettings, subjects: _Subjects) -> dict:
+    """Material (raw, and at what a pixel of the views resolves) and geometry, in the reference's frame."""
+    reference, estimate = subjects.reference, subjects.aligned
+    views = {"cameras": subjects.cameras, "poses": subjects.poses}
+    common = {"seed": session.seed, "max_distance_fraction": settings.max_distance_fraction, **views}
+    footprint = settings.footprint
+    if footprint is None:
+        footprint = pixel_footprint(reference.mesh, **views)
+    count = settings.samples
+    return {
+        "material": material_error(reference, estimate, samples=count, max_samples=settings.max_samples, **common),
+        "material_at_footprint": material_error(
+            reference,
+            estimate,
+            samples=settings.footprint_samples if count is None else min(count, settings.footprint_samples),
+            footprint=footprint,
+            back=False,
+            **common,
+        )
+        if footprint > 0
+        else None,
+        "geometry": geometry_error(
+            reference.mesh, estimate.mesh, samples=100_000 if count is None else count, seed=session.seed
+        ),
+    }
 
 
-def _camera_space(normal: np.ndarray, frame: Frame) -> np.ndarray:
-    rotation = frame.camera.world_to_camera[:3, :3] @ frame.object_to_world[:3, :3]
-    return (normal @ rotation.T).astype(np.float32)
+def _pictures(
+    session: Session,
+    settings: EvaluateSettings,
+    subjects: _Subjects,
+    light: EnvironmentLight,
+    shown: list[Frame],
+    folder: Path,
+) -> dict:
+    """Error maps on the reference's UVs, views and the contact sheet; returns the figures of all held-out views."""
+    maps = error_maps(
+        subjects.reference,
+        subjects.aligned,
+        session.backend.rasterize,
+        settings.map_resolution,
+        settings.max_distance_fraction,
+        session.device,
+    )
+    for channel, found in maps.items():
+        for kind in ("reference", "estimate", "error"):
+            _png(folder / "maps" / f"{kind}_{channel}.png", getattr(found, kind))
+    frames, split = held_out(subjects.capture)
+    ours = Renders(session, subjects.estimate, light)
+    truth = Renders(session, subjects.truth, subjects.capture.light or light)
+    for path, image in write_pictures(ours, truth, shown, folder).items():
+        _png(folder / path, image)
+    return {"split": split, **ours.figures(frames)}
+
+
+def _relighting(
+    session: Session,
+    settings: EvaluateSettings,
+    subjects: _Subjects,
+    lights: dict[str, EnvironmentLight],
+    shown: list[Frame],
+    scale: list[float],
+    folder: Path,
+) -> dict | None:
+    if not lights:
+        return None
+    found, images = relighting_error(
+        subjects.truth,
+        subjects.estimate,
+        lights,
+        shown,
+        samples=settings.relight_samples,
+        max_depth=settings.relight_max_depth,
+        albedo_scale=scale,
+        seed=session.seed,
+    )
+    for name, image in images.items():
+        _png(folder / "relit" / f"{name}.png", image)
+    return found
+
+
+def _png(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png8(path, image, srgb=False)
+
+
+def _finite(value):  # noqa: ANN001, ANN202
+    """``value`` with None in place of NaN and infinity, which JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,89 @@
+"""How far a surface is from another, and what kind of surface it is: distances, overlap, normals, topology."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stspbr.geometry.topology import mesh_report
+from stspbr.metrics.sampling import diagonal, face_normals, sample_surface, surface_tree
+from stspbr.scene.asset import Mesh
+
+
+def geometry_error(reference: Mesh, estimate: Mesh, samples: int = 100_000, seed: int = 0) -> dict:
+    """Distances between two surfaces, from ``samples`` points on either, and the topology of both.
+
+    Args:
+        reference, estimate: meshes in the same space.
+        samples: points on each surface, uniform by area; each takes the closest point of the other surface.
+        seed: of the points.
+
+    Returns:
+        A dict that JSON can hold. ``chamfer_l1`` (mean of the two directed mean distances, in the meshes' unit)
+        and its parts ``accuracy`` (estimate to reference) and ``completeness`` (reference to estimate), each with
+        its standard error ``…_se``; ``f_score_0.5%`` and ``f_score_1%`` (harmonic mean of the two shares of points
+        within that part of the reference's diagonal; Knapitsch et al. 2017, section 3.3); ``normal_consistency``
+        (mean of n·n′ of the faces over both directions, 1 for the same, −1 for turned inside out); ``diagonal``
+        (of the reference's box); and the figures of ``topology_figures``, those of the estimate at this level and
+        those of the reference under ``reference``.
+
+    Raises:
+        StspbrError: a mesh has no face, no area, or vertices that are not finite.
+    """
+    length = diagonal(reference)
+    distances, cosines = [], []
+    for source, target, own_seed in ((estimate, reference, seed), (reference, estimate, seed + 1)):
+        points, face, _ = sample_surface(source, samples, own_seed)
+        other, _, distance = surface_tree(target).closest(points)
+        distances.append(distance)
+        cosines.append(np.sum(face_normals(source)[face] * face_normals(target)[other], axis=-1))
+    means = [float(d.mean()) for d in distances]
+    errors = [float(d.std() / np.sqrt(samples)) for d in distances]
+    out = {
+        "chamfer_l1": 0.5 * (means[0] + means[1]),
+        "chamfer_l1_se": 0.5 * float(np.hypot(*errors)),
+        "accuracy": means[0],
+        "accuracy_se": errors[0],
+        "completeness": means[1],
+        "completeness_se": errors[1],
+        "normal_consistency": 0.5 * float(cosines[0].mean() + cosines[1].mean()),
+        "diagonal": length,
+    }
+    for name, fraction in (("0.5%", 0.005), ("1%", 0.01)):
+        precision, recall = (float(np.mean(d <= fraction * length)) for d in distances)
+        out[f"f_score_{name}"] = 2.0 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+    return {**out, **topology_figures(estimate), "reference": topology_figures(reference)}
+
+
+def topology_figures(mesh: Mesh) -> dict:
+    """What kind of surface a mesh is, once vertices at equal positions are one.
+
+    Faces that are a line or a point then are left out (a pole's, for instance).
+
+    Returns:
+        ``vertices``, ``faces``; ``components`` (joined by vertices); ``watertight`` (every edge has two faces that run
+        along it in opposite directions); ``boundary_edges`` (one face), ``non_manifold_edges`` (more than two);
+        ``self_intersections`` (pairs of triangles that share no vertex but have a point in common); ``euler``
+        (V − E + F); ``genus`` (handles, the sum over the components, from their Euler characteristics V − E + F
+        = 2 − 2·genus; None where the surface is not a closed manifold) and ``genus_reason`` (why it is None).
+    """
+    from stspbr.metrics.self_intersection import self_intersections  # Numba: not before it is needed
+
+    positions, faces = welded(mesh)
+    report = mesh_report(positions, faces)
+    kept = ("vertices", "faces", "components", "watertight", "boundary_edges", "non_manifold_edges")
+    out = {name: report[name] for name in kept}
+    out["self_intersections"] = self_intersections(positions, faces)
+    out["euler"], out["genus"] = report["euler"], report["genus"]
+    wrong = ("boundary_edges", "non_manifold_edges", "flipped_edges", "non_manifold_vertices")
+    found = ", ".join(f"{report[name]} {name.replace('_', ' ')}" for name in wrong if report[name])
+    out["genus_reason"] = None if report["genus"] is not None else f"not a closed manifold: {found or 'no face'}"
+    return out
+
+
+def welded(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """Positions ``[V, 3]`` float64, all different, and faces ``[F, 3]`` int64 with three different vertices each."""
+    positions = np.asarray(mesh.positions, dtype=np.float64) + 0.0  # −0 and 0 are one place
+    unique, index = np.unique(positions, axis=0, return_inverse=True)
+    faces = index.reshape(-1)[np.asarray(mesh.faces).reshape(-1, 3)]
+    collapsed = (faces == np.roll(faces, 1, axis=1)).any(axis=1)
+    return unique, faces[~collapsed]

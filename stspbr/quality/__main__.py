@@ -1,0 +1,164 @@
+"""``python -m stspbr.quality small|full``: run the ladder, or what is left of it, and print its table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from stspbr.errors import StspbrError
+from stspbr.threads import prepare_process
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; 0 when every job that was asked for is done, 1 when one failed, 2 for bad input, 130 for Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    prepare_process()
+    try:
+        return _run(options)
+    except StspbrError as error:
+        sys.stderr.write(f"stspbr: {error}\n")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m stspbr.quality",
+        description="Compare the method with its baselines on the shiny suite. Jobs that are done with the same "
+        "settings are not repeated.",
+    )
+    parser.add_argument("ladder", choices=["small", "full"])
+    parser.add_argument("--out", type=Path, help="folder of captures, runs and tables; default runs/quality-<ladder>")
+    parser.add_argument("--only", action="append", default=[], metavar="GLOB", help="jobs whose name matches, e.g. "
+                        "'letters-*-ours-*'; may be given several times")  # fmt: skip
+    parser.add_argument("--tracks", default="same,path", help="same, path or both; default both")
+    parser.add_argument("--seeds", type=int, help="seeds 0, 1, … in place of the ladder's own number")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--backend", default="auto")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--redo-stale", action="store_true", help="repeat what other sources of stspbr have made")
+    parser.add_argument("--list", action="store_true", help="print the jobs and whether they are done; run nothing")
+    parser.add_argument("--table", action="store_true", help="only make the tables of what is done")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from stspbr.quality import ladder as ladders
+    from stspbr.quality import runner
+    from stspbr.quality.configurations import check_equal_parameters
+    from stspbr.quality.table import print_tables, write_tables
+
+    console = Console(width=None if sys.stdout.isatty() else 240)
+    say: Callable[[str], None] = lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
+    ladder, skipped = (ladders.small_ladder(), []) if options.ladder == "small" else ladders.full_ladder()
+    if options.seeds is not None:
+        if options.seeds < 1:
+            raise StspbrError(f"--seeds {options.seeds}: at least one")
+        ladder = replace(ladder, seeds=tuple(range(options.seeds)))
+    tracks, without = _tracks(options.tracks)
+    skipped += without
+    jobs = ladders.jobs_of(ladder, tracks)
+    if options.only:
+        jobs = [job for job in jobs if any(fnmatchcase(job.name, pattern) for pattern in options.only)]
+        if not jobs:
+            raise StspbrError(f"--only {' '.join(options.only)}: no job has such a name; see --list")
+    home = options.out or Path("runs") / f"quality-{options.ladder}"
+
+    source = runner.source_hash()
+    done = {job.name: runner.finished(job, ladder.size, home) for job in jobs}
+    stale = [name for name, record in done.items() if record is not None and record["source"] != source]
+    if options.redo_stale:
+        done.update(dict.fromkeys(stale))
+        stale = []
+    if options.list:
+        for job in jobs:
+            say(f"{job.name}: {'to do' if done[job.name] is None else 'done'}")
+        return 0
+
+    for line in skipped:
+        say(line)
+    example = next((job for job in jobs if job.configuration == "ours"), None)
+    counts = check_equal_parameters(ladders.recipe_of(example, ladder.size)) if example else {}
+    facts: dict[str, Any] = {"ladder": ladder.name, "source": source, "encoding_parameters": _counts(counts)}
+    facts["skipped"] = skipped
+    left = [] if options.table else [job for job in jobs if done[job.name] is None]
+    say(f"{len(jobs)} jobs, {len(jobs) - sum(r is None for r in done.values())} done, {len(left)} to run, in {home}")
+
+    def tables() -> list:
+        records = [done[job.name] for job in jobs if done[job.name] is not None]
+        facts["jobs"] = f"{len(records)} of {len(jobs)}"
+        facts["failed"] = [r["job"] for r in records if r["status"] != "done"]
+        facts["made_by_other_sources"] = stale
+        return write_tables(home, records, facts)
+
+    began, interrupted = time.monotonic(), False
+    machine = runner.Machine(options.device, options.backend, options.threads)
+    for number, job in enumerate(left):
+        start = time.monotonic()
+        try:
+            record = done[job.name] = runner.carry_out(job, ladder.size, home, machine, source)
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+        now = time.monotonic()
+        remaining = (now - began) / (number + 1) * (len(left) - number - 1)
+        say(
+            f"[{number + 1}/{len(left)}] {job.name}: {_brief(record)}, {now - start:.0f} s; {_duration(remaining)} left"
+        )
+        tables()
+    comparisons = tables()
+    print_tables(console, comparisons)
+    if stale:
+        say(f"{len(stale)} results were made by other sources of stspbr; --redo-stale repeats them")
+    say(f"wrote {home / 'table.md'}, {home / 'table.csv'}, {home / 'table.json'}")
+    if interrupted:
+        say("interrupted; the same command goes on where it stopped")
+        return 130
+    return 1 if facts["failed"] else 0
+
+
+def _tracks(text: str) -> tuple[tuple[str, ...], list[str]]:
+    """The tracks that can run, and a line for the one that cannot."""
+    from stspbr.quality.ladder import TRACKS
+
+    wanted = [part.strip() for part in text.split(",")]
+    unknown = [part for part in wanted if part not in TRACKS]
+    if unknown:
+        raise StspbrError(f"--tracks {text}: choose from {', '.join(TRACKS)}")
+    tracks = tuple(track for track in TRACKS if track in wanted)
+    if "path" in tracks:
+        from stspbr.render.mitsuba_bsdf import require_mitsuba
+
+        try:
+            require_mitsuba("path-traced captures")
+        except StspbrError as error:
+            return tuple(t for t in tracks if t != "path"), [f"path-traced track: skipped, {error}"]
+    return tracks, []
+
+
+def _counts(counts: dict[str, int]) -> str | None:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or None
+
+
+def _brief(record: dict[str, Any]) -> str:
+    if record["status"] != "done":
+        return f"FAILED, {record['error']}"
+    shown = (("albedo_mae", "albedo"), ("roughness_mae", "roughness"), ("metallic_mae", "metallic"))
+    parts = [f"{label} {record['figures'][key]:.4f}" for key, label in shown if record["figures"].get(key) is not None]
+    return " ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60.0)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

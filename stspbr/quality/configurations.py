@@ -1,0 +1,123 @@
+"""The rungs from the joint baseline to the method, each as changes of the recipe's defaults and nothing else.
+
+Every rung adds one thing to the one before: two networks instead of one, a loss for each, a rate for each, and
+last strict routing, which is the method: the recipe as it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from stspbr.errors import StspbrError
+from stspbr.recipe import FieldSettings, HashGridSettings, Recipe, parse_settings
+
+CONFIGURATIONS = ("joint", "split-weights", "split-losses", "split-rates", "ours")
+FLOOR = "floor"
+"""The method with the true mesh and the true light: what is left is the error of shading, images and maps."""
+STAGES = ("coarse", "specialize", "bake")
+TOLERANCE = 0.02
+
+METHOD: dict[str, Any] = {}
+"""Settings of an optimising stage that belong to the method beyond the rungs (priors, say) and what they are
+without it, by dotted name from the stage, e.g. ``{"optimize.losses.metallic_prior": 0.0}``. Every rung below
+``ours`` takes them, so that a new idea is never lent to the baseline; a stage without the name is left alone."""
+
+
+def configured(recipe: Recipe, name: str) -> Recipe:
+    """``recipe`` as the configuration ``name`` runs it.
+
+    Args:
+        recipe: the method's own settings.
+        name: one of ``CONFIGURATIONS``, or ``FLOOR`` (whose mesh the caller gives).
+    """
+    values = recipe.model_dump(mode="json")
+    if name in ("ours", FLOOR):
+        return recipe
+    if name not in CONFIGURATIONS:
+        raise StspbrError(f"no configuration {name!r}; there are {', '.join(CONFIGURATIONS)}")
+    for stage in STAGES:
+        settings = getattr(recipe, stage)
+        optimize = values[stage]["optimize"]
+        optimize["routing"] = "shared"
+        for key, value in METHOD.items():
+            _replace(values[stage], key, value)
+        if name in ("split-weights", "split-losses"):
+            joint = settings.optimize.rates.joint.model_dump(mode="json")
+            optimize["rates"].update(appearance=joint, reflectance=dict(joint))
+        if name == "split-weights":
+            # under shared routing both terms drive everything: their sum is the joint network's one loss
+            half = {loss: 0.5 * weight for loss, weight in settings.optimize.losses.joint.items()}
+            optimize["losses"].update(appearance=half, reflectance=dict(half))
+    if name == "joint":
+        values["coarse"]["fields"].update(mode="joint", joint=matched_joint(recipe.coarse.fields).model_dump())
+    return parse_settings(Recipe, values, name)
+
+
+def encoding_parameters(fields: FieldSettings) -> int:
+    """Trainable numbers in the hash tables of all networks that ``fields`` describes."""
+    grids = [fields.joint] if fields.mode == "joint" else [fields.appearance, fields.reflectance]
+    return sum(_table_numbers(grid) for grid in grids)
+
+
+def matched_joint(fields: FieldSettings) -> HashGridSettings:
+    """The joint network's grid with as many parameters as A's and B's together.
+
+    The recipe's own where it is within 2 %; else as many levels, and the nearest coarsest resolution, as
+    come closest to the sum. It always reaches A's finest resolution.
+
+    Raises:
+        StspbrError: none comes within 2 %.
+    """
+    split = fields.model_copy(update={"mode": "split"})
+    wanted = encoding_parameters(split)
+
+    def misfit(grid: HashGridSettings) -> float:
+        return abs(_table_numbers(grid) / wanted - 1.0)
+
+    if misfit(fields.joint) <= TOLERANCE:
+        return fields.joint
+    a, b = fields.appearance, fields.reflectance
+    shape = {"features": a.features, "finest_resolution": a.finest_resolution}
+    candidates = (
+        HashGridSettings(levels=levels, base_resolution=base, log2_table_size=table, **shape)
+        for table in dict.fromkeys((a.log2_table_size, b.log2_table_size))
+        for levels in range(min(24, a.levels + b.levels), a.levels - 1, -1)
+        for base in sorted(range(4, min(33, a.finest_resolution + 1)), key=lambda r: (abs(r - a.base_resolution), r))
+    )
+    # the first within the tolerance keeps most levels; a perfect count is not worth another shape
+    grid = next((grid for grid in candidates if misfit(grid) <= TOLERANCE), None)
+    if grid is None:
+        raise StspbrError(
+            f"fields: no joint grid comes within {TOLERANCE:.0%} of the {wanted} parameters of A and B: "
+            "give coarse.fields.joint another log2_table_size"
+        )
+    return grid
+
+
+def check_equal_parameters(recipe: Recipe) -> dict[str, int]:
+    """Encoding parameters of every configuration.
+
+    Raises:
+        StspbrError: they are not within 2 % of the method's.
+    """
+    counts = {name: encoding_parameters(configured(recipe, name).coarse.fields) for name in CONFIGURATIONS}
+    for name, count in counts.items():
+        if abs(count / counts["ours"] - 1.0) > TOLERANCE:
+            raise StspbrError(f"{name} has {count} encoding parameters, ours {counts['ours']}: not within 2 %")
+    return counts
+
+
+def _table_numbers(grid: HashGridSettings) -> int:
+    """Numbers in the table that ``HashGridEncoding`` makes of ``grid``, counted without making it."""
+    growth = math.log(grid.finest_resolution / grid.base_resolution) / max(1, grid.levels - 1)
+    sides = [math.floor(grid.base_resolution * math.exp(growth * level) + 1e-6) + 1 for level in range(grid.levels)]
+    return grid.features * sum(min(side**3, 1 << grid.log2_table_size) for side in sides)
+
+
+def _replace(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.get(parent, {})
+    if last in values:
+        values[last] = value

@@ -1,0 +1,144 @@
+"""Which jobs a ladder has, in which order, and the recipe of each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from stspbr.errors import StspbrError
+from stspbr.quality.configurations import CONFIGURATIONS, FLOOR, configured
+from stspbr.quality.suite import Scene, asset_scenes, procedural_scenes
+from stspbr.recipe import CaptureMeshSettings, Recipe, parse_settings, settings_for
+
+Track = Literal["same", "path"]
+TRACKS: tuple[Track, ...] = ("same", "path")
+"""``same``: captured with the shading that the reconstruction has; ``path``: path-traced."""
+LIGHT_MODES = ("known", "learned")
+CAPTURE_SEED = 0
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the captures and how long the runs of a ladder are; overrides in the recipe's own words."""
+
+    capture: dict[str, Any]
+    overrides: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Everything that a ladder compares.
+
+    Attributes:
+        name: as on the command line.
+        scenes: objects under lights.
+        configurations: those of ``CONFIGURATIONS`` that run; the floor always does.
+        seeds: of network starts and batches; the captures are shared.
+    """
+
+    name: str
+    scenes: list[Scene]
+    configurations: tuple[str, ...]
+    seeds: tuple[int, ...]
+    size: Size
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the pipeline. The floor's light is always known."""
+
+    scene: Scene
+    track: Track
+    light_mode: str
+    configuration: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Unique within a ladder, and the name of its folder."""
+        return f"{self.capture_name}-{self.light_mode}-{self.configuration}-s{self.seed}"
+
+    @property
+    def capture_name(self) -> str:
+        """The capture that it shares with others."""
+        return f"{self.scene.object}-{self.scene.light}-{self.track}"
+
+
+_QUIET = [f"optimize.{key}=1000000" for key in ("preview_every", "checkpoint_every")]  # their time is not the method's
+_SMALL = Size(
+    {"views": 60, "test_views": 10, "resolution": 128, "samples": 64},
+    {
+        "coarse": ["geometry.resolution=48", "optimize.iterations=160", *_QUIET],
+        "specialize": ["optimize.iterations=160", *_QUIET],
+        "bake": ["texture_resolution=256", "optimize.iterations=80", *_QUIET],
+        "evaluate": ["views=1", "samples=100000", "map_resolution=128"],
+    },
+)
+_FULL = Size({"views": 100, "test_views": 20, "resolution": 256})
+
+
+def small_ladder() -> Ladder:
+    """Two objects, one light, the method and the joint baseline, two seeds, 128²: under 45 minutes on two cores."""
+    scenes = procedural_scenes(("ceramic-trim", "letters"), ("studio",))
+    return Ladder("small", scenes, ("joint", "ours"), (0, 1), _SMALL)
+
+
+def full_ladder() -> tuple[Ladder, list[str]]:
+    """Every scene and configuration, three seeds, 256², the recipe's own budgets; and what is skipped."""
+    assets, skipped = asset_scenes()
+    return Ladder("full", procedural_scenes() + assets, CONFIGURATIONS, (0, 1, 2), _FULL), skipped
+
+
+def jobs_of(ladder: Ladder, tracks: tuple[Track, ...] = TRACKS) -> list[Job]:
+    """All jobs, the most telling first: a ladder that is stopped early still compares something.
+
+    Seed 0 of everything comes before seed 1; within a seed the method, the baseline and the floor of all scenes
+    before the rungs between; then the same-shading track before the path-traced one, the known light before
+    the learned one.
+    """
+    outer = [name for name in (CONFIGURATIONS[0], CONFIGURATIONS[-1]) if name in ladder.configurations]
+    between = [name for name in ladder.configurations if name not in outer]
+    jobs = []
+    for seed in ladder.seeds:
+        for names in ([*outer, FLOOR], between):
+            for track in tracks:
+                for mode in LIGHT_MODES:
+                    for scene in ladder.scenes:
+                        jobs += [Job(scene, track, mode, n, seed) for n in names if (n, mode) != (FLOOR, "learned")]
+    return jobs
+
+
+def capture_settings(job: Job, size: Size) -> CaptureMeshSettings:
+    """The capture that ``job`` works on."""
+    values = {"renderer": "mitsuba" if job.track == "path" else "raster", **size.capture, **job.scene.capture}
+    return parse_settings(CaptureMeshSettings, values, f"{job.capture_name}: capture")
+
+
+def recipe_of(job: Job, size: Size, floor_mesh: str | None = None) -> Recipe:
+    """The recipe of ``job``: the defaults, the ladder's size, and what the configuration changes.
+
+    Args:
+        floor_mesh: file of the true mesh, for the floor.
+    """
+    stages = {
+        name: settings_for(Recipe.model_fields[name].annotation, size.overrides.get(name, [])).model_dump(mode="json")
+        for name in ("coarse", "specialize", "bake", "evaluate")
+    }
+    stages["coarse"]["light"]["mode"] = job.light_mode
+    if job.configuration == FLOOR:
+        if floor_mesh is None:
+            raise StspbrError(f"{job.name}: the floor needs the true mesh")
+        stages["coarse"].update(mesh=floor_mesh, mesh_textures=job.scene.capture.get("textures"), normals_from=2.0)
+    stages["evaluate"]["reference_capture"] = True
+    capture = capture_settings(job, size).model_dump(mode="json")
+    values = {"name": job.name, "seed": job.seed, "capture": capture, **stages}
+    recipe = parse_settings(Recipe, values, job.name)
+    return configured(recipe, job.configuration)
+
+
+def settings_hash(recipe: Recipe) -> str:
+    """SHA-256 (hex) of all that a job depends on: every stage's settings, its seed and the captures' seed."""
+    settings = {**recipe.model_dump(mode="json"), "capture_seed": CAPTURE_SEED}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

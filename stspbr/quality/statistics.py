@@ -1,0 +1,173 @@
+"""Means and spreads over seeds, floors beside them, and whether the method wins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stspbr.quality.configurations import CONFIGURATIONS, FLOOR
+from stspbr.quality.figures import METRICS, Metric
+
+BASELINE, METHOD_NAME = CONFIGURATIONS[0], CONFIGURATIONS[-1]
+Group = tuple[str, str, str, str]
+"""Object, light map, track, light mode."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Mean over ``n`` seeds and their sample standard deviation, which a single seed does not have (None)."""
+
+    mean: float
+    spread: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The method beside the baseline in one figure.
+
+    Attributes:
+        difference: method − baseline.
+        spread: standard deviation of such a difference between two runs, √(s² + s²); None with single seeds.
+        outcome: ``better``, ``worse``, ``within`` (the spread), ``equal``, ``unknown`` (single seeds) or
+            ``absent`` (one of the two has no figure).
+        floor_ratio: the method's mean over the floor's; None without one, or where the floor is 0.
+    """
+
+    difference: float | None
+    spread: float | None
+    outcome: str
+    floor_ratio: float | None
+
+
+def statistic(values: Iterable[float | None]) -> Statistic | None:
+    """Mean and spread of the values that are there; None where there is none."""
+    found = [float(v) for v in values if v is not None]
+    if not found:
+        return None
+    mean = math.fsum(found) / len(found)
+    if len(found) == 1:
+        return Statistic(mean, None, 1)
+    return Statistic(mean, math.sqrt(math.fsum((v - mean) ** 2 for v in found) / (len(found) - 1)), len(found))
+
+
+def judge(metric: Metric, method: Statistic | None, baseline: Statistic | None, floor: Statistic | None) -> Verdict:
+    """Whether the method beats the baseline by more than the seeds' spread."""
+    ratio = method.mean / floor.mean if method and floor and floor.mean else None
+    if method is None or baseline is None:
+        return Verdict(None, None, "absent", ratio)
+    difference = method.mean - baseline.mean
+    if method.spread is None or baseline.spread is None:
+        return Verdict(difference, None, "equal" if difference == 0 else "unknown", ratio)
+    spread = math.hypot(method.spread, baseline.spread)
+    if abs(difference) <= spread:
+        outcome = "equal" if difference == 0 else "within"
+    else:
+        outcome = "better" if (difference > 0) == metric.higher_is_better else "worse"
+    return Verdict(difference, spread, outcome, ratio)
+
+
+@dataclass
+class Comparison:
+    """All rows of one object under one light map on one track with the light known or learned.
+
+    Attributes:
+        rows: configuration to metric to statistic; the floor of this track is the row ``floor``, and on the
+            path-traced track the same-shading one is ``floor, same shading``.
+        failures: configuration to the error lines of its failed jobs.
+        verdicts: metric to the method's verdict; empty unless method and baseline are both there.
+    """
+
+    group: Group
+    rows: dict[str, dict[str, Statistic | None]]
+    failures: dict[str, list[str]]
+    verdicts: dict[str, Verdict]
+
+
+def compare(records: Sequence[Mapping[str, Any]]) -> list[Comparison]:
+    """Group the jobs' records, in the order in which their groups first come."""
+    groups = dict.fromkeys(_group(r) for r in records if r["configuration"] != FLOOR)
+    out = []
+    for group in groups:
+        mine = [r for r in records if _group(r) == group and r["configuration"] != FLOOR]
+        names = sorted({r["configuration"] for r in mine}, key=CONFIGURATIONS.index)
+        rows = {name: _statistics(r for r in mine if r["configuration"] == name) for name in names}
+        floors = {FLOOR: group[2]} if group[2] == "same" else {FLOOR: group[2], f"{FLOOR}, same shading": "same"}
+        failed = [r for r in mine if r["status"] != "done"]
+        for label, track in floors.items():
+            found = [r for r in records if r["configuration"] == FLOOR and _group(r)[:3] == (*group[:2], track)]
+            if found:
+                rows[label] = _statistics(found)
+                failed += [{**r, "configuration": label} for r in found if r["status"] != "done"]
+        failures: dict[str, list[str]] = {}
+        for record in failed:
+            failures.setdefault(record["configuration"], []).append(f"seed {record['seed']}: {record['error']}")
+        verdicts = {}
+        if {BASELINE, METHOD_NAME} <= rows.keys():
+            for metric in METRICS:
+                mean = [rows.get(name, {}).get(metric.name) for name in (METHOD_NAME, BASELINE, FLOOR)]
+                verdicts[metric.name] = judge(metric, *mean)
+        out.append(Comparison(group, rows, failures, verdicts))
+    return out
+
+
+def count_outcomes(comparisons: Sequence[Comparison]) -> dict[str, int]:
+    """How often each outcome stands, over the judged metrics of all comparisons."""
+    counts = dict.fromkeys(("better", "within", "equal", "worse", "unknown", "absent"), 0)
+    for comparison in comparisons:
+        for metric in METRICS:
+            if metric.judged and metric.name in comparison.verdicts:
+                counts[comparison.verdicts[metric.name].outcome] += 1
+    return counts
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing that the method promises for one group, and whether it holds (None: not measured)."""
+
+    what: str
+    value: float | None
+    limit: float
+    met: bool | None
+
+
+_KNOWN_LIGHT = {"false_metal": 2.0, "roughness_mae": 0.05, "metallic_mae": 0.03}
+_FLOOR_FACTOR = 1.5
+_FLOORED = ("albedo_mae", "albedo_mae_scaled", "roughness_mae", "metallic_mae")
+_STEP_RATIO = 1.1
+
+
+def targets(comparison: Comparison) -> list[Target]:
+    """What is promised for this group beyond beating the baseline."""
+    ours = comparison.rows.get(METHOD_NAME)
+    if ours is None:
+        return []
+    labels = {metric.name: metric.label for metric in METRICS}
+    _, _, track, mode = comparison.group
+    out = []
+    if (track, mode) == ("same", "known"):
+        out += [_target(labels[name], ours.get(name), limit) for name, limit in _KNOWN_LIGHT.items()]
+    if track == "path":
+        floor = comparison.rows.get(FLOOR, {})
+        for name in _FLOORED:
+            if floor.get(name) is not None:
+                out.append(_target(f"{labels[name]} (1.5 × floor)", ours.get(name), _FLOOR_FACTOR * floor[name].mean))
+    pace, other = ours.get("step_seconds"), comparison.rows.get(BASELINE, {}).get("step_seconds")
+    if pace is not None and other is not None and other.mean > 0:
+        out.append(_target("s/step over joint's", Statistic(pace.mean / other.mean, None, pace.n), _STEP_RATIO))
+    return out
+
+
+def _target(what: str, figure: Statistic | None, limit: float) -> Target:
+    return Target(what, figure and figure.mean, limit, None if figure is None else figure.mean <= limit)
+
+
+def _statistics(records: Iterable[Mapping[str, Any]]) -> dict[str, Statistic | None]:
+    done = [r["figures"] for r in records if r["status"] == "done"]
+    return {metric.name: statistic(f.get(metric.name) for f in done) for metric in METRICS}
+
+
+def _group(record: Mapping[str, Any]) -> Group:
+    return record["object"], record["light"], record["track"], record["light_mode"]

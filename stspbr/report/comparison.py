@@ -1,0 +1,145 @@
+"""Several runs side by side as data: every figure with its best run and the differences to the first, and settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stspbr.errors import StspbrError
+from stspbr.report.figures import GROUPS, Better, Figure, best, figures, with_unit
+from stspbr.report.records import RunRecord, read_record
+from stspbr.report.settings import differing
+
+
+@dataclass(frozen=True)
+class ComparedFigure:
+    """One figure of all runs.
+
+    Attributes:
+        key, group, column, label, unit, better: as in :class:`Figure`.
+        figures: one a run; None where a run has no such figure.
+        best: indices of the best runs; empty where all are equal, only one has it, or no direction is better.
+    """
+
+    key: str
+    group: str
+    column: str
+    label: str
+    unit: str
+    better: Better | None
+    figures: list[Figure | None]
+    best: list[int]
+
+    @property
+    def heading(self) -> str:
+        """What the row stands under: the group, with the column where each column is a table of its own."""
+        apart = self.group.startswith("Material") or self.group in ("Geometry", "Relighting")
+        return f"{self.group}: {self.column}" if apart else self.group
+
+    @property
+    def row_label(self) -> str:
+        """The label under that heading."""
+        return f"{self.column}: {self.label}" if self.group in ("Training", "Time") else self.label
+
+    @property
+    def values(self) -> list[float | None]:
+        """The numbers, None where a run has none."""
+        return [None if figure is None else figure.value for figure in self.figures]
+
+    @property
+    def differences(self) -> list[float | None]:
+        """Each run's value minus the first run's; None for the first itself and where either is missing."""
+        first = self.values[0]
+        rest = [None if value is None or first is None else value - first for value in self.values[1:]]
+        return [None, *rest]
+
+    @property
+    def difference_texts(self) -> list[str]:
+        """The differences for people; empty where there is none."""
+        return ["" if d is None else with_unit(d, self.unit, signed=True) for d in self.differences]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side; ``settings`` holds the keys in which they differ, with each run's text or None."""
+
+    records: list[RunRecord]
+    rows: list[ComparedFigure]
+    settings: list[tuple[str, list[str | None]]]
+
+    @property
+    def names(self) -> list[str]:
+        """The runs' names, each one different."""
+        return [record.name for record in self.records]
+
+
+def compare_records(runs: list[Path]) -> Comparison:
+    """Read runs and set their figures beside each other.
+
+    Raises:
+        StspbrError: fewer than two runs, the same folder twice, or a folder that is no run.
+    """
+    if len(runs) < 2:
+        raise StspbrError("a comparison needs two runs or more: name their folders")
+    places = [Path(run).resolve() for run in runs]
+    twice = next((run for k, run in enumerate(runs) if places[k] in places[:k]), None)
+    if twice is not None:
+        raise StspbrError(f"{twice} is named twice: name each run once")
+    records = [read_record(run) for run in runs]
+    for record, name in zip(records, _distinct_names(places), strict=True):
+        record.name = name
+    tables = [{figure.key: figure for figure in figures(record)} for record in records]
+    first_with = {key: figure for table in reversed(tables) for key, figure in table.items()}
+    order = dict.fromkeys(key for table in tables for key in table)
+    keys = sorted(order, key=lambda key: GROUPS.index(first_with[key].group))
+    rows = []
+    for key in keys:
+        known, held = first_with[key], [table.get(key) for table in tables]
+        winners = best([None if figure is None else figure.value for figure in held], known.better)
+        rows.append(
+            ComparedFigure(key, known.group, known.column, known.label, known.unit, known.better, held, winners)
+        )
+    return Comparison(records, rows, differing(records))
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain data: runs, figures and the settings that differ."""
+    return {
+        "schema": 1,
+        "runs": [
+            {
+                "name": record.name,
+                "path": str(record.path),
+                "artifacts": {stage: artifact.version for stage, artifact in record.artifacts.items()},
+                "evaluated": record.errors is not None,
+                "notices": record.notices,
+            }
+            for record in comparison.records
+        ],
+        "figures": [
+            {
+                "key": row.key,
+                "group": row.group,
+                "column": row.column,
+                "label": row.label,
+                "unit": row.unit,
+                "better": row.better,
+                "values": row.values,
+                "standard_errors": [None if f is None else f.standard_error for f in row.figures],
+                "differences": row.differences,
+                "best": row.best,
+            }
+            for row in comparison.rows
+        ],
+        "settings": [{"key": key, "values": texts} for key, texts in comparison.settings],
+    }
+
+
+def _distinct_names(places: list[Path]) -> list[str]:
+    """Folder names, with as many parent folders as it takes to tell the runs apart."""
+    for depth in range(1, max(len(place.parts) for place in places) + 1):
+        names = ["/".join(place.parts[-depth:]) for place in places]
+        if len(set(names)) == len(names):
+            break
+    return names

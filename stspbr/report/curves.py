@@ -1,0 +1,85 @@
+"""The curves of a run's log: every scalar that the stages wrote for TensorBoard."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One scalar over the steps of a stage; ``steps`` increase, ``values`` are finite."""
+
+    steps: list[int]
+    values: list[float]
+
+
+def read_curves(run: Path, stages: tuple[str, ...]) -> dict[str, dict[str, Curve]]:
+    """Stage to tag (``loss/mask``, ``learning rate/geometry``, …) to curve; stages without a log are absent."""
+    out = {}
+    for stage in stages:
+        curves = _stage_curves(run / "logs" / stage)
+        if curves:
+            out[stage] = curves
+    return out
+
+
+def latest_previews(run: Path, stages: tuple[str, ...]) -> dict[str, Path]:
+    """Stage to the last preview picture that it wrote."""
+    out = {}
+    for stage in stages:
+        pictures = sorted((run / "logs" / stage / "previews").glob("*.png"), key=lambda path: (_step(path), path.name))
+        if pictures:
+            out[stage] = pictures[-1]
+    return out
+
+
+def thinned(curve: Curve, limit: int = MAX_POINTS) -> Curve:
+    """At most ``limit`` points: means over runs of equal length; the first and the last point stay as they are."""
+    count = len(curve.steps)
+    if count <= limit:
+        return curve
+    edges = [round(1 + k * (count - 2) / (limit - 2)) for k in range(limit - 1)]
+    steps, values = curve.steps[:1], curve.values[:1]
+    for start, end in zip(edges[:-1], edges[1:], strict=True):
+        steps.append(curve.steps[(start + end - 1) // 2])
+        values.append(math.fsum(curve.values[start:end]) / (end - start))
+    return Curve([*steps, curve.steps[-1]], [*values, curve.values[-1]])
+
+
+def _stage_curves(folder: Path) -> dict[str, Curve]:
+    if not folder.is_dir() or not any(folder.glob("events.out.tfevents.*")):
+        return {}
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    kinds = ("compressedHistograms", "images", "audio", "histograms", "tensors")
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, **dict.fromkeys(kinds, 1)})
+    events.Reload()
+    curves = {}
+    for tag in events.Tags()["scalars"]:
+        curve = _without_rewritten_steps([(event.step, event.value) for event in events.Scalars(tag)])
+        if curve.steps:
+            curves[tag] = curve
+    return curves
+
+
+def _without_rewritten_steps(points: list[tuple[int, float]]) -> Curve:
+    """Where a stage was run again into the same folder, the later run's steps stand in place of the earlier ones."""
+    steps: list[int] = []
+    values: list[float] = []
+    for step, value in points:
+        while steps and steps[-1] >= step:
+            steps.pop()
+            values.pop()
+        if math.isfinite(value):
+            steps.append(int(step))
+            values.append(float(value))
+    return Curve(steps, values)
+
+
+def _step(path: Path) -> int:
+    digits = path.stem.rpartition("_")[2]
+    return int(digits) if digits.isdecimal() else -1

@@ -1,0 +1,282 @@
+"""The figures of a run as flat rows with a name, a unit and the direction in which they are better."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from stspbr.report.records import RunRecord
+
+Better = Literal["high", "low", "zero"]
+GROUPS = ("Views", "Material", "Material at one footprint", "Geometry", "Relighting", "Light", "Training", "Time")
+HEADLINES = (
+    "views.psnr",
+    "bake.held_out.psnr_mean",  # where the evaluation has no figures of views
+    "material.lit.albedo_mae_scaled",
+    "material.lit.roughness_mae",
+    "material.lit.metallic_mae",
+    "material.lit.false_metal_rate",
+    "material.lit.normal_angle_mean",
+    "geometry.chamfer_l1",
+)
+
+_REGIONS = {
+    "lit": "lit surface",
+    "all": "all seen",
+    "dark": "dark part",
+    "unseen_surface": "never seen",
+    "back": "points of the result",
+}
+_BOOKKEEPING = ("samples", "used", "unseen", "too_far", "opposed", "unmatched")  # of points; the remarks tell it
+_WORDS = {
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "mse": "MSE",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "ms_ssim": "MS-SSIM",
+    "lpips": "LPIPS",
+    "l1": "L1",
+    "psnr_mean": "PSNR, mean",
+    "psnr_min": "PSNR, worst view",
+    "chamfer_l1": "Chamfer-L1",
+    "f_score": "F-score",
+    "uv": "UV",
+}
+_LABELS = {
+    "false_metal_rate": "false metal",
+    "missed_metal_rate": "missed metal",
+    "normal_angle_mean": "shading-normal angle, mean",
+    "accuracy": "accuracy (result to reference)",
+    "completeness": "completeness (reference to result)",
+    "diagonal": "diagonal of the reference",
+    "count": "points",
+    "direction_error": "main directions, mean angle",
+    "relative_error": "relative error, scale per channel",
+    "relative_error_common": "relative error, one scale",
+    "relative_error_raw": "relative error as it is",
+    "log_error": "log error in stops, scale per channel",
+    "log_error_common": "log error in stops, one scale",
+}
+_HIGH = ("psnr", "ssim", "f_score", "consistency", "cosine", "correlation", "iou")
+_LOW = ("mae", "rmse", "mse", "lpips", "angle", "chamfer", "accuracy", "completeness", "rate", "error", "distance",
+        "boundary_edges", "self_intersections", "non_manifold", "degenerate", "seconds")  # fmt: skip
+_COUNTS = ("count", "edges", "faces", "vertices", "components", "genus", "euler", "intersections", "views", "points")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a run.
+
+    Attributes:
+        key: where it stands, e.g. ``material.lit.albedo_mae``: the same in every run.
+        group: one of ``GROUPS``; column: which part of the object, which light, …; label: what is measured.
+        value: the number; standard_error: where the evaluation gives one.
+        better: ``high``, ``low`` or nearest to ``zero``; None where no direction is better.
+        unit: ``%`` (the value is a share), ``dB``, ``°``, ``s``, ``ms``, ``n`` for a count, or empty.
+    """
+
+    key: str
+    group: str
+    column: str
+    label: str
+    value: float
+    standard_error: float | None = None
+    better: Better | None = None
+    unit: str = ""
+
+    @property
+    def spread_text(self) -> str:
+        """The standard error in the unit of ``text``; empty where there is none."""
+        if self.standard_error is None:
+            return ""
+        shown = 100.0 * self.standard_error if self.unit == "%" else self.standard_error
+        return f"{shown:.5f}".rstrip("0").rstrip(".") if shown < 1e3 else f"{shown:.3g}"
+
+    @property
+    def text(self) -> str:
+        """The value for people, with its unit."""
+        return with_unit(self.value, self.unit)
+
+
+def with_unit(value: float, unit: str, signed: bool = False) -> str:
+    """A number as a table shows it; ``signed`` writes the plus too."""
+    sign = "+" if signed else ""
+    if unit == "%":
+        return f"{100.0 * value:{sign}.2f} %"
+    if unit == "n":
+        return f"{value:{sign}.0f}"
+    if unit in ("dB", "°"):
+        return f"{value:{sign}.2f} {unit}"
+    if unit == "ms":
+        return f"{value:{sign}.1f} ms"
+    if unit == "s":
+        return f"{value:{sign}.1f} s" if abs(value) < 600 else f"{value / 60:{sign}.1f} min"
+    if value == 0.0 or 1e-3 <= abs(value) < 1e3:
+        return f"{value:{sign}.4f}"
+    return f"{value:{sign}.3g}"
+
+
+def figure_of(name: str, value: float, group: str = "", column: str = "") -> Figure:
+    """A figure that stands alone, e.g. one view's PSNR, named and judged by its key's last part."""
+    return Figure(name, group, column, _label(name), value, None, _better(name), _unit(name, value))
+
+
+def figures(record: RunRecord) -> list[Figure]:
+    """Every number of a run's evaluation, held-out checks and times, group by group; none for what is not there."""
+    errors = record.errors or {}
+    out: list[Figure] = []
+    views = _table(errors, "views")
+    seen = "training views" if views.get("split") == "train" else "held-out views"
+    out += _flat("views", "Views", seen, {k: v for k, v in views.items() if k != "count"})
+    out += _material("material", "Material", _table(errors, "material"))
+    out += _material("material_at_footprint", "Material at one footprint", _table(errors, "material_at_footprint"))
+    geometry = _table(errors, "geometry")
+    out += _flat("geometry", "Geometry", "result", {k: v for k, v in geometry.items() if k != "reference"})
+    out += _directionless(_flat("geometry.reference", "Geometry", "reference", _table(geometry, "reference")))
+    for light, values in _table(errors, "relighting").items():
+        if isinstance(values, dict):
+            out += _flat(f"relighting.{light}", "Relighting", light, values)
+    out += _flat("light", "Light", "recovered light", _table(errors, "light"))
+    out += _training(record)
+    out += _times(record)
+    return out
+
+
+def _material(prefix: str, group: str, material: dict[str, Any]) -> list[Figure]:
+    """One column a region of the surface."""
+    out = []
+    for region in sorted((k for k, v in material.items() if isinstance(v, dict)), key=_region_order):
+        values = {k: v for k, v in material[region].items() if k not in _BOOKKEEPING}
+        out += _flat(f"{prefix}.{region}", group, _REGIONS.get(region, _plain(region)), values)
+    return out
+
+
+def headline(found: list[Figure]) -> list[Figure]:
+    """The few figures that stand above all others, as far as they are there."""
+    by_key = {figure.key: figure for figure in found}
+    wanted = [key for key in HEADLINES if not (key.startswith("bake.") and "views.psnr" in by_key)]
+    return [by_key[key] for key in wanted if key in by_key]
+
+
+def best(values: list[float | None], better: Better | None) -> list[int]:
+    """Indices of the best of several runs' values: more than one where they tie, none where there is no contest."""
+    held = {k: value for k, value in enumerate(values) if value is not None}
+    if better is None or len(held) < 2 or len(set(held.values())) == 1:
+        return []
+    score = {k: {"high": value, "low": -value, "zero": -abs(value)}[better] for k, value in held.items()}
+    top = max(score.values())
+    return [k for k, value in score.items() if value == top]
+
+
+def _training(record: RunRecord) -> list[Figure]:
+    """What the stages measured themselves."""
+    out = []
+    for stage in ("coarse", "specialize", "bake"):
+        metrics = record.json(stage, "metrics.json")
+        held_out = {k: v for k, v in _table(metrics, "held_out").items() if k != "views"}
+        out += [
+            replace(f, label=f"held-out {f.label}") for f in _flat(f"{stage}.held_out", "Training", stage, held_out)
+        ]
+        mesh = {k: v for k, v in _table(metrics, "mesh").items() if k in ("vertices", "faces")}
+        out += _directionless(_flat(f"{stage}.mesh", "Training", stage, mesh))
+        if _is_number(metrics.get("export_psnr")):
+            export = figure_of("export_psnr", metrics["export_psnr"], "Training", stage)
+            out.append(replace(export, key=f"{stage}.export_psnr", label="exported file against what was optimised"))
+    return out
+
+
+def _times(record: RunRecord) -> list[Figure]:
+    out = []
+    for stage, facts in record.facts.items():
+        seconds = facts.get("seconds", facts.get("wall_seconds"))
+        if not _is_number(seconds):
+            continue
+        out.append(Figure(f"time.{stage}", "Time", stage, "time", float(seconds), None, "low", "s"))
+        pace = _table(facts, "seconds_per_step").get("step")
+        if _is_number(pace):
+            pace = 1e3 * float(pace)
+            out.append(Figure(f"time.{stage}.step", "Time", stage, "time per step", pace, None, "low", "ms"))
+    if len(out) > 1:
+        total = math.fsum(f.value for f in out if f.label == "time")
+        out.append(Figure("time.total", "Time", "all stages", "time", total, None, "low", "s"))
+    return out
+
+
+def _flat(prefix: str, group: str, column: str, values: dict[str, Any], path: tuple[str, ...] = ()) -> list[Figure]:
+    """Every finite number under ``values``; lists (one entry a view, a matrix, …) are not figures of a run."""
+    out = []
+    for name, value in sorted(values.items(), key=lambda item: _name_order(item[0])):
+        place = (*path, name)
+        if isinstance(value, dict):
+            out += _flat(prefix, group, column, value, place)
+        elif _is_number(value) and not name.endswith("_se"):
+            spread = values.get(f"{name}_se")
+            label = ": ".join([*(_plain(part) for part in path), _label(name)])
+            spread = float(spread) if _is_number(spread) else None
+            key = ".".join((prefix, *place))
+            out.append(Figure(key, group, column, label, float(value), spread, _better(name), _unit(name, value)))
+    return out
+
+
+def _directionless(found: list[Figure]) -> list[Figure]:
+    return [replace(figure, better=None) for figure in found]
+
+
+def _table(values: dict[str, Any], key: str) -> dict[str, Any]:
+    entry = values.get(key)
+    return entry if isinstance(entry, dict) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _better(name: str) -> Better | None:
+    if "bias" in name:
+        return "zero"
+    if any(part in name for part in _HIGH):
+        return "high"
+    words = name.split("_")
+    return "low" if any(part in words or ("_" in part and part in name) for part in _LOW) else None
+
+
+def _unit(name: str, value: float) -> str:
+    if name.endswith("_rate") or name.startswith(("f_score", "relative_error")):
+        return "%"
+    if "psnr" in name:
+        return "dB"
+    if "angle" in name or name == "direction_error":
+        return "°"
+    if "seconds" in name:
+        return "s"
+    counted = name.split("_")[-1] in _COUNTS
+    return "n" if counted and float(value).is_integer() else ""
+
+
+def _label(name: str) -> str:
+    if name in _LABELS:
+        return _LABELS[name]
+    stem, scaled = (name.removesuffix("_scaled"), ", after the scale") if name.endswith("_scaled") else (name, "")
+    if stem.startswith("f_score_"):
+        return f"F-score at {stem.removeprefix('f_score_').replace('%', ' %')}{scaled}"
+    if stem in _WORDS:
+        return _WORDS[stem] + scaled
+    return " ".join(_WORDS.get(word, word) for word in stem.split("_")) + scaled
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _name_order(name: str) -> tuple[int, str]:
+    """Channel by channel, the counts last; names of no channel keep the alphabet."""
+    parts = ("chamfer", "f_score", "albedo", "roughness", "metallic", "false_metal", "missed_metal", "normal")
+    place = next((k for k, part in enumerate(parts) if name.startswith(part)), len(parts))
+    return (place + 1 if name in ("count", "diagonal") else place, name)
+
+
+def _region_order(region: str) -> tuple[int, str]:
+    order = list(_REGIONS)
+    return (order.index(region) if region in order else len(order), region)

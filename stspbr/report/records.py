@@ -1,0 +1,159 @@
+"""What a run holds for a page to show: the newest bake, all it was made from, and what was made from it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stspbr.artifacts import Artifact, ArtifactStore
+from stspbr.errors import StspbrError
+
+MAIN_STAGES = ("capture", "coarse", "specialize", "bake")
+STAGES = (*MAIN_STAGES, "unpack-orm", "evaluate")
+
+
+@dataclass
+class RunRecord:
+    """The artifacts of one line of work in a run's folder.
+
+    Attributes:
+        path: the run's folder; name: how a page calls it.
+        artifacts: stage to artifact, in the order of the work; stages that are not there are absent.
+        facts: stage to its ``run.json`` (wall time, host, date).
+        errors: ``errors.json`` of the evaluation, or None.
+        notices: one line for everything that is missing or does not fit.
+    """
+
+    path: Path
+    name: str
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    errors: dict[str, Any] | None = None
+    notices: list[str] = field(default_factory=list)
+
+    def json(self, stage: str, name: str) -> dict[str, Any]:
+        """A JSON object from the stage's payload; empty where there is none."""
+        artifact = self.artifacts.get(stage)
+        if artifact is None or name not in artifact.files:
+            return {}
+        content = json.loads(artifact.file(name).read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
+
+    def file(self, stage: str, name: str) -> Path | None:
+        """Path of a payload file, or None."""
+        artifact = self.artifacts.get(stage)
+        return artifact.file(name) if artifact is not None and name in artifact.files else None
+
+
+def read_record(run: str | Path, bake: str | None = None) -> RunRecord:
+    """Collect the newest bake (or version ``bake``) with its ancestors, and its newest evaluation and unpacked maps.
+
+    A broken or missing artifact becomes a notice; so does a run that has not come as far as a bake.
+
+    Raises:
+        StspbrError: the folder is absent or holds no artifact of any stage; or ``bake`` is not there.
+    """
+    run = Path(run)
+    if not run.is_dir():
+        raise StspbrError(f"{run}: no such folder; name the folder of a run")
+    record = RunRecord(run, run.resolve().name)
+    if not any(_versions(run / stage) for stage in MAIN_STAGES):
+        raise StspbrError(f"{run} is no run: it holds no artifacts of a stage; start with `stspbr capture`")
+    store = ArtifactStore(run)
+    found = {"bake": store.resolve("bake", bake)} if bake is not None else _newest(store, record)
+    _add_ancestors(store, record, found)
+    if "bake" in found:
+        for stage in ("unpack-orm", "evaluate"):
+            _add_descendant(store, record, found, stage)
+    record.artifacts = {stage: found[stage] for stage in STAGES if stage in found}
+    for stage, artifact in record.artifacts.items():
+        record.facts[stage] = _facts(artifact)
+    _read_errors(record)
+    return record
+
+
+def _newest(store: ArtifactStore, record: RunRecord) -> dict[str, Artifact]:
+    """The newest sound artifact of the latest stage that has one."""
+    for stage in reversed(MAIN_STAGES):
+        if not _versions(store.run_dir / stage):
+            continue
+        try:
+            return {stage: store.resolve(stage)}
+        except StspbrError as error:
+            record.notices.append(str(error))
+    return {}
+
+
+def _add_ancestors(store: ArtifactStore, record: RunRecord, found: dict[str, Artifact]) -> None:
+    """Follow the parents by version and content hash, as far as they are still there."""
+    waiting = list(found.values())
+    while waiting:
+        child = waiting.pop()
+        for stage, entry in child.parents.items():
+            if stage in found:
+                continue
+            try:
+                parent = store.resolve(stage, entry["version"])
+            except StspbrError as error:
+                record.notices.append(str(error))
+                continue
+            if parent.content_hash != entry["content_hash"]:
+                record.notices.append(f"{_name(parent)} is not what {_name(child)} was made from; it is left out")
+                continue
+            found[stage] = parent
+            waiting.append(parent)
+
+
+def _add_descendant(store: ArtifactStore, record: RunRecord, found: dict[str, Artifact], stage: str) -> None:
+    """The newest sound artifact of ``stage`` that was made from this very bake."""
+    bake, others = found["bake"], []
+    for version in reversed(_versions(store.run_dir / stage)):
+        try:
+            artifact = store.resolve(stage, version)
+        except StspbrError as error:
+            record.notices.append(str(error))
+            continue
+        entry = artifact.parents.get("bake")
+        if entry is not None and entry["content_hash"] == bake.content_hash:
+            found[stage] = artifact
+            return
+        others.append(version)
+    if stage == "evaluate" and others:
+        record.notices.append(
+            f"evaluate/{others[0]} is of another bake than {_name(bake)} and is left out: run `stspbr evaluate` again"
+        )
+
+
+def _read_errors(record: RunRecord) -> None:
+    if "evaluate" not in record.artifacts:
+        if "bake" in record.artifacts:
+            remedy = "`stspbr evaluate RUN --reference asset.glb` makes one"
+            record.notices.append(f"there is no evaluation of this bake, so no errors against a known asset; {remedy}")
+        else:
+            reached = next(iter(reversed(record.artifacts)), "nothing")
+            record.notices.append(f"this run has no bake yet: it has come as far as {reached}")
+        return
+    record.errors = record.json("evaluate", "errors.json") or None
+    if record.errors is None:
+        record.notices.append(f"{_name(record.artifacts['evaluate'])} holds no errors.json: run `stspbr evaluate`")
+
+
+def _facts(artifact: Artifact) -> dict[str, Any]:
+    try:
+        content = json.loads((artifact.path / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # it is no part of the result, and may have been lost in a copy
+    return content if isinstance(content, dict) else {}
+
+
+def _versions(folder: Path) -> list[str]:
+    """Names of the versions in ``folder``, oldest first."""
+    names = [p.name for p in folder.iterdir() if re.fullmatch(r"v\d{4,}", p.name)] if folder.is_dir() else []
+    return sorted(names, key=lambda name: int(name[1:]))
+
+
+def _name(artifact: Artifact) -> str:
+    return f"{artifact.stage}/{artifact.version}"

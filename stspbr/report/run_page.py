@@ -1,0 +1,133 @@
+"""The page of one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from stspbr.report.charts import run_charts
+from stspbr.report.curves import latest_previews, read_curves
+from stspbr.report.figures import GROUPS, Figure, figure_of, figures, headline, with_unit
+from stspbr.report.gallery import (
+    Shot,
+    contact_sheet,
+    map_rows,
+    preview_shots,
+    read_run_light,
+    relit_rows,
+    view_rows,
+)
+from stspbr.report.models import embed_model
+from stspbr.report.page import render
+from stspbr.report.records import MAIN_STAGES, RunRecord
+from stspbr.report.remarks import remark
+from stspbr.report.settings import brief, flat_settings
+
+
+@dataclass
+class Table:
+    """Figures of one group: a row a label, a column a part of the object, a light, a stage."""
+
+    title: str
+    columns: list[str]
+    rows: list[tuple[str, list[Figure | None]]] = field(default_factory=list)
+    remark: str = ""
+
+
+def run_page(record: RunRecord) -> str:
+    """The HTML of a run's report: whatever is there, and a line for whatever is not."""
+    logged = tuple(stage for stage in MAIN_STAGES if stage != "capture")
+    curves = read_curves(record.path, logged)
+    embedded: dict[str, str] = {}
+    light = read_run_light(record)
+    model = embed_model(record, light, embedded)
+    views, maps, relit, sheet = view_rows(record), map_rows(record), relit_rows(record), contact_sheet(record)
+    previews = preview_shots(latest_previews(record.path, logged))
+    found = figures(record)
+    shots = [shot for row in (*views, *maps, *relit) for shot in row.shots.values()]
+    return render(
+        "report.html",
+        title=record.name,
+        brief=brief(record),
+        notices=record.notices,
+        headlines=headline(found),
+        tables=[table for group in GROUPS if (table := _table(group, found, record)).rows],
+        views=views,
+        per_view=_per_view(record.errors or {}),
+        maps=maps,
+        maps_beside_truth=any("reference" in row.shots for row in maps),
+        relit=relit,
+        sheet=sheet,
+        light=light,
+        models=[model] if model.glb else [],
+        embedded=embedded,
+        charts=run_charts(curves),
+        previews=previews,
+        reduced=_reduced([*shots, *previews, *([sheet] if sheet else [])]),
+        settings={stage: flat_settings(artifact.settings) for stage, artifact in record.artifacts.items()},
+        provenance=provenance(record),
+        with_unit=with_unit,
+    )
+
+
+def provenance(record: RunRecord) -> list[dict[str, Any]]:
+    """What stands where, from what it was made, when, on which machine; one entry a stage."""
+    out = []
+    for stage, artifact in record.artifacts.items():
+        manifest, facts = artifact.manifest, record.facts.get(stage, {})
+        wall = facts.get("seconds", facts.get("wall_seconds"))
+        out.append(
+            {
+                "stage": stage,
+                "version": artifact.version,
+                "hash": artifact.content_hash,
+                "parents": [(k, v["version"], v["content_hash"]) for k, v in artifact.parents.items()],
+                "package": (manifest.get("package") or {}).get("version", ""),
+                "schema": manifest.get("schema", ""),
+                "seed": manifest.get("seed"),
+                "device": manifest.get("device", ""),
+                "threads": manifest.get("threads", ""),
+                "host": facts.get("host", ""),
+                "finished": str(facts.get("finished", "")).replace("T", " ").replace("+00:00", " UTC"),
+                "time": with_unit(float(wall), "s") if isinstance(wall, (int, float)) else "",
+                "warnings": [str(line) for line in facts.get("warnings") or []],
+                "files": [(name, entry["size"], entry["sha256"]) for name, entry in manifest["files"].items()],
+            }
+        )
+    return out
+
+
+def _table(group: str, found: list[Figure], record: RunRecord) -> Table:
+    """The group's figures as a matrix."""
+    own = [figure for figure in found if figure.group == group]
+    table = Table(group, list(dict.fromkeys(figure.column for figure in own)))
+    for label in dict.fromkeys(figure.label for figure in own):
+        cells = {figure.column: figure for figure in own if figure.label == label}
+        table.rows.append((label, [cells.get(column) for column in table.columns]))
+    table.remark = remark(group, record.errors or {})
+    return table
+
+
+def _per_view(errors: dict[str, Any]) -> Table | None:
+    """The held-out views one by one."""
+    views = errors.get("views")
+    entries = views.get("per_view") if isinstance(views, dict) else None
+    entries = [entry for entry in entries or [] if isinstance(entry, dict)]
+    keys = list(dict.fromkeys(k for entry in entries for k, v in entry.items() if isinstance(v, float)))
+    if not entries or not keys:
+        return None
+    table = Table("Views one by one", [figure_of(key, 0.0).label for key in keys])
+    for number, entry in enumerate(entries):
+        cells = [figure_of(key, entry[key]) if isinstance(entry.get(key), float) else None for key in keys]
+        table.rows.append((str(entry.get("name", number)), cells))
+    return table
+
+
+def _reduced(shots: list[Shot]) -> str:
+    count = sum(shot.picture.reduced for shot in shots)
+    if not count:
+        return ""
+    what = (
+        "One picture is a smaller or coarser copy" if count == 1 else f"{count} pictures are smaller or coarser copies"
+    )
+    return f"{what} (JPEG) of the run's own file, to keep this page small."

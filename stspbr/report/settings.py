@@ -1,0 +1,71 @@
+"""Settings as rows of text, and the rows in which runs differ."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from stspbr.report.records import STAGES, RunRecord
+
+
+def flat_settings(settings: dict[str, Any], path: str = "") -> dict[str, str]:
+    """Nested settings as ``{"optimize.losses.mask": "1.0"}``; lists are one value."""
+    out: dict[str, str] = {}
+    for name, value in settings.items():
+        place = f"{path}.{name}" if path else name
+        if isinstance(value, dict) and value:
+            out |= flat_settings(value, place)
+        else:
+            out[place] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return out
+
+
+def run_settings(record: RunRecord) -> dict[str, str]:
+    """Everything that a run was told: ``stage.key`` to text, with the seeds, devices and versions of the package."""
+    out: dict[str, str] = {}
+    for stage, artifact in record.artifacts.items():
+        out |= {f"{stage}.{key}": text for key, text in flat_settings(artifact.settings).items()}
+        manifest = artifact.manifest
+        out[f"{stage}: seed"] = json.dumps(manifest.get("seed"))
+        out[f"{stage}: device"] = f"{manifest.get('device', '?')}, {manifest.get('threads', '?')} threads"
+        out[f"{stage}: package"] = str((manifest.get("package") or {}).get("version", "?"))
+    return out
+
+
+def differing(records: list[RunRecord]) -> list[tuple[str, list[str | None]]]:
+    """``(key, text of each run)`` of the settings that are not the same in all runs; None where a run has no such.
+
+    A run that lacks a whole stage does not differ in that stage's settings; it has None there.
+    """
+    tables = [run_settings(record) for record in records]
+    out = []
+    for key in dict.fromkeys(key for table in tables for key in table):
+        stage = re.split(r"[.:]", key)[0]
+        texts = [table.get(key) for table in tables]
+        if len({text for text, record in zip(texts, records, strict=True) if stage in record.artifacts}) > 1:
+            out.append((key, texts))
+    order = {stage: k for k, stage in enumerate(STAGES)}
+    return sorted(out, key=lambda row: order.get(re.split(r"[.:]", row[0])[0], len(order)))
+
+
+def brief(record: RunRecord) -> list[str]:
+    """What kind of run it is, in a few words."""
+    found = {stage: artifact.settings for stage, artifact in record.artifacts.items()}
+    capture, coarse, bake = (found.get(stage, {}) for stage in ("capture", "coarse", "bake"))
+    words = []
+    source = capture.get("asset") or capture.get("folder")
+    if source:
+        words.append(str(source).replace("\\", "/").rstrip("/").rpartition("/")[2])
+    words += {"mitsuba": ["path-traced capture"], "raster": ["same-shading capture"]}.get(capture.get("renderer"), [])
+    if {"views", "test_views", "resolution"} <= capture.keys():
+        words.append(f"{capture['views']} + {capture['test_views']} views of {capture['resolution']}²")
+    fields, optimize = coarse.get("fields") or {}, coarse.get("optimize") or {}
+    words += [f"{fields['mode']} networks"] if fields.get("mode") else []
+    words += [f"{optimize['routing']} routing"] if optimize.get("routing") else []
+    loops = [settings.get("optimize") or {} for settings in found.values()]
+    steps = [str(loop["iterations"]) for loop in loops if "iterations" in loop]
+    words += [f"{' + '.join(steps)} steps"] if steps else []
+    if bake.get("texture_resolution"):
+        words.append(f"textures {bake['texture_resolution']}²")
+    return words

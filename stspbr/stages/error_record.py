@@ -1,0 +1,273 @@
+"""What ``errors.json`` holds: its schema, its rows as CSV, and its short form for the terminal."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+SCHEMA = 1
+
+_REGION_FIGURES = {
+    "albedo_mae": "linear, mean over RGB",
+    "albedo_psnr": "dB, linear, peak 1; 200 stands for equality",
+    "albedo_mae_scaled": "after one least-squares factor per RGB channel on the estimate",
+    "albedo_psnr_scaled": "dB, after the same factors",
+    "roughness_mae": "perceptual roughness",
+    "roughness_rmse": "perceptual roughness",
+    "roughness_bias": "mean of estimate − reference",
+    "metallic_mae": "",
+    "metallic_rmse": "",
+    "metallic_bias": "mean of estimate − reference",
+    "false_metal_rate": "share of dielectric surface (metallic < ½) that the estimate calls metal (> ½)",
+    "missed_metal_rate": "share of metal surface (metallic ≥ ½) that the estimate calls dielectric (≤ ½)",
+    "normal_angle_mean": "degrees between shading normals, normal maps included",
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Open(BaseModel):
+    """Figures of a metric that may gain more of them."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def _optional(name: str, base: type[BaseModel], figures: dict[str, str], **fields: Any) -> type[BaseModel]:
+    """A model of ``figures``, each with its standard error; all may be None, for want of points."""
+    for figure, text in figures.items():
+        fields[figure] = (float | None, Field(None, description=text))
+        fields[f"{figure}_se"] = (float | None, Field(None, description=f"standard error of {figure}"))
+    return create_model(name, __base__=base, **fields)
+
+
+Region = _optional("Region", _Part, _REGION_FIGURES, count=(int, Field(description="points")))
+UnseenRegion = create_model("UnseenRegion", __base__=Region, unmatched=(int, ...))
+
+
+class _Counts(_Part):
+    """Sampled points and what became of them; ``samples`` is the sum of the others."""
+
+    samples: int = Field(ge=1)
+    used: int
+    unseen: int = Field(description="seen by no training camera")
+    too_far: int = Field(description="seen, but the nearest point is beyond max_distance_fraction of the diagonal")
+    opposed: int = Field(description="seen, but the nearest face looks the other way")
+
+
+Back = create_model(
+    "Back",
+    __base__=Region,
+    **{name: (int, ...) for name in _Counts.model_fields},
+)
+
+
+class MaterialErrors(_Counts):
+    """Material error in 3D. The regions hold seen points only, ``unseen_surface`` the others."""
+
+    all: Region
+    lit: Region = Field(description="albedo luminance above 0.02")
+    dark: Region = Field(description="albedo luminance below 0.1")
+    unseen_surface: UnseenRegion
+    albedo_scale: list[float] = Field(min_length=3, max_length=3)
+    max_distance_fraction: float
+    footprint: float = Field(description="object-space radius that both materials were averaged over; 0: none")
+    not_converged: list[str] = Field(description="figures of lit whose standard error is above 1 %")
+    matched_back: float | None = Field(None, description="share of the estimate's seen surface that has a partner")
+    back: Back | None = Field(None, description="points of the estimate")
+
+
+class GeometryErrors(_Open):
+    """Distances in the reference's unit; topology of the estimate, and of the reference under ``reference``."""
+
+    chamfer_l1: float
+    accuracy: float
+    completeness: float
+    f_score_half: float = Field(alias="f_score_0.5%")
+    f_score_one: float = Field(alias="f_score_1%")
+    normal_consistency: float
+    diagonal: float
+
+
+class _ImageFigures(_Part):
+    psnr: float | None = None
+    ssim: float | None = None
+    ms_ssim: float | None = None
+    lpips: float | None = None
+
+
+class ViewRow(_ImageFigures):
+    """One view."""
+
+    name: str
+
+
+class ViewErrors(_ImageFigures):
+    """Means over the held-out views, of sRGB-encoded images within the masks."""
+
+    count: int
+    split: str = Field(description="test; or train where no view was held out")
+    lpips_missing: str | None = None
+    per_view: list[ViewRow]
+
+
+class RelightingErrors(_Open):
+    """Path-traced views under one light."""
+
+    psnr: float | None
+    ssim: float | None
+    psnr_scaled: float | None
+    ssim_scaled: float | None
+    per_view: list[dict[str, Any]]
+
+
+class LightErrors(_Open):
+    """A learned environment map against the true one; see ``metrics.light``."""
+
+    full: dict[str, Any]
+    blurred: dict[str, Any]
+    irradiance: dict[str, Any]
+    directions: list[dict[str, Any]]
+    direction_error: float | None
+
+
+class Alignment(_Open):
+    """The similarity that was applied to the estimate before surfaces were compared."""
+
+    mode: str
+    matrix: list[list[float]]
+
+
+class ErrorRecord(_Part):
+    """``errors.json``, schema 1."""
+
+    version: int = Field(alias="schema", ge=SCHEMA, le=SCHEMA)
+    package: str
+    reference: str
+    alignment: Alignment
+    material: MaterialErrors
+    material_at_footprint: MaterialErrors | None
+    geometry: GeometryErrors
+    views: ViewErrors
+    relighting: dict[str, RelightingErrors] | None
+    light: LightErrors | None = Field(description="None where the light was known")
+    error_peaks: dict[str, float]
+    bake: dict[str, Any]
+
+
+def write_csv(errors: dict, path: Path) -> None:
+    """A row a figure: ``group,region,metric,value,standard_error``."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["group", "region", "metric", "value", "standard_error"])
+        for group, region, values in _tables(errors):
+            for metric, value in values.items():
+                if metric.endswith("_se") and metric[:-3] in values:
+                    continue
+                if isinstance(value, (bool, int, float)):
+                    error = values.get(f"{metric}_se")
+                    writer.writerow([group, region, metric, value, "" if error is None else error])
+
+
+def _tables(errors: dict) -> Iterator[tuple[str, str, dict]]:
+    """Group, region and figures of each part of the record."""
+    for group in ("material", "material_at_footprint", "geometry", "light"):
+        part = errors.get(group) or {}
+        yield group, "", part
+        for region, values in part.items():
+            if isinstance(values, dict):
+                yield group, region, values
+    for number, direction in enumerate((errors.get("light") or {}).get("directions", []), start=1):
+        yield "light", f"direction_{number}", direction
+    for axis, factor in zip("rgb", errors["material"]["albedo_scale"], strict=True):
+        yield "material", "", {f"albedo_scale_{axis}": factor}
+    views = {"views": {"mean": errors["views"]}, "relighting": errors.get("relighting") or {}}
+    for group, regions in views.items():
+        for region, values in regions.items():
+            yield group, region, values
+            for row in values.get("per_view", []):
+                yield group, f"{region}/{row['name']}" if group == "relighting" else row["name"], row
+
+
+def error_table(errors: dict) -> list[tuple[str, str]]:
+    """Rows (what, figure) for the terminal: material over the lit part of the seen surface, geometry, views."""
+    material, geometry, views = errors["material"], errors["geometry"], errors["views"]
+    lit, dark = material["lit"], material["dark"]
+    rejected = f"{material['too_far']} too far, {material['opposed']} opposed, {material['unseen']} never seen"
+    rows = [
+        ("points compared", f"{material['used']} of {material['samples']} ({rejected})"),
+        ("partners of the result's surface", _share(material.get("matched_back"))),
+    ]
+    if errors["alignment"]["mode"] != "none":
+        rows.append(("aligned by", errors["alignment"]["mode"]))
+    if lit["count"]:
+        rows += [
+            ("albedo PSNR, linear", f"{lit['albedo_psnr']:.2f} dB ({lit['albedo_psnr_scaled']:.2f} scaled)"),
+            ("albedo MAE, linear", f"{_sure(lit, 'albedo_mae')} ({lit['albedo_mae_scaled']:.4f} scaled)"),
+            *(
+                (
+                    f"{name} MAE",
+                    f"{_sure(lit, f'{name}_mae')} (RMSE {lit[f'{name}_rmse']:.4f}, bias {lit[f'{name}_bias']:+.4f})",
+                )
+                for name in ("roughness", "metallic")
+            ),
+            *(
+                (f"{kind} metal", f"{_share(lit[f'{kind}_metal_rate'])}{_in_the_dark(dark, f'{kind}_metal_rate')}")
+                for kind in ("false", "missed")
+            ),
+            ("shading normals", f"{lit['normal_angle_mean']:.2f}° off"),
+        ]
+    if material["not_converged"]:
+        rows.append(("standard error above 1 %", ", ".join(material["not_converged"])))
+    keys = ("chamfer_l1", "f_score_0.5%", "f_score_1%", "normal_consistency")
+    rows += [(f"geometry: {key.replace('_', ' ')}", f"{geometry[key]:.5g}") for key in keys]
+    counts = ("components", "boundary_edges", "self_intersections", "genus")
+    truth = geometry.get("reference", {})
+    rows += [
+        (f"geometry: {key.replace('_', ' ')}", f"{_count(geometry[key])} (reference {_count(truth.get(key))})")
+        for key in counts
+        if key in geometry
+    ]
+    what = "held-out views" if views["split"] == "test" else "training views"
+    rows.append((what, _image_figures(views)))
+    for name, values in (errors.get("relighting") or {}).items():
+        rows.append((f"relit by {name}", f"{_image_figures(values)} ({values['psnr_scaled']:.2f} dB scaled)"))
+    if errors.get("light"):
+        rows += _light_rows(errors["light"])
+    return rows
+
+
+def _light_rows(light: dict) -> list[tuple[str, str]]:
+    rows = [
+        (f"light: {name}, after a scale", f"{100.0 * light[key]['relative_error_common']:.1f} %")
+        for key, name in (("full", "radiance"), ("irradiance", "irradiance"))
+    ]
+    if light["direction_error"] is not None:
+        rows.append(("light: main directions", f"{light['direction_error']:.1f}° off"))
+    return rows
+
+
+def _sure(region: dict, name: str) -> str:
+    return f"{region[name]:.4f} ± {region[f'{name}_se']:.1g}"
+
+
+def _image_figures(values: dict) -> str:
+    named = {"psnr": "{:.2f} dB", "ssim": "SSIM {:.4f}", "ms_ssim": "MS-SSIM {:.4f}", "lpips": "LPIPS {:.4f}"}
+    return ", ".join(form.format(values[k]) for k, form in named.items() if values.get(k) is not None) or "none"
+
+
+def _in_the_dark(dark: dict, name: str) -> str:
+    return f" (dark part {_share(dark.get(name))})"
+
+
+def _count(value: int | None) -> str:
+    return "undefined" if value is None else str(value)
+
+
+def _share(value: float | None) -> str:
+    return "none there" if value is None else f"{100.0 * value:.2f} %"

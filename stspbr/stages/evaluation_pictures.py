@@ -1,0 +1,120 @@
+"""The views of an evaluation: an asset rendered as the capture's cameras saw it, its figures, and pictures of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stspbr.metrics.contact_sheet import contact_sheet
+from stspbr.metrics.error_maps import ERROR_PEAKS, heat, material_differences
+from stspbr.metrics.image import display, lpips_or_none, ms_ssim, psnr, ssim
+from stspbr.metrics.relighting import frame_labels
+from stspbr.render.asset_renderer import AssetRenderer
+from stspbr.render.prefilter import prefilter_latlong
+from stspbr.scene import Asset, EnvironmentLight, Frame
+from stspbr.stages.capture import single_view
+from stspbr.stages.session import Session
+
+COLUMNS = ["target", "result", "albedo", "roughness", "metallic", "normal"]
+VIEW_FIGURES = ("psnr", "ssim", "ms_ssim", "lpips")
+VIEW_ERROR_PEAK = 0.25
+"""The difference of sRGB-encoded colours, mean over the channels, that a view's error picture draws white."""
+
+
+class Renders:
+    """An asset under one light; ``of(frame)`` is what the frame's camera would see."""
+
+    def __init__(self, session: Session, asset: Asset, light: EnvironmentLight) -> None:
+        self._renderer = AssetRenderer(asset, session.backend, session.device)
+        prefiltered = prefilter_latlong(light, base_resolution=256, cache_dir=session.run / ".cache")
+        self._light, self._device = prefiltered.to(session.device), session.device
+
+    def of(self, frame: Frame) -> dict[str, np.ndarray]:
+        """``[H, W, C]`` over black: rgb (linear), alpha, albedo, roughness, metallic, normal (object space)."""
+        view = single_view(frame.camera, frame.object_to_world, self._device)
+        return {name: image[0].cpu().numpy() for name, image in self._renderer.render(view, self._light).items()}
+
+    def figures(self, frames: Sequence[Frame]) -> dict:
+        """How near the views come to the frames, of sRGB-encoded images over each frame's mask.
+
+        Returns:
+            Means over the frames of ``psnr`` (200 dB stands for equality), ``ssim``, ``ms_ssim`` and ``lpips`` (None
+            where its package is not installed; ``lpips_missing`` then says why), and ``per_view`` with the same
+            for each.
+        """
+        rows, missing = [], None
+        for frame in frames:
+            target, result = display(frame.image), display(self.of(frame)["rgb"])
+            distance, reason = lpips_or_none(target, result, frame.alpha)
+            missing = missing or reason
+            row = {"psnr": min(psnr(target, result, frame.alpha), 200.0), "lpips": distance}
+            large = min(target.shape[:2]) >= 11
+            row["ssim"] = ssim(target, result, frame.alpha) if large else None
+            row["ms_ssim"] = ms_ssim(target, result, frame.alpha) if large else None
+            rows.append({"name": frame.name, **row})
+        out: dict = {name: _mean([row[name] for row in rows]) for name in VIEW_FIGURES}
+        return {"count": len(rows), **out, "lpips_missing": missing, "per_view": rows}
+
+
+def write_pictures(ours: Renders, truth: Renders, frames: Sequence[Frame], folder: Path) -> dict[str, np.ndarray]:
+    """Write the contact sheet and the views' material errors; return the views' own pictures.
+
+    Returns:
+        Path within ``folder`` to image ``[H, W, 3]``, encoded for display: ``views/<frame>_target.png``,
+        ``_result.png`` and ``_error.png``.
+    """
+    images, sheet, labels = {}, [], []
+    for name, frame in zip(frame_labels(frames), frames, strict=True):
+        rendered = {"ours": ours.of(frame), "truth": truth.of(frame)}
+        target, result = display(frame.image), display(rendered["ours"]["rgb"])
+        images[f"views/{name}_target.png"], images[f"views/{name}_result.png"] = target, result
+        images[f"views/{name}_error.png"] = heat(np.abs(target - result).mean(axis=-1), VIEW_ERROR_PEAK)
+        errors = _material_errors(rendered["truth"], rendered["ours"])
+        columns = [f"{channel}, white = {ERROR_PEAKS[channel]:g}" for channel in errors]
+        contact_sheet([list(errors.values())], ["error"], columns, folder / "views" / f"{name}_material_error.png")
+        for label, out in rendered.items():
+            sheet.append(_row(frame, out))
+            labels.append(f"{label} {name}")
+    contact_sheet(sheet, labels, COLUMNS, folder / "contact_sheet.png")
+    return images
+
+
+def _material_errors(truth: dict[str, np.ndarray], guess: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Heat pictures ``[H, W, 3]`` by channel, where truth and result both cover the pixel."""
+
+    def values(out: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        cover = np.maximum(out["alpha"], 1e-6)  # what is rendered is premultiplied
+        flat = {k: out[k] / cover for k in ("albedo", "roughness", "metallic", "normal")}
+        flat["normal"] = flat["normal"] / np.maximum(np.linalg.norm(flat["normal"], axis=-1, keepdims=True), 1e-6)
+        return {k: v[..., 0] if v.shape[-1] == 1 else v for k, v in flat.items()}
+
+    shape = truth["alpha"].shape[:2]
+    flat = [{k: v.reshape(-1, *v.shape[2:]) for k, v in values(out).items()} for out in (truth, guess)]
+    both = np.minimum(truth["alpha"], guess["alpha"])
+    return {
+        channel: heat(error.reshape(shape), ERROR_PEAKS[channel]) * (both > 0.5)
+        for channel, error in material_differences(*flat).items()
+    }
+
+
+def _row(frame: Frame, out: dict[str, np.ndarray]) -> list[np.ndarray]:
+    pictures = [
+        display(frame.image),
+        display(out["rgb"]),
+        display(out["albedo"]),
+        np.repeat(out["roughness"], 3, axis=2),
+        np.repeat(out["metallic"], 3, axis=2),
+        (_camera_space(out["normal"], frame) + out["alpha"]) * 0.5,
+    ]
+    return [np.clip(picture, 0.0, 1.0) for picture in pictures]
+
+
+def _camera_space(normal: np.ndarray, frame: Frame) -> np.ndarray:
+    rotation = frame.camera.world_to_camera[:3, :3] @ frame.object_to_world[:3, :3]
+    return (normal @ rotation.T).astype(np.float32)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    return None if not values or any(v is None for v in values) else float(np.mean(values))

@@ -1,0 +1,176 @@
+"""Jobs: which, in which order, what they are known by, when they are done, and what a failure leaves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from stspbr.errors import StspbrError
+from stspbr.quality import runner
+from stspbr.quality.ladder import (
+    Job,
+    Ladder,
+    Size,
+    full_ladder,
+    jobs_of,
+    recipe_of,
+    settings_hash,
+    small_ladder,
+)
+from stspbr.quality.suite import asset_scenes, procedural_scenes
+
+GRID = "{ levels = 3, log2_table_size = 10, finest_resolution = 32 }"
+STEPS = ["optimize.iterations=3", "optimize.batch=2"]
+TINY = Size(
+    {"views": 6, "test_views": 2, "resolution": 32},
+    {
+        "coarse": ["geometry.resolution=14", f"fields.appearance={GRID}", f"fields.reflectance={GRID}",
+                   "fields.width=8", *STEPS],
+        "specialize": STEPS,
+        "bake": ["texture_resolution=64", "target_faces=300", "padding=2", *STEPS],
+        "evaluate": ["samples=1000", "views=1", "map_resolution=16", "footprint=0"],
+    },
+)  # fmt: skip
+SCENE = procedural_scenes(("ramp",), ("studio",))[0]
+JOB = Job(SCENE, "same", "known", "ours", 0)
+CPU = runner.Machine("cpu", "cpu", None)
+
+
+def test_small_ladder_is_what_it_says():
+    jobs = jobs_of(small_ladder())
+    assert len(jobs) == 2 * 2 * (2 * 2 + 1) * 2  # objects, tracks, light modes × configurations + floor, seeds
+    assert len({job.name for job in jobs}) == len(jobs)
+    assert {job.configuration for job in jobs} == {"joint", "ours", "floor"}
+    assert all(job.light_mode == "known" for job in jobs if job.configuration == "floor")
+
+
+def test_a_prefix_of_the_ladder_is_informative(monkeypatch):
+    monkeypatch.delenv("STSPBR_ASSETS", raising=False)
+    ladder, skipped = full_ladder()
+    assert [line.split(":")[0] for line in skipped] == ["spot", "bob", "boombox"]
+    jobs = jobs_of(ladder)
+    seeds = [job.seed for job in jobs]
+    assert seeds == sorted(seeds)
+    first = jobs[: len(ladder.scenes) * 3]
+    assert {job.configuration for job in first} == {"joint", "ours", "floor"}
+    assert {job.scene.object for job in first} == {"ceramic-trim", "letters", "dark-gloss", "ramp"}
+    assert all(job.track == "same" and job.light_mode == "known" for job in first)
+    assert all(job.track == "same" for job in jobs_of(ladder, ("same",)))
+
+
+def test_assets_are_found_or_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("STSPBR_ASSETS", str(tmp_path))
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "aerodynamics_workshop_1k.hdr").touch()
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "meshes" / "BoomBox.glb").touch()
+    scenes, skipped = asset_scenes()
+    assert [scene.object for scene in scenes] == ["boombox"]
+    assert len(skipped) == 2 and "spot.obj is absent" in skipped[0]
+
+
+def test_recipes_say_what_the_job_is():
+    recipe = recipe_of(replace(JOB, track="path", light_mode="learned", seed=5), TINY)
+    assert recipe.capture.renderer == "mitsuba" and recipe.capture.asset == "procedural:ramp"
+    assert recipe.coarse.light.mode == "learned" and recipe.coarse.mesh is None and recipe.seed == 5
+    assert recipe.evaluate.reference_capture
+    assert recipe.coarse.optimize.iterations == 3 and recipe.coarse.geometry.resolution == 14
+    floor = recipe_of(replace(JOB, configuration="floor"), TINY, "true.glb")
+    assert floor.coarse.mesh == "true.glb" and floor.coarse.normals_from > 1
+    with pytest.raises(StspbrError, match="true mesh"):
+        recipe_of(replace(JOB, configuration="floor"), TINY)
+
+
+def test_a_job_is_known_by_its_settings():
+    base = settings_hash(recipe_of(JOB, TINY))
+    assert settings_hash(recipe_of(JOB, TINY)) == base
+    others = [replace(JOB, seed=1), replace(JOB, light_mode="learned"), replace(JOB, configuration="joint"),
+              replace(JOB, track="path")]  # fmt: skip
+    hashes = {settings_hash(recipe_of(job, TINY)) for job in others}
+    longer = Size(TINY.capture, {**TINY.overrides, "bake": [*TINY.overrides["bake"], "optimize.iterations=4"]})
+    hashes.add(settings_hash(recipe_of(JOB, longer)))
+    hashes.add(settings_hash(recipe_of(JOB, Size({**TINY.capture, "views": 7}, TINY.overrides))))
+    assert len(hashes) == 6 and base not in hashes
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A ladder's folder with one job of each kind: the method, the baseline, the floor."""
+    folder = tmp_path_factory.mktemp("ladder")
+    records = [
+        runner.carry_out(replace(JOB, configuration=name, seed=1), TINY, folder, CPU, "sources")
+        for name in ("ours", "joint", "floor")
+    ]
+    return folder, records
+
+
+def test_jobs_end_to_end(home):
+    folder, records = home
+    for record in records:
+        assert record["status"] == "done", record["error"]
+        assert record["figures"]["roughness_mae"] > 0 and record["figures"]["step_seconds"] > 0
+        assert json.loads((folder / "runs" / record["job"] / runner.RESULT).read_text()) == record
+    ours, joint, floor = records
+    assert abs(joint["encoding_parameters"] / ours["encoding_parameters"] - 1) <= 0.02
+    assert ours["figures"]["chamfer"] > 0.01
+    assert floor["figures"]["chamfer"] < 1e-3 and floor["figures"]["f_score"] == 1.0
+    # one capture for all, made with the ladder's seed and not the jobs'
+    assert [p.name for p in (folder / "captures").iterdir()] == ["ramp-studio-same"]
+    manifest = json.loads((folder / "runs" / ours["job"] / "capture" / "v0001" / "manifest.json").read_text())
+    assert manifest["seed"] == 0
+    coarse = json.loads((folder / "runs" / ours["job"] / "coarse" / "v0001" / "manifest.json").read_text())
+    assert coarse["seed"] == 1
+
+
+def test_what_is_done_is_not_repeated_and_what_is_other_is(home):
+    folder, records = home
+    job = replace(JOB, seed=1)
+    assert runner.finished(job, TINY, folder) == records[0]
+    assert runner.finished(replace(job, seed=0), TINY, folder) is None
+    longer = Size(TINY.capture, {**TINY.overrides, "bake": [*TINY.overrides["bake"], "optimize.iterations=4"]})
+    assert runner.finished(job, longer, folder) is None
+    result = folder / "runs" / job.name / runner.RESULT
+    text = result.read_text()
+    try:
+        for broken in ("{", json.dumps({**records[0], "status": "failed"}), "[]"):
+            result.write_text(broken)
+            assert runner.finished(job, TINY, folder) is None
+    finally:
+        result.write_text(text)
+
+
+def test_a_failure_is_recorded_in_one_line(tmp_path):
+    bad = Size({**TINY.capture, "elevation": (10.0, 5.0), "fov": 400.0}, TINY.overrides)
+    record = runner.carry_out(JOB, bad, tmp_path, CPU, "sources")
+    assert record["status"] == "failed" and "\n" not in record["error"] and "fov" in record["error"]
+    scene = replace(SCENE, capture={**SCENE.capture, "asset": "procedural:teapot"})
+    record = runner.carry_out(replace(JOB, scene=scene), TINY, tmp_path, CPU, "sources")
+    assert record["status"] == "failed" and record["error"].startswith("procedural:teapot: no such object")
+    assert runner.finished(JOB, TINY, tmp_path) is None
+
+
+def test_other_sources_start_afresh(tmp_path):
+    folder = tmp_path / "job"
+    runner._prepare(folder, {"settings_hash": "a", "source": "1"})
+    (folder / "coarse").mkdir()
+    runner._prepare(folder, {"settings_hash": "a", "source": "1"})
+    assert (folder / "coarse").is_dir()  # the very same work goes on
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "kept").touch()
+    runner._share(shared, folder / "capture")
+    runner._prepare(folder, {"settings_hash": "a", "source": "2"})
+    assert not (folder / "coarse").exists() and not (folder / "capture").exists()
+    assert (shared / "kept").exists()
+
+
+def test_source_hash_is_stable():
+    assert runner.source_hash() == runner.source_hash()
+    assert len(runner.source_hash()) == 16
+
+
+def test_a_ladder_of_one_configuration_still_has_its_floor():
+    ladder = Ladder("x", [SCENE], ("ours",), (0,), TINY)
+    assert [job.configuration for job in jobs_of(ladder, ("same",))] == ["ours", "floor", "ours"]

@@ -1,0 +1,183 @@
+"""The table's arithmetic with numbers that are known, and its files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+
+import pytest
+
+from stspbr.quality.figures import METRICS, read_figures
+from stspbr.quality.statistics import Statistic, compare, count_outcomes, judge, statistic, targets
+from stspbr.quality.table import as_csv, markdown, write_tables
+
+BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+def record(
+    configuration: str, seed: int, track: str = "same", mode: str = "known", error: str | None = None, **figures
+):
+    return {
+        "job": f"ball-studio-{track}-{mode}-{configuration}-s{seed}",
+        "object": "ball",
+        "light": "studio",
+        "track": track,
+        "light_mode": mode,
+        "configuration": configuration,
+        "seed": seed,
+        "status": "failed" if error else "done",
+        "error": error,
+        "figures": figures,
+        "source": "s",
+    }
+
+
+RECORDS = [
+    record("joint", 0, roughness_mae=0.10, psnr=30.0, false_metal=5.0, step_seconds=0.10),
+    record("joint", 1, roughness_mae=0.14, psnr=32.0, false_metal=5.0, step_seconds=0.10),
+    record("ours", 0, roughness_mae=0.03, psnr=31.5, false_metal=1.0, step_seconds=0.12),
+    record("ours", 1, roughness_mae=0.05, psnr=30.5, false_metal=1.0, step_seconds=0.12),
+    record("floor", 0, roughness_mae=0.02, psnr=40.0, false_metal=0.0),
+    record("floor", 1, roughness_mae=0.02, psnr=40.0, false_metal=0.0),
+]
+
+
+def test_mean_and_sample_standard_deviation():
+    assert statistic([1.0, 2.0, 4.5]) == Statistic(2.5, pytest.approx(math.sqrt(3.25)), 3)
+    assert statistic([1.0, None, 3.0]) == Statistic(2.0, pytest.approx(math.sqrt(2.0)), 2)
+    assert statistic([7.0]) == Statistic(7.0, None, 1)
+    assert statistic([None]) is None and statistic([]) is None
+
+
+def test_verdicts():
+    error, score = BY_NAME["roughness_mae"], BY_NAME["psnr"]
+    low, high = Statistic(0.04, 0.01, 3), Statistic(0.12, 0.03, 3)
+    verdict = judge(error, low, high, Statistic(0.02, 0.0, 3))
+    assert verdict.outcome == "better" and verdict.difference == pytest.approx(-0.08)
+    assert verdict.spread == pytest.approx(math.hypot(0.01, 0.03)) and verdict.floor_ratio == pytest.approx(2.0)
+    assert judge(error, high, low, None).outcome == "worse"
+    assert judge(score, high, low, None).outcome == "better"
+    assert judge(score, low, high, None).outcome == "worse"
+    assert judge(error, Statistic(0.10, 0.02, 2), Statistic(0.12, 0.02, 2), None).outcome == "within"
+    zero = Statistic(0.0, 0.0, 2)
+    assert judge(error, zero, zero, zero).outcome == "equal"
+    assert judge(error, zero, zero, zero).floor_ratio is None
+    assert judge(error, Statistic(0.1, None, 1), low, None).outcome == "unknown"
+    assert judge(error, None, low, None).outcome == "absent"
+
+
+def test_groups_rows_and_counts():
+    (comparison,) = compare(RECORDS)
+    assert comparison.group == ("ball", "studio", "same", "known")
+    assert list(comparison.rows) == ["joint", "ours", "floor"]
+    assert comparison.rows["joint"]["roughness_mae"] == Statistic(pytest.approx(0.12), pytest.approx(0.02828427), 2)
+    outcomes = {name: verdict.outcome for name, verdict in comparison.verdicts.items() if verdict.outcome != "absent"}
+    assert outcomes == {
+        "roughness_mae": "better",
+        "false_metal": "better",
+        "psnr": "equal",
+        "step_seconds": "worse",
+    }
+    counts = count_outcomes([comparison])
+    assert counts["better"] == 2 and counts["worse"] == 1 and counts["equal"] == 1
+    assert sum(counts.values()) == sum(metric.judged for metric in METRICS)
+
+
+def test_targets():
+    (comparison,) = compare(RECORDS)
+    found = {target.what: target for target in targets(comparison)}
+    assert found["false metal %"].met and found["roughness MAE"].met
+    assert found["metallic MAE"].met is None  # not measured is not met
+    ratio = found["s/step over joint's"]
+    assert ratio.value == pytest.approx(1.2) and ratio.met is False
+
+
+def test_path_traced_groups_have_both_floors():
+    path = [
+        record("ours", 0, "path", roughness_mae=0.07),
+        record("floor", 0, "path", roughness_mae=0.05),
+        record("ours", 0, "path", "learned", roughness_mae=0.08),
+    ]
+    known, learned = compare(RECORDS + path)[1:]
+    for group in (known, learned):
+        assert group.rows["floor"]["roughness_mae"].mean == 0.05
+        assert group.rows["floor, same shading"]["roughness_mae"].mean == pytest.approx(0.02)
+        assert not group.verdicts  # there is no baseline to compare with
+    (met,) = [t for t in targets(known) if t.what.startswith("roughness")]
+    (missed,) = [t for t in targets(learned) if t.what.startswith("roughness")]
+    assert met.limit == pytest.approx(0.075) and met.met and not missed.met
+
+
+def test_failures_stand_in_the_table():
+    records = [*RECORDS, record("ours", 2, error="step 7: the loss term B is not finite")]
+    (comparison,) = compare(records)
+    assert comparison.rows["ours"]["roughness_mae"].n == 2
+    assert comparison.failures == {"ours": ["seed 2: step 7: the loss term B is not finite"]}
+    text = markdown([comparison], {})
+    assert "2 (1 failed)" in text and "- failed: ours, seed 2: step 7" in text
+
+
+def test_a_group_where_all_failed_is_still_there():
+    (comparison,) = compare([record("ours", 0, error="no"), record("joint", 0, roughness_mae=0.1)])
+    assert comparison.rows["ours"]["roughness_mae"] is None
+    assert comparison.verdicts["roughness_mae"].outcome == "absent"
+    assert "| ours | 0 (1 failed) | – |" in markdown([comparison], {})
+
+
+def test_files(tmp_path):
+    write_tables(tmp_path, RECORDS, {"ladder": "test", "skipped": ["spot: skipped"]})
+    text = (tmp_path / "table.md").read_text()
+    assert "| joint | 2 |" in text and "0.1200 ± 0.0283" in text and "-0.0800 ± 0.0316" in text
+    assert "ball under studio, same shading, light known" in text and "spot: skipped" in text
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text())))
+    (row,) = [r for r in rows if (r["configuration"], r["metric"]) == ("ours", "roughness_mae")]
+    assert float(row["mean"]) == pytest.approx(0.04) and float(row["spread"]) == pytest.approx(math.sqrt(2) * 0.01)
+    assert row["n"] == "2" and float(row["floor"]) == pytest.approx(0.02)
+    (row,) = [r for r in rows if (r["configuration"], r["metric"]) == ("ours", "chamfer")]
+    assert row["mean"] == "" and row["n"] == "0"
+    data = json.loads((tmp_path / "table.json").read_text())
+    assert data["schema"] == 1 and len(data["jobs"]) == 6
+    assert data["groups"][0]["rows"]["ours"]["roughness_mae"]["n"] == 2
+    assert data["outcomes"]["better"] == 2
+
+
+def test_an_empty_ladder_has_a_table(tmp_path):
+    assert write_tables(tmp_path, [], {"ladder": "small"}) == []
+    assert "nothing to compare yet" in (tmp_path / "table.md").read_text()
+    assert len(as_csv([]).splitlines()) == 1
+
+
+class FakeArtifact:
+    def __init__(self, path, settings=None):
+        self.path, self.settings = path, settings
+
+    def file(self, name):
+        return self.path / name
+
+
+def test_figures_come_from_the_artifacts(tmp_path):
+    lit = {"albedo_mae": 0.02, "roughness_mae": 0.03, "metallic_mae": 0.01, "false_metal_rate": 0.125}
+    lit |= {"missed_metal_rate": None}
+    errors = {
+        "material": {"lit": lit},
+        "geometry": {"chamfer_l1": 0.001, "f_score_0.5%": 0.99},
+        "bake": {"mesh": {"boundary_edges": 4}, "held_out": {"psnr_mean": 31.0}},
+    }
+    (tmp_path / "evaluate").mkdir()
+    (tmp_path / "evaluate" / "errors.json").write_text(json.dumps(errors))
+    done = {"evaluate": FakeArtifact(tmp_path / "evaluate")}
+    for stage, (steps, pace) in {"coarse": (100, 0.1), "specialize": (200, 0.2), "bake": (100, 0.3)}.items():
+        (tmp_path / stage).mkdir()
+        facts = {"seconds": 10.0, "seconds_per_step": {"step": pace}}
+        (tmp_path / stage / "run.json").write_text(json.dumps(facts))
+        done[stage] = FakeArtifact(tmp_path / stage, {"optimize": {"iterations": steps}})
+    figures = read_figures(done)
+    assert set(figures) == set(BY_NAME)
+    assert figures["false_metal"] == 12.5 and figures["missed_metal"] is None and figures["normal_angle"] is None
+    assert figures["boundary_edges"] == 4 and figures["psnr"] == 31.0
+    assert figures["step_seconds"] == pytest.approx(0.2) and figures["wall_seconds"] == 30.0
+    errors["views"] = {"psnr": 29.0}
+    (tmp_path / "evaluate" / "errors.json").write_text(json.dumps(errors))
+    assert read_figures(done)["psnr"] == 29.0

@@ -1,0 +1,239 @@
+"""The pages in a headless Chromium: no console errors, a model that is seen, modes and cameras that do what they say.
+
+Needs the package ``playwright`` and a Chromium of the system; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from stspbr.report.compare_page import compare_page
+from stspbr.report.comparison import compare_records
+from stspbr.report.records import read_record
+from stspbr.report.run_page import run_page
+from stspbr.scene import Asset, Material, Mesh
+from stspbr.scene.light import latlong_to_direction
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WAIT = 120_000  # milliseconds: a software renderer on a busy machine takes its time
+SPOT = np.array([0.8, 0.4, 0.45]) / np.linalg.norm([0.8, 0.4, 0.45])
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A browser with an empty profile of its own."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=CHROMIUM,
+            headless=False,  # the flags ask for the new headless mode themselves
+            args=FLAGS,
+            viewport={"width": 900, "height": 700},
+        )
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Open HTML as a file; at the end nothing may have gone wrong and nothing but the file have been asked for."""
+    pages, errors, requests = [], [], []
+
+    def go(html: str, init: str | None = None, width: int = 900):
+        path = tmp_path / "page.html"
+        path.write_text(html, encoding="utf-8")
+        page = browser.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": 700})
+        page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        if init:
+            page.add_init_script(init)
+        page.goto(path.as_uri())
+        return page
+
+    yield go
+    for page in pages:
+        page.close()
+    assert errors == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def ball(roughness: float = 0.0) -> Asset:
+    """A smooth unit sphere of bare white metal."""
+    rows, columns = 32, 64
+    v, u = np.mgrid[0 : rows + 1, 0 : columns + 1]
+    points = latlong_to_direction(np.stack([u / columns, v / rows], axis=-1)).reshape(-1, 3).astype(np.float32)
+    corner = (np.arange(rows)[:, None] * (columns + 1) + np.arange(columns)).reshape(-1)
+    right, below = corner + 1, corner + columns + 1
+    faces = np.concatenate([np.stack([corner, right, below], 1), np.stack([right, below + 1, below], 1)])
+    outward = np.cross(points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]])
+    if (outward * points[faces].sum(axis=1)).sum() < 0:
+        faces = faces[:, ::-1]
+    mesh = Mesh(points, faces.astype(np.int32), normals=points, normal_faces=faces.astype(np.int32))
+    constant = [np.full((1, 1, n), value, np.float32) for n, value in ((3, 1.0), (1, roughness), (1, 1.0))]
+    return Asset(mesh, [Material(*constant)], "ball")
+
+
+def one_spot() -> np.ndarray:
+    """A dim light with one red spot in the direction ``SPOT``."""
+    v, u = (np.mgrid[0:128, 0:256] + 0.5) / np.array([128.0, 256.0])[:, None, None]
+    light = np.full((128, 256, 3), 0.02, np.float32)
+    light[latlong_to_direction(np.stack([u, v], axis=-1)) @ SPOT > np.cos(0.15)] = (4.0, 0.02, 0.02)
+    return light
+
+
+def show(page) -> None:
+    page.locator(".viewers").scroll_into_view_if_needed()
+    page.wait_for_selector('figure[data-state="waiting"]', state="detached", timeout=WAIT)
+    settle(page)
+
+
+def settle(page) -> None:
+    """Until everything that was asked for is drawn."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def pixels(page, number: int = 0) -> np.ndarray:
+    """A 3D view's picture, [H, W, 4] in 0 … 255."""
+    page.evaluate("document.querySelector('.viewers').stspbr.refresh()")
+    settle(page)
+    width, height, data = page.evaluate(
+        """(number) => {
+            const canvas = document.querySelectorAll(".stages canvas")[number];
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            return [canvas.width, canvas.height, btoa(Array.from(data, (v) => String.fromCharCode(v)).join(""))];
+        }""",
+        number,
+    )
+    import base64
+
+    return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4).astype(np.int64)
+
+
+def test_a_report(opened, make_run):
+    page = opened(run_page(read_record(make_run())))
+    show(page)
+    shading = pixels(page)
+    covered = shading[..., 3] == 255
+    assert 0.05 < covered.mean() < 0.9
+    assert shading[covered][:, :3].std(axis=0).min() > 5
+    page.click("[data-mode=roughness]")
+    roughness = pixels(page)
+    grey = roughness[roughness[..., 3] == 255]
+    assert (np.abs(roughness - shading).max(axis=-1)[covered] > 10).mean() > 0.5
+    assert (grey[:, :3].max(axis=1) == grey[:, :3].min(axis=1)).all() and grey[:, 0].std() > 5
+    page.click("[data-mode=normal]")
+    facing = pixels(page)
+    assert facing[covered][:, 2].mean() > 128 + 64  # normals of what is seen look at the camera
+
+    # a chart: another scale, a hidden line, values under the pointer
+    chart = page.locator("figure.chart").first
+    chart.scroll_into_view_if_needed()
+    before = chart.locator("path").first.get_attribute("d")
+    chart.get_by_label("log scale").uncheck()
+    assert chart.locator("path").first.get_attribute("d") != before
+    assert chart.locator("path").count() == 2
+    chart.locator(".legend button").first.click()
+    assert chart.locator("path").count() == 1
+    chart.locator("svg").hover()
+    assert "A/logl1" in chart.locator(".tip").inner_text()
+
+    # a picture opens large, and a narrow window needs no sideways scrolling
+    page.locator("button.picture").first.click()
+    assert page.locator("dialog#large").is_visible()
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 390, "height": 700})
+    settle(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def seen_place(eye: np.ndarray, size: int) -> np.ndarray:
+    """Column and row where a mirroring unit sphere at the origin shows ``SPOT`` to a camera that looks at it."""
+    normal = eye / np.linalg.norm(eye)
+    for _ in range(50):  # the normal halves the angle between the eye and the light; the eye is not far away
+        to_eye = eye - normal
+        normal = to_eye / np.linalg.norm(to_eye) + SPOT
+        normal /= np.linalg.norm(normal)
+    back = eye / np.linalg.norm(eye)
+    right = np.cross([0.0, 1.0, 0.0], back)
+    right /= np.linalg.norm(right)
+    ray = normal - eye
+    focal = 0.5 * size / np.tan(np.radians(15.0))
+    depth = -(ray @ back)
+    return size / 2 + focal / depth * np.array([ray @ right, -(ray @ np.cross(back, right))])
+
+
+def red_place(image: np.ndarray) -> np.ndarray:
+    """Column and row of the middle of what is bright red."""
+    red = (image[..., 0] > 200) & (image[..., 1] < 120) & (image[..., 3] == 255)
+    assert 20 < red.sum() < 0.5 * red.size
+    return np.argwhere(red).mean(axis=0)[::-1]
+
+
+def test_light_comes_from_where_our_convention_says(opened, make_run):
+    """The highlight on a mirror ball, and the light itself behind the ball, stand where directions say."""
+    page = opened(run_page(read_record(make_run(asset=ball(), light=one_spot(), logs=False, pictures=False))))
+    page.add_style_tag(content=".stages canvas { width: 300px !important; height: 300px !important; }")
+    show(page)
+    look = "([position, target]) => document.querySelector('.viewers').stspbr.look({ position, target })"
+    for eye in ([2.0, 1.0, 4.0], [3.5, 2.0, -0.5]):
+        page.evaluate(look, [eye, [0, 0, 0]])
+        image = pixels(page)
+        assert red_place(image) == pytest.approx(seen_place(np.array(eye), image.shape[0]), abs=3)
+    # from far behind the ball the light is seen in the background, in the middle of the picture
+    page.check("[data-control=background]")
+    far = (-6.0 * SPOT + np.array([0.0, 4.0, 0.0])).tolist()
+    page.evaluate(look, [far, (np.array(far) + SPOT).tolist()])
+    image = pixels(page)
+    assert red_place(image) == pytest.approx(np.array(image.shape[1::-1]) / 2, abs=3)
+    # half a turn about +Y: the spot is behind the camera's back
+    page.evaluate("document.querySelector('.viewers').stspbr.set({ rotation: 180 })")
+    assert (pixels(page)[..., 0] < 120).all()
+
+
+def test_a_comparison_has_one_camera_and_stored_values(opened, make_run):
+    runs = [make_run(name, asset=ball(r), logs=False, pictures=False) for name, r in (("one", 0.25), ("two", 0.5))]
+    page = opened(compare_page(compare_records([*runs, make_run("bare", stages=("capture",), logs=False)])))
+    show(page)
+    page.click("[data-mode=roughness]")
+    for number, wanted in ((0, 64), (1, 128)):
+        image = pixels(page, number)
+        inside = image[image.shape[0] // 2, image.shape[1] // 2]
+        assert np.abs(inside[:3] - wanted).max() <= 1 and inside[3] == 255
+    page.click("[data-mode=normal]")
+    before = pixels(page, 0), pixels(page, 1)
+    box = page.locator(".stages canvas").first.bounding_box()
+    page.mouse.move(box["x"] + 60, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 120, box["y"] + 90, steps=3)
+    page.mouse.up()
+    page.mouse.wheel(0, -240)
+    for _ in range(100):  # the wheel's event comes when it comes
+        after = pixels(page, 0), pixels(page, 1)
+        if (after[0][..., 3] > 0).sum() > 1.05 * (before[0][..., 3] > 0).sum():
+            break
+    assert (after[0][..., 3] > 0).sum() > 1.05 * (before[0][..., 3] > 0).sum()  # nearer
+    assert np.abs(after[0] - after[1]).max() <= 2  # both moved, and alike
+
+
+def test_without_webgl_the_page_says_so(opened, make_run):
+    no_webgl = """
+        const real = HTMLCanvasElement.prototype.getContext;
+        HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+            return kind.startsWith("webgl") ? null : real.call(this, kind, ...rest);
+        };"""
+    page = opened(run_page(read_record(make_run(logs=False))), init=no_webgl)
+    assert "offers no WebGL 2" in page.locator(".viewers").inner_text()
