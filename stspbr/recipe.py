@@ -82,7 +82,7 @@ class LossSettings(Settings):
     """Composite losses by the group that they drive; see ``stspbr.optimize.losses.LOSSES`` for the names."""
 
     appearance: dict[str, float] = {"logl1": 0.35, "smape": 0.15}
-    reflectance: dict[str, float] = {"relmse": 0.7, "mse": 0.3}
+    reflectance: dict[str, float] = {"logl1": 0.35, "smape": 0.15}
     joint: dict[str, float] = {"logl1": 1.0}
     reflectance_region: Literal["interior", "union"] = Field(
         "union", description="pixels that drive B: where both are fully covered, or where either has coverage"
@@ -211,7 +211,6 @@ class BakeSettings(Settings):
     texture_bits: Literal[8, 16] = 8
     optimize: OptimizeSettings = OptimizeSettings(
         iterations=250,
-        losses=LossSettings(reflectance={"relmse": 0.5, "mse": 0.5}),
         rates=_rates(
             PRESETS["bake.A"],
             PRESETS["bake.B"],
