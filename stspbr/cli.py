@@ -111,8 +111,8 @@ def _say(session: Any, facts: dict[str, Any]) -> None:
 @capture_app.command("mesh")
 def capture_mesh(
     run: RunArgument,
-    asset: Annotated[str, typer.Argument(help="GLB, glTF or OBJ; or procedural:demo")],
-    light: Annotated[str, typer.Option(help="lat-long HDR or EXR; or procedural:demo")],
+    asset: Annotated[str, typer.Argument(help="GLB, glTF or OBJ; or procedural:demo, :letters, …")],
+    light: Annotated[str, typer.Option(help="lat-long HDR or EXR; or procedural:demo, :studio, …")],
     textures: Annotated[str | None, typer.Option(help="folder of maps for an OBJ, picked by name")] = None,
     renderer: Annotated[str, typer.Option(help="raster (same shading) or mitsuba (path-traced)")] = "raster",
     views: Annotated[int, typer.Option(help="training views", min=1)] = 100,

@@ -47,9 +47,7 @@ class MaterialFields(nn.Module):
 
     APPEARANCE_CHANNELS = 6  # albedo, normal offset
 
-    def __init__(
-        self, settings: FieldSettings, box: Tensor, generator: torch.Generator, backend: str = "auto"
-    ) -> None:
+    def __init__(self, settings: FieldSettings, box: Tensor, generator: torch.Generator, backend: str = "auto") -> None:
         super().__init__()
         self.settings = settings
         self.register_buffer("box", box.float().clone())

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from stspbr.errors import StspbrError
 from stspbr.scene.asset import Asset
+from stspbr.scene.shiny_suite import is_procedural, procedural_asset
 
 
 def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
-    """Read a ``.glb``, ``.gltf`` or ``.obj`` by its suffix.
+    """Read a ``.glb``, ``.gltf`` or ``.obj`` by its suffix, or make ``procedural:NAME``.
 
     Args:
         textures: for OBJ only, a folder whose maps are picked by name (see :func:`stspbr.formats.obj.read_obj`).
@@ -17,6 +18,8 @@ def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
     Raises:
         StspbrError: another suffix, or the reader's own errors.
     """
+    if is_procedural(str(path)):
+        return procedural_asset(str(path))
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".obj":

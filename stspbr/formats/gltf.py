@@ -30,9 +30,6 @@ _REMEDY = {
 }
 
 
-
-
-
 def read_gltf(path: str | Path) -> Asset:
     """Read the default scene of a glTF 2.0 file.
 

@@ -245,7 +245,7 @@ def _metric(directions: Tensor, areas: Tensor, lobe: Tensor, tail: Tensor, floor
         gap = (2 - 2 * directions @ other.transpose(1, 2)).clamp_min(0)
         for width in _GRAIN:
             metric += areas[:, :, None] * areas[:, None] * (gap * (-0.5 / width**2)).exp() / width**2
-    metric /= (lobe[:, None] @ metric @ lobe[..., None])
+    metric /= lobe[:, None] @ metric @ lobe[..., None]
     haze = areas / (lobe + floor * (lobe * areas).sum(1, keepdim=True))
     haze = haze / (haze * lobe * lobe).sum(1, keepdim=True)
     metric += torch.diag_embed(tail * haze)

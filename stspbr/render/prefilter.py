@@ -92,7 +92,6 @@ class LightFilter:
         specular = [part.view(6, n, n, 3) for part, n in zip(parts, self.sizes, strict=False)]
         return PrefilteredLight(specular, self.widths, parts[-1].view(6, DIFFUSE_RESOLUTION, DIFFUSE_RESOLUTION, 3))
 
-
     def torch_matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """The matrix and its transpose as torch tensors, in the float type and on the device of ``like``; kept."""
         key = (like.device, like.dtype)

@@ -62,6 +62,8 @@ _LABELS = {
 _HIGH = ("psnr", "ssim", "f_score", "consistency", "cosine", "correlation", "iou")
 _LOW = ("mae", "rmse", "mse", "lpips", "angle", "chamfer", "accuracy", "completeness", "rate", "error", "distance",
         "boundary_edges", "self_intersections", "non_manifold", "degenerate", "seconds")  # fmt: skip
+_ORDER = ("psnr", "ssim", "ms_ssim", "lpips", "chamfer", "f_score", "albedo", "roughness", "metallic", "false_metal",
+          "missed_metal", "normal", "direction")  # fmt: skip
 _COUNTS = ("count", "edges", "faces", "vertices", "components", "genus", "euler", "intersections", "views", "points")
 
 
@@ -92,7 +94,7 @@ class Figure:
         if self.standard_error is None:
             return ""
         shown = 100.0 * self.standard_error if self.unit == "%" else self.standard_error
-        return f"{shown:.5f}".rstrip("0").rstrip(".") if shown < 1e3 else f"{shown:.3g}"
+        return f"{shown:.2g}"
 
     @property
     def text(self) -> str:
@@ -113,7 +115,7 @@ def with_unit(value: float, unit: str, signed: bool = False) -> str:
         return f"{value:{sign}.1f} ms"
     if unit == "s":
         return f"{value:{sign}.1f} s" if abs(value) < 600 else f"{value / 60:{sign}.1f} min"
-    if value == 0.0 or 1e-3 <= abs(value) < 1e3:
+    if value == 0.0 or 1e-2 <= abs(value) < 1e3:
         return f"{value:{sign}.4f}"
     return f"{value:{sign}.3g}"
 
@@ -147,7 +149,8 @@ def figures(record: RunRecord) -> list[Figure]:
 def _material(prefix: str, group: str, material: dict[str, Any]) -> list[Figure]:
     """One column a region of the surface."""
     out = []
-    for region in sorted((k for k, v in material.items() if isinstance(v, dict)), key=_region_order):
+    regions = [k for k, v in material.items() if isinstance(v, dict) and v.get("count") != 0]
+    for region in sorted(regions, key=_region_order):
         values = {k: v for k, v in material[region].items() if k not in _BOOKKEEPING}
         out += _flat(f"{prefix}.{region}", group, _REGIONS.get(region, _plain(region)), values)
     return out
@@ -272,8 +275,7 @@ def _plain(name: str) -> str:
 
 def _name_order(name: str) -> tuple[int, str]:
     """Channel by channel, the counts last; names of no channel keep the alphabet."""
-    parts = ("chamfer", "f_score", "albedo", "roughness", "metallic", "false_metal", "missed_metal", "normal")
-    place = next((k for k, part in enumerate(parts) if name.startswith(part)), len(parts))
+    place = next((k for k, part in enumerate(_ORDER) if name.startswith(part)), len(_ORDER))
     return (place + 1 if name in ("count", "diagonal") else place, name)
 
 

@@ -152,7 +152,7 @@ def _own_map(record: RunRecord, channel: str, side: int) -> dict[str, Shot]:
     names = [name for name in getattr(record.artifacts.get("bake"), "files", []) if name.startswith("obj/")]
     name = next((name for name in names if name.endswith(f"_{channel}.png")), None)
     path = None if name is None else record.file("bake", name)
-    shot = None if path is None else _shot(f"{channel}: result", path, side)
+    shot = None if path is None else _shot(f"{channel}: result, own UVs", path, side)
     return {} if shot is None else {"estimate": shot}
 
 

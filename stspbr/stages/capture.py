@@ -23,7 +23,7 @@ from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, Camera, Capture, EnvironmentLight, Frame
 from stspbr.scene.camera_rig import object_cameras
-from stspbr.scene.shiny_suite import is_procedural, procedural_asset, procedural_light
+from stspbr.scene.shiny_suite import is_procedural, procedural_light
 from stspbr.stages.session import Session
 
 
@@ -54,10 +54,7 @@ def run_capture(session: Session, settings: CaptureMeshSettings | CaptureFolderS
 
 def load_asset(settings: CaptureMeshSettings) -> Asset:
     """The asset to be captured, with the roughness and metallic that the settings put in place of its own."""
-    if is_procedural(settings.asset):
-        asset = procedural_asset(settings.asset)
-    else:
-        asset = read_asset(settings.asset, settings.textures)
+    asset = read_asset(settings.asset, settings.textures)
     constants = {"roughness": settings.roughness, "metallic": settings.metallic}
     constants = {k: np.full((1, 1, 1), v, np.float32) for k, v in constants.items() if v is not None}
     return replace(asset, materials=[replace(m, **constants) for m in asset.materials])

@@ -109,6 +109,7 @@ def test_roughness_has_a_true_gradient_and_no_dead_zone():
     double = light.to("cpu", torch.float64)
     n, v = sphere_points(24, 0.15, 0.95)
     for value in (0.051, 0.11, 0.17, 0.26, 0.45, 0.71, 0.99, 0.004, 0.02, 0.04):
+
         def radiance(r, dtype, lit, look_up):
             shape = (24, 1)
             material = torch.full((24, 3), 0.7, dtype=dtype), r, torch.ones(shape, dtype=dtype)

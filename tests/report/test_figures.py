@@ -63,5 +63,7 @@ def test_the_best_run(values, better, wanted):
 def test_numbers_for_people():
     assert with_unit(0.0042, "%", signed=True) == "+0.42 %"
     assert with_unit(12.0, "n") == "12" and with_unit(1200.0, "s") == "20.0 min"
-    assert with_unit(0.00012345, "") == "0.000123" and with_unit(0.0, "") == "0.0000"
+    assert (
+        with_unit(0.0012345, "") == "0.00123" and with_unit(0.012345, "") == "0.0123" and with_unit(0.0, "") == "0.0000"
+    )
     assert figure_of("ms_ssim", 0.9).label == "MS-SSIM"

@@ -132,9 +132,7 @@ def test_given_mesh_keeps_its_topology_and_uvs(finished, tmp_path):
     result = read_gltf(run_bake(session, BAKE).file("asset.glb"))
     given = read_gltf(glb)
     np.testing.assert_array_equal(result.mesh.faces.shape, given.mesh.faces.shape)
-    np.testing.assert_allclose(
-        np.sort(result.mesh.positions, axis=0), np.sort(given.mesh.positions, axis=0), atol=1e-5
-    )
+    np.testing.assert_allclose(np.sort(result.mesh.positions, axis=0), np.sort(given.mesh.positions, axis=0), atol=1e-5)
     assert result.materials[0].normal is None
     np.testing.assert_allclose(np.sort(result.mesh.uvs, axis=0), np.sort(given.mesh.uvs, axis=0), atol=1e-6)
 

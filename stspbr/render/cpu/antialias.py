@@ -68,9 +68,7 @@ class _Antialias(torch.autograd.Function):
         shift = np.empty((2, batch, height, width), np.float32)
         code = np.empty((2, batch, height, width), np.uint8)
         positions, indices = clip.numpy(), faces.numpy()
-        antialias_kernels.find_silhouettes(
-            positions, indices, topology.edge, topology.start, topology.opposite, flags
-        )
+        antialias_kernels.find_silhouettes(positions, indices, topology.edge, topology.start, topology.opposite, flags)
         antialias_kernels.find_crossings(rast.numpy(), positions, indices, flags, shift, code)
         out = torch.empty_like(color)
         antialias_kernels.blend(color.numpy(), shift, code, out.numpy())

@@ -82,7 +82,8 @@ def _edge_normals(corners):
 
 def _pixel_centres(height, width):
     y, x = torch.meshgrid(
-        (2 * torch.arange(height).double() + 1) / height - 1, (2 * torch.arange(width).double() + 1) / width - 1,
+        (2 * torch.arange(height).double() + 1) / height - 1,
+        (2 * torch.arange(width).double() + 1) / width - 1,
         indexing="ij",
     )
     return x, y

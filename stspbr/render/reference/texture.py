@@ -149,9 +149,7 @@ def _cube_lookup(tex, directions, boundary_mode, nearest):
     def fetch(i, j):
         # the centre of the (perhaps imagined) texel as a direction: its nearest real texel is across the edge
         s, t = (2 * j + 1) / size - 1, (2 * i + 1) / size - 1
-        outward, columns, rows = (
-            torch.tensor(axes, dtype=torch.float64)[face] for axes in (_OUTWARD, _COLUMNS, _ROWS)
-        )
+        outward, columns, rows = (torch.tensor(axes, dtype=torch.float64)[face] for axes in (_OUTWARD, _COLUMNS, _ROWS))
         value = nearest_texel(*_project(outward + s[..., None] * columns + t[..., None] * rows))
         missing = ((i < 0) | (i >= size)) & ((j < 0) | (j >= size))
         return value, missing[..., None]
