@@ -86,17 +86,19 @@ class FieldAppearance(nn.Module):
                 "albedo_smooth",
                 ramp * losses.albedo_smoothness * smoothness(inputs.albedo.index_select(0, subset), albedo),
                 STRICT_A,
+                closed=True,
             ),
             Term(
                 "reflectance_smooth",
                 ramp * losses.reflectance_smoothness * smoothness(here.index_select(0, subset), reflectance),
                 STRICT_B,
+                closed=True,
             ),
         ]
         if progress >= self.normals_from:
             _, offset_here = self.fields.appearance_at(points)
             value = smoothness(offset_here, offset) + 0.1 * offset.abs().mean()
-            terms.append(Term("normal_smooth", ramp * losses.normal_smoothness * value, STRICT_A))
+            terms.append(Term("normal_smooth", ramp * losses.normal_smoothness * value, STRICT_A, closed=True))
         return [term for term in terms if term.value.requires_grad]
 
     def constrain(self) -> None:
@@ -164,14 +166,24 @@ class TextureAppearance(nn.Module):
         reflectance = self._sample(self.reflectance, uv + noise, gbuffer.uv_da)
         here = torch.cat([x for x in (inputs.roughness, inputs.metallic, inputs.occlusion) if x is not None], dim=1)
         terms = [
-            Term("albedo_smooth", ramp * losses.albedo_smoothness * smoothness(inputs.albedo, albedo), STRICT_A),
-            Term("reflectance_smooth", ramp * losses.reflectance_smoothness * smoothness(here, reflectance), STRICT_B),
+            Term(
+                "albedo_smooth",
+                ramp * losses.albedo_smoothness * smoothness(inputs.albedo, albedo),
+                STRICT_A,
+                closed=True,
+            ),
+            Term(
+                "reflectance_smooth",
+                ramp * losses.reflectance_smoothness * smoothness(here, reflectance),
+                STRICT_B,
+                closed=True,
+            ),
         ]
         if self._learns_normal:
             value = smoothness(
                 self._sample(self.normal, uv, gbuffer.uv_da), self._sample(self.normal, uv + noise, gbuffer.uv_da)
             )
-            terms.append(Term("normal_smooth", ramp * losses.normal_smoothness * value, STRICT_A))
+            terms.append(Term("normal_smooth", ramp * losses.normal_smoothness * value, STRICT_A, closed=True))
         return terms
 
     @torch.no_grad()

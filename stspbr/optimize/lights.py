@@ -55,7 +55,7 @@ class LearnedLight(nn.Module):
             return []
         radiance = self.cube.radiance
         deviation = (radiance - radiance.mean(dim=-1, keepdim=True)).abs().mean()
-        return [Term("white_balance", self.white_balance * deviation, STRICT_A)]
+        return [Term("white_balance", self.white_balance * deviation, STRICT_A, closed=True)]
 
     def constrain(self) -> None:
         """Nothing to do: the cube keeps the logarithm of its radiance."""

@@ -61,7 +61,10 @@ class Reconstruction:
         losses = settings.losses
         self._joint = "joint" in appearance.groups()
         self._colour_a = CompositeLoss(losses.joint if self._joint else losses.appearance)
-        self._colour_b = None if self._joint else CompositeLoss(losses.reflectance)
+        # where A and B compare alike, one loss drives both: A's gradient is L_A's and B's is L_B's all the same
+        alike = losses.appearance == losses.reflectance and losses.reflectance_region == "union"
+        self._one_loss = self._joint or (alike and settings.routing == "strict")
+        self._colour_b = None if self._one_loss else CompositeLoss(losses.reflectance)
 
     # -- what the loop asks -----------------------------------------------------------------------------
 
@@ -181,7 +184,7 @@ class Reconstruction:
         alpha = image[..., 3:]
         terms = []
         if alpha.requires_grad and losses.mask > 0:
-            terms.append(Term("mask", losses.mask * mask_loss(alpha, targets.alpha), STRICT_A))
+            terms.append(Term("mask", losses.mask * mask_loss(alpha, targets.alpha), STRICT_A, closed=True))
         union = torch.nonzero(((alpha.detach() > 0) | (targets.alpha > 0)).reshape(-1)).squeeze(1)
         rendered = image.reshape(-1, 4).index_select(0, union)[:, :3]
         target = targets.image.reshape(-1, 3).index_select(0, union)
@@ -194,7 +197,8 @@ class Reconstruction:
             return Term(name, total, drives, parts)
 
         pixels = (rendered, target, saturation)
-        terms.append(colour(self._colour_a, "joint" if self._joint else "A", STRICT_A, pixels))
+        driven = STRICT_A | STRICT_B if self._one_loss else STRICT_A
+        terms.append(colour(self._colour_a, "joint" if self._joint else "A", driven, pixels))
         if self._colour_b is not None:
             if losses.reflectance_region == "interior":
                 both = torch.minimum(alpha.detach(), targets.alpha).reshape(-1).index_select(0, union)
@@ -209,8 +213,8 @@ def _metallic_terms(inputs: ShadingInputs, losses: LossSettings) -> list[Term]:
     terms = []
     if losses.metal_prior == "dielectric-first" and losses.metal_prior_weight > 0:
         value = losses.metal_prior_weight * metal_prior(inputs.metallic, inputs.albedo)
-        terms.append(Term("metal_prior", value, STRICT_B))
+        terms.append(Term("metal_prior", value, STRICT_B, closed=True))
     if losses.metallic_binary > 0:
         value = losses.metallic_binary * (inputs.metallic * (1.0 - inputs.metallic)).mean()
-        terms.append(Term("metallic_binary", value, STRICT_B))
+        terms.append(Term("metallic_binary", value, STRICT_B, closed=True))
     return terms

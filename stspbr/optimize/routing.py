@@ -24,6 +24,7 @@ class Term:
         name: as it is logged.
         value: scalar, weight included.
         drives: the groups that it drives under strict routing.
+        closed: it depends on no other group anyway, and so may share the backward pass of a term that drives more.
         parts: for a composite, its entries by name, detached and without weights.
     """
 
@@ -31,6 +32,7 @@ class Term:
     value: Tensor
     drives: frozenset[str]
     parts: dict[str, Tensor] = field(default_factory=dict)
+    closed: bool = False
 
 
 def logged_values(terms: list[Term]) -> dict[str, Tensor]:
@@ -59,7 +61,8 @@ def backpropagate(terms: list[Term], groups: dict[str, list[Tensor]], routing: L
 
     Under ``strict`` each term reaches only the groups it drives: the terms that drive the same groups are
     summed and differentiated by those groups' parameters alone, so autograd never walks into the others'
-    graphs. Under ``shared`` every term reaches everything it depends on (the prototype's behaviour).
+    graphs; closed terms join the first pass that covers them. Under ``shared`` every term reaches everything
+    it depends on (the prototype's behaviour).
     Parameters that no term reaches get ``grad = None`` and are left alone by the optimiser.
     """
     for parameters in groups.values():
@@ -68,8 +71,7 @@ def backpropagate(terms: list[Term], groups: dict[str, list[Tensor]], routing: L
     if routing == "shared":
         packs = [(terms, frozenset(groups))]
     else:
-        drives = dict.fromkeys(term.drives for term in terms)
-        packs = [([term for term in terms if term.drives == d], d) for d in drives]
+        packs = _packs(terms)
     packs = [(pack, [p for name, ps in groups.items() if name in d for p in ps]) for pack, d in packs]
     packs = [
         (total, parameters)
@@ -85,3 +87,12 @@ def backpropagate(terms: list[Term], groups: dict[str, list[Tensor]], routing: L
         for parameter, gradient in zip(wanted, gradients, strict=True):
             if gradient is not None:
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+def _packs(terms: list[Term]) -> list[tuple[list[Term], frozenset[str]]]:
+    """The terms of each backward pass and the groups it drives."""
+    packs = {drives: [] for drives in dict.fromkeys(term.drives for term in terms if not term.closed)}
+    for term in terms:
+        home = next((d for d in packs if term.drives <= d), term.drives) if term.closed else term.drives
+        packs.setdefault(home, []).append(term)
+    return [(pack, drives) for drives, pack in packs.items()]

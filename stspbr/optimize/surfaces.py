@@ -53,9 +53,9 @@ class ImplicitGeometry(nn.Module):
     def regularizers(self, progress: float) -> list[Term]:
         start, end = self.settings.sdf_regularizer
         weight = start + (end - start) * min(1.0, progress / self.settings.sdf_regularizer_ramp)
-        terms = [Term("sdf", weight * self.dmtet.regularizer(), STRICT_A)] if weight > 0 else []
+        terms = [Term("sdf", weight * self.dmtet.regularizer(), STRICT_A, closed=True)] if weight > 0 else []
         if self.settings.smoothness > 0:
-            terms.append(Term("bending", self.settings.smoothness * self.dmtet.smoothness(), STRICT_A))
+            terms.append(Term("bending", self.settings.smoothness * self.dmtet.smoothness(), STRICT_A, closed=True))
         return terms
 
 
@@ -99,7 +99,7 @@ class FixedGeometry(nn.Module):
             return []
         # in units of the object's diagonal, so that the weight means the same for every object
         value = self.topology.laplacian_loss() / self.scale**2
-        return [Term("laplacian", 1e4 * self.laplacian * (1.0 - progress) * value, STRICT_A)]
+        return [Term("laplacian", 1e4 * self.laplacian * (1.0 - progress) * value, STRICT_A, closed=True)]
 
 
 def _attributes(mesh: Mesh, positions: Tensor, faces: Tensor, device: torch.device) -> Surface:

@@ -24,12 +24,15 @@ from stspbr.stages.session import Session
 GRID = HashGridSettings(levels=3, log2_table_size=10, base_resolution=4, finest_resolution=16)
 
 
-def problem(run, mode="split") -> Reconstruction:
+UNLIKE = "optimize.losses.reflectance={relmse=0.7,mse=0.3,logl1=0.0,smape=0.0}"
+
+
+def problem(run, mode="split", losses=UNLIKE) -> Reconstruction:
     """A whole reconstruction with every group free: implicit geometry, both networks, a learned light."""
     import numpy as np
 
     session = Session.open(run, device="cpu", quiet=True)
-    overrides = ["geometry.resolution=12", "normals_from=0.0", "optimize.batch=2", f"fields.mode={mode}"]
+    overrides = ["geometry.resolution=12", "normals_from=0.0", "optimize.batch=2", f"fields.mode={mode}", losses]
     settings = settings_for(CoarseSettings, overrides)
     fields = FieldSettings(mode=mode, appearance=GRID, reflectance=GRID, joint=GRID, width=8, occlusion=True)
     capture = load_capture(session.parent("capture"))
@@ -93,6 +96,37 @@ def test_one_pass_equals_two_separate_passes(reconstruction):
     for name, values in together.items():
         for one, two in zip(values, separate[name], strict=True):
             torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-9)
+
+
+def test_where_both_losses_are_alike_one_pass_gives_what_two_would(tiny_run):
+    """The shortcut for equal losses against the same losses kept apart by a part of no weight in the sum."""
+    one = problem(tiny_run, losses="optimize.losses.reflectance={logl1=0.35,smape=0.15}")
+    two = problem(tiny_run, losses="optimize.losses.reflectance={logl1=0.35,smape=0.15,mse=1e-30}")
+    assert one._colour_b is None and two._colour_b is not None
+    got = []
+    for each in (one, two):
+        groups = each.groups()
+        backpropagate(each.terms(3, 0.6, Stopwatch()), groups, "strict")
+        got.append(gradients(groups))
+    for name in got[0]:
+        for a, b in zip(got[0][name], got[1][name], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-9)
+
+
+def test_closed_terms_join_a_pass_and_change_nothing(reconstruction):
+    groups = reconstruction.groups()
+    terms = reconstruction.terms(3, 0.6, Stopwatch())
+    assert any(term.closed for term in terms)
+    backpropagate(terms, groups, "strict")
+    joined = gradients(groups)
+    again = reconstruction.terms(3, 0.6, Stopwatch())
+    for term in again:
+        term.closed = False
+    backpropagate(again, groups, "strict")
+    apart = gradients(groups)
+    for name in joined:
+        for a, b in zip(joined[name], apart[name], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-9)
 
 
 def test_shared_routing_mixes_them(reconstruction):
