@@ -84,13 +84,14 @@ class LossSettings(Settings):
     appearance: dict[str, float] = {"logl1": 0.35, "smape": 0.15}
     reflectance: dict[str, float] = {"logl1": 0.35, "smape": 0.15}
     joint: dict[str, float] = {"logl1": 1.0}
-    reflectance_region: Literal["interior", "union"] = Field(
-        "union", description="pixels that drive B: where both are fully covered, or where either has coverage"
+    appearance_region: Literal["interior", "union"] = Field(
+        "union", description="pixels of A's colour terms: where either has coverage, or where both are fully covered"
     )
+    reflectance_region: Literal["interior", "union"] = Field("union", description="the same for B's")
     metal_prior: Literal["dielectric-first", "none"] = Field(
         "dielectric-first", description="what a surface too dark to tell is taken for; see optimize.losses.metal_prior"
     )
-    metal_prior_weight: float = Field(0.02, ge=0)
+    metal_prior_weight: float = Field(0.002, ge=0)
     metallic_binary: float = Field(0.0, ge=0, description="weight of m·(1 − m), which pushes metallic to 0 or 1")
     mask: float = Field(1.0, ge=0)
     albedo_smoothness: float = Field(0.03, ge=0)

@@ -62,7 +62,7 @@ class Reconstruction:
         self._joint = "joint" in appearance.groups()
         self._colour_a = CompositeLoss(losses.joint if self._joint else losses.appearance)
         # where A and B compare alike, one loss drives both: A's gradient is L_A's and B's is L_B's all the same
-        alike = losses.appearance == losses.reflectance and losses.reflectance_region == "union"
+        alike = losses.appearance == losses.reflectance and losses.appearance_region == losses.reflectance_region
         self._one_loss = self._joint or (alike and settings.routing == "strict")
         self._colour_b = None if self._one_loss else CompositeLoss(losses.reflectance)
 
@@ -196,15 +196,19 @@ class Reconstruction:
             total, parts = composite(*pixels[:2], normalizer, self.exposure, saturation=pixels[2], images=images)
             return Term(name, total, drives, parts)
 
-        pixels = (rendered, target, saturation)
+        def region(name: str) -> tuple[Tensor, Tensor, Tensor]:
+            pixels = (rendered, target, saturation)
+            if name == "union":
+                return pixels
+            both = torch.minimum(alpha.detach(), targets.alpha).reshape(-1).index_select(0, union)
+            inside = torch.nonzero(both > FULL_COVERAGE).squeeze(1)
+            return tuple(values.index_select(0, inside) for values in pixels)
+
         driven = STRICT_A | STRICT_B if self._one_loss else STRICT_A
-        terms.append(colour(self._colour_a, "joint" if self._joint else "A", driven, pixels))
+        name = "joint" if self._joint else "A"
+        terms.append(colour(self._colour_a, name, driven, region(losses.appearance_region)))
         if self._colour_b is not None:
-            if losses.reflectance_region == "interior":
-                both = torch.minimum(alpha.detach(), targets.alpha).reshape(-1).index_select(0, union)
-                inside = torch.nonzero(both > FULL_COVERAGE).squeeze(1)
-                pixels = tuple(values.index_select(0, inside) for values in pixels)
-            terms.append(colour(self._colour_b, "B", STRICT_B, pixels))
+            terms.append(colour(self._colour_b, "B", STRICT_B, region(losses.reflectance_region)))
         return terms
 
 
