@@ -188,6 +188,7 @@ class SpecializeSettings(Settings):
     """Network B specialises; A, the light and the now fixed topology are only polished."""
 
     laplacian: float = Field(0.05, ge=0)
+    folding: float = Field(0.1, ge=0, description="weight of the barrier that keeps faces from turning over")
     optimize: OptimizeSettings = OptimizeSettings(
         iterations=500,
         rates=_rates(
@@ -209,6 +210,7 @@ class BakeSettings(Settings):
     target_faces: int = Field(20_000, ge=64)
     padding: int = Field(4, ge=1)
     laplacian: float = Field(0.1, ge=0)
+    folding: float = Field(0.1, ge=0, description="weight of the barrier that keeps faces from turning over")
     texture_bits: Literal[8, 16] = 8
     optimize: OptimizeSettings = OptimizeSettings(
         iterations=250,

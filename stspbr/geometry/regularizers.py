@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from stspbr.geometry.normals import face_cross_products, normalize
+from stspbr.geometry.normals import face_cross_products, normalize, vertex_normals
 from stspbr.geometry.topology import half_edges
 
 
@@ -77,3 +77,31 @@ def normal_consistency(positions: torch.Tensor, faces: torch.Tensor, pairs: torc
     cosine = (torch.index_select(normals, 0, pairs[:, 0]) * torch.index_select(normals, 0, pairs[:, 1])).sum(dim=1)
     weight = (areas[pairs].amin(dim=1) / areas.mean().clamp_min(1e-30)).clamp_max(1.0)
     return ((1.0 - cosine) * weight).sum() / weight.sum().clamp_min(1e-30)
+
+
+class FoldBarrier(torch.nn.Module):
+    """Keeps the faces of a mesh of fixed topology from turning over.
+
+    A face's *signed area* is its area seen along the smooth normal of the shape it began as. It costs nothing while
+    it stays above ``keep`` of what it was, and in proportion to what is missing below: a sliver's cost is bounded,
+    unlike that of the angle of its normal.
+
+    Args:
+        positions: ``[V, 3]``, faces: ``[F, 3]``: the mesh as it begins.
+        keep: fraction of the signed area that is free.
+    """
+
+    def __init__(self, positions: torch.Tensor, faces: torch.Tensor, keep: float = 0.2) -> None:
+        super().__init__()
+        smooth, index = vertex_normals(positions, faces), faces.long()
+        normals = normalize(sum(torch.index_select(smooth, 0, index[:, k]) for k in range(3)))
+        areas = (face_cross_products(positions, faces) * normals).sum(dim=1).clamp_min(0.0)
+        self.register_buffer("_faces", faces, persistent=False)
+        self.register_buffer("_normals", normals, persistent=False)
+        self.register_buffer("_least", keep * areas, persistent=False)
+        self.register_buffer("_mean", areas.mean().clamp_min(1e-30), persistent=False)
+
+    def forward(self, positions: torch.Tensor) -> torch.Tensor:
+        """Mean of what the faces' signed areas at ``positions [V, 3]`` lack, in mean areas; a scalar."""
+        areas = (face_cross_products(positions, self._faces) * self._normals).sum(dim=1)
+        return (self._least - areas).clamp_min(0.0).mean() / self._mean

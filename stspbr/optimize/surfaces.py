@@ -13,6 +13,7 @@ from stspbr.errors import StspbrError
 from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.fixed import FixedTopology
 from stspbr.geometry.normals import vertex_normals
+from stspbr.geometry.regularizers import FoldBarrier
 from stspbr.optimize.routing import STRICT_A, Term
 from stspbr.recipe import GeometrySettings
 from stspbr.render.gbuffer import Surface
@@ -65,6 +66,7 @@ class FixedGeometry(nn.Module):
     A mesh that may not move keeps its own normals; one that moves has area-weighted smooth ones.
 
     Args:
+        laplacian: weight of the displacement's umbrella energy, falling to 0; folding: weight of the fold barrier.
         normal_map: ``[R, R, 3]`` tangent space, part of the given shape (the mesh then has UVs and tangents); or None.
     """
 
@@ -74,6 +76,7 @@ class FixedGeometry(nn.Module):
         *,
         movable: bool,
         laplacian: float,
+        folding: float,
         device: torch.device,
         normal_map: np.ndarray | None = None,
     ) -> None:
@@ -83,6 +86,8 @@ class FixedGeometry(nn.Module):
         self.topology = FixedTopology(positions, faces, optimize=movable)
         self.movable = movable
         self.laplacian = laplacian
+        self.folding = folding
+        self.barrier = FoldBarrier(positions, faces) if movable and folding > 0 else None
         self.scale = float((positions.amax(0) - positions.amin(0)).norm())
         self._fixed = _attributes(mesh, positions, faces, device)
         if normal_map is not None:
@@ -95,11 +100,18 @@ class FixedGeometry(nn.Module):
         return replace(self._fixed, positions=positions, normals=vertex_normals(positions, faces), normal_faces=faces)
 
     def regularizers(self, progress: float) -> list[Term]:
-        if not self.movable or self.laplacian == 0:
+        if not self.movable:
             return []
+        terms = []
+        if self.folding > 0:
+            value = self.barrier(self.topology.positions + self.topology.offsets)
+            terms.append(Term("folding", self.folding * value, STRICT_A, closed=True))
+        if self.laplacian == 0:
+            return terms
         # in units of the object's diagonal, so that the weight means the same for every object
         value = self.topology.laplacian_loss() / self.scale**2
-        return [Term("laplacian", 1e4 * self.laplacian * (1.0 - progress) * value, STRICT_A, closed=True)]
+        terms.append(Term("laplacian", 1e4 * self.laplacian * (1.0 - progress) * value, STRICT_A, closed=True))
+        return terms
 
 
 def _attributes(mesh: Mesh, positions: Tensor, faces: Tensor, device: torch.device) -> Surface:

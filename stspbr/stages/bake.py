@@ -72,7 +72,9 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
 
     state = parent.file("light.safetensors") if "light.safetensors" in parent.files else None
     light = make_light(capture, coarse_settings.light, session, state)
-    geometry = FixedGeometry(mesh, movable=not given, laplacian=settings.laplacian, device=session.device)
+    geometry = FixedGeometry(
+        mesh, movable=not given, laplacian=settings.laplacian, folding=settings.folding, device=session.device
+    )
     appearance = TextureAppearance(
         maps.albedo,
         maps.reflectance,

@@ -41,7 +41,9 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
         geometry = _implicit_geometry(settings, capture_n, session, generator)
     else:
         fixed = normalized(given, centre, scale)
-        geometry = FixedGeometry(fixed, movable=False, laplacian=0.0, device=session.device, normal_map=normal_map)
+        geometry = FixedGeometry(
+            fixed, movable=False, laplacian=0.0, folding=0.0, device=session.device, normal_map=normal_map
+        )
     appearance = FieldAppearance(make_fields(settings.fields, session, generator), settings.normals_from)
     light = make_light(capture, settings.light, session)
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light)

@@ -44,7 +44,12 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     normal_map = load_normal_map(coarse)
 
     geometry = FixedGeometry(
-        mesh, movable=not given, laplacian=settings.laplacian, device=session.device, normal_map=normal_map
+        mesh,
+        movable=not given,
+        laplacian=settings.laplacian,
+        folding=settings.folding,
+        device=session.device,
+        normal_map=normal_map,
     )
     geometry = geometry.to(session.device)
     generator = torch.Generator().manual_seed(session.seed)
