@@ -1,0 +1,213 @@
+"""The commands that make something: capture, the stages, and all of them from a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stspbr.cli.look import print_errors
+from stspbr.cli.options import (
+    BackendOption,
+    DeviceOption,
+    FromOption,
+    JsonOption,
+    QuietOption,
+    ResumeOption,
+    RoutingOption,
+    RunArgument,
+    SeedOption,
+    SetOption,
+    ThreadsOption,
+    resumable,
+    routing_settings,
+    run_stage,
+    say,
+    version_of,
+)
+from stspbr.errors import StspbrError
+from stspbr.threads import prepare_process
+
+capture_app = typer.Typer(help="Frames, poses, masks and perhaps the light.", no_args_is_help=True)
+app = typer.Typer()
+app.add_typer(capture_app, name="capture")
+
+ScaleOption = Annotated[int, typer.Option(help="divide the image sides by this", min=1)]
+FolderArgument = Annotated[Path, typer.Argument(help="the data set's folder")]
+
+
+@capture_app.command("mesh")
+def capture_mesh(
+    run: RunArgument,
+    asset: Annotated[str, typer.Argument(help="GLB, glTF or OBJ; or procedural:demo, :letters, …")],
+    light: Annotated[str, typer.Option(help="lat-long HDR or EXR; or procedural:demo, :studio, …")],
+    textures: Annotated[str | None, typer.Option(help="folder of maps for an OBJ, picked by name")] = None,
+    renderer: Annotated[str, typer.Option(help="raster (same shading) or mitsuba (path-traced)")] = "raster",
+    views: Annotated[int, typer.Option(help="training views", min=1)] = 100,
+    test_views: Annotated[int, typer.Option(help="held-out views", min=0)] = 20,
+    resolution: Annotated[int, typer.Option(help="image side in pixels", min=8)] = 256,
+    settings: SetOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Render a textured mesh under an environment from cameras on a sphere."""
+    base = {"asset": asset, "light": light, "renderer": renderer, "views": views, "test_views": test_views,
+            "resolution": resolution, "textures": textures}  # fmt: skip
+    run_stage("capture", "CaptureMeshSettings", run, settings, base, seed=seed, device=device, backend=backend,
+               threads=threads, quiet=quiet, json_lines=json_lines)  # fmt: skip
+
+
+def _capture_folder(kind: str, run: Path, folder: Path, image_scale: int, **options: Any) -> None:
+    base = {"kind": kind, "folder": str(folder), "image_scale": image_scale}
+    run_stage("capture", "CaptureFolderSettings", run, None, base, **options)
+
+
+@capture_app.command("nerf")
+def capture_nerf(
+    run: RunArgument,
+    folder: FolderArgument,
+    image_scale: ScaleOption = 1,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Read a NeRF-synthetic folder (transforms_train.json, transforms_test.json, RGBA images)."""
+    _capture_folder("nerf", run, folder, image_scale, quiet=quiet, json_lines=json_lines)
+
+
+@capture_app.command("nerfstudio")
+def capture_nerfstudio(
+    run: RunArgument,
+    folder: FolderArgument,
+    image_scale: ScaleOption = 1,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Read a nerfstudio-style transforms.json with images and masks."""
+    _capture_folder("nerfstudio", run, folder, image_scale, quiet=quiet, json_lines=json_lines)
+
+
+@app.command()
+def coarse(
+    run: RunArgument,
+    mesh: Annotated[str | None, typer.Option(help="fit materials on this mesh; its UVs are kept")] = None,
+    settings: SetOption = None,
+    from_version: FromOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
+    routing: RoutingOption = None,
+    resume: ResumeOption = False,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Let geometry and colour settle; network B is held back."""
+    base = {"mesh": mesh, **routing_settings(routing)}
+    run_stage("coarse", "CoarseSettings", run, settings, base, seed=seed, device=device, backend=backend,
+               threads=threads, resume=resume, quiet=quiet, json_lines=json_lines,
+               versions=version_of("capture", from_version))  # fmt: skip
+
+
+@app.command()
+def specialize(
+    run: RunArgument,
+    settings: SetOption = None,
+    from_version: FromOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
+    routing: RoutingOption = None,
+    resume: ResumeOption = False,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Let network B work out roughness and metallic."""
+    base = routing_settings(routing)
+    run_stage("specialize", "SpecializeSettings", run, settings, base, seed=seed, device=device, backend=backend,
+               threads=threads, resume=resume, quiet=quiet, json_lines=json_lines,
+               versions=version_of("coarse", from_version))  # fmt: skip
+
+
+@app.command()
+def bake(
+    run: RunArgument,
+    settings: SetOption = None,
+    from_version: FromOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
+    routing: RoutingOption = None,
+    resume: ResumeOption = False,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Unwrap, bake and refine the maps; write GLB, OBJ and the light."""
+    base = routing_settings(routing)
+    run_stage("bake", "BakeSettings", run, settings, base, seed=seed, device=device, backend=backend,
+               threads=threads, resume=resume, quiet=quiet, json_lines=json_lines,
+               versions=version_of("specialize", from_version))  # fmt: skip
+
+
+@app.command("unpack-orm")
+def unpack_orm(
+    source: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="a run, or any GLB, glTF or ORM image")],
+    out: Annotated[Path | None, typer.Option(help="folder for the maps of a FILE; default: beside it")] = None,
+    bits: Annotated[int, typer.Option(help="8 or 16")] = 8,
+    from_version: FromOption = None,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Write occlusion.png, roughness.png and metallic.png."""
+    if source.is_dir():
+        run_stage("unpack-orm", "UnpackSettings", source, None, {"bits": bits}, quiet=quiet, json_lines=json_lines,
+                   versions=version_of("bake", from_version))  # fmt: skip
+        return
+    import json
+
+    from stspbr.stages.unpack_orm import unpack_file
+
+    if bits not in (8, 16):
+        raise StspbrError(f"--bits {bits}: choose 8 or 16")
+    for path in unpack_file(source, out or source.parent, bits):
+        if json_lines or not quiet:
+            typer.echo(json.dumps({"file": str(path)}) if json_lines else str(path))
+
+
+@app.command("run")
+def run_all(
+    recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="a TOML file from pipelines/")],
+    out: Annotated[Path | None, typer.Option(help="the run's folder; default runs/<name>")] = None,
+    settings: SetOption = None,
+    seed: Annotated[int | None, typer.Option(help="in place of the recipe's seed")] = None,
+    device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
+    resume: ResumeOption = False,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Run all stages of a recipe; a stage that stands with the same inputs and settings is not run again."""
+    prepare_process()
+    from stspbr.recipe import load_recipe
+
+    recipe = load_recipe(recipe_path, settings or [])
+    from stspbr.stages.run import run_recipe
+    from stspbr.stages.session import Session
+
+    out = out or Path("runs") / recipe.name
+    session = Session.open(out, seed=recipe.seed if seed is None else seed, device=device, backend=backend,
+                           threads=threads, resume=resume, quiet=quiet, json_lines=json_lines)  # fmt: skip
+    talk = not quiet and not json_lines
+    with resumable():
+        done = run_recipe(session, recipe, typer.echo if talk else lambda line: None)
+    for artifact in done.values():
+        say(session, {"stage": artifact.stage, "artifact": str(artifact.path), "content_hash": artifact.content_hash})
+    if talk and "evaluate" in done:
+        print_errors(out)
