@@ -52,7 +52,7 @@ class FieldSettings(Settings):
     occlusion: bool = False
     roughness_range: tuple[float, float] = (0.03, 1.0)
     initial_albedo: float = 0.5
-    initial_roughness: float = 0.4
+    initial_roughness: float = 0.2
     initial_metallic: float = 0.05
 
 
@@ -140,6 +140,8 @@ class OptimizeSettings(Settings):
     log_every: int = Field(10, ge=1)
 
 
+# once the outline stands, colours at silhouettes tell more about coverage than about the material
+_SETTLED = LossSettings(appearance_region="interior", reflectance_region="interior")
 _SPECIALIZE_A = [(0.0, 0.3, "exponential"), (1.0, 0.05, "exponential")]
 _SPECIALIZE_B = [(0.0, 0.3, "linear"), (0.1, 1.0, "linear"), (0.4, 1.0, "exponential"), (1.0, 0.1, "exponential")]
 
@@ -170,8 +172,10 @@ class CoarseSettings(Settings):
     normals_from: float = Field(
         0.75, ge=0, description="fraction of the stage at which normal offsets start; >1: never"
     )
+    # no prior yet: while metal still looks dark, it would be talked out of being metal
     optimize: OptimizeSettings = OptimizeSettings(
         iterations=500,
+        losses=LossSettings(metal_prior="none"),
         rates=_rates(
             PRESETS["coarse.A"],
             PRESETS["coarse.B"],
@@ -179,7 +183,7 @@ class CoarseSettings(Settings):
             appearance=0.01,
             reflectance=0.01,
             geometry=0.005,
-            light=0.03,
+            light=0.2,
         ),
     )
 
@@ -191,6 +195,7 @@ class SpecializeSettings(Settings):
     folding: float = Field(0.1, ge=0, description="weight of the barrier that keeps faces from turning over")
     optimize: OptimizeSettings = OptimizeSettings(
         iterations=500,
+        losses=_SETTLED,
         rates=_rates(
             _SPECIALIZE_A,
             _SPECIALIZE_B,
@@ -198,7 +203,7 @@ class SpecializeSettings(Settings):
             appearance=0.03,
             reflectance=0.01,
             geometry=0.004,
-            light=0.03,
+            light=0.2,
         ),
     )
 
@@ -214,6 +219,7 @@ class BakeSettings(Settings):
     texture_bits: Literal[8, 16] = 8
     optimize: OptimizeSettings = OptimizeSettings(
         iterations=250,
+        losses=_SETTLED,
         rates=_rates(
             PRESETS["bake.A"],
             PRESETS["bake.B"],
