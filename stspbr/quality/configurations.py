@@ -1,7 +1,7 @@
 """The rungs from the joint baseline to the method, each as changes of the recipe's defaults and nothing else.
 
-Every rung adds one thing to the one before: two networks instead of one, a loss for each, a rate for each, and
-last strict routing, which is the method: the recipe as it stands.
+Every rung adds one thing to the one before: two networks instead of one, a loss for each, a rate for each, strict
+routing, and last the beliefs and regions of ``METHOD``, which is the method: the recipe as it stands.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from stspbr.errors import StspbrError
 from stspbr.recipe import FieldSettings, HashGridSettings, Recipe, parse_settings
 
-CONFIGURATIONS = ("joint", "split-weights", "split-losses", "split-rates", "ours")
+CONFIGURATIONS = ("joint", "split-weights", "split-losses", "split-rates", "strict-routing", "ours")
 FLOOR = "floor"
 """The method with the true mesh and the true light: what is left is the error of shading, images and maps."""
 STAGES = ("coarse", "specialize", "bake")
@@ -43,7 +43,8 @@ def configured(recipe: Recipe, name: str) -> Recipe:
     for stage in STAGES:
         settings = getattr(recipe, stage)
         optimize = values[stage]["optimize"]
-        optimize["routing"] = "shared"
+        if name != "strict-routing":
+            optimize["routing"] = "shared"
         for key, value in METHOD.items():
             _replace(values[stage], key, value)
         if name in ("split-weights", "split-losses"):

@@ -43,7 +43,8 @@ def test_ours_and_the_floor_are_the_recipe_itself(recipe):
 
 
 def test_each_rung_adds_one_thing(recipe):
-    assert changed(recipe, "split-rates", "ours") == {"optimize.routing"}
+    assert changed(recipe, "strict-routing", "ours") == set(configurations.METHOD)
+    assert changed(recipe, "split-rates", "strict-routing") == {"optimize.routing"}
     rates = changed(recipe, "split-losses", "split-rates")
     assert rates and all(k.startswith(("optimize.rates.appearance", "optimize.rates.reflectance")) for k in rates)
     losses = changed(recipe, "split-weights", "split-losses")
