@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", default=[], metavar="GLOB", help="jobs whose name matches, e.g. "
                         "'letters-*-ours-*'; may be given several times")  # fmt: skip
     parser.add_argument("--tracks", default="same,path", help="same, path or both; default both")
+    parser.add_argument("--configurations", metavar="A,B", help="in place of the ladder's own; all: every rung")
     parser.add_argument("--seeds", type=int, help="seeds 0, 1, … in place of the ladder's own number")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--backend", default="auto")
@@ -62,6 +63,8 @@ def _run(options: argparse.Namespace) -> int:
         if options.seeds < 1:
             raise StspbrError(f"--seeds {options.seeds}: at least one")
         ladder = replace(ladder, seeds=tuple(range(options.seeds)))
+    if options.configurations is not None:
+        ladder = replace(ladder, configurations=_configurations(options.configurations))
     tracks, without = _tracks(options.tracks)
     skipped += without
     jobs = ladders.jobs_of(ladder, tracks)
@@ -122,6 +125,16 @@ def _run(options: argparse.Namespace) -> int:
         say("interrupted; the same command goes on where it stopped")
         return 130
     return 1 if facts["failed"] else 0
+
+
+def _configurations(text: str) -> tuple[str, ...]:
+    from stspbr.quality.configurations import CONFIGURATIONS
+
+    wanted = list(CONFIGURATIONS) if text == "all" else [part.strip() for part in text.split(",")]
+    unknown = [part for part in wanted if part not in CONFIGURATIONS]
+    if unknown:
+        raise StspbrError(f"--configurations {', '.join(unknown)}: choose from {', '.join(CONFIGURATIONS)}, or all")
+    return tuple(name for name in CONFIGURATIONS if name in wanted)
 
 
 def _tracks(text: str) -> tuple[tuple[str, ...], list[str]]:

@@ -105,9 +105,20 @@ def test_list_and_table_run_nothing(ladder, capsys):
         (["small", "--tracks", "same", "--only", "teapot-*"], "no job has such a name"),
         (["small", "--tracks", "same,bidirectional"], "choose from same, path"),
         (["small", "--tracks", "same", "--seeds", "0"], "at least one"),
+        (["small", "--tracks", "same", "--configurations", "joint,hydra"], "hydra: choose from joint"),
     ],
 )
 def test_bad_arguments_are_one_line(tmp_path, capsys, arguments, message):
     assert command.main([*arguments, "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_every_rung_can_be_asked_for(tmp_path, capsys):
+    asked = ["small", "--tracks", "same", "--seeds", "1", "--out", str(tmp_path), "--list", "--configurations"]
+    assert command.main([*asked, "all"]) == 0
+    every = capsys.readouterr().out.splitlines()
+    assert command.main([*asked, "ours,strict-routing"]) == 0
+    two = capsys.readouterr().out.splitlines()
+    assert len(every) == 2 * (2 * 6 + 1) and len(two) == 2 * (2 * 2 + 1)
+    assert any("strict-routing" in line for line in two) and not any("joint" in line for line in two)
