@@ -23,10 +23,10 @@ demo: $(READY)
 
 # e.g. make quality ARGS="--tracks same --only 'letters-*'"
 quality: $(READY)
-	$(BIN)/python -m stspbr.quality small $(ARGS)
+	$(BIN)/python -m stspbr.quality small --workers 2 --threads 1 $(ARGS)
 
 quality-full: $(READY)
-	$(BIN)/python -m stspbr.quality full $(ARGS)
+	$(BIN)/python -m stspbr.quality full --workers 2 --threads 1 $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -q -m "not slow" tests $(ARGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--workers", type=int, default=1, help="jobs at the same time, each with --threads of its own")
     parser.add_argument("--redo-stale", action="store_true", help="repeat what other sources of stspbr have made")
     parser.add_argument("--list", action="store_true", help="print the jobs and whether they are done; run nothing")
     parser.add_argument("--table", action="store_true", help="only make the tables of what is done")
@@ -103,19 +104,15 @@ def _run(options: argparse.Namespace) -> int:
 
     began, interrupted = time.monotonic(), False
     machine = runner.Machine(options.device, options.backend, options.threads)
-    for number, job in enumerate(left):
-        start = time.monotonic()
-        try:
-            record = done[job.name] = runner.carry_out(job, ladder.size, home, machine, source)
-        except KeyboardInterrupt:
-            interrupted = True
-            break
-        now = time.monotonic()
-        remaining = (now - began) / (number + 1) * (len(left) - number - 1)
-        say(
-            f"[{number + 1}/{len(left)}] {job.name}: {_brief(record)}, {now - start:.0f} s; {_duration(remaining)} left"
-        )
-        tables()
+    try:
+        for number, record in enumerate(_results(left, options.workers, (ladder.size, home, machine, source)), start=1):
+            done[record["job"]] = record
+            passed = time.monotonic() - began
+            remaining = passed / number * (len(left) - number)
+            say(f"[{number}/{len(left)}] {record['job']}: {_brief(record)}; {_duration(remaining)} left")
+            tables()
+    except KeyboardInterrupt:
+        interrupted = True
     comparisons = tables()
     print_tables(console, comparisons)
     if stale:
@@ -125,6 +122,27 @@ def _run(options: argparse.Namespace) -> int:
         say("interrupted; the same command goes on where it stopped")
         return 130
     return 1 if facts["failed"] else 0
+
+
+def _results(jobs: list, workers: int, rest: tuple) -> Iterator[dict[str, Any]]:
+    """The records of ``jobs`` as they come; in this process, or in ``workers`` others."""
+    from stspbr.quality import runner
+
+    if workers < 1:
+        raise StspbrError(f"--workers {workers}: at least one")
+    if workers == 1:
+        for job in jobs:
+            yield runner.carry_out(job, *rest)
+        return
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=prepare_process)
+    try:
+        for future in as_completed([pool.submit(runner.carry_out, job, *rest) for job in jobs]):
+            yield future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _configurations(text: str) -> tuple[str, ...]:

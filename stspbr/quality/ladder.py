@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from stspbr.errors import StspbrError
 from stspbr.quality.configurations import CONFIGURATIONS, FLOOR, configured
 from stspbr.quality.suite import Scene, asset_scenes, procedural_scenes
 from stspbr.recipe import CaptureMeshSettings, Recipe, parse_settings, settings_for
@@ -116,21 +115,17 @@ def capture_settings(job: Job, size: Size) -> CaptureMeshSettings:
     return parse_settings(CaptureMeshSettings, values, f"{job.capture_name}: capture")
 
 
-def recipe_of(job: Job, size: Size, floor_mesh: str | None = None) -> Recipe:
-    """The recipe of ``job``: the defaults, the ladder's size, and what the configuration changes.
-
-    Args:
-        floor_mesh: file of the true mesh, for the floor.
-    """
+def recipe_of(job: Job, size: Size) -> Recipe:
+    """The recipe of ``job``: the defaults, the ladder's size, and what the configuration changes."""
     stages = {
         name: settings_for(Recipe.model_fields[name].annotation, size.overrides.get(name, [])).model_dump(mode="json")
         for name in ("coarse", "specialize", "bake", "evaluate")
     }
     stages["coarse"]["light"]["mode"] = job.light_mode
     if job.configuration == FLOOR:
-        if floor_mesh is None:
-            raise StspbrError(f"{job.name}: the floor needs the true mesh")
-        stages["coarse"].update(mesh=floor_mesh, mesh_textures=job.scene.capture.get("textures"), normals_from=2.0)
+        stages["coarse"].update(
+            mesh=job.scene.capture["asset"], mesh_textures=job.scene.capture.get("textures"), normals_from=2.0
+        )
     stages["evaluate"]["reference_capture"] = True
     capture = capture_settings(job, size).model_dump(mode="json")
     values = {"name": job.name, "seed": job.seed, "capture": capture, **stages}

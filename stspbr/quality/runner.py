@@ -14,10 +14,9 @@ from typing import Any
 import stspbr
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
-from stspbr.quality.configurations import FLOOR, encoding_parameters
+from stspbr.quality.configurations import encoding_parameters
 from stspbr.quality.ladder import CAPTURE_SEED, Job, Size, capture_settings, recipe_of, settings_hash
 from stspbr.recipe import Recipe
-from stspbr.scene.shiny_suite import is_procedural
 
 RESULT = "result.json"
 _STARTED = "started.json"
@@ -54,7 +53,7 @@ def source_hash(parts: tuple[str, ...] = ("",)) -> str:
 def finished(job: Job, size: Size, home: Path) -> dict[str, Any] | None:
     """The record of ``job`` where it was carried out with the same settings; None where it has to run."""
     record = _read(_folder(job, home) / RESULT)
-    wanted = settings_hash(recipe_of(job, size, _floor_mesh_path(job, home)))
+    wanted = settings_hash(recipe_of(job, size))
     if record is None or record.get("status") != "done" or record.get("settings_hash") != wanted:
         return None
     return record
@@ -64,7 +63,7 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
     """Run ``job`` and write its record. What goes wrong becomes the record's ``error``, one line.
 
     Args:
-        home: the ladder's folder; captures, true meshes and prefiltered lights in it are shared by all jobs.
+        home: the ladder's folder; captures and prefiltered lights in it are shared by all jobs.
         source: ``source_hash()`` of the running package.
     """
     folder = _folder(job, home)
@@ -85,7 +84,7 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
         "figures": {},
     }
     try:
-        recipe = recipe_of(job, size, _floor_mesh_path(job, home))
+        recipe = recipe_of(job, size)
         record["settings_hash"] = settings_hash(recipe)
         record["encoding_parameters"] = encoding_parameters(recipe.coarse.fields)
         _prepare(folder, {"settings_hash": record["settings_hash"], "source": source})
@@ -112,8 +111,6 @@ def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine
     capture = _capture(job, size, home, lambda run: Session.open(run, seed=CAPTURE_SEED, quiet=True, **options))
     _share(capture.path.parent, folder / "capture")
     _share(home / ".cache", folder / ".cache")
-    if job.configuration == FLOOR:
-        _write_floor_mesh(job, size, home)
 
     # the stages of run_recipe, but for a capture of another seed, and without the unpacked maps that nobody reads
     session = Session.open(folder, seed=job.seed, quiet=True, resume=True, versions={"capture": capture.version},
@@ -134,32 +131,17 @@ def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine
 
 def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], Any]) -> Artifact:
     """The capture of the job's scene and track: found, or made once for all configurations and seeds."""
+    from filelock import FileLock
+
     from stspbr.stages.capture import run_capture
 
     run = home / "captures" / job.capture_name
-    _prepare(run, {"source": source_hash(_CAPTURE_SOURCES)})
-    _share(home / ".cache", run / ".cache")
-    session, settings = open_session(run), capture_settings(job, size)
-    found = session.store.find("capture", settings.model_dump(mode="json"), [], CAPTURE_SEED)
-    return found or run_capture(session, settings)
-
-
-def _floor_mesh_path(job: Job, home: Path) -> str:
-    """The file that holds the true mesh: the asset itself, or what ``_write_floor_mesh`` writes."""
-    asset = str(job.scene.capture["asset"])
-    return (home / "meshes" / f"{job.scene.object}.glb").as_posix() if is_procedural(asset) else asset
-
-
-def _write_floor_mesh(job: Job, size: Size, home: Path) -> None:
-    """A procedural object's mesh as a file: coarse takes its given mesh from one. An asset is one already."""
-    from stspbr.formats.gltf_writer import write_glb
-    from stspbr.stages.capture import load_asset
-
-    settings = capture_settings(job, size)
-    if is_procedural(settings.asset):
-        path = Path(_floor_mesh_path(job, home))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_glb(path, load_asset(settings))
+    with FileLock(home / ".cache" / f"{job.capture_name}.lock"):  # another worker may be at it
+        _prepare(run, {"source": source_hash(_CAPTURE_SOURCES)})
+        _share(home / ".cache", run / ".cache")
+        session, settings = open_session(run), capture_settings(job, size)
+        found = session.store.find("capture", settings.model_dump(mode="json"), [], CAPTURE_SEED)
+        return found or run_capture(session, settings)
 
 
 def _prepare(folder: Path, identity: dict[str, str]) -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from stspbr.errors import StspbrError
 from stspbr.quality import runner
 from stspbr.quality.ladder import (
     Job,
@@ -77,10 +76,8 @@ def test_recipes_say_what_the_job_is():
     assert recipe.coarse.light.mode == "learned" and recipe.coarse.mesh is None and recipe.seed == 5
     assert recipe.evaluate.reference_capture
     assert recipe.coarse.optimize.iterations == 3 and recipe.coarse.geometry.resolution == 14
-    floor = recipe_of(replace(JOB, configuration="floor"), TINY, "true.glb")
-    assert floor.coarse.mesh == "true.glb" and floor.coarse.normals_from > 1
-    with pytest.raises(StspbrError, match="true mesh"):
-        recipe_of(replace(JOB, configuration="floor"), TINY)
+    floor = recipe_of(replace(JOB, configuration="floor"), TINY)
+    assert floor.coarse.mesh == "procedural:ramp" and floor.coarse.normals_from > 1
 
 
 def test_a_job_is_known_by_its_settings():

@@ -22,7 +22,7 @@ def ladder(tmp_path, monkeypatch):
         record = {"job": job.name, "object": job.scene.object, "light": job.scene.light, "track": job.track,
                   "light_mode": job.light_mode, "configuration": job.configuration, "seed": job.seed,
                   "source": source, "status": "done", "error": None,
-                  "settings_hash": settings_hash(recipe_of(job, size, runner._floor_mesh_path(job, home)))}  # fmt: skip
+                  "settings_hash": settings_hash(recipe_of(job, size))}  # fmt: skip
         record["figures"] = {m.name: {"joint": 2.0, "ours": 1.0, "floor": 0.5}[job.configuration] for m in METRICS}
         if job.name in broken:
             record.update(status="failed", error="step 3: the loss term B is not finite", figures={})
@@ -105,6 +105,7 @@ def test_list_and_table_run_nothing(ladder, capsys):
         (["small", "--tracks", "same", "--only", "teapot-*"], "no job has such a name"),
         (["small", "--tracks", "same,bidirectional"], "choose from same, path"),
         (["small", "--tracks", "same", "--seeds", "0"], "at least one"),
+        (["small", "--tracks", "same", "--workers", "0"], "at least one"),
         (["small", "--tracks", "same", "--configurations", "joint,hydra"], "hydra: choose from joint"),
     ],
 )
