@@ -9,7 +9,8 @@ import pytest
 from stspbr.quality import __main__ as command
 from stspbr.quality import runner
 from stspbr.quality.figures import METRICS
-from stspbr.quality.ladder import recipe_of, settings_hash
+from stspbr.quality.ladder import Job, Size, recipe_of, settings_hash
+from stspbr.quality.suite import Scene
 
 
 @pytest.fixture
@@ -123,3 +124,15 @@ def test_every_rung_can_be_asked_for(tmp_path, capsys):
     two = capsys.readouterr().out.splitlines()
     assert len(every) == 2 * (2 * 6 + 1) and len(two) == 2 * (2 * 2 + 1)
     assert any("strict-routing" in line for line in two) and not any("joint" in line for line in two)
+
+
+def test_workers_bring_the_records_home(tmp_path):
+    """Two processes; the jobs fail at once for want of their asset, and say so each for itself."""
+    scene = Scene("absent", "studio", {"asset": str(tmp_path / "absent.obj"), "light": "procedural:studio"})
+    jobs = [Job(scene, "same", "known", "ours", seed) for seed in (0, 1)]
+    size = Size({"views": 3, "resolution": 16})
+    records = list(command._results(jobs, 2, (size, tmp_path / "home", runner.Machine("cpu", threads=1), "source")))
+    assert sorted(record["seed"] for record in records) == [0, 1]
+    for record in records:
+        assert record["status"] == "failed" and "absent.obj" in record["error"]
+        assert json.loads((tmp_path / "home" / "runs" / record["job"] / runner.RESULT).read_text()) == record
