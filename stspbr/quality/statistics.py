@@ -33,7 +33,7 @@ class Verdict:
         spread: standard deviation of such a difference between two runs, √(s² + s²); None with single seeds.
         outcome: ``better``, ``worse``, ``within`` (the spread), ``equal``, ``unknown`` (single seeds) or
             ``absent`` (one of the two has no figure).
-        floor_ratio: the method's mean over the floor's; None without one, or where the floor is 0.
+        floor_ratio: the method's mean over the floor's; None without one, or where the floor prints as 0.
     """
 
     difference: float | None
@@ -55,7 +55,8 @@ def statistic(values: Iterable[float | None]) -> Statistic | None:
 
 def judge(metric: Metric, method: Statistic | None, baseline: Statistic | None, floor: Statistic | None) -> Verdict:
     """Whether the method beats the baseline by more than the seeds' spread."""
-    ratio = method.mean / floor.mean if method and floor and floor.mean else None
+    shown = floor is not None and floor.mean >= 10.0**-metric.digits  # a floor that prints as 0 is no divisor
+    ratio = method.mean / floor.mean if method and shown else None
     if method is None or baseline is None:
         return Verdict(None, None, "absent", ratio)
     difference = method.mean - baseline.mean
