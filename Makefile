@@ -43,7 +43,7 @@ $(BIN)/python:
 
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python scripts/install_torch.py constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,reference]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,reference,photos,usd]'
 	@touch $@
 
 clean:

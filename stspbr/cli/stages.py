@@ -1,9 +1,9 @@
-"""The commands that make something: capture, the stages, and all of them from a recipe."""
+"""The stages after the capture, and all of them from a recipe."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -29,66 +29,7 @@ from stspbr.cli.options import (
 from stspbr.errors import StspbrError
 from stspbr.threads import prepare_process
 
-capture_app = typer.Typer(help="Frames, poses, masks and perhaps the light.", no_args_is_help=True)
 app = typer.Typer()
-app.add_typer(capture_app, name="capture")
-
-ScaleOption = Annotated[int, typer.Option(help="divide the image sides by this", min=1)]
-FolderArgument = Annotated[Path, typer.Argument(help="the data set's folder")]
-
-
-@capture_app.command("mesh")
-def capture_mesh(
-    run: RunArgument,
-    asset: Annotated[str, typer.Argument(help="GLB, glTF or OBJ; or procedural:demo, :letters, …")],
-    light: Annotated[str, typer.Option(help="lat-long HDR or EXR; or procedural:demo, :studio, …")],
-    textures: Annotated[str | None, typer.Option(help="folder of maps for an OBJ, picked by name")] = None,
-    renderer: Annotated[str, typer.Option(help="raster (same shading) or mitsuba (path-traced)")] = "raster",
-    views: Annotated[int, typer.Option(help="training views", min=1)] = 100,
-    test_views: Annotated[int, typer.Option(help="held-out views", min=0)] = 20,
-    resolution: Annotated[int, typer.Option(help="image side in pixels", min=8)] = 256,
-    settings: SetOption = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    backend: BackendOption = "auto",
-    threads: ThreadsOption = None,
-    quiet: QuietOption = False,
-    json_lines: JsonOption = False,
-) -> None:
-    """Render a textured mesh under an environment from cameras on a sphere."""
-    base = {"asset": asset, "light": light, "renderer": renderer, "views": views, "test_views": test_views,
-            "resolution": resolution, "textures": textures}  # fmt: skip
-    run_stage("capture", "CaptureMeshSettings", run, settings, base, seed=seed, device=device, backend=backend,
-               threads=threads, quiet=quiet, json_lines=json_lines)  # fmt: skip
-
-
-def _capture_folder(kind: str, run: Path, folder: Path, image_scale: int, **options: Any) -> None:
-    base = {"kind": kind, "folder": str(folder), "image_scale": image_scale}
-    run_stage("capture", "CaptureFolderSettings", run, None, base, **options)
-
-
-@capture_app.command("nerf")
-def capture_nerf(
-    run: RunArgument,
-    folder: FolderArgument,
-    image_scale: ScaleOption = 1,
-    quiet: QuietOption = False,
-    json_lines: JsonOption = False,
-) -> None:
-    """Read a NeRF-synthetic folder (transforms_train.json, transforms_test.json, RGBA images)."""
-    _capture_folder("nerf", run, folder, image_scale, quiet=quiet, json_lines=json_lines)
-
-
-@capture_app.command("nerfstudio")
-def capture_nerfstudio(
-    run: RunArgument,
-    folder: FolderArgument,
-    image_scale: ScaleOption = 1,
-    quiet: QuietOption = False,
-    json_lines: JsonOption = False,
-) -> None:
-    """Read a nerfstudio-style transforms.json with images and masks."""
-    _capture_folder("nerfstudio", run, folder, image_scale, quiet=quiet, json_lines=json_lines)
 
 
 @app.command()

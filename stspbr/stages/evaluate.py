@@ -25,7 +25,7 @@ from stspbr.metrics.sampling import pixel_footprint
 from stspbr.recipe import CaptureMeshSettings, EvaluateSettings, parse_settings
 from stspbr.render.mitsuba_bsdf import require_mitsuba
 from stspbr.scene import Asset, Capture, EnvironmentLight, Frame, Mesh
-from stspbr.stages.capture import load_asset, load_light
+from stspbr.stages.capture_mesh import load_asset, load_light
 from stspbr.stages.error_record import SCHEMA, ErrorRecord, error_table, write_csv
 from stspbr.stages.evaluation_pictures import Renders, write_pictures
 from stspbr.stages.model import load_capture, save_json

@@ -14,7 +14,7 @@ from stspbr.metrics.relighting import frame_labels
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, EnvironmentLight, Frame
-from stspbr.stages.capture import single_view
+from stspbr.stages.capture_mesh import single_view
 from stspbr.stages.session import Session
 
 COLUMNS = ["target", "result", "albedo", "roughness", "metallic", "normal"]

@@ -97,7 +97,7 @@ def test_a_bent_normal_map_scores_its_angle():
 
 def test_shading_normals_are_the_renderers(jar):
     from stspbr.render.asset_renderer import AssetRenderer
-    from stspbr.stages.capture import single_view
+    from stspbr.stages.capture_mesh import single_view
 
     rng = np.random.default_rng(0)
     normal = np.concatenate([0.3 * rng.normal(size=(4, 4, 2)), np.ones((4, 4, 1))], axis=2)

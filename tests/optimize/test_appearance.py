@@ -17,7 +17,7 @@ from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import render_gbuffer
 from stspbr.scene.camera_rig import object_cameras
 from stspbr.scene.procedural import demo_asset
-from stspbr.stages.capture import single_view
+from stspbr.stages.capture_mesh import single_view
 
 CPU = torch.device("cpu")
 BACKEND = get_backend("cpu", CPU)

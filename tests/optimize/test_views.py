@@ -15,7 +15,7 @@ from stspbr.render.backend import get_backend
 from stspbr.render.light import EnvironmentCube
 from stspbr.scene import Camera, Capture, Frame, look_at
 from stspbr.scene.procedural import demo_asset
-from stspbr.stages.capture import single_view
+from stspbr.stages.capture_mesh import single_view
 from stspbr.stages.model import normalized
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from stspbr.render.light import EnvironmentCube
 from stspbr.scene import Asset, Camera, Material, Mesh, look_at
 from stspbr.scene.camera_rig import object_cameras
 from stspbr.scene.procedural import demo_asset
-from stspbr.stages.capture import single_view
+from stspbr.stages.capture_mesh import single_view
 
 CPU = torch.device("cpu")
 BACKEND = get_backend("cpu", CPU)

@@ -15,7 +15,7 @@ from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Camera, EnvironmentLight, Mesh, direction_to_latlong, latlong_to_direction, look_at
 from stspbr.scene.camera_rig import object_cameras
 from stspbr.scene.procedural import demo_asset, demo_light
-from stspbr.stages.capture import single_view
+from stspbr.stages.capture_mesh import single_view
 
 CPU = torch.device("cpu")
 BACKEND = get_backend("cpu", CPU)

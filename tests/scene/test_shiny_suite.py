@@ -151,7 +151,7 @@ def test_the_same_every_time(assets):
 
 def test_capture_accepts_every_name():
     from stspbr.recipe import CaptureMeshSettings
-    from stspbr.stages.capture import load_asset, load_light
+    from stspbr.stages.capture_mesh import load_asset, load_light
 
     for name in OBJECTS:
         settings = CaptureMeshSettings(asset=f"procedural:{name}", light="procedural:studio", roughness=0.4)

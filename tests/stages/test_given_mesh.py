@@ -18,7 +18,7 @@ from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset
 from stspbr.scene.procedural import demo_asset, demo_light
 from stspbr.stages.bake import run_bake
-from stspbr.stages.capture import single_view
+from stspbr.stages.capture_mesh import single_view
 from stspbr.stages.coarse import run_coarse
 from stspbr.stages.model import load_capture
 from stspbr.stages.session import Session

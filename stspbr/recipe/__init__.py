@@ -1,0 +1,48 @@
+"""Typed settings of every stage, their command-line overrides, and recipes in TOML.
+
+Every rate, weight and size that a run depends on stands here with its default, so that a manifest that
+stores these settings says all there is to say.
+"""
+
+from stspbr.recipe.capture import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings
+from stspbr.recipe.optimization import (
+    FieldSettings,
+    GeometrySettings,
+    HashGridSettings,
+    LightSettings,
+    LossSettings,
+    OptimizeSettings,
+    Rate,
+    RateSettings,
+    rates,
+)
+from stspbr.recipe.parsing import Settings, SettingsType, apply_overrides, parse_settings, settings_for
+from stspbr.recipe.pipeline import Recipe, load_recipe
+from stspbr.recipe.stages import BakeSettings, CoarseSettings, EvaluateSettings, SpecializeSettings, UnpackSettings
+
+__all__ = [
+    "BakeSettings",
+    "CaptureFolderSettings",
+    "CaptureMeshSettings",
+    "CaptureSettings",
+    "CoarseSettings",
+    "EvaluateSettings",
+    "FieldSettings",
+    "GeometrySettings",
+    "HashGridSettings",
+    "LightSettings",
+    "LossSettings",
+    "OptimizeSettings",
+    "Rate",
+    "RateSettings",
+    "Recipe",
+    "Settings",
+    "SettingsType",
+    "SpecializeSettings",
+    "UnpackSettings",
+    "apply_overrides",
+    "load_recipe",
+    "parse_settings",
+    "rates",
+    "settings_for",
+]

@@ -1,0 +1,98 @@
+"""Captures that are rendered from a textured mesh, by our own rasteriser or by a path tracer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from stspbr.errors import StspbrError
+from stspbr.formats.assets import read_asset
+from stspbr.formats.images import read_image
+from stspbr.optimize.progress import Reporter
+from stspbr.recipe import CaptureMeshSettings
+from stspbr.render.asset_renderer import AssetRenderer
+from stspbr.render.gbuffer import ViewBatch
+from stspbr.render.prefilter import prefilter_latlong
+from stspbr.scene import Asset, Camera, Capture, EnvironmentLight, Frame
+from stspbr.scene.camera_rig import object_cameras
+from stspbr.scene.shiny_suite import is_procedural, procedural_light
+from stspbr.stages.session import Session
+
+
+def load_asset(settings: CaptureMeshSettings) -> Asset:
+    """The asset to be captured, with the roughness and metallic that the settings put in place of its own."""
+    asset = read_asset(settings.asset, settings.textures)
+    constants = {"roughness": settings.roughness, "metallic": settings.metallic}
+    constants = {k: np.full((1, 1, 1), v, np.float32) for k, v in constants.items() if v is not None}
+    return replace(asset, materials=[replace(m, **constants) for m in asset.materials])
+
+
+def load_light(path: str) -> EnvironmentLight:
+    """A lat-long HDR or EXR, or a procedural light."""
+    if is_procedural(path):
+        return procedural_light(path)
+    radiance, _, _ = read_image(path)
+    if not np.isfinite(radiance).all() or (radiance < 0).any():
+        raise StspbrError(f"{path}: the light has pixels that are negative or not finite")
+    return EnvironmentLight(radiance)
+
+
+def render_capture(session: Session, settings: CaptureMeshSettings, reporter: Reporter) -> Capture:
+    """Render the asset from train and held-out cameras, with stspbr's rasteriser or with Mitsuba's path tracer."""
+    asset, light = load_asset(settings), load_light(settings.light)
+    train, test = object_cameras(
+        asset.mesh,
+        settings.views,
+        settings.test_views,
+        settings.resolution,
+        fov_degrees=settings.fov,
+        seed=session.seed,
+        elevation_degrees=settings.elevation,
+    )
+    cameras = train + test
+    render = _path_trace if settings.renderer == "mitsuba" else _rasterize
+    frames = []
+    images = render(session, settings, asset, light, cameras)
+    for number, (camera, (image, alpha)) in enumerate(zip(cameras, images, strict=True)):
+        split = "train" if number < len(train) else "test"
+        index = number if split == "train" else number - len(train)
+        frames.append(Frame(f"images/{split}_{index:04d}.exr", camera, image, alpha, split=split))
+        reporter.step(number + 1, {}, {}, {})
+    return Capture(frames, light if settings.store_light else None)
+
+
+def _rasterize(session: Session, settings: CaptureMeshSettings, asset: Asset, light: EnvironmentLight, cameras):  # noqa: ANN001, ANN202
+    """Yield premultiplied image and alpha; supersampled, then averaged over each pixel's square."""
+    device = session.device
+    if not settings.occlusion:  # a stand-in for shadows, which the path tracer casts itself and this track leaves out
+        asset = replace(asset, materials=[replace(m, occlusion=None) for m in asset.materials])
+    renderer = AssetRenderer(asset, session.backend, device)
+    prefiltered = prefilter_latlong(light, base_resolution=256, cache_dir=session.run / ".cache").to(device)
+    scale = settings.supersample
+    for camera in cameras:
+        fine = camera.resized(camera.width * scale, camera.height * scale)
+        out = renderer.render(single_view(fine, np.eye(4), device), prefiltered)
+        image = torch.cat([out["rgb"], out["alpha"]], dim=3)[0]
+        image = image.reshape(camera.height, scale, camera.width, scale, 4).mean(dim=(1, 3)).cpu().numpy()
+        # where silhouettes cross a pixel from several sides, antialiasing can overshoot the neighbours' range
+        yield np.ascontiguousarray(image[..., :3].clip(min=0.0)), np.ascontiguousarray(image[..., 3:].clip(0.0, 1.0))
+
+
+def _path_trace(session: Session, settings: CaptureMeshSettings, asset: Asset, light: EnvironmentLight, cameras):  # noqa: ANN001, ANN202
+    from stspbr.render.mitsuba_scene import render_each
+
+    yield from render_each(asset, light, cameras, spp=settings.samples, max_depth=settings.max_depth, seed=session.seed)
+
+
+def single_view(camera: Camera, object_to_world: np.ndarray, device: torch.device) -> ViewBatch:
+    """A batch of one camera."""
+    pose = np.asarray(object_to_world, dtype=np.float64)
+    eye = np.linalg.inv(pose) @ np.append(camera.position, 1.0)
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(np.asarray(array, np.float32)[None], device=device)
+
+    clip = tensor(camera.clip_from_object(pose))
+    return ViewBatch(clip, tensor(eye[:3]), tensor(pose[:3, :3]), (camera.height, camera.width))
