@@ -1,6 +1,6 @@
 """Plain data, numpy only: cameras, frames, captures, meshes, materials, lights."""
 
-from stspbr.scene.asset import Asset, Material, Mesh
+from stspbr.scene.asset import Asset, Material, Mesh, Node
 from stspbr.scene.camera import Camera, look_at
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.light import EnvironmentLight, direction_to_latlong, latlong_to_direction
@@ -13,6 +13,7 @@ __all__ = [
     "Frame",
     "Material",
     "Mesh",
+    "Node",
     "direction_to_latlong",
     "latlong_to_direction",
     "look_at",

@@ -24,6 +24,7 @@ class Mesh:
         tangents: ``[M, 4]`` float32, glTF's TANGENT: unit tangent and handedness (bitangent = w · n × t); or None.
         tangent_faces: ``[F, 3]`` int32 into ``tangents``; or None.
         face_material: ``[F]`` int32 into the asset's materials; or None (all 0).
+        face_node: ``[F]`` int32 into the asset's nodes: the part that each triangle belongs to; or None (no parts).
     """
 
     positions: np.ndarray
@@ -35,6 +36,7 @@ class Mesh:
     tangents: np.ndarray | None = None
     tangent_faces: np.ndarray | None = None
     face_material: np.ndarray | None = None
+    face_node: np.ndarray | None = None
 
 
 @dataclass
@@ -60,10 +62,28 @@ class Material:
 
 
 @dataclass
+class Node:
+    """One node of an asset's hierarchy, as glTF has it. The mesh's positions have all transforms applied.
+
+    Attributes:
+        name: as the file has it.
+        local_to_parent: ``[4, 4]`` float64.
+        parent: index of the parent among the asset's nodes, always below its own; None for a root.
+        mesh: name of the mesh that hangs here; None where there is none.
+    """
+
+    name: str
+    local_to_parent: np.ndarray
+    parent: int | None = None
+    mesh: str | None = None
+
+
+@dataclass
 class Asset:
-    """A mesh and the materials that its ``face_material`` points into."""
+    """A mesh, the materials that its ``face_material`` and the nodes that its ``face_node`` point into."""
 
     mesh: Mesh
     materials: list[Material]
     name: str = "asset"
+    nodes: list[Node] = field(default_factory=list)
     extras: dict = field(default_factory=dict)
