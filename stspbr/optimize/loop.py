@@ -91,6 +91,7 @@ def optimize(
 
     routing = "shared" if "joint" in groups else settings.routing  # one network cannot be driven apart
     watch = Stopwatch()
+    cpu = time.process_time()
     for step in range(start, settings.iterations):
         watch.last = {}
         progress = step / settings.iterations
@@ -122,4 +123,5 @@ def optimize(
             state = {"problem": problem.state(), "optimizer": optimizer.state_dict()}
             checkpoints.save({**state, "step": done, "threads": torch.get_num_threads()})
     watch.totals["steps"] = float(settings.iterations - start)
+    watch.totals["cpu"] = time.process_time() - cpu  # of all threads: what other work on the machine does not stretch
     return watch

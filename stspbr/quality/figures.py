@@ -45,7 +45,7 @@ METRICS = (
     Metric("f_score", "F-score 0.5 %", ("geometry/f_score_0.5%",), higher_is_better=True),
     Metric("boundary_edges", "boundary edges", ("geometry/boundary_edges", "bake/mesh/boundary_edges"), digits=1),
     Metric("psnr", "held-out PSNR dB", ("views/psnr", "bake/held_out/psnr_mean"), higher_is_better=True, digits=2),
-    Metric("step_seconds", "s/step", (), digits=3),
+    Metric("step_seconds", "CPU s/step", (), digits=3),
     Metric("wall_seconds", "wall s", (), digits=1, judged=False),
 )
 
@@ -62,7 +62,9 @@ def read_figures(done: Mapping[str, Artifact]) -> dict[str, float | None]:
     for stage in ("coarse", "specialize", "bake"):
         facts = json.loads((done[stage].path / RUN_FACTS).read_text(encoding="utf-8"))
         iterations = float(done[stage].settings["optimize"]["iterations"])
-        pace = facts.get("seconds_per_step", {}).get("step")
+        paces = facts.get("seconds_per_step", {})
+        # jobs share a machine: the processor's time compares them; on a GPU only the wall's time says anything
+        pace = paces.get("cpu" if done[stage].manifest["device"] == "cpu" else "step")
         if pace is not None:
             steps, stepping = steps + iterations, stepping + iterations * pace
         seconds += facts.get("seconds", 0.0)

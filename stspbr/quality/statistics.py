@@ -157,7 +157,7 @@ def targets(comparison: Comparison) -> list[Target]:
                 out.append(_target(f"{labels[name]} (1.5 × floor)", ours.get(name), _FLOOR_FACTOR * floor[name].mean))
     pace, other = ours.get("step_seconds"), comparison.rows.get(BASELINE, {}).get("step_seconds")
     if pace is not None and other is not None and other.mean > 0:
-        out.append(_target("s/step over joint's", Statistic(pace.mean / other.mean, None, pace.n), _STEP_RATIO))
+        out.append(_target("CPU s/step over joint's", Statistic(pace.mean / other.mean, None, pace.n), _STEP_RATIO))
     return out
 
 

@@ -90,7 +90,7 @@ def test_targets():
     found = {target.what: target for target in targets(comparison)}
     assert found["false metal %"].met and found["roughness MAE"].met
     assert found["metallic MAE"].met is None  # not measured is not met
-    ratio = found["s/step over joint's"]
+    ratio = found["CPU s/step over joint's"]
     assert ratio.value == pytest.approx(1.2) and ratio.met is False
 
 
@@ -152,6 +152,7 @@ def test_an_empty_ladder_has_a_table(tmp_path):
 class FakeArtifact:
     def __init__(self, path, settings=None):
         self.path, self.settings = path, settings
+        self.manifest = {"device": "cpu"}
 
     def file(self, name):
         return self.path / name
@@ -170,7 +171,7 @@ def test_figures_come_from_the_artifacts(tmp_path):
     done = {"evaluate": FakeArtifact(tmp_path / "evaluate")}
     for stage, (steps, pace) in {"coarse": (100, 0.1), "specialize": (200, 0.2), "bake": (100, 0.3)}.items():
         (tmp_path / stage).mkdir()
-        facts = {"seconds": 10.0, "seconds_per_step": {"step": pace}}
+        facts = {"seconds": 10.0, "seconds_per_step": {"step": 9 * pace, "cpu": pace}}
         (tmp_path / stage / "run.json").write_text(json.dumps(facts))
         done[stage] = FakeArtifact(tmp_path / stage, {"optimize": {"iterations": steps}})
     figures = read_figures(done)
