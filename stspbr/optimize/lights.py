@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from stspbr.optimize.routing import STRICT_A, Term
@@ -16,6 +17,12 @@ class Light(Protocol):
     def parameters(self) -> list[Tensor]: ...
 
     def prefiltered(self) -> PrefilteredLight: ...
+
+    def albedo_factor(self) -> Tensor | None:
+        """``[3]``: what the albedo is multiplied with because the light took the inverse; None: nothing."""
+
+    def settle(self) -> None:
+        """Keep the light's scale as it is from now on; the albedo must have taken its factor."""
 
     def regularizers(self) -> list[Term]: ...
 
@@ -32,6 +39,12 @@ class KnownLight(nn.Module):
     def prefiltered(self) -> PrefilteredLight:
         return self._light
 
+    def albedo_factor(self) -> Tensor | None:
+        return None
+
+    def settle(self) -> None:
+        pass
+
     def regularizers(self) -> list[Term]:
         return []
 
@@ -40,7 +53,13 @@ class KnownLight(nn.Module):
 
 
 class LearnedLight(nn.Module):
-    """A cube map that is learned; ``white_balance`` weighs the mean deviation from grey."""
+    """A cube map that is learned; ``white_balance`` weighs the mean deviation from grey.
+
+    A brighter light and a darker albedo make nearly the same image: only the highlights of non-metals, whose strength
+    is known, tell them apart. Texel by texel that small gradient drowns in all others. Where the cube has a common
+    scale, the albedo gives back what the light takes (``albedo_factor``): one parameter a channel then moves along this
+    very direction, and all pixels vote on it.
+    """
 
     def __init__(self, cube: EnvironmentCube, white_balance: float) -> None:
         super().__init__()
@@ -49,6 +68,14 @@ class LearnedLight(nn.Module):
 
     def prefiltered(self) -> PrefilteredLight:
         return self.cube.prefilter()
+
+    def albedo_factor(self) -> Tensor | None:
+        return (-self.cube.log_scale).exp() if self.cube.common.requires_grad else None
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        self.cube.set_radiance(self.cube.radiance)
+        self.cube.common.requires_grad_(False)
 
     def regularizers(self) -> list[Term]:
         if self.white_balance == 0:
@@ -59,3 +86,9 @@ class LearnedLight(nn.Module):
 
     def constrain(self) -> None:
         """Nothing to do: the cube keeps the logarithm of its radiance."""
+
+
+def in_units_of(light: Light, albedo: Tensor) -> Tensor:
+    """Albedo ``[..., 3]`` with the factor that ``light`` left to it, at most 1."""
+    factor = light.albedo_factor()
+    return albedo if factor is None else (albedo * factor).clamp(max=1.0)

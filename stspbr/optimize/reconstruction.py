@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stspbr.formats.images import linear_to_srgb
 from stspbr.optimize.appearance import Appearance, ShadingInputs
-from stspbr.optimize.lights import Light
+from stspbr.optimize.lights import Light, in_units_of
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.losses import CompositeLoss, mask_loss, metal_prior
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term
@@ -121,7 +121,7 @@ class Reconstruction:
         inputs = self.appearance.evaluate(gbuffer, self.progress)
         channels = [
             self._shade(gbuffer, inputs, light),
-            inputs.albedo,
+            in_units_of(self.light, inputs.albedo),
             inputs.roughness,
             inputs.metallic,
             inputs.normal,
@@ -170,7 +170,7 @@ class Reconstruction:
         return shade(
             inputs.normal,
             gbuffer.to_eye,
-            inputs.albedo,
+            in_units_of(self.light, inputs.albedo),
             inputs.roughness,
             inputs.metallic,
             light,

@@ -19,11 +19,12 @@ STAGES = ("coarse", "specialize", "bake")
 TOLERANCE = 0.02
 
 METHOD: dict[str, Any] = {
+    "light.common_scale": False,
     "optimize.losses.metal_prior": "none",
     "optimize.losses.appearance_region": "union",
     "optimize.losses.reflectance_region": "union",
 }
-"""Settings of an optimising stage that belong to the method beyond the rungs (priors, say) and what they are
+"""Settings of a stage that belong to the method beyond the rungs (priors, say) and what they are
 without it, by dotted name from the stage, e.g. ``{"optimize.losses.metallic_prior": 0.0}``. Every rung below
 ``ours`` takes them, so that a new idea is never lent to the baseline; a stage without the name is left alone."""
 

@@ -38,7 +38,7 @@ class FieldSettings(Settings):
     roughness_range: tuple[float, float] = (0.03, 1.0)
     initial_albedo: float = 0.5
     initial_roughness: float = 0.2
-    initial_metallic: float = 0.05
+    initial_metallic: float = 0.15
 
 
 class LightSettings(Settings):
@@ -49,6 +49,9 @@ class LightSettings(Settings):
     learned_resolution: Literal[16, 32, 64, 128, 256] = 64
     initial_radiance: float = Field(0.5, gt=0)
     white_balance: float = Field(0.005, ge=0)
+    common_scale: bool = Field(
+        True, description="learn the scale that albedo and light share as a parameter of its own, per channel"
+    )
 
 
 class GeometrySettings(Settings):

@@ -13,6 +13,7 @@ from stspbr.render.prefilter import PrefilteredLight, latlong_to_cube, light_fil
 from stspbr.scene.light import EnvironmentLight, latlong_to_direction
 
 _FLOOR = 1e-4
+_SCALE_PACE = 0.1  # one scale moves the whole image: its steps are a tenth of a texel's
 
 
 class EnvironmentCube(nn.Module):
@@ -25,9 +26,10 @@ class EnvironmentCube(nn.Module):
     Args:
         resolution: face size N: 16, 32, 64, 128 or 256.
         initial: radiance of the grey start, positive.
+        common_scale: whether the light's scale, one number a channel, is a parameter of its own (``common``).
     """
 
-    def __init__(self, resolution: int = 64, initial: float = 0.5):
+    def __init__(self, resolution: int = 64, initial: float = 0.5, common_scale: bool = False):
         super().__init__()
         if not initial > 0:
             raise StspbrError(f"initial light {initial}: must be positive")
@@ -35,16 +37,23 @@ class EnvironmentCube(nn.Module):
         self._filter = light_filter(resolution)
         start = torch.full((6, resolution, resolution, 3), math.log(initial), dtype=torch.float32)
         self.log_radiance = nn.Parameter(start)
+        self.common = nn.Parameter(torch.zeros(3), requires_grad=common_scale)
+
+    @property
+    def log_scale(self) -> Tensor:
+        """``[3]``: what the common scale adds to the logarithm of every texel."""
+        return _SCALE_PACE * self.common
 
     @property
     def radiance(self) -> Tensor:
         """Linear radiance ``[6, N, N, 3]``, differentiable."""
-        return self.log_radiance.exp()
+        return (self.log_radiance + self.log_scale).exp()
 
     @torch.no_grad()
     def set_radiance(self, radiance: Tensor) -> None:
-        """Overwrite the light with linear radiance ``[6, N, N, 3]``; values under 1e-4 become 1e-4."""
+        """Overwrite the light with linear radiance ``[6, N, N, 3]``, at least 1e-4; the common scale becomes 1."""
         self.log_radiance.copy_(radiance.clamp_min(_FLOOR).log())
+        self.common.zero_()
 
     def prefilter(self) -> PrefilteredLight:
         """The light as ``shade`` reads it, differentiable in the parameter; once a step."""

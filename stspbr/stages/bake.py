@@ -18,7 +18,7 @@ from stspbr.formats.obj import write_obj
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import TextureAppearance
-from stspbr.optimize.lights import LearnedLight
+from stspbr.optimize.lights import LearnedLight, in_units_of
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.surfaces import FixedGeometry
 from stspbr.optimize.views import ViewSet
@@ -76,7 +76,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         mesh, movable=not given, laplacian=settings.laplacian, folding=settings.folding, device=session.device
     )
     appearance = TextureAppearance(
-        maps.albedo,
+        in_units_of(light, maps.albedo).detach(),
         maps.reflectance,
         maps.normal,
         roughness_range=coarse_settings.fields.roughness_range,
@@ -84,6 +84,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         joint=coarse_settings.fields.mode == "joint",
         backend=session.backend,
     ).to(session.device)
+    light.settle()
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light)
 
     def write(folder: Path) -> dict:

@@ -45,7 +45,7 @@ def make_light(capture: Capture, settings: LightSettings, session: Session, stat
             capture.light, base_resolution=settings.known_resolution, cache_dir=session.run / ".cache"
         )
         return KnownLight(light.to(session.device))
-    cube = EnvironmentCube(settings.learned_resolution, settings.initial_radiance)
+    cube = EnvironmentCube(settings.learned_resolution, settings.initial_radiance, settings.common_scale)
     light = LearnedLight(cube, settings.white_balance)
     if state is not None:
         light.load_state_dict(_tensors(state))
