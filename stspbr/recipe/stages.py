@@ -68,7 +68,7 @@ class SpecializeSettings(Settings):
             appearance=0.03,
             reflectance=0.01,
             geometry=0.004,
-            light=0.2,
+            light=0.5,
         ),
     )
 
@@ -92,7 +92,7 @@ class BakeSettings(Settings):
             appearance=0.003,
             reflectance=0.003,
             geometry=0.0005,
-            light=0.005,
+            light=0.02,
         ),
     )
 
