@@ -25,7 +25,7 @@ ScaleOption = Annotated[int, typer.Option(help="divide the image sides by this",
 FolderArgument = Annotated[Path, typer.Argument(help="the data set's folder")]
 MasksOption = Annotated[str | None, typer.Option(help="folder of masks: NAME.png or STEM.png, black: not the object")]
 UpOption = Annotated[str, typer.Option(help="the data set's up axis: auto, +y, -y, +z or -z")]
-HoldOutOption = Annotated[int, typer.Option(help="hold every Nth image out; 0: none. Splits in the data go first", min=0)]
+HoldOutOption = Annotated[int, typer.Option(help="hold out every Nth image where no splits are given; 0: none", min=0)]
 
 
 @app.command("mesh")

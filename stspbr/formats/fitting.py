@@ -12,26 +12,31 @@ from stspbr.errors import StspbrError
 from stspbr.formats.posed_images import first_few
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Capture, Frame
+from stspbr.scene.light import turned_light
 
 _EXACT = 1e-6  # pixels, and relative for focal lengths: less than this is rounding
 _MOST_RESAMPLING = 1.05  # focal lengths further apart than this are not made one by resampling
 
 
 def folded(capture: Capture, on_warning: Callable[[str], None] | None = None) -> Capture:
-    """The same capture with every object pose the identity: the camera moves instead, and every ray stays.
+    """The same capture with every object pose the identity: the cameras move instead, and every ray stays.
 
-    The light then turns with the camera, so a known light is left out, with a warning.
+    Where all poses are equal the world is turned as a whole, with its light. Where the object moves, the light turns
+    with each camera, so that a known light is left out, with a warning.
     """
-    moved = [f.name for f in capture.frames if not np.array_equal(np.asarray(f.object_to_world), np.eye(4))]
-    if not moved:
+    poses = [np.asarray(frame.object_to_world, np.float64) for frame in capture.frames]
+    frames = [_folded(frame) for frame in capture.frames]
+    if all(np.array_equal(pose, np.eye(4)) for pose in poses):
         return capture
+    if all(np.array_equal(pose, poses[0]) for pose in poses):
+        return Capture(frames, capture.light and turned_light(capture.light, poses[0][:3, :3].T))
     if on_warning is not None:
-        light = " and the known light is left out" if capture.light is not None else ""
+        light = ", and the known light is left out" if capture.light is not None else ""
         on_warning(
-            f"the object moves in {len(moved)} frames, which the format cannot say: the cameras move instead, so that "
+            f"the object moves in {len(frames)} frames, which the format cannot say: the cameras move instead, so that "
             f"the light turns with them{light}"
         )
-    return Capture([_folded(frame) for frame in capture.frames])
+    return Capture(frames)
 
 
 def centred(

@@ -27,6 +27,7 @@ _MODELS = {
     "SIMPLE_DIVISION": "f cx cy k",
     "DIVISION": "fx fy cx cy k",
     "FOV": "fx fy cx cy omega",
+    "EUCM": "fx fy cx cy alpha beta",
     "SIMPLE_FISHEYE": "f cx cy",
     "FISHEYE": "fx fy cx cy",
     "SIMPLE_RADIAL_FISHEYE": "f cx cy k",
@@ -36,6 +37,7 @@ _MODELS = {
     "RAD_TAN_THIN_PRISM_FISHEYE": "fx fy cx cy k0 k1 k2 k3 k4 k5 p0 p1 s0 s1 s2 s3",
 }
 _WIDEST = math.tan(math.radians(80.0))  # a pinhole image of more has 6 times the side and shows next to nothing
+_FOLD_STEP = 8
 _LARGEST = 4.0  # sides of the pinhole image over the photograph's
 
 
@@ -62,7 +64,7 @@ class Lens:
     def is_pinhole(self) -> bool:
         """Whether it is a pinhole as it stands: a perspective model whose coefficients are all 0."""
         count = 3 if _MODELS[self.model].startswith("f ") else 4
-        return "FISHEYE" not in self.model and not any(self.params[count:])
+        return "FISHEYE" not in self.model and self.model != "EUCM" and not any(self.params[count:])
 
     def scaled(self, width: int, height: int) -> Lens:
         """The same lens for the image resampled to ``width × height``."""
@@ -126,7 +128,9 @@ def lens(model: str, params: Sequence[float], width: int, height: int, where: st
         raise StspbrError(f"{where}: its {model} camera has a parameter that is no number: fix it") from None
     names = _MODELS[model].split()
     if len(values) != len(names):
-        raise StspbrError(f"{where}: {model} has {len(names)} parameters ({' '.join(names)}), not {len(values)}: fix it")
+        raise StspbrError(
+            f"{where}: {model} has {len(names)} parameters ({' '.join(names)}), not {len(values)}: fix it"
+        )
     if not np.isfinite(values).all() or width < 1 or height < 1:
         raise StspbrError(f"{where}: its {model} camera has a size or parameter that is no finite number: fix it")
     made = Lens(model, values, int(width), int(height))
@@ -160,12 +164,13 @@ def object_bounds(lens: Lens, alpha: np.ndarray, where: str) -> tuple[float, flo
     """Where the covered pixels of a photograph go: left, top, right, bottom in pixels of the ungrown pinhole image.
 
     Args:
-        alpha: ``[H, W, 1]`` coverage; every pixel above 0 counts, with the neighbours that bilinear weights reach.
+        alpha: ``[H, W, 1]`` coverage; every pixel above 2 % counts (less is what JPEG leaves in a mask), with the
+            neighbours that bilinear weights reach.
 
     Raises:
         StspbrError: the object is where the lens sees no ray, or so far aside that no pinhole image can hold it.
     """
-    covered = alpha[..., 0] > 0
+    covered = alpha[..., 0] > 0.02
     if not covered.any():
         return 0.0, 0.0, float(lens.width), float(lens.height)
     padded = np.pad(covered, 1)
@@ -203,13 +208,16 @@ def undistortion_map(lens: Lens, image: PinholeImage) -> np.ndarray:
     """
     columns, rows = np.arange(image.width) + 0.5, np.arange(image.height) + 0.5
     x, y = np.meshgrid((columns - image.cx) / image.fx, (rows - image.cy) / image.fy)
-    rays = np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3)
-    pixels = lens.project(rays)
-    again = lens.unproject(np.where(np.isfinite(pixels), pixels, 0.0))
-    # A folded polynomial sends two rays to one pixel, of which the photograph shows the inner one.
-    folded = ~(np.abs(again - rays[:, :2]).max(axis=1, initial=0.0) < 1e-3 * (1.0 + np.abs(rays[:, :2]).max(axis=1)))
-    pixels[folded | ~np.isfinite(pixels).all(axis=1)] = -1e4
-    return (pixels - 0.5).reshape(image.height, image.width, 2).astype(np.float32)
+    rays = np.stack([x, y, np.ones_like(x)], axis=-1)
+    pixels = lens.project(rays.reshape(-1, 3)).reshape(rays.shape[:2] + (2,))
+    inside = ((pixels > -1) & (pixels < (lens.width + 1, lens.height + 1))).all(axis=-1)  # False for NaN
+    # The inverse is slow where it fails, so some pixels tell first whether there is a fold at all.
+    some = np.zeros_like(inside)
+    some[::_FOLD_STEP, ::_FOLD_STEP] = some[-1, ::_FOLD_STEP] = some[::_FOLD_STEP, -1] = some[-1, -1] = True
+    if _folded(lens, rays[some & inside], pixels[some & inside]).any():
+        inside[inside] = ~_folded(lens, rays[inside], pixels[inside])
+    pixels[~inside] = -1e4
+    return (pixels - 0.5).astype(np.float32)
 
 
 def undistorted(rgba: np.ndarray, where_from: np.ndarray) -> np.ndarray:
@@ -229,3 +237,9 @@ def undistorted(rgba: np.ndarray, where_from: np.ndarray) -> np.ndarray:
     out = cv2.remap(np.ascontiguousarray(rgba, np.float32), where_from, None, cv2.INTER_LINEAR,
                     borderMode=cv2.BORDER_CONSTANT, borderValue=0)  # fmt: skip
     return out.reshape(*where_from.shape[:2], rgba.shape[-1])
+
+
+def _folded(lens: Lens, rays: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Where a polynomial has folded back: it sends two rays to one pixel, and the photograph shows the inner one."""
+    again = lens.unproject(pixels)
+    return ~(np.abs(again - rays[:, :2]).max(axis=1, initial=0.0) < 1e-3 * (1.0 + np.abs(rays[:, :2]).max(axis=1)))

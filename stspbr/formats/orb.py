@@ -78,8 +78,7 @@ def _read_blender(folder: Path, up: str, on_warning: Callable[[str], None] | Non
         if lost:
             raise StspbrError(f"{folder} lacks {first_few(lost)} of {len(masks)} masks: unpack the data set again")
         chosen = [
-            ({**entry, "mask_path": mask}, file, split)
-            for entry, file, mask in zip(entries, names, masks, strict=True)
+            ({**entry, "mask_path": mask}, file, split) for entry, file, mask in zip(entries, names, masks, strict=True)
         ]
         frames += read_frames(path, content, chosen, rotation=rotation)
     novel = folder / "transforms_novel.json"

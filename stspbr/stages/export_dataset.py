@@ -51,7 +51,9 @@ def export_dataset(
             out.rmdir()
         draft.rename(out)
     except OSError as error:
-        raise StspbrError(f"cannot write {out} ({error.strerror or error}): make room, or choose another place") from error
+        raise StspbrError(
+            f"cannot write {out} ({error.strerror or error}): make room, or choose another place"
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return out
