@@ -7,6 +7,7 @@ follow the cameras' distance to the object.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from stspbr.errors import StspbrError, missing_extra
 from stspbr.formats.capture_checks import checked, estimate_object_sphere
 from stspbr.formats.fitting import folded
 from stspbr.formats.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
-from stspbr.formats.images import IMAGE_SUFFIXES, atomic_path, write_exr
+from stspbr.formats.images import IMAGE_SUFFIXES, atomic_path, linear_to_srgb, write_exr
 from stspbr.formats.lens import Lens, lens
 from stspbr.formats.posed_images import (
     HOLD_OUT_EVERY,
@@ -130,12 +131,13 @@ def write_colmap(
 
     Args:
         image_format: see :func:`stspbr.formats.frame_files.write_images`.
-        text: write text files in place of binary ones.
+        text: write text files in place of binary ones, which need the extra ``photos``.
 
     Returns:
         The folder of the model, which is written last.
     """
-    pycolmap = _pycolmap()
+    if not text:
+        _pycolmap()
     folder, capture = Path(folder), folded(capture, on_warning)
     warn_of_clipping(capture.frames, image_format, on_warning)
     taken: set[str] = set()
@@ -143,28 +145,17 @@ def write_colmap(
     write_images(folder, capture.frames, [f"images/{name}" for name in names], image_format)
     if capture.light is not None:
         write_exr(folder / "environment.exr", capture.light.radiance)
-    model = pycolmap.Reconstruction()
-    cameras: dict[tuple[float, ...], int] = {}
-    for number, (frame, name) in enumerate(zip(capture.frames, names, strict=True), start=1):
-        camera = frame.camera
-        numbers = (camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
-        if numbers not in cameras:
-            cameras[numbers] = len(cameras) + 1
-            model.add_camera_with_trivial_rig(
-                pycolmap.Camera(model="PINHOLE", width=camera.width, height=camera.height,
-                                params=list(map(float, numbers[2:])), camera_id=cameras[numbers])
-            )  # fmt: skip
-        pose = pycolmap.Rigid3d(opencv_from_camera_to_world(camera.camera_to_world)[:3])
-        image = pycolmap.Image(name=name, camera_id=cameras[numbers], image_id=number)
-        model.add_image_with_trivial_frame(image, pose)
-    for point, colour in zip(*_points_inside(capture.frames), strict=True):
-        model.add_point3D(point, pycolmap.Track(), colour)
     place = folder / "sparse/0"
     place.mkdir(parents=True, exist_ok=True)
     with atomic_path(place / "test.txt") as temporary:
         held = [name for frame, name in zip(capture.frames, names, strict=True) if frame.split == "test"]
         temporary.write_text("".join(f"{name}\n" for name in held), "utf-8")
-    (model.write_text if text else model.write_binary)(str(place))
+    if text:
+        _write_text(place, capture.frames, names)
+        return place
+    with tempfile.TemporaryDirectory() as scratch:
+        _write_text(Path(scratch), capture.frames, names)
+        _load(Path(scratch)).write_binary(str(place))
     return place
 
 
@@ -199,7 +190,7 @@ def _root(folder: Path, place: Path) -> Path:
 
 def _lens(camera: Any, place: Path) -> Lens:
     where = f"camera {camera.camera_id} of {place}"
-    return lens(camera.model_name, list(camera.params), camera.width, camera.height, where)
+    return lens(camera.model.name, list(camera.params), camera.width, camera.height, where)
 
 
 def _always(value: Lens) -> Callable[[int, int], Lens]:
@@ -215,10 +206,35 @@ def _warn_of_the_unposed(folder: Path, used: set[str], on_warning: Callable[[str
         on_warning(f"{first_few(rest)} of {len(files)} images have no pose and are left out")
 
 
+def _write_text(place: Path, frames: list[Frame], names: list[str]) -> None:
+    """``cameras.txt``, ``images.txt`` and ``points3D.txt``: https://colmap.github.io/format.html"""
+    from scipy.spatial.transform import Rotation
+
+    cameras: dict[str, int] = {}
+    lines = []
+    for number, (frame, name) in enumerate(zip(frames, names, strict=True), start=1):
+        camera = frame.camera
+        key = f"PINHOLE {camera.width} {camera.height} {_numbers(camera.fx, camera.fy, camera.cx, camera.cy)}"
+        camera_id = cameras.setdefault(key, len(cameras) + 1)
+        pose = opencv_from_camera_to_world(camera.camera_to_world)
+        x, y, z, w = Rotation.from_matrix(pose[:3, :3]).as_quat()
+        lines += [f"{number} {_numbers(w, x, y, z, *pose[:3, 3])} {camera_id} {name}", ""]  # no points of its own
+    points = [
+        f"{number} {_numbers(*point)} {colour[0]} {colour[1]} {colour[2]} 0"
+        for number, (point, colour) in enumerate(zip(*_points_inside(frames), strict=True), start=1)
+    ]
+    files = {"points3D": points, "cameras": [f"{number} {key}" for key, number in cameras.items()], "images": lines}
+    for file, rows in files.items():
+        with atomic_path(place / f"{file}.txt") as temporary:
+            temporary.write_text("".join(f"{row}\n" for row in rows), "utf-8")
+
+
+def _numbers(*values: float) -> str:
+    return " ".join(repr(float(value)) for value in values)
+
+
 def _points_inside(frames: list[Frame]) -> tuple[np.ndarray, np.ndarray]:
     """Points ``[N, 3]`` where every mask has the object, and their mean colours ``[N, 3]`` uint8 sRGB."""
-    from stspbr.formats.images import linear_to_srgb
-
     sphere = estimate_object_sphere(frames)
     if sphere is None:
         return np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
