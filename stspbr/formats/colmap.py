@@ -71,6 +71,9 @@ def read_colmap(
     folder = Path(folder)
     place = model_folder(folder)
     model = _load(place)
+    others = [p.name for p in sorted(folder.glob("sparse/*")) if p.is_dir() and p.name.isdigit() and p != place]
+    if others and on_warning is not None:
+        on_warning(f"{place} is read; sparse holds {first_few(others)} more models, which can be named in its place")
     posed = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: image.name)
     if not posed:
         raise StspbrError(f"{place} has no image with a pose: run COLMAP's mapper again")
@@ -174,8 +177,8 @@ def _load(place: Path) -> Any:
     except Exception as error:  # its own C++ errors, of several kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise StspbrError(
-            f"{place} is no COLMAP model that can be read ({reason}): export it again, with camera models that the "
-            "installed pycolmap knows"
+            f"{place} is no COLMAP model that can be read ({reason}): export it again (a camera model "
+            "that is newer than pycolmap needs a newer one)"
         ) from error
 
 

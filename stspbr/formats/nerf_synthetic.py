@@ -58,7 +58,8 @@ def read_nerf_synthetic(
         names = frame_files(path, entries)
         chosen = [(entry, file, split) for entry, file in zip(entries, names, strict=True)]
         frames += read_frames(path, content, chosen, rotation=rotation, masks=place)
-    return checked(Capture(frames, folder_light(folder, rotation)), on_warning)
+    # The light's axes are those that Blender's world has when it is turned to +Y up.
+    return checked(Capture(frames, folder_light(folder, rotation @ y_up_from("+z").T)), on_warning)
 
 
 def write_nerf_synthetic(

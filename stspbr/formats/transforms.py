@@ -38,7 +38,7 @@ from stspbr.formats.posed_images import (
 from stspbr.formats.world_axes import turned_pose, y_up_from
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Capture, Frame
-from stspbr.scene.light import EnvironmentLight
+from stspbr.scene.light import EnvironmentLight, turned_light
 
 _DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "omega", "sx1", "sy1")
 _PERSPECTIVE = ("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
@@ -86,7 +86,7 @@ def read_transforms(
     light = None
     if content.get("environment"):
         radiance, _, _ = read_image(path.parent / content["environment"])
-        light = EnvironmentLight(radiance)
+        light = turned_light(EnvironmentLight(radiance), (rotation @ y_up_from(f"+{own_up}").T)[:3, :3])
     return checked(Capture(frames, light), on_warning)
 
 

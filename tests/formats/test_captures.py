@@ -13,7 +13,7 @@ import pytest
 from stspbr.errors import StspbrError
 from stspbr.formats.captures import EXPORT_KINDS, read_capture, write_dataset
 from stspbr.scene.capture import Capture
-from stspbr.scene.light import EnvironmentLight, direction_to_latlong, latlong_to_direction
+from stspbr.scene.light import EnvironmentLight, direction_to_latlong, latlong_to_direction, turned_light
 
 UP = {"llff": "+y", "colmap": "+y", "nerf": "auto", "nerfstudio": "auto"}
 MOVED = 1e-4 * 3.0  # relative to the cameras' distance, the size of this scene
@@ -93,11 +93,15 @@ def test_an_object_that_stands_somewhere_else_is_no_moving_object(tmp_path, ball
 def test_the_known_light_goes_along(tmp_path, ball, kind):
     capture = ball.capture()
     capture.light = EnvironmentLight(np.random.default_rng(0).random((16, 32, 3)).astype(np.float32))
-    light = again(capture, kind, tmp_path).light
-    if kind == "nerf":  # turned with the world, and resampled
-        assert light is not None and light.radiance.shape == (16, 32, 3)
-    else:
-        assert np.array_equal(light.radiance, capture.light.radiance)
+    assert np.array_equal(again(capture, kind, tmp_path).light.radiance, capture.light.radiance)
+    # Another up turns the cameras and the light alike: what camera 0 sees behind the object stays.
+    up = {"+y": "-z", "auto": "+y"}[UP[kind]]
+    first, turned = (read_capture(tmp_path, kind=kind, up=u) for u in (UP[kind], up))
+    poses = [c.frames[0].camera.camera_to_world[:3, :3] for c in (first, turned)]
+    rotation = poses[1] @ poses[0].T
+    assert np.abs(rotation - np.eye(3)).max() > 0.9
+    expected = turned_light(first.light, rotation)
+    assert turned.light.radiance == pytest.approx(expected.radiance, abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["colmap", "nerfstudio"])

@@ -138,6 +138,10 @@ def test_what_is_missing(tmp_path, ball):
     Image.new("RGB", (8, 8)).save(tmp_path / "images/z.png")
     read_colmap(tmp_path, warnings.append)
     assert warnings == ["1 (z.png) of 13 images have no pose and are left out"]
+    shutil.copytree(tmp_path / "sparse/0", tmp_path / "sparse/1")
+    warnings.clear()
+    read_colmap(tmp_path, warnings.append)
+    assert warnings[0].endswith("sparse/0 is read; sparse holds 1 (1) more models, which can be named in its place")
     with pytest.raises(StspbrError, match=r"the mask folder .*silhouettes does not exist: check masks"):
         read_colmap(tmp_path, masks="silhouettes")
     for k in (1, 2, 5, 6):
