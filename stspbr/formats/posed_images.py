@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from stspbr.scene.capture import Frame
 from stspbr.threads import available_cores
 
 HOLD_OUT_EVERY = 8
-_NO_MASK_BELOW = 0.999  # where alpha is nowhere less than this there is none to speak of
+_NO_MASK = 0.999  # where alpha is nowhere less than this there is none to speak of
 
 
 @dataclass(frozen=True)
@@ -59,23 +59,17 @@ def read_posed_images(images: Sequence[PosedImage], masks: Path | None = None) -
         StspbrError: files that are missing or broken, all of them counted; masks or lenses of another size.
     """
     with ThreadPoolExecutor(available_cores()) as pool:
-        results = list(pool.map(_read_or_error, images))
-        faults = [result for result in results if isinstance(result, StspbrError)]
-        if faults:
-            more = f" (and {len(faults) - 1} more images of {len(images)})" if len(faults) > 1 else ""
-            raise StspbrError(f"{faults[0]}{more}")
-        read = [result for result in results if not isinstance(result, StspbrError)]
+        read = _read_all(images, pool)
         bare = [item.name for item, (_, alpha, _, _) in zip(images, read, strict=True) if alpha is None]
-        distorted = [
-            item.name for item, (_, alpha, lens, _) in zip(images, read, strict=True) if not _masked(alpha, lens)
-        ]
         if bare and masks is not None:
             raise StspbrError(
                 f"no masks: {first_few(bare)} of {len(images)} images have neither alpha nor a mask in {masks} "
                 "(NAME.png or STEM.png, black where the object is not): make masks, or name their folder"
             )
-        if distorted:
-            raise StspbrError(f"frame {distorted[0]}: has no mask: give alpha in the image or a mask_path")
+        for item, (_, alpha, lens, _) in zip(images, read, strict=True):
+            # Resampling brings empty borders, which would hide from the checks that there is no mask.
+            if not lens.is_pinhole and (alpha is None or float(alpha.min(initial=1.0)) >= _NO_MASK):
+                raise StspbrError(f"frame {item.name}: has no mask: give alpha in the image or a mask_path")
         return _to_pinholes(images, read, pool)
 
 
@@ -158,11 +152,21 @@ def with_clip_planes(frames: list[Frame]) -> list[Frame]:
 _Read = tuple[np.ndarray, np.ndarray | None, Lens, float]  # premultiplied image, alpha, lens, saturation
 
 
-def _read_or_error(item: PosedImage) -> _Read | StspbrError:
-    try:
-        return _read(item)
-    except StspbrError as error:
-        return error
+def _read_all(images: Sequence[PosedImage], pool: ThreadPoolExecutor) -> list[_Read]:
+    """Every image; where some cannot be read, the first of them is named and the others are counted."""
+
+    def attempt(item: PosedImage) -> _Read | StspbrError:
+        try:
+            return _read(item)
+        except StspbrError as error:
+            return error
+
+    results = list(pool.map(attempt, images))
+    faults = [result for result in results if isinstance(result, StspbrError)]
+    if faults:
+        more = f" (and {len(faults) - 1} more images of {len(images)})" if len(faults) > 1 else ""
+        raise StspbrError(f"{faults[0]}{more}") from faults[0]
+    return results
 
 
 def _read(item: PosedImage) -> _Read:
@@ -186,38 +190,38 @@ def _read(item: PosedImage) -> _Read:
     return image, alpha, lens, saturation if item.saturation is None else item.saturation
 
 
-def _masked(alpha: np.ndarray | None, lens: Lens) -> bool:
-    """Whether there is a mask, where resampling would otherwise hide that there is none."""
-    return lens.is_pinhole or (alpha is not None and float(alpha.min(initial=1.0)) < _NO_MASK_BELOW)
-
-
-def _to_pinholes(images: Sequence[PosedImage], read: list[_Read], pool: ThreadPoolExecutor) -> list[Frame]:
+def _to_pinholes(images: Sequence[PosedImage], read: list[_Read | None], pool: ThreadPoolExecutor) -> list[Frame]:
+    """The frames, in order; ``read`` is emptied on the way, so that no photograph is held twice for long."""
     groups: dict[Lens, list[int]] = {}
     for index, (_, _, lens, _) in enumerate(read):
-        if not lens.is_pinhole:
-            groups.setdefault(lens, []).append(index)
+        groups.setdefault(lens, []).append(index)
     frames: dict[int, Frame] = {}
-    for lens, members in groups.items():
 
-        def bounds(index: int, lens: Lens = lens) -> tuple[float, float, float, float]:
-            return object_bounds(lens, read[index][1], f"frame {images[index].name}")
+    def bounds(index: int) -> tuple[float, float, float, float]:
+        return object_bounds(read[index][2], read[index][1], f"frame {images[index].name}")
 
-        pinhole = pinhole_image(lens, list(pool.map(bounds, members)))
-        source = undistortion_map(lens, pinhole)
+    def convert(members: list[int], mapper: Callable[..., Iterable[Any]]) -> None:
+        lens = read[members[0]][2]
+        pinhole = pinhole_image(lens, [] if lens.is_pinhole else list(mapper(bounds, members)))
+        source = None if lens.is_pinhole else undistortion_map(lens, pinhole)
 
-        def resample(index: int, pinhole: Any = pinhole, source: np.ndarray = source) -> Frame:
+        def make(index: int) -> None:
             image, alpha, _, saturation = read[index]
-            rgba = undistorted(np.concatenate([image, alpha], axis=-1), source)
-            return _frame(images[index], vars(pinhole), rgba[..., :3].copy(), rgba[..., 3:].copy(), saturation)
-
-        frames.update(zip(members, pool.map(resample, members), strict=True))
-    for index, (image, alpha, lens, saturation) in enumerate(read):
-        if index not in frames:
             if alpha is None:
                 alpha = np.ones((*image.shape[:2], 1), np.float32)  # which the checks report as "no mask"
-            fx, fy, cx, cy = lens.intrinsics
-            numbers = {"fx": fx, "fy": fy, "cx": cx, "cy": cy, "width": lens.width, "height": lens.height}
-            frames[index] = _frame(images[index], numbers, image, alpha, saturation)
+            if source is not None:
+                rgba = undistorted(np.concatenate([image, alpha], axis=-1), source)
+                image, alpha = rgba[..., :3].copy(), rgba[..., 3:].copy()
+            read[index] = None
+            frames[index] = _frame(images[index], vars(pinhole), image, alpha, saturation)
+
+        list(mapper(make, members))
+
+    if len(groups) >= available_cores():  # a lens for each image, as COLMAP has it unless it is told otherwise
+        list(pool.map(lambda members: convert(members, map), groups.values()))
+    else:
+        for members in groups.values():
+            convert(members, pool.map)
     return [frames[index] for index in range(len(images))]
 
 
