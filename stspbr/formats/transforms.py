@@ -125,8 +125,9 @@ def write_nerfstudio(
     files = [f"images/{flat_name(frame.name, taken)}{image_suffix(image_format)}" for frame in capture.frames]
     lists = {split: [f for f, frame in zip(files, capture.frames, strict=True) if frame.split == split]
              for split in ("train", "test")}  # fmt: skip
-    content = {"camera_model": "PINHOLE", "train_filenames": lists["train"], "val_filenames": lists["test"],
-               "test_filenames": lists["test"]}  # fmt: skip
+    content: dict[str, Any] = {"camera_model": "PINHOLE"}
+    if lists["test"]:  # an empty list is an error there; without lists nerfstudio draws its own
+        content |= {"train_filenames": lists["train"], "val_filenames": lists["test"], "test_filenames": lists["test"]}
     to_z_up = y_up_from("+z").T
     frames = [
         replace(frame, camera=replace(frame.camera, camera_to_world=to_z_up @ frame.camera.camera_to_world))
