@@ -40,6 +40,10 @@ def read_capture(
     """
     path = Path(path)
     kind = kind or _kind(path)
+    if known_light and kind != "orb":
+        raise StspbrError("known_light is for orb only: other data sets have their light in environment.exr")
+    if masks is not None and kind == "orb":
+        raise StspbrError("masks is not for orb, whose scenes have masks of their own: leave it out")
     if kind == "nerfstudio":
         from stspbr.formats.transforms import read_transforms
 

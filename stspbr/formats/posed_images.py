@@ -32,8 +32,8 @@ class PosedImage:
         lens: from the image's width and height in pixels to its lens.
         camera_to_world, object_to_world: ``[4, 4]``, as :class:`stspbr.scene.capture.Frame` has them.
         split: ``"train"`` or ``"test"``.
-        saturation: replaces the file type's own.
-        planes: ``near`` and ``far``, where the data set has them.
+        planes: ``near`` and ``far`` of the camera, where the data set has them.
+        fields: other fields of the frame that the data set has, e.g. ``saturation``, which is the file type's else.
     """
 
     name: str
@@ -43,8 +43,8 @@ class PosedImage:
     split: str
     mask: Path | None = None
     object_to_world: np.ndarray = field(default_factory=lambda: np.eye(4))
-    saturation: float | None = None
     planes: dict[str, float] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
 def read_posed_images(images: Sequence[PosedImage], masks: Path | None = None) -> list[Frame]:
@@ -187,7 +187,7 @@ def _read(item: PosedImage) -> _Read:
             f"frame {item.name}: the image is {width}x{height} but its camera {lens.width}x{lens.height}: "
             "give w, h and the focal length of this very image"
         )
-    return image, alpha, lens, saturation if item.saturation is None else item.saturation
+    return image, alpha, lens, saturation
 
 
 def _to_pinholes(images: Sequence[PosedImage], read: list[_Read | None], pool: ThreadPoolExecutor) -> list[Frame]:
@@ -227,7 +227,8 @@ def _to_pinholes(images: Sequence[PosedImage], read: list[_Read | None], pool: T
 
 def _frame(item: PosedImage, numbers: dict[str, Any], image: np.ndarray, alpha: np.ndarray, saturation: float) -> Frame:
     camera = Camera(item.camera_to_world, **numbers, **item.planes)
-    return Frame(item.name, camera, image, alpha, item.object_to_world, item.split, saturation)
+    fields = {"saturation": saturation, **item.fields}
+    return Frame(item.name, camera, image, alpha, item.object_to_world, item.split, **fields)
 
 
 def _listed(path: Path) -> set[str]:

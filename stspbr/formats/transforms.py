@@ -226,7 +226,7 @@ def _posed_image(
     object_to_world = _matrix(file, entry, "object_to_world") if "object_to_world" in entry else np.eye(4)
     try:
         planes = {key: float(keys[key]) for key in ("near", "far") if key in keys}
-        saturation = float(entry["saturation"]) if "saturation" in entry else None
+        fields = {"saturation": float(entry["saturation"])} if "saturation" in entry else {}
     except (TypeError, ValueError) as error:
         raise StspbrError(f"frame {file}: its camera has a value that is no number ({error}): fix it") from error
     return PosedImage(
@@ -237,8 +237,8 @@ def _posed_image(
         split=split,
         mask=mask,
         object_to_world=turned_pose(rotation, object_to_world),
-        saturation=saturation,
         planes=planes,
+        fields=fields,
     )
 
 

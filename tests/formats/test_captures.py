@@ -190,6 +190,10 @@ def test_the_cameras_say_which_way_is_up(tmp_path, ball):
         assert heights == pytest.approx([sign * f.camera.position[row] for f in tilted])
     with pytest.raises(StspbrError, match="up is 'sideways'"):
         read_capture(tmp_path, kind="llff", up="sideways")
+    with pytest.raises(StspbrError, match="known_light is for orb only"):
+        read_capture(tmp_path, kind="llff", known_light=True)
+    with pytest.raises(StspbrError, match="masks is not for orb"):
+        read_capture(tmp_path, kind="orb", masks="masks")
     with pytest.raises(StspbrError, match="kind 'film' are not known"):
         read_capture(tmp_path, kind="film")
 
