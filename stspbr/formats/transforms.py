@@ -4,6 +4,10 @@ Our additions to the format, all optional: per frame ``object_to_world`` (4×4, 
 ``"test"``) and ``saturation``; for the file ``environment`` (a lat-long HDR or EXR: the known light, in the
 convention of :mod:`stspbr.scene.light` about +Y), ``near``, ``far`` and ``up_axis``.
 
+Lenses are per file or per frame: ``camera_model`` (OPENCV with k1, k2, k3, p1, p2; FULL_OPENCV with k1 … k6, p1, p2;
+OPENCV_FISHEYE or ``is_fisheye`` with k1 … k4; or another of COLMAP's by its own names). Images are undistorted when
+they are read; where every coefficient is 0 they are taken as they are.
+
 nerfstudio's world is Z-up, ours is +Y up. Without ``"up_axis": "y"`` cameras and object poses are turned by −90°
 about X, (x, y, z) → (x, z, −y); nothing later turns them back. What is written says ``"up_axis": "y"``.
 """
