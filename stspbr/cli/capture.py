@@ -23,6 +23,9 @@ app = typer.Typer(help="Frames, poses, masks and perhaps the light.", no_args_is
 
 ScaleOption = Annotated[int, typer.Option(help="divide the image sides by this", min=1)]
 FolderArgument = Annotated[Path, typer.Argument(help="the data set's folder")]
+MasksOption = Annotated[str | None, typer.Option(help="folder of masks: NAME.png or STEM.png, black: not the object")]
+UpOption = Annotated[str, typer.Option(help="the data set's up axis: auto, +y, -y, +z or -z")]
+HoldOutOption = Annotated[int, typer.Option(help="hold out every Nth image where no splits are given; 0: none", min=0)]
 
 
 @app.command("mesh")
@@ -50,30 +53,83 @@ def capture_mesh(
                threads=threads, quiet=quiet, json_lines=json_lines)  # fmt: skip
 
 
-def _capture_folder(kind: str, run: Path, folder: Path, image_scale: int, **options: Any) -> None:
-    base = {"kind": kind, "folder": str(folder), "image_scale": image_scale}
-    run_stage("capture", "CaptureFolderSettings", run, None, base, **options)
+def _capture_folder(kind: str, run: Path, folder: Path, quiet: bool, json_lines: bool, **settings: Any) -> None:
+    base = {"kind": kind, "folder": str(folder), **settings}
+    run_stage("capture", "CaptureFolderSettings", run, None, base, quiet=quiet, json_lines=json_lines)
 
 
 @app.command("nerf")
 def capture_nerf(
     run: RunArgument,
     folder: FolderArgument,
+    masks: MasksOption = None,
+    up: UpOption = "auto",
     image_scale: ScaleOption = 1,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
     """Read a NeRF-synthetic folder (transforms_train.json, transforms_test.json, RGBA images)."""
-    _capture_folder("nerf", run, folder, image_scale, quiet=quiet, json_lines=json_lines)
+    _capture_folder("nerf", run, folder, quiet, json_lines, masks=masks, up=up, image_scale=image_scale)
 
 
 @app.command("nerfstudio")
 def capture_nerfstudio(
     run: RunArgument,
     folder: FolderArgument,
+    masks: MasksOption = None,
+    up: UpOption = "auto",
+    hold_out_every: HoldOutOption = 8,
     image_scale: ScaleOption = 1,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
-    """Read a nerfstudio-style transforms.json with images and masks."""
-    _capture_folder("nerfstudio", run, folder, image_scale, quiet=quiet, json_lines=json_lines)
+    """Read a nerfstudio-style transforms.json with images and masks; lenses are undistorted."""
+    _capture_folder("nerfstudio", run, folder, quiet, json_lines, masks=masks, up=up, hold_out_every=hold_out_every,
+                    image_scale=image_scale)  # fmt: skip
+
+
+@app.command("llff")
+def capture_llff(
+    run: RunArgument,
+    folder: FolderArgument,
+    masks: MasksOption = None,
+    up: UpOption = "auto",
+    hold_out_every: HoldOutOption = 8,
+    image_scale: ScaleOption = 1,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Read an LLFF folder (poses_bounds.npy, images/, and masks/ or alpha)."""
+    _capture_folder("llff", run, folder, quiet, json_lines, masks=masks, up=up, hold_out_every=hold_out_every,
+                    image_scale=image_scale)  # fmt: skip
+
+
+@app.command("colmap")
+def capture_colmap(
+    run: RunArgument,
+    folder: FolderArgument,
+    masks: MasksOption = None,
+    up: UpOption = "auto",
+    hold_out_every: HoldOutOption = 8,
+    image_scale: ScaleOption = 1,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Read a COLMAP model (sparse/0, text or binary) with images/, and masks/ or alpha; lenses are undistorted."""
+    _capture_folder("colmap", run, folder, quiet, json_lines, masks=masks, up=up, hold_out_every=hold_out_every,
+                    image_scale=image_scale)  # fmt: skip
+
+
+@app.command("orb")
+def capture_orb(
+    run: RunArgument,
+    folder: FolderArgument,
+    known_light: Annotated[bool, typer.Option(help="take the light from ground_truth/; else it is learned")] = False,
+    up: UpOption = "auto",
+    image_scale: ScaleOption = 1,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Read a scene of Stanford-ORB, e.g. blender_HDR/teapot_scene001."""
+    _capture_folder("orb", run, folder, quiet, json_lines, known_light=known_light, up=up,
+                    image_scale=image_scale)  # fmt: skip

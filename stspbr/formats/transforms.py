@@ -4,16 +4,21 @@ Our additions to the format, all optional: per frame ``object_to_world`` (4×4, 
 ``"test"``) and ``saturation``; for the file ``environment`` (a lat-long HDR or EXR: the known light, in the
 convention of :mod:`stspbr.scene.light` about +Y), ``near``, ``far`` and ``up_axis``.
 
+Lenses are per file or per frame: ``camera_model`` (OPENCV with k1, k2, k3, p1, p2; FULL_OPENCV with k1 … k6, p1, p2;
+OPENCV_FISHEYE or ``is_fisheye`` with k1 … k4; or another of COLMAP's by its own names). Images are undistorted when
+they are read; where every coefficient is 0 they are taken as they are.
+
 nerfstudio's world is Z-up, ours is +Y up. Without ``"up_axis": "y"`` cameras and object poses are turned by −90°
 about X, (x, y, z) → (x, z, −y); nothing later turns them back. What is written says ``"up_axis": "y"``.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,26 +26,36 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.formats.capture_checks import checked
-from stspbr.formats.images import (
-    IMAGE_SUFFIXES,
-    atomic_path,
-    read_image,
-    read_pixels,
-    write_exr,
-    write_png8,
-    write_png16,
+from stspbr.formats.fitting import folded
+from stspbr.formats.frame_files import flat_name, frame_path, image_suffix, warn_of_clipping, write_images
+from stspbr.formats.images import IMAGE_SUFFIXES, atomic_path, read_image, write_exr
+from stspbr.formats.lens import Lens, lens, parameter_names
+from stspbr.formats.posed_images import (
+    HOLD_OUT_EVERY,
+    PosedImage,
+    find_mask,
+    first_few,
+    held_out,
+    mask_folder,
+    read_posed_images,
 )
+from stspbr.formats.world_axes import turned_pose, y_up_from
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Capture, Frame
-from stspbr.scene.light import EnvironmentLight
-from stspbr.threads import available_cores
+from stspbr.scene.light import EnvironmentLight, turned_light
 
-Y_UP_FROM_Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-_DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
-_HELD_OUT_EVERY = 8
+_DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "omega", "sx1", "sy1")
+_PERSPECTIVE = ("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
 
 
-def read_transforms(path: str | Path, on_warning: Callable[[str], None] | None = None) -> Capture:
+def read_transforms(
+    path: str | Path,
+    on_warning: Callable[[str], None] | None = None,
+    *,
+    up: str = "auto",
+    masks: str | None = None,
+    hold_out_every: int = HOLD_OUT_EVERY,
+) -> Capture:
     """Read and check a capture.
 
     Alpha is the image's own, times the mask of ``mask_path`` (black: not the object). Frames are split by their
@@ -50,9 +65,12 @@ def read_transforms(path: str | Path, on_warning: Callable[[str], None] | None =
     Args:
         path: the folder, or the JSON file itself.
         on_warning: called with each warning of :func:`stspbr.formats.capture_checks.check_capture`.
+        up: the world's up axis, ``"auto"`` for what the file says.
+        masks: a folder of masks for the frames without ``mask_path``.
+        hold_out_every: 0 holds none out where the file has no splits.
 
     Raises:
-        StspbrError: anything missing, broken or contradictory; lens distortion that is not zero.
+        StspbrError: anything missing, broken or contradictory; a lens that no pinhole image can stand for.
     """
     path = Path(path)
     path = path / "transforms.json" if path.is_dir() else path
@@ -60,17 +78,19 @@ def read_transforms(path: str | Path, on_warning: Callable[[str], None] | None =
     entries = content.get("frames")
     if not isinstance(entries, list) or not entries:
         raise StspbrError(f"{path} has no frames: check the file")
-    up = content.get("up_axis", "z")
-    if up not in ("y", "z"):
-        raise StspbrError(f"{path}: up_axis is {up!r}: it must be y or z")
-    names = [frame_file(path, entry) for entry in entries]
-    splits = _splits(path, content, entries, names)
+    own_up = content.get("up_axis", "z")
+    if own_up not in ("y", "z"):
+        raise StspbrError(f"{path}: up_axis is {own_up!r}: it must be y or z")
+    rotation = y_up_from(f"+{own_up}" if up == "auto" else up)
+    names = frame_files(path, entries)
+    splits = _splits(path, content, entries, names, hold_out_every)
     chosen = [(entry, name, split) for entry, name, split in zip(entries, names, splits, strict=True) if split]
-    frames = read_frames(path, content, chosen, z_up=up == "z")
+    folder = None if masks is None else mask_folder(path.parent, masks)
+    frames = read_frames(path, content, chosen, rotation=rotation, masks=folder)
     light = None
     if content.get("environment"):
         radiance, _, _ = read_image(path.parent / content["environment"])
-        light = EnvironmentLight(radiance)
+        light = turned_light(EnvironmentLight(radiance), (rotation @ y_up_from(f"+{own_up}").T)[:3, :3])
     return checked(Capture(frames, light), on_warning)
 
 
@@ -78,26 +98,50 @@ def write_transforms(folder: str | Path, capture: Capture, image_format: str = "
     """Write a capture: images with alpha, ``environment.exr`` where the light is known, and ``transforms.json``.
 
     Args:
-        image_format: ``"exr"`` (linear half floats, or floats where radiance passes 65504), ``"exr32"`` (floats,
-            exact), ``"png"`` or ``"png16"`` (sRGB of 8 or 16 bits, clipped at 1, straight alpha).
+        image_format: see :func:`stspbr.formats.frame_files.write_images`.
 
     Returns:
         The path of ``transforms.json``, which is written last.
     """
     folder = Path(folder)
-    if image_format not in ("exr", "exr32", "png", "png16"):
-        raise StspbrError(f"image format {image_format!r}: choose exr, exr32, png or png16")
-    suffix = ".exr" if image_format.startswith("exr") else ".png"
-    files = [_file_name(frame.name, suffix) for frame in capture.frames]
-    if len({file.lower() for file in files}) != len(files):
-        raise StspbrError(f"cannot write {folder}: two frames would have the same file name")
-
-    def write(item: tuple[Frame, str]) -> None:
-        _write_image(folder / item[1], item[0], image_format)
-
-    with ThreadPoolExecutor(available_cores()) as pool:
-        list(pool.map(write, zip(capture.frames, files, strict=True)))
+    files = [frame_path(frame.name, image_suffix(image_format)) for frame in capture.frames]
     content: dict[str, Any] = {"camera_model": "PINHOLE", "up_axis": "y"}
+    return _write(folder, capture, files, content, image_format)
+
+
+def write_nerfstudio(
+    folder: str | Path,
+    capture: Capture,
+    image_format: str = "png",
+    on_warning: Callable[[str], None] | None = None,
+) -> Path:
+    """Write a data set for nerfstudio and whatever reads its ``transforms.json``.
+
+    As :func:`write_transforms`, but in keys that others know: the world is Z-up, object poses are folded into the
+    cameras, and the splits are file lists (validation is what is held out).
+
+    Returns:
+        The path of ``transforms.json``, which is written last.
+    """
+    folder, capture = Path(folder), folded(capture, on_warning)
+    warn_of_clipping(capture.frames, image_format, on_warning)
+    taken: set[str] = set()
+    files = [f"images/{flat_name(frame.name, taken)}{image_suffix(image_format)}" for frame in capture.frames]
+    lists = {split: [f for f, frame in zip(files, capture.frames, strict=True) if frame.split == split]
+             for split in ("train", "test")}  # fmt: skip
+    content: dict[str, Any] = {"camera_model": "PINHOLE"}
+    if lists["test"]:  # an empty list is an error there; without lists nerfstudio draws its own
+        content |= {"train_filenames": lists["train"], "val_filenames": lists["test"], "test_filenames": lists["test"]}
+    to_z_up = y_up_from("+z").T
+    frames = [
+        replace(frame, camera=replace(frame.camera, camera_to_world=to_z_up @ frame.camera.camera_to_world))
+        for frame in capture.frames
+    ]
+    return _write(folder, replace(capture, frames=frames), files, content, image_format)
+
+
+def _write(folder: Path, capture: Capture, files: list[str], content: dict[str, Any], image_format: str) -> Path:
+    write_images(folder, capture.frames, files, image_format)
     intrinsics = [_intrinsics(frame.camera) for frame in capture.frames]
     shared = bool(intrinsics) and all(item == intrinsics[0] for item in intrinsics)
     content |= intrinsics[0] if shared else {}
@@ -113,9 +157,14 @@ def write_transforms(folder: str | Path, capture: Capture, image_format: str = "
         if math.isfinite(frame.saturation):
             entry["saturation"] = float(frame.saturation)
         content["frames"].append(entry)
-    with atomic_path(folder / "transforms.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+    write_json(folder / "transforms.json", content)
     return folder / "transforms.json"
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object beside ``path`` and rename it into place."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -133,56 +182,72 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def frame_file(path: Path, entry: dict[str, Any]) -> str:
-    """The image of a frame relative to the folder of ``path``; a suffix that the entry leaves out is found."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
-        raise StspbrError(f"{path}: a frame has no file_path: export it again")
-    name = PurePosixPath(entry["file_path"].replace("\\", "/")).as_posix()
-    for candidate in (name, *(name + suffix for suffix in IMAGE_SUFFIXES)):
-        if (path.parent / candidate).is_file():
-            return candidate
-    raise StspbrError(f"frame {name}: {path.parent / name} does not exist: check file_path in {path}")
+def frame_files(path: Path, entries: Sequence[dict[str, Any]]) -> list[str]:
+    """The images of the frames relative to the folder of ``path``; suffixes that the entries leave out are found."""
+    names, missing = [], []
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
+            raise StspbrError(f"{path}: a frame has no file_path: export it again")
+        name = PurePosixPath(entry["file_path"].replace("\\", "/")).as_posix()
+        found = next((c for c in (name, *(name + s for s in IMAGE_SUFFIXES)) if (path.parent / c).is_file()), None)
+        names.append(found or name)
+        missing += [] if found else [name]
+    if missing:
+        more = f" (nor do {first_few(missing[1:])} more of {len(names)} images)" if missing[1:] else ""
+        place = path.parent / missing[0]
+        raise StspbrError(f"frame {missing[0]}: {place} does not exist{more}: check file_path in {path}")
+    return names
 
 
 def read_frames(
-    path: Path, content: dict[str, Any], chosen: Sequence[tuple[dict[str, Any], str, str]], *, z_up: bool
+    path: Path,
+    content: dict[str, Any],
+    chosen: Sequence[tuple[dict[str, Any], str, str]],
+    *,
+    rotation: np.ndarray,
+    masks: Path | None = None,
 ) -> list[Frame]:
-    """The frames ``(entry, file, split)`` of one JSON file, images read in parallel."""
+    """The frames ``(entry, file, split)`` of one JSON file.
 
-    def read(item: tuple[dict[str, Any], str, str]) -> Frame:
-        return _read_frame(path, content, *item, z_up=z_up)
+    Args:
+        rotation: ``[4, 4]``, from the file's world to ours.
+        masks: a folder for the masks of frames without ``mask_path``.
+    """
+    return read_posed_images([_posed_image(path, content, *item, rotation, masks) for item in chosen], masks)
 
-    with ThreadPoolExecutor(available_cores()) as pool:
-        return list(pool.map(read, chosen))
 
-
-def _read_frame(path: Path, content: dict[str, Any], entry: dict[str, Any], file: str, split: str, z_up: bool) -> Frame:
-    image, alpha, saturation = read_image(path.parent / file)
-    if entry.get("mask_path"):
-        mask = read_pixels(path.parent / entry["mask_path"])[..., :1]
-        if mask.shape[:2] != image.shape[:2]:
-            (h, w), (mh, mw) = image.shape[:2], mask.shape[:2]
-            raise StspbrError(f"frame {file}: its mask is {mw}x{mh}, the image {w}x{h}: export the mask again")
-        image, alpha = image * mask, mask if alpha is None else alpha * mask
-    if alpha is None:
-        alpha = np.ones((*image.shape[:2], 1), np.float32)  # which the checks report as "no mask"
-    camera_to_world = _matrix(file, entry, "transform_matrix")
+def _posed_image(
+    path: Path,
+    content: dict[str, Any],
+    entry: dict[str, Any],
+    file: str,
+    split: str,
+    rotation: np.ndarray,
+    masks: Path | None,
+) -> PosedImage:
+    keys = {**content, **entry}
+    mask = path.parent / entry["mask_path"] if entry.get("mask_path") else masks and find_mask(masks, file)
     object_to_world = _matrix(file, entry, "object_to_world") if "object_to_world" in entry else np.eye(4)
-    if z_up:
-        camera_to_world = Y_UP_FROM_Z_UP @ camera_to_world
-        object_to_world = Y_UP_FROM_Z_UP @ object_to_world @ Y_UP_FROM_Z_UP.T
-    camera = _camera({**content, **entry}, file, image.shape[1], image.shape[0], camera_to_world)
-    saturation = float(entry.get("saturation", saturation))
-    return Frame(file, camera, image, alpha, object_to_world, split, saturation)
+    try:
+        planes = {key: float(keys[key]) for key in ("near", "far") if key in keys}
+        fields = {"saturation": float(entry["saturation"])} if "saturation" in entry else {}
+    except (TypeError, ValueError) as error:
+        raise StspbrError(f"frame {file}: its camera has a value that is no number ({error}): fix it") from error
+    return PosedImage(
+        name=file,
+        image=path.parent / file,
+        lens=functools.partial(_lens, keys, file),
+        camera_to_world=rotation @ _matrix(file, entry, "transform_matrix"),
+        split=split,
+        mask=mask,
+        object_to_world=turned_pose(rotation, object_to_world),
+        planes=planes,
+        fields=fields,
+    )
 
 
-def _camera(keys: dict[str, Any], file: str, width: int, height: int, camera_to_world: np.ndarray) -> Camera:
-    """The camera of a frame from its own keys over the file's; without w and h the image's size counts."""
-    model = str(keys.get("camera_model", "PINHOLE")).upper()
-    distorted = [key for key in _DISTORTION if keys.get(key)]
-    if distorted or keys.get("is_fisheye") or "FISHEYE" in model or "EQUIRECT" in model:
-        what = ", ".join(distorted) or model
-        raise StspbrError(f"frame {file}: the camera has lens distortion ({what}): undistort the images first")
+def _lens(keys: dict[str, Any], file: str, width: int, height: int) -> Lens:
+    """The lens of a frame from its own keys over the file's; without w and h the image's size counts."""
     try:
         width, height = int(keys.get("w", width)), int(keys.get("h", height))
         fx = _focal(keys, "fl_x", "camera_angle_x", width)
@@ -192,10 +257,34 @@ def _camera(keys: dict[str, Any], file: str, width: int, height: int, camera_to_
         if fx is None:
             raise StspbrError(f"frame {file}: no focal length: give fl_x and fl_y, or camera_angle_x")
         cx, cy = float(keys.get("cx", width / 2)), float(keys.get("cy", height / 2))
-        planes = {key: float(keys[key]) for key in ("near", "far") if key in keys}
+        distortion = {key: float(keys[key] or 0.0) for key in _DISTORTION if key in keys}
     except (TypeError, ValueError) as error:
         raise StspbrError(f"frame {file}: its camera has a value that is no number ({error}): fix it") from error
-    return Camera(camera_to_world, fx, fy, cx, cy, width, height, **planes)
+    model = str(keys.get("camera_model", "PINHOLE")).upper()
+    model = "OPENCV_FISHEYE" if keys.get("is_fisheye") else model  # instant-ngp's key
+    distortion = {key: value for key, value in distortion.items() if value}
+    if model in _PERSPECTIVE:
+        model = _perspective_model(model, distortion, file)
+    names = parameter_names(model)
+    extra = sorted(set(distortion) - set(names)) if names else []
+    if extra:
+        raise StspbrError(f"frame {file}: its camera has {', '.join(extra)}, which {model} lacks: fix it")
+    numbers = {"fx": fx, "fy": fy, "cx": cx, "cy": cy, "f": fx} | distortion
+    return lens(model, [numbers.get(name, 0.0) for name in names], width, height, f"frame {file}")
+
+
+def _perspective_model(model: str, distortion: dict[str, float], file: str) -> str:
+    """The smallest model with these coefficients: files name one and give those of another."""
+    if not distortion:
+        return "PINHOLE"
+    if not distortion.keys() & {"k3", "k4", "k5", "k6"}:
+        return "OPENCV"
+    if "k4" in distortion and not distortion.keys() & {"k5", "k6"} and model != "FULL_OPENCV":
+        raise StspbrError(
+            f"frame {file}: k4 of {model} is a factor of r^8 for some and a denominator for others: "
+            "say FULL_OPENCV where it is OpenCV's, or undistort the images"
+        )
+    return "FULL_OPENCV"
 
 
 def _focal(keys: dict[str, Any], focal: str, angle: str, size: int) -> float | None:
@@ -216,7 +305,9 @@ def _matrix(file: str, entry: dict[str, Any], key: str) -> np.ndarray:
     return matrix
 
 
-def _splits(path: Path, content: dict[str, Any], entries: list[dict[str, Any]], names: list[str]) -> list[str | None]:
+def _splits(
+    path: Path, content: dict[str, Any], entries: list[dict[str, Any]], names: list[str], hold_out_every: int
+) -> list[str | None]:
     """``"train"``, ``"test"`` or None (left out) for each frame."""
     if any("split" in entry for entry in entries):
         lost = next((name for entry, name in zip(entries, names, strict=True) if "split" not in entry), None)
@@ -228,28 +319,7 @@ def _splits(path: Path, content: dict[str, Any], entries: list[dict[str, Any]], 
         listed = [{PurePosixPath(name).as_posix() for name in content.get(key, [])} for key in keys]
         own = [{PurePosixPath(entry["file_path"]).as_posix(), name} for entry, name in zip(entries, names, strict=True)]
         return ["train" if o & listed[0] else "test" if o & (listed[1] | listed[2]) else None for o in own]
-    held_out = set(sorted(range(len(names)), key=lambda k: names[k])[::_HELD_OUT_EVERY])
-    return ["test" if index in held_out else "train" for index in range(len(names))]
-
-
-def _file_name(name: str, suffix: str) -> str:
-    """Where a frame's image goes: its own relative path, or ``images/`` where it has no folder."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    parts = [part for part in path.parts if part not in ("..", "/", ".")]
-    stem = parts[-1] if parts else "frame"
-    if PurePosixPath(stem).suffix.lower() in IMAGE_SUFFIXES:
-        stem = PurePosixPath(stem).stem
-    return "/".join([*(parts[:-1] or ["images"]), stem + suffix])
-
-
-def _write_image(path: Path, frame: Frame, image_format: str) -> None:
-    if image_format.startswith("exr"):
-        half = image_format == "exr" and float(frame.image.max(initial=0.0)) <= 65504.0
-        write_exr(path, frame.image, alpha=frame.alpha, half=half)
-        return
-    straight = frame.image / np.where(frame.alpha > 0, frame.alpha, 1.0)
-    write = write_png8 if image_format == "png" else write_png16
-    write(path, straight, srgb=True, alpha=frame.alpha)
+    return list(held_out(names, hold_out_every))
 
 
 def _intrinsics(camera: Camera) -> dict[str, float]:

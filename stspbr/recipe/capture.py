@@ -32,10 +32,14 @@ class CaptureMeshSettings(Settings):
 
 
 class CaptureFolderSettings(Settings):
-    """Read a folder of frames: NeRF-synthetic or nerfstudio."""
+    """Read a data set's folder."""
 
-    kind: Literal["nerf", "nerfstudio"]
+    kind: Literal["nerf", "nerfstudio", "llff", "colmap", "orb"]
     folder: str
+    masks: str | None = Field(None, description="folder of masks, in the data set's or anywhere")
+    up: Literal["auto", "+y", "-y", "+z", "-z"] = Field("auto", description="the data set's up axis")
+    hold_out_every: int = Field(8, ge=0, description="where the data set has no splits; 0 holds none out")
+    known_light: bool = Field(False, description="orb: take the benchmark's own light")
     image_scale: int = Field(1, ge=1)
 
 

@@ -31,3 +31,25 @@ def latlong_to_direction(uv: np.ndarray) -> np.ndarray:
     phi, theta = (uv[..., 0] - 0.5) * 2.0 * np.pi, uv[..., 1] * np.pi
     s = np.sin(theta)
     return np.stack([s * np.sin(phi), np.cos(theta), -s * np.cos(phi)], axis=-1)
+
+
+def turned_light(light: EnvironmentLight, rotation: np.ndarray) -> EnvironmentLight:
+    """The light of a world turned by ``rotation`` ``[3, 3]``: what came from ``d`` then comes from ``rotation @ d``.
+
+    Resampled bilinearly; the identity gives the very same map.
+    """
+    rotation = np.asarray(rotation, np.float64)
+    if np.array_equal(rotation, np.eye(3)):
+        return light
+    height, width = light.radiance.shape[:2]
+    v, u = np.mgrid[:height, :width]
+    uv = np.stack([(u + 0.5) / width, (v + 0.5) / height], axis=-1)
+    source = direction_to_latlong(latlong_to_direction(uv) @ rotation)  # row vectors: d @ R is Rᵀ d
+    x, y = source[..., 0] * width - 0.5, np.clip(source[..., 1] * height - 0.5, 0, height - 1)
+    x0, y0 = np.floor(x).astype(int), np.minimum(np.floor(y).astype(int), max(height - 2, 0))
+    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
+    pixels, y1 = light.radiance, np.minimum(y0 + 1, height - 1)
+    left, right = x0 % width, (x0 + 1) % width
+    upper = pixels[y0, left] * (1 - fx) + pixels[y0, right] * fx
+    lower = pixels[y1, left] * (1 - fx) + pixels[y1, right] * fx
+    return EnvironmentLight((upper * (1 - fy) + lower * fy).astype(np.float32))

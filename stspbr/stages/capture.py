@@ -18,8 +18,9 @@ from stspbr.stages.session import Session
 
 def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     """Make a capture and write it: ``transforms.json``, linear EXR images, ``environment.exr`` where known."""
-    capture = _make(session, settings)
-    warnings = check_capture(capture)
+    said: list[str] = []
+    capture = _make(session, settings, said)
+    warnings = list(dict.fromkeys([*said, *check_capture(capture)]))
     if not session.quiet and not session.json_lines:
         for warning in warnings:
             sys.stderr.write(f"stspbr: warning: {warning}\n")
@@ -35,14 +36,23 @@ def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     return draft.artifact
 
 
-def _make(session: Session, settings: CaptureSettings) -> Capture:
+def _make(session: Session, settings: CaptureSettings, warnings: list[str]) -> Capture:
     if isinstance(settings, CaptureMeshSettings):
         total = settings.views + settings.test_views
         with Reporter("capture", total, session.run / "logs" / "capture", quiet=session.quiet,
                       json_lines=session.json_lines) as reporter:  # fmt: skip
             return render_capture(session, settings, reporter)
-    return _read_folder(settings)
+    return _read_folder(settings, warnings)
 
 
-def _read_folder(settings: CaptureFolderSettings) -> Capture:
-    return reduced(read_capture(settings.folder, kind=settings.kind), settings.image_scale)
+def _read_folder(settings: CaptureFolderSettings, warnings: list[str]) -> Capture:
+    capture = read_capture(
+        settings.folder,
+        warnings.append,
+        kind=settings.kind,
+        up=settings.up,
+        masks=settings.masks,
+        hold_out_every=settings.hold_out_every,
+        known_light=settings.known_light,
+    )
+    return reduced(capture, settings.image_scale)

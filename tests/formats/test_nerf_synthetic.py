@@ -12,7 +12,7 @@ from PIL import Image
 from stspbr.errors import StspbrError
 from stspbr.formats.captures import read_capture
 from stspbr.formats.images import srgb_to_linear
-from stspbr.formats.nerf_synthetic import read_nerf_synthetic
+from stspbr.formats.nerf_synthetic import read_nerf_synthetic, write_nerf_synthetic
 
 SIZE = 20
 ANGLE = 0.6911112070083618
@@ -90,3 +90,21 @@ def test_bad_folders(tmp_path):
     (tmp_path / "transforms_test.json").write_text('{"frames": []}')
     with pytest.raises(StspbrError, match=r"transforms_test\.json has no frames"):
         read_nerf_synthetic(tmp_path)
+
+
+def test_written_as_blender_scenes_are(tmp_path, ball):
+    capture = ball.capture()
+    write_nerf_synthetic(tmp_path, capture)
+    files = {name: json.loads((tmp_path / f"transforms_{name}.json").read_text()) for name in ("train", "test", "val")}
+    assert files["test"] == files["val"] and len(files["train"]["frames"]) == 9
+    assert math.tan(files["train"]["camera_angle_x"] / 2) == pytest.approx(24 / 60)
+    first = files["train"]["frames"][0]
+    assert first["file_path"] == "./train/000" and (tmp_path / "train/000.png").is_file()
+    x, y, z = capture.frames[0].camera.position
+    assert np.array(first["transform_matrix"])[:3, 3] == pytest.approx([x, -z, y])
+    for frame in capture.frames:
+        frame.split = "train"
+    warnings = []
+    write_nerf_synthetic(tmp_path / "all", capture, on_warning=warnings.append)
+    assert warnings == ["no held-out frames: transforms_test.json and transforms_val.json are not written"]
+    assert not (tmp_path / "all/transforms_test.json").exists() and len(read_capture(tmp_path / "all").frames) == 12

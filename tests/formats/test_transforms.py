@@ -12,7 +12,8 @@ from PIL import Image
 from stspbr.errors import StspbrError
 from stspbr.formats.captures import read_capture
 from stspbr.formats.images import srgb_to_linear, write_exr, write_png8
-from stspbr.formats.transforms import read_transforms, write_transforms
+from stspbr.formats.lens import lens, parameter_names
+from stspbr.formats.transforms import read_transforms, write_nerfstudio, write_transforms
 from stspbr.scene.camera import Camera, look_at
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.light import EnvironmentLight
@@ -197,9 +198,11 @@ def test_the_three_ways_to_split(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(k1=0.01), r"000\.exr: the camera has lens distortion \(k1\): undistort"),
-        (lambda c: c["frames"][2].update(p2=-0.01), r"002\.exr: the camera has lens distortion \(p2\)"),
-        (lambda c: c.update(camera_model="OPENCV_FISHEYE"), "lens distortion"),
+        (lambda c: c.update(camera_model="OPENCV", k4=0.01), r"000\.exr: k4 of OPENCV is a factor of r\^8 for some"),
+        (lambda c: c.update(camera_model="OPENCV_FISHEYE", p1=0.1, k5=1), r"its camera has k5, p1, which OPENCV"),
+        (lambda c: c.update(camera_model="FISHEYE624"), r"000\.exr: the camera model FISHEYE624 is not known"),
+        (lambda c: c.update(camera_model="EQUIRECTANGULAR"), r"000\.exr: .* EQUIRECTANGULAR is a panorama"),
+        (lambda c: c["frames"][2].update(k1="much"), r"002\.exr: its camera has a value that is no number"),
         (lambda c: c.update(w=32), "frame images/000.exr: the image is 16x12 but its camera 32x12"),
         (lambda c: c.update(fl_x="wide"), "000.exr: its camera has a value that is no number"),
         (lambda c: c["frames"][1].update(transform_matrix=[[1, 0], [0, 1]]), r"001\.exr: transform_matrix has shape"),
@@ -221,6 +224,71 @@ def test_what_is_wrong_is_said_with_the_frame(tmp_path, change, message):
 def test_zero_distortion_is_no_distortion(tmp_path):
     edit(write(tmp_path), lambda c: c.update(camera_model="OPENCV", k1=0.0, k2=0, p1=0.0, p2=0.0))
     assert len(read_transforms(tmp_path).frames) == 12
+
+
+@pytest.mark.parametrize(
+    ("model", "numbers"),
+    [
+        ("OPENCV", {"k1": -0.2, "k2": 0.05, "p1": 0.004, "p2": -0.003}),
+        ("OPENCV", {"k1": -0.2, "k2": 0.05, "k3": -0.01}),
+        ("FULL_OPENCV", {"k1": 0.1, "k2": 0.02, "p1": 0.003, "k3": 0.01, "k4": 0.3, "k5": 0.03, "k6": 0.01}),
+        ("OPENCV_FISHEYE", {"k1": 0.05, "k2": -0.02, "k3": 0.01, "k4": 0.0}),
+        ("is_fisheye", {"k1": 0.05, "k2": -0.02}),
+    ],
+)
+@pytest.mark.parametrize("masks", ["alpha", "mask_path", "folder"])
+def test_lenses_are_undistorted(tmp_path, ball, model, numbers, masks):
+    """Photographs by a lens, each with its own focal length, become what a pinhole there would see."""
+    pytest.importorskip("pycolmap")
+    pytest.importorskip("cv2")
+    name = "OPENCV_FISHEYE" if "is" in model else "FULL_OPENCV" if "k3" in numbers and model == "OPENCV" else model
+    entries = []
+    for k, pose in enumerate(ball.poses()):
+        head = {"fx": 60.0 + k, "fy": 61.0, "cx": 23.2, "cy": 20.9}
+        own = lens(name, [(head | numbers).get(n, 0.0) for n in parameter_names(name)], *ball.size, "here")
+        image, alpha = ball.through(own, pose)
+        file = f"images/{k:03d}.exr"
+        if masks == "alpha":
+            write_exr(tmp_path / file, image, alpha=alpha)
+        else:
+            write_exr(tmp_path / file, np.where(alpha > 0, image, 0.6).astype(np.float32))
+            write_png8(tmp_path / "silhouettes" / f"{file}.png", alpha, srgb=False)
+        turned = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]]) @ pose
+        entries.append({"file_path": file, "transform_matrix": turned.tolist(), "fl_x": head["fx"]})
+        entries[-1] |= {"mask_path": f"silhouettes/{file}.png"} if masks == "mask_path" else {}
+    content = {"fl_y": 61.0, "cx": 23.2, "cy": 20.9, "w": ball.size[0], "h": ball.size[1], **numbers, "frames": entries}
+    content |= {"is_fisheye": True} if "is" in model else {"camera_model": model}
+    (tmp_path / "transforms.json").write_text(json.dumps(content))
+    for frame in read_transforms(tmp_path, masks="silhouettes" if masks == "folder" else None).frames:
+        image, alpha = ball.photograph(frame.camera)
+        both = ((alpha == 1) & (frame.alpha > 0.999))[..., 0]
+        assert np.abs(frame.alpha - alpha).mean() < 0.02 and both.sum() > 200
+        assert np.abs(frame.image - image)[both].mean() < 0.003
+
+
+def test_nerfstudio_finds_its_own_keys(tmp_path, ball):
+    write_nerfstudio(tmp_path, ball.capture(), "png")
+    content = json.loads((tmp_path / "transforms.json").read_text())
+    assert content["camera_model"] == "PINHOLE" and "up_axis" not in content
+    assert {key: content[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")} == {
+        "fl_x": 60, "fl_y": 60, "cx": 24, "cy": 20, "w": 48, "h": 40
+    }  # fmt: skip
+    paths = [frame["file_path"] for frame in content["frames"]]
+    lists = [content[f"{split}_filenames"] for split in ("train", "val", "test")]
+    assert sorted(lists[0] + lists[2]) == paths and lists[1] == lists[2] == [paths[1], paths[5], paths[9]]
+    assert all((tmp_path / path).is_file() for path in paths)
+    x, y, z = ball.poses()[0][:3, 3]
+    assert np.array(content["frames"][0]["transform_matrix"])[:3, 3] == pytest.approx([x, -z, y])  # Z is up
+
+
+def test_missing_images_are_counted(tmp_path):
+    path = write(tmp_path)
+    for k in (2, 3, 5, 7, 8):
+        (tmp_path / f"images/{k:03d}.exr").unlink()
+    with pytest.raises(StspbrError, match=r"frame images/002.exr: .* \(nor do 4 \(images/003.exr, .*…\) more of 12"):
+        read_transforms(path)
+    with pytest.raises(StspbrError, match="the mask folder .* does not exist"):
+        read_transforms(write(tmp_path), masks="nowhere")
 
 
 def test_broken_files(tmp_path):
