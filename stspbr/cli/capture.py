@@ -77,3 +77,29 @@ def capture_nerfstudio(
 ) -> None:
     """Read a nerfstudio-style transforms.json with images and masks."""
     _capture_folder("nerfstudio", run, folder, image_scale, quiet=quiet, json_lines=json_lines)
+
+
+@app.command("usd")
+def capture_usd(
+    run: RunArgument,
+    file: Annotated[Path, typer.Argument(help="the scene: .usd, .usda, .usdc or .usdz")],
+    camera: Annotated[str, typer.Option(metavar="PATH", help="the camera's prim, e.g. /World/Camera")],
+    frames: Annotated[str, typer.Option(metavar="A:B[:STEP]", help="frame numbers, both ends included")],
+    images: Annotated[str, typer.Option(help="'render.$F4.exr' (also #### and %04d), relative to the USD file")],
+    object_path: Annotated[
+        str | None, typer.Option("--object", metavar="PATH", help="the object's prim, which may move; else it is still")
+    ] = None,
+    masks: Annotated[str | None, typer.Option(help="'mask.$F4.png', where the images have no alpha")] = None,
+    held_out: Annotated[int, typer.Option(help="every so many frames one is held out; 0: none", min=0)] = 8,
+    fit: Annotated[
+        str, typer.Option(help="where apertures and images disagree: auto, horizontal, vertical or both")
+    ] = "auto",
+    light: Annotated[str, typer.Option(help="auto, dome (other lights are left out) or none (learned)")] = "auto",
+    image_scale: ScaleOption = 1,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Read a USD scene (animated cameras, turntables, dome lights) with the images rendered from it."""
+    base = {"file": str(file), "camera": camera, "object": object_path, "frames": frames, "images": images,
+            "masks": masks, "held_out": held_out, "fit": fit, "light": light, "image_scale": image_scale}  # fmt: skip
+    run_stage("capture", "CaptureUsdSettings", run, None, base, quiet=quiet, json_lines=json_lines)

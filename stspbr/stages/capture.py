@@ -9,7 +9,7 @@ from stspbr.formats.capture_checks import check_capture
 from stspbr.formats.captures import read_capture
 from stspbr.formats.transforms import write_transforms
 from stspbr.optimize.progress import Reporter
-from stspbr.recipe import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings
+from stspbr.recipe import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings, CaptureUsdSettings
 from stspbr.scene import Capture
 from stspbr.scene.preparation import reduced
 from stspbr.stages.capture_mesh import render_capture
@@ -18,8 +18,9 @@ from stspbr.stages.session import Session
 
 def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     """Make a capture and write it: ``transforms.json``, linear EXR images, ``environment.exr`` where known."""
-    capture = _make(session, settings)
-    warnings = check_capture(capture)
+    remarks: list[str] = []
+    capture = _make(session, settings, remarks)
+    warnings = list(dict.fromkeys(remarks + check_capture(capture)))
     if not session.quiet and not session.json_lines:
         for warning in warnings:
             sys.stderr.write(f"stspbr: warning: {warning}\n")
@@ -35,14 +36,34 @@ def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     return draft.artifact
 
 
-def _make(session: Session, settings: CaptureSettings) -> Capture:
+def _make(session: Session, settings: CaptureSettings, remarks: list[str]) -> Capture:
     if isinstance(settings, CaptureMeshSettings):
         total = settings.views + settings.test_views
         with Reporter("capture", total, session.run / "logs" / "capture", quiet=session.quiet,
                       json_lines=session.json_lines) as reporter:  # fmt: skip
             return render_capture(session, settings, reporter)
+    if isinstance(settings, CaptureUsdSettings):
+        return _read_usd(settings, remarks)
     return _read_folder(settings)
 
 
 def _read_folder(settings: CaptureFolderSettings) -> Capture:
     return reduced(read_capture(settings.folder, kind=settings.kind), settings.image_scale)
+
+
+def _read_usd(settings: CaptureUsdSettings, remarks: list[str]) -> Capture:
+    from stspbr.formats.usd_scene import read_usd_scene
+
+    capture = read_usd_scene(
+        settings.file,
+        settings.camera,
+        settings.images,
+        settings.frames,
+        settings.object,
+        masks=settings.masks,
+        held_out=settings.held_out,
+        fit=settings.fit,
+        light=settings.light,
+        on_warning=remarks.append,
+    )
+    return reduced(capture, settings.image_scale)
