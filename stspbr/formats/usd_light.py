@@ -96,7 +96,8 @@ def turned_latlong(radiance: np.ndarray, turn: np.ndarray, size: tuple[int, int]
 
     A turn about +Y by whole texels moves columns and is exact. Else every texel is the mean of its directions by
     solid angle: rows near the source's poles, where texels are narrower than the samples' distance, are averaged
-    along longitude first, so that no light is lost or found between samples.
+    along longitude first, so that no light is lost or found between samples; the light that remains too much or too
+    little (polar rows, a percent of themselves) is made up for over the whole map: its sum over the sphere is kept.
 
     Args:
         turn: rotation ``[3, 3]``.
@@ -123,6 +124,8 @@ def turned_latlong(radiance: np.ndarray, turn: np.ndarray, size: tuple[int, int]
         values = _bilinear(source, direction_to_latlong(direction @ np.asarray(turn).T))
         values = values.reshape(count, k, width, k, 3).mean(axis=3)
         out[first : first + count] = np.einsum("rkwc,rk->rwc", values, weight / weight.sum(axis=1, keepdims=True))
+    flux, kept = (np.einsum("hwc,h->c", image, _row_solid_angle(*image.shape[:2])) for image in (radiance, out))
+    out *= np.where(kept > 0, flux / np.where(kept > 0, kept, 1.0), 1.0)
     return out.astype(radiance.dtype)
 
 
@@ -151,10 +154,14 @@ def add_disc(radiance: np.ndarray, direction: np.ndarray, half_angle: float, irr
     coverage[near[:, 0], near[:, 1]] = share
     if not share.any():
         coverage[np.unravel_index(cosine.argmax(), cosine.shape)] = 1.0
-    edges = np.cos(np.pi * np.arange(height + 1) / height)
-    solid = 2 * np.pi / width * (edges[:-1] - edges[1:])[:, None]
-    received = (coverage * solid * np.maximum(cosine, 0)).sum()
+    received = (coverage * _row_solid_angle(height, width)[:, None] * np.maximum(cosine, 0)).sum()
     radiance += coverage[..., None] * np.asarray(irradiance, np.float64) / received
+
+
+def _row_solid_angle(height: int, width: int) -> np.ndarray:
+    """Solid angle ``[H]`` of a texel in each row."""
+    edges = np.cos(np.pi * np.arange(height + 1) / height)
+    return 2 * np.pi / width * (edges[:-1] - edges[1:])
 
 
 def _lit(prim: Any, target: Any | None, times: Sequence[float]) -> bool:

@@ -311,7 +311,8 @@ def test_bad_scenes_give_one_line(millimetres, tmp_path, what, changes, wanted):
 
 def test_bad_files_give_one_line(millimetres, tmp_path):
     whole = tmp_path / "whole.usdc"
-    Usd.Stage.Open(str(millimetres / "scene.usda")).GetRootLayer().Export(str(whole))
+    stage = Usd.Stage.Open(str(millimetres / "scene.usda"))
+    stage.GetRootLayer().Export(str(whole))
     data = whole.read_bytes()
     (tmp_path / "cut.usdc").write_bytes(data[: len(data) // 2])
     (tmp_path / "cut.usda").write_bytes((millimetres / "scene.usda").read_bytes()[:900])
