@@ -127,7 +127,7 @@ def test_a_turn_keeps_the_light_of_one_bright_texel(row):
     assert after.sum() == pytest.approx(before.sum(), rel=1e-5)
     centre = np.einsum("hw,hwc->c", after, texels(64, 128))
     expected = turn.T @ np.einsum("hw,hwc->c", before, texels(64, 128))
-    assert np.degrees(np.arccos(np.dot(centre / np.linalg.norm(centre), expected / np.linalg.norm(expected)))) < 0.7
+    assert np.degrees(np.arccos(np.dot(centre / np.linalg.norm(centre), expected / np.linalg.norm(expected)))) < 1.4
 
 
 @pytest.mark.parametrize("half_degrees", [0.0, 0.27, 3.0, 40.0])

@@ -20,7 +20,9 @@ WIDTH, HEIGHT = 96, 64
 CAMERA, OBJECT = "/World/Rig/Camera", "/World/Table/Thing"
 BACKEND = get_backend("cpu", torch.device("cpu"))
 # a chair-like shape without any symmetry, in units of the prim (metres before scaling)
-POINTS = np.array([[-1, -0.7, -0.4], [1, -0.7, -0.4], [1, 0.7, -0.4], [-1, 0.7, -0.4], [0.9, 0.5, 1.1], [-0.2, -0.6, 0.5]])
+POINTS = np.array(
+    [[-1, -0.7, -0.4], [1, -0.7, -0.4], [1, 0.7, -0.4], [-1, 0.7, -0.4], [0.9, 0.5, 1.1], [-0.2, -0.6, 0.5]]
+)
 FACES = np.array([[0, 2, 1], [0, 3, 2], [1, 2, 4], [2, 3, 4], [3, 0, 5], [0, 1, 5], [1, 4, 5], [4, 3, 5]], np.int32)
 
 
@@ -320,8 +322,8 @@ def test_bad_files_give_one_line(millimetres, tmp_path):
     (tmp_path / "nothing.usda").write_text('#usda 1.0\ndef Xform "World" {}\n')
     (tmp_path / "lost.usda").write_text('#usda 1.0\ndef Xform "World" (references = @./gone.usda@) {}\n')
     for name, wanted in {
-        "none.usda": "does not exist", "scene.blend": "does not exist", "cut.usdc": "truncated", "cut.usda": "truncated",
-        "empty.usda": "holds no prims", "nothing.usda": "there is no camera in the file",
+        "none.usda": "does not exist", "scene.blend": "does not exist", "cut.usdc": "truncated",
+        "cut.usda": "truncated", "empty.usda": "holds no prims", "nothing.usda": "there is no camera in the file",
     }.items():  # fmt: skip
         with pytest.raises(StspbrError, match=wanted) as caught:
             read(tmp_path, name)
@@ -336,7 +338,9 @@ def test_a_camera_in_an_instance_has_its_own_place(millimetres, tmp_path):
         'def Xform "Shot" (instanceable = true\n prepend references = @./scene.usda@</World>) {}\n'
     )
     capture = read(tmp_path, "shots.usda", camera="/Shot/Rig/Camera", object_path="/Shot/Table/Thing")
-    np.testing.assert_allclose(capture.frames[3].camera.camera_to_world, read(tmp_path).frames[3].camera.camera_to_world)
+    np.testing.assert_allclose(
+        capture.frames[3].camera.camera_to_world, read(tmp_path).frames[3].camera.camera_to_world
+    )
     stage = Usd.Stage.Open(str(tmp_path / "shots.usda"))
     prototype = stage.GetPrototypes()[0].GetPath()
     with pytest.raises(StspbrError, match="prototype"):
