@@ -22,7 +22,7 @@ from stspbr.formats.usd_writer import write_usd  # noqa: E402
 from stspbr.metrics.image import psnr  # noqa: E402
 from stspbr.render.asset_renderer import AssetRenderer  # noqa: E402
 from stspbr.render.backend import get_backend  # noqa: E402
-from stspbr.render.prefilter import prefilter_latlong  # noqa: E402
+from stspbr.render.light import EnvironmentCube  # noqa: E402
 from stspbr.scene import Asset, EnvironmentLight, Material, Mesh, direction_to_latlong, latlong_to_direction  # noqa: E402
 from stspbr.scene.asset import Node  # noqa: E402
 from stspbr.scene.camera_rig import object_cameras  # noqa: E402
@@ -90,7 +90,7 @@ def rich() -> Asset:
 def lit():
     """A light to render under: a gradient, so that it looks different from everywhere."""
     direction = latlong_to_direction(np.stack(np.meshgrid((np.arange(32) + 0.5) / 32, (np.arange(16) + 0.5) / 16), -1))
-    return prefilter_latlong(EnvironmentLight((1 + direction).astype(np.float32)), 32)
+    return EnvironmentCube.from_latlong(EnvironmentLight((1 + direction).astype(np.float32)), 16).prefilter().detach()
 
 
 def eight_bits(image: np.ndarray, *, srgb: bool = False) -> np.ndarray:
