@@ -28,7 +28,8 @@ def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
         return read_obj(path, textures)
     usd = suffix in (".usd", ".usda", ".usdc", ".usdz")
     if suffix not in (".glb", ".gltf") and not usd:
-        raise StspbrError(f"{path}: cannot read {suffix or 'a file without suffix'}: use glTF, OBJ or USD")
+        kind = suffix or "a file without suffix"
+        raise StspbrError(f"{path}: cannot read {kind}: use .glb, .gltf, .obj, .usd, .usda, .usdc or .usdz")
     if textures is not None:
         raise StspbrError(f"{path}: a folder of textures goes with OBJ only, glTF and USD files have their own")
     if usd:
