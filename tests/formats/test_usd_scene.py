@@ -371,3 +371,19 @@ def test_the_command(millimetres, tmp_path, monkeypatch, capsys):
     assert ended.value.code == 2
     assert "did you mean /World/Rig/Camera" in capsys.readouterr().err
     assert Sdf.Path(CAMERA).name == "Camera"
+
+
+def test_a_recipe_holds_a_usd_capture(tmp_path):
+    from stspbr.recipe import CaptureUsdSettings, load_recipe
+
+    recipe = tmp_path / "shot.toml"
+    recipe.write_text(
+        'name = "shot"\n[capture]\nkind = "usd"\nfile = "shot.usda"\ncamera = "/World/Camera"\n'
+        'object = "/World/Jar"\nframes = "1:48"\nimages = "render.$F4.exr"\n'
+    )
+    settings = load_recipe(recipe, []).capture
+    assert isinstance(settings, CaptureUsdSettings)
+    assert (settings.object, settings.held_out, settings.fit, settings.light) == ("/World/Jar", 8, "auto", "auto")
+    recipe.write_text(recipe.read_text() + 'fit = "diagonal"\n')
+    with pytest.raises(StspbrError, match="capture.usd.fit"):
+        load_recipe(recipe, [])
