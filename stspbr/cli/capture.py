@@ -90,7 +90,9 @@ def capture_usd(
         str | None, typer.Option("--object", metavar="PATH", help="the object's prim, which may move; else it is still")
     ] = None,
     masks: Annotated[str | None, typer.Option(help="'mask.$F4.png', where the images have no alpha")] = None,
-    held_out: Annotated[int, typer.Option(help="every so many frames one is held out; 0: none", min=0)] = 8,
+    hold_out_every: Annotated[
+        int, typer.Option("--hold-out-every", "--held-out", help="hold out every so many frames; 0: none", min=0)
+    ] = 8,
     fit: Annotated[
         str, typer.Option(help="where apertures and images disagree: auto, horizontal, vertical or both")
     ] = "auto",
@@ -101,5 +103,6 @@ def capture_usd(
 ) -> None:
     """Read a USD scene (animated cameras, turntables, dome lights) with the images rendered from it."""
     base = {"file": str(file), "camera": camera, "object": object_path, "frames": frames, "images": images,
-            "masks": masks, "held_out": held_out, "fit": fit, "light": light, "image_scale": image_scale}  # fmt: skip
+            "masks": masks, "hold_out_every": hold_out_every, "fit": fit, "light": light,
+            "image_scale": image_scale}  # fmt: skip
     run_stage("capture", "CaptureUsdSettings", run, None, base, quiet=quiet, json_lines=json_lines)

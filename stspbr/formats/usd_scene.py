@@ -43,7 +43,7 @@ def read_usd_scene(
     frames: str,
     object_path: str | None = None,
     masks: str | None = None,
-    held_out: int = 8,
+    hold_out_every: int = 8,
     fit: Fit = "auto",
     light: LightChoice = "auto",
     on_warning: Callable[[str], None] | None = None,
@@ -59,7 +59,7 @@ def read_usd_scene(
         object_path: path of the prim that the images show, whose motion is the object's pose. None: the object
             stands still, object space is the world.
         masks: as ``images``: black where the object is not; times the images' own alpha.
-        held_out: every so many frames one is held out, from the first on; 0: none.
+        hold_out_every: every so many frames one is held out, from the first on; 0: none.
         fit: see :func:`stspbr.formats.usd_camera.aperture_fit`.
         light: see :func:`stspbr.formats.usd_light.read_lights`.
         on_warning: called with each remark (units, up axis, lights, apertures) and warning, one line each.
@@ -94,7 +94,7 @@ def read_usd_scene(
             view = camera_at(lens, number, width, height, rotation, metres, aperture)
             if index == 0:
                 remarks += camera_remarks(lens, number, width, height, aperture)
-            split = "test" if held_out and index % held_out == 0 else "train"
+            split = "test" if hold_out_every and index % hold_out_every == 0 else "train"
             out.append(Frame(names[index], view, image, alpha, poses[index], split, saturation))
     if on_warning is not None:
         for remark in dict.fromkeys(remarks):

@@ -49,7 +49,7 @@ class CaptureUsdSettings(Settings):
     frames: str = Field(description="A:B or A:B:STEP, both ends included")
     images: str = Field(description="with $F4, #### or %04d for the frame; relative to the USD file")
     masks: str | None = None
-    held_out: int = Field(8, ge=0, description="every so many frames one is held out; 0: none")
+    hold_out_every: int = Field(8, ge=0, description="every so many frames one is held out; 0: none")
     fit: Literal["auto", "horizontal", "vertical", "both"] = Field(
         "auto", description="the aperture that counts where its aspect is not the image's"
     )

@@ -18,9 +18,9 @@ from stspbr.stages.session import Session
 
 def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     """Make a capture and write it: ``transforms.json``, linear EXR images, ``environment.exr`` where known."""
-    remarks: list[str] = []
-    capture = _make(session, settings, remarks)
-    warnings = list(dict.fromkeys(remarks + check_capture(capture)))
+    said: list[str] = []
+    capture = _make(session, settings, said)
+    warnings = list(dict.fromkeys([*said, *check_capture(capture)]))
     if not session.quiet and not session.json_lines:
         for warning in warnings:
             sys.stderr.write(f"stspbr: warning: {warning}\n")
@@ -36,14 +36,14 @@ def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     return draft.artifact
 
 
-def _make(session: Session, settings: CaptureSettings, remarks: list[str]) -> Capture:
+def _make(session: Session, settings: CaptureSettings, warnings: list[str]) -> Capture:
     if isinstance(settings, CaptureMeshSettings):
         total = settings.views + settings.test_views
         with Reporter("capture", total, session.run / "logs" / "capture", quiet=session.quiet,
                       json_lines=session.json_lines) as reporter:  # fmt: skip
             return render_capture(session, settings, reporter)
     if isinstance(settings, CaptureUsdSettings):
-        return _read_usd(settings, remarks)
+        return _read_usd(settings, warnings)
     return _read_folder(settings)
 
 
@@ -51,7 +51,7 @@ def _read_folder(settings: CaptureFolderSettings) -> Capture:
     return reduced(read_capture(settings.folder, kind=settings.kind), settings.image_scale)
 
 
-def _read_usd(settings: CaptureUsdSettings, remarks: list[str]) -> Capture:
+def _read_usd(settings: CaptureUsdSettings, warnings: list[str]) -> Capture:
     from stspbr.formats.usd_scene import read_usd_scene
 
     capture = read_usd_scene(
@@ -61,9 +61,9 @@ def _read_usd(settings: CaptureUsdSettings, remarks: list[str]) -> Capture:
         settings.frames,
         settings.object,
         masks=settings.masks,
-        held_out=settings.held_out,
+        hold_out_every=settings.hold_out_every,
         fit=settings.fit,
         light=settings.light,
-        on_warning=remarks.append,
+        on_warning=warnings.append,
     )
     return reduced(capture, settings.image_scale)

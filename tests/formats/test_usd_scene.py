@@ -168,9 +168,9 @@ def test_it_says_what_was_done_to_units_and_axes(millimetres):
 
 
 def test_held_out_frames_and_steps(millimetres):
-    capture = read(millimetres, held_out=4)
+    capture = read(millimetres, hold_out_every=4)
     assert [k for k, frame in enumerate(capture.frames) if frame.split == "test"] == [0, 4, 8]
-    capture = read(millimetres, frames="2:10:3", held_out=0)
+    capture = read(millimetres, frames="2:10:3", hold_out_every=0)
     assert [frame.name for frame in capture.frames] == [f"render.{k:04d}.exr" for k in (2, 5, 8)]
     assert not capture.split("test")
     assert frame_numbers("3:9:3") == [3, 6, 9] and frame_numbers("7") == [7]
@@ -361,7 +361,7 @@ def test_the_command(millimetres, tmp_path, monkeypatch, capsys):
     assert not ended.value.code
     assert "millimetres" in capsys.readouterr().err
     written = read_capture(tmp_path / "run" / "capture" / "v0001")
-    wanted = read(millimetres, held_out=5)
+    wanted = read(millimetres, hold_out_every=5)
     for ours, theirs in zip(written.frames, wanted.frames, strict=True):
         np.testing.assert_allclose(ours.object_to_world, theirs.object_to_world)
         assert ours.split == theirs.split
@@ -383,7 +383,7 @@ def test_a_recipe_holds_a_usd_capture(tmp_path):
     )
     settings = load_recipe(recipe, []).capture
     assert isinstance(settings, CaptureUsdSettings)
-    assert (settings.object, settings.held_out, settings.fit, settings.light) == ("/World/Jar", 8, "auto", "auto")
+    assert (settings.object, settings.hold_out_every, settings.fit, settings.light) == ("/World/Jar", 8, "auto", "auto")
     recipe.write_text(recipe.read_text() + 'fit = "diagonal"\n')
     with pytest.raises(StspbrError, match="capture.usd.fit"):
         load_recipe(recipe, [])
