@@ -5,7 +5,8 @@ Camera and object may both move: a turntable is an animated object. What is dist
 *World*: the stage's, turned to +Y up and in metres. *Object space*: the object prim's own axes and origin, turned in
 the same way, with every scale above the prim taken into the lengths: metres as the object stands in the world. So a
 point ``x`` of the prim is the object point ``R · x · metersPerUnit · scale``, and an object that stands at the stage's
-origin untransformed has the identity as its pose. Scales must be uniform and the same at all frames.
+origin untransformed has the identity as its pose. Scales must be uniform and the same at all frames. Where a +Y-up
+asset is referred to by a Z-up stage, its prim lies on its side in object space: name the turntable above it instead.
 """
 
 from __future__ import annotations
