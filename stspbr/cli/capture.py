@@ -133,3 +133,32 @@ def capture_orb(
     """Read a scene of Stanford-ORB, e.g. blender_HDR/teapot_scene001."""
     _capture_folder("orb", run, folder, quiet, json_lines, known_light=known_light, up=up,
                     image_scale=image_scale)  # fmt: skip
+
+
+@app.command("usd")
+def capture_usd(
+    run: RunArgument,
+    file: Annotated[Path, typer.Argument(help="the scene: .usd, .usda, .usdc or .usdz")],
+    camera: Annotated[str, typer.Option(metavar="PATH", help="the camera's prim, e.g. /World/Camera")],
+    frames: Annotated[str, typer.Option(metavar="A:B[:STEP]", help="frame numbers, both ends included")],
+    images: Annotated[str, typer.Option(help="'render.$F4.exr' (also #### and %04d), relative to the USD file")],
+    object_path: Annotated[
+        str | None, typer.Option("--object", metavar="PATH", help="the object's prim, which may move; else it is still")
+    ] = None,
+    masks: Annotated[str | None, typer.Option(help="'mask.$F4.png', where the images have no alpha")] = None,
+    hold_out_every: Annotated[
+        int, typer.Option("--hold-out-every", "--held-out", help="hold out every so many frames; 0: none", min=0)
+    ] = 8,
+    fit: Annotated[
+        str, typer.Option(help="where apertures and images disagree: auto, horizontal, vertical or both")
+    ] = "auto",
+    light: Annotated[str, typer.Option(help="auto, dome (other lights are left out) or none (learned)")] = "auto",
+    image_scale: ScaleOption = 1,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Read a USD scene (animated cameras, turntables, dome lights) with the images rendered from it."""
+    base = {"file": str(file), "camera": camera, "object": object_path, "frames": frames, "images": images,
+            "masks": masks, "hold_out_every": hold_out_every, "fit": fit, "light": light,
+            "image_scale": image_scale}  # fmt: skip
+    run_stage("capture", "CaptureUsdSettings", run, None, base, quiet=quiet, json_lines=json_lines)

@@ -10,7 +10,7 @@ from stspbr.scene.shiny_suite import is_procedural, procedural_asset
 
 
 def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
-    """Read a ``.glb``, ``.gltf`` or ``.obj`` by its suffix, or make ``procedural:NAME``.
+    """Read a ``.glb``, ``.gltf``, ``.obj`` or USD file by its suffix, or make ``procedural:NAME``.
 
     Args:
         textures: for OBJ only, a folder whose maps are picked by name (see :func:`stspbr.formats.obj.read_obj`).
@@ -26,10 +26,16 @@ def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
         from stspbr.formats.obj import read_obj
 
         return read_obj(path, textures)
-    if suffix not in (".glb", ".gltf"):
-        raise StspbrError(f"{path}: cannot read {suffix or 'a file without suffix'}: use .glb, .gltf or .obj")
+    usd = suffix in (".usd", ".usda", ".usdc", ".usdz")
+    if suffix not in (".glb", ".gltf") and not usd:
+        kind = suffix or "a file without suffix"
+        raise StspbrError(f"{path}: cannot read {kind}: use .glb, .gltf, .obj, .usd, .usda, .usdc or .usdz")
     if textures is not None:
-        raise StspbrError(f"{path}: a folder of textures goes with OBJ only, a glTF file has its own")
+        raise StspbrError(f"{path}: a folder of textures goes with OBJ only, glTF and USD files have their own")
+    if usd:
+        from stspbr.formats.usd_asset import read_usd
+
+        return read_usd(path)
     from stspbr.formats.gltf import read_gltf
 
     return read_gltf(path)

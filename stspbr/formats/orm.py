@@ -9,7 +9,7 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.formats.images import IMAGE_SUFFIXES, read_pixels, safe_name, write_png8, write_png16
 
-MESH_SUFFIXES = (".glb", ".gltf", ".obj")
+MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".usd", ".usda", ".usdc", ".usdz")
 
 
 def pack_orm(occlusion: np.ndarray | None, roughness: np.ndarray, metallic: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ Every rate, weight and size that a run depends on stands here with its default, 
 stores these settings says all there is to say.
 """
 
-from stspbr.recipe.capture import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings
+from stspbr.recipe.capture import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings, CaptureUsdSettings
 from stspbr.recipe.optimization import (
     FieldSettings,
     GeometrySettings,
@@ -25,6 +25,7 @@ __all__ = [
     "CaptureFolderSettings",
     "CaptureMeshSettings",
     "CaptureSettings",
+    "CaptureUsdSettings",
     "CoarseSettings",
     "EvaluateSettings",
     "FieldSettings",

@@ -43,4 +43,22 @@ class CaptureFolderSettings(Settings):
     image_scale: int = Field(1, ge=1)
 
 
-CaptureSettings = CaptureMeshSettings | CaptureFolderSettings
+class CaptureUsdSettings(Settings):
+    """Read a USD scene with the images that were rendered from it."""
+
+    kind: Literal["usd"] = "usd"
+    file: str
+    camera: str = Field(description="path of the camera prim")
+    object: str | None = Field(None, description="path of the object's prim; none: the object stands still")
+    frames: str = Field(description="A:B or A:B:STEP, both ends included")
+    images: str = Field(description="with $F4, #### or %04d for the frame; relative to the USD file")
+    masks: str | None = None
+    hold_out_every: int = Field(8, ge=0, description="every so many frames one is held out; 0: none")
+    fit: Literal["auto", "horizontal", "vertical", "both"] = Field(
+        "auto", description="the aperture that counts where its aspect is not the image's"
+    )
+    light: Literal["auto", "dome", "none"] = "auto"
+    image_scale: int = Field(1, ge=1)
+
+
+CaptureSettings = CaptureMeshSettings | CaptureFolderSettings | CaptureUsdSettings

@@ -9,7 +9,7 @@ from stspbr.formats.capture_checks import check_capture
 from stspbr.formats.captures import read_capture
 from stspbr.formats.transforms import write_transforms
 from stspbr.optimize.progress import Reporter
-from stspbr.recipe import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings
+from stspbr.recipe import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings, CaptureUsdSettings
 from stspbr.scene import Capture
 from stspbr.scene.preparation import reduced
 from stspbr.stages.capture_mesh import render_capture
@@ -42,6 +42,8 @@ def _make(session: Session, settings: CaptureSettings, warnings: list[str]) -> C
         with Reporter("capture", total, session.run / "logs" / "capture", quiet=session.quiet,
                       json_lines=session.json_lines) as reporter:  # fmt: skip
             return render_capture(session, settings, reporter)
+    if isinstance(settings, CaptureUsdSettings):
+        return _read_usd(settings, warnings)
     return _read_folder(settings, warnings)
 
 
@@ -54,5 +56,23 @@ def _read_folder(settings: CaptureFolderSettings, warnings: list[str]) -> Captur
         masks=settings.masks,
         hold_out_every=settings.hold_out_every,
         known_light=settings.known_light,
+    )
+    return reduced(capture, settings.image_scale)
+
+
+def _read_usd(settings: CaptureUsdSettings, warnings: list[str]) -> Capture:
+    from stspbr.formats.usd_scene import read_usd_scene
+
+    capture = read_usd_scene(
+        settings.file,
+        settings.camera,
+        settings.images,
+        settings.frames,
+        settings.object,
+        masks=settings.masks,
+        hold_out_every=settings.hold_out_every,
+        fit=settings.fit,
+        light=settings.light,
+        on_warning=warnings.append,
     )
     return reduced(capture, settings.image_scale)
