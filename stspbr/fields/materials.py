@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stspbr.fields.hash_grid import HashGridEncoding
 from stspbr.fields.mlp import MLP
+from stspbr.fields.tinycudann import FUSED_WIDTHS
 from stspbr.recipe import FieldSettings, HashGridSettings
 
 
@@ -42,7 +43,9 @@ class MaterialFields(nn.Module):
         settings: sizes, ranges and starting values.
         box: ``[2, 3]`` object-space bounds that map to the encodings' unit cube.
         generator: source of all starting values.
-        backend: of the encodings (``"auto"``, ``"cpu"``, ``"torch"``, ``"tinycudann"``).
+        backend: of the encodings (``"auto"``, ``"cpu"``, ``"torch"``, ``"tinycudann"``). ``settings.precision`` of
+            ``float16`` is what tinycudann may use, fused layers included where they have a width for it; the others
+            evaluate the same parameters in float32.
     """
 
     APPEARANCE_CHANNELS = 6  # albedo, normal offset
@@ -50,6 +53,7 @@ class MaterialFields(nn.Module):
     def __init__(self, settings: FieldSettings, box: Tensor, generator: torch.Generator, backend: str = "auto") -> None:
         super().__init__()
         self.settings = settings
+        half = settings.precision == "float16" and backend == "tinycudann"
         self.register_buffer("box", box.float().clone())
         low, high = settings.roughness_range
         reflectance_start = [
@@ -68,6 +72,7 @@ class MaterialFields(nn.Module):
                 finest_resolution=grid.finest_resolution,
                 generator=generator,
                 backend=backend,
+                precision="float16" if half else "float32",
             )
             head = MLP(
                 encoding.output_dim,
@@ -76,6 +81,7 @@ class MaterialFields(nn.Module):
                 settings.hidden_layers,
                 torch.tensor(start),
                 generator,
+                backend="tinycudann" if half and settings.width in FUSED_WIDTHS else "torch",
             )
             return nn.ModuleDict({"encoding": encoding, "head": head})
 

@@ -34,6 +34,9 @@ class FieldSettings(Settings):
     joint: HashGridSettings = HashGridSettings(levels=20, finest_resolution=512)
     width: int = Field(32, ge=4)
     hidden_layers: int = Field(2, ge=1)
+    precision: Literal["float32", "float16"] = Field(
+        "float32", description="float16: encodings and layers in half precision where tinycudann evaluates them"
+    )
     occlusion: bool = False
     roughness_range: tuple[float, float] = (0.03, 1.0)
     initial_albedo: float = 0.5

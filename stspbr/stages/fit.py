@@ -83,6 +83,7 @@ def fit(
             device=str(session.device),
             threads=session.threads,
             seed=session.seed,
+            backends=session.backends,
         ) as draft:
             metrics = write(draft.path)
             if reconstruction.held_out is not None:
