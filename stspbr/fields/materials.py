@@ -39,6 +39,8 @@ class MaterialFields(nn.Module):
     (``reflectance``) roughness, metallic and, where asked for, occlusion; B sees detached positions, so
     that no reflectance loss reaches the geometry. In ``joint`` mode one network gives all of them.
 
+    ``extent`` is the box's longest side.
+
     Args:
         settings: sizes, ranges and starting values.
         box: ``[2, 3]`` object-space bounds that map to the encodings' unit cube.
@@ -55,6 +57,7 @@ class MaterialFields(nn.Module):
         self.settings = settings
         half = settings.precision == "float16" and backend == "tinycudann"
         self.register_buffer("box", box.float().clone())
+        self.extent = float((self.box[1] - self.box[0]).max())
         low, high = settings.roughness_range
         reflectance_start = [
             _logit((settings.initial_roughness - low) / (high - low)),

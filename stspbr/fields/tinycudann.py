@@ -85,7 +85,7 @@ class TinyCudaGrid:
             )
         self._module.loss_scale = 1.0  # ours is GradientScale: its own is divided out in half precision again
         self._shift = torch.as_tensor(0.5 / resolutions, dtype=torch.float32, device=device)[:, None]
-        padded = [min(-(-int(side + 1) ** 3 // _ROWS) * _ROWS, 1 << log2_table_size) for side in resolutions]
+        padded = [min(-(-(int(side + 1) ** 3) // _ROWS) * _ROWS, 1 << log2_table_size) for side in resolutions]
         starts = np.cumsum([0, *padded])
         rows = [np.arange(size) + start for size, start in zip(sizes, starts[:-1], strict=True)]
         self._rows = torch.as_tensor(np.concatenate(rows), dtype=torch.int64, device=device)

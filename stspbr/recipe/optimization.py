@@ -120,6 +120,9 @@ class OptimizeSettings(Settings):
     iterations: int = Field(ge=1)
     batch: int = Field(4, ge=1)
     image_scale: int = Field(1, ge=1, description="frames are reduced by this factor before they are compared")
+    views: Literal["auto", "resident", "streamed"] = Field(
+        "auto", description="where the frames lie: on the device, or in the host's memory and copied batch by batch"
+    )
     routing: Literal["strict", "shared"] = "strict"
     losses: LossSettings = LossSettings()
     rates: RateSettings

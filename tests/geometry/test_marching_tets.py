@@ -165,3 +165,28 @@ def test_bad_initial_distances_are_refused():
         geometry.init_sdf(np.ones(91))
     with pytest.raises(StspbrError, match="NaN"):
         geometry.init_sdf(np.full(91, np.nan))
+
+
+@pytest.mark.parametrize("border", [False, True])
+@pytest.mark.parametrize("kind", ["noise", "sphere", "nothing", "all"])
+def test_torch_twin_finds_the_same_mesh_in_the_same_order(border, kind):
+    vertices, tets, edges = tet_grid(9, (-1, -1, -1), (1, 0.8, 1))
+    generator = torch.Generator().manual_seed(3)
+    sdf = {
+        "noise": torch.rand(len(vertices), generator=generator) - 0.4,
+        "sphere": torch.from_numpy(np.linalg.norm(vertices, axis=1)) - 0.6,
+        "nothing": torch.ones(len(vertices)),
+        "all": -torch.ones(len(vertices)),
+    }[kind]
+    sdf[5] = 0.0
+    results = []
+    for backend in ("cpu", "torch"):
+        marching = MarchingTets(tets, edges, border_vertices(vertices) if border else None, backend)
+        leaves = torch.from_numpy(vertices).clone().requires_grad_(), sdf.clone().requires_grad_()
+        positions, faces = marching(*leaves)
+        weight = torch.rand(positions.shape, generator=torch.Generator().manual_seed(1))
+        results.append([positions, faces, *torch.autograd.grad((positions * weight).sum(), leaves)])
+        assert faces.dtype == torch.int32 and not marching.state_dict()
+    for found, wanted in zip(results[1], results[0], strict=True):
+        assert torch.equal(found, wanted)
+    assert (len(results[0][1]) > 0) == (kind in ("noise", "sphere") or (kind == "all" and border))

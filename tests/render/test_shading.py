@@ -210,3 +210,19 @@ def test_derivative_by_roughness_resembles_the_quadratures():
         ]
         truth = (ends[0] - ends[1])[:, 0] / 0.02
         assert np.corrcoef(truth, leaf.grad[:, 0].numpy())[0, 1] > least, value
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_torch_twin_in_single_precision_is_the_kernels(turned):
+    light, results = _random_light(1), []
+    turn = torch.linalg.qr(torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(5)))[0]
+    rotation = (turn, torch.arange(60) % 2) if turned else None
+    for backend in ("cpu", "torch"):
+        points, levels, leaves = _leaves(_points(60), light, torch.float32)
+        order = [points[key] for key in ("normals", "view", "albedo", "roughness", "metallic")]
+        out = shade(*order, levels, texture=texture, light_rotation=rotation, occlusion=points["occlusion"],
+                    backend=backend)  # fmt: skip
+        weight = torch.rand(out.shape, generator=torch.Generator().manual_seed(6))
+        results.append([out, *torch.autograd.grad((out * weight).sum(), [*points.values(), *leaves])])
+    for found, wanted in zip(results[1], results[0], strict=True):
+        assert wanted.any() and (found - wanted).norm() < 1e-4 * wanted.norm()
