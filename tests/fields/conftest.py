@@ -1,8 +1,9 @@
-"""A stand-in for tiny-cuda-nn: its documented conventions in plain torch on the CPU, written from the formulas."""
+"""The encodings that are there, and a stand-in for tiny-cuda-nn: its documented conventions in plain torch."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import math
 import sys
 import types
@@ -103,3 +104,14 @@ def tinycudann(monkeypatch):
     monkeypatch.setitem(sys.modules, "tinycudann", module)
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     return module
+
+
+@pytest.fixture(params=["cpu", "torch", "torch on CUDA", "tinycudann on CUDA"])
+def implementation(request) -> tuple[str, torch.device]:
+    """A backend of the encoding, and where it works; shared tests run over each that is there."""
+    backend, _, where = request.param.partition(" on ")
+    if where and not torch.cuda.is_available():
+        pytest.skip(f"{request.param}: no GPU here")
+    if backend == "tinycudann" and importlib.util.find_spec("tinycudann") is None:
+        pytest.skip(f"{request.param}: it is not installed")
+    return backend, torch.device("cuda" if where else "cpu")
