@@ -97,6 +97,8 @@ class HashGridEncoding(torch.nn.Module):
             return self._tiny_cuda_grid()(_into_cube(x), self.table, active)
         if kernels.usable(self.backend, x, self.table, what="hash grid"):
             return _HashGridLookup.apply(x, self.table, self.resolutions, self.offsets, self.sizes, active)
+        if self.table.dtype == torch.float32 and x.dtype == torch.float32:
+            return _TorchLookup.apply(x, self.table, self.resolutions, self.offsets, self.sizes, active)
         return hash_grid_torch(x, self.table, self.resolutions, self.offsets, self.sizes, active)
 
     def _tiny_cuda_grid(self) -> Any:
@@ -120,36 +122,84 @@ class HashGridEncoding(torch.nn.Module):
 def hash_grid_torch(
     x: Tensor, table: Tensor, resolutions: np.ndarray, offsets: np.ndarray, sizes: np.ndarray, active: int
 ) -> Tensor:
-    """The encoding in plain torch, on the device and in the type of ``x`` and ``table``: the kernels' twin."""
+    """The encoding in plain torch, on the device and in the type of ``x`` and ``table``: what defines all others."""
     x = _into_cube(x)
     out = []
     for resolution, offset, size in zip(resolutions.tolist()[:active], offsets.tolist(), sizes.tolist(), strict=False):
-        position = x * resolution
-        cell = position.detach().floor().clamp(max=resolution - 1)
-        fraction = position - cell
-        cell = cell.long()
-        side = resolution + 1
+        cell, fraction = _locate(x, resolution)
         total = 0.0
         for corner in range(8):
-            step = [corner & 1, corner >> 1 & 1, corner >> 2]
-            vertex = [cell[:, axis] + step[axis] for axis in range(3)]
-            if side**3 <= size:
-                entry = vertex[0] + side * (vertex[1] + side * vertex[2])
-            else:  # 64-bit products: their low bits, which the mask keeps, are those of 32-bit ones
-                hashed = [vertex[axis] * _PRIMES[axis] for axis in range(3)]
-                entry = (hashed[0] ^ hashed[1] ^ hashed[2]) & (size - 1)
-            weight = 1.0
-            for axis in range(3):
-                weight = weight * (fraction[:, axis] if step[axis] else 1 - fraction[:, axis])
-            total = total + weight[:, None] * torch.index_select(table, 0, entry + offset)
+            weights = _corner_weights(fraction, corner)
+            entry = _corner_entry(cell, corner, resolution, size) + offset
+            total = total + (weights[0] * weights[1] * weights[2])[:, None] * torch.index_select(table, 0, entry)
         out.append(total)
     idle = (len(resolutions) - active) * table.shape[1]
     return torch.cat([*out, x.new_zeros(x.shape[0], idle)], dim=1)
 
 
+def _locate(x: Tensor, resolution: int) -> tuple[list[Tensor], Tensor]:
+    """The cell of each point in a level, ``[N]`` int64 by axis, and the position in it ``[N, 3]``."""
+    position = x * resolution
+    cell = position.detach().floor().clamp(max=resolution - 1)
+    return list(cell.long().unbind(1)), position - cell
+
+
+def _corner_entry(cell: list[Tensor], corner: int, resolution: int, size: int) -> Tensor:
+    """``[N]`` entries in the level's table of one of the cells' eight vertices; bit a of ``corner``: axis a."""
+    vertex = [cell[axis] + (corner >> axis & 1) for axis in range(3)]
+    side = resolution + 1
+    if side**3 <= size:
+        return vertex[0] + side * (vertex[1] + side * vertex[2])
+    # 64-bit products: their low bits, which the mask keeps, are those of 32-bit ones
+    hashed = [vertex[axis] * _PRIMES[axis] for axis in range(3)]
+    return (hashed[0] ^ hashed[1] ^ hashed[2]) & (size - 1)
+
+
+def _corner_weights(fraction: Tensor, corner: int) -> list[Tensor]:
+    """The three factors ``[N]`` of a vertex's weight."""
+    return [fraction[:, axis] if corner >> axis & 1 else 1 - fraction[:, axis] for axis in range(3)]
+
+
 def _into_cube(x: Tensor) -> Tensor:
     """Points clamped to [0, 1]; NaN becomes 0, so that no entry lies outside of the table."""
     return torch.where(torch.isnan(x), 0.0, x).clamp(0, 1)
+
+
+class _TorchLookup(torch.autograd.Function):
+    """``hash_grid_torch`` in float32 on any device; a backward pass finds the vertices anew.
+
+    Autograd would keep entries, weights and features of eight vertices a level: gigabytes for a million points.
+    """
+
+    @staticmethod
+    def forward(ctx, x, table, resolutions, offsets, sizes, active):
+        ctx.save_for_backward(x, table)
+        ctx.layout = resolutions, offsets, sizes, active
+        return hash_grid_torch(x, table, *ctx.layout)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_out):
+        x, table = ctx.saved_tensors
+        resolutions, offsets, sizes, active = (list(map(int, part)) for part in (*ctx.layout[:3], [ctx.layout[3]]))
+        to_points, to_table = ctx.needs_input_grad[:2]
+        grad_x, grad_table = torch.zeros_like(x), torch.zeros_like(table)
+        inside, features = _into_cube(x), table.shape[1]
+        for level in range(active[0]):
+            cell, fraction = _locate(inside, resolutions[level])
+            grad = grad_out[:, level * features : (level + 1) * features]
+            for corner in range(8):
+                weights = _corner_weights(fraction, corner)
+                entry = _corner_entry(cell, corner, resolutions[level], sizes[level]) + offsets[level]
+                if to_table:
+                    grad_table.index_add_(0, entry, (weights[0] * weights[1] * weights[2])[:, None] * grad)
+                if to_points:
+                    value = (table.index_select(0, entry) * grad).sum(1) * resolutions[level]
+                    for axis in range(3):
+                        slope = value * weights[(axis + 1) % 3] * weights[(axis + 2) % 3]
+                        grad_x[:, axis] += slope if corner >> axis & 1 else -slope
+        grad_x = torch.where((x >= 0) & (x <= 1), grad_x, 0.0)
+        return grad_x if to_points else None, grad_table if to_table else None, None, None, None, None
 
 
 class _HashGridLookup(torch.autograd.Function):

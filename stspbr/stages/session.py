@@ -109,13 +109,14 @@ class Session:
         return found
 
     def checkpoints(self, stage: str, settings: Settings, parents: list[Artifact]) -> Checkpoints:
-        """Checkpoints of this stage on these parents with these settings and seed."""
+        """Checkpoints of this stage on these parents with these settings, seed and backends."""
         work = {
             "package": __version__,
             "stage": stage,
             "settings": settings.model_dump(mode="json"),
             "parents": [parent.content_hash for parent in parents],
             "seed": self.seed,
+            "backends": self.backends,  # the manifest names one: what another began is not gone on with
         }
         return Checkpoints(self.run / ".checkpoints" / stage, work)
 

@@ -55,6 +55,16 @@ def test_values_and_gradients_match_the_float64_twin(settings, active_levels, im
         torch.testing.assert_close(ours.double(), wanted, rtol=1e-4, atol=error * max(1.0, wanted.abs().max().item()))
 
 
+def test_without_a_gradient_to_the_points_or_the_table():
+    grid, x = encoding(backend="torch"), points(50)
+    _, at_points, at_table = run(grid, x)
+    weight = torch.rand(50, grid.output_dim, generator=torch.Generator().manual_seed(2), dtype=torch.float64).float()
+    assert torch.equal(torch.autograd.grad((grid(x) * weight).sum(), grid.table)[0], at_table)
+    grid.table.requires_grad_(False)
+    leaf = x.clone().requires_grad_()
+    assert torch.equal(torch.autograd.grad((grid(leaf) * weight).sum(), leaf)[0], at_points)
+
+
 def test_default_settings_match_the_float64_twin():
     grid = encoding(levels=12, log2_table_size=15, base_resolution=16, finest_resolution=1024)
     settings = dict(levels=12, log2_table_size=15, base_resolution=16, finest_resolution=1024)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.dmtet import DMTet
+from stspbr.geometry.dmtet import DMTet, masked_sign_penalty
 from stspbr.geometry.marching_tets import MarchingTets, unique_edges
 from stspbr.geometry.tet_grid import border_vertices, tet_grid
 from stspbr.geometry.topology import mesh_report
@@ -190,3 +190,16 @@ def test_torch_twin_finds_the_same_mesh_in_the_same_order(border, kind):
     for found, wanted in zip(results[1], results[0], strict=True):
         assert torch.equal(found, wanted)
     assert (len(results[0][1]) > 0) == (kind in ("noise", "sphere") or (kind == "all" and border))
+
+
+@pytest.mark.parametrize("radius", [0.6, 0.0], ids=["sphere", "nothing inside"])
+def test_regularizer_with_a_mask_is_that_of_the_crossing_edges(radius):
+    geometry = DMTet(12, (-1, -1, -1), (1, 1, 1))
+    geometry.init_sphere(radius)
+    values = geometry.marching.values(geometry.sdf)
+    first, second = geometry._edges
+    crosses = (values.detach() < 0)[first] != (values.detach() < 0)[second]
+    found, wanted = masked_sign_penalty(values, crosses, first, second), geometry.regularizer()
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(*(torch.autograd.grad(value, geometry.sdf)[0] for value in (found, wanted)))
+    assert bool(wanted > 0) == (radius > 0)

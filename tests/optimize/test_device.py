@@ -46,7 +46,7 @@ class Device(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.from_host, self.count = False, 0
+        self.from_host, self.count, self.lists = False, 0, 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.count += 1
@@ -109,6 +109,7 @@ def blank_device(monkeypatch):
 
     def nonzero(values):
         assert values.device.type == "meta"
+        mode.lists += 1
         return torch.empty(FOUND, values.ndim, dtype=torch.int64, device=values.device)
 
     monkeypatch.setattr(torch, "nonzero", nonzero)
@@ -201,20 +202,21 @@ def moved(parts):
     return Reconstruction(views, geometry, appearance, light, settings=chosen, backend=blank_backend(), seed=0)
 
 
+OTHER_LOSSES = ("optimize.losses.reflectance={relmse=1.0}", "optimize.losses.reflectance_region=interior")
+# covered pixels and the union of coverages are lists, so are crossing edges and faces of the implicit surface
 CASES = {
-    "implicit": lambda run: implicit(run),
-    "implicit, streamed": lambda run: implicit(run, "torch", "optimize.views=streamed"),
-    "implicit, other losses": lambda run: implicit(
-        run, "torch", "optimize.losses.reflectance={relmse=1.0}", "optimize.losses.reflectance_region=interior"
-    ),
-    "textures": lambda run: textured(run),
-    "textures on a given mesh": lambda run: textured(run, movable=False),
+    "implicit": (lambda run: implicit(run), 4),
+    "implicit, streamed": (lambda run: implicit(run, "torch", "optimize.views=streamed"), 4),
+    "implicit, other losses": (lambda run: implicit(run, "torch", *OTHER_LOSSES), 5),
+    "textures": (lambda run: textured(run), 2),
+    "textures on a given mesh": (lambda run: textured(run, movable=False), 2),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_neither_waits_nor_mixes_devices(tiny_run, monkeypatch, case):
-    parts = CASES[case](tiny_run)
+    make, lists = CASES[case]
+    parts = make(tiny_run)
     shading.load_lobe_table().on_device.pop((META, torch.float32), None)
     monkeypatch.setattr(ViewSet, "exposure", lambda views: 0.5)
     problem = moved(parts)
@@ -222,11 +224,12 @@ def test_a_step_neither_waits_nor_mixes_devices(tiny_run, monkeypatch, case):
     with blank_device(monkeypatch) as mode:
         mode.from_host = True  # what does not change is copied to the device once, in the first step
         problem.terms(0, 0.5, Stopwatch())
-        mode.from_host, mode.count = False, 0
+        mode.from_host, mode.count, mode.lists = False, 0, 0
         terms = problem.terms(3, 0.6, Stopwatch())
         backpropagate(terms, groups, "strict")
         problem.constrain()
         assert mode.count > 300
+        assert mode.lists == lists, "each list whose length depends on data is waited for once"
     assert {p.device.type for ps in groups.values() for p in ps} == {"meta"}
     assert all(p.grad is not None and p.grad.shape == p.shape for ps in groups.values() for p in ps)
 
