@@ -63,7 +63,8 @@ class TinyCudaGrid:
         import tinycudann
 
         if features not in GRID_FEATURES:
-            raise StspbrError(f"encoding backend tinycudann: {features} features a level; it has 1, 2, 4 or 8")
+            wanted = "it has 1, 2, 4 or 8; or use --backend auto+torch"
+            raise StspbrError(f"encoding backend tinycudann: {features} features a level, but {wanted}")
         self.levels, self.features, self.precision = len(resolutions), features, precision
         nested = [
             {

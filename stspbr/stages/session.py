@@ -66,6 +66,8 @@ class Session:
         """
         raster, _, encoding = backend.partition("+")
         chosen = _device(device, raster)
+        if chosen.index is not None:
+            torch.cuda.set_device(chosen)  # libraries launch on the current device
         count = set_threads(threads)
         return cls(
             Path(run),

@@ -9,6 +9,7 @@ import torch
 
 from stspbr.errors import StspbrError
 from stspbr.recipe import CoarseSettings, settings_for
+from stspbr.render.backend import get_backend
 from stspbr.stages import session as module
 from stspbr.stages.session import Session, _device
 
@@ -35,6 +36,16 @@ def described(monkeypatch, *, cuda: int, nvdiffrast: str | None = None):
 def test_device(monkeypatch, machine, name, raster, wanted):
     described(monkeypatch, **machine)
     assert str(_device(name, raster)) == wanted
+
+
+def test_the_device_that_is_named_becomes_the_current_one(monkeypatch, tmp_path):
+    described(monkeypatch, cuda=2)
+    current = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(module, "get_backend", lambda name, device: get_backend("cpu", torch.device("cpu")))
+    monkeypatch.setattr("stspbr.fields.backend.why_no_tinycudann", lambda: "tinycudann is not installed")
+    session = Session.open(tmp_path, device="cuda:1", backend="nvdiffrast", quiet=True)
+    assert current == [torch.device("cuda:1")] and session.encoding == "torch"
 
 
 @pytest.mark.parametrize(
