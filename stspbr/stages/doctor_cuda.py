@@ -101,7 +101,7 @@ def check_toolkit(machine: CudaMachine) -> Check:
         return Check("CUDA toolkit", state, detail, remedy, optional=True)
 
     if not machine.gpus or machine.torch_cuda is None:
-        return check("missing", f"of no use: {_NO_DEVICE}")
+        return check("missing", f"of no use yet: {_NO_DEVICE}")
     wanted = max([_version(machine.torch_cuda), *(_toolkit_for(capability) for _, capability in machine.gpus)])
     if wanted[0] != _version(machine.torch_cuda)[0]:
         return check("missing", "no toolkit fits both this torch and this GPU", _torch_command(machine))
