@@ -117,8 +117,8 @@ def plain(value: Any, where: str = "settings") -> Any:
 def content_hash(manifest: dict[str, Any]) -> str:
     """The hash that says *what* an artifact is: SHA-256 of canonical JSON (sorted keys, no blanks, UTF-8).
 
-    It covers stage, settings, seed, the parents' content hashes, and every file's name and SHA-256. Device, thread
-    count and package version stand in the manifest but are left out, as are wall time and host: they say how the
+    It covers stage, settings, seed, the parents' content hashes, and every file's name and SHA-256. Device, backends,
+    thread count and package version stand in the manifest but are left out, as are wall time and host: they say how the
     work was done. Where they change the result they change the files' hashes, and where they do not, the same work
     has the same hash.
     """
@@ -148,6 +148,7 @@ class ArtifactStore:
         device: str = "cpu",
         threads: int = 1,
         seed: int | None = None,
+        backends: dict[str, str] | None = None,
     ) -> Iterator[Draft]:
         """Write a new version: yields a :class:`Draft`, whose directory becomes the next free version.
 
@@ -170,6 +171,7 @@ class ArtifactStore:
             "parents": {p.stage: {"version": p.version, "content_hash": p.content_hash} for p in parents},
             "device": str(device),
             "threads": int(threads),
+            **({"backends": dict(backends)} if backends else {}),
         }
         folder = self.run_dir / stage
         started, clock = datetime.now(UTC), time.monotonic()

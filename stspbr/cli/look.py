@@ -141,11 +141,15 @@ def doctor() -> None:
 
     from stspbr.stages.doctor import diagnose, healthy
 
-    table = Table("what", "state", "detail", "remedy")
+    table = Table("what", "state", "detail")
     checks = diagnose()
     for check in checks:
-        table.add_row(*(escape(text or "") for text in (check.name, check.state, check.detail, check.remedy)))
-    Console().print(table)
+        table.add_row(*(escape(text or "") for text in (check.name, check.state, check.detail)))
+    console = Console()
+    console.print(table)
+    for check in checks:  # each on a line of its own, unbroken: to be copied
+        if check.remedy:
+            console.print(f"{check.name}: {check.remedy}", markup=False, highlight=False, soft_wrap=True)
     if not healthy(checks):
         raise typer.Exit(1)
 

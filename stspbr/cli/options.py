@@ -19,7 +19,12 @@ SetOption = Annotated[
 FromOption = Annotated[str | None, typer.Option("--from", metavar="V0001", help="the parent's version; default newest")]
 SeedOption = Annotated[int, typer.Option(help="seed of everything random")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
-BackendOption = Annotated[str, typer.Option(help="raster operations: auto, cpu or nvdiffrast")]
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        help="raster operations: auto, cpu or nvdiffrast; then, after a +, encodings: cpu, torch or tinycudann"
+    ),
+]
 ThreadsOption = Annotated[int | None, typer.Option(help="threads; default: every core there is", min=1)]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint")]
 RoutingOption = Annotated[

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stspbr import kernels
 from stspbr.errors import StspbrError
+from stspbr.fields.backend import ENCODINGS
 
-_BACKENDS = ("auto", "cpu", "torch")
 _PRIMES = (1, 2654435761, 805459861)
 
 
@@ -31,7 +33,9 @@ class HashGridEncoding(torch.nn.Module):
         finest_resolution: the same of the finest.
         generator: for the initial table (CPU); ``None``: torch's default one.
         backend: ``"cpu"``: Numba kernels, for float32 on the CPU; ``"torch"``: plain torch, for any device and type;
-            ``"auto"``: the kernels where they can, else torch.
+            ``"tinycudann"``: tiny-cuda-nn on CUDA (see ``fields.tinycudann``); ``"auto"``: the kernels where they
+            can, else torch. The table is the same under each: a state made with one is read by all.
+        precision: of the features on their way to the network: ``"float32"``, or ``"float16"`` with tinycudann.
 
     Attributes:
         output_dim: ``levels · features``.
@@ -50,6 +54,7 @@ class HashGridEncoding(torch.nn.Module):
         finest_resolution: int = 1024,
         generator: torch.Generator | None = None,
         backend: str = "auto",
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         if levels < 1 or features < 1 or base_resolution < 1 or not 1 <= log2_table_size <= 30:
@@ -57,9 +62,13 @@ class HashGridEncoding(torch.nn.Module):
         if not base_resolution <= finest_resolution < 1 << 20:
             wanted = f"{base_resolution} .. {(1 << 20) - 1}"
             raise StspbrError(f"hash grid: finest_resolution is {finest_resolution}, but must be in {wanted}")
-        if backend not in _BACKENDS:
-            raise StspbrError(f"hash grid: backend {backend!r} is none of {', '.join(_BACKENDS)}")
-        self.levels, self.features, self.backend = levels, features, backend
+        if backend not in ENCODINGS:
+            raise StspbrError(f"hash grid: backend {backend!r} is none of {', '.join(ENCODINGS)}")
+        if precision not in ("float32", "float16") or (precision == "float16" and backend != "tinycudann"):
+            raise StspbrError(f"hash grid: precision {precision} with {backend}; half precision is tinycudann's")
+        self.levels, self.features, self.backend, self.precision = levels, features, backend, precision
+        self.log2_table_size = log2_table_size
+        self._fused: tuple[torch.device, Any] | None = None
         self.resolutions = _resolutions(levels, base_resolution, finest_resolution)
         self.sizes = np.minimum((self.resolutions + 1) ** 3, 1 << log2_table_size)
         self.offsets = np.cumsum(self.sizes) - self.sizes
@@ -84,12 +93,27 @@ class HashGridEncoding(torch.nn.Module):
         if x.ndim != 2 or x.shape[1] != 3:
             raise StspbrError(f"hash grid: points are {list(x.shape)}, but must be [N, 3]")
         active = self.levels if active_levels is None else min(max(int(active_levels), 0), self.levels)
-        for_kernels = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (x, self.table))
-        if self.backend == "cpu" and not for_kernels:
-            raise StspbrError(f"hash grid: backend cpu takes float32 on the CPU, not {x.dtype} on {x.device}")
-        if for_kernels and self.backend != "torch":
+        if self.backend == "tinycudann":
+            return self._tiny_cuda_grid()(_into_cube(x), self.table, active)
+        if kernels.usable(self.backend, x, self.table, what="hash grid"):
             return _HashGridLookup.apply(x, self.table, self.resolutions, self.offsets, self.sizes, active)
+        if self.table.dtype == torch.float32 and x.dtype == torch.float32:
+            return _TorchLookup.apply(x, self.table, self.resolutions, self.offsets, self.sizes, active)
         return hash_grid_torch(x, self.table, self.resolutions, self.offsets, self.sizes, active)
+
+    def _tiny_cuda_grid(self) -> Any:
+        """The executor on the table's device, made when it is first needed there."""
+        from stspbr.fields.tinycudann import TinyCudaGrid
+
+        device = self.table.device
+        if self._fused is None or self._fused[0] != device:
+            if device.type != "cuda" or self.table.dtype != torch.float32:
+                kind = f"{self.table.dtype} on {device}"
+                raise StspbrError(f"hash grid: backend tinycudann takes float32 on CUDA, not {kind}")
+            precision = torch.float16 if self.precision == "float16" else torch.float32
+            layout = (self.resolutions, self.sizes, self.features, self.log2_table_size)
+            self._fused = device, TinyCudaGrid(*layout, precision, device)
+        return self._fused[1]
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}, features={self.features}, resolutions={self.resolutions.tolist()}"
@@ -98,31 +122,84 @@ class HashGridEncoding(torch.nn.Module):
 def hash_grid_torch(
     x: Tensor, table: Tensor, resolutions: np.ndarray, offsets: np.ndarray, sizes: np.ndarray, active: int
 ) -> Tensor:
-    """The encoding in plain torch, on the device and in the type of ``x`` and ``table``: the kernels' twin."""
-    x = x.clamp(0, 1)
+    """The encoding in plain torch, on the device and in the type of ``x`` and ``table``: what defines all others."""
+    x = _into_cube(x)
     out = []
     for resolution, offset, size in zip(resolutions.tolist()[:active], offsets.tolist(), sizes.tolist(), strict=False):
-        position = x * resolution
-        cell = position.detach().floor().clamp(max=resolution - 1)
-        fraction = position - cell
-        cell = cell.long()
-        side = resolution + 1
+        cell, fraction = _locate(x, resolution)
         total = 0.0
         for corner in range(8):
-            step = [corner & 1, corner >> 1 & 1, corner >> 2]
-            vertex = [cell[:, axis] + step[axis] for axis in range(3)]
-            if side**3 <= size:
-                entry = vertex[0] + side * (vertex[1] + side * vertex[2])
-            else:  # 64-bit products: their low bits, which the mask keeps, are those of 32-bit ones
-                hashed = [vertex[axis] * _PRIMES[axis] for axis in range(3)]
-                entry = (hashed[0] ^ hashed[1] ^ hashed[2]) & (size - 1)
-            weight = 1.0
-            for axis in range(3):
-                weight = weight * (fraction[:, axis] if step[axis] else 1 - fraction[:, axis])
-            total = total + weight[:, None] * torch.index_select(table, 0, entry + offset)
+            weights = _corner_weights(fraction, corner)
+            entry = _corner_entry(cell, corner, resolution, size) + offset
+            total = total + (weights[0] * weights[1] * weights[2])[:, None] * torch.index_select(table, 0, entry)
         out.append(total)
     idle = (len(resolutions) - active) * table.shape[1]
     return torch.cat([*out, x.new_zeros(x.shape[0], idle)], dim=1)
+
+
+def _locate(x: Tensor, resolution: int) -> tuple[list[Tensor], Tensor]:
+    """The cell of each point in a level, ``[N]`` int64 by axis, and the position in it ``[N, 3]``."""
+    position = x * resolution
+    cell = position.detach().floor().clamp(max=resolution - 1)
+    return list(cell.long().unbind(1)), position - cell
+
+
+def _corner_entry(cell: list[Tensor], corner: int, resolution: int, size: int) -> Tensor:
+    """``[N]`` entries in the level's table of one of the cells' eight vertices; bit a of ``corner``: axis a."""
+    vertex = [cell[axis] + (corner >> axis & 1) for axis in range(3)]
+    side = resolution + 1
+    if side**3 <= size:
+        return vertex[0] + side * (vertex[1] + side * vertex[2])
+    # 64-bit products: their low bits, which the mask keeps, are those of 32-bit ones
+    hashed = [vertex[axis] * _PRIMES[axis] for axis in range(3)]
+    return (hashed[0] ^ hashed[1] ^ hashed[2]) & (size - 1)
+
+
+def _corner_weights(fraction: Tensor, corner: int) -> list[Tensor]:
+    """The three factors ``[N]`` of a vertex's weight."""
+    return [fraction[:, axis] if corner >> axis & 1 else 1 - fraction[:, axis] for axis in range(3)]
+
+
+def _into_cube(x: Tensor) -> Tensor:
+    """Points clamped to [0, 1]; NaN becomes 0, so that no entry lies outside of the table."""
+    return torch.where(torch.isnan(x), 0.0, x).clamp(0, 1)
+
+
+class _TorchLookup(torch.autograd.Function):
+    """``hash_grid_torch`` in float32 on any device; a backward pass finds the vertices anew.
+
+    Autograd would keep entries, weights and features of eight vertices a level: gigabytes for a million points.
+    """
+
+    @staticmethod
+    def forward(ctx, x, table, resolutions, offsets, sizes, active):
+        ctx.save_for_backward(x, table)
+        ctx.layout = resolutions, offsets, sizes, active
+        return hash_grid_torch(x, table, *ctx.layout)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_out):
+        x, table = ctx.saved_tensors
+        resolutions, offsets, sizes, active = (list(map(int, part)) for part in (*ctx.layout[:3], [ctx.layout[3]]))
+        to_points, to_table = ctx.needs_input_grad[:2]
+        grad_x, grad_table = torch.zeros_like(x), torch.zeros_like(table)
+        inside, features = _into_cube(x), table.shape[1]
+        for level in range(active[0]):
+            cell, fraction = _locate(inside, resolutions[level])
+            grad = grad_out[:, level * features : (level + 1) * features]
+            for corner in range(8):
+                weights = _corner_weights(fraction, corner)
+                entry = _corner_entry(cell, corner, resolutions[level], sizes[level]) + offsets[level]
+                if to_table:
+                    grad_table.index_add_(0, entry, (weights[0] * weights[1] * weights[2])[:, None] * grad)
+                if to_points:
+                    value = (table.index_select(0, entry) * grad).sum(1) * resolutions[level]
+                    for axis in range(3):
+                        slope = value * weights[(axis + 1) % 3] * weights[(axis + 2) % 3]
+                        grad_x[:, axis] += slope if corner >> axis & 1 else -slope
+        grad_x = torch.where((x >= 0) & (x <= 1), grad_x, 0.0)
+        return grad_x if to_points else None, grad_table if to_table else None, None, None, None, None
 
 
 class _HashGridLookup(torch.autograd.Function):

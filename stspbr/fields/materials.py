@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stspbr.fields.hash_grid import HashGridEncoding
 from stspbr.fields.mlp import MLP
+from stspbr.fields.tinycudann import FUSED_WIDTHS
 from stspbr.recipe import FieldSettings, HashGridSettings
 
 
@@ -38,11 +39,15 @@ class MaterialFields(nn.Module):
     (``reflectance``) roughness, metallic and, where asked for, occlusion; B sees detached positions, so
     that no reflectance loss reaches the geometry. In ``joint`` mode one network gives all of them.
 
+    ``extent`` is the box's longest side.
+
     Args:
         settings: sizes, ranges and starting values.
         box: ``[2, 3]`` object-space bounds that map to the encodings' unit cube.
         generator: source of all starting values.
-        backend: of the encodings (``"auto"``, ``"cpu"``, ``"torch"``, ``"tinycudann"``).
+        backend: of the encodings (``"auto"``, ``"cpu"``, ``"torch"``, ``"tinycudann"``). ``settings.precision`` of
+            ``float16`` is what tinycudann may use, fused layers included where they have a width for it; the others
+            evaluate the same parameters in float32.
     """
 
     APPEARANCE_CHANNELS = 6  # albedo, normal offset
@@ -50,7 +55,9 @@ class MaterialFields(nn.Module):
     def __init__(self, settings: FieldSettings, box: Tensor, generator: torch.Generator, backend: str = "auto") -> None:
         super().__init__()
         self.settings = settings
+        half = settings.precision == "float16" and backend == "tinycudann"
         self.register_buffer("box", box.float().clone())
+        self.extent = float((self.box[1] - self.box[0]).max())
         low, high = settings.roughness_range
         reflectance_start = [
             _logit((settings.initial_roughness - low) / (high - low)),
@@ -68,6 +75,7 @@ class MaterialFields(nn.Module):
                 finest_resolution=grid.finest_resolution,
                 generator=generator,
                 backend=backend,
+                precision="float16" if half else "float32",
             )
             head = MLP(
                 encoding.output_dim,
@@ -76,6 +84,7 @@ class MaterialFields(nn.Module):
                 settings.hidden_layers,
                 torch.tensor(start),
                 generator,
+                backend="tinycudann" if half and settings.width in FUSED_WIDTHS else "torch",
             )
             return nn.ModuleDict({"encoding": encoding, "head": head})
 

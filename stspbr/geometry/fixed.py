@@ -34,7 +34,7 @@ class FixedTopology(torch.nn.Module):
         self.register_buffer("positions", positions)
         self.register_buffer("faces", faces)
         self.offsets = torch.nn.Parameter(torch.zeros_like(positions), requires_grad=optimize)
-        self.laplacian = UniformLaplacian(faces, len(positions))
+        self.laplacian = UniformLaplacian(faces, len(positions)).to(positions.device)
 
     @property
     def box(self) -> tuple[torch.Tensor, torch.Tensor]:

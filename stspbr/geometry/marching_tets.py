@@ -8,52 +8,95 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from stspbr import kernels as embedded
 from stspbr.geometry import marching_tets_kernels as kernels
 
 
-class MarchingTets:
+class MarchingTets(torch.nn.Module):
     """The extraction for one grid; what depends on its connectivity alone is prepared once.
+
+    On the CPU the topology is found by Numba kernels, elsewhere by torch on the device of the distances: the same
+    edges and faces in the same order. It has no state to save; ``to`` moves what the torch twin needs.
 
     Args:
         tets: ``[T, 4]`` int32, positive volumes (see ``tet_grid``).
         edges: ``[E, 2]`` int32: every edge of the tets once, smaller index first, sorted; or None: found here.
         border: ``[V]`` bool: vertices that are outside whatever their value, so that the surface closes there;
             or None. Their distance counts with its absolute value.
+        backend: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernels``.
     """
 
-    def __init__(self, tets: np.ndarray, edges: np.ndarray | None = None, border: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        tets: np.ndarray,
+        edges: np.ndarray | None = None,
+        border: np.ndarray | None = None,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.backend = backend
         self.tets = np.ascontiguousarray(tets, dtype=np.int32)
         self.edges = unique_edges(self.tets) if edges is None else np.ascontiguousarray(edges, dtype=np.int32)
-        self.border = None if border is None else torch.from_numpy(np.ascontiguousarray(border, dtype=bool))
+        fixed = None if border is None else torch.from_numpy(np.ascontiguousarray(border, dtype=bool))
+        self.register_buffer("border", fixed, persistent=False)
         vertex_count = int(self.tets.max()) + 1
         first_edge = np.searchsorted(self.edges[:, 0], np.arange(vertex_count + 1)).astype(np.int64)
         self._tet_edges = kernels.tet_edge_table(self.tets, self.edges, first_edge)
         if np.any(self._tet_edges < 0):
             raise ValueError("edges do not hold every edge of the tets")
         self._case_counts, self._case_edges = kernels.case_table()
+        self._tables: tuple[torch.device, list[torch.Tensor]] | None = None
 
     def values(self, sdf: torch.Tensor) -> torch.Tensor:
         """``[V]``: the distances that count: ``|sdf|`` at the border, ``sdf`` elsewhere."""
         if self.border is None:
             return sdf
-        self.border = self.border.to(sdf.device)
         return torch.where(self.border, sdf.abs(), sdf)
 
-    def topology(self, sdf: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def topology(self, sdf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Crossing edges ``[M, 2]`` int64 (inside end first) and faces ``[F, 3]`` int32 between them.
 
-        The order of both follows the grid's and does not depend on threads.
+        The order of both follows the grid's and does not depend on threads, nor on the backend.
         """
-        inside = (sdf.detach() < 0).to("cpu", torch.uint8).numpy()
+        sdf = sdf.detach()
+        if not embedded.usable(self.backend, sdf, what="marching tetrahedra"):
+            return self._topology_torch(sdf)
+        inside = (sdf < 0).to(torch.uint8).numpy()
         if self.border is not None:
-            inside = inside * (~self.border.cpu().numpy())
+            inside = inside * (~self.border.numpy())
         crossing, new_index = kernels.crossing_edges(inside, self.edges)
         faces = kernels.crossing_faces(
             inside, self.tets, self._tet_edges, new_index, self._case_counts, self._case_edges
         )
+        return torch.from_numpy(crossing), torch.from_numpy(faces)
+
+    def _topology_torch(self, sdf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same in torch. On a GPU the host waits twice, for the numbers of edges and of faces."""
+        if self._tables is None or self._tables[0] != sdf.device:
+            arrays = (self.tets, self.edges, self._tet_edges, self._case_counts, self._case_edges.reshape(16, 2, 3))
+            self._tables = sdf.device, [torch.from_numpy(a).to(sdf.device, torch.int64) for a in arrays]
+        tets, edges, tet_edges, case_counts, case_edges = self._tables[1]
+        inside = sdf < 0
+        if self.border is not None:
+            inside = inside & ~self.border
+        first = inside.index_select(0, edges[:, 0])
+        crosses = first != inside.index_select(0, edges[:, 1])
+        new_index = torch.cumsum(crosses, 0) - 1
+        rows = torch.nonzero(crosses).squeeze(1)
+        ends = edges.index_select(0, rows)
+        crossing = torch.where(first.index_select(0, rows)[:, None], ends, ends.flip(1))
+
+        corners = inside.index_select(0, tets.reshape(-1)).reshape(-1, 4).to(torch.int64)
+        case = corners[:, 0] + 2 * corners[:, 1] + 4 * corners[:, 2] + 8 * corners[:, 3]
+        count = case_counts.index_select(0, case)[:, None]
+        slots = torch.nonzero((count > torch.arange(2, device=sdf.device)).reshape(-1)).squeeze(1)  # two a tet
+        tet, face = torch.div(slots, 2, rounding_mode="floor"), slots % 2
+        sides = case_edges.reshape(32, 3).index_select(0, case.index_select(0, tet) * 2 + face)
+        found = torch.gather(tet_edges.index_select(0, tet), 1, sides)
+        faces = new_index.index_select(0, found.reshape(-1)).reshape(-1, 3).to(torch.int32)
         return crossing, faces
 
-    def __call__(self, vertices: torch.Tensor, sdf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, vertices: torch.Tensor, sdf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Extract the surface.
 
         Args:
@@ -66,12 +109,12 @@ class MarchingTets:
             are empty where nothing is inside: the caller has to say so.
         """
         crossing, faces = self.topology(sdf)
-        inner, outer = torch.from_numpy(crossing.T.copy()).to(vertices.device)
+        inner, outer = crossing.T.contiguous()
         values = self.values(sdf)
         inner_value, outer_value = torch.index_select(values, 0, inner), torch.index_select(values, 0, outer)
         weight = (inner_value / (inner_value - outer_value)).unsqueeze(1)  # the divisor is below zero by the signs
         start, end = torch.index_select(vertices, 0, inner), torch.index_select(vertices, 0, outer)
-        return start + weight * (end - start), torch.from_numpy(faces).to(vertices.device)
+        return start + weight * (end - start), faces
 
 
 def unique_edges(tets: np.ndarray) -> np.ndarray:

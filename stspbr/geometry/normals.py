@@ -38,5 +38,5 @@ def vertex_normals(positions: torch.Tensor, faces: torch.Tensor) -> torch.Tensor
         total = total.index_add(0, index[:, k], crosses)
     normals = normalize(total)
     missing = (normals.detach() == 0).all(dim=1, keepdim=True)
-    up = torch.tensor([0.0, 0.0, 1.0], dtype=positions.dtype, device=positions.device)
+    up = torch.eye(3, dtype=positions.dtype, device=positions.device)[2]  # made there: a copy would wait for the GPU
     return torch.where(missing, up, normals)

@@ -75,8 +75,8 @@ class FieldAppearance(nn.Module):
         device = gbuffer.position.device
         subset = torch.randint(len(gbuffer.covered), (count,), generator=generator, device=device)
         points = gbuffer.position.detach().index_select(0, subset)
-        extent = float((self.fields.box[1] - self.fields.box[0]).max())
-        noise = torch.randn(points.shape, generator=generator, device=device) * (losses.smoothness_distance * extent)
+        noise = torch.randn(points.shape, generator=generator, device=device)
+        noise = noise * (losses.smoothness_distance * self.fields.extent)
         ramp = min(1.0, progress / losses.smoothness_ramp)
         albedo, offset = self.fields.appearance_at(points + noise)
         reflectance = self.fields.reflectance_at(points + noise)

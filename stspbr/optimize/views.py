@@ -1,8 +1,14 @@
-"""The frames of a capture as tensors, and which of them a step sees."""
+"""The frames of a capture as tensors, and which of them a step sees.
+
+Images lie on the device (*resident*), or in the host's memory, from where each batch is copied (*streamed*): pinned
+and non-blocking where the device is a GPU, so that the host does not wait. Both give the same batches, bit for bit.
+The GPU part of this has not run on a GPU yet.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,13 +36,23 @@ class Targets:
 
 
 class ViewSet:
-    """Frames of one size, reduced by ``scale`` with a box filter, on ``device``.
+    """Frames of one size, reduced by ``scale`` with a box filter; their batches are on ``device``.
+
+    Args:
+        storage: where the images lie: ``"resident"`` on the device, ``"streamed"`` in the host's memory; ``"auto"``
+            keeps them on a GPU while they take less than half of its free memory. ``self.storage`` is what was chosen.
 
     Raises:
         StspbrError: no frames, or frames whose sizes differ or are not divisible by ``scale``.
     """
 
-    def __init__(self, frames: list[Frame], scale: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        frames: list[Frame],
+        scale: int,
+        device: torch.device,
+        storage: Literal["auto", "resident", "streamed"] = "auto",
+    ) -> None:
         if not frames:
             raise StspbrError("the capture has no frames of the split that is needed")
         first = frames[0].camera
@@ -52,8 +68,10 @@ class ViewSet:
         self.names = [frame.name for frame in frames]
         self.device = device
         self.resolution = (first.height // scale, first.width // scale)
-        self.image = _tensor(np.stack([_box_reduce(frame.image, scale) for frame in frames]), device)
-        self.alpha = _tensor(np.stack([_box_reduce(frame.alpha, scale) for frame in frames]), device)
+        image = _tensor(np.stack([_box_reduce(frame.image, scale) for frame in frames]), torch.device("cpu"))
+        alpha = _tensor(np.stack([_box_reduce(frame.alpha, scale) for frame in frames]), torch.device("cpu"))
+        self.storage = choose_storage(storage, image.nbytes + alpha.nbytes, device)
+        self.image, self.alpha = (self._store(values) for values in (image, alpha))
         self.saturation = _tensor(np.array([f.saturation for f in frames]).reshape(-1, 1, 1, 1), device)
         poses = [np.asarray(frame.object_to_world, dtype=np.float64) for frame in frames]
         clip = [frame.camera.clip_from_object(pose) for frame, pose in zip(frames, poses, strict=True)]
@@ -67,7 +85,7 @@ class ViewSet:
 
     def batch(self, ids: list[int]) -> tuple[ViewBatch, Targets]:
         """The views and targets of the frames ``ids``."""
-        index = torch.as_tensor(ids, dtype=torch.int64, device=self.device)
+        index = _to_device(torch.as_tensor(ids, dtype=torch.int64), self.device)
         views = ViewBatch(
             self.clip_from_object.index_select(0, index),
             self.eye.index_select(0, index),
@@ -75,11 +93,27 @@ class ViewSet:
             self.resolution,
         )
         targets = Targets(
-            self.image.index_select(0, index),
-            self.alpha.index_select(0, index),
+            self._gather(self.image, ids, index),
+            self._gather(self.alpha, ids, index),
             self.saturation.index_select(0, index),
         )
         return views, targets
+
+    def _store(self, values: Tensor) -> Tensor:
+        if self.storage == "resident":
+            return values.to(self.device)
+        try:
+            return values.pin_memory() if self.device.type == "cuda" else values
+        except RuntimeError:  # more than may be locked in memory: copies then wait, and that is all
+            return values
+
+    def _gather(self, values: Tensor, ids: list[int], index: Tensor) -> Tensor:
+        if self.storage == "resident":
+            return values.index_select(0, index)
+        out = torch.empty((len(ids), *values.shape[1:]), dtype=values.dtype, device=self.device)
+        for place, number in enumerate(ids):
+            out[place].copy_(values[number], non_blocking=True)
+        return out
 
     def exposure(self) -> float:
         """Typical squared radiance of the covered pixels, which relMSE's ε is relative to."""
@@ -87,6 +121,16 @@ class ViewSet:
         if len(covered) == 0:
             raise StspbrError("the masks of all frames are empty: there is nothing to reconstruct")
         return float(measure_exposure(self.image.reshape(-1, 3).index_select(0, covered)))
+
+
+def choose_storage(storage: str, needed: int, device: torch.device) -> str:
+    """``resident`` or ``streamed`` for images of ``needed`` bytes; see ``ViewSet``."""
+    if storage != "auto":
+        return storage
+    if device.type != "cuda":
+        return "resident"
+    free, _ = torch.cuda.mem_get_info(device)
+    return "resident" if needed < free / 2 else "streamed"
 
 
 def batch_ids(step: int, count: int, batch: int, seed: int) -> list[int]:
@@ -115,6 +159,11 @@ def _box_reduce(image: np.ndarray, scale: int) -> np.ndarray:
 
 def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(array, dtype=np.float32), device=device)
+
+
+def _to_device(values: Tensor, device: torch.device) -> Tensor:
+    """A small tensor of the host on ``device``; the host does not wait for a GPU."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def _apply(matrix: np.ndarray, point: np.ndarray) -> np.ndarray:

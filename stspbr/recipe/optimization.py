@@ -34,6 +34,9 @@ class FieldSettings(Settings):
     joint: HashGridSettings = HashGridSettings(levels=20, finest_resolution=512)
     width: int = Field(32, ge=4)
     hidden_layers: int = Field(2, ge=1)
+    precision: Literal["float32", "float16"] = Field(
+        "float32", description="float16: encodings and layers in half precision where tinycudann evaluates them"
+    )
     occlusion: bool = False
     roughness_range: tuple[float, float] = (0.03, 1.0)
     initial_albedo: float = 0.5
@@ -120,6 +123,9 @@ class OptimizeSettings(Settings):
     iterations: int = Field(ge=1)
     batch: int = Field(4, ge=1)
     image_scale: int = Field(1, ge=1, description="frames are reduced by this factor before they are compared")
+    views: Literal["auto", "resident", "streamed"] = Field(
+        "auto", description="where the frames lie: on the device, or in the host's memory and copied batch by batch"
+    )
     routing: Literal["strict", "shared"] = "strict"
     losses: LossSettings = LossSettings()
     rates: RateSettings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,12 +51,24 @@ def get_backend(name: str, device: torch.device) -> RasterBackend:
     if name == "nvdiffrast":
         if device.type != "cuda":
             raise StspbrError(f"--backend nvdiffrast needs an NVIDIA GPU, not {device}: use --backend cpu")
-        if importlib.util.find_spec("nvdiffrast") is None:
-            raise StspbrError("nvdiffrast is not installed: see `stspbr doctor`, or use --device cpu")
+        if (reason := why_no_nvdiffrast()) is not None:
+            raise StspbrError(f"{reason}: see `stspbr doctor`, or use --device cpu")
         from stspbr.render.nvdiffrast import nvdiffrast_backend
 
         return nvdiffrast_backend(device)
     raise StspbrError(f"--backend {name}: unknown; choose auto, cpu or nvdiffrast")
+
+
+def why_no_nvdiffrast() -> str | None:
+    """Why nvdiffrast cannot be used, in one line; None where it can be imported."""
+    if importlib.util.find_spec("nvdiffrast") is None:
+        return "nvdiffrast is not installed"
+    try:
+        importlib.import_module("nvdiffrast.torch")
+    except Exception as error:  # built for another torch: the loader raises OSError, ImportError or worse
+        lines = str(error).strip().splitlines()
+        return f"nvdiffrast cannot be imported: {lines[0] if lines else type(error).__name__}"
+    return None
 
 
 def _cpu_backend() -> RasterBackend:

@@ -12,8 +12,9 @@ The grid is uniform in roughness and in √(N·V), both from 0 to 1 at its ends.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +30,11 @@ class LobeTable:
     Attributes:
         values: ``[GRID, GRID, 2·K + 3·(K + 1)]`` by roughness, then by √(N·V): ``q`` of K look-ups, ``c`` of K,
             then ``A``, ``B`` and ``C`` of the K look-ups and of the cosine.
+        on_device: the values as torch tensors by device and type, kept by those who need them there.
     """
 
     values: np.ndarray
+    on_device: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def lookups(self) -> int:

@@ -1,4 +1,15 @@
-"""nvdiffrast behind the raster protocol (CUDA; installed by the user, see ``stspbr doctor``)."""
+"""nvdiffrast behind the raster protocol (CUDA; installed by the user, see ``stspbr doctor``).
+
+**Unverified:** written against the documentation and the input checks of nvdiffrast 0.4; no line of it has run on a
+GPU. It is tested against a stand-in that makes the same checks (``tests/render/test_nvdiffrast.py``).
+
+Where nvdiffrast is stricter or other than the ``cpu`` backend:
+
+* it takes contiguous tensors with at least one pixel and one triangle: lists of no pixels are answered here;
+* it has no mip chain below a side that is odd: chains end there, as ``build_mips`` ends them;
+* it snaps vertices to 1/16 pixel, not 1/256, so that coverage at edges may differ by a pixel;
+* its ``rasterize`` waits for the GPU once a call; sums in its backward passes have no fixed order.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +26,9 @@ def nvdiffrast_backend(device: torch.device) -> RasterBackend:
     context = dr.RasterizeCudaContext(device=device)
 
     def rasterize(clip: Tensor, faces: Tensor, resolution: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        if len(faces) == 0:
+            rast = _nothing(clip, (len(clip), *resolution, 4))
+            return rast, torch.zeros_like(rast)
         return dr.rasterize(context, clip.contiguous(), faces.contiguous(), resolution)
 
     def interpolate(
@@ -24,10 +38,19 @@ def nvdiffrast_backend(device: torch.device) -> RasterBackend:
         rast_db: Tensor | None = None,
         diff_attributes: str | list[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return dr.interpolate(attributes.contiguous(), rast, faces, rast_db=rast_db, diff_attrs=diff_attributes)
+        if rast.numel() == 0 or len(faces) == 0:
+            shape, channels = rast.shape[:3], attributes.shape[-1]
+            derived = channels if diff_attributes == "all" else len(diff_attributes or [])
+            return _nothing(attributes, (*shape, channels)), _nothing(attributes, (*shape, 2 * derived))
+        db = None if rast_db is None else rast_db.contiguous()
+        return dr.interpolate(
+            attributes.contiguous(), rast.contiguous(), faces.contiguous(), rast_db=db, diff_attrs=diff_attributes
+        )
 
     def antialias(color: Tensor, rast: Tensor, clip: Tensor, faces: Tensor) -> Tensor:
-        return dr.antialias(color.contiguous(), rast, clip.contiguous(), faces.contiguous())
+        if color.numel() == 0 or len(faces) == 0:
+            return color
+        return dr.antialias(color.contiguous(), rast.contiguous(), clip.contiguous(), faces.contiguous())
 
     def texture(
         tex: Tensor,
@@ -39,6 +62,27 @@ def nvdiffrast_backend(device: torch.device) -> RasterBackend:
         boundary_mode: str = "wrap",
         max_mip_level: int | None = None,
     ) -> Tensor:
-        return dr.texture(tex, uv, uv_da, mip_level_bias, mip, filter_mode, boundary_mode, max_mip_level)
+        if uv.numel() == 0:
+            return _nothing(tex, (*uv.shape[:3], tex.shape[-1]))
+        if mip is None:
+            exact = _exact_halvings(tex.shape[-3], tex.shape[-2])
+            max_mip_level = exact if max_mip_level is None else min(exact, max_mip_level)
+        else:
+            mip = [level.contiguous() for level in mip]
+        da, bias = (None if t is None else t.contiguous() for t in (uv_da, mip_level_bias))
+        return dr.texture(tex.contiguous(), uv.contiguous(), da, bias, mip, filter_mode, boundary_mode, max_mip_level)
 
     return RasterBackend("nvdiffrast", rasterize, interpolate, antialias, texture)
+
+
+def _exact_halvings(height: int, width: int) -> int:
+    """Levels of a mip chain until it is 1×1 or a side greater than 1 is odd."""
+    count = 0
+    while (height > 1 or width > 1) and not any(side > 1 and side % 2 for side in (height, width)):
+        height, width, count = max(1, height // 2), max(1, width // 2), count + 1
+    return count
+
+
+def _nothing(source: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Zeros that hang on ``source`` as a result would, so that a backward pass finds its way."""
+    return source.new_zeros(shape) + 0.0 * source.sum()

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stspbr import kernels
 from stspbr.errors import StspbrError
 from stspbr.scene.light import EnvironmentLight
 
@@ -81,9 +82,9 @@ class LightFilter:
         self.forward_matrix = _csr_arrays(matrix)
         self.backward_matrix = _csr_arrays(matrix.T.tocsr())
 
-    def __call__(self, base: Tensor) -> PrefilteredLight:
-        """Prefilter ``base [6, N, N, 3]``; differentiable in it, any device and float type."""
-        if base.device.type == "cpu" and base.dtype == torch.float32:
+    def __call__(self, base: Tensor, backend: str = "auto") -> PrefilteredLight:
+        """Prefilter ``base [6, N, N, 3]``; differentiable in it, any device and float type (see ``stspbr.kernels``)."""
+        if kernels.usable(backend, base, what="light prefilter"):
             flat = _Filter.apply(base, self)
         else:
             flat = _SparseProduct.apply(_pyramid(base), self)
@@ -215,7 +216,7 @@ def _pyramid(base: Tensor) -> Tensor:
     """
     size, channels = base.shape[1], base.shape[3]
     levels = [base]
-    area = _solid_angles(size).to(base.device, base.dtype)
+    area = _solid_angles_on(size, base.device, base.dtype)
     flux = base * area[..., None]
     while size > _ROOT:
         size //= 2
@@ -228,6 +229,12 @@ def _pyramid(base: Tensor) -> Tensor:
 def _cell_areas(fine: int) -> Tensor:
     """Solid angles ``[count]`` of the cells of a pyramid, float64."""
     return torch.cat([_solid_angles(n).reshape(-1).repeat(6) for n in _levels(fine)])
+
+
+@functools.lru_cache(maxsize=16)
+def _solid_angles_on(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """``_solid_angles``, copied to a device once."""
+    return _solid_angles(size).to(device, dtype)
 
 
 def _solid_angles(size: int) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stspbr import kernels
 from stspbr.render.brdf import base_reflectance
 from stspbr.render.lobes import LobeTable, load_lobe_table
 from stspbr.render.prefilter import WIDTHS, PrefilteredLight
@@ -33,6 +34,7 @@ def shade(
     occlusion: Tensor | None = None,
     return_parts: bool = False,
     table: LobeTable | None = None,
+    backend: str = "auto",
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Linear radiance ``[N, 3]`` towards the camera of N surface points under a distant light, without shadows.
 
@@ -52,9 +54,10 @@ def shade(
         occlusion: ``[N, 1]``, 1 = open; multiplies both parts.
         return_parts: return (diffuse, specular), whose sum is the radiance.
         table: lobes other than the shipped ones.
+        backend: of the algebra: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernels``.
     """
     table = table or load_lobe_table()
-    fused = normals.device.type == "cpu" and normals.dtype == torch.float32
+    fused = kernels.usable(backend, normals, what="shading")
     skipped = len(WIDTHS) - len(light.specular)
     rotations, owner = light_rotation if light_rotation is not None else (None, None)
     if fused:
@@ -96,7 +99,7 @@ def plan_twin(
     j = fy.detach().floor().clamp(0, grid - 2)
     fx, fy = fx - i, fy - j
     cell = (i * grid + j).long().squeeze(-1)
-    flat = torch.as_tensor(table.values, device=normals.device).to(normals.dtype).reshape(-1, width)
+    flat = _table_tensor(table, normals).reshape(-1, width)
     low = flat.index_select(0, cell) * (1 - fy) + flat.index_select(0, cell + 1) * fy
     high = flat.index_select(0, cell + grid) * (1 - fy) + flat.index_select(0, cell + grid + 1) * fy
     values = low * (1 - fx) + high * fx
@@ -112,6 +115,14 @@ def plan_twin(
     if skipped:
         levels = torch.where(levels < 2 * skipped, levels * levels / (4 * skipped), levels - skipped)
     return directions, levels, values[:, 2 * k :]
+
+
+def _table_tensor(table: LobeTable, like: Tensor) -> Tensor:
+    """The table on the device and in the type of ``like``; copied there once, not in each step."""
+    key = (like.device, like.dtype)
+    if key not in table.on_device:
+        table.on_device[key] = torch.as_tensor(table.values, device=like.device).to(like.dtype)
+    return table.on_device[key]
 
 
 def combine_twin(

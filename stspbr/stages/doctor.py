@@ -7,42 +7,18 @@ import importlib.metadata
 import importlib.util
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from stspbr import __version__
+from stspbr.stages.cuda_machine import describe_machine
+from stspbr.stages.doctor_checks import Check, one_line
+from stspbr.stages.doctor_cuda import examine
 
-State = Literal["ok", "missing", "broken"]
 FREE_DISK_GIB = 5.0
 _PACKAGES = ("numpy", "scipy", "pillow", "pydantic", "safetensors", "fast-simplification")
 _MODULES = {"pillow": "PIL", "fast-simplification": "fast_simplification"}
-_NVDIFFRAST = "pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast"
-_TINYCUDANN = (
-    "pip install --no-build-isolation 'git+https://github.com/NVlabs/tiny-cuda-nn#subdirectory=bindings/torch'"
-)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the report.
-
-    Attributes:
-        name: what was looked at.
-        state: ``missing`` is not there; ``broken`` is there and does not work, or not well.
-        detail: what was found.
-        remedy: the command or the step that mends it; empty where there is nothing to do.
-        optional: stspbr runs without it.
-    """
-
-    name: str
-    state: State
-    detail: str
-    remedy: str = ""
-    optional: bool = False
 
 
 def diagnose(folder: str | Path = ".") -> list[Check]:
@@ -51,13 +27,14 @@ def diagnose(folder: str | Path = ".") -> list[Check]:
     looks: list[tuple[str, Callable[[], list[Check]]]] = [
         ("stspbr", _versions),
         ("packages", _packages),
-        ("torch", _torch),
+        ("torch", lambda: [_package("torch")]),
         ("numba", _numba),
         ("xatlas", lambda: [_package("xatlas")]),
         ("OpenEXR", lambda: [_package("OpenEXR")]),
         ("tensorboard", _tensorboard),
-        ("raster backends", _raster_backends),
-        ("encoding backends", _encoding_backends),
+        ("raster backends", _raster_backend),
+        ("encoding backends", _encoding_backend),
+        ("CUDA", lambda: examine(describe_machine())),
         ("mitsuba", _mitsuba),
         ("disk", lambda: [_disk(Path(folder))]),
     ]
@@ -65,7 +42,7 @@ def diagnose(folder: str | Path = ".") -> list[Check]:
         try:
             checks += look()
         except Exception as error:  # a broken installation can raise anything; the others are still looked at
-            checks.append(Check(name, "broken", _one_line(error), "python -m pip install --force-reinstall stspbr"))
+            checks.append(Check(name, "broken", one_line(error), "python -m pip install --force-reinstall stspbr"))
     return checks
 
 
@@ -94,7 +71,7 @@ def _package(name: str, optional: bool = False) -> Check:
     try:
         importlib.import_module(module)
     except Exception as error:  # a wheel of the wrong platform raises OSError, a clash of versions anything
-        return Check(name, "broken", _one_line(error), remedy, optional)
+        return Check(name, "broken", one_line(error), remedy, optional)
     return Check(name, "ok", importlib.metadata.version(name), optional=optional)
 
 
@@ -103,34 +80,6 @@ def _packages() -> list[Check]:
     wrong = [check for check in checks if check.state != "ok"]
     found = ", ".join(f"{check.name} {check.detail}" for check in checks if check.state == "ok")
     return [Check("packages", "ok", found), *wrong] if found else wrong
-
-
-def _torch() -> list[Check]:
-    check = _package("torch")
-    if check.state != "ok":
-        return [check]
-    import torch
-
-    devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    if torch.cuda.is_available():
-        cuda = Check("CUDA", "ok", f"{', '.join(devices)} (torch for CUDA {torch.version.cuda})", optional=True)
-    elif torch.version.cuda is None and _has_nvidia_gpu():
-        remedy = "pip uninstall -y torch && pip install torch"
-        cuda = Check("CUDA", "missing", "there is an NVIDIA GPU, but torch is its CPU build", remedy, True)
-    elif _has_nvidia_gpu():
-        remedy = f"install a driver for CUDA {torch.version.cuda} or a torch for this driver"
-        cuda = Check("CUDA", "broken", f"torch for CUDA {torch.version.cuda} sees no device", remedy, True)
-    else:
-        cuda = Check("CUDA", "missing", "no NVIDIA GPU: everything runs on the CPU", optional=True)
-    return [check, cuda]
-
-
-def _has_nvidia_gpu() -> bool:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return False
-    answer = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=60)
-    return answer.returncode == 0 and "GPU" in answer.stdout
 
 
 def _numba() -> list[Check]:
@@ -164,36 +113,24 @@ def _tensorboard() -> list[Check]:
     return [check]
 
 
-def _raster_backends() -> list[Check]:
-    """``cpu`` is tried on one triangle; a CUDA backend is imported only where there is a CUDA device."""
+def _raster_backend() -> list[Check]:
+    """``cpu``, tried on one triangle."""
     import torch
 
     from stspbr.render.backend import get_backend
 
     clip = torch.tensor([[[-1.0, -1.0, 0.0, 1.0], [3.0, -1.0, 0.0, 1.0], [-1.0, 3.0, 0.0, 1.0]]])
     faces = torch.tensor([[0, 1, 2]], dtype=torch.int32)
-    checks = []
     try:
         rast, _ = get_backend("cpu", torch.device("cpu")).rasterize(clip, faces, (4, 4))
-        if bool((rast[..., 3] == 1).all()):
-            checks.append(Check("raster backend cpu", "ok", "Numba kernels"))
-        else:
-            checks.append(Check("raster backend cpu", "broken", "a triangle over the whole image left holes"))
     except Exception as error:  # e.g. an unwritable kernel cache
-        checks.append(Check("raster backend cpu", "broken", _one_line(error), "pip install --force-reinstall numba"))
-    checks.append(_cuda_backend("raster backend nvdiffrast", "nvdiffrast", "nvdiffrast.torch", _NVDIFFRAST))
-    nvdiffrast = checks[-1]
-    if not torch.cuda.is_available():
-        checks.append(Check("--backend auto", "ok", f"takes cpu, not nvdiffrast: {nvdiffrast.detail}"))
-    elif nvdiffrast.state == "ok":
-        checks.append(Check("--backend auto", "ok", "takes nvdiffrast on the CUDA device, cpu with --device cpu"))
-    else:
-        detail = f"only --device cpu works: {nvdiffrast.detail}"
-        checks.append(Check("--backend auto", "missing", detail, nvdiffrast.remedy, True))
-    return checks
+        return [Check("raster backend cpu", "broken", one_line(error), "pip install --force-reinstall numba")]
+    if bool((rast[..., 3] == 1).all()):
+        return [Check("raster backend cpu", "ok", "Numba kernels")]
+    return [Check("raster backend cpu", "broken", "a triangle over the whole image left holes")]
 
 
-def _encoding_backends() -> list[Check]:
+def _encoding_backend() -> list[Check]:
     import torch
 
     try:
@@ -214,25 +151,8 @@ def _encoding_backends() -> list[Check]:
         else:
             cpu = Check("encoding backend cpu", "broken", "a small hash grid gave a wrong result")
     except Exception as error:  # e.g. an unwritable kernel cache
-        cpu = Check("encoding backend cpu", "broken", _one_line(error), "pip install --force-reinstall numba")
-    return [
-        cpu,
-        _cuda_backend("encoding backend tinycudann", "tinycudann", "tinycudann", _TINYCUDANN),
-    ]
-
-
-def _cuda_backend(label: str, package: str, module: str, command: str) -> Check:
-    import torch
-
-    if not torch.cuda.is_available():
-        return Check(label, "missing", "it needs a CUDA device that torch sees", "", True)
-    if importlib.util.find_spec(package) is None:
-        return Check(label, "missing", f"{package} is not installed", command, True)
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # built for another torch or another GPU
-        return Check(label, "broken", _one_line(error), f"{command} --force-reinstall", True)
-    return Check(label, "ok", f"{package} can be imported", optional=True)
+        cpu = Check("encoding backend cpu", "broken", one_line(error), "pip install --force-reinstall numba")
+    return [cpu]
 
 
 def _mitsuba() -> list[Check]:
@@ -243,9 +163,9 @@ def _mitsuba() -> list[Check]:
     version = importlib.metadata.version("mitsuba")
     works, said = llvm_status()
     if works:
-        return [Check("mitsuba", "ok", f"{version}, {_one_line(said)}", optional=True)]
+        return [Check("mitsuba", "ok", f"{version}, {one_line(said)}", optional=True)]
     remedy = "brew install llvm" if sys.platform == "darwin" else "apt-get install libllvm19 (LLVM 19 or newer)"
-    return [Check("mitsuba", "broken", f"{version}: {_one_line(said)}", remedy, True)]
+    return [Check("mitsuba", "broken", f"{version}: {one_line(said)}", remedy, True)]
 
 
 def _disk(folder: Path) -> Check:
@@ -255,10 +175,3 @@ def _disk(folder: Path) -> Check:
     if free < FREE_DISK_GIB:
         return Check("disk", "broken", detail, f"free {FREE_DISK_GIB:.0f} GiB or write runs to another disk", True)
     return Check("disk", "ok", detail)
-
-
-def _one_line(error: object) -> str:
-    """The first line of a message, at most 200 characters; the exception's kind where it says nothing."""
-    lines = str(error).strip().splitlines()
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -84,6 +84,7 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
         settings=settings.model_dump(mode="json"),
         parents=[bake],
         device=str(session.device),
+        backends=session.backends,
         threads=session.threads,
         seed=session.seed,
     ) as draft:

@@ -38,16 +38,16 @@ def reconstruct(
         capture: in normalised units.
     """
     train, test = capture.split("train"), capture.split("test")
-    scale = settings.optimize.image_scale
+    scale, storage = settings.optimize.image_scale, settings.optimize.views
     return Reconstruction(
-        ViewSet(train, scale, session.device),
+        ViewSet(train, scale, session.device, storage),
         geometry,
         appearance,
         light,
         settings=settings.optimize,
         backend=session.backend,
         seed=session.seed,
-        held_out=ViewSet(test, scale, session.device) if test else None,
+        held_out=ViewSet(test, scale, session.device, storage) if test else None,
     )
 
 
@@ -83,6 +83,7 @@ def fit(
             device=str(session.device),
             threads=session.threads,
             seed=session.seed,
+            backends=session.backends,
         ) as draft:
             metrics = write(draft.path)
             if reconstruction.held_out is not None:

@@ -57,7 +57,7 @@ def make_fields(
 ) -> MaterialFields:
     """The material networks over the normalised box [−1, 1]³, from ``state`` or from their start."""
     box = torch.tensor([[-1.0] * 3, [1.0] * 3])
-    out = MaterialFields(settings, box, generator)
+    out = MaterialFields(settings, box, generator, session.encoding)
     if state is not None:
         out.load_state_dict(_tensors(state))
     return out.to(session.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,10 +12,11 @@ import torch
 from stspbr import __version__
 from stspbr.artifacts import Artifact, ArtifactStore
 from stspbr.errors import StspbrError
+from stspbr.fields.backend import choose_encoding
 from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.optimize.progress import Reporter
 from stspbr.recipe import OptimizeSettings, Settings
-from stspbr.render.backend import RasterBackend, get_backend
+from stspbr.render.backend import RasterBackend, get_backend, why_no_nvdiffrast
 from stspbr.threads import set_threads
 
 
@@ -27,7 +27,7 @@ class Session:
     Attributes:
         run: the run's folder.
         seed: of everything random.
-        device: torch device; backend: raster operations on it.
+        device: torch device; backend: raster operations on it; encoding: who evaluates the networks' encodings there.
         threads: of torch and Numba alike.
         resume: continue from checkpoints where there are any.
         quiet, json_lines: what the reporter prints.
@@ -43,6 +43,7 @@ class Session:
     quiet: bool = False
     json_lines: bool = False
     versions: dict[str, str] = field(default_factory=dict)
+    encoding: str = "auto"
 
     @classmethod
     def open(
@@ -58,20 +59,33 @@ class Session:
         json_lines: bool = False,
         versions: dict[str, str] | None = None,
     ) -> Session:
-        """Check device and backend and set the threads; ``device="auto"`` is CUDA where it works, else the CPU."""
-        chosen = _device(device, backend)
+        """Check device and backend and set the threads; ``device="auto"`` is CUDA where it works, else the CPU.
+
+        ``backend`` names the raster operations, and after a ``+`` the encodings: ``auto``, ``cpu``, ``nvdiffrast``,
+        ``auto+torch``, ``nvdiffrast+tinycudann``, … What is left out is the best that is there.
+        """
+        raster, _, encoding = backend.partition("+")
+        chosen = _device(device, raster)
+        if chosen.index is not None:
+            torch.cuda.set_device(chosen)  # libraries launch on the current device
         count = set_threads(threads)
         return cls(
             Path(run),
             seed,
             chosen,
-            get_backend(backend, chosen),
+            get_backend(raster, chosen),
             count,
             resume,
             quiet,
             json_lines,
             dict(versions or {}),
+            choose_encoding(encoding or "auto", chosen),
         )
+
+    @property
+    def backends(self) -> dict[str, str]:
+        """Who does the work, for the manifest."""
+        return {"raster": self.backend.name, "encoding": self.encoding}
 
     @property
     def store(self) -> ArtifactStore:
@@ -97,13 +111,14 @@ class Session:
         return found
 
     def checkpoints(self, stage: str, settings: Settings, parents: list[Artifact]) -> Checkpoints:
-        """Checkpoints of this stage on these parents with these settings and seed."""
+        """Checkpoints of this stage on these parents with these settings, seed and backends."""
         work = {
             "package": __version__,
             "stage": stage,
             "settings": settings.model_dump(mode="json"),
             "parents": [parent.content_hash for parent in parents],
             "seed": self.seed,
+            "backends": self.backends,  # the manifest names one: what another began is not gone on with
         }
         return Checkpoints(self.run / ".checkpoints" / stage, work)
 
@@ -121,16 +136,24 @@ class Session:
             yield reporter
 
 
-def _device(name: str, backend: str) -> torch.device:
+def _device(name: str, raster: str) -> torch.device:
+    """``auto`` is CUDA where torch sees it and nvdiffrast can be imported, and ``raster`` is not ``cpu``; else the CPU.
+
+    Without nvdiffrast the embedded CPU kernels are the only raster operations, and nothing else moves to the GPU.
+    """
     if name == "auto":
-        usable = torch.cuda.is_available() and backend != "cpu" and importlib.util.find_spec("nvdiffrast") is not None
-        name = "cuda" if usable else "cpu"  # without nvdiffrast the embedded CPU backend is the one that works
+        usable = torch.cuda.is_available() and raster != "cpu" and why_no_nvdiffrast() is None
+        name = "cuda" if usable else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         raise StspbrError(f"--device {name}: unknown; choose auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise StspbrError(f"--device {name}: torch sees no CUDA device; see `stspbr doctor` or use --device cpu")
     if device.type not in ("cpu", "cuda"):
         raise StspbrError(f"--device {name}: only cpu and cuda are supported")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise StspbrError(f"--device {name}: torch sees no CUDA device; see `stspbr doctor` or use --device cpu")
+        count = torch.cuda.device_count()
+        if device.index is not None and device.index >= count:
+            raise StspbrError(f"--device {name}: torch sees {count} CUDA device(s), counted from cuda:0")
     return device

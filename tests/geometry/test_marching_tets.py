@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.dmtet import DMTet
+from stspbr.geometry.dmtet import DMTet, masked_sign_penalty
 from stspbr.geometry.marching_tets import MarchingTets, unique_edges
 from stspbr.geometry.tet_grid import border_vertices, tet_grid
 from stspbr.geometry.topology import mesh_report
@@ -165,3 +165,41 @@ def test_bad_initial_distances_are_refused():
         geometry.init_sdf(np.ones(91))
     with pytest.raises(StspbrError, match="NaN"):
         geometry.init_sdf(np.full(91, np.nan))
+
+
+@pytest.mark.parametrize("border", [False, True])
+@pytest.mark.parametrize("kind", ["noise", "sphere", "nothing", "all"])
+def test_torch_twin_finds_the_same_mesh_in_the_same_order(border, kind):
+    vertices, tets, edges = tet_grid(9, (-1, -1, -1), (1, 0.8, 1))
+    generator = torch.Generator().manual_seed(3)
+    sdf = {
+        "noise": torch.rand(len(vertices), generator=generator) - 0.4,
+        "sphere": torch.from_numpy(np.linalg.norm(vertices, axis=1)) - 0.6,
+        "nothing": torch.ones(len(vertices)),
+        "all": -torch.ones(len(vertices)),
+    }[kind]
+    sdf[5] *= 0.0 if kind == "noise" else 1.0  # a zero counts as outside
+    results = []
+    for backend in ("cpu", "torch"):
+        marching = MarchingTets(tets, edges, border_vertices(vertices) if border else None, backend)
+        leaves = torch.from_numpy(vertices).clone().requires_grad_(), sdf.clone().requires_grad_()
+        positions, faces = marching(*leaves)
+        weight = torch.rand(positions.shape, generator=torch.Generator().manual_seed(1))
+        results.append([positions, faces, *torch.autograd.grad((positions * weight).sum(), leaves)])
+        assert faces.dtype == torch.int32 and not marching.state_dict()
+    for found, wanted in zip(results[1], results[0], strict=True):
+        assert torch.equal(found, wanted)
+    assert (len(results[0][1]) > 0) == (kind in ("noise", "sphere") or (kind == "all" and border))
+
+
+@pytest.mark.parametrize("radius", [0.6, 0.0], ids=["sphere", "nothing inside"])
+def test_regularizer_with_a_mask_is_that_of_the_crossing_edges(radius):
+    geometry = DMTet(12, (-1, -1, -1), (1, 1, 1))
+    geometry.init_sphere(radius)
+    values = geometry.marching.values(geometry.sdf)
+    first, second = geometry._edges
+    crosses = (values.detach() < 0)[first] != (values.detach() < 0)[second]
+    found, wanted = masked_sign_penalty(values, crosses, first, second), geometry.regularizer()
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(*(torch.autograd.grad(value, geometry.sdf)[0] for value in (found, wanted)))
+    assert bool(wanted > 0) == (radius > 0)

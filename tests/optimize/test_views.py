@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
-from stspbr.optimize.views import ViewSet
+from stspbr.optimize.views import ViewSet, choose_storage
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
 from stspbr.render.light import EnvironmentCube
@@ -146,3 +146,34 @@ def test_normalizing_by_nothing_changes_nothing():
     np.testing.assert_array_equal(same.object_to_world, source.object_to_world)
     np.testing.assert_array_equal(same.camera.camera_to_world, source.camera.camera_to_world)
     assert (same.camera.near, same.camera.far) == (source.camera.near, source.camera.far)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_streamed_frames_are_the_resident_ones_bit_for_bit(scale):
+    frames = [frame(name, seed=number) for number, name in enumerate("abcde")]
+    resident, streamed = (ViewSet(frames, scale, CPU, storage) for storage in ("resident", "streamed"))
+    assert (resident.storage, streamed.storage, ViewSet(frames, 1, CPU).storage) == ("resident", "streamed", "resident")
+    for ids in ([3], [4, 0, 4, 1], list(range(5))):
+        (views, targets), (other_views, other_targets) = resident.batch(ids), streamed.batch(ids)
+        for ours, theirs in ((views, other_views), (targets, other_targets)):
+            for name, value in vars(ours).items():
+                same = getattr(theirs, name)
+                assert torch.equal(value, same) if isinstance(value, torch.Tensor) else value == same, name
+    assert resident.exposure() == streamed.exposure()
+
+
+@pytest.mark.parametrize(("free", "wanted"), [(1000, "resident"), (199, "streamed")])
+def test_frames_stay_on_a_gpu_while_they_take_less_than_half_of_it(monkeypatch, free, wanted):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**9))
+    assert choose_storage("auto", 100, torch.device("cuda")) == wanted
+    assert choose_storage("streamed", 0, torch.device("cuda")) == "streamed"
+    assert choose_storage("auto", 10**12, CPU) == "resident"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="streaming to CUDA: no GPU here")
+def test_streamed_to_a_gpu():
+    frames = [frame(name, seed=number) for number, name in enumerate("abc")]
+    streamed = ViewSet(frames, 1, torch.device("cuda"), "streamed")
+    assert streamed.image.is_pinned() and streamed.image.device == CPU
+    _, targets = streamed.batch([2, 0])
+    assert torch.equal(targets.image.cpu(), ViewSet(frames, 1, CPU).batch([2, 0])[1].image)

@@ -1,4 +1,4 @@
-"""CPU antialiasing against the reference, and against what coverage is: the area of the shape."""
+"""Antialiasing against the reference, and against what coverage is: the area of the shape."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def sphere(rings, segments):
     return torch.tensor(points), torch.tensor(faces, dtype=torch.int32)
 
 
-def coverage(clip, faces, resolution):
-    rast, _ = rasterize(clip, faces, resolution)
-    return antialias((rast[..., 3:] > 0).float(), rast, clip, faces)
+def coverage(clip, faces, resolution, raster):
+    rast, _ = raster.rasterize(clip, faces, resolution)
+    return raster.antialias((rast[..., 3:] > 0).float(), rast, clip, faces)
 
 
 SCENES = {
@@ -55,36 +55,39 @@ SCENES = {
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_values_and_gradients_match_reference(name):
+def test_values_and_gradients_match_reference(name, raster):
+    if (raster.name, name) == ("nvdiffrast", "shared"):
+        pytest.skip("nvdiffrast: edges with more than two faces are its own affair")
     clip, faces = SCENES[name]()
     rast, _ = rasterize(clip, faces, (15, 20))
     g = torch.Generator().manual_seed(9)
     color = torch.randn(*rast.shape[:3], 3, generator=g)
     fast = [t.clone().requires_grad_() for t in (color, clip)]
     slow = [t.double().requires_grad_() for t in (color, clip)]
-    out = antialias(fast[0], rast, fast[1], faces)
+    out = raster.antialias(fast[0], rast, fast[1], faces)
     expected = reference.antialias(slow[0], rast, slow[1], faces)
     assert ((expected - color).abs().sum(-1) > 1e-3).sum() > 10, "the test must see silhouettes"
-    torch.testing.assert_close(out.double(), expected, atol=2e-6, rtol=1e-5)
+    t = raster.tolerance
+    torch.testing.assert_close(out.double(), expected, atol=2e-6 * t, rtol=1e-5 * t)
     weight = torch.randn(out.shape, generator=g)
     (out * weight).sum().backward()
     (expected * weight.double()).sum().backward()
-    torch.testing.assert_close(fast[0].grad.double(), slow[0].grad, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(fast[0].grad.double(), slow[0].grad, atol=1e-5 * t, rtol=1e-5 * t)
     assert (fast[1].grad[..., 2] == 0).all()
     scale = slow[1].grad.abs().amax(dim=-1, keepdim=True)
     assert scale.max() > 0
-    assert ((fast[1].grad - slow[1].grad).abs() <= 1e-5 * scale + 1e-5).all()
+    assert ((fast[1].grad - slow[1].grad).abs() <= t * (1e-5 * scale + 1e-5)).all()
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("offset", [0.0, 0.2, 0.5, 0.7, 0.99])
-def test_axis_aligned_edge_gives_exact_coverage(axis, offset):
+def test_axis_aligned_edge_gives_exact_coverage(axis, offset, raster):
     size, edge = 16, 7 + offset
     corners = [(-20.0, -20.0), (edge, -20.0), (edge, 40.0), (-20.0, 40.0)]
     corners = torch.tensor(corners) if axis == 0 else torch.tensor(corners).flip(-1)
     clip = torch.cat([corners * 2 / size - 1, torch.tensor([[0.0, 1.0]]).expand(4, 2)], -1)[None]
     faces = torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
-    image = coverage(clip, faces, (size, size))[0, ..., 0]
+    image = coverage(clip, faces, (size, size), raster)[0, ..., 0]
     line = image[5] if axis == 0 else image[:, 5]
     expected = (edge - torch.arange(size)).clamp(0, 1)
     torch.testing.assert_close(line, expected, atol=1e-5, rtol=0)
@@ -92,7 +95,7 @@ def test_axis_aligned_edge_gives_exact_coverage(axis, offset):
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("w", [1.0, 2.5])
-def test_gradient_of_coverage_is_that_of_the_area(flip, w):
+def test_gradient_of_coverage_is_that_of_the_area(flip, w, raster):
     height, width = 96, 128
     points = torch.tensor([[20.3, 11.2], [113.1, 40.7], [47.9, 88.4]], dtype=torch.float64)
     if flip:
@@ -100,7 +103,7 @@ def test_gradient_of_coverage_is_that_of_the_area(flip, w):
     clip = torch.cat([points / torch.tensor([width, height]) * 2 - 1, torch.tensor([[0.0, 1.0]]).expand(3, 2)], -1)
     clip = (clip * w).float()[None].requires_grad_()
     faces = torch.tensor([[0, 1, 2]], dtype=torch.int32)
-    covered = coverage(clip, faces, (height, width)).sum()
+    covered = coverage(clip, faces, (height, width), raster).sum()
     covered.backward()
     points.requires_grad_()
     a, b = points[1] - points[0], points[2] - points[0]
@@ -119,7 +122,7 @@ def turned(points, scale):
     return torch.cat([points @ turn * scale, torch.ones(len(points), 1)], -1)[None]
 
 
-def test_closed_surface_grows_at_its_outline():
+def test_closed_surface_grows_at_its_outline(raster):
     """Area grows with the square of the scale, ∂A/∂s · s = 2A, whatever edges lie within the surface.
 
     The faces are many pixels wide: a silhouette edge whose triangle no pixel shows is not found.
@@ -127,31 +130,31 @@ def test_closed_surface_grows_at_its_outline():
     points = torch.tensor([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
     faces = torch.tensor([[a, b, c] for a in (0, 1) for b in (2, 3) for c in (4, 5)], dtype=torch.int32)
     clip = turned(points, 0.8).requires_grad_()
-    area = coverage(clip, faces, (128, 128)).sum()
+    area = coverage(clip, faces, (128, 128), raster).sum()
     area.backward()
     growth = (clip.grad * clip.detach())[..., :2].sum()
     assert abs(growth.item() / (2 * area.item()) - 1) < 0.03
 
 
-def test_edges_within_a_smooth_surface_blend_nothing():
+def test_edges_within_a_smooth_surface_blend_nothing(raster):
     points, faces = sphere(12, 18)
     clip = turned(points, 0.8)
-    rast, _ = rasterize(clip, faces, (96, 96))
+    rast, _ = raster.rasterize(clip, faces, (96, 96))
     empty = (rast[..., 3] == 0).float()[:, None]
     inside = torch.nn.functional.max_pool2d(empty, 5, 1, 2)[:, 0] == 0
     noise = torch.rand(1, 96, 96, 1)
-    changed = (antialias(noise, rast, clip, faces) - noise).abs()[..., 0] > 0
+    changed = (raster.antialias(noise, rast, clip, faces) - noise).abs()[..., 0] > 0
     assert changed.any() and inside.sum() > 3000
     assert not (changed & inside).any()
 
 
-def test_box_seen_from_the_front_has_an_outline():
+def test_box_seen_from_the_front_has_an_outline(raster):
     """Its sides are exactly edge-on: they must not hide the silhouette."""
     x, y, z = torch.meshgrid(*[torch.tensor([-0.53, 0.53])] * 3, indexing="ij")
     clip = torch.stack([x, y, z, torch.ones_like(x)], -1).reshape(1, 8, 4)
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
     faces = torch.tensor([t for a, b, c, d in quads for t in ((a, b, c), (a, c, d))], dtype=torch.int32)
-    image = coverage(clip, faces, (32, 32))
+    image = coverage(clip, faces, (32, 32), raster)
     assert abs(image.sum().item() - (0.53 * 32) ** 2) < 2.0  # without antialiasing it is 32 less
     assert ((image > 0.01) & (image < 0.99)).sum() > 40
 

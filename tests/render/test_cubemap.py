@@ -1,4 +1,4 @@
-"""The cube map lookup against its double-precision twin: values, gradients, seams, corners, determinism."""
+"""The cube map lookups against its double-precision twin: values, gradients, seams, corners, determinism."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def gradients(function, inputs, dtype, seed=2):
     ("sizes", "batch", "views", "channels"),
     [((8, 4, 2, 1), 1, 1, 3), ((7, 3), 1, 3, 1), ((16, 8, 4), 2, 2, 4), ((1,), 1, 1, 3), ((5, 5, 2), 3, 3, 2)],
 )
-def test_values_and_gradients_match_the_reference(sizes, batch, views, channels):
+def test_values_and_gradients_match_the_reference(sizes, batch, views, channels, raster):
+    if raster.name == "nvdiffrast" and any(b != max(1, a // 2) for a, b in zip(sizes, sizes[1:], strict=False)):
+        pytest.skip("nvdiffrast: each level is half as large as the one before")
     levels = random_chain(sizes, batch, channels)
     directions = random_directions(400, views)
     level = torch.rand(views, 1, 400, generator=torch.Generator().manual_seed(3)) * (len(sizes) + 1) - 1
@@ -45,23 +47,25 @@ def test_values_and_gradients_match_the_reference(sizes, batch, views, channels)
         return reference.texture(tex, directions, None, level, mip, "linear-mipmap-linear", "cube")
 
     def kernel(directions, level, tex, *mip):
-        return texture(tex, directions, None, level, mip, "linear-mipmap-linear", "cube")
+        return raster.texture(tex, directions, None, level, list(mip), "linear-mipmap-linear", "cube")
 
     out, grads = gradients(kernel, [directions, level, *levels], torch.float32)
     expected, expected_grads = gradients(twin, [directions, level, *levels], torch.float64)
     assert out.shape == (views, 1, 400, channels)
-    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=2e-5)
+    t = raster.tolerance
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5 * t, atol=2e-5 * t)
     for grad, wanted in zip(grads, expected_grads, strict=True):
-        torch.testing.assert_close(grad.double(), wanted, rtol=1e-4, atol=1e-4 * max(1.0, wanted.abs().max().item()))
+        scale = max(1.0, wanted.abs().max().item())
+        torch.testing.assert_close(grad.double(), wanted, rtol=1e-4 * t, atol=1e-4 * t * scale)
 
 
 @pytest.mark.parametrize("filter_mode", ["nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear"])
-def test_filter_modes_and_built_mips(filter_mode):
+def test_filter_modes_and_built_mips(filter_mode, raster):
     tex, directions = random_chain((8,))[0], random_directions(300)
     level = torch.rand(1, 1, 300, generator=torch.Generator().manual_seed(3)) * 5 - 1
     bias = level if "mipmap" in filter_mode else None
     out, (grad,) = gradients(
-        lambda t: texture(t, directions, None, bias, None, filter_mode, "cube", 2), [tex], torch.float32
+        lambda t: raster.texture(t, directions, None, bias, None, filter_mode, "cube", 2), [tex], torch.float32
     )
     expected, (wanted,) = gradients(
         lambda t: reference.texture(t, directions, None, bias, None, filter_mode, "cube", 2), [tex], torch.float64
@@ -70,15 +74,15 @@ def test_filter_modes_and_built_mips(filter_mode):
     torch.testing.assert_close(grad.double(), wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_faces_are_opengl_s():
+def test_faces_are_opengl_s(raster):
     # the texel at row 0, column 0 of every face, as the directions of OpenGL's table of cube map coordinates
     tex = torch.arange(6.0).reshape(1, 6, 1, 1, 1).expand(1, 6, 4, 4, 1).clone()
     tex[:, :, 0, 0] += 10
-    centres = texture(tex, FACE_CENTRES.reshape(1, 1, 6, 3), boundary_mode="cube")
+    centres = raster.texture(tex, FACE_CENTRES.reshape(1, 1, 6, 3), boundary_mode="cube")
     assert centres.flatten().tolist() == [0, 1, 2, 3, 4, 5]
     a = 0.75
     corners = torch.tensor([[1, a, a], [-1, a, -a], [-a, 1, -a], [-a, -1, a], [-a, a, 1], [a, a, -1]])
-    values = texture(tex, corners.reshape(1, 1, 6, 3), boundary_mode="cube")
+    values = raster.texture(tex, corners.reshape(1, 1, 6, 3), boundary_mode="cube")
     torch.testing.assert_close(values.flatten(), torch.arange(10.0, 16.0))
 
 

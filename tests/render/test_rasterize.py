@@ -1,4 +1,4 @@
-"""The CPU rasteriser against the brute-force reference: coverage, depth, barycentrics, gradients, determinism."""
+"""The rasterisers against the brute-force reference: coverage, depth, barycentrics, gradients, determinism."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def from_pixels(points, height, width, depth=0.0):
     return torch.stack([x, y, torch.full_like(x, depth), torch.ones_like(x)], dim=-1)[None]
 
 
-def triangle_counts(clip, faces, resolution):
+def triangle_counts(clip, faces, resolution, raster):
     """How many triangles cover each pixel when each is drawn alone."""
-    return sum((rasterize(clip, face[None], resolution)[0][..., 3] > 0).int() for face in faces)
+    return sum((raster.rasterize(clip, face[None], resolution)[0][..., 3] > 0).int() for face in faces)
 
 
 SIZES = [(33, 47), (1, 1), (1, 40), (17, 64), (64, 9)]
@@ -38,25 +38,26 @@ SOUPS = [{}, {"behind": True, "seed": 1}, {"spread": 40.0, "seed": 2}, {"spread"
 
 @pytest.mark.parametrize("resolution", SIZES)
 @pytest.mark.parametrize("kind", SOUPS, ids=["inside", "behind", "large", "large-behind"])
-def test_values_match_reference(resolution, kind):
+def test_values_match_reference(resolution, kind, raster):
     clip, faces = soup(2, 20, **kind)
-    rast, rast_db = rasterize(clip, faces, resolution)
+    rast, rast_db = raster.rasterize(clip, faces, resolution)
     expected, expected_db = reference.rasterize(clip, faces, resolution)
     same = rast[..., 3] == expected[..., 3]
-    # Snapping to 1/256 pixel may move an edge across a centre, rarely.
-    assert (~same).sum() <= max(1, 0.003 * same.numel())
-    torch.testing.assert_close(rast[same].double(), expected[same], atol=2e-6, rtol=0)
-    torch.testing.assert_close(rast_db[same].double(), expected_db[same], atol=1e-6, rtol=1e-5)
+    # Snapping to 1/256 pixel (nvdiffrast: 1/16) may move an edge across a centre, rarely.
+    assert (~same).sum() <= max(1, raster.misplaced * same.numel())
+    t = raster.tolerance
+    torch.testing.assert_close(rast[same].double(), expected[same], atol=2e-6 * t, rtol=0)
+    torch.testing.assert_close(rast_db[same].double(), expected_db[same], atol=1e-6 * t, rtol=1e-5 * t)
     if resolution == (33, 47):
         assert (expected[..., 3] > 0).double().mean() > 0.3, "the test must see something"
 
 
 @pytest.mark.parametrize("kind", SOUPS[:2], ids=["inside", "behind"])
 @pytest.mark.parametrize("which", ["bary", "derivatives", "both"])
-def test_gradient_matches_reference(kind, which):
+def test_gradient_matches_reference(kind, which, raster):
     clip, faces = soup(2, 12, **kind)
     fast, slow = clip.clone().requires_grad_(), clip.double().requires_grad_()
-    rast, rast_db = rasterize(fast, faces, (16, 23))
+    rast, rast_db = raster.rasterize(fast, faces, (16, 23))
     expected, expected_db = [], []
     for b in range(2):  # the same winners, so that the one pixel that snapping decides does not matter
         bary, db = reference.barycentrics(slow[b], faces, rast[b, ..., 3].detach().long())
@@ -77,7 +78,7 @@ def test_gradient_matches_reference(kind, which):
     assert slow.grad.abs().max() > 0
     assert (fast.grad[..., 2] == 0).all()
     scale = slow.grad.abs().amax(dim=-1, keepdim=True)
-    assert ((fast.grad - slow.grad).abs() <= 1e-5 * scale + 1e-6).all()
+    assert ((fast.grad - slow.grad).abs() <= raster.tolerance * (1e-5 * scale + 1e-6)).all()
 
 
 def test_reference_gradient_is_right():
@@ -90,7 +91,7 @@ def test_reference_gradient_is_right():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_shared_edges_are_covered_exactly_once(seed):
+def test_shared_edges_are_covered_exactly_once(seed, raster):
     height, width = 32, 64  # powers of two: half-pixel positions are exact, so edges run through centres
     g = torch.Generator().manual_seed(seed)
     rim = [(x, 0.0) for x in (-8, 0, 20.5, 64, 70)] + [(70, y) for y in (10.5, 40)] + [(30.5, 40), (-8, 40), (-8, 9.5)]
@@ -102,11 +103,11 @@ def test_shared_edges_are_covered_exactly_once(seed):
     flip = torch.rand(n, generator=g) < 0.5  # mixed orientations must tile alike
     faces[flip] = faces[flip][:, [0, 2, 1]]
     clip = from_pixels(points, height, width)
-    assert (triangle_counts(clip, faces, (height, width)) == 1).all()
-    assert (rasterize(clip, faces, (height, width))[0][..., 3] > 0).all()
+    assert (triangle_counts(clip, faces, (height, width), raster) == 1).all()
+    assert (raster.rasterize(clip, faces, (height, width))[0][..., 3] > 0).all()
 
 
-def test_random_mesh_tiles_the_image():
+def test_random_mesh_tiles_the_image(raster):
     height, width, n = 37, 51, 9
     g = torch.Generator().manual_seed(0)
     i, j = torch.meshgrid(torch.arange(n + 1.0), torch.arange(n + 1.0), indexing="ij")
@@ -116,10 +117,10 @@ def test_random_mesh_tiles_the_image():
     faces = torch.cat([torch.stack([a, a + 1, a + n + 1], -1), torch.stack([a + 1, a + n + 2, a + n + 1], -1)]).int()
     w = torch.rand((n + 1) ** 2, 1, generator=g) * 3 + 0.2
     clip = from_pixels(points.reshape(-1, 2), height, width) * w
-    assert (triangle_counts(clip, faces, (height, width)) == 1).all()
+    assert (triangle_counts(clip, faces, (height, width), raster) == 1).all()
 
 
-def test_floor_under_the_camera_is_clipped_without_holes():
+def test_floor_under_the_camera_is_clipped_without_holes(raster):
     height, width, n = 40, 48, 6
     i, j = torch.meshgrid(torch.linspace(-5, 5, n + 1), torch.linspace(-6, 6, n + 1), indexing="ij")
     x, depth = j.reshape(-1), i.reshape(-1)  # y = −0.7 under an eye at the origin that looks along depth
@@ -128,13 +129,13 @@ def test_floor_under_the_camera_is_clipped_without_holes():
     clip = torch.stack([x, torch.full_like(x, 0.7), z, depth], dim=-1)[None]
     a = (torch.arange(n)[:, None] * (n + 1) + torch.arange(n)).reshape(-1)
     faces = torch.cat([torch.stack([a, a + 1, a + n + 1], -1), torch.stack([a + 1, a + n + 2, a + n + 1], -1)]).int()
-    counts = triangle_counts(clip, faces, (height, width))[0]
+    counts = triangle_counts(clip, faces, (height, width), raster)[0]
     rows = (2 * torch.arange(height) + 1) / height - 1
     row_depth = 0.7 / rows
     seen = (row_depth > near) & (row_depth < far)
     assert 5 < seen.sum() < height // 2 - 3
     assert (counts == seen[:, None].int()).all()
-    rast, _ = rasterize(clip, faces, (height, width))
+    rast, _ = raster.rasterize(clip, faces, (height, width))
     u, v, ids = rast[0, ..., 0], rast[0, ..., 1], rast[0, ..., 3].long()
     corner_depth = depth[faces.long()[ids[seen] - 1]]
     interpolated = u[seen] * corner_depth[..., 0] + v[seen] * corner_depth[..., 1]
@@ -173,12 +174,12 @@ def test_orientation_degenerate_and_ties():
     assert set(ids.unique().tolist()) == {0.0, 1.0}
 
 
-def test_nearest_wins():
+def test_nearest_wins(raster):
     clip = torch.cat([from_pixels([(-9, -9), (60, -9), (-9, 60)], 16, 16, depth) for depth in (0.5, -0.5, 0.2)], dim=1)
     faces = torch.arange(9, dtype=torch.int32).reshape(3, 3)
-    rast, _ = rasterize(clip, faces, (16, 16))
+    rast, _ = raster.rasterize(clip, faces, (16, 16))
     assert (rast[..., 3] == 2).all()
-    assert (rast[..., 2] == -0.5).all()
+    assert ((rast[..., 2] + 0.5).abs() < 1e-6).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 0, 0), (3, 5, 0), (0, 5, 2), (0, 0, 0)])
@@ -192,11 +193,11 @@ def test_empty(shape):
     assert (clip.grad == 0).all()
 
 
-def test_batch_is_independent():
+def test_batch_is_independent(raster):
     clip, faces = soup(3, 15)
-    together, _ = rasterize(clip, faces, (20, 20))
+    together, _ = raster.rasterize(clip, faces, (20, 20))
     for b in range(3):
-        assert torch.equal(rasterize(clip[b : b + 1], faces, (20, 20))[0][0], together[b])
+        assert torch.equal(raster.rasterize(clip[b : b + 1], faces, (20, 20))[0][0], together[b])
 
 
 def test_same_bits_for_any_thread_count():

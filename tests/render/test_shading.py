@@ -23,6 +23,17 @@ from stspbr.scene.light import EnvironmentLight, latlong_to_direction
 ENVS = Path(__file__).parents[2] / "../shared/assets/envs"
 
 
+def on_device(look_up, host, where):
+    """The CPU's texture lookup for tensors that lie elsewhere."""
+
+    def call(tex, uv, mip=None, mip_level_bias=None, **modes):
+        bias = None if mip_level_bias is None else mip_level_bias.to(host)
+        levels = None if mip is None else [level.to(host) for level in mip]
+        return look_up(tex.to(host), uv.to(host), mip=levels, mip_level_bias=bias, **modes).to(where)
+
+    return call
+
+
 def _random_light(skipped: int, seed: int = 0) -> PrefilteredLight:
     generator = torch.Generator().manual_seed(seed)
     count = len(WIDTHS) - skipped
@@ -210,3 +221,21 @@ def test_derivative_by_roughness_resembles_the_quadratures():
         ]
         truth = (ends[0] - ends[1])[:, 0] / 0.02
         assert np.corrcoef(truth, leaf.grad[:, 0].numpy())[0, 1] > least, value
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_torch_twin_in_single_precision_is_the_kernels(turned, device):
+    light, results = _random_light(1), []
+    turn = torch.linalg.qr(torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(5)))[0]
+    rotation = (turn, torch.arange(60) % 2) if turned else None
+    for backend, where in (("cpu", torch.device("cpu")), ("torch", device)):
+        points, levels, leaves = _leaves(_points(60), light, torch.float32)
+        there = {key: value.to(where) for key, value in points.items()}
+        order = [there[key] for key in ("normals", "view", "albedo", "roughness", "metallic")]
+        turns = None if rotation is None else tuple(value.to(where) for value in rotation)
+        out = shade(*order, levels.to(where), texture=on_device(texture, torch.device("cpu"), where),
+                    light_rotation=turns, occlusion=there["occlusion"], backend=backend).cpu()  # fmt: skip
+        weight = torch.rand(out.shape, generator=torch.Generator().manual_seed(6))
+        results.append([out, *torch.autograd.grad((out * weight).sum(), [*points.values(), *leaves])])
+    for found, wanted in zip(results[1], results[0], strict=True):
+        assert wanted.any() and (found - wanted).norm() < 1e-4 * wanted.norm()

@@ -1,4 +1,4 @@
-"""The 2D texture lookup against its double-precision twin and torch's grid_sample."""
+"""The 2D texture lookups against its double-precision twin and torch's grid_sample."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def gradients(function, inputs, dtype, seed=2):
     return out.detach(), torch.autograd.grad((out * weight).sum(), inputs)
 
 
-def compare(call, inputs):
-    out, grads = gradients(lambda *x: call(texture, *x), inputs, torch.float32)
+def compare(raster, call, inputs):
+    out, grads = gradients(lambda *x: call(raster.texture, *x), inputs, torch.float32)
     expected, expected_grads = gradients(lambda *x: call(reference.texture, *x), inputs, torch.float64)
-    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=5e-5)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5 * raster.tolerance, atol=5e-5 * raster.tolerance)
     for grad, wanted in zip(grads, expected_grads, strict=True):
         scale = max(1.0, wanted.abs().max().item())
-        torch.testing.assert_close(grad.double(), wanted, rtol=1e-3, atol=1e-4 * scale)
+        torch.testing.assert_close(grad.double(), wanted, rtol=1e-3, atol=1e-4 * scale * raster.tolerance)
     return out, grads
 
 
@@ -56,36 +56,37 @@ def compare(call, inputs):
         (((1, 1),), 1, 1, 2),
     ],
 )
-def test_trilinear_values_and_gradients_match_the_reference(boundary, sizes, batch, views, channels):
+def test_trilinear_values_and_gradients_match_the_reference(boundary, sizes, batch, views, channels, raster):
     def call(function, uv, uv_da, bias, tex, *mip):
         return function(tex, uv, uv_da, bias, list(mip), "linear-mipmap-linear", boundary)
 
-    out, _ = compare(call, [*random_samples(500, views), *random_chain(sizes, batch, channels)])
+    out, _ = compare(raster, call, [*random_samples(500, views), *random_chain(sizes, batch, channels)])
     assert out.shape == (views, 1, 500, channels)
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("size", [(8, 16), (5, 7), (1, 3)])
-def test_bilinear_matches_the_reference(boundary, size):
-    compare(lambda f, uv, tex: f(tex, uv, boundary_mode=boundary), [random_samples(500)[0], *random_chain((size,))])
+def test_bilinear_matches_the_reference(boundary, size, raster):
+    inputs = [random_samples(500)[0], *random_chain((size,))]
+    compare(raster, lambda f, uv, tex: f(tex, uv, boundary_mode=boundary), inputs)
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("filter_mode", ["nearest", "linear-mipmap-nearest"])
-def test_nearest_filters_match_the_reference(boundary, filter_mode):
+def test_nearest_filters_match_the_reference(boundary, filter_mode, raster):
     uv, uv_da, _ = random_samples(500)
     uv_da = None if filter_mode == "nearest" else uv_da
-    compare(lambda f, tex: f(tex, uv, uv_da, None, None, filter_mode, boundary), random_chain(((8, 16),)))
+    compare(raster, lambda f, tex: f(tex, uv, uv_da, None, None, filter_mode, boundary), random_chain(((8, 16),)))
 
 
 @pytest.mark.parametrize("level_from", ["uv_da", "bias"])
-def test_one_source_of_the_level_and_built_mips(level_from):
+def test_one_source_of_the_level_and_built_mips(level_from, raster):
     uv, uv_da, _ = random_samples(500)
     bias = torch.rand(1, 1, 500, generator=torch.Generator().manual_seed(4)) * 6 - 1
     if level_from == "uv_da":
-        compare(lambda f, da, tex: f(tex, uv, da, max_mip_level=2), [uv_da, *random_chain(((16, 8),))])
+        compare(raster, lambda f, da, tex: f(tex, uv, da, max_mip_level=2), [uv_da, *random_chain(((16, 8),))])
     else:
-        compare(lambda f, b, tex: f(tex, uv, None, b, max_mip_level=2), [bias, *random_chain(((16, 8),))])
+        compare(raster, lambda f, b, tex: f(tex, uv, None, b, max_mip_level=2), [bias, *random_chain(((16, 8),))])
 
 
 @pytest.mark.parametrize(("boundary", "padding"), [("clamp", "border"), ("zero", "zeros")])
@@ -106,16 +107,16 @@ def test_bilinear_is_grid_sample(boundary, padding):
         torch.testing.assert_close(grad.double(), wanted, rtol=1e-3, atol=1e-4)
 
 
-def test_texel_centres_give_texels():
+def test_texel_centres_give_texels(raster):
     (tex,) = random_chain(((4, 8),))
     v, u = torch.meshgrid((torch.arange(4) + 0.5) / 4, (torch.arange(8) + 0.5) / 8, indexing="ij")
     uv = torch.stack([u, v], -1)[None]
     for boundary in BOUNDARIES:
-        torch.testing.assert_close(texture(tex, uv, boundary_mode=boundary), tex, rtol=0, atol=1e-6)
-        assert torch.equal(texture(tex, uv, filter_mode="nearest", boundary_mode=boundary), tex)
+        torch.testing.assert_close(raster.texture(tex, uv, boundary_mode=boundary), tex, rtol=0, atol=1e-6)
+        assert torch.equal(raster.texture(tex, uv, filter_mode="nearest", boundary_mode=boundary), tex)
 
 
-def test_level_is_the_major_axis_of_the_footprint():
+def test_level_is_the_major_axis_of_the_footprint(raster):
     levels = [torch.full((1, 16 >> i, 32 >> i, 1), float(i)) for i in range(5)]
     # 1 pixel = 8 × 2 texels, turned by 30°: the ellipse's major axis is 8 texels long, level 3
     angle = torch.tensor(torch.pi / 6)
@@ -123,15 +124,17 @@ def test_level_is_the_major_axis_of_the_footprint():
     texels = torch.diag(torch.tensor([8.0, 2.0])) @ turn
     uv_da = (texels / torch.tensor([[32.0], [16.0]])).reshape(1, 1, 1, 4)
     uv = torch.full((1, 1, 1, 2), 0.4)
-    assert texture(levels[0], uv, uv_da, mip=levels[1:]).item() == pytest.approx(3.0, abs=1e-5)
-    biased = texture(levels[0], uv, uv_da, torch.full((1, 1, 1), -0.75), mip=levels[1:])
+    assert raster.texture(levels[0], uv, uv_da, mip=levels[1:]).item() == pytest.approx(3.0, abs=1e-5)
+    biased = raster.texture(levels[0], uv, uv_da, torch.full((1, 1, 1), -0.75), mip=levels[1:])
     assert biased.item() == pytest.approx(2.25, abs=1e-5)
 
 
-def test_gradient_at_whole_levels_is_that_towards_the_next():
+def test_gradient_at_whole_levels_is_that_towards_the_next(raster):
+    if raster.name == "nvdiffrast":
+        pytest.skip("nvdiffrast: the slope at a whole level may be either side's")
     uv = random_samples(40)[0]
     level = torch.arange(40.0).reshape(1, 1, 40) % 4  # 0 and 3 are clamped
-    _, (grad, *_) = compare(lambda f, b, tex, *mip: f(tex, uv, None, b, mip), [level, *random_chain()])
+    _, (grad, *_) = compare(raster, lambda f, b, tex, *mip: f(tex, uv, None, b, mip), [level, *random_chain()])
     assert torch.equal(grad != 0, (level > 0) & (level < 3))
 
 
@@ -185,12 +188,12 @@ def test_bits_do_not_depend_on_runs_or_threads(boundary):
         assert all(torch.equal(a, b) for a, b in zip(one, run, strict=True))
 
 
-def test_a_batch_is_its_images_one_by_one():
+def test_a_batch_is_its_images_one_by_one(raster):
     levels, (uv, uv_da, bias) = random_chain(batch=3), random_samples(50, batch=3)
-    out = texture(levels[0], uv, uv_da, bias, levels[1:])
+    out = raster.texture(levels[0], uv, uv_da, bias, levels[1:])
     for i in range(3):
         tex, *mip = (t[i : i + 1] for t in levels)
-        one = texture(tex, uv[i : i + 1], uv_da[i : i + 1], bias[i : i + 1], mip)
+        one = raster.texture(tex, uv[i : i + 1], uv_da[i : i + 1], bias[i : i + 1], mip)
         assert torch.equal(out[i : i + 1], one)
 
 

@@ -1,0 +1,34 @@
+"""One line of what `stspbr doctor` says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["ok", "missing", "broken"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report.
+
+    Attributes:
+        name: what was looked at.
+        state: ``missing`` is not there; ``broken`` is there and does not work, or not well.
+        detail: what was found.
+        remedy: the command or the step that mends it; empty where there is nothing to do.
+        optional: stspbr runs without it.
+    """
+
+    name: str
+    state: State
+    detail: str
+    remedy: str = ""
+    optional: bool = False
+
+
+def one_line(error: object) -> str:
+    """The first line of a message, at most 200 characters; the exception's kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -1,0 +1,50 @@
+"""The stages on a GPU, where there is one: near what the CPU makes of the same capture, and able to be read there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from stspbr.recipe import BakeSettings, CoarseSettings, SpecializeSettings, settings_for
+from stspbr.render.backend import why_no_nvdiffrast
+from stspbr.stages.bake import run_bake
+from stspbr.stages.coarse import run_coarse
+from stspbr.stages.session import Session
+from stspbr.stages.specialize import run_specialize
+
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="the stages on CUDA: no GPU here"),
+    pytest.mark.skipif(why_no_nvdiffrast() is not None, reason=f"the stages on CUDA: {why_no_nvdiffrast()}"),
+]
+SHORT = ["optimize.iterations=30", "optimize.batch=2", "optimize.checkpoint_every=20"]
+
+
+def held_out(artifact) -> float:
+    return json.loads(artifact.file("metrics.json").read_text(encoding="utf-8"))["held_out"]["psnr_mean"]
+
+
+def stages(run, specialize_on=("cuda", "auto"), **options):
+    session = Session.open(run, quiet=True, **options)
+    overrides = [*SHORT, "geometry.resolution=20", "light.mode=learned", "normals_from=0.5"]
+    coarse = run_coarse(session, settings_for(CoarseSettings, overrides))
+    device, backend = specialize_on
+    session = Session.open(run, device=device, backend=backend, quiet=True)
+    specialized = run_specialize(session, settings_for(SpecializeSettings, SHORT))
+    baked = run_bake(session, settings_for(BakeSettings, [*SHORT, "texture_resolution=64", "target_faces=400"]))
+    return session, [coarse, specialized, baked]
+
+
+@pytest.mark.parametrize("backend", ["auto", "nvdiffrast+torch"])
+def test_all_stages_come_near_the_cpu(tiny_run, backend):
+    _, there = stages(tiny_run, ("cuda", backend), device="cuda", backend=backend)
+    _, here = stages(tiny_run, ("cpu", "cpu"), device="cpu")
+    for ours, theirs in zip(there, here, strict=True):
+        assert abs(held_out(ours) - held_out(theirs)) < 1.0  # dB; sums in another order move a short run a little
+    assert there[0].manifest["backends"]["raster"] == "nvdiffrast" and here[0].manifest["backends"]["raster"] == "cpu"
+
+
+def test_what_a_gpu_began_the_cpu_goes_on_with(tiny_run):
+    _, artifacts = stages(tiny_run, ("cpu", "cpu"), device="cuda")
+    assert artifacts[2].manifest["device"] == "cpu" and held_out(artifacts[2]) > 10
