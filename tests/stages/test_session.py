@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -86,7 +87,7 @@ def test_backends_that_do_not_fit(tmp_path, backend, message):
         Session.open(tmp_path, device="cpu", backend=backend, quiet=True)
 
 
-def test_the_manifest_says_who_worked_and_the_hash_does_not(tiny_run):
+def test_the_manifest_says_who_worked_and_the_hash_does_not(tiny_run, tmp_path):
     """The same settings under two encodings: settings and parents are equal, the backends are told apart."""
     from stspbr.stages.coarse import run_coarse
 
@@ -96,8 +97,9 @@ def test_the_manifest_says_who_worked_and_the_hash_does_not(tiny_run):
     ]
     settings = settings_for(CoarseSettings, small)
     manifests = []
+    shutil.copytree(tiny_run, tmp_path / "run")  # others share the capture
     for backend in ("cpu", "cpu+torch"):
-        session = Session.open(tiny_run, device="cpu", backend=backend, quiet=True)
+        session = Session.open(tmp_path / "run", device="cpu", backend=backend, quiet=True)
         path = run_coarse(session, settings).path
         manifests.append(json.loads((path / "manifest.json").read_text(encoding="utf-8")))
     kernels, twins = manifests
