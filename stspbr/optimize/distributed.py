@@ -123,6 +123,8 @@ class TorchrunRanks(Ranks):
         self._depth = 0  # of `first`: the first rank acts alone there
         self._over = False  # all ranks know that it has ended
         self._gradients: Any = None  # the group for CUDA tensors
+        if dist.is_initialized():  # by an earlier session of this process
+            return
         try:
             dist.init_process_group("gloo", rank=place.rank, world_size=place.size, timeout=patience)
         except (RuntimeError, ValueError) as error:

@@ -220,7 +220,7 @@ class Reconstruction:
         normalizer = (coverage * 3.0).clamp(min=1.0)
 
         def colour(composite: CompositeLoss, name: str, drives: frozenset[str], pixels: tuple[Tensor, ...]) -> Term:
-            images = (image[..., :3], targets.image) if composite.needs_images else None
+            images = (image[..., :3], targets.image, targets.saturation) if composite.needs_images else None
             total, parts = composite(*pixels[:2], normalizer, self.exposure, saturation=pixels[2], images=images)
             return Term(name, total, drives, parts)
 
