@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from stspbr.errors import StspbrError
 
@@ -59,3 +61,20 @@ def is_first() -> bool:
         return place().rank == 0
     except StspbrError:
         return True
+
+
+def leave(code: int | str | None) -> NoReturn:
+    """End this process with ``code``, as ``sys.exit`` does; one of a job at once, when its output is flushed.
+
+    An orderly exit tears down the transport's threads while the other ends of their connections go, too, and is
+    aborted by them now and then, after all is done.
+    """
+    try:
+        several = place().size > 1
+    except StspbrError:
+        several = False
+    if several and not isinstance(code, str):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code or 0)
+    sys.exit(code)

@@ -34,7 +34,9 @@ def main() -> None:
     except (StspbrError, MemoryError, OSError) as error:
         if launch.is_first() or isinstance(error, launch.JoinError):
             sys.stderr.write(f"stspbr: {one_line(error)}\n")
-        sys.exit(2)
+        launch.leave(2)
+    except SystemExit as end:
+        launch.leave(end.code)
 
 
 @app.callback(invoke_without_command=True)

@@ -207,8 +207,14 @@ class Reconstruction:
             occlusion=inputs.occlusion,
         )
 
-    def _image_terms(self, image: Tensor, targets: Targets, losses: LossSettings, coverage: Tensor) -> list[Term]:
-        """Mask over the whole image; colour over the union of both coverages, divided by the target's ``coverage``."""
+    def _image_terms(
+        self, image: Tensor, targets: Targets, losses: LossSettings, coverage: Tensor | None = None
+    ) -> list[Term]:
+        """Mask over the whole image; colour over the union of both coverages, divided by the target's.
+
+        Args:
+            coverage: of the target in pixels, where these are not all images of the batch.
+        """
         alpha = image[..., 3:]
         terms = []
         if alpha.requires_grad and losses.mask > 0:
@@ -217,6 +223,7 @@ class Reconstruction:
         rendered = image.reshape(-1, 4).index_select(0, union)[:, :3]
         target = targets.image.reshape(-1, 3).index_select(0, union)
         saturation = targets.saturation.expand_as(targets.alpha).reshape(-1, 1).index_select(0, union)
+        coverage = targets.alpha.sum() if coverage is None else coverage
         normalizer = (coverage * 3.0).clamp(min=1.0)
 
         def colour(composite: CompositeLoss, name: str, drives: frozenset[str], pixels: tuple[Tensor, ...]) -> Term:
