@@ -39,6 +39,7 @@ name = "tiny"
 seed = 3
 
 [capture]
+kind = "mesh"
 asset = "procedural:demo"
 light = "procedural:demo"
 views = 6
@@ -66,7 +67,7 @@ samples = 2000
 views = 1
 """
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "stspbr"]
-PATIENCE = 240  # seconds until processes that do not end fail the test
+PATIENCE = 600  # seconds until processes that do not end fail the test
 
 
 def free_port() -> int:
