@@ -105,7 +105,11 @@ class Ranks:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Nobody goes on where one fails: an error or Ctrl-C in the block ends it on every rank."""
+        """Nobody goes on where one fails: an error or Ctrl-C in the block ends it on every rank.
+
+        The error is the first failing rank's, on the others as a StspbrError that names it. The processes are to end
+        then, each by itself: they ignore SIGTERM, which torchrun sends to all as soon as one has gone.
+        """
         yield
 
 
@@ -208,7 +212,7 @@ class TorchrunRanks(Ranks):
         finally:
             if main:
                 signal.signal(signal.SIGINT, before)
-                if self._over:  # torchrun ends the others as soon as one has gone; each goes by its own exit code
+                if self._over:
                     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _interrupt(self, *_: object) -> None:
