@@ -116,6 +116,18 @@ def test_two_processes_learn_what_one_learns(two, tiny_run, tmp_path):
             assert np.quantile(np.abs(mine[key] - theirs[key]), 0.9) <= 1e-4 * np.abs(mine[key]).mean(), (name, key)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_exchanges_leave_the_same_on_both(two, rank):
+    folder, _ = two
+    assert json.loads((folder / f"exchanges{rank}").read_text()) == {
+        "gradients": [[1.0, 2.0, 3.0], [[3.0, 3.0], [3.0, 3.0]], None],
+        "state": [0, [False, True]],
+        "values": {"a": 2.0, "b": 2.0},
+        "first": 0,
+        "gathered": [[0.0, 7.0], [1.0, 7.0]],
+    }
+
+
 def test_an_interrupted_job_resumes_to_the_same_bits(two):
     folder, _ = two
     hashes = [(folder / f"hashes{rank}").read_text().split() for rank in range(2)]

@@ -16,6 +16,8 @@ from stspbr.threads import prepare_process
 
 prepare_process()
 
+import torch  # noqa: E402
+
 from stspbr import cli  # noqa: E402
 from stspbr.errors import StspbrError  # noqa: E402
 from stspbr.optimize.progress import SilentReporter  # noqa: E402
@@ -32,6 +34,25 @@ def coarse(run: Path, overrides: list[str], resume: bool = False) -> str:
     session = Session.open(run, device="cpu", threads=1, quiet=True, resume=resume)
     with session.ranks.together():
         return run_coarse(session, settings_for(CoarseSettings, overrides)).content_hash
+
+
+def exchanges(folder: Path) -> dict:
+    """One of each, where the ranks hold different things: gradients on one alone, on both, on none."""
+    ranks = Session.open(folder, device="cpu", threads=1, quiet=True).ranks
+    one, both, none = (torch.zeros(size, requires_grad=True) for size in ((3,), (2, 2), (1,)))
+    one.grad = None if SECOND else torch.tensor([1.0, 2.0, 3.0])
+    both.grad = torch.full((2, 2), 2.0 if SECOND else 1.0)
+    ranks.sum_gradients([one, both, none])
+    state = {"x": {"number": torch.tensor(ranks.rank), "flags": torch.tensor([SECOND, True]), "empty": torch.zeros(0)}}
+    ranks.copy_from_first(state)
+    values = {"a": torch.tensor(1.0), **({"b": torch.tensor(2.0)} if SECOND else {})}
+    return {
+        "gradients": [one.grad.tolist(), both.grad.tolist(), none.grad],
+        "state": [state["x"]["number"].item(), state["x"]["flags"].tolist()],
+        "values": ranks.sum_values(values),
+        "first": ranks.first(lambda: ranks.first(lambda: ranks.rank)),
+        "gathered": ranks.gather(float(ranks.rank), 7.0),
+    }
 
 
 def interrupt_the_second(run: Path, overrides: list[str]) -> None:
@@ -67,6 +88,7 @@ def fail_in_the_second(run: Path, overrides: list[str]) -> None:
 
 
 def main(folder: Path, few: list[str], more: list[str]) -> None:
+    (folder / f"exchanges{launch.place().rank}").write_text(json.dumps(exchanges(folder / "few")))
     hashes = [coarse(folder / "few", few), coarse(folder / "whole", more)]
     interrupt_the_second(folder / "stopped", more)
     hashes.append(coarse(folder / "stopped", more, resume=True))
