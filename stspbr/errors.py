@@ -7,6 +7,18 @@ class StspbrError(Exception):
     """Bad input or a bad environment, said in one line: what is wrong, where, and what to do."""
 
 
+def one_line(error: BaseException) -> str | None:
+    """What users are told of an error that is not a fault of ours; None where it is one and wants its traceback."""
+    if isinstance(error, StspbrError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory: use smaller images (image_scale), batch or texture_resolution"
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}"
+    return None
+
+
 def missing_extra(package: str, extra: str, purpose: str) -> StspbrError:
     """The error for an optional dependency that is not installed.
 

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from stspbr import __version__
+from stspbr import __version__, launch
 from stspbr.cli import capture, export, look, stages
-from stspbr.errors import StspbrError
+from stspbr.errors import StspbrError, one_line
+
+_LOOKS = ("report", "compare", "artifacts", "doctor", "export")
 
 app = typer.Typer(
     help="From photographs of one object to a mesh with physically based textures and the environment light.",
@@ -24,25 +26,27 @@ app.add_typer(look.app)
 
 
 def main() -> None:
-    """Entry point: what went wrong is one line on stderr and exit code 2; Ctrl-C is exit code 130."""
+    """Entry point: what went wrong is one line on stderr and exit code 2; Ctrl-C is exit code 130.
+
+    Of several processes the first says it for all.
+    """
     try:
         app()
-    except StspbrError as error:
-        sys.stderr.write(f"stspbr: {error}\n")
-        sys.exit(2)
-    except MemoryError:
-        sys.stderr.write("stspbr: out of memory: use smaller images (image_scale), batch or texture_resolution\n")
-        sys.exit(2)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"stspbr: {place}{error.strerror or error}\n")
-        sys.exit(2)
+    except (StspbrError, MemoryError, OSError) as error:
+        if launch.is_first() or isinstance(error, launch.JoinError):
+            sys.stderr.write(f"stspbr: {one_line(error)}\n")
+        launch.leave(2)
+    except SystemExit as end:
+        launch.leave(end.code)
 
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
 ) -> None:
     if version:
         typer.echo(__version__)
         raise typer.Exit
+    if context.invoked_subcommand in _LOOKS and not launch.is_first():
+        raise typer.Exit  # these open no session, so the first process need not wait for the others

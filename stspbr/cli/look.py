@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stspbr import launch
 from stspbr.cli.options import (
     BackendOption,
     DeviceOption,
@@ -55,7 +56,7 @@ def evaluate(
     run_stage("evaluate", "EvaluateSettings", run, settings, base, seed=seed, device=device, backend=backend,
                threads=threads, quiet=quiet, json_lines=json_lines,
                versions=version_of("bake", from_version))  # fmt: skip
-    if not quiet and not json_lines:
+    if not quiet and not json_lines and launch.is_first():
         print_errors(run)
 
 

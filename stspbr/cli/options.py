@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stspbr import launch
 from stspbr.threads import prepare_process
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder; made where it is absent")]
@@ -40,7 +41,10 @@ def resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        sys.stderr.write("stspbr: interrupted; run the same command with --resume to go on from the last checkpoint\n")
+        if launch.is_first():
+            sys.stderr.write(
+                "stspbr: interrupted; run the same command with --resume to go on from the last checkpoint\n"
+            )
         raise typer.Exit(130) from None
 
 
@@ -63,7 +67,7 @@ def run_stage(
 
     session = Session.open(run, **options)
     module = import_module(f"stspbr.stages.{stage.replace('-', '_')}")
-    with resumable():
+    with resumable(), session.ranks.together():
         artifact = getattr(module, f"run_{stage.replace('-', '_')}")(session, settings)
     say(session, {"stage": stage, "artifact": str(artifact.path), "content_hash": artifact.content_hash})
 

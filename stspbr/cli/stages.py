@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from stspbr import launch
 from stspbr.cli.look import print_errors
 from stspbr.cli.options import (
     BackendOption,
@@ -110,6 +111,8 @@ def unpack_orm(
         run_stage("unpack-orm", "UnpackSettings", source, None, {"bits": bits}, quiet=quiet, json_lines=json_lines,
                    versions=version_of("bake", from_version))  # fmt: skip
         return
+    if not launch.is_first():
+        return
     import json
 
     from stspbr.stages.unpack_orm import unpack_file
@@ -145,8 +148,8 @@ def run_all(
     out = out or Path("runs") / recipe.name
     session = Session.open(out, seed=recipe.seed if seed is None else seed, device=device, backend=backend,
                            threads=threads, resume=resume, quiet=quiet, json_lines=json_lines)  # fmt: skip
-    talk = not quiet and not json_lines
-    with resumable():
+    talk = not session.quiet and not session.json_lines
+    with resumable(), session.ranks.together():
         done = run_recipe(session, recipe, typer.echo if talk else lambda line: None)
     for artifact in done.values():
         say(session, {"stage": artifact.stage, "artifact": str(artifact.path), "content_hash": artifact.content_hash})

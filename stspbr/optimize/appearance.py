@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.fields.materials import MaterialFields
+from stspbr.optimize.distributed import Span
 from stspbr.optimize.losses import smoothness
-from stspbr.optimize.routing import STRICT_A, STRICT_B, Term
+from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.recipe import LossSettings
 from stspbr.render.backend import RasterBackend
 from stspbr.render.gbuffer import GBuffer
@@ -38,9 +39,19 @@ class Appearance(Protocol):
         """The material at the covered pixels."""
 
     def smoothness(
-        self, gbuffer: GBuffer, inputs: ShadingInputs, losses: LossSettings, progress: float, generator: torch.Generator
+        self,
+        gbuffer: GBuffer,
+        inputs: ShadingInputs,
+        losses: LossSettings,
+        progress: float,
+        generator: torch.Generator,
+        span: Span | None = None,
     ) -> list[Term]:
-        """Terms that keep each map smooth, each driving its own group."""
+        """Terms that keep each map smooth, each driving its own group.
+
+        Args:
+            span: the pixels' place among those of all ranks, for which all of them draw the same numbers.
+        """
 
     def constrain(self) -> None:
         """Bring the parameters back into their ranges."""
@@ -67,16 +78,27 @@ class FieldAppearance(nn.Module):
         return ShadingInputs(normal, values.albedo, values.roughness, values.metallic, values.occlusion)
 
     def smoothness(
-        self, gbuffer: GBuffer, inputs: ShadingInputs, losses: LossSettings, progress: float, generator: torch.Generator
+        self,
+        gbuffer: GBuffer,
+        inputs: ShadingInputs,
+        losses: LossSettings,
+        progress: float,
+        generator: torch.Generator,
+        span: Span | None = None,
     ) -> list[Term]:
-        count = len(gbuffer.covered) // self.SUBSET
+        span = span or Span(0, len(gbuffer.covered), len(gbuffer.covered))
+        count = span.total // self.SUBSET
         if count == 0:
             return []
         device = gbuffer.position.device
-        subset = torch.randint(len(gbuffer.covered), (count,), generator=generator, device=device)
-        points = gbuffer.position.detach().index_select(0, subset)
-        noise = torch.randn(points.shape, generator=generator, device=device)
+        subset = torch.randint(span.total, (count,), generator=generator, device=device)
+        noise = torch.randn((count, 3), generator=generator, device=device)
         noise = noise * (losses.smoothness_distance * self.fields.extent)
+        if (own := span.own(subset)) is not None:
+            subset, noise = subset.index_select(0, own) - span.start, noise.index_select(0, own)
+            if len(own) == 0:
+                return []
+        points = gbuffer.position.detach().index_select(0, subset)
         ramp = min(1.0, progress / losses.smoothness_ramp)
         albedo, offset = self.fields.appearance_at(points + noise)
         reflectance = self.fields.reflectance_at(points + noise)
@@ -99,7 +121,7 @@ class FieldAppearance(nn.Module):
             _, offset_here = self.fields.appearance_at(points)
             value = smoothness(offset_here, offset) + 0.1 * offset.abs().mean()
             terms.append(Term("normal_smooth", ramp * losses.normal_smoothness * value, STRICT_A, closed=True))
-        return [term for term in terms if term.value.requires_grad]
+        return scaled([term for term in terms if term.value.requires_grad], len(subset) / count)
 
     def constrain(self) -> None:
         """Nothing to do: the outputs are bounded by sigmoids."""
@@ -156,11 +178,19 @@ class TextureAppearance(nn.Module):
         )
 
     def smoothness(
-        self, gbuffer: GBuffer, inputs: ShadingInputs, losses: LossSettings, progress: float, generator: torch.Generator
+        self,
+        gbuffer: GBuffer,
+        inputs: ShadingInputs,
+        losses: LossSettings,
+        progress: float,
+        generator: torch.Generator,
+        span: Span | None = None,
     ) -> list[Term]:
         uv = gbuffer.uv.detach()
+        span = span or Span(0, len(uv), len(uv))
         texel = 1.0 / self.albedo.shape[1]
-        noise = torch.randn(uv.shape, generator=generator, device=uv.device) * (self.JITTER_TEXELS * texel)
+        noise = torch.randn((span.total, 2), generator=generator, device=uv.device) * (self.JITTER_TEXELS * texel)
+        noise = noise[span.start : span.start + span.count]
         ramp = min(1.0, progress / losses.smoothness_ramp)
         albedo = self._sample(self.albedo, uv + noise, gbuffer.uv_da)
         reflectance = self._sample(self.reflectance, uv + noise, gbuffer.uv_da)
@@ -184,7 +214,7 @@ class TextureAppearance(nn.Module):
                 self._sample(self.normal, uv, gbuffer.uv_da), self._sample(self.normal, uv + noise, gbuffer.uv_da)
             )
             terms.append(Term("normal_smooth", ramp * losses.normal_smoothness * value, STRICT_A, closed=True))
-        return terms
+        return scaled(terms, span.fraction)
 
     @torch.no_grad()
     def constrain(self) -> None:

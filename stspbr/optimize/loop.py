@@ -10,7 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from stspbr.errors import StspbrError
 from stspbr.optimize.checkpoint import Checkpoints
+from stspbr.optimize.distributed import Ranks
 from stspbr.optimize.routing import Term, backpropagate, check_finite, logged_values
 from stspbr.optimize.schedules import evaluate
 from stspbr.recipe import OptimizeSettings
@@ -64,6 +66,7 @@ def optimize(
     checkpoints: Checkpoints,
     resume: bool,
     device: torch.device,
+    ranks: Ranks | None = None,
 ) -> Stopwatch:
     """Run a stage's optimisation from its start or, with ``resume``, from the last checkpoint.
 
@@ -72,7 +75,15 @@ def optimize(
     of seed and step. On the CPU a resumed run is therefore bit-identical to an uninterrupted one; a GPU adds up in
     no fixed order. There the terms are checked and read only at steps that are logged, kept or the last, so that the
     host does not wait for it between them, and the seconds of a part are those that the host spent on it.
+
+    Args:
+        ranks: the processes that share the work, all of which call this; ``problem.terms`` is one's share of it. The
+            first alone reports, previews and saves.
+
+    Raises:
+        StspbrError: a loss is not finite, the checkpoint cannot be read or written, another rank failed.
     """
+    ranks = ranks or Ranks()
     groups = {name: [p for p in params if p.requires_grad] for name, params in problem.groups().items()}
     groups = {name: params for name, params in groups.items() if params}
     rates = {name: getattr(settings.rates, name) for name in groups}
@@ -84,12 +95,19 @@ def optimize(
     )
     start = 0
     if resume and (saved := checkpoints.load(device)) is not None:
-        if saved["threads"] != torch.get_num_threads() and set_threads(saved["threads"]) != saved["threads"]:
+        before = saved.get("ranks", 1)
+        if before != ranks.size:
+            reporter.message(f"begun by {before} process(es), goes on with {ranks.size}: equal within rounding only")
+        elif saved["threads"] != torch.get_num_threads() and set_threads(saved["threads"]) != saved["threads"]:
             reporter.message(f"this machine has fewer than the {saved['threads']} threads that the run began with")
         problem.load_state(saved["problem"])
         optimizer.load_state_dict(saved["optimizer"])
         start = saved["step"]
         reporter.message(f"resumed at step {start} of {settings.iterations}")
+    if ranks.size > 1:
+        if len(set(ranks.gather(start))) > 1:
+            raise StspbrError("the processes see different checkpoints: the run's folder must be one that all share")
+        ranks.copy_from_first(problem.state())
 
     routing = "shared" if "joint" in groups else settings.routing  # one network cannot be driven apart
     watch = Stopwatch()
@@ -106,24 +124,32 @@ def optimize(
             check_finite(terms, step)
         with watch.part("backward"):
             backpropagate(terms, groups, routing)
+        if ranks.size > 1:
+            with watch.part("exchange"):
+                ranks.sum_gradients([parameter for parameters in groups.values() for parameter in parameters])
         with watch.part("optimizer"):
             optimizer.step()
             problem.constrain()
         watch.last["step"] = time.perf_counter() - began
         watch.totals["step"] = watch.totals.get("step", 0.0) + watch.last["step"]
         done = step + 1
+        values = logged_values(terms)
+        if step == start or done % settings.log_every == 0 or done == settings.iterations:  # when the reporter reads
+            values = ranks.sum_values(values)
         reporter.step(
             done,
-            logged_values(terms),
+            values,
             {group["name"]: group["lr"] for group in optimizer.param_groups},
             dict(watch.last),
         )
+        if not ranks.is_first:
+            continue
         if done % settings.preview_every == 0 or done == settings.iterations:
             for tag, picture in problem.preview().items():
                 reporter.image(tag, picture, done)
         if done % settings.checkpoint_every == 0 and done < settings.iterations:
             state = {"problem": problem.state(), "optimizer": optimizer.state_dict()}
-            checkpoints.save({**state, "step": done, "threads": torch.get_num_threads()})
+            checkpoints.save({**state, "step": done, "threads": torch.get_num_threads(), "ranks": ranks.size})
     watch.totals["steps"] = float(settings.iterations - start)
     watch.totals["cpu"] = time.process_time() - cpu  # of all threads: what other work on the machine does not stretch
     return watch

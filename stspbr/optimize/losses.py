@@ -139,7 +139,7 @@ class CompositeLoss:
         exposure: Tensor | float,
         *,
         saturation: Tensor | float | None = None,
-        images: tuple[Tensor, Tensor] | None = None,
+        images: tuple[Tensor, ...] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compare pixels, and whole images where a term asks for them.
 
@@ -151,7 +151,8 @@ class CompositeLoss:
             exposure: ``measure_exposure`` of the capture, in radiance²; scales the epsilon of relmse.
             saturation: radiance (broadcastable to the pixels) at which the target's sensor clips: where both are
                 at or above it there is no error.
-            images: (rendered, target) [B,H,W,C]; whole-image terms are the mean over B and are not divided.
+            images: (rendered, target) [B,H,W,C], and where it clips (saturation) [B,1,1,1]; whole-image terms are the
+                mean over B and are not divided.
 
         Returns:
             The weighted sum, and each term's value without its weight, detached.
@@ -164,14 +165,14 @@ class CompositeLoss:
         values: dict[str, Tensor] = {}
         for name, function in self._functions.items():
             if function.whole_image:
-                values[name] = function.function(*_prepare(*images, saturation), exposure).mean()
+                values[name] = function.function(*_prepare(*images), exposure).mean()
             else:
                 values[name] = function.function(rendered, target, exposure).sum() / divisor
         total = sum(self.terms[name] * value for name, value in values.items())
         return total, {name: value.detach() for name, value in values.items()}
 
 
-def _prepare(rendered: Tensor, target: Tensor, saturation: Tensor | float | None) -> tuple[Tensor, Tensor]:
+def _prepare(rendered: Tensor, target: Tensor, saturation: Tensor | float | None = None) -> tuple[Tensor, Tensor]:
     """Both clamped, with ``rendered`` replaced by the target where both are saturated."""
     rendered, target = clamp_radiance(rendered), clamp_radiance(target)
     if saturation is not None:

@@ -232,6 +232,20 @@ class Reporter:
         return self._writer
 
 
+class SilentReporter:
+    """What the ranks other than the first report to: it prints, writes and reads nothing."""
+
+    def step(self, *_: object) -> None: ...
+
+    def image(self, *_: object) -> None: ...
+
+    def scalars(self, *_: object) -> None: ...
+
+    def message(self, text: str) -> None: ...
+
+    def summary(self, lines: Iterable[str]) -> None: ...
+
+
 def _loss_text(values: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
 

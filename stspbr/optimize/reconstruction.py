@@ -8,10 +8,11 @@ from torch import Tensor
 
 from stspbr.formats.images import linear_to_srgb
 from stspbr.optimize.appearance import Appearance, ShadingInputs
+from stspbr.optimize.distributed import Ranks, Span
 from stspbr.optimize.lights import Light, in_units_of
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.losses import CompositeLoss, mask_loss, metal_prior
-from stspbr.optimize.routing import STRICT_A, STRICT_B, Term
+from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.optimize.surfaces import Geometry
 from stspbr.optimize.views import Targets, ViewSet, batch_ids, step_generator
 from stspbr.recipe import LossSettings, OptimizeSettings
@@ -34,6 +35,7 @@ class Reconstruction:
         backend: raster operations.
         seed: of batches and of all noise.
         held_out: views to judge by; previews show the first of them, or a training view where there are none.
+        ranks: the processes that share each batch.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Reconstruction:
         backend: RasterBackend,
         seed: int,
         held_out: ViewSet | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.views = views
         self.geometry = geometry
@@ -56,6 +59,7 @@ class Reconstruction:
         self.backend = backend
         self.seed = seed
         self.held_out = held_out
+        self.ranks = ranks or Ranks()
         self.exposure = views.exposure()
         self.progress = 1.0
         losses = settings.losses
@@ -77,18 +81,26 @@ class Reconstruction:
         }
 
     def terms(self, step: int, progress: float, watch: Stopwatch) -> list[Term]:
-        """All loss terms of one step."""
+        """All loss terms of one step: this rank's share of them, which add up to the whole batch's over the ranks."""
         self.progress = progress
-        ids = batch_ids(step, len(self.views), self.settings.batch, self.seed)
+        batch = batch_ids(step, len(self.views), self.settings.batch, self.seed)
+        ids = self.ranks.part(batch)
+        if not ids:
+            self._normalizers(None, None)
+            return self._regularizers(progress)
         views, targets = self.views.batch(ids)
         light, gbuffer, inputs, image = self._render(views, watch)
         with watch.part("losses"):
-            terms = self._image_terms(image, targets, self.settings.losses)
-            terms += _metallic_terms(inputs, self.settings.losses)
-            terms += self.geometry.regularizers(progress) + self.light.regularizers()
+            share = len(ids) / len(batch)
+            coverage, span = self._normalizers(targets, gbuffer)
+            seen = span.count > 0 or span.total == 0  # means over no pixels are no numbers
+            terms = scaled(self._image_terms(image, targets, self.settings.losses, coverage * share), share)
+            terms += scaled(_metallic_terms(inputs, self.settings.losses), span.fraction) if seen else []
+            terms += self._regularizers(progress)
         with watch.part("smoothness"):
             generator = step_generator(step, self.seed, image.device)
-            terms += self.appearance.smoothness(gbuffer, inputs, self.settings.losses, progress, generator)
+            if seen:
+                terms += self.appearance.smoothness(gbuffer, inputs, self.settings.losses, progress, generator, span)
         return terms
 
     @torch.no_grad()
@@ -110,6 +122,22 @@ class Reconstruction:
         """The inverse of ``state``."""
         for name, module in self.modules().items():
             module.load_state_dict(state[name])
+
+    def _normalizers(self, targets: Targets | None, gbuffer: GBuffer | None) -> tuple[Tensor, Span]:
+        """The target coverage of the whole batch, and the place of this rank's covered pixels; None: it has no view."""
+        coverage = torch.zeros(()) if targets is None else targets.alpha.sum()
+        count = 0 if gbuffer is None else len(gbuffer.covered)
+        if self.ranks.size == 1:
+            return coverage, Span(0, count, count)
+        every = self.ranks.gather(float(coverage), float(count))
+        counts = [int(row[1]) for row in every]
+        return coverage.new_tensor(sum(row[0] for row in every)), Span(
+            sum(counts[: self.ranks.rank]), count, sum(counts)
+        )
+
+    def _regularizers(self, progress: float) -> list[Term]:
+        """What depends on no view is counted once: by the last rank, which has the fewest."""
+        return self.geometry.regularizers(progress) + self.light.regularizers() if self.ranks.is_last else []
 
     # -- rendering ---------------------------------------------------------------------------------------
 
@@ -179,8 +207,14 @@ class Reconstruction:
             occlusion=inputs.occlusion,
         )
 
-    def _image_terms(self, image: Tensor, targets: Targets, losses: LossSettings) -> list[Term]:
-        """Mask over the whole image; colour over the union of both coverages, divided by the target's."""
+    def _image_terms(
+        self, image: Tensor, targets: Targets, losses: LossSettings, coverage: Tensor | None = None
+    ) -> list[Term]:
+        """Mask over the whole image; colour over the union of both coverages, divided by the target's.
+
+        Args:
+            coverage: of the target in pixels, where these are not all images of the batch.
+        """
         alpha = image[..., 3:]
         terms = []
         if alpha.requires_grad and losses.mask > 0:
@@ -189,10 +223,11 @@ class Reconstruction:
         rendered = image.reshape(-1, 4).index_select(0, union)[:, :3]
         target = targets.image.reshape(-1, 3).index_select(0, union)
         saturation = targets.saturation.expand_as(targets.alpha).reshape(-1, 1).index_select(0, union)
-        normalizer = (targets.alpha.sum() * 3.0).clamp(min=1.0)
+        coverage = targets.alpha.sum() if coverage is None else coverage
+        normalizer = (coverage * 3.0).clamp(min=1.0)
 
         def colour(composite: CompositeLoss, name: str, drives: frozenset[str], pixels: tuple[Tensor, ...]) -> Term:
-            images = (image[..., :3], targets.image) if composite.needs_images else None
+            images = (image[..., :3], targets.image, targets.saturation) if composite.needs_images else None
             total, parts = composite(*pixels[:2], normalizer, self.exposure, saturation=pixels[2], images=images)
             return Term(name, total, drives, parts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -33,6 +33,16 @@ class Term:
     drives: frozenset[str]
     parts: dict[str, Tensor] = field(default_factory=dict)
     closed: bool = False
+
+
+def scaled(terms: list[Term], weight: float) -> list[Term]:
+    """The terms of a part of the batch by their weight in the whole; unchanged for the weight 1."""
+    if weight == 1.0:
+        return terms
+    return [
+        replace(term, value=term.value * weight, parts={name: part * weight for name, part in term.parts.items()})
+        for term in terms
+    ]
 
 
 def logged_values(terms: list[Term]) -> dict[str, Tensor]:

@@ -59,7 +59,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     given = coarse_settings.mesh is not None
 
     before = load_mesh(parent.file("mesh.safetensors"))
-    mesh, clean_report = _prepare_mesh(before, given, settings)
+    mesh, clean_report = session.ranks.first(lambda: _prepare_mesh(before, given, settings))
     texels = rasterize_atlas(
         mesh.uvs, mesh.uv_faces, settings.texture_resolution, session.backend.rasterize, session.device
     )

@@ -13,9 +13,10 @@ from stspbr.recipe import CaptureFolderSettings, CaptureMeshSettings, CaptureSet
 from stspbr.scene import Capture
 from stspbr.scene.preparation import reduced
 from stspbr.stages.capture_mesh import render_capture
-from stspbr.stages.session import Session
+from stspbr.stages.session import Session, on_first_rank
 
 
+@on_first_rank
 def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     """Make a capture and write it: ``transforms.json``, linear EXR images, ``environment.exr`` where known."""
     said: list[str] = []

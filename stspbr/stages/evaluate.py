@@ -29,7 +29,7 @@ from stspbr.stages.capture_mesh import load_asset, load_light
 from stspbr.stages.error_record import SCHEMA, ErrorRecord, error_table, write_csv
 from stspbr.stages.evaluation_pictures import Renders, write_pictures
 from stspbr.stages.model import load_capture, save_json
-from stspbr.stages.session import Session
+from stspbr.stages.session import Session, on_first_rank
 
 __all__ = ["error_table", "run_evaluate"]
 
@@ -55,6 +55,7 @@ class _Subjects:
     poses: list[np.ndarray]
 
 
+@on_first_rank
 def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
     """Compare the newest bake with its reference.
 

@@ -48,6 +48,7 @@ def reconstruct(
         backend=session.backend,
         seed=session.seed,
         held_out=ViewSet(test, scale, session.device, storage) if test else None,
+        ranks=session.ranks,
     )
 
 
@@ -74,26 +75,32 @@ def fit(
             checkpoints=checkpoints,
             resume=session.resume,
             device=session.device,
+            ranks=session.ranks,
         )
         reconstruction.progress = 1.0
-        with session.store.create(
-            stage,
-            settings=settings.model_dump(mode="json"),
-            parents=[parent],
-            device=str(session.device),
-            threads=session.threads,
-            seed=session.seed,
-            backends=session.backends,
-        ) as draft:
-            metrics = write(draft.path)
-            if reconstruction.held_out is not None:
-                metrics["held_out"] = validate(reconstruction, reconstruction.held_out)
-            write_learned_light(reconstruction.light, draft.path)
-            save_json(metrics, draft.path / "metrics.json")
-            draft.run.update(seconds_per_step=step_seconds(watch), seconds=time.monotonic() - began)
-        checkpoints.clear()
-        reporter.summary(summary_lines(draft.artifact, metrics, watch))
-    return draft.artifact
+
+        def finish() -> Artifact:
+            with session.store.create(
+                stage,
+                settings=settings.model_dump(mode="json"),
+                parents=[parent],
+                device=str(session.device),
+                threads=session.threads,
+                seed=session.seed,
+                backends=session.backends,
+            ) as draft:
+                metrics = write(draft.path)
+                if reconstruction.held_out is not None:
+                    metrics["held_out"] = validate(reconstruction, reconstruction.held_out)
+                write_learned_light(reconstruction.light, draft.path)
+                save_json(metrics, draft.path / "metrics.json")
+                facts = {"seconds_per_step": step_seconds(watch), "seconds": time.monotonic() - began}
+                draft.run.update(facts, processes=session.ranks.size)
+            checkpoints.clear()
+            reporter.summary(summary_lines(draft.artifact, metrics, watch))
+            return draft.artifact
+
+        return session.ranks.first(finish)
 
 
 def write_fields(

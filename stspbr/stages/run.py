@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from stspbr.artifacts import Artifact
 from stspbr.recipe import CaptureMeshSettings, Recipe, Settings
@@ -42,7 +43,7 @@ def run_recipe(session: Session, recipe: Recipe, announce: Callable[[str], None]
     done: dict[str, Artifact] = {}
     for name, settings, run, parent in stages:
         parents = [done[parent]] if parent else []
-        found = session.store.find(name, settings.model_dump(mode="json"), parents, session.seed)
+        found = session.ranks.first(partial(_standing, session, name, settings, parents))
         if found is not None:
             announce(f"{name}: {found.path} stands, settings and inputs have not changed")
         else:
@@ -51,3 +52,7 @@ def run_recipe(session: Session, recipe: Recipe, announce: Callable[[str], None]
         done[name] = found
         session.versions[name] = found.version
     return done
+
+
+def _standing(session: Session, stage: str, settings: Settings, parents: list[Artifact]) -> Artifact | None:
+    return session.store.find(stage, settings.model_dump(mode="json"), parents, session.seed)

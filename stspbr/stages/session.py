@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from stspbr import __version__
+from stspbr import __version__, launch
 from stspbr.artifacts import Artifact, ArtifactStore
 from stspbr.errors import StspbrError
 from stspbr.fields.backend import choose_encoding
 from stspbr.optimize.checkpoint import Checkpoints
-from stspbr.optimize.progress import Reporter
+from stspbr.optimize.distributed import Ranks, TorchrunRanks
+from stspbr.optimize.progress import Reporter, SilentReporter
 from stspbr.recipe import OptimizeSettings, Settings
 from stspbr.render.backend import RasterBackend, get_backend, why_no_nvdiffrast
-from stspbr.threads import set_threads
+from stspbr.threads import available_cores, set_threads
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Session:
         resume: continue from checkpoints where there are any.
         quiet, json_lines: what the reporter prints.
         versions: stage name to version (``v0003``) where ``--from`` picks one; else the newest.
+        ranks: the processes that torchrun started for this invocation; this one alone where it did not.
     """
 
     run: Path
@@ -44,6 +48,7 @@ class Session:
     json_lines: bool = False
     versions: dict[str, str] = field(default_factory=dict)
     encoding: str = "auto"
+    ranks: Ranks = field(default_factory=Ranks)
 
     @classmethod
     def open(
@@ -63,24 +68,35 @@ class Session:
 
         ``backend`` names the raster operations, and after a ``+`` the encodings: ``auto``, ``cpu``, ``nvdiffrast``,
         ``auto+torch``, ``nvdiffrast+tinycudann``, … What is left out is the best that is there.
+
+        In a process that torchrun started it joins the others: each has a GPU of its own, or its part of the cores.
+        Run the stages ``with session.ranks.together()``, so that all stop where one does.
         """
+        place = launch.place()
+        ranks = TorchrunRanks(place) if place.size > 1 else Ranks()
         raster, _, encoding = backend.partition("+")
-        chosen = _device(device, raster)
-        if chosen.index is not None:
-            torch.cuda.set_device(chosen)  # libraries launch on the current device
-        count = set_threads(threads)
-        return cls(
-            Path(run),
-            seed,
-            chosen,
-            get_backend(raster, chosen),
-            count,
-            resume,
-            quiet,
-            json_lines,
-            dict(versions or {}),
-            choose_encoding(encoding or "auto", chosen),
-        )
+        with ranks.together():
+            chosen = _device(device, raster)
+            if ranks.size > 1:
+                chosen = _own_device(chosen, place)
+                ranks.use(chosen)
+                threads = threads or max(1, available_cores() // place.local_size)
+            if chosen.index is not None:
+                torch.cuda.set_device(chosen)  # libraries launch on the current device
+            count = set_threads(threads)
+            return cls(
+                Path(run),
+                seed,
+                chosen,
+                get_backend(raster, chosen),
+                count,
+                resume,
+                quiet or not ranks.is_first,
+                json_lines and ranks.is_first,
+                dict(versions or {}),
+                choose_encoding(encoding or "auto", chosen),
+                ranks,
+            )
 
     @property
     def backends(self) -> dict[str, str]:
@@ -94,7 +110,7 @@ class Session:
 
     def parent(self, stage: str) -> Artifact:
         """The artifact of ``stage`` to build on: the newest, or the one that ``--from`` names."""
-        return self.store.resolve(stage, self.versions.get(stage))
+        return self.ranks.first(lambda: self.store.resolve(stage, self.versions.get(stage)))
 
     def parent_of(self, artifact: Artifact, stage: str) -> Artifact:
         """The very ``stage`` artifact that ``artifact`` was made from.
@@ -105,7 +121,7 @@ class Session:
         entry = artifact.parents.get(stage)
         if entry is None:
             raise StspbrError(f"{artifact.path} was not made from a {stage} artifact")
-        found = self.store.resolve(stage, entry["version"])
+        found = self.ranks.first(lambda: self.store.resolve(stage, entry["version"]))
         if found.content_hash != entry["content_hash"]:
             raise StspbrError(f"{found.path} is not what {artifact.path} was made from: run `stspbr {artifact.stage}`")
         return found
@@ -124,7 +140,10 @@ class Session:
 
     @contextmanager
     def reporter(self, stage: str, settings: OptimizeSettings) -> Iterator[Reporter]:
-        """Progress bar, previews and TensorBoard of one stage, in ``RUN/logs/<stage>``."""
+        """Progress bar, previews and TensorBoard of one stage, in ``RUN/logs/<stage>``; the first rank's alone."""
+        if not self.ranks.is_first:
+            yield SilentReporter()
+            return
         with Reporter(
             stage,
             settings.iterations,
@@ -134,6 +153,31 @@ class Session:
             log_every=settings.log_every,
         ) as reporter:
             yield reporter
+
+
+def on_first_rank(stage: Callable[[Session, Any], Any]) -> Callable[[Session, Any], Any]:
+    """Let the first rank alone run a stage that has nothing to share; the others wait and get its result."""
+
+    @wraps(stage)
+    def run(session: Session, settings: Any) -> Any:
+        return session.ranks.first(lambda: stage(session, settings))
+
+    return run
+
+
+def _own_device(device: torch.device, place: launch.Place) -> torch.device:
+    """The GPU of this process among those of its machine."""
+    if device.type != "cuda":
+        return device
+    if device.index is not None:
+        raise StspbrError(f"--device {device}: under torchrun every process has its own GPU; give --device cuda")
+    count = torch.cuda.device_count()
+    if place.local_size > count:
+        raise StspbrError(
+            f"torchrun started {place.local_size} processes on a machine with {count} GPU(s): "
+            f"use --nproc-per-node {count}"
+        )
+    return torch.device("cuda", place.local_rank)
 
 
 def _device(name: str, raster: str) -> torch.device:

@@ -7,9 +7,10 @@ from pathlib import Path
 from stspbr.artifacts import Artifact
 from stspbr.formats.orm import unpack
 from stspbr.recipe import UnpackSettings
-from stspbr.stages.session import Session
+from stspbr.stages.session import Session, on_first_rank
 
 
+@on_first_rank
 def run_unpack_orm(session: Session, settings: UnpackSettings) -> Artifact:
     """Unpack the newest bake's GLB into ``occlusion.png``, ``roughness.png`` and ``metallic.png``."""
     parent = session.parent("bake")

@@ -17,7 +17,7 @@ class Silent:
     """A reporter that keeps what it is told; it can stop the loop like a Ctrl-C."""
 
     def __init__(self, stop_after=None):
-        self.rates, self.stop_after = [], stop_after
+        self.rates, self.said, self.stop_after = [], [], stop_after
 
     def step(self, step, losses, rates, seconds):
         self.rates.append(rates)
@@ -28,7 +28,7 @@ class Silent:
         pass
 
     def message(self, text):
-        pass
+        self.said.append(text)
 
 
 class Noisy:
@@ -106,6 +106,18 @@ def test_truncated_checkpoint_is_one_line(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(StspbrError, match="delete it to start over"):
         run(tmp_path, Noisy(), resume=True)
+
+
+def test_a_run_that_more_processes_began_goes_on_and_says_so(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Noisy(), stop_after=8)
+    path = next(tmp_path.glob("*.pt"))
+    saved = torch.load(path, weights_only=True)
+    threads = torch.get_num_threads()
+    torch.save({**saved, "ranks": 2, "threads": threads + 1}, path)
+    reporter = run(tmp_path, Noisy(), resume=True)
+    assert reporter.said[0].startswith("begun by 2 process(es), goes on with 1")
+    assert len(reporter.rates) == 16 and torch.get_num_threads() == threads
 
 
 def test_rates_follow_their_schedules(tmp_path):
