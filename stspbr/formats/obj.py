@@ -14,15 +14,18 @@ from stspbr.errors import StspbrError
 from stspbr.formats.attributes import unit, weld
 from stspbr.formats.images import atomic_path, safe_name, write_png8, write_png16
 from stspbr.formats.mtl import map_lines, materials_from_mtl, override_maps, read_mtl
-from stspbr.scene.asset import Asset, Mesh
+from stspbr.scene.asset import Asset, Mesh, Node
 
 _DEFAULT = "material"
+_NO_NAME = "default"  # the group of faces that no group names, as the format has it
+_Part = tuple[str | None, str | None]  # the object and the group that a face belongs to
 
 
 def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     """Read an OBJ file: ``v``, ``vt`` and ``vn`` with their own indices, ``usemtl`` groups, its MTL files.
 
     Polygons are cut into fans, identical positions are welded, absent normals stay absent (smooth by convention).
+    Objects (``o``) and groups (``g``) become nodes that stand where they are, a group below its object.
 
     Args:
         textures: a folder whose images replace the maps of every material, picked by what their names contain:
@@ -35,7 +38,7 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     path = Path(path)
     lines = _lines(path)
     try:
-        mesh, names, libraries = _parse(lines)
+        mesh, names, libraries, nodes = _parse(lines)
     except (ValueError, IndexError) as error:
         raise StspbrError(f"{path} is no valid OBJ ({error}): export it again") from error
     if len(mesh.faces) == 0:
@@ -54,7 +57,7 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     if textures is not None:
         materials = [override_maps(material, Path(textures)) for material in materials]
         notes.clear()  # they are about what the folder replaces
-    return Asset(mesh, materials, name=path.stem, extras={"notes": notes} if notes else {})
+    return Asset(mesh, materials, name=path.stem, nodes=nodes, extras={"notes": notes} if notes else {})
 
 
 def write_obj(folder: str | Path, asset: Asset, name: str | None = None, bits: int = 8) -> Path:
@@ -105,14 +108,17 @@ def _lines(path: Path) -> list[bytes]:
     return data.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").replace(b"\t", b" ").splitlines()
 
 
-def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str]]:
-    """The welded mesh, the names of the materials that it uses, and its MTL files."""
+def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str], list[Node]]:
+    """The welded mesh, the names of the materials that it uses, its MTL files, and its objects and groups."""
     tables: dict[bytes, list[bytes]] = {b"v": [], b"vt": [], b"vn": []}
     faces: list[bytes] = []
     seen: list[tuple[int, int, int]] = []  # rows of v, vt, vn before each face, for indices that count back
     owners: list[int] = []
     names: dict[str, int] = {}
     libraries: list[str] = []
+    parts: dict[_Part, int] = {}
+    part: _Part = (None, None)
+    members: list[int] = []
     owner = -1
     v, vt, vn = tables.values()
     for line in lines:
@@ -122,6 +128,7 @@ def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str]]:
                 owner = names.setdefault(_DEFAULT, len(names))
             faces.append(rest)
             owners.append(owner)
+            members.append(parts.setdefault(part, len(parts)))
             seen.append((len(v), len(vt), len(vn)))
         elif key in tables:
             tables[key].append(rest)
@@ -129,12 +136,18 @@ def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str]]:
             owner = names.setdefault(rest.strip().decode("utf-8", "replace"), len(names))
         elif key == b"mtllib":
             libraries.append(rest.strip().decode("utf-8", "replace"))
+        elif key == b"o":
+            part = (rest.strip().decode("utf-8", "replace") or _NO_NAME, None)
+        elif key == b"g":
+            part = (part[0], rest.strip().decode("utf-8", "replace") or _NO_NAME)
     positions = _numbers(v, 3)
     corners, count = _corners(faces, np.asarray(seen, np.int64).reshape(-1, 3), (len(v), len(vt), len(vn)))
     triangles, polygon = _fans(count)
     material = np.asarray(owners, np.int32)[polygon]
 
     mesh = Mesh(positions, corners[triangles, 0], face_material=material)
+    if any(part != (None, None) for part in parts):
+        mesh.face_node = np.asarray(members, np.int32)[polygon]
     if vt and (corners[:, 1] >= 0).any():
         uvs = _numbers(vt, 2)
         mesh.uvs, mesh.uv_faces = _filled(np.stack([uvs[:, 0], 1.0 - uvs[:, 1]], axis=1), corners[:, 1], triangles)
@@ -145,7 +158,30 @@ def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str]]:
     used = np.unique(mesh.face_material)  # a name whose triangles all collapsed, or that never had any, goes
     mesh.face_material = np.searchsorted(used, mesh.face_material).astype(np.int32)
     listed = list(names)
-    return mesh, [listed[k] for k in used], libraries
+    return mesh, [listed[k] for k in used], libraries, _nodes(mesh, list(parts))
+
+
+def _nodes(mesh: Mesh, parts: list[_Part]) -> list[Node]:
+    """The nodes of the parts that kept triangles; ``face_node``, which counts parts, is made to point to them."""
+    if mesh.face_node is None:
+        return []
+    nodes: list[Node] = []
+    places: dict[_Part, int] = {}
+
+    def place(part: _Part) -> int:
+        if part not in places:
+            owner, group = part
+            parent = place((owner, None)) if owner is not None and group is not None else None
+            places[part] = len(nodes)
+            nodes.append(Node(group or owner or _NO_NAME, np.eye(4), parent))
+        return places[part]
+
+    target = np.zeros(len(parts), np.int32)
+    for index in np.unique(mesh.face_node):
+        target[index] = place(parts[index])
+        nodes[target[index]].mesh = nodes[target[index]].name
+    mesh.face_node = target[mesh.face_node]
+    return nodes
 
 
 def _numbers(rows: list[bytes], width: int) -> np.ndarray:

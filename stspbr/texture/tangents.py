@@ -63,16 +63,23 @@ def compute_tangents(
 
 
 def with_frames(mesh: Mesh) -> Mesh:
-    """``mesh`` (with UVs) with what a normal map needs: smooth normals and tangents of its own where it has none."""
+    """``mesh`` (with UVs) with what a normal map needs: smooth normals and tangents of its own where it has none.
+
+    Tangents that are there stay as they are; corners whose tangent is a row of zeros get computed ones.
+    """
     if mesh.normals is None:
         normals = vertex_normals(torch.as_tensor(mesh.positions), torch.as_tensor(mesh.faces)).numpy()
         mesh = replace(mesh, normals=normals, normal_faces=mesh.faces, tangents=None)
-    if mesh.tangents is None:
-        tangents, index = compute_tangents(
-            mesh.positions, mesh.faces, mesh.uvs, mesh.uv_faces, mesh.normals, mesh.normal_faces
-        )
-        mesh = replace(mesh, tangents=tangents, tangent_faces=index)
-    return mesh
+    if mesh.tangents is not None and mesh.tangents.any(axis=1).all():
+        return mesh
+    tangents, index = compute_tangents(
+        mesh.positions, mesh.faces, mesh.uvs, mesh.uv_faces, mesh.normals, mesh.normal_faces
+    )
+    if mesh.tangents is not None:
+        there = mesh.tangents.any(axis=1)[mesh.tangent_faces]
+        index = np.where(there, mesh.tangent_faces, index + len(mesh.tangents)).astype(np.int32)
+        tangents = np.concatenate([mesh.tangents, tangents])
+    return replace(mesh, tangents=tangents, tangent_faces=index)
 
 
 def shading_normals(n: torch.Tensor, t: torch.Tensor, normal_map: torch.Tensor) -> torch.Tensor:
