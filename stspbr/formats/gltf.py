@@ -1,8 +1,8 @@
 """Read glTF 2.0 (``.glb`` and ``.gltf``) as an :class:`Asset`: exact about factors, colour spaces and tangents.
 
 Read by itself over NumPy, not through trimesh, which drops TANGENT, texture coordinate sets and node details that
-the shading depends on. The scene's nodes, names and transforms come along. Animation, skins, morph targets, emission and vertex colours are left out; what was left
-out stands in ``asset.extras["notes"]``.
+the shading depends on. The scene's nodes, names and transforms come along. Animation, skins, morph targets, emission
+and vertex colours are left out; what was left out stands in ``asset.extras["notes"]``.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def _triangles(index: np.ndarray, mode: int) -> np.ndarray:
 
 
 def _joined(parts: list[Mesh], has_normal_map: list[bool]) -> Mesh:
-    """The parts as one mesh. An attribute that only some have is filled; tangents must be had where a map needs them."""
+    """The parts as one mesh. An attribute that only some have is filled; tangents must be had where maps need them."""
 
     def table(values: str, indices: str, filler: tuple[float, ...]) -> tuple[np.ndarray | None, np.ndarray | None]:
         if all(getattr(part, values) is None for part in parts):
