@@ -139,7 +139,7 @@ def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str], list[Node]]:
         elif key == b"o":
             part = (rest.strip().decode("utf-8", "replace") or _NO_NAME, None)
         elif key == b"g":
-            part = (part[0], rest.strip().decode("utf-8", "replace") or _NO_NAME)
+            part = (part[0], rest.strip().decode("utf-8", "replace") or None)
     positions = _numbers(v, 3)
     corners, count = _corners(faces, np.asarray(seen, np.int64).reshape(-1, 3), (len(v), len(vt), len(vn)))
     triangles, polygon = _fans(count)

@@ -20,6 +20,15 @@ def _span(low, high, side):
 
 
 @njit(cache=True)
+def _side(sx, sy, ex, ey, px, py, sign):
+    """Twice the area of (s, e, p): positive inside; 0 or −1 on the edge, which is one face's of the two that meet."""
+    across = ((sx - px) * (ey - py) - (sy - py) * (ex - px)) * sign
+    if across == 0.0 and not ((ey - sy) * sign > 0.0 or (ey == sy and (ex - sx) * sign < 0.0)):
+        return -1.0
+    return across
+
+
+@njit(cache=True)
 def _visit(points, faces, height, width, count, first, limit, triangle, barycentric):
     """Go over all texels whose centre lies in a face, modulo the unit square; count them, or keep some of each.
 
@@ -48,6 +57,7 @@ def _visit(points, faces, height, width, count, first, limit, triangle, barycent
                     barycentric[k, e] = 1.0
                 seen[t] += 1
             continue
+        sign = 1.0 if area > 0.0 else -1.0
         low_x, high_x = min(ax, bx, cx), max(ax, bx, cx)
         low_y, high_y = min(ay, by, cy), max(ay, by, cy)
         v_first, v_last, v_step = _span(low_y, high_y, height)
@@ -62,11 +72,12 @@ def _visit(points, faces, height, width, count, first, limit, triangle, barycent
                     py = row + 0.5
                     for column in range(left, right + 1):
                         px = column + 0.5
-                        wa = ((bx - px) * (cy - py) - (by - py) * (cx - px)) / area
-                        wb = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) / area
-                        wc = 1.0 - wa - wb
+                        wa = _side(bx, by, cx, cy, px, py, sign)
+                        wb = _side(cx, cy, ax, ay, px, py, sign)
+                        wc = _side(ax, ay, bx, by, px, py, sign)
                         if wa < 0.0 or wb < 0.0 or wc < 0.0:
                             continue
+                        wa, wb, wc = wa / abs(area), wb / abs(area), wc / abs(area)
                         t = (row - tile_v * height) * width + column - tile_u * width
                         if limit == 0:
                             count[t] += 1

@@ -265,6 +265,61 @@ def test_node_transforms_turn_positions_normals_and_tangents(tmp_path):
     assert mesh.tangents[mesh.tangent_faces[0, 0]] == pytest.approx([*t, -1], abs=1e-6)
 
 
+def test_the_scene_s_nodes_come_along(tmp_path):
+    """A tree with an empty, one mesh in two places, and a node outside of the scene."""
+
+    def change(content):
+        content["nodes"] = [
+            {"mesh": 0, "translation": [0, 0, 5], "name": "right"},
+            {"name": "rig", "children": [3, 0, 4], "scale": [2, 2, 2]},
+            {"mesh": 0, "name": "not shown"},
+            {"mesh": 0},
+            {"name": "socket", "matrix": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 7, 8, 9, 1]},
+        ]
+        content["scenes"] = [{"nodes": [1]}]
+        content["meshes"][0]["name"] = "leaf"
+
+    asset = read_gltf(gltf(tmp_path / "a.gltf", change))
+    found = [(n.name, n.parent, n.mesh) for n in asset.nodes]
+    assert found == [("rig", None, None), ("leaf", 0, "leaf"), ("right", 0, "leaf"), ("socket", 0, None)]
+    assert asset.nodes[0].local_to_parent.tolist() == np.diag([2.0, 2, 2, 1]).tolist()
+    assert asset.nodes[3].local_to_parent[:3, 3].tolist() == [7, 8, 9]
+    assert asset.mesh.face_node.tolist() == [1, 2]
+    local = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float64)
+    for face, node in zip(asset.mesh.faces, asset.mesh.face_node, strict=True):
+        world = asset.nodes[0].local_to_parent @ asset.nodes[node].local_to_parent
+        assert asset.mesh.positions[face] == pytest.approx(local @ world[:3, :3].T + world[:3, 3])
+
+
+def test_a_node_tree_with_a_cycle_is_refused(tmp_path):
+    def change(content):
+        content["nodes"] = [{"mesh": 0, "children": [1]}, {"children": [0]}]
+
+    with pytest.raises(StspbrError, match="cycle"):
+        read_gltf(gltf(tmp_path / "a.gltf", change))
+
+
+@pytest.mark.parametrize("needed", [False, True])
+def test_tangents_of_some_primitives_are_kept_unless_a_normal_map_lacks_its_own(tmp_path, needed):
+    def change(content):
+        first = content["meshes"][0]["primitives"][0]
+        bare = {"attributes": {k: v for k, v in first["attributes"].items() if k != "TANGENT"}, "material": 0}
+        content["meshes"][0]["primitives"] = [first, bare]
+        content["materials"] = [{"normalTexture": {"index": 0}} if needed else {}]
+
+    extra = {
+        "NORMAL": np.array([[0, 0, 1]] * 3, np.float32),
+        "TANGENT": np.array([[1, 0, 0, -1]] * 3, np.float32),
+        "TEXCOORD_0": np.array([[0, 0], [1, 0], [0, 1]], np.float32),
+    }
+    image = encode_png(np.zeros((1, 1, 3)), bits=8, srgb=False)
+    mesh = read_gltf(gltf(tmp_path / "a.gltf", change, extra=extra, images=[image])).mesh
+    if needed:
+        assert mesh.tangents is None
+    else:
+        assert mesh.tangents[mesh.tangent_faces].tolist() == [[[1, 0, 0, -1]] * 3, [[0, 0, 0, 0]] * 3]
+
+
 def test_missing_normals_are_flat_on_reading(tmp_path):
     mesh = read_gltf(gltf(tmp_path / "a.gltf")).mesh
     assert mesh.normals.tolist() == [[0, 0, 1]] and mesh.uvs is None

@@ -48,6 +48,28 @@ def constant(*values):
     return np.asarray(values, np.float32).reshape(1, 1, -1)
 
 
+def nodes_of(tmp_path, text):
+    (tmp_path / "a.obj").write_text("\n".join(f"v {k} {k * k} 0" for k in range(9)) + "\n" + text)
+    asset = read_obj(tmp_path / "a.obj")
+    assert all((node.local_to_parent == np.eye(4)).all() for node in asset.nodes)
+    return [(n.name, n.parent, n.mesh) for n in asset.nodes], asset.mesh.face_node
+
+
+def test_objects_and_groups_become_nodes(tmp_path):
+    found, face_node = nodes_of(
+        tmp_path, "o lamp\nf 1 2 3\ng shade\nf 3 4 5\no table top\ng leg\nf 5 6 7\no lamp\nf 7 8 9\n"
+    )
+    assert found == [("lamp", None, "lamp"), ("shade", 0, "shade"), ("table top", None, None), ("leg", 2, "leg")]
+    assert face_node.tolist() == [0, 1, 3, 0]
+
+
+def test_groups_alone_faces_before_them_and_collapsed_parts(tmp_path):
+    found, face_node = nodes_of(tmp_path, "f 1 2 3\ng gone\nf 1 1 2\ng\nf 3 4 5\ng left right\nf 5 6 7 8\n")
+    assert found == [("default", None, "default"), ("left right", None, "left right")]
+    assert face_node.tolist() == [0, 0, 1, 1]
+    assert nodes_of(tmp_path, "f 1 2 3\n") == ([], None)
+
+
 def test_own_indices_polygons_groups_and_the_flip_of_v(tmp_path):
     (tmp_path / "a.obj").write_text(QUAD)
     (tmp_path / "a.mtl").write_text("newmtl metal\nKd 1 1 1\nPm 1\nPr 0.2\nnewmtl paint\nKd 0.5 0.25 0\nPr 0.6\n")
