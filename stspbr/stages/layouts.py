@@ -19,6 +19,9 @@ from stspbr.texture.cleanup import clean
 from stspbr.texture.tangents import with_frames
 from stspbr.texture.unwrap import unwrap
 
+_SHARERS = (8, 64)  # of the parts that share a texel, so many are asked: at least, and at most where maps are small
+_POINTS = 4_000_000  # a material, beyond the least: the fields are evaluated at each
+
 
 @dataclass
 class Layout:
@@ -51,12 +54,10 @@ class Layout:
 
 def new_layout(mesh: Mesh, settings: BakeSettings, session: Session) -> Layout:
     """A learned surface cleaned and unwrapped into one atlas; StspbrError where nothing of it is left."""
-    positions, faces, report = clean(mesh.positions, mesh.faces, settings.target_faces)
-    if len(faces) == 0:
-        raise StspbrError("nothing is left of the mesh after clean-up: the coarse stage found no solid surface")
-    resolution = settings.texture_resolution
-    mesh = with_frames(Mesh(positions, faces, *unwrap(positions, faces, resolution, settings.padding)))
-    texels = rasterize_atlas(mesh.uvs, mesh.uv_faces, resolution, session.backend.rasterize, session.device)
+    mesh, report = _prepare_mesh(mesh, settings)
+    texels = rasterize_atlas(
+        mesh.uvs, mesh.uv_faces, settings.texture_resolution, session.backend.rasterize, session.device
+    )
     return Layout(mesh, ["material"], [texels], [None], report=report)
 
 
@@ -69,7 +70,8 @@ def given_layout(
     texels, normals, report = [], [], []
     for number, material in enumerate(given.materials):
         own = np.flatnonzero(mesh.face_material == number)
-        found = rasterize_layout(mesh.uvs, mesh.uv_faces, sizes[number], own, device=session.device)
+        limit = min(max(_POINTS // (sizes[number][0] * sizes[number][1]), _SHARERS[0]), _SHARERS[1])
+        found = rasterize_layout(mesh.uvs, mesh.uv_faces, sizes[number], own, limit, session.device)
         kept = material.normal_map
         texels.append(found)
         normals.append(None if kept is None else shape_normals(mesh, kept, found, session.backend))
@@ -84,3 +86,12 @@ def given_layout(
     names = [material.name for material in given.materials]
     summary = {"materials": report, "nodes": len(given.nodes)}
     return Layout(mesh, names, texels, normals, positions, given.nodes, summary)
+
+
+def _prepare_mesh(mesh: Mesh, settings: BakeSettings) -> tuple[Mesh, dict]:
+    """Clean topology, UVs, smooth normals and tangents."""
+    positions, faces, report = clean(mesh.positions, mesh.faces, settings.target_faces)
+    if len(faces) == 0:
+        raise StspbrError("nothing is left of the mesh after clean-up: the coarse stage found no solid surface")
+    uvs, uv_faces = unwrap(positions, faces, settings.texture_resolution, settings.padding)
+    return with_frames(Mesh(positions, faces, uvs, uv_faces)), report
