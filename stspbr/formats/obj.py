@@ -64,7 +64,8 @@ def write_obj(folder: str | Path, asset: Asset, name: str | None = None, bits: i
     """Write ``<name>.obj``, ``<name>.mtl`` and PNG maps (``<material>_albedo.png`` …) into a folder.
 
     Each file is replaced atomically, the OBJ last. Constant maps are written as numbers in the MTL, which are exact;
-    roughness, metallic, occlusion and normal go as the usual PBR keys (Pr, Pm, map_Pr, map_Pm, map_ao, norm).
+    roughness, metallic, occlusion and normal go as the usual PBR keys (Pr, Pm, map_Pr, map_Pm, map_ao, norm). Each
+    node that has triangles becomes an object (``o``); the format has no transforms, positions are the world's.
 
     Args:
         name: of the files, the asset's by default.
@@ -94,7 +95,7 @@ def write_obj(folder: str | Path, asset: Asset, name: str | None = None, bits: i
     with atomic_path(folder / f"{name}.mtl") as temporary:
         temporary.write_text("\n".join(text) + "\n", "utf-8")
     with atomic_path(folder / f"{name}.obj") as temporary:
-        temporary.write_text("\n".join(_obj_lines(asset.mesh, names, f"{name}.mtl")) + "\n", "utf-8")
+        temporary.write_text("\n".join(_obj_lines(asset, names, f"{name}.mtl")) + "\n", "utf-8")
     return folder / f"{name}.obj"
 
 
@@ -248,7 +249,8 @@ def _filled(table: np.ndarray, index: np.ndarray, triangles: np.ndarray) -> tupl
     return table, np.where(index < 0, len(table) - 1, index)[triangles]
 
 
-def _obj_lines(mesh: Mesh, names: list[str], library: str) -> list[str]:
+def _obj_lines(asset: Asset, names: list[str], library: str) -> list[str]:
+    mesh = asset.mesh
     out = ["# written by stspbr", f"mtllib {library}"]
     out += [f"v {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.positions.tolist()]
     tables = [mesh.faces]
@@ -268,9 +270,21 @@ def _obj_lines(mesh: Mesh, names: list[str], library: str) -> list[str]:
     row_format = "f " + " ".join([corner] * 3)
     index = np.stack(tables, axis=2).reshape(len(mesh.faces), -1).astype(np.int64) + 1
     owner = np.zeros(len(index), np.int32) if mesh.face_material is None else mesh.face_material
-    for material, name in enumerate(names):
-        chosen = index[owner == material]
-        if len(chosen):
-            out.append(f"usemtl {name}")
-            out += [row_format % tuple(row) for row in chosen.tolist()]
+    taken: set[str] = set()
+    for node, part in _objects(asset):
+        if node is not None:
+            out.append(f"o {safe_name(node.name, taken)}")
+        for material, name in enumerate(names):
+            chosen = index[part & (owner == material)]
+            if len(chosen):
+                out.append(f"usemtl {name}")
+                out += [row_format % tuple(row) for row in chosen.tolist()]
     return out
+
+
+def _objects(asset: Asset) -> list[tuple[Node | None, np.ndarray]]:
+    """Each node that has triangles, and which those are ``[F]`` bool; (None, all) where there are no nodes."""
+    owner = asset.mesh.face_node
+    if owner is None or not asset.nodes:
+        return [(None, np.ones(len(asset.mesh.faces), bool))]
+    return [(asset.nodes[k], owner == k) for k in np.unique(owner)]

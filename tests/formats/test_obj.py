@@ -10,7 +10,7 @@ import pytest
 from stspbr.errors import StspbrError
 from stspbr.formats.images import srgb_to_linear, write_png8, write_png16
 from stspbr.formats.obj import read_obj, write_obj
-from stspbr.scene.asset import Asset, Material, Mesh
+from stspbr.scene.asset import Asset, Material, Mesh, Node
 
 ASSETS = Path(__file__).parents[2] / "../shared/assets"
 
@@ -68,6 +68,18 @@ def test_groups_alone_faces_before_them_and_collapsed_parts(tmp_path):
     assert found == [("default", None, "default"), ("left right", None, "left right")]
     assert face_node.tolist() == [0, 0, 1, 1]
     assert nodes_of(tmp_path, "f 1 2 3\n") == ([], None)
+
+
+def test_nodes_are_written_as_objects(tmp_path):
+    positions = np.arange(27, dtype=np.float32).reshape(9, 3) ** 2
+    faces = np.arange(9, dtype=np.int32).reshape(3, 3)
+    mesh = Mesh(positions, faces, face_material=np.array([0, 1, 0], np.int32), face_node=np.array([1, 1, 2], np.int32))
+    nodes = [Node("rig", np.eye(4)), Node("left leaf", np.eye(4), 0, "leaf"), Node("left leaf", np.eye(4), 0, "leaf")]
+    materials = [Material(constant(k, 0, 0), constant(0.5), constant(0), name=f"m{k}") for k in (0, 1)]
+    again = read_obj(write_obj(tmp_path, Asset(mesh, materials, "plant", nodes)))
+    assert [n.name for n in again.nodes] == ["left_leaf", "left_leaf_2"]
+    assert again.mesh.face_node.tolist() == [0, 0, 1] and again.mesh.face_material.tolist() == [0, 1, 0]
+    np.testing.assert_array_equal(again.mesh.positions[again.mesh.faces], positions[faces])
 
 
 def test_own_indices_polygons_groups_and_the_flip_of_v(tmp_path):
