@@ -17,10 +17,11 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.formats.attributes import unit, weld
 from stspbr.formats.gltf_document import Document
-from stspbr.formats.gltf_materials import read_materials, texture_transform, used_texcoord
+from stspbr.formats.gltf_materials import read_materials, repeats, texture_transform, used_texcoord
 from stspbr.scene.asset import Asset, Mesh, Node
 
 _SUPPORTED = {"KHR_texture_transform", "KHR_mesh_quantization", "KHR_materials_emissive_strength"}
+_BORDER = 1e-3  # UVs that leave the unit square by less need no second tile
 _REMEDY = {
     "KHR_draco_mesh_compression": "export it without Draco compression",
     "EXT_meshopt_compression": "export it without meshopt compression",
@@ -228,6 +229,9 @@ def _primitive(document: Document, primitive: dict[str, Any], matrix: np.ndarray
     if uv_name in attributes:
         uvs = document.accessor(attributes[uv_name]).astype(np.float64)
         mesh.uvs, mesh.uv_faces = texture_transform(document, entry, uvs).astype(np.float32), faces
+        if not repeats(document, entry) and (mesh.uvs.min() < -_BORDER or mesh.uvs.max() > 1 + _BORDER):
+            name = entry.get("name", "a material")
+            document.notes.append(f"{name}: textures that clamp or mirror outside of the unit square repeat here")
     return mesh
 
 

@@ -34,7 +34,7 @@ def bake_fields(
             takes the mesh's smooth ones, and then there is a map only ``with_normals``.
 
     Returns:
-        The maps, and what sharing costs: ``shared`` texels as a fraction of the covered ones, and how far the parts
+        The maps, and what sharing costs: ``shared`` texels as a fraction of those with a covered centre, and how far the parts
         that share lie from their mean, RMS of ``albedo``, ``roughness`` and ``metallic``.
     """
     positions = at_texels(texels, mesh.positions, mesh.faces)
@@ -111,7 +111,8 @@ def _sharing(texels: TexelMap, positions: Tensor, albedo: Tensor, reflectance: T
     apart[group[deviation(positions) > _ONE_POINT**2]] = True
     rows = apart.index_select(0, group)
     found = [float(deviation(v)[rows].mean().sqrt()) if bool(rows.any()) else 0.0 for v in values]
-    return {"shared": float(apart.float().mean()), **dict(zip(names, found, strict=True))}
+    covered = len(torch.unique_consecutive(texels.texel[texels.inside]))
+    return {"shared": int(apart.sum()) / max(covered, 1), **dict(zip(names, found, strict=True))}
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from stspbr.recipe import CoarseSettings
 from stspbr.scene import Asset, Material, Mesh, Node
 from stspbr.stages.model import load_mesh, save_json, save_mesh
 from stspbr.texture.tangents import with_frames
-from stspbr.texture.unwrap import unwrap
+from stspbr.texture.unwrap import MAX_FACES, unwrap
 
 
 @dataclass
@@ -57,14 +57,25 @@ def read_given_mesh(settings: CoarseSettings) -> GivenMesh | None:
     """The mesh that the settings name; None where they name none.
 
     Raises:
-        StspbrError: the file is missing or broken, or holds no triangles.
+        StspbrError: the file is missing or broken, holds no triangles, or has UVs that bake could not use, or none
+            and too many triangles for new ones: better now than when everything is fitted.
     """
     if settings.mesh is None:
         return None
     asset = read_asset(settings.mesh, settings.mesh_textures)
     if len(asset.mesh.faces) == 0:
         raise StspbrError(f"{settings.mesh}: the mesh is empty")
-    return given_mesh(asset, keep_normal_maps=settings.mesh_normal_map == "keep")
+    if asset.mesh.uvs is not None and not np.isfinite(asset.mesh.uvs).all():
+        raise StspbrError(f"{settings.mesh}: its UVs hold NaN or infinity: unwrap it again")
+    given = given_mesh(asset, keep_normal_maps=settings.mesh_normal_map == "keep")
+    for number, material in enumerate(given.materials):
+        count = int((given.mesh.face_material == number).sum())
+        if count > MAX_FACES and not has_layout(given.mesh, number):
+            raise StspbrError(
+                f"{settings.mesh}: {material.name} has no UVs and {count} triangles, and at most {MAX_FACES} are "
+                "unwrapped here: give it UVs or fewer triangles"
+            )
+    return given
 
 
 def given_mesh(asset: Asset, keep_normal_maps: bool) -> GivenMesh:
@@ -131,6 +142,8 @@ def save_given_mesh(given: GivenMesh, folder: Path) -> None:
 def load_given_mesh(coarse: Artifact) -> GivenMesh | None:
     """The inverse of ``save_given_mesh``; None where the coarse stage learned the geometry."""
     if "given.json" not in coarse.files:
+        if coarse.settings.get("mesh") is not None:
+            raise StspbrError(f"{coarse.path} lacks given.json, an older version wrote it: run `stspbr coarse` again")
         return None
     data = json.loads(coarse.file("given.json").read_text(encoding="utf-8"))
     normals = {}

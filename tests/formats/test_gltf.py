@@ -320,6 +320,20 @@ def test_tangents_of_some_primitives_are_kept_unless_a_normal_map_lacks_its_own(
         assert mesh.tangents[mesh.tangent_faces].tolist() == [[[1, 0, 0, -1]] * 3, [[0, 0, 0, 0]] * 3]
 
 
+@pytest.mark.parametrize(("wrap", "reach", "noted"), [(33648, 2.0, True), (33648, 1.0, False), (10497, 2.0, False)])
+def test_textures_that_mirror_outside_of_the_square_are_noted(tmp_path, wrap, reach, noted):
+    def change(content):
+        content["meshes"][0]["primitives"][0]["material"] = 0
+        content["materials"] = [{"name": "tiles", "pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}]
+        content["samplers"] = [{"wrapS": wrap}]
+        content["textures"][0]["sampler"] = 0
+
+    extra = {"TEXCOORD_0": np.array([[0, 0], [reach, 0], [0, 1]], np.float32)}
+    image = encode_png(np.zeros((1, 1, 3)), bits=8, srgb=False)
+    notes = read_gltf(gltf(tmp_path / "a.gltf", change, extra=extra, images=[image])).extras.get("notes", [])
+    assert any("tiles: textures that clamp or mirror" in note for note in notes) == noted
+
+
 def test_missing_normals_are_flat_on_reading(tmp_path):
     mesh = read_gltf(gltf(tmp_path / "a.gltf")).mesh
     assert mesh.normals.tolist() == [[0, 0, 1]] and mesh.uvs is None

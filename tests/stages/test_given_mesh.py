@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from stspbr.errors import StspbrError
 from stspbr.formats.gltf import read_gltf
 from stspbr.formats.gltf_writer import write_glb
 from stspbr.recipe import (
@@ -27,11 +28,12 @@ from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, Material, Mesh
 from stspbr.scene.procedural import demo_asset, demo_light
 from stspbr.stages import bake as bake_stage
+from stspbr.stages import given_mesh as given_mesh_stage
 from stspbr.stages.bake import run_bake
 from stspbr.stages.capture import run_capture
 from stspbr.stages.capture_mesh import single_view
 from stspbr.stages.coarse import run_coarse
-from stspbr.stages.given_mesh import given_mesh, load_given_mesh, with_layouts
+from stspbr.stages.given_mesh import given_mesh, load_given_mesh, read_given_mesh, with_layouts
 from stspbr.stages.model import load_capture
 from stspbr.stages.session import Session
 from stspbr.stages.specialize import run_specialize
@@ -334,6 +336,28 @@ def test_materials_without_faces_are_left_out():
     given = given_mesh(extra, keep_normal_maps=False)
     assert [m.name for m in given.materials] == ["glaze"] and not given.mesh.face_material.any()
     assert given.normal_maps == [None]
+
+
+def test_what_bake_could_not_use_is_refused_before_anything_is_fitted(tmp_path, monkeypatch):
+    jar = small_jar()
+    write_glb(tmp_path / "a.glb", jar)
+    settings = settings_for(CoarseSettings, [f"mesh={tmp_path / 'a.glb'}"])
+    monkeypatch.setattr(given_mesh_stage, "read_asset", lambda *_: broken)
+    broken = replace(jar, mesh=replace(jar.mesh, uvs=np.full_like(jar.mesh.uvs, np.nan)))
+    with pytest.raises(StspbrError, match="a.glb: its UVs hold NaN"):
+        read_given_mesh(settings)
+    broken = replace(jar, mesh=replace(jar.mesh, uvs=None, uv_faces=None))
+    assert read_given_mesh(settings).materials[0].size is None
+    monkeypatch.setattr(given_mesh_stage, "MAX_FACES", 100)
+    with pytest.raises(StspbrError, match="glaze has no UVs and .* at most 100"):
+        read_given_mesh(settings)
+
+
+def test_an_artifact_of_before_is_refused(parts_run, monkeypatch):
+    coarse = parts_run[0].parent("coarse")
+    monkeypatch.setitem(coarse.manifest, "files", {"mesh.safetensors": coarse.manifest["files"]["mesh.safetensors"]})
+    with pytest.raises(StspbrError, match="run `stspbr coarse` again"):
+        load_given_mesh(coarse)
 
 
 def joined(one: Asset, two: Asset) -> Asset:
