@@ -34,8 +34,8 @@ def bake_fields(
             takes the mesh's smooth ones, and then there is a map only ``with_normals``.
 
     Returns:
-        The maps, and what sharing costs: ``shared`` texels as a fraction of those with a covered centre, and how far the parts
-        that share lie from their mean, RMS of ``albedo``, ``roughness`` and ``metallic``.
+        The maps, and what sharing costs: ``shared`` texels as a fraction of those with a covered centre, and how
+        far the parts that share lie from their mean, RMS of ``albedo``, ``roughness`` and ``metallic``.
     """
     positions = at_texels(texels, mesh.positions, mesh.faces)
     values = [fields(part) for part in positions.split(CHUNK)]

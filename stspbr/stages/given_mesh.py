@@ -20,6 +20,7 @@ from stspbr.formats.assets import read_asset
 from stspbr.recipe import CoarseSettings
 from stspbr.scene import Asset, Material, Mesh, Node
 from stspbr.stages.model import load_mesh, save_json, save_mesh
+from stspbr.texture.atlas import FARTHEST_UV
 from stspbr.texture.tangents import with_frames
 from stspbr.texture.unwrap import MAX_FACES, unwrap
 
@@ -65,8 +66,8 @@ def read_given_mesh(settings: CoarseSettings) -> GivenMesh | None:
     asset = read_asset(settings.mesh, settings.mesh_textures)
     if len(asset.mesh.faces) == 0:
         raise StspbrError(f"{settings.mesh}: the mesh is empty")
-    if asset.mesh.uvs is not None and not np.isfinite(asset.mesh.uvs).all():
-        raise StspbrError(f"{settings.mesh}: its UVs hold NaN or infinity: unwrap it again")
+    if asset.mesh.uvs is not None and not (np.abs(asset.mesh.uvs) <= FARTHEST_UV).all():
+        raise StspbrError(f"{settings.mesh}: its UVs hold NaN, infinity or numbers beyond a million: unwrap it again")
     given = given_mesh(asset, keep_normal_maps=settings.mesh_normal_map == "keep")
     for number, material in enumerate(given.materials):
         count = int((given.mesh.face_material == number).sum())

@@ -14,6 +14,9 @@ from stspbr.texture.layout_kernels import layout_points
 
 Rasterize = Callable[[torch.Tensor, torch.Tensor, tuple[int, int]], tuple[torch.Tensor, torch.Tensor]]
 
+FARTHEST_UV = 1e6
+"""Repeats from where float32 tells no texels apart, and UVs are garbage."""
+
 
 @dataclass
 class TexelMap:
@@ -142,14 +145,14 @@ def rasterize_layout(
         The map, a row a point. Texels that faces touch without covering their centre show one nearest point.
 
     Raises:
-        StspbrError: UVs that are not finite.
+        StspbrError: UVs that are not finite, or beyond ``FARTHEST_UV``.
     """
     height, width = resolution
     own = np.arange(len(uv_faces)) if faces is None else np.asarray(faces, np.int64)
     uvs = np.asarray(uvs, np.float64)
     corners = np.ascontiguousarray(np.asarray(uv_faces)[own], dtype=np.int64)
-    if not np.isfinite(uvs[corners]).all():
-        raise StspbrError("the mesh's UVs hold NaN or infinity: unwrap it again")
+    if not (np.abs(uvs[corners]) <= FARTHEST_UV).all():
+        raise StspbrError("the mesh's UVs hold NaN, infinity or numbers beyond a million: unwrap it again")
     points = np.ascontiguousarray(uvs * np.array([width, height], np.float64))
     texel, triangle, barycentric, inside = layout_points(points, corners, height, width, limit)
     arrays = (texel, own[triangle].astype(np.int32), barycentric, inside)

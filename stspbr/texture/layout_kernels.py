@@ -16,7 +16,7 @@ _MOST_TILES = 8  # of a face that repeats more often, along u or v, only so many
 def _span(low, high, side):
     """First and last tile of an extent in texels (a texel's reach included), and the step over the tiles between."""
     first, last = math.floor((low - 1.0) / side), math.floor((high + 1.0) / side)
-    return int(first), int(last), int(max(1, (last - first) // _MOST_TILES))
+    return int(first), int(last), int((last - first + _MOST_TILES) // _MOST_TILES)
 
 
 @njit(cache=True)

@@ -279,7 +279,8 @@ def test_faces_without_area_show_themselves_where_they_point():
     assert sorted(set(zip(texels.texel.tolist(), texels.triangle.tolist(), strict=True))) == [(0, 0), (10, 1)]
 
 
-def test_layout_with_uvs_that_are_not_finite_is_refused():
-    uvs, faces = _quad((0, 0), (1, np.nan))
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e30])
+def test_layout_with_uvs_that_are_none_is_refused(wrong):
+    uvs, faces = _quad((0, 0), (1, wrong))
     with pytest.raises(StspbrError, match="NaN"):
         rasterize_layout(uvs, faces, (4, 4))
