@@ -429,7 +429,7 @@ def test_broken_texture_is_named(tmp_path):
         content["meshes"][0]["primitives"][0]["material"] = 0
         content["materials"] = [{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}]
 
-    path = gltf(tmp_path / "a.gltf", change, extra={"TEXCOORD_0": np.zeros((3, 2), np.float32)}, images=[BLACK])
+    path = gltf(tmp_path / "a.gltf", change, extra={"TEXCOORD_0": np.zeros((3, 2), np.float32)}, images=[image])
     with pytest.raises(StspbrError, match=r"a\.gltf: image 0 is truncated"):
         read_gltf(path)
 
