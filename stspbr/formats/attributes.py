@@ -39,8 +39,9 @@ def weld(mesh: Mesh) -> Mesh:
             table, corner = _compact(table, index[getattr(mesh, indices)][solid])
             setattr(out, values, table)
             setattr(out, indices, corner)
-    if mesh.face_material is not None:
-        out.face_material = np.ascontiguousarray(mesh.face_material[solid], np.int32)
+    for owner in ("face_material", "face_node"):
+        if getattr(mesh, owner) is not None:
+            setattr(out, owner, np.ascontiguousarray(getattr(mesh, owner)[solid], np.int32))
     return out
 
 

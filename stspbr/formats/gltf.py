@@ -1,8 +1,8 @@
 """Read glTF 2.0 (``.glb`` and ``.gltf``) as an :class:`Asset`: exact about factors, colour spaces and tangents.
 
 Read by itself over NumPy, not through trimesh, which drops TANGENT, texture coordinate sets and node details that
-the shading depends on. Animation, skins, morph targets, emission and vertex colours are left out; what was left
-out stands in ``asset.extras["notes"]``.
+the shading depends on. The scene's nodes, names and transforms come along. Animation, skins, morph targets, emission
+and vertex colours are left out; what was left out stands in ``asset.extras["notes"]``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.formats.attributes import unit, weld
 from stspbr.formats.gltf_document import Document
-from stspbr.formats.gltf_materials import read_materials, texture_transform, used_texcoord
-from stspbr.scene.asset import Asset, Mesh
+from stspbr.formats.gltf_materials import read_materials, repeats, texture_transform, used_texcoord
+from stspbr.scene.asset import Asset, Mesh, Node
 
 _SUPPORTED = {"KHR_texture_transform", "KHR_mesh_quantization", "KHR_materials_emissive_strength"}
+_BORDER = 1e-3  # UVs that leave the unit square by less need no second tile
 _REMEDY = {
     "KHR_draco_mesh_compression": "export it without Draco compression",
     "EXT_meshopt_compression": "export it without meshopt compression",
@@ -35,7 +36,9 @@ def read_gltf(path: str | Path) -> Asset:
 
     Node transforms are applied, identical positions welded, factors multiplied into the maps; base colour comes
     out linear. Primitives without normals are flat-shaded, as the standard has it; without TANGENT, ``tangents``
-    is None.
+    is None. Where only some primitives have TANGENT, the rows of the others are zeros, unless one of those has a
+    normal map: then all frames are to be computed. ``nodes`` is the scene's whole tree, parents before children; a
+    mesh that several nodes show is there once a node.
 
     Raises:
         StspbrError: missing, truncated or corrupt file; an extension that it requires and that is not supported;
@@ -102,11 +105,13 @@ def _chunks(path: Path, data: bytes) -> tuple[bytes, bytes | None]:
 
 def _asset(document: Document) -> Asset:
     content = document.json
+    nodes, instances = _scene(content)
     parts: list[Mesh] = []
-    for mesh_index, matrix in _instances(content):
+    for node, mesh_index, matrix in instances:
         for primitive in content["meshes"][mesh_index]["primitives"]:
             part = _primitive(document, primitive, matrix)
             if part is not None:
+                part.face_node = np.full(len(part.faces), node, np.int32)
                 parts.append(part)
     if not parts:
         raise StspbrError(f"{document.path} holds no triangles: export a mesh")
@@ -114,35 +119,44 @@ def _asset(document: Document) -> Asset:
     for part in parts:
         part.face_material = np.searchsorted(used, part.face_material).astype(np.int32)
     materials = read_materials(document, used)
-    mesh = weld(_joined(parts))
+    mesh = weld(_joined(parts, [material.normal is not None for material in materials]))
     if len(mesh.faces) == 0:
         raise StspbrError(f"{document.path} holds no triangles with an area: export a mesh")
     if not np.isfinite(mesh.positions).all():
         raise StspbrError(f"{document.path} has positions that are not finite: export it again")
+    drawn = set(np.unique(mesh.face_node).tolist())
+    for index, node in enumerate(nodes):
+        if index not in drawn:
+            node.mesh = None
     extras = {"notes": list(dict.fromkeys(document.notes))} if document.notes else {}
-    return Asset(mesh, materials, name=document.path.stem, extras=extras)
+    return Asset(mesh, materials, name=document.path.stem, nodes=nodes, extras=extras)
 
 
-def _instances(content: dict[str, Any]) -> list[tuple[int, np.ndarray]]:
-    """``(mesh index, object-from-node matrix [4, 4])`` of every mesh in the default scene, in the scene's order."""
-    nodes = content.get("nodes", [])
+def _scene(content: dict[str, Any]) -> tuple[list[Node], list[tuple[int, int, np.ndarray]]]:
+    """The default scene's nodes, and of every mesh in it ``(node, mesh index, object-from-node matrix [4, 4])``."""
+    entries = content.get("nodes", [])
     scenes = content.get("scenes", [])
     if scenes:
         roots = scenes[content.get("scene", 0)].get("nodes", [])
     else:
-        children = {child for node in nodes for child in node.get("children", [])}
-        roots = [index for index in range(len(nodes)) if index not in children]
-    out, stack = [], [(index, np.eye(4)) for index in reversed(roots)]
+        children = {child for node in entries for child in node.get("children", [])}
+        roots = [index for index in range(len(entries)) if index not in children]
+    nodes, instances = [], []
+    stack: list[tuple[int, int | None, np.ndarray]] = [(index, None, np.eye(4)) for index in reversed(roots)]
     while stack:
-        index, parent = stack.pop()
-        node = nodes[index]
-        matrix = parent @ _node_matrix(node)
-        if "mesh" in node:
-            out.append((node["mesh"], matrix))
-        stack += [(child, matrix) for child in reversed(node.get("children", []))]
-        if len(out) + len(stack) > 1_000_000:
-            raise ValueError("the node tree has a cycle")
-    return out
+        index, parent, above = stack.pop()
+        entry = entries[index]
+        local = _node_matrix(entry)
+        matrix = above @ local
+        mesh = None
+        if "mesh" in entry:
+            mesh = content["meshes"][entry["mesh"]].get("name") or f"mesh_{entry['mesh']}"
+            instances.append((len(nodes), entry["mesh"], matrix))
+        nodes.append(Node(entry.get("name") or mesh or f"node_{index}", local, parent, mesh))
+        stack += [(child, len(nodes) - 1, matrix) for child in reversed(entry.get("children", []))]
+        if len(nodes) > len(entries):
+            raise ValueError("a node is reached twice: the node tree has a cycle")
+    return nodes, instances
 
 
 def _node_matrix(node: dict[str, Any]) -> np.ndarray:
@@ -215,6 +229,9 @@ def _primitive(document: Document, primitive: dict[str, Any], matrix: np.ndarray
     if uv_name in attributes:
         uvs = document.accessor(attributes[uv_name]).astype(np.float64)
         mesh.uvs, mesh.uv_faces = texture_transform(document, entry, uvs).astype(np.float32), faces
+        if not repeats(document, entry) and (mesh.uvs.min() < -_BORDER or mesh.uvs.max() > 1 + _BORDER):
+            name = entry.get("name", "a material")
+            document.notes.append(f"{name}: textures that clamp or mirror outside of the unit square repeat here")
     return mesh
 
 
@@ -229,8 +246,8 @@ def _triangles(index: np.ndarray, mode: int) -> np.ndarray:
     return out
 
 
-def _joined(parts: list[Mesh]) -> Mesh:
-    """The parts as one mesh. An attribute that only some have is filled, tangents must be had by all."""
+def _joined(parts: list[Mesh], has_normal_map: list[bool]) -> Mesh:
+    """The parts as one mesh. An attribute that only some have is filled; tangents must be had where maps need them."""
 
     def table(values: str, indices: str, filler: tuple[float, ...]) -> tuple[np.ndarray | None, np.ndarray | None]:
         if all(getattr(part, values) is None for part in parts):
@@ -248,7 +265,8 @@ def _joined(parts: list[Mesh]) -> Mesh:
     mesh = Mesh(*table("positions", "faces", ()))
     mesh.uvs, mesh.uv_faces = table("uvs", "uv_faces", (0.0, 0.0))
     mesh.normals, mesh.normal_faces = table("normals", "normal_faces", (0.0, 1.0, 0.0))
-    if all(part.tangents is not None for part in parts):
-        mesh.tangents, mesh.tangent_faces = table("tangents", "tangent_faces", ())
+    if all(part.tangents is not None or not has_normal_map[int(part.face_material[0])] for part in parts):
+        mesh.tangents, mesh.tangent_faces = table("tangents", "tangent_faces", (0.0, 0.0, 0.0, 0.0))
     mesh.face_material = np.concatenate([part.face_material for part in parts])
+    mesh.face_node = np.concatenate([part.face_node for part in parts])
     return mesh

@@ -11,6 +11,7 @@ from stspbr.formats.gltf_document import Document
 from stspbr.formats.images import read_pixels, srgb_to_linear
 from stspbr.scene.asset import Material
 
+_REPEAT = 10497
 _OLD_MODEL = "KHR_materials_pbrSpecularGlossiness"
 
 
@@ -54,6 +55,17 @@ def texture_transform(document: Document, entry: dict[str, Any], uvs: np.ndarray
     u, v = uvs[:, 0] * scale[0], uvs[:, 1] * scale[1]
     c, s = np.cos(angle), np.sin(angle)
     return np.stack([c * u + s * v + offset[0], -s * u + c * v + offset[1]], axis=1)
+
+
+def repeats(document: Document, entry: dict[str, Any]) -> bool:
+    """Whether all of a material's textures repeat outside of the unit square, as the rest of the package has it."""
+    textures, samplers = document.json.get("textures", []), document.json.get("samplers", [])
+    for info in _texture_infos(entry):
+        sampler = textures[info["index"]].get("sampler")
+        wrap = {} if sampler is None else samplers[sampler]
+        if (wrap.get("wrapS", _REPEAT), wrap.get("wrapT", _REPEAT)) != (_REPEAT, _REPEAT):
+            return False
+    return True
 
 
 def _material(document: Document, entry: dict[str, Any], name: str, decoded: dict[int, np.ndarray]) -> Material:

@@ -14,15 +14,18 @@ from stspbr.errors import StspbrError
 from stspbr.formats.attributes import unit, weld
 from stspbr.formats.images import atomic_path, safe_name, write_png8, write_png16
 from stspbr.formats.mtl import map_lines, materials_from_mtl, override_maps, read_mtl
-from stspbr.scene.asset import Asset, Mesh
+from stspbr.scene.asset import Asset, Mesh, Node
 
 _DEFAULT = "material"
+_NO_NAME = "default"  # the group of faces that no group names, as the format has it
+_Part = tuple[str | None, str | None]  # the object and the group that a face belongs to
 
 
 def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     """Read an OBJ file: ``v``, ``vt`` and ``vn`` with their own indices, ``usemtl`` groups, its MTL files.
 
     Polygons are cut into fans, identical positions are welded, absent normals stay absent (smooth by convention).
+    Objects (``o``) and groups (``g``) become nodes that stand where they are, a group below its object.
 
     Args:
         textures: a folder whose images replace the maps of every material, picked by what their names contain:
@@ -35,7 +38,7 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     path = Path(path)
     lines = _lines(path)
     try:
-        mesh, names, libraries = _parse(lines)
+        mesh, names, libraries, nodes = _parse(lines)
     except (ValueError, IndexError) as error:
         raise StspbrError(f"{path} is no valid OBJ ({error}): export it again") from error
     if len(mesh.faces) == 0:
@@ -54,14 +57,15 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     if textures is not None:
         materials = [override_maps(material, Path(textures)) for material in materials]
         notes.clear()  # they are about what the folder replaces
-    return Asset(mesh, materials, name=path.stem, extras={"notes": notes} if notes else {})
+    return Asset(mesh, materials, name=path.stem, nodes=nodes, extras={"notes": notes} if notes else {})
 
 
 def write_obj(folder: str | Path, asset: Asset, name: str | None = None, bits: int = 8) -> Path:
     """Write ``<name>.obj``, ``<name>.mtl`` and PNG maps (``<material>_albedo.png`` …) into a folder.
 
     Each file is replaced atomically, the OBJ last. Constant maps are written as numbers in the MTL, which are exact;
-    roughness, metallic, occlusion and normal go as the usual PBR keys (Pr, Pm, map_Pr, map_Pm, map_ao, norm).
+    roughness, metallic, occlusion and normal go as the usual PBR keys (Pr, Pm, map_Pr, map_Pm, map_ao, norm). Each
+    node that has triangles becomes an object (``o``); the format has no transforms, positions are the world's.
 
     Args:
         name: of the files, the asset's by default.
@@ -91,7 +95,7 @@ def write_obj(folder: str | Path, asset: Asset, name: str | None = None, bits: i
     with atomic_path(folder / f"{name}.mtl") as temporary:
         temporary.write_text("\n".join(text) + "\n", "utf-8")
     with atomic_path(folder / f"{name}.obj") as temporary:
-        temporary.write_text("\n".join(_obj_lines(asset.mesh, names, f"{name}.mtl")) + "\n", "utf-8")
+        temporary.write_text("\n".join(_obj_lines(asset, names, f"{name}.mtl")) + "\n", "utf-8")
     return folder / f"{name}.obj"
 
 
@@ -105,14 +109,17 @@ def _lines(path: Path) -> list[bytes]:
     return data.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").replace(b"\t", b" ").splitlines()
 
 
-def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str]]:
-    """The welded mesh, the names of the materials that it uses, and its MTL files."""
+def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str], list[Node]]:
+    """The welded mesh, the names of the materials that it uses, its MTL files, and its objects and groups."""
     tables: dict[bytes, list[bytes]] = {b"v": [], b"vt": [], b"vn": []}
     faces: list[bytes] = []
     seen: list[tuple[int, int, int]] = []  # rows of v, vt, vn before each face, for indices that count back
     owners: list[int] = []
     names: dict[str, int] = {}
     libraries: list[str] = []
+    parts: dict[_Part, int] = {}
+    part: _Part = (None, None)
+    members: list[int] = []
     owner = -1
     v, vt, vn = tables.values()
     for line in lines:
@@ -122,6 +129,7 @@ def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str]]:
                 owner = names.setdefault(_DEFAULT, len(names))
             faces.append(rest)
             owners.append(owner)
+            members.append(parts.setdefault(part, len(parts)))
             seen.append((len(v), len(vt), len(vn)))
         elif key in tables:
             tables[key].append(rest)
@@ -129,12 +137,18 @@ def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str]]:
             owner = names.setdefault(rest.strip().decode("utf-8", "replace"), len(names))
         elif key == b"mtllib":
             libraries.append(rest.strip().decode("utf-8", "replace"))
+        elif key == b"o":
+            part = (rest.strip().decode("utf-8", "replace") or _NO_NAME, None)
+        elif key == b"g":
+            part = (part[0], rest.strip().decode("utf-8", "replace") or None)
     positions = _numbers(v, 3)
     corners, count = _corners(faces, np.asarray(seen, np.int64).reshape(-1, 3), (len(v), len(vt), len(vn)))
     triangles, polygon = _fans(count)
     material = np.asarray(owners, np.int32)[polygon]
 
     mesh = Mesh(positions, corners[triangles, 0], face_material=material)
+    if any(part != (None, None) for part in parts):
+        mesh.face_node = np.asarray(members, np.int32)[polygon]
     if vt and (corners[:, 1] >= 0).any():
         uvs = _numbers(vt, 2)
         mesh.uvs, mesh.uv_faces = _filled(np.stack([uvs[:, 0], 1.0 - uvs[:, 1]], axis=1), corners[:, 1], triangles)
@@ -145,7 +159,30 @@ def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str]]:
     used = np.unique(mesh.face_material)  # a name whose triangles all collapsed, or that never had any, goes
     mesh.face_material = np.searchsorted(used, mesh.face_material).astype(np.int32)
     listed = list(names)
-    return mesh, [listed[k] for k in used], libraries
+    return mesh, [listed[k] for k in used], libraries, _nodes(mesh, list(parts))
+
+
+def _nodes(mesh: Mesh, parts: list[_Part]) -> list[Node]:
+    """The nodes of the parts that kept triangles; ``face_node``, which counts parts, is made to point to them."""
+    if mesh.face_node is None:
+        return []
+    nodes: list[Node] = []
+    places: dict[_Part, int] = {}
+
+    def place(part: _Part) -> int:
+        if part not in places:
+            owner, group = part
+            parent = place((owner, None)) if owner is not None and group is not None else None
+            places[part] = len(nodes)
+            nodes.append(Node(group or owner or _NO_NAME, np.eye(4), parent))
+        return places[part]
+
+    target = np.zeros(len(parts), np.int32)
+    for index in np.unique(mesh.face_node):
+        target[index] = place(parts[index])
+        nodes[target[index]].mesh = nodes[target[index]].name
+    mesh.face_node = target[mesh.face_node]
+    return nodes
 
 
 def _numbers(rows: list[bytes], width: int) -> np.ndarray:
@@ -212,7 +249,8 @@ def _filled(table: np.ndarray, index: np.ndarray, triangles: np.ndarray) -> tupl
     return table, np.where(index < 0, len(table) - 1, index)[triangles]
 
 
-def _obj_lines(mesh: Mesh, names: list[str], library: str) -> list[str]:
+def _obj_lines(asset: Asset, names: list[str], library: str) -> list[str]:
+    mesh = asset.mesh
     out = ["# written by stspbr", f"mtllib {library}"]
     out += [f"v {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.positions.tolist()]
     tables = [mesh.faces]
@@ -232,9 +270,21 @@ def _obj_lines(mesh: Mesh, names: list[str], library: str) -> list[str]:
     row_format = "f " + " ".join([corner] * 3)
     index = np.stack(tables, axis=2).reshape(len(mesh.faces), -1).astype(np.int64) + 1
     owner = np.zeros(len(index), np.int32) if mesh.face_material is None else mesh.face_material
-    for material, name in enumerate(names):
-        chosen = index[owner == material]
-        if len(chosen):
-            out.append(f"usemtl {name}")
-            out += [row_format % tuple(row) for row in chosen.tolist()]
+    taken: set[str] = set()
+    for node, part in _objects(asset):
+        if node is not None:
+            out.append(f"o {safe_name(node.name, taken)}")
+        for material, name in enumerate(names):
+            chosen = index[part & (owner == material)]
+            if len(chosen):
+                out.append(f"usemtl {name}")
+                out += [row_format % tuple(row) for row in chosen.tolist()]
     return out
+
+
+def _objects(asset: Asset) -> list[tuple[Node | None, np.ndarray]]:
+    """Each node that has triangles, and which those are ``[F]`` bool; (None, all) where there are no nodes."""
+    owner = asset.mesh.face_node
+    if owner is None or not asset.nodes:
+        return [(None, np.ones(len(asset.mesh.faces), bool))]
+    return [(asset.nodes[k], owner == k) for k in np.unique(owner)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.recipe import LossSettings
 from stspbr.render.backend import RasterBackend
 from stspbr.render.gbuffer import GBuffer
+from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.texture.tangents import shading_normals
 
 
@@ -127,14 +129,24 @@ class FieldAppearance(nn.Module):
         """Nothing to do: the outputs are bounded by sigmoids."""
 
 
+@dataclass
+class MaterialMaps:
+    """Maps of one material over its own layout: albedo ``[H, W, 3]``, reflectance ``[H, W, 2|3]`` roughness, metallic
+    (and occlusion), tangent-space normal ``[H, W, 3]`` or None where it has none."""
+
+    albedo: Tensor
+    reflectance: Tensor
+    normal: Tensor | None
+
+
 class TextureAppearance(nn.Module):
-    """Material from trainable maps over the mesh's UVs.
+    """Material from trainable maps over the mesh's UVs, which may leave the unit square: maps repeat.
 
     Args:
-        albedo: ``[R, R, 3]``; reflectance ``[R, R, 2 or 3]`` roughness, metallic (and occlusion);
-        normal ``[R, R, 3]`` tangent space, or None for a mesh without a normal map.
+        maps: one set a material; all with two, or all with three channels of reflectance.
+        face_material: ``[F]`` int64 into ``maps``; None for one material.
         roughness_range: bounds that hold after every step.
-        learn_normal: whether the normal map is refined with the others, or stays as it is.
+        learn_normal: whether the normal maps are refined with the others, or stay as they are.
         joint: the maps form one group ``joint`` (the baseline) instead of two.
     """
 
@@ -142,36 +154,40 @@ class TextureAppearance(nn.Module):
 
     def __init__(
         self,
-        albedo: Tensor,
-        reflectance: Tensor,
-        normal: Tensor | None,
+        maps: Sequence[MaterialMaps],
         *,
         roughness_range: tuple[float, float],
         joint: bool,
         backend: RasterBackend,
+        face_material: Tensor | None = None,
         learn_normal: bool = True,
     ) -> None:
         super().__init__()
-        self.albedo = nn.Parameter(albedo[None].clone().contiguous())
-        self.reflectance = nn.Parameter(reflectance[None].clone().contiguous())
-        self.normal = None if normal is None else nn.Parameter(normal[None].clone().contiguous(), learn_normal)
+        self.materials = nn.ModuleList(_TrainableMaps(own, learn_normal) for own in maps)
         self.roughness_range = roughness_range
         self.joint = joint
         self._texture = backend.texture
+        self._face_material = face_material
+        self._bends = any(own.normal is not None for own in maps)
+        self._learns_normal = self._bends and learn_normal
 
     def groups(self) -> dict[str, list[Tensor]]:
-        a = [self.albedo, self.normal] if self._learns_normal else [self.albedo]
-        return {"joint": [*a, self.reflectance]} if self.joint else {"appearance": a, "reflectance": [self.reflectance]}
+        a = [own.albedo for own in self.materials]
+        if self._learns_normal:
+            a += [own.normal for own in self.materials if own.normal is not None]
+        b = [own.reflectance for own in self.materials]
+        return {"joint": [*a, *b]} if self.joint else {"appearance": a, "reflectance": b}
 
     def evaluate(self, gbuffer: GBuffer, progress: float) -> ShadingInputs:
-        reflectance = self._sample(self.reflectance, gbuffer.uv.detach(), gbuffer.uv_da)
+        pixels = self._pixels(gbuffer)
+        reflectance = self._sample("reflectance", pixels, gbuffer.uv.detach(), gbuffer.uv_da)
         normal = gbuffer.normal
-        if self.normal is not None:
-            mapped = self._sample(self.normal, gbuffer.uv, gbuffer.uv_da)
+        if self._bends:
+            mapped = self._sample("normal", pixels, gbuffer.uv, gbuffer.uv_da)
             normal = shading_normals(normal, gbuffer.tangent, mapped)
         return ShadingInputs(
             normal,
-            self._sample(self.albedo, gbuffer.uv, gbuffer.uv_da),
+            self._sample("albedo", pixels, gbuffer.uv, gbuffer.uv_da),
             reflectance[:, :1],
             reflectance[:, 1:2],
             reflectance[:, 2:3] if reflectance.shape[1] > 2 else None,
@@ -187,13 +203,13 @@ class TextureAppearance(nn.Module):
         span: Span | None = None,
     ) -> list[Term]:
         uv = gbuffer.uv.detach()
+        pixels = self._pixels(gbuffer)
         span = span or Span(0, len(uv), len(uv))
-        texel = 1.0 / self.albedo.shape[1]
-        noise = torch.randn((span.total, 2), generator=generator, device=uv.device) * (self.JITTER_TEXELS * texel)
-        noise = noise[span.start : span.start + span.count]
+        noise = torch.randn((span.total, 2), generator=generator, device=uv.device)
+        noise = noise[span.start : span.start + span.count] * self._jitter(gbuffer)
         ramp = min(1.0, progress / losses.smoothness_ramp)
-        albedo = self._sample(self.albedo, uv + noise, gbuffer.uv_da)
-        reflectance = self._sample(self.reflectance, uv + noise, gbuffer.uv_da)
+        albedo = self._sample("albedo", pixels, uv + noise, gbuffer.uv_da)
+        reflectance = self._sample("reflectance", pixels, uv + noise, gbuffer.uv_da)
         here = torch.cat([x for x in (inputs.roughness, inputs.metallic, inputs.occlusion) if x is not None], dim=1)
         terms = [
             Term(
@@ -211,31 +227,48 @@ class TextureAppearance(nn.Module):
         ]
         if self._learns_normal:
             value = smoothness(
-                self._sample(self.normal, uv, gbuffer.uv_da), self._sample(self.normal, uv + noise, gbuffer.uv_da)
+                self._sample("normal", pixels, uv, gbuffer.uv_da),
+                self._sample("normal", pixels, uv + noise, gbuffer.uv_da),
             )
             terms.append(Term("normal_smooth", ramp * losses.normal_smoothness * value, STRICT_A, closed=True))
-        return scaled(terms, span.fraction)
+        return scaled([term for term in terms if term.value.requires_grad], span.fraction)
 
     @torch.no_grad()
     def constrain(self) -> None:
         """Clamp every map to its range and renormalise the normals (z > 0)."""
-        self.albedo.clamp_(0.0, 1.0)
-        self.reflectance[..., :1].clamp_(*self.roughness_range)
-        self.reflectance[..., 1:].clamp_(0.0, 1.0)
-        if self._learns_normal:
-            self.normal[..., 2:].clamp_(min=0.05)
-            self.normal.copy_(nn.functional.normalize(self.normal, dim=-1))
+        for own in self.materials:
+            own.albedo.clamp_(0.0, 1.0)
+            own.reflectance[..., :1].clamp_(*self.roughness_range)
+            own.reflectance[..., 1:].clamp_(0.0, 1.0)
+            if self._learns_normal and own.normal is not None:
+                own.normal[..., 2:].clamp_(min=0.05)
+                own.normal.copy_(nn.functional.normalize(own.normal, dim=-1))
 
-    @property
-    def _learns_normal(self) -> bool:
-        return self.normal is not None and self.normal.requires_grad
+    def _pixels(self, gbuffer: GBuffer) -> list[Tensor] | None:
+        return material_pixels(gbuffer.triangle, self._face_material, len(self.materials))
 
-    def _sample(self, texture: Tensor, uv: Tensor, uv_da: Tensor) -> Tensor:
-        out = self._texture(
-            texture,
-            uv[None, None].contiguous(),
-            uv_da.detach()[None, None].contiguous(),
-            filter_mode="linear-mipmap-linear",
-            boundary_mode="wrap",
-        )
-        return out[0, 0]
+    def _jitter(self, gbuffer: GBuffer) -> Tensor:
+        """``[1 or N, 2]``: the deviation of a jittered lookup in UV, as many texels in every material's maps."""
+        sides = [(own.albedo.shape[2], own.albedo.shape[1]) for own in self.materials]
+        texel = self.JITTER_TEXELS / torch.tensor(sides, dtype=torch.float32, device=gbuffer.position.device)
+        if self._face_material is None:
+            return texel[:1]
+        return texel.index_select(0, self._face_material.index_select(0, gbuffer.triangle))
+
+    def _sample(self, name: str, pixels: list[Tensor] | None, uv: Tensor, uv_da: Tensor) -> Tensor:
+        maps = [getattr(own, name) for own in self.materials]
+        if name == "normal":
+            flat = uv.new_tensor([[[[0.0, 0.0, 1.0]]]])
+            maps = [flat if own is None else own for own in maps]
+        return sample_maps(maps, pixels, uv, uv_da.detach(), self._texture)
+
+
+class _TrainableMaps(nn.Module):
+    """The maps ``[1, H, W, C]`` of one material; ``normal`` is None where it has none."""
+
+    def __init__(self, maps: MaterialMaps, learn_normal: bool) -> None:
+        super().__init__()
+        self.albedo = nn.Parameter(maps.albedo[None].clone().contiguous())
+        self.reflectance = nn.Parameter(maps.reflectance[None].clone().contiguous())
+        normal = maps.normal
+        self.normal = None if normal is None else nn.Parameter(normal[None].clone().contiguous(), learn_normal)

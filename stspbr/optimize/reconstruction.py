@@ -95,7 +95,9 @@ class Reconstruction:
             coverage, span = self._normalizers(targets, gbuffer)
             seen = span.count > 0 or span.total == 0  # means over no pixels are no numbers
             terms = scaled(self._image_terms(image, targets, self.settings.losses, coverage * share), share)
-            terms += scaled(_metallic_terms(inputs, self.settings.losses), span.fraction) if seen else []
+            if seen:
+                albedo = in_units_of(self.light, inputs.albedo)
+                terms += scaled(_metallic_terms(inputs.metallic, albedo, self.settings.losses), span.fraction)
             terms += self._regularizers(progress)
         with watch.part("smoothness"):
             generator = step_generator(step, self.seed, image.device)
@@ -247,13 +249,13 @@ class Reconstruction:
         return terms
 
 
-def _metallic_terms(inputs: ShadingInputs, losses: LossSettings) -> list[Term]:
+def _metallic_terms(metallic: Tensor, albedo: Tensor, losses: LossSettings) -> list[Term]:
     """What is believed of metals before any image is seen."""
     terms = []
     if losses.metal_prior == "dielectric-first" and losses.metal_prior_weight > 0:
-        value = losses.metal_prior_weight * metal_prior(inputs.metallic, inputs.albedo)
+        value = losses.metal_prior_weight * metal_prior(metallic, albedo)
         terms.append(Term("metal_prior", value, STRICT_B, closed=True))
     if losses.metallic_binary > 0:
-        value = losses.metallic_binary * (inputs.metallic * (1.0 - inputs.metallic)).mean()
+        value = losses.metallic_binary * (metallic * (1.0 - metallic)).mean()
         terms.append(Term("metallic_binary", value, STRICT_B, closed=True))
     return terms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -67,7 +68,8 @@ class FixedGeometry(nn.Module):
 
     Args:
         laplacian: weight of the displacement's umbrella energy, falling to 0; folding: weight of the fold barrier.
-        normal_map: ``[R, R, 3]`` tangent space, part of the given shape (the mesh then has UVs and tangents); or None.
+        normal_maps: one a material, ``[H, W, 3]`` tangent space or None where it has none: part of the given shape
+            (the mesh then has UVs and tangents).
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class FixedGeometry(nn.Module):
         laplacian: float,
         folding: float,
         device: torch.device,
-        normal_map: np.ndarray | None = None,
+        normal_maps: Sequence[np.ndarray | None] = (),
     ) -> None:
         super().__init__()
         faces = torch.as_tensor(mesh.faces, dtype=torch.int32, device=device)
@@ -90,8 +92,14 @@ class FixedGeometry(nn.Module):
         self.barrier = FoldBarrier(positions, faces) if movable and folding > 0 else None
         self.scale = float((positions.amax(0) - positions.amin(0)).norm())
         self._fixed = _attributes(mesh, positions, faces, device)
-        if normal_map is not None:
-            self._fixed.normal_map = torch.as_tensor(normal_map, dtype=torch.float32, device=device)[None].contiguous()
+        if any(image is not None for image in normal_maps):
+            flat = np.array([[[0.0, 0.0, 1.0]]], np.float32)
+            images = [flat if image is None else image for image in normal_maps]
+            self._fixed.normal_maps = [
+                torch.as_tensor(image, dtype=torch.float32, device=device)[None].contiguous() for image in images
+            ]
+            if mesh.face_material is not None:
+                self._fixed.face_material = torch.as_tensor(mesh.face_material, dtype=torch.int64, device=device)
 
     def surface(self) -> Surface:
         if not self.movable:

@@ -11,6 +11,7 @@ from stspbr.geometry.normals import vertex_normals
 from stspbr.render.backend import RasterBackend
 from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, compose, render_gbuffer
 from stspbr.render.light import PrefilteredLight
+from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.shading import shade
 from stspbr.scene import Asset, Material, Mesh
 from stspbr.texture.tangents import compute_tangents, shading_normals
@@ -54,12 +55,13 @@ class AssetRenderer:
             raise StspbrError(f"{asset.name}: it has textures but no UV coordinates")
         self.backend = backend
         self.surface = mesh_surface(mesh, device)
-        if mesh.tangents is None and any(m.normal is not None for m in asset.materials):
+        self.normal_mapped = any(m.normal is not None for m in asset.materials)
+        if mesh.tangents is None and self.normal_mapped:
             normals = self.surface.normals.cpu().numpy(), self.surface.normal_faces.cpu().numpy()
             tangents, index = compute_tangents(mesh.positions, mesh.faces, mesh.uvs, mesh.uv_faces, *normals)
             self.surface.tangents = torch.as_tensor(tangents, device=device)
             self.surface.tangent_faces = torch.as_tensor(index, dtype=torch.int32, device=device)
-        self.materials = [_TexturedMaterial(m, backend, device) for m in asset.materials]
+        self.materials = [_maps(material, device) for material in asset.materials]
         index = np.zeros(len(mesh.faces), np.int64) if mesh.face_material is None else mesh.face_material
         self.face_material = torch.as_tensor(np.asarray(index, np.int64), device=device)
 
@@ -86,14 +88,20 @@ class AssetRenderer:
 
     def _material(self, gbuffer: GBuffer) -> Tensor:
         """``[N, 9]``: albedo, roughness, metallic, shading normal, occlusion."""
-        if len(self.materials) == 1:
-            return self.materials[0].sample(gbuffer, None)
-        owner = self.face_material.index_select(0, gbuffer.triangle)
-        out = gbuffer.position.new_zeros(len(owner), 9)
-        for number, material in enumerate(self.materials):
-            chosen = torch.nonzero(owner == number).squeeze(1)
-            out.index_copy_(0, chosen, material.sample(gbuffer, chosen))
-        return out
+        pixels = material_pixels(gbuffer.triangle, self.face_material, len(self.materials))
+        uv, uv_da = gbuffer.uv, gbuffer.uv_da
+        if uv is None:  # then every map is a constant
+            uv, uv_da = gbuffer.position.new_zeros(len(gbuffer.covered), 2), gbuffer.position.new_zeros(1, 4)
+            uv_da = uv_da.expand(len(uv), 4)
+
+        def lookup(name: str) -> Tensor:
+            return sample_maps([maps[name] for maps in self.materials], pixels, uv, uv_da, self.backend.texture)
+
+        normal = gbuffer.normal
+        if self.normal_mapped:
+            normal = shading_normals(normal, gbuffer.tangent, lookup("normal"))
+        before = [lookup(name) for name in ("albedo", "roughness", "metallic")]
+        return torch.cat([*before, normal, lookup("occlusion")], dim=1)
 
 
 def _side(material: Material) -> int:
@@ -102,48 +110,10 @@ def _side(material: Material) -> int:
     return max(side for m in maps if m is not None for side in m.shape[:2])
 
 
-class _TexturedMaterial:
-    def __init__(self, material: Material, backend: RasterBackend, device: torch.device) -> None:
-        def tensor(values: np.ndarray | None) -> Tensor | None:
-            return None if values is None else torch.as_tensor(values, dtype=torch.float32, device=device)[None]
-
-        self.maps = [
-            tensor(m)
-            for m in (material.albedo, material.roughness, material.metallic, material.normal, material.occlusion)
-        ]
-        self.backend = backend
-
-    def sample(self, gbuffer: GBuffer, chosen: Tensor | None) -> Tensor:
-        """The nine channels at the pixels ``chosen`` of the G-buffer's list (None: all)."""
-
-        def pick(values: Tensor) -> Tensor:
-            return values if chosen is None else values.index_select(0, chosen)
-
-        normal = pick(gbuffer.normal)
-        count = len(normal)
-
-        def lookup(texture: Tensor) -> Tensor:
-            if texture.shape[1] == texture.shape[2] == 1:
-                return texture.reshape(1, -1).expand(count, -1)
-            return self.backend.texture(
-                texture,
-                pick(gbuffer.uv)[None, None].contiguous(),
-                pick(gbuffer.uv_da)[None, None].contiguous(),
-                filter_mode="linear-mipmap-linear",
-                boundary_mode="wrap",
-            )[0, 0]
-
-        albedo, roughness, metallic, normal_map, occlusion = self.maps
-        if normal_map is not None:
-            normal = shading_normals(normal, pick(gbuffer.tangent), lookup(normal_map))
-        open_sky = torch.ones_like(normal[:, :1])
-        return torch.cat(
-            [
-                lookup(albedo),
-                lookup(roughness),
-                lookup(metallic),
-                normal,
-                open_sky if occlusion is None else lookup(occlusion),
-            ],
-            dim=1,
-        )
+def _maps(material: Material, device: torch.device) -> dict[str, Tensor]:
+    """The material's maps ``[1, H, W, C]``; for those that it lacks, constants that change nothing."""
+    occlusion = np.ones((1, 1, 1)) if material.occlusion is None else material.occlusion
+    normal = np.array([[[0.0, 0.0, 1.0]]]) if material.normal is None else material.normal
+    maps = {"albedo": material.albedo, "roughness": material.roughness, "metallic": material.metallic}
+    maps |= {"normal": normal, "occlusion": occlusion}
+    return {k: torch.as_tensor(v, dtype=torch.float32, device=device)[None].contiguous() for k, v in maps.items()}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stspbr.render.backend import RasterBackend
+from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.texture.tangents import shading_normals
 
 
@@ -21,7 +22,9 @@ class Surface:
         normals: ``[N, 3]`` unit, object space; ``normal_faces`` ``[F, 3]`` int32.
         uvs: ``[T, 2]``; ``uv_faces`` ``[F, 3]`` int32; or None.
         tangents: ``[M, 4]``; ``tangent_faces`` ``[F, 3]`` int32; or None.
-        normal_map: ``[1, R, R, 3]`` tangent space, part of the shape itself (needs UVs and tangents); or None.
+        normal_maps: one ``[1, H, W, 3]`` a material, tangent space, part of the shape itself (needs UVs and tangents;
+            a 1×1 map (0, 0, 1) bends nothing); or None.
+        face_material: ``[F]`` int64 into ``normal_maps``; or None (all 0).
     """
 
     positions: Tensor
@@ -32,7 +35,8 @@ class Surface:
     uv_faces: Tensor | None = None
     tangents: Tensor | None = None
     tangent_faces: Tensor | None = None
-    normal_map: Tensor | None = None
+    normal_maps: list[Tensor] | None = None
+    face_material: Tensor | None = None
 
 
 @dataclass
@@ -62,7 +66,7 @@ class GBuffer:
         view: ``[N]`` int64, which view of the batch each belongs to.
         triangle: ``[N]`` int64.
         position: ``[N, 3]`` object space.
-        normal: ``[N, 3]`` unit, object space: the smooth normal, bent by the surface's normal map where it has one.
+        normal: ``[N, 3]`` unit, object space: the smooth normal, bent by the surface's normal maps where it has some.
         to_eye: ``[N, 3]`` unit, from the surface to the camera, object space.
         tangent: ``[N, 4]`` interpolated, or None. uv: ``[N, 2]``, uv_da ``[N, 4]`` per pixel, or None.
         object_rotation: ``[B, 3, 3]``.
@@ -123,14 +127,9 @@ def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend) -
         out.uv, out.uv_da = uv[0, 0], uv_da[0, 0]
     if surface.tangents is not None:
         out.tangent = at_pixels(surface.tangents, surface.tangent_faces)
-    if surface.normal_map is not None:
-        mapped = backend.texture(
-            surface.normal_map,
-            out.uv[None, None].contiguous(),
-            out.uv_da[None, None].contiguous(),
-            filter_mode="linear-mipmap-linear",
-            boundary_mode="wrap",
-        )[0, 0]
+    if surface.normal_maps is not None:
+        pixels = material_pixels(out.triangle, surface.face_material, len(surface.normal_maps))
+        mapped = sample_maps(surface.normal_maps, pixels, out.uv, out.uv_da, backend.texture)
         out.normal = shading_normals(out.normal, out.tangent, mapped)
     return out
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from stspbr.artifacts import Artifact
-from stspbr.errors import StspbrError
 from stspbr.formats.gltf import read_gltf
 from stspbr.formats.gltf_writer import write_glb
 from stspbr.formats.images import write_hdr
@@ -25,23 +24,22 @@ from stspbr.optimize.views import ViewSet
 from stspbr.recipe import BakeSettings, CoarseSettings, parse_settings
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.scene import Asset, Capture, Material, Mesh
-from stspbr.stages.baked_maps import bake_fields, reexpress, shape_normals, spread
+from stspbr.stages.baked_maps import bake_fields, reexpress, spread
 from stspbr.stages.fit import fit, reconstruct
+from stspbr.stages.given_mesh import load_given_mesh
+from stspbr.stages.layouts import Layout, given_layout, new_layout
 from stspbr.stages.model import (
     denormalized,
     load_capture,
     load_mesh,
-    load_normal_map,
     load_normalization,
     make_fields,
     make_light,
     normalized,
 )
 from stspbr.stages.session import Session
-from stspbr.texture.atlas import TexelMap, rasterize_atlas
-from stspbr.texture.cleanup import clean
+from stspbr.texture.atlas import TexelMap
 from stspbr.texture.tangents import with_frames
-from stspbr.texture.unwrap import unwrap
 
 
 def run_bake(session: Session, settings: BakeSettings) -> Artifact:
@@ -56,29 +54,35 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     capture = load_capture(session.parent_of(coarse, "capture"))
     normalization = load_normalization(parent)
     capture_n = capture.normalized(*normalization)
-    given = coarse_settings.mesh is not None
 
-    before = load_mesh(parent.file("mesh.safetensors"))
-    mesh, clean_report = session.ranks.first(lambda: _prepare_mesh(before, given, settings))
-    texels = rasterize_atlas(
-        mesh.uvs, mesh.uv_faces, settings.texture_resolution, session.backend.rasterize, session.device
-    )
+    given = load_given_mesh(coarse)
+    if given is None:
+        layout = new_layout(load_mesh(parent.file("mesh.safetensors")), settings, session)
+    else:
+        layout = given_layout(given, normalization, settings, session)
+    state = parent.file("light.safetensors") if "light.safetensors" in parent.files else None
+    light = make_light(capture, coarse_settings.light, session, state)
     generator = torch.Generator().manual_seed(session.seed)
     fields = make_fields(coarse_settings.fields, session, generator, parent.file("fields.safetensors"))
     with_normals = coarse_settings.normals_from <= 1.0
-    normal_map = load_normal_map(parent)
-    kept = None if normal_map is None else shape_normals(before, normal_map, texels, session.backend)
-    maps = bake_fields(fields, mesh, texels, with_normals, kept)
+    maps = []
+    for number, (texels, normals) in enumerate(zip(layout.texels, layout.normals, strict=True)):
+        baked, sharing = bake_fields(fields, layout.mesh, texels, with_normals, normals)
+        maps.append(replace(baked, albedo=in_units_of(light, baked.albedo).detach()))
+        if layout.given:
+            layout.report["materials"][number]["shared_texels"] = sharing
 
-    state = parent.file("light.safetensors") if "light.safetensors" in parent.files else None
-    light = make_light(capture, coarse_settings.light, session, state)
     geometry = FixedGeometry(
-        mesh, movable=not given, laplacian=settings.laplacian, folding=settings.folding, device=session.device
+        layout.mesh,
+        movable=not layout.given,
+        laplacian=settings.laplacian,
+        folding=settings.folding,
+        device=session.device,
     )
+    owner = layout.mesh.face_material
     appearance = TextureAppearance(
-        in_units_of(light, maps.albedo).detach(),
-        maps.reflectance,
-        maps.normal,
+        maps,
+        face_material=None if owner is None else torch.as_tensor(owner, dtype=torch.int64, device=session.device),
         roughness_range=coarse_settings.fields.roughness_range,
         learn_normal=with_normals,
         joint=coarse_settings.fields.mode == "joint",
@@ -88,82 +92,70 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light)
 
     def write(folder: Path) -> dict:
-        asset = _final_asset(mesh, geometry, appearance, texels, normalization)
+        asset = _final_asset(layout, geometry, appearance, normalization)
         write_glb(folder / "asset.glb", asset, texture_bits=settings.texture_bits)
         write_obj(folder / "obj", asset)
         if not isinstance(light, LearnedLight):
             write_hdr(folder / "light.hdr", capture.light.radiance)
         return {
             "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
-            "cleanup": clean_report,
+            "given" if layout.given else "cleanup": layout.report,
             "export_psnr": _export_psnr(folder / "asset.glb", reconstruction, capture_n, normalization, session),
         }
 
     return fit(session, "bake", settings, parent, reconstruction, write)
 
 
-def _prepare_mesh(mesh: Mesh, given: bool, settings: BakeSettings) -> tuple[Mesh, dict]:
-    """UVs, smooth normals and tangents for the mesh; a given mesh keeps its own UVs where one texture can hold them."""
-    report: dict = {}
-    if given and not _one_chart_space(mesh):
-        mesh = replace(mesh, uvs=None, uv_faces=None)
-    if not given:
-        positions, faces, report = clean(mesh.positions, mesh.faces, settings.target_faces)
-        mesh = Mesh(positions, faces)
-        if len(faces) == 0:
-            raise StspbrError("nothing is left of the mesh after clean-up: the coarse stage found no solid surface")
-    if mesh.uvs is None:
-        uvs, uv_faces = unwrap(mesh.positions, mesh.faces, settings.texture_resolution, settings.padding)
-        mesh = replace(mesh, uvs=uvs, uv_faces=uv_faces, tangents=None, tangent_faces=None)
-        report["new_uvs"] = True
-    return with_frames(mesh), report
-
-
-def _one_chart_space(mesh: Mesh) -> bool:
-    """Whether the mesh has UVs of one material inside the unit square (a repeating or shared one cannot be baked)."""
-    if mesh.uvs is None or (mesh.face_material is not None and len(np.unique(mesh.face_material)) > 1):
-        return False
-    used = mesh.uvs[np.unique(mesh.uv_faces)]
-    return bool(used.min() >= -1e-4 and used.max() <= 1 + 1e-4)
-
-
 def _final_asset(
-    mesh: Mesh,
-    geometry: FixedGeometry,
-    appearance: TextureAppearance,
-    texels: TexelMap,
-    normalization: tuple[np.ndarray, float],
+    layout: Layout, geometry: FixedGeometry, appearance: TextureAppearance, normalization: tuple[np.ndarray, float]
 ) -> Asset:
-    """The refined mesh in the object's units, its maps dilated again, normals in its own final tangent frame."""
-    surface = geometry.surface()
-    normal_map = None if appearance.normal is None else appearance.normal[0].detach()
-    final = mesh
-    if geometry.movable:
-        final = with_frames(
-            replace(
-                mesh,
-                positions=surface.positions.detach().cpu().numpy(),
-                normals=surface.normals.detach().cpu().numpy(),
-                normal_faces=mesh.faces,
-                tangents=None,
+    """The mesh in the object's units, its maps dilated again, normals in its own final tangent frame.
+
+    A given mesh has its own positions, materials and nodes; a learned one is the refined one.
+    """
+    normal_maps = [None if own.normal is None else own.normal[0].detach() for own in appearance.materials]
+    if layout.given:
+        final = replace(layout.mesh, positions=layout.positions)
+    else:
+        final, normal_maps = _refined(layout, geometry, normal_maps)
+        final = denormalized(final, *normalization)
+    materials = []
+    for name, texels, own, normal in zip(layout.names, layout.texels, appearance.materials, normal_maps, strict=True):
+        reflectance = _dilated(own.reflectance[0].detach(), texels)
+        materials.append(
+            Material(
+                albedo=_dilated(own.albedo[0].detach(), texels),
+                roughness=reflectance[..., :1],
+                metallic=reflectance[..., 1:2],
+                occlusion=reflectance[..., 2:3] if reflectance.shape[-1] > 2 else None,
+                normal=None if normal is None else _dilated(normal, texels),
+                name=name,
             )
         )
-        if normal_map is not None:
-            normal_map = reexpress(normal_map, mesh, final, texels)
+    return Asset(final, materials, nodes=layout.nodes)
 
-    def dilated(maps: Tensor) -> np.ndarray:
-        flat = maps.reshape(-1, maps.shape[-1])
-        return spread(flat.index_select(0, texels.texel), texels).cpu().numpy()
 
-    reflectance = dilated(appearance.reflectance[0].detach())
-    material = Material(
-        albedo=dilated(appearance.albedo[0].detach()),
-        roughness=reflectance[..., :1],
-        metallic=reflectance[..., 1:2],
-        occlusion=reflectance[..., 2:3] if reflectance.shape[-1] > 2 else None,
-        normal=None if normal_map is None else dilated(normal_map),
+def _refined(
+    layout: Layout, geometry: FixedGeometry, normal_maps: list[Tensor | None]
+) -> tuple[Mesh, list[Tensor | None]]:
+    """The learned mesh with its refined vertices and new frames, and the normal maps in those."""
+    surface = geometry.surface()
+    moved = replace(
+        layout.mesh,
+        positions=surface.positions.detach().cpu().numpy(),
+        normals=surface.normals.detach().cpu().numpy(),
+        normal_faces=layout.mesh.faces,
+        tangents=None,
     )
-    return Asset(denormalized(replace(final, face_material=None), *normalization), [material])
+    final = with_frames(moved)
+    maps = zip(normal_maps, layout.texels, strict=True)
+    return final, [None if own is None else reexpress(own, layout.mesh, final, texels) for own, texels in maps]
+
+
+def _dilated(maps: Tensor, texels: TexelMap) -> np.ndarray:
+    """Maps ``[H, W, C]`` of which only covered texels count."""
+    flat = maps.reshape(-1, maps.shape[-1])
+    return spread(flat.index_select(0, texels.texel), texels).cpu().numpy()
 
 
 def _export_psnr(

@@ -1,43 +1,41 @@
-"""Maps over an atlas: the fields evaluated at its texels, and normals carried from one tangent frame to another."""
+"""Maps over a layout: the fields evaluated at its texels, and normals carried from one tangent frame to another."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stspbr.fields.materials import MaterialFields
+from stspbr.optimize.appearance import MaterialMaps
 from stspbr.render.backend import RasterBackend
 from stspbr.scene import Mesh
-from stspbr.texture.atlas import TexelMap
+from stspbr.texture.atlas import TexelMap, mean_of_groups
 from stspbr.texture.dilate import dilate
 from stspbr.texture.tangents import shading_normals, to_tangent_space
+
+_ONE_POINT = 1e-5  # of the normalised box: points that are nearer are one
 
 CHUNK = 1 << 18
 """Texels that the fields are evaluated at in one go, to bound memory."""
 
 
-@dataclass
-class BakedMaps:
-    """Maps over the atlas: albedo ``[R, R, 3]``, reflectance ``[R, R, 2|3]``, tangent-space normal ``[R, R, 3]``."""
-
-    albedo: Tensor
-    reflectance: Tensor
-    normal: Tensor | None
-
-
 @torch.no_grad()
 def bake_fields(
     fields: MaterialFields, mesh: Mesh, texels: TexelMap, with_normals: bool, shape_normals: Tensor | None = None
-) -> BakedMaps:
+) -> tuple[MaterialMaps, dict[str, float]]:
     """Evaluate the fields at every covered texel and dilate the result over the rest of the maps.
+
+    A texel that several parts of the surface share gets the mean of theirs.
 
     Args:
         with_normals: whether the fields' normal offsets count.
         shape_normals: ``[N, 3]`` object-space unit normals at the texels, of a shape that has a normal map; None
             takes the mesh's smooth ones, and then there is a map only ``with_normals``.
+
+    Returns:
+        The maps, and what sharing costs: ``shared`` texels as a fraction of those with a covered centre, and how
+        far the parts that share lie from their mean, RMS of ``albedo``, ``roughness`` and ``metallic``.
     """
     positions = at_texels(texels, mesh.positions, mesh.faces)
     values = [fields(part) for part in positions.split(CHUNK)]
@@ -52,20 +50,22 @@ def bake_fields(
         if with_normals:
             bent = _unit(bent + torch.cat([v.normal_offset for v in values]))
         normal = _front(to_tangent_space(smooth, tangent, bent))
-    return BakedMaps(
+    reflectance = torch.cat(parts, dim=1)
+    maps = MaterialMaps(
         spread(albedo, texels),
-        spread(torch.cat(parts, dim=1), texels),
+        spread(reflectance, texels),
         None if normal is None else _unit(spread(normal, texels)),
     )
+    return maps, _sharing(texels, positions, albedo, reflectance)
 
 
 @torch.no_grad()
 def shape_normals(given: Mesh, normal_map: np.ndarray, texels: TexelMap, backend: RasterBackend) -> Tensor:
-    """``[N, 3]`` object-space normals at the texels of a new atlas, from a given mesh's own UVs and normal map.
+    """``[N, 3]`` object-space normals at the texels of a layout, from the given mesh's own UVs and normal map.
 
     Args:
-        given: with UVs, normals and tangents; the atlas has the same faces in the same order.
-        normal_map: ``[R, R, 3]`` tangent space.
+        given: with UVs, normals and tangents; the layout has the same faces in the same order.
+        normal_map: ``[H, W, 3]`` tangent space.
     """
     smooth, tangent = _frame(given, texels)
     uv = at_texels(texels, given.uvs, given.uv_faces)
@@ -95,6 +95,24 @@ def at_texels(texels: TexelMap, attributes: np.ndarray, faces: np.ndarray) -> Te
     """``[N, C]``: corner attributes at the covered texels."""
     device = texels.texel.device
     return texels.interpolate(torch.as_tensor(attributes, device=device), torch.as_tensor(faces, device=device))
+
+
+def _sharing(texels: TexelMap, positions: Tensor, albedo: Tensor, reflectance: Tensor) -> dict[str, float]:
+    """As ``bake_fields`` returns it; a texel on an edge that two faces meet at is not shared."""
+    names, values = ("albedo", "roughness", "metallic"), (albedo, reflectance[:, :1], reflectance[:, 1:2])
+    texel, group, count = torch.unique_consecutive(texels.texel, return_inverse=True, return_counts=True)
+    if int(count.max()) == 1:
+        return {"shared": 0.0, **dict.fromkeys(names, 0.0)}
+
+    def deviation(rows: Tensor) -> Tensor:
+        return (rows - mean_of_groups(rows, group, len(texel)).index_select(0, group)).square().mean(dim=1)
+
+    apart = torch.zeros(len(texel), dtype=torch.bool, device=texel.device)
+    apart[group[deviation(positions) > _ONE_POINT**2]] = True
+    rows = apart.index_select(0, group)
+    found = [float(deviation(v)[rows].mean().sqrt()) if bool(rows.any()) else 0.0 for v in values]
+    covered = len(torch.unique_consecutive(texels.texel[texels.inside]))
+    return {"shared": int(apart.sum()) / max(covered, 1), **dict(zip(names, found, strict=True))}
 
 
 def _unit(vectors: Tensor) -> Tensor:

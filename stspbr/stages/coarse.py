@@ -9,7 +9,6 @@ import torch
 
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
-from stspbr.formats.assets import read_asset
 from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance
@@ -17,32 +16,32 @@ from stspbr.optimize.surfaces import FixedGeometry, ImplicitGeometry
 from stspbr.recipe import CoarseSettings
 from stspbr.scene import Capture, Mesh
 from stspbr.stages.fit import fit, reconstruct, write_fields
-from stspbr.stages.model import load_capture, make_fields, make_light, normalized, save_normal_map
+from stspbr.stages.given_mesh import read_given_mesh, save_given_mesh
+from stspbr.stages.model import load_capture, make_fields, make_light, normalized
 from stspbr.stages.session import Session
-from stspbr.texture.tangents import with_frames
 
 
 def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     """Learn geometry, materials and (where it is not known) the light from a capture.
 
     Writes ``mesh.safetensors`` (the current surface in the normalised box), ``geometry.safetensors`` (the
-    implicit shape, absent when a mesh was given), ``normal_map.safetensors`` (a given mesh's own, where it has
-    one), ``fields.safetensors``, ``light.safetensors`` and ``light.hdr`` (a learned light),
-    ``normalization.json`` and ``metrics.json``.
+    implicit shape, absent when a mesh was given), ``given.*`` (what of a given mesh the export keeps),
+    ``fields.safetensors``, ``light.safetensors`` and ``light.hdr`` (a learned light), ``normalization.json`` and
+    ``metrics.json``.
     """
     source = session.parent("capture")
     capture = load_capture(source)
-    given, normal_map = _given_mesh(settings)
-    centre, scale = _normalization(capture, settings, given)
+    given = read_given_mesh(settings)
+    centre, scale = _normalization(capture, settings, None if given is None else given.mesh)
     capture_n = capture.normalized(centre, scale)
     generator = torch.Generator().manual_seed(session.seed)
 
     if given is None:
         geometry = _implicit_geometry(settings, capture_n, session, generator)
     else:
-        fixed = normalized(given, centre, scale)
+        fixed = normalized(given.mesh, centre, scale)
         geometry = FixedGeometry(
-            fixed, movable=False, laplacian=0.0, folding=0.0, device=session.device, normal_map=normal_map
+            fixed, movable=False, laplacian=0.0, folding=0.0, device=session.device, normal_maps=given.normal_maps
         )
     appearance = FieldAppearance(make_fields(settings.fields, session, generator), settings.normals_from)
     light = make_light(capture, settings.light, session)
@@ -51,30 +50,13 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     def write(folder: Path) -> dict:
         if given is not None:
             mesh = fixed
-            save_normal_map(normal_map, folder)
+            save_given_mesh(given, folder)
         else:
             surface = geometry.surface()
             mesh = Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
         return write_fields(folder, reconstruction, mesh, (centre, scale))
 
     return fit(session, "coarse", settings, source, reconstruction, write)
-
-
-def _given_mesh(settings: CoarseSettings) -> tuple[Mesh | None, np.ndarray | None]:
-    """The given mesh and its tangent-space normal map ``[R, R, 3]``, where it has one that is to be kept."""
-    if settings.mesh is None:
-        return None, None
-    asset = read_asset(settings.mesh, settings.mesh_textures)
-    if len(asset.mesh.faces) == 0:
-        raise StspbrError(f"{settings.mesh}: the mesh is empty")
-    if settings.mesh_normal_map == "ignore" or all(m.normal is None for m in asset.materials):
-        return asset.mesh, None
-    if len(asset.materials) > 1:
-        raise StspbrError(
-            f"{settings.mesh}: it has {len(asset.materials)} materials, and the normal map of only one can be kept: "
-            "--set mesh_normal_map=ignore learns the normals anew"
-        )
-    return with_frames(asset.mesh), asset.materials[0].normal
 
 
 def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | None) -> tuple[np.ndarray, float]:

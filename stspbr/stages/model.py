@@ -80,19 +80,6 @@ def load_mesh(path: Path) -> Mesh:
     return Mesh(**{f.name: arrays.get(f.name) for f in fields(Mesh)})
 
 
-def save_normal_map(normal_map: np.ndarray | None, folder: Path) -> None:
-    """A given mesh's tangent-space normal map ``[R, R, 3]`` as ``normal_map.safetensors``; nothing for None."""
-    if normal_map is not None:
-        save_file({"normal_map": np.ascontiguousarray(normal_map)}, folder / "normal_map.safetensors")
-
-
-def load_normal_map(artifact: Artifact) -> np.ndarray | None:
-    """The inverse of ``save_normal_map``."""
-    if "normal_map.safetensors" not in artifact.files:
-        return None
-    return load_file(artifact.file("normal_map.safetensors"))["normal_map"]
-
-
 def save_json(data: dict, path: Path) -> None:
     """Sorted, indented JSON."""
     path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")

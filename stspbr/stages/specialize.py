@@ -12,14 +12,13 @@ from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.surfaces import FixedGeometry
 from stspbr.recipe import CoarseSettings, SpecializeSettings, parse_settings
 from stspbr.stages.fit import fit, reconstruct, write_fields
+from stspbr.stages.given_mesh import load_given_mesh
 from stspbr.stages.model import (
     load_capture,
     load_mesh,
-    load_normal_map,
     load_normalization,
     make_fields,
     make_light,
-    save_normal_map,
 )
 from stspbr.stages.session import Session
 
@@ -28,8 +27,7 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     """Specialise the reflectance of a coarse result.
 
     The coarse surface becomes a mesh of fixed topology whose vertices may still move a little; a mesh that
-    was given stays as it is. Writes ``mesh.safetensors``, ``normal_map.safetensors`` (a given mesh's own, where it
-    has one), ``fields.safetensors``, ``light.safetensors`` and
+    was given stays as it is. Writes ``mesh.safetensors``, ``fields.safetensors``, ``light.safetensors`` and
     ``light.hdr`` (a learned light), ``normalization.json``, ``metrics.json``.
     """
     coarse = session.parent("coarse")
@@ -39,17 +37,15 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     centre, scale = load_normalization(coarse)
     capture_n = capture.normalized(centre, scale)
     mesh = load_mesh(coarse.file("mesh.safetensors"))
-    given = coarse_settings.mesh is not None
-
-    normal_map = load_normal_map(coarse)
+    given = load_given_mesh(coarse)
 
     geometry = FixedGeometry(
         mesh,
-        movable=not given,
+        movable=given is None,
         laplacian=settings.laplacian,
         folding=settings.folding,
         device=session.device,
-        normal_map=normal_map,
+        normal_maps=() if given is None else given.normal_maps,
     )
     geometry = geometry.to(session.device)
     generator = torch.Generator().manual_seed(session.seed)
@@ -61,8 +57,9 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light)
 
     def write(folder: Path) -> dict:
-        polished = mesh if given else replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
-        save_normal_map(normal_map, folder)
+        polished = mesh
+        if given is None:
+            polished = replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
         return write_fields(folder, reconstruction, polished, (centre, scale))
 
     return fit(session, "specialize", settings, coarse, reconstruction, write)

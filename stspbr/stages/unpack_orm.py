@@ -12,7 +12,10 @@ from stspbr.stages.session import Session, on_first_rank
 
 @on_first_rank
 def run_unpack_orm(session: Session, settings: UnpackSettings) -> Artifact:
-    """Unpack the newest bake's GLB into ``occlusion.png``, ``roughness.png`` and ``metallic.png``."""
+    """Unpack the newest bake's GLB into ``occlusion.png``, ``roughness.png`` and ``metallic.png``.
+
+    Several materials give ``<material>_roughness.png`` and so on.
+    """
     parent = session.parent("bake")
     with session.store.create(
         "unpack-orm",

@@ -10,8 +10,12 @@ import torch
 
 from stspbr.errors import StspbrError
 from stspbr.texture.atlas_kernels import nearest_on_charts
+from stspbr.texture.layout_kernels import layout_points
 
 Rasterize = Callable[[torch.Tensor, torch.Tensor, tuple[int, int]], tuple[torch.Tensor, torch.Tensor]]
+
+FARTHEST_UV = 1e6
+"""Repeats from where float32 tells no texels apart, and UVs are garbage."""
 
 
 @dataclass
@@ -20,7 +24,8 @@ class TexelMap:
 
     Attributes:
         resolution: ``(H, W)`` of the texture.
-        texel: ``[N]`` int64, ``row · W + column``, ascending.
+        texel: ``[N]`` int64, ``row · W + column``, ascending; once each in an atlas, repeated where parts of the
+            surface share a texel (``rasterize_layout``).
         triangle: ``[N]`` int32 face shown by the texel.
         barycentric: ``[N, 3]`` float32 weights of the face's corners, in [0, 1], sum 1.
         inside: ``[N]`` bool: the texel's centre lies in a chart; elsewhere it shows the nearest point of one.
@@ -53,10 +58,20 @@ class TexelMap:
         return parts[0] + parts[1] + parts[2]
 
     def scatter(self, values: torch.Tensor, fill: float = 0.0) -> torch.Tensor:
-        """``[H, W, C]`` image of ``values [N, C]``; ``fill`` elsewhere."""
+        """``[H, W, C]`` image of ``values [N, C]``, their mean where a texel is shared; ``fill`` elsewhere."""
         height, width = self.resolution
         image = torch.full((height * width, values.shape[1]), fill, dtype=values.dtype, device=values.device)
-        return image.index_copy(0, self.texel, values).view(height, width, -1)
+        texel = self.texel
+        if len(texel) > 1 and bool((texel[1:] == texel[:-1]).any()):
+            texel, group = torch.unique_consecutive(texel, return_inverse=True)
+            values = mean_of_groups(values, group, len(texel))
+        return image.index_copy(0, texel, values).view(height, width, -1)
+
+
+def mean_of_groups(values: torch.Tensor, group: torch.Tensor, count: int) -> torch.Tensor:
+    """``[count, C]`` means of the rows of ``values [N, C]`` that share a number in ``group [N]``, none empty."""
+    total = torch.zeros(count, values.shape[1], dtype=values.dtype, device=values.device).index_add(0, group, values)
+    return total / torch.bincount(group, minlength=count).unsqueeze(1)
 
 
 def rasterize_atlas(
@@ -105,3 +120,40 @@ def rasterize_atlas(
         torch.from_numpy(barycentric[texel]).to(device),
         torch.from_numpy(inside[texel]).to(device),
     )
+
+
+def rasterize_layout(
+    uvs: np.ndarray,
+    uv_faces: np.ndarray,
+    resolution: tuple[int, int],
+    faces: np.ndarray | None = None,
+    limit: int = 8,
+    device: torch.device | str = "cpu",
+) -> TexelMap:
+    """Find for each texel of a layout that was not made for baking all the points that show it.
+
+    UVs may leave the unit square (textures repeat), overlap, be mirrored or have no area.
+
+    Args:
+        uvs: ``[T, 2]`` glTF convention; uv_faces: ``[F, 3]``.
+        resolution: ``(H, W)`` of the texture.
+        faces: ``[K]`` the faces that count, and that the map names; None for all.
+        limit: points a texel; where more share it, so many of them, evenly chosen.
+        device: where the map lies.
+
+    Returns:
+        The map, a row a point. Texels that faces touch without covering their centre show one nearest point.
+
+    Raises:
+        StspbrError: UVs that are not finite, or beyond ``FARTHEST_UV``.
+    """
+    height, width = resolution
+    own = np.arange(len(uv_faces)) if faces is None else np.asarray(faces, np.int64)
+    uvs = np.asarray(uvs, np.float64)
+    corners = np.ascontiguousarray(np.asarray(uv_faces)[own], dtype=np.int64)
+    if not (np.abs(uvs[corners]) <= FARTHEST_UV).all():
+        raise StspbrError("the mesh's UVs hold NaN, infinity or numbers beyond a million: unwrap it again")
+    points = np.ascontiguousarray(uvs * np.array([width, height], np.float64))
+    texel, triangle, barycentric, inside = layout_points(points, corners, height, width, limit)
+    arrays = (texel, own[triangle].astype(np.int32), barycentric, inside)
+    return TexelMap(resolution, *(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays))

@@ -63,16 +63,23 @@ def compute_tangents(
 
 
 def with_frames(mesh: Mesh) -> Mesh:
-    """``mesh`` (with UVs) with what a normal map needs: smooth normals and tangents of its own where it has none."""
+    """``mesh`` (with UVs) with what a normal map needs: smooth normals and tangents of its own where it has none.
+
+    A corner whose tangent is a row of zeros has none.
+    """
     if mesh.normals is None:
         normals = vertex_normals(torch.as_tensor(mesh.positions), torch.as_tensor(mesh.faces)).numpy()
         mesh = replace(mesh, normals=normals, normal_faces=mesh.faces, tangents=None)
-    if mesh.tangents is None:
-        tangents, index = compute_tangents(
-            mesh.positions, mesh.faces, mesh.uvs, mesh.uv_faces, mesh.normals, mesh.normal_faces
-        )
-        mesh = replace(mesh, tangents=tangents, tangent_faces=index)
-    return mesh
+    absent = None if mesh.tangents is None else ~mesh.tangents.any(axis=1)[mesh.tangent_faces]
+    if absent is not None and not absent.any():
+        return mesh
+    tangents, index = compute_tangents(
+        mesh.positions, mesh.faces, mesh.uvs, mesh.uv_faces, mesh.normals, mesh.normal_faces
+    )
+    if absent is not None:
+        index = np.where(absent, index + len(mesh.tangents), mesh.tangent_faces).astype(np.int32)
+        tangents = np.concatenate([mesh.tangents, tangents])
+    return replace(mesh, tangents=tangents, tangent_faces=index)
 
 
 def shading_normals(n: torch.Tensor, t: torch.Tensor, normal_map: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from stspbr.formats.gltf_writer import write_glb
 from stspbr.formats.images import encode_png, srgb_to_linear
 from stspbr.scene.asset import Asset, Material, Mesh
 
+BLACK = encode_png(np.zeros((1, 1, 3)), bits=8, srgb=False)
 MESHES = Path(__file__).parents[2] / "../shared/assets/meshes"
 
 
@@ -265,6 +266,66 @@ def test_node_transforms_turn_positions_normals_and_tangents(tmp_path):
     assert mesh.tangents[mesh.tangent_faces[0, 0]] == pytest.approx([*t, -1], abs=1e-6)
 
 
+def test_the_scene_s_nodes_come_along(tmp_path):
+    """A tree with an empty, one mesh in two places, and a node outside of the scene."""
+
+    def change(content):
+        content["nodes"] = [
+            {"mesh": 0, "translation": [0, 0, 5], "name": "right"},
+            {"name": "rig", "children": [3, 0, 4], "scale": [2, 2, 2]},
+            {"mesh": 0, "name": "not shown"},
+            {"mesh": 0},
+            {"name": "socket", "matrix": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 7, 8, 9, 1]},
+        ]
+        content["scenes"] = [{"nodes": [1]}]
+        content["meshes"][0]["name"] = "leaf"
+
+    asset = read_gltf(gltf(tmp_path / "a.gltf", change))
+    found = [(n.name, n.parent, n.mesh) for n in asset.nodes]
+    assert found == [("rig", None, None), ("leaf", 0, "leaf"), ("right", 0, "leaf"), ("socket", 0, None)]
+    assert asset.nodes[0].local_to_parent.tolist() == np.diag([2.0, 2, 2, 1]).tolist()
+    assert asset.nodes[3].local_to_parent[:3, 3].tolist() == [7, 8, 9]
+    assert asset.mesh.face_node.tolist() == [1, 2]
+    for face, node in zip(asset.mesh.faces, asset.mesh.face_node, strict=True):
+        world = asset.nodes[0].local_to_parent @ asset.nodes[node].local_to_parent
+        local = np.array([[0, 0, 0, 1], [1, 0, 0, 1], [0, 1, 0, 1]])
+        assert asset.mesh.positions[face] == pytest.approx((local @ world.T)[:, :3])
+    cycle = [{"mesh": 0, "children": [1]}, {"children": [0]}]
+    with pytest.raises(StspbrError, match="cycle"):
+        read_gltf(gltf(tmp_path / "b.gltf", lambda content: content.update(nodes=cycle)))
+
+
+@pytest.mark.parametrize("needed", [False, True])
+def test_tangents_of_some_primitives_are_kept_unless_a_normal_map_lacks_its_own(tmp_path, needed):
+    def change(content):
+        first = content["meshes"][0]["primitives"][0]
+        bare = {"attributes": {k: v for k, v in first["attributes"].items() if k != "TANGENT"}, "material": 0}
+        content["meshes"][0]["primitives"] = [first, bare]
+        content["materials"] = [{"normalTexture": {"index": 0}} if needed else {}]
+
+    extra = {
+        "NORMAL": np.array([[0, 0, 1]] * 3, np.float32),
+        "TANGENT": np.array([[1, 0, 0, -1]] * 3, np.float32),
+        "TEXCOORD_0": np.array([[0, 0], [1, 0], [0, 1]], np.float32),
+    }
+    mesh = read_gltf(gltf(tmp_path / "a.gltf", change, extra=extra, images=[BLACK])).mesh
+    found = None if mesh.tangents is None else mesh.tangents[mesh.tangent_faces].tolist()
+    assert found == (None if needed else [[[1, 0, 0, -1]] * 3, [[0, 0, 0, 0]] * 3])
+
+
+@pytest.mark.parametrize(("wrap", "reach", "noted"), [(33648, 2.0, True), (33648, 1.0, False), (10497, 2.0, False)])
+def test_textures_that_mirror_outside_of_the_square_are_noted(tmp_path, wrap, reach, noted):
+    def change(content):
+        content["meshes"][0]["primitives"][0]["material"] = 0
+        content["materials"] = [{"name": "tiles", "pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}]
+        content["samplers"] = [{"wrapS": wrap}]
+        content["textures"][0]["sampler"] = 0
+
+    extra = {"TEXCOORD_0": np.array([[0, 0], [reach, 0], [0, 1]], np.float32)}
+    notes = read_gltf(gltf(tmp_path / "a.gltf", change, extra=extra, images=[BLACK])).extras.get("notes", [])
+    assert any("tiles: textures that clamp or mirror" in note for note in notes) == noted
+
+
 def test_missing_normals_are_flat_on_reading(tmp_path):
     mesh = read_gltf(gltf(tmp_path / "a.gltf")).mesh
     assert mesh.normals.tolist() == [[0, 0, 1]] and mesh.uvs is None
@@ -305,7 +366,6 @@ def test_second_texture_coordinates_and_their_transform(tmp_path):
         "TEXCOORD_0": np.zeros((3, 2), np.float32),
         "TEXCOORD_1": np.array([[1, 0], [0, 1], [1, 1]], np.float32),
     }
-    image = encode_png(np.zeros((1, 1, 3)), bits=8, srgb=False)
 
     def change(transform, other=None):
         def apply(content):
@@ -319,11 +379,11 @@ def test_second_texture_coordinates_and_their_transform(tmp_path):
         return apply
 
     moved = change({"scale": [2, 3], "rotation": np.pi / 2, "offset": [0.25, 0]})
-    mesh = read_gltf(gltf(tmp_path / "a.gltf", moved, extra=uvs, images=[image])).mesh
+    mesh = read_gltf(gltf(tmp_path / "a.gltf", moved, extra=uvs, images=[BLACK])).mesh
     # (u, v) → (2u, 3v) → a quarter turn, seen counter-clockwise with v down: (3v, −2u) → moved
     assert mesh.uvs[mesh.uv_faces[0]] == pytest.approx(np.array([[0.25, -2], [3.25, 0], [3.25, -2]]), abs=1e-6)
     for other, message in (({"texCoord": 0}, "several sets"), ({"texCoord": 1}, "different texture transforms")):
-        path = gltf(tmp_path / "b.gltf", change({"scale": [2, 2]}, other), extra=uvs, images=[image])
+        path = gltf(tmp_path / "b.gltf", change({"scale": [2, 2]}, other), extra=uvs, images=[BLACK])
         with pytest.raises(StspbrError, match=message):
             read_gltf(path)
 

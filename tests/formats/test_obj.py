@@ -10,7 +10,7 @@ import pytest
 from stspbr.errors import StspbrError
 from stspbr.formats.images import srgb_to_linear, write_png8, write_png16
 from stspbr.formats.obj import read_obj, write_obj
-from stspbr.scene.asset import Asset, Material, Mesh
+from stspbr.scene.asset import Asset, Material, Mesh, Node
 
 ASSETS = Path(__file__).parents[2] / "../shared/assets"
 
@@ -46,6 +46,40 @@ def png(path, values):
 
 def constant(*values):
     return np.asarray(values, np.float32).reshape(1, 1, -1)
+
+
+def nodes_of(tmp_path, text):
+    (tmp_path / "a.obj").write_text("\n".join(f"v {k} {k * k} 0" for k in range(9)) + "\n" + text)
+    asset = read_obj(tmp_path / "a.obj")
+    assert all((node.local_to_parent == np.eye(4)).all() for node in asset.nodes)
+    return [(n.name, n.parent, n.mesh) for n in asset.nodes], asset.mesh.face_node
+
+
+def test_objects_and_groups_become_nodes(tmp_path):
+    found, face_node = nodes_of(
+        tmp_path, "o lamp\nf 1 2 3\ng shade\nf 3 4 5\no table top\ng leg\nf 5 6 7\no lamp\nf 7 8 9\n"
+    )
+    assert found == [("lamp", None, "lamp"), ("shade", 0, "shade"), ("table top", None, None), ("leg", 2, "leg")]
+    assert face_node.tolist() == [0, 1, 3, 0]
+
+
+def test_groups_alone_faces_before_them_and_collapsed_parts(tmp_path):
+    found, face_node = nodes_of(tmp_path, "f 1 2 3\ng gone\nf 1 1 2\ng\nf 3 4 5\ng left right\nf 5 6 7 8\n")
+    assert found == [("default", None, "default"), ("left right", None, "left right")]
+    assert face_node.tolist() == [0, 0, 1, 1]
+    assert nodes_of(tmp_path, "f 1 2 3\n") == ([], None)
+
+
+def test_nodes_are_written_as_objects(tmp_path):
+    positions = np.arange(27, dtype=np.float32).reshape(9, 3) ** 2
+    faces = np.arange(9, dtype=np.int32).reshape(3, 3)
+    mesh = Mesh(positions, faces, face_material=np.array([0, 1, 0], np.int32), face_node=np.array([1, 1, 2], np.int32))
+    nodes = [Node("rig", np.eye(4)), Node("left leaf", np.eye(4), 0, "leaf"), Node("left leaf", np.eye(4), 0, "leaf")]
+    materials = [Material(constant(k, 0, 0), constant(0.5), constant(0), name=f"m{k}") for k in (0, 1)]
+    again = read_obj(write_obj(tmp_path, Asset(mesh, materials, "plant", nodes)))
+    assert [n.name for n in again.nodes] == ["left_leaf", "left_leaf_2"]
+    assert again.mesh.face_node.tolist() == [0, 0, 1] and again.mesh.face_material.tolist() == [0, 1, 0]
+    np.testing.assert_array_equal(again.mesh.positions[again.mesh.faces], positions[faces])
 
 
 def test_own_indices_polygons_groups_and_the_flip_of_v(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stspbr.fields.materials import MaterialFields
-from stspbr.optimize.appearance import FieldAppearance, TextureAppearance
+from stspbr.optimize.appearance import FieldAppearance, MaterialMaps, TextureAppearance
 from stspbr.optimize.routing import STRICT_A, STRICT_B, backpropagate
 from stspbr.recipe import FieldSettings, HashGridSettings, LossSettings
 from stspbr.render.asset_renderer import mesh_surface
@@ -38,10 +38,10 @@ def gbuffer():
 
 
 def maps(albedo=None, reflectance=None, normal=None, *, joint=False) -> TextureAppearance:
+    albedo = random(SIZE, SIZE, 3) if albedo is None else albedo
+    reflectance = random(SIZE, SIZE, 3, seed=1) if reflectance is None else reflectance
     return TextureAppearance(
-        random(SIZE, SIZE, 3) if albedo is None else albedo,
-        random(SIZE, SIZE, 3, seed=1) if reflectance is None else reflectance,
-        normal,
+        [MaterialMaps(albedo, reflectance, normal)],
         roughness_range=(0.1, 0.9),
         joint=joint,
         backend=BACKEND,
@@ -82,7 +82,8 @@ def test_constrain_brings_maps_into_their_ranges():
         random(SIZE, SIZE, 3, seed=2) * 4 - 2,
     )
     appearance.constrain()
-    albedo, reflectance, normal = (x.detach() for x in (appearance.albedo, appearance.reflectance, appearance.normal))
+    own = appearance.materials[0]
+    albedo, reflectance, normal = (x.detach() for x in (own.albedo, own.reflectance, own.normal))
     assert (float(albedo.min()), float(albedo.max())) == (0.0, 1.0)
     roughness, rest = reflectance[..., :1], reflectance[..., 1:]
     assert (float(roughness.min()), float(roughness.max())) == pytest.approx((0.1, 0.9))
@@ -97,15 +98,16 @@ def test_constrain_leaves_what_is_in_range():
     normal = torch.nn.functional.normalize(normal.clamp(min=-2) + torch.tensor([0.0, 0, 0.3]), dim=-1)
     appearance = maps(albedo, reflectance, normal)
     appearance.constrain()
-    assert torch.equal(appearance.albedo[0], albedo) and torch.equal(appearance.reflectance[0], reflectance)
-    torch.testing.assert_close(appearance.normal[0], normal, atol=1e-6, rtol=0)
+    own = appearance.materials[0]
+    assert torch.equal(own.albedo[0], albedo) and torch.equal(own.reflectance[0], reflectance)
+    torch.testing.assert_close(own.normal[0], normal, atol=1e-6, rtol=0)
 
 
 def test_maps_start_as_copies():
     albedo = random(SIZE, SIZE, 3)
     appearance = maps(albedo)
     with torch.no_grad():
-        appearance.albedo.zero_()
+        appearance.materials[0].albedo.zero_()
     assert bool(albedo.any())
 
 
@@ -130,10 +132,36 @@ def test_normal_map_gives_unit_normals_and_a_flat_one_the_smooth_ones(gbuffer):
 def test_map_groups():
     assert set(maps().groups()) == {"appearance", "reflectance"}
     both = maps(normal=bent_normals(), joint=True)
-    assert {id(p) for p in both.groups()["joint"]} == {id(both.albedo), id(both.normal), id(both.reflectance)}
+    own = both.materials[0]
+    assert {id(p) for p in both.groups()["joint"]} == {id(own.albedo), id(own.normal), id(own.reflectance)}
     apart = maps(normal=bent_normals())
-    assert [id(p) for p in apart.groups()["reflectance"]] == [id(apart.reflectance)]
-    assert {id(p) for p in apart.groups()["appearance"]} == {id(apart.albedo), id(apart.normal)}
+    own = apart.materials[0]
+    assert [id(p) for p in apart.groups()["reflectance"]] == [id(own.reflectance)]
+    assert {id(p) for p in apart.groups()["appearance"]} == {id(own.albedo), id(own.normal)}
+
+
+def test_each_material_is_read_from_its_own_maps(gbuffer):
+    """Three materials of different sizes, one without a normal map and one that no triangle has."""
+    faces = int(gbuffer.triangle.max()) + 1
+    owner = torch.arange(faces) % 2
+    sets = [
+        MaterialMaps(random(SIZE, SIZE, 3, seed=k), random(SIZE, SIZE, 2, seed=k + 9), bend)
+        for k, bend in ((0, bent_normals()), (1, None), (2, bent_normals(3)))
+    ]
+    sets[1].albedo = random(8, 4, 3, seed=5)
+    several = TextureAppearance(sets, face_material=owner, roughness_range=(0.0, 1.0), joint=False, backend=BACKEND)
+    found = several.evaluate(gbuffer, 0.0)
+    for number in (0, 1):
+        alone = TextureAppearance([sets[number]], roughness_range=(0.0, 1.0), joint=False, backend=BACKEND)
+        wanted, own = alone.evaluate(gbuffer, 0.0), owner[gbuffer.triangle] == number
+        for name in ("albedo", "roughness", "metallic", "normal"):
+            torch.testing.assert_close(getattr(found, name)[own], getattr(wanted, name)[own], msg=name)
+    terms = {t.name: t for t in several.smoothness(gbuffer, found, LOSSES, 1.0, torch.Generator().manual_seed(0))}
+    assert terms.keys() == {"albedo_smooth", "reflectance_smooth", "normal_smooth"}
+    backpropagate(list(terms.values()), several.groups(), "strict")
+    for number, seen in ((0, True), (1, True), (2, False)):
+        assert (several.materials[number].albedo.grad is not None) == seen
+    several.constrain()
 
 
 # -- fields ------------------------------------------------------------------------------------------------
@@ -187,9 +215,10 @@ def test_smoothness_terms_drive_only_their_own_group(make, gbuffer):
 
 def test_albedo_and_normal_maps_are_smoothed_apart(gbuffer):
     appearance = maps(normal=bent_normals())
+    own = appearance.materials[0]
     for name, mine, other in (
-        ("albedo_smooth", appearance.albedo, appearance.normal),
-        ("normal_smooth", appearance.normal, appearance.albedo),
+        ("albedo_smooth", own.albedo, own.normal),
+        ("normal_smooth", own.normal, own.albedo),
     ):
         value = smoothness_terms(appearance, gbuffer)[name].value
         gradient, none = torch.autograd.grad(value, [mine, other], allow_unused=True)

@@ -9,7 +9,7 @@ import trimesh
 from scipy.ndimage import label
 
 from stspbr.errors import StspbrError
-from stspbr.texture.atlas import rasterize_atlas
+from stspbr.texture.atlas import rasterize_atlas, rasterize_layout
 from stspbr.texture.dilate import dilate
 from stspbr.texture.unwrap import unwrap
 
@@ -210,3 +210,77 @@ def test_dilation_repeats_the_nearest_in_the_band_and_is_smooth_beyond():
 def test_dilating_nothing_is_an_error():
     with pytest.raises(StspbrError, match="no texel"):
         dilate(np.zeros((4, 4, 3)), np.zeros((4, 4), bool))
+
+
+# -- layouts that were not made for baking --------------------------------------------------------------------
+
+
+def _quad(low, high, flip: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """UVs of an axis-parallel rectangle and its two faces."""
+    (u0, v0), (u1, v1) = low, high
+    uvs = np.array([(u0, v0), (u1, v0), (u1, v1), (u0, v1)], np.float32)
+    faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+    return (uvs[[1, 0, 3, 2]] if flip else uvs), faces
+
+
+def _shown(texels, uvs, faces):
+    """The UV of each of a map's points, and the one of its texel's centre."""
+    found = texels.interpolate(torch.from_numpy(np.asarray(uvs, np.float32)), torch.from_numpy(faces)).numpy()
+    height, width = texels.resolution
+    row, column = np.divmod(texels.texel.numpy(), width)
+    return found, np.stack([(column + 0.5) / width, (row + 0.5) / height], axis=1)
+
+
+def test_layout_of_charts_without_overlap_is_the_atlas():
+    mesh = trimesh.creation.icosphere(subdivisions=2)
+    uvs, faces = unwrap(mesh.vertices, mesh.faces, _SIZE, _PADDING)
+    atlas = rasterize_atlas(uvs, faces, _SIZE, _brute_rasterize)
+    layout = rasterize_layout(uvs, faces, (_SIZE, _SIZE))
+    assert torch.equal(layout.mask, atlas.mask)
+    found, centre = _shown(layout, uvs, faces)
+    inside = layout.inside.numpy()
+    np.testing.assert_allclose(found[inside], centre[inside], atol=1e-5)
+    assert np.abs(found - centre)[~inside].max() <= 0.75 / _SIZE
+
+
+def test_repeating_faces_come_back_into_the_square():
+    uvs, faces = _quad((-0.75, 1.25), (2.25, 3.25))  # 3 tiles wide, 2 high
+    texels = rasterize_layout(uvs, faces, (8, 16), limit=64)
+    assert bool(texels.mask.all())
+    assert torch.bincount(texels.texel).tolist() == [6] * 128  # on the diagonal too, where two faces meet
+    found, centre = _shown(texels, uvs, faces)
+    np.testing.assert_allclose(found - np.round(found - centre), centre, atol=1e-5)
+    few = rasterize_layout(uvs, faces, (8, 16), limit=2)
+    assert set(torch.bincount(few.texel).tolist()) == {2} and bool(few.mask.all())
+
+
+def test_faces_that_repeat_without_end_stay_affordable():
+    uvs, faces = _quad((0, 0), (5e4, 5e4))
+    texels = rasterize_layout(uvs, faces, (16, 16))
+    assert bool(texels.mask.all()) and len(texels.texel) <= 8 * 256
+
+
+def test_shared_texels_take_the_mean_of_what_they_show():
+    (one, faces), (two, _) = _quad((0.25, 0.25), (0.75, 0.75)), _quad((0.25, 0.25), (0.75, 0.75), flip=True)
+    uvs, faces = np.concatenate([one, two]), np.concatenate([faces, faces + 4])
+    texels = rasterize_layout(uvs, faces, (16, 16))
+    value = torch.where(texels.triangle < 2, 0.25, 0.75).unsqueeze(1)
+    image = texels.scatter(value, fill=-1.0)[..., 0]
+    assert torch.equal(image[4:12, 4:12], torch.full((8, 8), 0.5)) and bool((image[:3] == -1).all())
+    only = rasterize_layout(uvs, faces, (16, 16), faces=np.array([2, 3]))
+    assert set(only.triangle.tolist()) == {2, 3}
+    assert len(torch.unique(only.texel)) == len(torch.unique(texels.texel))
+
+
+def test_faces_without_area_show_themselves_where_they_point():
+    uvs = np.array([[0.1, 0.1], [1.6, -0.4]], np.float32)  # a palette: each face is one texel's colour
+    faces = np.array([[0, 0, 0], [1, 1, 1]], np.int32)
+    texels = rasterize_layout(uvs, faces, (4, 4))
+    assert sorted(set(zip(texels.texel.tolist(), texels.triangle.tolist(), strict=True))) == [(0, 0), (10, 1)]
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e30])
+def test_layout_with_uvs_that_are_none_is_refused(wrong):
+    uvs, faces = _quad((0, 0), (1, wrong))
+    with pytest.raises(StspbrError, match="NaN"):
+        rasterize_layout(uvs, faces, (4, 4))

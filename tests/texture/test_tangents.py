@@ -7,7 +7,8 @@ import torch
 import trimesh
 
 from stspbr.geometry.normals import vertex_normals
-from stspbr.texture.tangents import compute_tangents, shading_normals, to_tangent_space
+from stspbr.scene import Mesh
+from stspbr.texture.tangents import compute_tangents, shading_normals, to_tangent_space, with_frames
 
 # A unit square in the xy plane that looks along +z; its image is upright: u along +x, v (down) along −y.
 _SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
@@ -103,3 +104,14 @@ def test_flat_map_is_the_normal_and_broken_frames_are_finite():
     flat = torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64).expand(20, 3)
     np.testing.assert_allclose(shading_normals(n, t, flat), n / n.norm(dim=1, keepdim=True))
     assert torch.equal(to_tangent_space(n, torch.zeros(20, 4, dtype=torch.float64), n), flat)
+
+
+def test_only_tangents_that_are_missing_are_computed():
+    own = np.array([[0.8, 0.6, 0, -1], [0, 0, 0, 0]], np.float32)
+    mesh = Mesh(_SQUARE, _FACES, _UVS, _FACES, _UP, _FACES, own, np.array([[0] * 3, [1] * 3], np.int32))
+    found = with_frames(mesh)
+    corners = found.tangents[found.tangent_faces]
+    np.testing.assert_array_equal(corners[0], np.tile(own[0], (3, 1)))
+    np.testing.assert_allclose(corners[1], np.tile([1, 0, 0, 1], (3, 1)), atol=1e-6)
+    again = with_frames(found)
+    np.testing.assert_array_equal(again.tangents[again.tangent_faces], corners)

@@ -1,0 +1,183 @@
+"""A mesh that is given: what of it the stages keep for the export, and where its maps are baked.
+
+Coarse and specialize see the surface; UVs, material names and sizes, normal maps, nodes and the untouched positions
+wait in coarse's artifact until bake. There every material is baked and refined in its own original layout, not in one
+atlas that is resampled afterwards: nothing is lost on the way, and parts that share texels are fitted together.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from stspbr.artifacts import Artifact
+from stspbr.errors import StspbrError
+from stspbr.formats.assets import read_asset
+from stspbr.recipe import CoarseSettings
+from stspbr.scene import Asset, Material, Mesh, Node
+from stspbr.stages.model import load_mesh, save_json, save_mesh
+from stspbr.texture.atlas import FARTHEST_UV
+from stspbr.texture.tangents import with_frames
+from stspbr.texture.unwrap import MAX_FACES, unwrap
+
+
+@dataclass
+class GivenMaterial:
+    """What is kept of a given material.
+
+    Attributes:
+        name: as the file has it.
+        size: ``(H, W)`` of its textures, the largest of each side; None where it had none.
+        normal_map: ``[H, W, 3]`` tangent space, part of the shape; None where it has none, or it is to be learned anew.
+    """
+
+    name: str
+    size: tuple[int, int] | None = None
+    normal_map: np.ndarray | None = None
+
+
+@dataclass
+class GivenMesh:
+    """A given mesh in its own units, with ``face_material`` and ``face_node`` into the lists beside it."""
+
+    mesh: Mesh
+    materials: list[GivenMaterial]
+    nodes: list[Node] = field(default_factory=list)
+
+    @property
+    def normal_maps(self) -> list[np.ndarray | None]:
+        """Of each material."""
+        return [material.normal_map for material in self.materials]
+
+
+def read_given_mesh(settings: CoarseSettings) -> GivenMesh | None:
+    """The mesh that the settings name; None where they name none.
+
+    Raises:
+        StspbrError: the file is missing or broken, holds no triangles, or has UVs that bake could not use, or none
+            and too many triangles for new ones: better now than when everything is fitted.
+    """
+    if settings.mesh is None:
+        return None
+    asset = read_asset(settings.mesh, settings.mesh_textures)
+    if len(asset.mesh.faces) == 0:
+        raise StspbrError(f"{settings.mesh}: the mesh is empty")
+    if asset.mesh.uvs is not None and not (np.abs(asset.mesh.uvs) <= FARTHEST_UV).all():
+        raise StspbrError(f"{settings.mesh}: its UVs hold NaN, infinity or numbers beyond a million: unwrap it again")
+    given = given_mesh(asset, keep_normal_maps=settings.mesh_normal_map == "keep")
+    for number, material in enumerate(given.materials):
+        count = int((given.mesh.face_material == number).sum())
+        if count > MAX_FACES and not has_layout(given.mesh, number):
+            raise StspbrError(
+                f"{settings.mesh}: {material.name} has no UVs and {count} triangles, and at most {MAX_FACES} are "
+                "unwrapped here: give it UVs or fewer triangles"
+            )
+    return given
+
+
+def given_mesh(asset: Asset, keep_normal_maps: bool) -> GivenMesh:
+    """What is kept of ``asset``; frames are computed where a normal map that is kept needs them."""
+    mesh = asset.mesh
+    if mesh.face_material is None:
+        mesh = replace(mesh, face_material=np.zeros(len(mesh.faces), np.int32))
+    used = np.unique(mesh.face_material)  # a material without faces has no maps to fill
+    mesh = replace(mesh, face_material=np.searchsorted(used, mesh.face_material).astype(np.int32))
+    materials = []
+    for number, material in enumerate(asset.materials[k] for k in used):
+        size = normal_map = None
+        if has_layout(mesh, number):
+            size = _texture_size(material)
+            normal_map = material.normal if keep_normal_maps else None
+        materials.append(GivenMaterial(material.name, size, normal_map))
+    if any(material.normal_map is not None for material in materials):
+        mesh = with_frames(mesh)
+    return GivenMesh(mesh, materials, asset.nodes)
+
+
+def has_layout(mesh: Mesh, material: int) -> bool:
+    """Whether the UVs of a material's faces say anything: they are there and not all one point."""
+    if mesh.uvs is None:
+        return False
+    used = mesh.uvs[mesh.uv_faces[mesh.face_material == material]].reshape(-1, 2)
+    return len(used) > 0 and bool((used != used[0]).any())
+
+
+def with_layouts(given: GivenMesh, resolution: int, padding: int) -> tuple[Mesh, list[tuple[int, int]], list[int]]:
+    """The given mesh ready to be baked: new UVs where it has none, tangents everywhere.
+
+    Args:
+        resolution: side of the maps of materials that had no textures; padding: texels between new charts.
+
+    Returns:
+        The mesh in its own units; ``(H, W)`` of each material's maps; the materials whose faces got new UVs, each
+        unwrapped into a unit square of its own.
+    """
+    mesh, renewed = given.mesh, []
+    sizes = [material.size or (resolution, resolution) for material in given.materials]
+    for number in range(len(given.materials)):
+        own = np.flatnonzero(mesh.face_material == number)
+        if len(own) and not has_layout(mesh, number):
+            mesh = _unwrapped(mesh, own, resolution, padding)
+            renewed.append(number)
+    return with_frames(mesh), sizes, renewed
+
+
+def save_given_mesh(given: GivenMesh, folder: Path) -> None:
+    """``given.safetensors`` (the mesh in its own units), ``given_normals.safetensors`` and ``given.json``."""
+    save_mesh(given.mesh, folder / "given.safetensors")
+    normals = {str(k): np.ascontiguousarray(n) for k, n in enumerate(given.normal_maps) if n is not None}
+    if normals:
+        save_file(normals, folder / "given_normals.safetensors")
+    nodes = [
+        {"name": n.name, "parent": n.parent, "mesh": n.mesh, "local_to_parent": np.asarray(n.local_to_parent).tolist()}
+        for n in given.nodes
+    ]
+    materials = [{"name": m.name, "size": m.size} for m in given.materials]
+    save_json({"materials": materials, "nodes": nodes}, folder / "given.json")
+
+
+def load_given_mesh(coarse: Artifact) -> GivenMesh | None:
+    """The inverse of ``save_given_mesh``; None where the coarse stage learned the geometry."""
+    if "given.json" not in coarse.files:
+        if coarse.settings.get("mesh") is not None:
+            raise StspbrError(f"{coarse.path} lacks given.json, an older version wrote it: run `stspbr coarse` again")
+        return None
+    data = json.loads(coarse.file("given.json").read_text(encoding="utf-8"))
+    normals = {}
+    if "given_normals.safetensors" in coarse.files:
+        normals = load_file(coarse.file("given_normals.safetensors"))
+    materials = [
+        GivenMaterial(entry["name"], entry["size"] and tuple(entry["size"]), normals.get(str(number)))
+        for number, entry in enumerate(data["materials"])
+    ]
+    nodes = [
+        Node(entry["name"], np.array(entry["local_to_parent"], np.float64), entry["parent"], entry["mesh"])
+        for entry in data["nodes"]
+    ]
+    return GivenMesh(load_mesh(coarse.file("given.safetensors")), materials, nodes)
+
+
+def _texture_size(material: Material) -> tuple[int, int] | None:
+    maps = (material.albedo, material.roughness, material.metallic, material.occlusion, material.normal)
+    shapes = [m.shape[:2] for m in maps if m is not None and m.shape[:2] != (1, 1)]
+    return (max(h for h, _ in shapes), max(w for _, w in shapes)) if shapes else None
+
+
+def _unwrapped(mesh: Mesh, own: np.ndarray, resolution: int, padding: int) -> Mesh:
+    """``mesh`` with new UVs for the faces ``own``; their tangents, if any, are to be computed."""
+    used, faces = np.unique(mesh.faces[own], return_inverse=True)
+    uvs, charts = unwrap(mesh.positions[used], faces.reshape(-1, 3), resolution, padding)
+    old = np.zeros((1, 2), np.float32) if mesh.uvs is None else mesh.uvs
+    uv_faces = np.zeros_like(mesh.faces) if mesh.uvs is None else mesh.uv_faces.copy()
+    uv_faces[own] = charts + len(old)
+    mesh = replace(mesh, uvs=np.concatenate([old, uvs]), uv_faces=uv_faces)
+    if mesh.tangents is not None:
+        tangent_faces = mesh.tangent_faces.copy()
+        tangent_faces[own] = len(mesh.tangents)
+        tangents = np.concatenate([mesh.tangents, np.zeros((1, 4), np.float32)])
+        mesh = replace(mesh, tangents=tangents, tangent_faces=tangent_faces)
+    return mesh
