@@ -170,6 +170,9 @@ class TextureAppearance(nn.Module):
         self._face_material = face_material
         self._bends = any(own.normal is not None for own in maps)
         self._learns_normal = self._bends and learn_normal
+        sides = torch.tensor([(own.albedo.shape[1], own.albedo.shape[0]) for own in maps], dtype=torch.float32)
+        self.register_buffer("_texel", 1.0 / sides, persistent=False)
+        self.register_buffer("_flat", torch.tensor([[[[0.0, 0.0, 1.0]]]]), persistent=False)
 
     def groups(self) -> dict[str, list[Tensor]]:
         a = [own.albedo for own in self.materials]
@@ -249,8 +252,7 @@ class TextureAppearance(nn.Module):
 
     def _jitter(self, gbuffer: GBuffer) -> Tensor:
         """``[1 or N, 2]``: the deviation of a jittered lookup in UV, as many texels in every material's maps."""
-        sides = [(own.albedo.shape[2], own.albedo.shape[1]) for own in self.materials]
-        texel = self.JITTER_TEXELS / torch.tensor(sides, dtype=torch.float32, device=gbuffer.position.device)
+        texel = self.JITTER_TEXELS * self._texel
         if self._face_material is None:
             return texel[:1]
         return texel.index_select(0, self._face_material.index_select(0, gbuffer.triangle))
@@ -258,8 +260,7 @@ class TextureAppearance(nn.Module):
     def _sample(self, name: str, pixels: list[Tensor] | None, uv: Tensor, uv_da: Tensor) -> Tensor:
         maps = [getattr(own, name) for own in self.materials]
         if name == "normal":
-            flat = uv.new_tensor([[[[0.0, 0.0, 1.0]]]])
-            maps = [flat if own is None else own for own in maps]
+            maps = [self._flat if own is None else own for own in maps]
         return sample_maps(maps, pixels, uv, uv_da.detach(), self._texture)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.visual_hull import visual_hull_sdf
-from stspbr.optimize.appearance import FieldAppearance, TextureAppearance
+from stspbr.optimize.appearance import FieldAppearance, MaterialMaps, TextureAppearance
 from stspbr.optimize.distributed import Ranks, Span
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.loop import Stopwatch
@@ -56,7 +56,9 @@ def problem(run, kind: str, *overrides: str) -> Reconstruction:
         geometry = FixedGeometry(mesh, movable=True, laplacian=1.0, folding=1.0, device=session.device)
         maps = [torch.rand(32, 32, 3, generator=generator) * 0.8 + 0.1 for _ in range(2)]
         normal = torch.nn.functional.normalize(torch.rand(32, 32, 3, generator=generator) + torch.tensor([0, 0, 2.0]))
-        appearance = TextureAppearance(*maps, normal, roughness_range=(0.1, 0.9), joint=False, backend=session.backend)
+        appearance = TextureAppearance(
+            [MaterialMaps(*maps, normal)], roughness_range=(0.1, 0.9), joint=False, backend=session.backend
+        )
     else:
         dmtet = DMTet(12, np.full(3, -1.0), np.full(3, 1.0), generator)
         dmtet.init_sdf(visual_hull_sdf(dmtet.grid.numpy(), capture.split("train")))
