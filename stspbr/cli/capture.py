@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -21,8 +24,48 @@ from stspbr.cli.options import (
 
 app = typer.Typer(help="Frames, poses, masks and perhaps the light.", no_args_is_help=True)
 
-ScaleOption = Annotated[int, typer.Option(help="divide the image sides by this", min=1)]
+ImageScaleOption = Annotated[float, typer.Option(help="divide the image sides by this; any number", min=1)]
+MaxSideOption = Annotated[int | None, typer.Option(help="reduce images until no side is longer", min=8)]
+CropOption = Annotated[bool, typer.Option("--crop", help="cut every frame to the object, all to one size")]
+CropMarginOption = Annotated[float, typer.Option(help="around the mask, as a fraction of its longer side", min=0)]
+ExposureOption = Annotated[
+    str, typer.Option(help="given: divide out each frame's exposure and white balance where known; or ignore")
+]
+LightFrameOption = Annotated[
+    str, typer.Option(help="where the light is fixed: world, camera (lamp on it, or turntable) or object")
+]
 FolderArgument = Annotated[Path, typer.Argument(help="the data set's folder")]
+
+
+def _preparation(
+    image_scale: ImageScaleOption = 1.0,
+    max_side: MaxSideOption = None,
+    crop: CropOption = False,
+    crop_margin: CropMarginOption = 0.1,
+    exposure: ExposureOption = "given",
+    light_frame: LightFrameOption = "world",
+) -> dict[str, Any]:
+    """The options of every command that reads frames; the settings of the same names say what they do."""
+    return dict(locals())
+
+
+def with_preparation(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command those options: it declares ``preparation: dict[str, Any]`` and gets the settings in it."""
+    own, shared = inspect.signature(command), inspect.signature(_preparation)
+    hints = {**get_type_hints(command, include_extras=True), **get_type_hints(_preparation, include_extras=True)}
+
+    @functools.wraps(command)
+    def wrapped(**values: Any) -> None:
+        chosen = {name: values.pop(name) for name in shared.parameters}
+        command(**values, preparation=_preparation(**chosen))
+
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in own.parameters.items():
+        parameters += shared.parameters.values() if name == "preparation" else [parameter]
+    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in parameters]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapped
 
 
 @app.command("mesh")
@@ -50,30 +93,32 @@ def capture_mesh(
                threads=threads, quiet=quiet, json_lines=json_lines)  # fmt: skip
 
 
-def _capture_folder(kind: str, run: Path, folder: Path, image_scale: int, **options: Any) -> None:
-    base = {"kind": kind, "folder": str(folder), "image_scale": image_scale}
+def _capture_folder(kind: str, run: Path, folder: Path, preparation: dict[str, Any], **options: Any) -> None:
+    base = {"kind": kind, "folder": str(folder), **preparation}
     run_stage("capture", "CaptureFolderSettings", run, None, base, **options)
 
 
 @app.command("nerf")
+@with_preparation
 def capture_nerf(
     run: RunArgument,
     folder: FolderArgument,
-    image_scale: ScaleOption = 1,
+    preparation: dict[str, Any],
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
     """Read a NeRF-synthetic folder (transforms_train.json, transforms_test.json, RGBA images)."""
-    _capture_folder("nerf", run, folder, image_scale, quiet=quiet, json_lines=json_lines)
+    _capture_folder("nerf", run, folder, preparation, quiet=quiet, json_lines=json_lines)
 
 
 @app.command("nerfstudio")
+@with_preparation
 def capture_nerfstudio(
     run: RunArgument,
     folder: FolderArgument,
-    image_scale: ScaleOption = 1,
+    preparation: dict[str, Any],
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
     """Read a nerfstudio-style transforms.json with images and masks."""
-    _capture_folder("nerfstudio", run, folder, image_scale, quiet=quiet, json_lines=json_lines)
+    _capture_folder("nerfstudio", run, folder, preparation, quiet=quiet, json_lines=json_lines)

@@ -4,7 +4,7 @@ Every rate, weight and size that a run depends on stands here with its default, 
 stores these settings says all there is to say.
 """
 
-from stspbr.recipe.capture import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings
+from stspbr.recipe.capture import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings, PreparationSettings
 from stspbr.recipe.optimization import (
     FieldSettings,
     GeometrySettings,
@@ -33,6 +33,7 @@ __all__ = [
     "LightSettings",
     "LossSettings",
     "OptimizeSettings",
+    "PreparationSettings",
     "Rate",
     "RateSettings",
     "Recipe",

@@ -9,6 +9,19 @@ from pydantic import Field
 from stspbr.recipe.parsing import Settings
 
 
+class PreparationSettings(Settings):
+    """What is done to frames that were read, whatever they were read from (:mod:`stspbr.scene.preparation`)."""
+
+    image_scale: float = Field(1.0, ge=1, description="divides the images' sides, averaged over areas; any number")
+    max_side: int | None = Field(None, ge=8, description="longest side of the frames; larger ones are reduced")
+    crop: bool = Field(False, description="cut every frame to the object, all to one size")
+    crop_margin: float = Field(0.1, ge=0, description="around the mask, as a fraction of its longer side")
+    exposure: Literal["given", "ignore"] = Field(
+        "given", description="divide out each frame's exposure and white balance where the data give them"
+    )
+    light_frame: Literal["world", "camera", "object"] = Field("world", description="where the light is fixed")
+
+
 class CaptureMeshSettings(Settings):
     """Render a textured mesh from cameras on a sphere."""
 
@@ -31,12 +44,11 @@ class CaptureMeshSettings(Settings):
     store_light: bool = True
 
 
-class CaptureFolderSettings(Settings):
+class CaptureFolderSettings(PreparationSettings):
     """Read a folder of frames: NeRF-synthetic or nerfstudio."""
 
     kind: Literal["nerf", "nerfstudio"]
     folder: str
-    image_scale: int = Field(1, ge=1)
 
 
 CaptureSettings = CaptureMeshSettings | CaptureFolderSettings

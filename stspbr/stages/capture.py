@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from stspbr.artifacts import Artifact
 from stspbr.formats.capture_checks import check_capture
 from stspbr.formats.captures import read_capture
 from stspbr.formats.transforms import write_transforms
 from stspbr.optimize.progress import Reporter
-from stspbr.recipe import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings
+from stspbr.recipe import CaptureMeshSettings, CaptureSettings
 from stspbr.scene import Capture
-from stspbr.scene.preparation import reduced
+from stspbr.scene.preparation import prepare
 from stspbr.stages.capture_mesh import render_capture
 from stspbr.stages.session import Session
 
 
 def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     """Make a capture and write it: ``transforms.json``, linear EXR images, ``environment.exr`` where known."""
-    capture = _make(session, settings)
-    warnings = check_capture(capture)
+    warnings: list[str] = []
+    capture = _make(session, settings, warnings.append)
+    warnings += check_capture(capture)
     if not session.quiet and not session.json_lines:
         for warning in warnings:
             sys.stderr.write(f"stspbr: warning: {warning}\n")
@@ -35,14 +37,10 @@ def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     return draft.artifact
 
 
-def _make(session: Session, settings: CaptureSettings) -> Capture:
+def _make(session: Session, settings: CaptureSettings, on_warning: Callable[[str], None]) -> Capture:
     if isinstance(settings, CaptureMeshSettings):
         total = settings.views + settings.test_views
         with Reporter("capture", total, session.run / "logs" / "capture", quiet=session.quiet,
                       json_lines=session.json_lines) as reporter:  # fmt: skip
             return render_capture(session, settings, reporter)
-    return _read_folder(settings)
-
-
-def _read_folder(settings: CaptureFolderSettings) -> Capture:
-    return reduced(read_capture(settings.folder, kind=settings.kind), settings.image_scale)
+    return prepare(read_capture(settings.folder, kind=settings.kind), settings, on_warning)
