@@ -12,8 +12,8 @@ from stspbr.optimize.views import ViewSet
 from stspbr.recipe import PreparationSettings
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
-from stspbr.render.light import PrefilteredLight
-from stspbr.scene import Asset, Camera, Capture, Frame, Material, Mesh, direction_to_latlong, look_at
+from stspbr.render.light import EnvironmentCube
+from stspbr.scene import Asset, Camera, Capture, EnvironmentLight, Frame, Material, Mesh, direction_to_latlong, look_at
 from stspbr.scene.light import latlong_to_direction
 from stspbr.scene.preparation import prepare
 
@@ -48,7 +48,7 @@ def rendered(frames: list[Frame], lights: list[np.ndarray]) -> list[np.ndarray]:
     views = ViewSet(frames, 1, device)
     out = []
     for number, light in enumerate(lights):
-        prefiltered = PrefilteredLight.from_latlong(torch.as_tensor(light), 64)
+        prefiltered = EnvironmentCube.from_latlong(EnvironmentLight(light), 32).prefilter()
         out.append(renderer.render(views.batch([number])[0], prefiltered)["rgb"][0].numpy())
     return out
 

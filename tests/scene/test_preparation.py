@@ -21,7 +21,9 @@ OUTLINE = 0.13  # what 16 samples a pixel leave open at an outline; half a pixel
 def ball_frame(name, angle, width=48, height=32, focal=60.0, distance=3.0, shift=(0.0, 0.0), value=0.5, lift=0.4):
     """A ball about the origin whose brightness in object space is known: ``shade`` of the place on it."""
     position = distance * np.array([math.sin(angle), lift, math.cos(angle)])
-    camera = Camera(look_at(position, (0, 0, 0)), focal, focal, width / 2 + shift[0], height / 2 + shift[1], width, height)
+    camera = Camera(
+        look_at(position, (0, 0, 0)), focal, focal, width / 2 + shift[0], height / 2 + shift[1], width, height
+    )
     image, alpha = ball_image(camera, np.eye(4), value)
     return Frame(name, camera, image, alpha)
 
@@ -29,9 +31,7 @@ def ball_frame(name, angle, width=48, height=32, focal=60.0, distance=3.0, shift
 def rays(camera, object_to_world):
     """Origin ``[3]`` and unit directions ``[H, W, 3]`` of all pixels in object space."""
     rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5
-    local = np.stack(
-        [(columns - camera.cx) / camera.fx, -(rows - camera.cy) / camera.fy, -np.ones_like(rows)], axis=-1
-    )
+    local = np.stack([(columns - camera.cx) / camera.fx, -(rows - camera.cy) / camera.fy, -np.ones_like(rows)], axis=-1)
     matrix = np.linalg.inv(object_to_world) @ camera.camera_to_world
     directions = local @ matrix[:3, :3].T
     return matrix[:3, 3], directions / np.linalg.norm(directions, axis=-1, keepdims=True)
