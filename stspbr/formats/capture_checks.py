@@ -49,9 +49,25 @@ def check_capture(capture: Capture, min_train: int = 10) -> list[str]:
     return warnings
 
 
+class RefusedCapture(StspbrError):
+    """A capture that was read but fails its check. It comes along, for those who look at what is wrong with it."""
+
+    def __init__(self, message: str, capture: Capture) -> None:
+        super().__init__(message)
+        self.capture = capture
+
+
 def checked(capture: Capture, on_warning: Callable[[str], None] | None) -> Capture:
-    """``capture`` after :func:`check_capture`, each warning handed to ``on_warning``: how every reader ends."""
-    for warning in check_capture(capture):
+    """``capture`` after :func:`check_capture`, each warning handed to ``on_warning``: how every reader ends.
+
+    Raises:
+        RefusedCapture: what :func:`check_capture` finds.
+    """
+    try:
+        warnings = check_capture(capture)
+    except StspbrError as error:
+        raise RefusedCapture(str(error), capture) from error
+    for warning in warnings:
         if on_warning is not None:
             on_warning(warning)
     return capture

@@ -1,0 +1,128 @@
+"""The surface that masks and poses alone suggest, and how bright each frame shows it: exposures without a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stspbr.errors import StspbrError
+from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
+from stspbr.metrics.capture_coverage import sphere_directions
+from stspbr.metrics.capture_frames import ObjectPlace, mask_kind
+from stspbr.scene import Frame
+from stspbr.scene.resampling import resampled
+
+SIDE = 192  # pixels; the hull is a proxy, and blurring over its errors does the comparison good
+_GRID = 40
+_POINTS = 4000
+_FACING = 0.5  # cosine between normal and line of sight from which a point counts as seen
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+_FEWEST = 30  # points that a frame must share with others
+
+
+@dataclass(frozen=True)
+class ProxySurface:
+    """Points ``[N, 3]`` and unit normals ``[N, 3]`` in object space; ``from_masks`` False: a sphere's, for want of masks."""
+
+    points: np.ndarray
+    normals: np.ndarray
+    from_masks: bool
+
+
+def reduced_frames(frames: Sequence[Frame], side: int = SIDE) -> list[Frame]:
+    """The frames with no side above ``side`` pixels; NaN and infinities become 0."""
+    out = []
+    for frame in frames:
+        width, height = frame.camera.width, frame.camera.height
+        scale = max(1.0, max(width, height) / side)
+        size = max(1, round(width / scale)), max(1, round(height / scale))
+        small = resampled(frame, (0, 0, width, height), size)
+        finite = np.isfinite(small.image)
+        out.append(small if finite.all() else replace(small, image=np.where(finite, small.image, np.float32(0))))
+    return out
+
+
+def proxy_surface(frames: Sequence[Frame], place: ObjectPlace) -> tuple[ProxySurface, str]:
+    """The visual hull's surface, and why it could not be had (empty where it could).
+
+    Args:
+        frames: small ones, of :func:`reduced_frames`.
+        place: where the object is; its sphere stands in where masks are missing or contradict each other.
+    """
+    masked = [frame for frame in frames if mask_kind(frame) == "mask"]
+    fault = ""
+    if place.from_masks and len(masked) >= 2:
+        try:
+            points, normals = _hull(masked)
+            if len(points):
+                return ProxySurface(points, normals, from_masks=True), ""
+            fault = "the masks leave nothing of the object where all of them see it"
+        except StspbrError as error:
+            fault = str(error)
+    directions = sphere_directions(_POINTS // 4)
+    return ProxySurface(place.centre + place.radius * directions, directions, from_masks=False), fault
+
+
+def relative_stops(frames: Sequence[Frame], surface: ProxySurface) -> list[float | None]:
+    """How many stops brighter each frame shows the surface than the others do; None where it shares too little.
+
+    Log luminance at a point in a frame is the point's own plus the frame's; both are found by alternating medians,
+    which highlights and wrong places do not move. What only one view shows does not count.
+    """
+    observed = np.stack([_log_luminance(frame, surface) for frame in frames])  # [frames, points], NaN: not seen
+    seen = np.isfinite(observed)
+    observed[:, seen.sum(axis=0) < 2] = np.nan
+    seen = np.isfinite(observed)
+    enough = seen.sum(axis=1) >= _FEWEST
+    observed = observed[enough]
+    if len(observed) < 2:
+        return [None] * len(frames)
+    stops = np.zeros(len(observed))
+    points = np.isfinite(observed).any(axis=0)
+    observed = observed[:, points]
+    for _ in range(20):
+        own = np.nanmedian(observed - stops[:, None], axis=0)
+        stops = np.nanmedian(observed - own, axis=1)
+        stops -= np.median(stops)
+    out: list[float | None] = [None] * len(frames)
+    for k, value in zip(np.flatnonzero(enough), stops, strict=True):
+        out[k] = float(value)
+    return out
+
+
+def _hull(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray]:
+    low, high = estimate_box(frames)
+    axes = [np.linspace(low[k], high[k], _GRID) for k in range(3)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    sdf = visual_hull_sdf(grid.reshape(-1, 3).astype(np.float32), frames).reshape(_GRID, _GRID, _GRID)
+    step = (high - low) / (_GRID - 1)
+    gradient = np.stack(np.gradient(sdf, *step), axis=-1)
+    length = np.linalg.norm(gradient, axis=-1)
+    near = (np.abs(sdf) < 0.75 * step.max()) & (length > 0.3)
+    normals = gradient[near] / length[near][:, None]
+    points = grid[near] - normals * (sdf[near] / length[near])[:, None]
+    if len(points) > _POINTS:
+        chosen = np.linspace(0, len(points) - 1, _POINTS).astype(np.int64)
+        points, normals = points[chosen], normals[chosen]
+    return points, normals
+
+
+def _log_luminance(frame: Frame, surface: ProxySurface) -> np.ndarray:
+    """``[N]`` log2 of the straight luminance where each point is seen, NaN where it is not."""
+    camera, pose = frame.camera, np.asarray(frame.object_to_world, np.float64)
+    local = surface.points @ (m := camera.world_to_camera @ pose)[:3, :3].T + m[:3, 3]
+    depth = np.maximum(-local[:, 2], 1e-9)
+    column = np.floor(camera.cx + camera.fx * local[:, 0] / depth)
+    row = np.floor(camera.cy - camera.fy * local[:, 1] / depth)
+    height, width = frame.image.shape[:2]
+    seen = (local[:, 2] < 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    facing = -(surface.normals @ m[:3, :3].T * local).sum(axis=1) / np.maximum(np.linalg.norm(local, axis=1), 1e-12)
+    seen &= facing > _FACING
+    x, y = np.where(seen, column, 0).astype(np.int64), np.where(seen, row, 0).astype(np.int64)
+    alpha = frame.alpha[y, x, 0] if mask_kind(frame) == "mask" else np.ones(len(x), np.float32)
+    luminance = frame.image[y, x] @ _LUMINANCE / np.maximum(alpha, 1e-6)
+    # clipped pixels say only "at least": they would hide that a frame is brighter
+    seen &= (alpha > 0.9) & (luminance > 0) & (luminance < 0.95 * frame.saturation)
+    return np.where(seen, np.log2(np.maximum(luminance, 1e-12)), np.nan)
