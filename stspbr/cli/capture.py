@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -13,6 +14,7 @@ import typer
 from stspbr.cli.options import (
     BackendOption,
     DeviceOption,
+    FromOption,
     JsonOption,
     QuietOption,
     RunArgument,
@@ -21,15 +23,18 @@ from stspbr.cli.options import (
     ThreadsOption,
     run_stage,
 )
+from stspbr.threads import prepare_process
 
 app = typer.Typer(help="Frames, poses, masks and perhaps the light.", no_args_is_help=True)
+
+LONG_TABLE = 60  # frames; of more, only those with warnings are printed
 
 ImageScaleOption = Annotated[float, typer.Option(help="divide the image sides by this; any number", min=1)]
 MaxSideOption = Annotated[int | None, typer.Option(help="reduce images until no side is longer", min=8)]
 CropOption = Annotated[bool, typer.Option("--crop", help="cut every frame to the object, all to one size")]
 CropMarginOption = Annotated[float, typer.Option(help="around the mask, as a fraction of its longer side", min=0)]
 ExposureOption = Annotated[
-    str, typer.Option(help="given: divide out each frame's exposure and white balance where known; or ignore")
+    str, typer.Option(help="given: divide out each frame's exposure and white balance where known; estimate; ignore")
 ]
 LightFrameOption = Annotated[
     str, typer.Option(help="where the light is fixed: world, camera (lamp on it, or turntable) or object")
@@ -122,3 +127,46 @@ def capture_nerfstudio(
 ) -> None:
     """Read a nerfstudio-style transforms.json with images and masks."""
     _capture_folder("nerfstudio", run, folder, preparation, quiet=quiet, json_lines=json_lines)
+
+
+@app.command("check")
+def capture_check(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="a run, a capture artifact, or a folder of frames")],
+    out: Annotated[
+        Path | None, typer.Option(help="folder to write to; default RUN/capture-check, else ./capture-check")
+    ] = None,
+    from_version: FromOption = None,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Look at a capture: contact sheet, cameras in 3D, coverage, blur, exposure, masks, and what to mend."""
+    prepare_process()
+    from stspbr.stages.capture_check import as_json, run_capture_check
+
+    check, folder = run_capture_check(path, out, from_version)
+    if json_lines:
+        typer.echo(json.dumps({**as_json(check), "out": str(folder)}))
+    elif not quiet:
+        _print_check(check, folder)
+
+
+def _print_check(check: Any, folder: Path) -> None:
+    from stspbr.stages.capture_check import COLUMNS, facts, frame_rows
+
+    for label, value in facts(check):
+        typer.echo(f"{label:26} {value}")
+    rows = frame_rows(check)
+    shown = rows if len(rows) <= LONG_TABLE else [row for row in rows if row[1][-1]]
+    table = [["frame", *COLUMNS], *([name, *cells] for name, cells in shown)]
+    widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
+    typer.echo("")
+    for row in table:
+        cells = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
+        cells += [cell.rjust(width) for cell, width in zip(row[2:-1], widths[2:-1], strict=True)]
+        typer.echo("  ".join([*cells, row[-1]]).rstrip())
+    if len(shown) < len(rows):
+        typer.echo(f"… and {len(rows) - len(shown)} frames without warnings: see {folder / 'check.html'}")
+    typer.echo("")
+    for finding in check.findings:
+        typer.echo(f"warning: {finding.text} [{finding.code}]")
+    typer.echo(f"{len(check.findings) or 'no'} warnings; {folder / 'check.html'}")

@@ -17,6 +17,7 @@ WIDE_GAP = 45.0  # degrees to the nearest camera
 ONE_SIDED = -10.0  # degrees of elevation that the lowest camera of "above only" may have
 BLURRED = 0.4  # of the sharpness that is usual
 STOPS = 1.0  # from the frame that shows the surface darkest to the brightest
+ROUGH_STOPS = 2.0  # the same without masks
 CLIPPED = 0.1  # of the object's pixels
 AREA_JUMP = 1.6  # silhouette's area against its neighbours'
 MISPLACED = 1.25  # radii of the object
@@ -44,12 +45,14 @@ class Comparisons:
             division by exposures that the data give.
         sharpness: ratio to the neighbours' median; ``usual_sharpness``: to the median of all.
         area: ratio of the silhouette's area to the neighbours' median.
+        rough: ``stops`` were found without masks, where the surroundings get in.
     """
 
     stops: list[float | None]
     sharpness: list[float | None]
     usual_sharpness: list[float | None]
     area: list[float | None]
+    rough: bool = False
 
     @property
     def exposure_spread(self) -> float | None:
@@ -58,8 +61,10 @@ class Comparisons:
         return max(known) - min(known) if known else None
 
 
-def compare_frames(frames: Sequence[FrameFigures], stops: Sequence[float | None]) -> Comparisons:
-    """Compare every frame with its neighbours; ``stops`` go into the result as they are."""
+def compare_frames(
+    frames: Sequence[FrameFigures], stops: Sequence[float | None], *, rough: bool = False
+) -> Comparisons:
+    """Compare every frame with its neighbours; ``stops`` and ``rough`` go into the result as they are."""
     neighbours = _neighbours(frames)
     sharp = [f.sharpness for f in frames]
     known = [value for value in sharp if value is not None]
@@ -69,6 +74,7 @@ def compare_frames(frames: Sequence[FrameFigures], stops: Sequence[float | None]
         _against(sharp, neighbours),
         [None if value is None else _ratio(value, usual) for value in sharp],
         _against([f.area for f in frames], neighbours),
+        rough,
     )
 
 
@@ -165,13 +171,13 @@ def _pixels(frames: Sequence[FrameFigures], comparisons: Comparisons) -> list[Fi
             blurred.append(f.name)
     about("blurred", blurred, "{who} blurred, compared with the others: leave out or take again")
     spread = comparisons.exposure_spread
-    if spread is not None and spread > STOPS:
+    if spread is not None and spread > (ROUGH_STOPS if comparisons.rough else STOPS):
         known = [(value, f.name) for value, f in zip(comparisons.stops, frames, strict=True) if value is not None]
         (_, dark), (_, bright) = min(known), max(known)
         names = [name for value, name in known if abs(value) > 0.4 * STOPS]
         text = (
             f"exposure differs by {spread:.1f} stops (darkest {dark}, brightest {bright}): "
-            "give each frame's exposure, or fix it on the camera"
+            "give each frame's exposure, let `--exposure estimate` find it, or fix it on the camera"
         )
         out.append(Finding("exposure-spread", text, names))
     about(
@@ -193,11 +199,11 @@ def _views(train: Sequence[FrameFigures], coverage: Coverage) -> list[Finding]:
     elif elevations and max(elevations) < -ONE_SIDED and coverage.gaps[0].angle > WIDE_GAP:
         explained = 1
         out.append(Finding("below-only", f"{len(elevations)} views from below only: the top will be guessed"))
-    for gap in coverage.gaps:
-        # what lies over the side that no camera went to has been said
-        if gap.angle > WIDE_GAP and not (explained and gap.direction[1] * explained > 0.5):
-            text = f"no view within {10 * int(gap.angle // 10)}° of the {direction_words(gap.direction)}"
-            out.append(Finding("coverage-gap", f"{text}: what is there will be guessed; take some from that side"))
+    # what lies over the side that no camera went to has been said
+    gaps = [g for g in coverage.gaps if g.angle > WIDE_GAP and not (explained and g.direction[1] * explained > 0.5)]
+    if gaps:
+        places = ", ".join(f"{10 * int(g.angle // 10)}° of the {direction_words(g.direction)}" for g in gaps)
+        out.append(Finding("coverage-gap", f"no view within {places}: what is there will be guessed, take some"))
     return out
 
 

@@ -24,7 +24,7 @@ _FEWEST = 30  # points that a frame must share with others
 
 @dataclass(frozen=True)
 class ProxySurface:
-    """Points ``[N, 3]`` and unit normals ``[N, 3]`` in object space; ``from_masks`` False: a sphere's, for want of masks."""
+    """Points and unit normals, ``[N, 3]`` each, in object space; ``from_masks`` False: those of a sphere."""
 
     points: np.ndarray
     normals: np.ndarray

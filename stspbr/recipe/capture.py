@@ -16,8 +16,10 @@ class PreparationSettings(Settings):
     max_side: int | None = Field(None, ge=8, description="longest side of the frames; larger ones are reduced")
     crop: bool = Field(False, description="cut every frame to the object, all to one size")
     crop_margin: float = Field(0.1, ge=0, description="around the mask, as a fraction of its longer side")
-    exposure: Literal["given", "ignore"] = Field(
-        "given", description="divide out each frame's exposure and white balance where the data give them"
+    exposure: Literal["given", "estimate", "ignore"] = Field(
+        "given",
+        description="divide out each frame's exposure and white balance where the data give them, or exposures "
+        "estimated from how bright the frames show the same surface",
     )
     light_frame: Literal["world", "camera", "object"] = Field("world", description="where the light is fixed")
 

@@ -20,7 +20,7 @@ class Preparation(Protocol):
     max_side: int | None
     crop: bool
     crop_margin: float
-    exposure: Literal["given", "ignore"]
+    exposure: Literal["given", "estimate", "ignore"]
     light_frame: LightFrame
 
 
@@ -40,7 +40,7 @@ def prepare(capture: Capture, settings: Preparation, on_warning: Callable[[str],
     Raises:
         StspbrError: exposures or gains of some frames only; a crop without masks.
     """
-    factors = relative_factors(capture.frames) if settings.exposure == "given" else None
+    factors = relative_factors(capture.frames) if settings.exposure != "ignore" else None
     framing = plan_framing(
         capture.frames,
         image_scale=settings.image_scale,
