@@ -52,15 +52,13 @@ def draw_cameras(frusta: Sequence[Frustum], points: np.ndarray, centre: np.ndarr
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    everything = np.concatenate([f.points for f in frusta] + [points.reshape(-1, 3), centre[None] + radius])
-    reach = float(np.linalg.norm(everything - centre, axis=1).max())
     font = ImageFont.load_default(size=14)
     sheet = Image.new("RGB", (2 * side, side + 34), _PAPER)
     for number, (place, up, title) in enumerate(
         (((0.75, 0.6, 1.0), (0, 1, 0), "from the front and above"), ((0, 1, 0), (0, 0, -1), "from above, front below"))
     ):
         view = look_at(centre + np.asarray(place, np.float64), centre, up)
-        panel = _panel(frusta, points, centre, radius, view, 0.94 * side / 2 / reach, side)
+        panel = _panel(frusta, points, centre, radius, view, side)
         sheet.paste(panel, (number * side, 0))
         ImageDraw.Draw(sheet).text((number * side + 12, 10), title, fill=_INK, font=font)
     pen, x = ImageDraw.Draw(sheet), 12
@@ -104,26 +102,34 @@ def draw_coverage(coverage: Coverage, directions: Sequence[tuple[np.ndarray, str
         anchor = "la" if place == 0.0 else "ra" if place == 1.0 else "ma"
         pen.text((place * width + (4 if place == 0 else -4 if place == 1 else 0), height + 4), name, fill=_INK,
                  font=font, anchor=anchor)  # fmt: skip
-    bar = np.broadcast_to(_ramp(np.linspace(0, 1, 200))[None], (12, 200, 3))
-    sheet.paste(Image.fromarray(np.ascontiguousarray(bar)), (110, height + 34))
-    text = f"cameras within {SEEN:.0f}°: 0"
-    pen.text((104, height + 32), text.rpartition(" ")[2], fill=_INK, font=font, anchor="ra")
-    pen.text((4, height + 32), "cameras:", fill=_INK, font=font)
-    pen.text((316, height + 32), f"{top} that stand within {SEEN:.0f}° of the direction   ×: {gap.angle:.0f}° from the "
-             "nearest training camera", fill=_INK, font=font)  # fmt: skip
+    bar = np.broadcast_to(_ramp(np.linspace(0, 1, 160))[None], (12, 160, 3))
+    x = 4.0
+    for text in (f"training cameras within {SEEN:.0f}°:  0", None, str(top), "    red cross: the widest gap, "
+                 f"{gap.angle:.0f}° to the nearest of them"):  # fmt: skip
+        if text is None:
+            sheet.paste(Image.fromarray(np.ascontiguousarray(bar)), (int(x) + 6, height + 34))
+            x += 172
+        else:
+            pen.text((x, height + 32), text, fill=_INK, font=font)
+            x += font.getlength(text)
     return sheet
 
 
-def _panel(frusta, points, centre, radius, view, zoom, side):
+def _panel(frusta, points, centre, radius, view, side):
     """One orthographic view, far things first; drawn at twice its size for smooth lines."""
     from PIL import Image, ImageDraw
 
     inverse = np.linalg.inv(view)
     double = 2 * side
+    sphere = centre + radius * np.concatenate([np.eye(3), -np.eye(3)])
+    extent = np.concatenate([f.points for f in frusta] + [sphere]) @ inverse[:3, :3].T + inverse[:3, 3]
+    low, high = extent.min(axis=0), extent.max(axis=0)
+    zoom = 0.88 * double / max(high[0] - low[0], high[1] - low[1])
+    middle = 0.5 * (low + high)
 
     def screen(place: np.ndarray) -> np.ndarray:
-        local = np.atleast_2d(place) @ inverse[:3, :3].T + inverse[:3, 3]
-        return np.stack([side + 2 * zoom * local[:, 0], side - 2 * zoom * local[:, 1], local[:, 2]], axis=1)
+        local = np.atleast_2d(place) @ inverse[:3, :3].T + inverse[:3, 3] - middle
+        return np.stack([side + zoom * local[:, 0], side - zoom * local[:, 1], local[:, 2]], axis=1)
 
     panel = Image.new("RGB", (double, double), _PAPER)
     pen = ImageDraw.Draw(panel)

@@ -67,24 +67,26 @@ def _page(frames: Sequence[Frame], notes: Mapping[str, Sequence[str]], scale: fl
 
     font = ImageFont.load_default(size=12)
     columns = min(COLUMNS, len(frames))
-    step_x, step_y = _TILE + _GAP, _TILE + 2 * _LINE + _GAP + 4
+    tiles = [Image.fromarray(thumbnail(frame, _TILE, scale, outlined=True)) for frame in frames]
+    for k, tile in enumerate(tiles):  # small images grow, their pixels stay visible
+        if (grow := _TILE / max(tile.size)) > 1:
+            size = max(1, round(tile.width * grow)), max(1, round(tile.height * grow))
+            tiles[k] = tile.resize(size, Image.Resampling.NEAREST)
+    cell = max(tile.height for tile in tiles)
+    step_x, step_y = _TILE + _GAP, cell + 2 * _LINE + _GAP + 4
     rows = -(-len(frames) // columns)
     sheet = Image.new("RGB", (columns * step_x + _GAP, rows * step_y + _GAP), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    for k, frame in enumerate(frames):
+    for k, (frame, tile) in enumerate(zip(frames, tiles, strict=True)):
         x, y = _GAP + (k % columns) * step_x, _GAP + (k // columns) * step_y
-        tile = Image.fromarray(thumbnail(frame, _TILE, scale, outlined=True))
-        if max(tile.size) < _TILE:  # small images grow by whole pixels
-            grow = _TILE // max(tile.size)
-            tile = tile.resize((tile.width * grow, tile.height * grow), Image.Resampling.NEAREST)
-        left, top = x + (_TILE - tile.width) // 2, y + (_TILE - tile.height) // 2
+        left, top = x + (_TILE - tile.width) // 2, y + (cell - tile.height) // 2
         sheet.paste(tile, (left, top))
         noted = notes.get(frame.name, ())
         colour = _WARN if noted else SPLITS.get(frame.split, _FAINT)
         pen.rectangle((left - 2, top - 2, left + tile.width + 1, top + tile.height + 1), outline=colour, width=2)
-        pen.text((x, y + _TILE + 4), _fitted(frame.name, font, _TILE), fill=_INK, font=font)
+        pen.text((x, y + cell + 4), _fitted(frame.name, font, _TILE), fill=_INK, font=font)
         below = ", ".join(noted) if noted else "held out" if frame.split == "test" else frame.split
-        pen.text((x, y + _TILE + 4 + _LINE), _fitted(below, font, _TILE), fill=_WARN if noted else _FAINT, font=font)
+        pen.text((x, y + cell + 4 + _LINE), _fitted(below, font, _TILE), fill=_WARN if noted else _FAINT, font=font)
     return sheet
 
 
@@ -100,6 +102,6 @@ def _fitted(text: str, font, width: int) -> str:
     if font.getlength(text) <= width:
         return text
     keep = len(text)
-    while keep > 4 and font.getlength(text[: keep // 3] + "…" + text[-(keep - keep // 3) :]) > width:
+    while keep > 4 and font.getlength(text[: keep // 3] + ".." + text[-(keep - keep // 3) :]) > width:
         keep -= 1
-    return text[: keep // 3] + "…" + text[-(keep - keep // 3) :]
+    return text[: keep // 3] + ".." + text[-(keep - keep // 3) :]

@@ -175,7 +175,7 @@ def facts(check: CaptureCheck) -> list[tuple[str, str]]:
 
 def frame_rows(check: CaptureCheck) -> list[tuple[str, list[str]]]:
     """Name and the cells of ``COLUMNS`` for every frame."""
-    noted = _notes(check.findings)
+    noted = _notes(check)
 
     def text(value: float | None, form: str, factor: float = 1.0) -> str:
         return "–" if value is None else format(factor * value, form)
@@ -221,17 +221,17 @@ def _evened(frames: list[Frame], findings: list[Finding]) -> list[Frame]:
     return [divided(frame, factor) for frame, factor in zip(frames, factors, strict=True)]
 
 
-def _notes(findings: list[Finding]) -> dict[str, list[str]]:
+def _notes(check: CaptureCheck) -> dict[str, list[str]]:
     """Frame name to codes; what all frames have in common marks none."""
     notes: dict[str, list[str]] = defaultdict(list)
-    for finding in findings:
-        for name in finding.frames:
+    for finding in check.findings:
+        for name in finding.frames if len(finding.frames) < len(check.frames) else ():
             notes[name].append(finding.code)
     return notes
 
 
 def _write(check: CaptureCheck, frames: list[Frame], out: Path) -> None:
-    notes = _notes(check.findings)
+    notes = _notes(check)
     sheets = contact_sheets(frames, notes)
     pictures: dict[str, Any] = {f"contact-sheet-{k:02d}.png": sheet for k, sheet in enumerate(sheets, 1)}
     frusta: list[Frustum] = []
