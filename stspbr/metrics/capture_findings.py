@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stspbr.metrics.capture_coverage import Coverage, direction_words
-from stspbr.metrics.capture_frames import FrameFigures, ObjectPlace
+from stspbr.metrics.capture_frames import MISPLACED, FrameFigures, ObjectPlace
 
 NEAR = 40.0  # degrees: frames nearer than this see much the same of the object
 NEIGHBOURS = 4
@@ -20,7 +20,6 @@ STOPS = 1.0  # from the frame that shows the surface darkest to the brightest
 ROUGH_STOPS = 2.0  # the same without masks
 CLIPPED = 0.1  # of the object's pixels
 AREA_JUMP = 1.6  # silhouette's area against its neighbours'
-MISPLACED = 1.25  # radii of the object
 SPECKS = 3  # small holes or pieces of one mask
 COLOUR_OUTSIDE = 1e-3
 
@@ -113,37 +112,37 @@ def _masks(frames: Sequence[FrameFigures]) -> list[Finding]:
     out = about(
         "no-mask",
         [f for f in frames if f.mask == "none"],
-        "{who} without a mask: give alpha in the image, a mask_path, or make masks with `stspbr capture photos --mask`",
+        "{who}: no mask; give alpha in the image, a mask_path, or make masks with `stspbr capture photos --mask`",
     )
     out += about(
         "empty-mask",
         [f for f in frames if f.mask == "empty"],
-        "{who} with an empty mask: fix the mask or take the frame out",
+        "{who}: the mask is empty; fix it or take the frame out",
     )
     out += about(
         "misplaced-mask",
         [f for f in masked if f.offset is not None and f.offset > MISPLACED],
-        "{who} with the mask elsewhere than the pose puts the object: check both",
+        "{who}: the mask is not where the pose puts the object; check both",
     )
     out += about(
         "mask-at-border",
         [f for f in masked if f.border_sides],
-        "{who} in which the object runs out of the image: that side of it is not cut to shape there",
+        "{who}: the object runs out of the image; give the part beyond in other views",
     )
     out += about(
         "mask-holes",
         [f for f in masked if f.small_holes >= SPECKS],
-        "{who} with small holes in the mask: fill them unless the object has them",
+        "{who}: small holes in the mask; fill them unless the object has them",
     )
     out += about(
         "mask-specks",
         [f for f in masked if f.small_pieces >= SPECKS],
-        "{who} with specks beside the object in the mask: remove them, the shape will grow there",
+        "{who}: specks in the mask beside the object; remove them, or surface will grow there",
     )
     return out + about(
         "colour-outside-mask",
         [f for f in masked if f.colour_outside > COLOUR_OUTSIDE],
-        "{who} with colour where the mask is 0: the image is not premultiplied by its alpha",
+        "{who}: there is colour where the mask is 0; the image is not premultiplied by its alpha",
     )
 
 
@@ -158,18 +157,18 @@ def _pixels(frames: Sequence[FrameFigures], comparisons: Comparisons) -> list[Fi
     about(
         "mask-jump",
         [f.name for f, ratio in rows if ratio is not None and not 1 / AREA_JUMP < ratio < AREA_JUMP],
-        "{who} whose silhouette is much larger or smaller than in neighbouring views: look at the mask",
+        "{who}: the silhouette is much larger or smaller than in neighbouring views; look at the mask",
     )
     about(
         "bad-pixels",
         [f.name for f in frames if f.bad_pixels],
-        "{who} with NaN, infinite or negative pixels: export again, or clip at 0",
+        "{who}: NaN, infinite or negative pixels; export again, or clip at 0",
     )
     blurred = []
     for f, near, usual in zip(frames, comparisons.sharpness, comparisons.usual_sharpness, strict=True):
         if usual is not None and usual < BLURRED and (near is None or near < BLURRED):
             blurred.append(f.name)
-    about("blurred", blurred, "{who} blurred, compared with the others: leave out or take again")
+    about("blurred", blurred, "{who}: blurred, compared with the others; leave out or take again")
     spread = comparisons.exposure_spread
     if spread is not None and spread > (ROUGH_STOPS if comparisons.rough else STOPS):
         known = [(value, f.name) for value, f in zip(comparisons.stops, frames, strict=True) if value is not None]
@@ -183,7 +182,7 @@ def _pixels(frames: Sequence[FrameFigures], comparisons: Comparisons) -> list[Fi
     about(
         "clipped",
         [f.name for f in frames if f.clipped is not None and f.clipped > CLIPPED],
-        f"{{who}} with more than {CLIPPED:.0%} of the object clipped: expose darker, or capture HDR",
+        f"{{who}}: more than {CLIPPED:.0%} of the object is clipped; expose darker, or capture HDR",
     )
     return out
 
@@ -203,7 +202,7 @@ def _views(train: Sequence[FrameFigures], coverage: Coverage) -> list[Finding]:
     gaps = [g for g in coverage.gaps if g.angle > WIDE_GAP and not (explained and g.direction[1] * explained > 0.5)]
     if gaps:
         places = ", ".join(f"{10 * int(g.angle // 10)}° of the {direction_words(g.direction)}" for g in gaps)
-        out.append(Finding("coverage-gap", f"no view within {places}: what is there will be guessed, take some"))
+        out.append(Finding("coverage-gap", f"no view within {places}: what is there will be guessed"))
     return out
 
 
@@ -235,8 +234,8 @@ def _ratio(value: float, middle: float) -> float:
 
 def _who(names: list[str], total: int) -> str:
     if len(names) == total and total > 1:
-        return f"all {total} frames are"
+        return f"all {total} frames"
     if len(names) == 1:
-        return f"frame {names[0]} is"
+        return f"frame {names[0]}"
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return f"{len(names)} frames ({shown}) are"
+    return f"{len(names)} frames ({shown})"

@@ -21,6 +21,7 @@ _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 _MID_GREY = 0.18
 _SMALL = 0.005  # of the mask: smaller holes and pieces look like mistakes of a mask, larger ones like the object
 _CLIPPED = 0.999
+MISPLACED = 0.75  # radii of the object: a mask farther off is of something else, or its pose is wrong
 
 
 @dataclass
@@ -96,6 +97,14 @@ def place_object(frames: Sequence[Frame]) -> ObjectPlace | None:
     sphere = estimate_object_sphere([frame for frame in usable if mask_kind(frame) == "none"])
     # the images' own half angle: an object that fills half of the picture is the usual case
     return None if sphere is None else ObjectPlace(sphere[0], 0.5 * sphere[1], from_masks=False)
+
+
+def mask_offset(frame: Frame, place: ObjectPlace) -> float:
+    """From the mask's centroid to where the pose puts the object's centre, in radii of the object."""
+    depth, x, y = project(frame, place.centre)
+    mask_x, mask_y, _ = mask_place(frame)
+    across = math.hypot((x - mask_x) / frame.camera.fx, (y - mask_y) / frame.camera.fy) * abs(depth)
+    return across / max(place.radius, 1e-12)
 
 
 def frame_figures(frames: Sequence[Frame], place: ObjectPlace | None) -> list[FrameFigures]:
@@ -179,7 +188,7 @@ def _put_look(figures: FrameFigures, image: np.ndarray, alpha: np.ndarray) -> No
 
 def _put_place(figures: FrameFigures, frame: Frame, place: ObjectPlace) -> None:
     camera = frame.camera
-    depth, x, y = project(frame, place.centre)
+    depth, _, _ = project(frame, place.centre)
     eye = (np.linalg.inv(np.asarray(frame.object_to_world, np.float64)) @ np.append(camera.position, 1.0))[:3]
     offset = eye - place.centre
     distance = float(np.linalg.norm(offset))
@@ -192,6 +201,4 @@ def _put_place(figures: FrameFigures, frame: Frame, place: ObjectPlace) -> None:
     if figures.mask == "mask" and depth > 0:
         pixels = figures.covered * figures.width * figures.height
         figures.area = pixels * depth**2 / (camera.fx * camera.fy)
-        mask_x, mask_y, _ = mask_place(frame)
-        across = math.hypot((x - mask_x) / camera.fx, (y - mask_y) / camera.fy) * depth
-        figures.offset = across / max(place.radius, 1e-12)
+        figures.offset = mask_offset(frame, place)

@@ -10,16 +10,17 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
 from stspbr.metrics.capture_coverage import sphere_directions
-from stspbr.metrics.capture_frames import ObjectPlace, mask_kind
+from stspbr.metrics.capture_frames import MISPLACED, ObjectPlace, mask_kind, mask_offset
 from stspbr.scene import Frame
 from stspbr.scene.resampling import resampled
 
 SIDE = 192  # pixels; the hull is a proxy, and blurring over its errors does the comparison good
-_GRID = 40
-_POINTS = 4000
+_GRID = 32
+_POINTS = 2500
 _FACING = 0.5  # cosine between normal and line of sight from which a point counts as seen
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 _FEWEST = 30  # points that a frame must share with others
+_ROUNDS, _SETTLED = 20, 1e-3  # stops
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ def proxy_surface(frames: Sequence[Frame], place: ObjectPlace) -> tuple[ProxySur
 
     Args:
         frames: small ones, of :func:`reduced_frames`.
-        place: where the object is; its sphere stands in where masks are missing or contradict each other.
+        place: where the object is; its sphere stands in where masks are missing or contradict each other. Masks
+            that lie elsewhere are left out: one of them would cut away what all others show.
     """
-    masked = [frame for frame in frames if mask_kind(frame) == "mask"]
+    masked = [frame for frame in frames if mask_kind(frame) == "mask" and mask_offset(frame, place) <= MISPLACED]
     fault = ""
     if place.from_masks and len(masked) >= 2:
         try:
@@ -82,10 +84,13 @@ def relative_stops(frames: Sequence[Frame], surface: ProxySurface) -> list[float
     stops = np.zeros(len(observed))
     points = np.isfinite(observed).any(axis=0)
     observed = observed[:, points]
-    for _ in range(20):
-        own = np.nanmedian(observed - stops[:, None], axis=0)
-        stops = np.nanmedian(observed - own, axis=1)
+    for _ in range(_ROUNDS):
+        before = stops
+        own = _medians((observed - stops[:, None]).T)
+        stops = _medians(observed - own)
         stops -= np.median(stops)
+        if np.abs(stops - before).max() < _SETTLED:
+            break
     out: list[float | None] = [None] * len(frames)
     for k, value in zip(np.flatnonzero(enough), stops, strict=True):
         out[k] = float(value)
@@ -107,6 +112,13 @@ def _hull(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray]:
         chosen = np.linspace(0, len(points) - 1, _POINTS).astype(np.int64)
         points, normals = points[chosen], normals[chosen]
     return points, normals
+
+
+def _medians(rows: np.ndarray) -> np.ndarray:
+    """The medians of rows without their NaNs (each has a number); sorting puts NaNs last."""
+    ordered, count = np.sort(rows, axis=1), np.isfinite(rows).sum(axis=1)
+    index = np.arange(len(rows))
+    return 0.5 * (ordered[index, (count - 1) // 2] + ordered[index, count // 2])
 
 
 def _log_luminance(frame: Frame, surface: ProxySurface) -> np.ndarray:
