@@ -76,7 +76,7 @@ def run_capture_check(
     out = default if out is None else Path(out)
     capture, refusal = _read(source)
     check = check_frames(capture, source, refusal)
-    _write(check, capture.frames, out)
+    write_check(check, capture.frames, out)
     return check, out
 
 
@@ -230,7 +230,8 @@ def _notes(check: CaptureCheck) -> dict[str, list[str]]:
     return notes
 
 
-def _write(check: CaptureCheck, frames: list[Frame], out: Path) -> None:
+def write_check(check: CaptureCheck, frames: list[Frame], out: Path) -> None:
+    """Write everything into ``out``; pictures that an earlier check left and this one does not have are removed."""
     notes = _notes(check)
     sheets = contact_sheets(frames, notes)
     pictures: dict[str, Any] = {f"contact-sheet-{k:02d}.png": sheet for k, sheet in enumerate(sheets, 1)}
@@ -267,7 +268,7 @@ def _write(check: CaptureCheck, frames: list[Frame], out: Path) -> None:
     )
     for name, picture in pictures.items():
         with atomic_path(out / name) as temporary:
-            picture.save(temporary, format="PNG", optimize=True)
+            picture.save(temporary, format="PNG")
     with atomic_path(out / "check.html") as temporary:
         temporary.write_text(html, encoding="utf-8")
     with atomic_path(out / "check.json") as temporary:
