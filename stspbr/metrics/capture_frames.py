@@ -89,12 +89,11 @@ def mask_kind(frame: Frame) -> str:
 
 def place_object(frames: Sequence[Frame]) -> ObjectPlace | None:
     """Where the object is: from the masks, else from what the cameras look at; None where neither tells."""
-    usable = [frame for frame in frames if np.isfinite(np.asarray(frame.camera.camera_to_world)).all()]
-    masked = [frame for frame in usable if mask_kind(frame) == "mask"]
+    masked = [frame for frame in frames if mask_kind(frame) == "mask"]
     sphere = estimate_object_sphere(masked)
     if sphere is not None:
         return ObjectPlace(*sphere, from_masks=True)
-    sphere = estimate_object_sphere([frame for frame in usable if mask_kind(frame) == "none"])
+    sphere = estimate_object_sphere([frame for frame in frames if mask_kind(frame) == "none"])
     # the images' own half angle: an object that fills half of the picture is the usual case
     return None if sphere is None else ObjectPlace(sphere[0], 0.5 * sphere[1], from_masks=False)
 

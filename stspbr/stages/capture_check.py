@@ -14,7 +14,7 @@ import numpy as np
 import stspbr
 from stspbr.artifacts import ArtifactStore
 from stspbr.errors import StspbrError
-from stspbr.formats.capture_checks import RefusedCapture, check_capture
+from stspbr.formats.capture_checks import RefusedCapture
 from stspbr.formats.captures import read_capture
 from stspbr.formats.images import atomic_path
 from stspbr.metrics.capture_coverage import SEEN, Coverage, direction_words, measure_coverage
@@ -201,12 +201,20 @@ def _source(path: Path, version: str | None) -> tuple[Path, Path]:
 def _read(source: Path) -> tuple[Capture, str]:
     try:
         capture = read_capture(source)
-        check_capture(capture)
     except RefusedCapture as refused:
-        if not refused.capture.frames:
-            raise
+        if not refused.capture.frames or not all(map(_posed, refused.capture.frames)):
+            raise  # nothing can be said about where anything is
         return refused.capture, str(refused)
     return capture, ""
+
+
+def _posed(frame: Frame) -> bool:
+    """Whether camera and object have poses that can be inverted, and the camera a focal length."""
+    matrices = [np.asarray(m, np.float64) for m in (frame.camera.camera_to_world, frame.object_to_world)]
+    if not all(m.shape == (4, 4) and np.isfinite(m).all() and abs(np.linalg.det(m)) > 1e-12 for m in matrices):
+        return False
+    camera = frame.camera
+    return bool(np.isfinite([camera.fx, camera.fy, camera.cx, camera.cy]).all()) and min(camera.fx, camera.fy) > 0
 
 
 def _evened(frames: list[Frame], findings: list[Finding]) -> list[Frame]:
@@ -246,10 +254,7 @@ def write_check(check: CaptureCheck, frames: list[Frame], out: Path) -> None:
             Frustum(f.name, f.split, frustum_points(f.camera, f.object_to_world, depth), f.name in notes)
             for f in frames
         ]
-        if all(np.isfinite(frustum.points).all() for frustum in frusta):
-            pictures["cameras.png"] = draw_cameras(frusta, points, place.centre, place.radius)
-        else:
-            frusta = []
+        pictures["cameras.png"] = draw_cameras(frusta, points, place.centre, place.radius)
     if check.coverage is not None:
         seen = [(np.array(f.direction), f.split) for f in check.frames if f.direction is not None]
         pictures["coverage.png"] = draw_coverage(check.coverage, seen)

@@ -292,6 +292,22 @@ def test_a_capture_that_would_be_refused_is_shown(tmp_path):
     assert check.coverage.gaps[0].angle < 40 and (out / "cameras.png").is_file()
 
 
+def test_a_broken_pose_is_one_line(tmp_path):
+    path = write_transforms(tmp_path / "in", Capture(good(train=9)))
+    content = json.loads(path.read_text())
+    content["frames"][3]["transform_matrix"] = np.zeros((4, 4)).tolist()
+    path.write_text(json.dumps(content))
+    with pytest.raises(StspbrError, match=r"train_03\.\w+: its camera matrix"):
+        run_capture_check(tmp_path / "in", tmp_path / "out")
+    # one that is merely scaled is shown
+    content["frames"][3]["transform_matrix"] = (
+        np.diag([2.0, 2, 2, 1]) @ good(train=9)[3].camera.camera_to_world
+    ).tolist()
+    path.write_text(json.dumps(content))
+    check, _ = run_capture_check(tmp_path / "in", tmp_path / "out")
+    assert "not rigid" in check.findings[0].text and (tmp_path / "out" / "cameras.png").is_file()
+
+
 @pytest.mark.slow
 def test_real_photographs_without_masks(shared_assets, tmp_path):
     check, out = run_capture_check(shared_assets / "captures" / "buddha13", tmp_path)
