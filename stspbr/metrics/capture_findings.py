@@ -173,7 +173,7 @@ def _pixels(frames: Sequence[FrameFigures], comparisons: Comparisons) -> list[Fi
     if spread is not None and spread > (ROUGH_STOPS if comparisons.rough else STOPS):
         known = [(value, f.name) for value, f in zip(comparisons.stops, frames, strict=True) if value is not None]
         (_, dark), (_, bright) = min(known), max(known)
-        names = [name for value, name in known if abs(value) > 0.4 * STOPS]
+        names = [name for value, name in known if abs(value) > 0.5 * STOPS]
         text = (
             f"exposure differs by {spread:.1f} stops (darkest {dark}, brightest {bright}): "
             "give each frame's exposure, let `--exposure estimate` find it, or fix it on the camera"

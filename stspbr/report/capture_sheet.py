@@ -13,7 +13,7 @@ from stspbr.scene.resampling import area_resampled
 
 COLUMNS, ROWS = 6, 6
 _TILE, _GAP, _LINE = 176, 10, 15
-_PAPER, _INK, _FAINT, _WARN = (24, 24, 26), (232, 232, 232), (150, 156, 164), (255, 176, 64)
+_PAPER, _INK, _FAINT, _WARN = (24, 24, 26), (232, 232, 232), (150, 156, 164), (255, 84, 84)
 OUTLINE = (255, 60, 200)  # hardly a colour of any object
 SPLITS = {"train": (90, 160, 255), "test": (255, 150, 60)}
 

@@ -16,6 +16,7 @@ from stspbr.formats.transforms import write_transforms
 from stspbr.recipe import CaptureFolderSettings
 from stspbr.scene import Capture, Frame
 from stspbr.scene.camera_rig import sphere_cameras
+from stspbr.scene.light_frame import in_light_frame
 from stspbr.stages.capture import run_capture
 from stspbr.stages.capture_check import as_json, check_frames, frame_rows, run_capture_check
 
@@ -229,6 +230,13 @@ def test_the_words_help():
     text = codes(changed([11], lambda i, a: (i * np.float32(0.25), a)))["exposure-spread"].text
     assert text.startswith("exposure differs by 2.") and "darkest train_11.png" in text and "estimate" in text
     assert codes(changed(20, blurred(2.0)))["blurred"].text.startswith("frame train_20.png: blurred")
+
+
+def test_a_turntable_covers_what_moving_cameras_do():
+    """Directions are those of the object: nothing changes when the camera stands still and the object turns."""
+    turned = check_frames(in_light_frame(Capture(good()), "camera"))
+    assert (turned.coverage.counts == checked_rig().coverage.counts).all()
+    assert turned.place.centre == pytest.approx(checked_rig().place.centre, abs=1e-6) and turned.findings == []
 
 
 def test_given_exposures_count():
