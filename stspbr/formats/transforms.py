@@ -23,6 +23,7 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.formats.capture_checks import checked
+from stspbr.formats.exposure_keys import exposure_keys, read_exposure
 from stspbr.formats.images import (
     IMAGE_SUFFIXES,
     atomic_path,
@@ -114,10 +115,7 @@ def write_transforms(folder: str | Path, capture: Capture, image_format: str = "
             entry["object_to_world"] = np.asarray(frame.object_to_world, np.float64).tolist()
         if math.isfinite(frame.saturation):
             entry["saturation"] = float(frame.saturation)
-        if frame.exposure is not None:
-            entry["exposure"] = float(frame.exposure)
-        if frame.white_balance is not None:
-            entry["white_balance"] = [float(gain) for gain in frame.white_balance]
+        entry |= exposure_keys(frame)
         content["frames"].append(entry)
     with atomic_path(folder / "transforms.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
@@ -179,40 +177,8 @@ def _read_frame(path: Path, content: dict[str, Any], entry: dict[str, Any], file
         object_to_world = Y_UP_FROM_Z_UP @ object_to_world @ Y_UP_FROM_Z_UP.T
     camera = _camera({**content, **entry}, file, image.shape[1], image.shape[0], camera_to_world)
     saturation = float(entry.get("saturation", saturation))
-    keys = {**content, **entry}
-    exposure, gains = _exposure(file, keys), _white_balance(file, keys)
-    return Frame(file, camera, image, alpha, object_to_world, split, saturation, exposure, gains)
-
-
-def _exposure(file: str, keys: dict[str, Any]) -> float | None:
-    """The frame's relative exposure: as it stands, or from the camera's settings (time times ISO over N²)."""
-    names = ("exposure_time", "iso", "f_number")
-    if "exposure" in keys:
-        return _positive(file, "exposure", keys["exposure"])
-    given = [name for name in names if name in keys]
-    if not given:
-        return None
-    lacking = ", ".join(name for name in names if name not in keys)
-    if lacking:
-        raise StspbrError(f"frame {file}: {given[0]} alone is no exposure: give {lacking}, too (or exposure)")
-    time, iso, number = (_positive(file, name, keys[name]) for name in names)
-    return time * iso / number**2
-
-
-def _white_balance(file: str, keys: dict[str, Any]) -> tuple[float, float, float] | None:
-    gains = keys.get("white_balance")
-    if gains is None:
-        return None
-    if not isinstance(gains, list) or len(gains) != 3:
-        raise StspbrError(f"frame {file}: white_balance is {gains!r}: give the three gains [red, green, blue]")
-    red, green, blue = (_positive(file, "white_balance", gain) for gain in gains)
-    return red, green, blue
-
-
-def _positive(file: str, key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise StspbrError(f"frame {file}: its {key} is {value!r}: it must be a positive number")
-    return float(value)
+    exposure = read_exposure(file, {**content, **entry})
+    return Frame(file, camera, image, alpha, object_to_world, split, saturation, **exposure)
 
 
 def _camera(keys: dict[str, Any], file: str, width: int, height: int, camera_to_world: np.ndarray) -> Camera:
