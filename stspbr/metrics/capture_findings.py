@@ -9,6 +9,7 @@ import numpy as np
 
 from stspbr.metrics.capture_coverage import Coverage, direction_words
 from stspbr.metrics.capture_frames import MISPLACED, FrameFigures, ObjectPlace
+from stspbr.metrics.capture_surface import ExposureFit
 
 NEAR = 40.0  # degrees: frames nearer than this see much the same of the object
 NEIGHBOURS = 4
@@ -18,6 +19,7 @@ ONE_SIDED = -10.0  # degrees of elevation that the lowest camera of "above only"
 BLURRED = 0.4  # of the sharpness that is usual
 STOPS = 1.0  # from the frame that shows the surface darkest to the brightest
 ROUGH_STOPS = 2.0  # the same without masks
+SURE = 2.0  # times the scatter
 CLIPPED = 0.1  # of the object's pixels
 AREA_JUMP = 1.6  # silhouette's area against its neighbours'
 SPECKS = 3  # small holes or pieces of one mask
@@ -40,36 +42,28 @@ class Comparisons:
     Neighbours are the frames whose cameras stand within ``NEAR`` degrees, the nearest ``NEIGHBOURS`` of them.
 
     Attributes:
-        stops: how much brighter the frame shows the same surface than the others (:func:`relative_stops`), after
-            division by exposures that the data give.
+        exposure: how much brighter each frame shows the same surface than the others, after division by exposures
+            that the data give.
         sharpness: ratio to the neighbours' median; ``usual_sharpness``: to the median of all.
         area: ratio of the silhouette's area to the neighbours' median.
-        rough: ``stops`` were found without masks, where the surroundings get in.
+        rough: ``exposure`` was found without masks, where the surroundings get in.
     """
 
-    stops: list[float | None]
+    exposure: ExposureFit
     sharpness: list[float | None]
     usual_sharpness: list[float | None]
     area: list[float | None]
     rough: bool = False
 
-    @property
-    def exposure_spread(self) -> float | None:
-        """Stops from the darkest to the brightest frame."""
-        known = [value for value in self.stops if value is not None]
-        return max(known) - min(known) if known else None
 
-
-def compare_frames(
-    frames: Sequence[FrameFigures], stops: Sequence[float | None], *, rough: bool = False
-) -> Comparisons:
-    """Compare every frame with its neighbours; ``stops`` and ``rough`` go into the result as they are."""
+def compare_frames(frames: Sequence[FrameFigures], exposure: ExposureFit, *, rough: bool = False) -> Comparisons:
+    """Compare every frame with its neighbours; ``exposure`` and ``rough`` go into the result as they are."""
     neighbours = _neighbours(frames)
     sharp = [f.sharpness for f in frames]
     known = [value for value in sharp if value is not None]
     usual = float(np.median(known)) if known else 0.0
     return Comparisons(
-        list(stops),
+        exposure,
         _against(sharp, neighbours),
         [None if value is None else _ratio(value, usual) for value in sharp],
         _against([f.area for f in frames], neighbours),
@@ -169,13 +163,15 @@ def _pixels(frames: Sequence[FrameFigures], comparisons: Comparisons) -> list[Fi
         if usual is not None and usual < BLURRED and (near is None or near < BLURRED):
             blurred.append(f.name)
     about("blurred", blurred, "{who}: blurred, compared with the others; leave out or take again")
-    spread = comparisons.exposure_spread
-    if spread is not None and spread > (ROUGH_STOPS if comparisons.rough else STOPS):
-        known = [(value, f.name) for value, f in zip(comparisons.stops, frames, strict=True) if value is not None]
+    exposure = comparisons.exposure
+    # a shiny surface looks different from each side: what it cannot tell is no warning
+    least = max(ROUGH_STOPS if comparisons.rough else STOPS, SURE * exposure.scatter)
+    if exposure.spread is not None and exposure.spread > least:
+        known = [(value, f.name) for value, f in zip(exposure.stops, frames, strict=True) if value is not None]
         (_, dark), (_, bright) = min(known), max(known)
         names = [name for value, name in known if abs(value) > 0.5 * STOPS]
         text = (
-            f"exposure differs by {spread:.1f} stops (darkest {dark}, brightest {bright}): "
+            f"exposure differs by {exposure.spread:.1f} stops (darkest {dark}, brightest {bright}): "
             "give each frame's exposure, let `--exposure estimate` find it, or fix it on the camera"
         )
         out.append(Finding("exposure-spread", text, names))

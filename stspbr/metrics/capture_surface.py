@@ -32,6 +32,26 @@ class ProxySurface:
     from_masks: bool
 
 
+@dataclass(frozen=True)
+class ExposureFit:
+    """Exposures without a chart.
+
+    Attributes:
+        stops: how many stops brighter each frame shows the surface than the others do; None where it shares too little.
+        scatter: how much one place differs between frames once these are taken out, in stops (1.48 times the median
+            deviation). Near 0.1 for matte objects; where it nears 1, as on polished metal, the stops say little.
+    """
+
+    stops: list[float | None]
+    scatter: float
+
+    @property
+    def spread(self) -> float | None:
+        """Stops from the darkest to the brightest frame."""
+        known = [value for value in self.stops if value is not None]
+        return max(known) - min(known) if known else None
+
+
 def reduced_frames(frames: Sequence[Frame], side: int = SIDE) -> list[Frame]:
     """The frames with no side above ``side`` pixels; NaN and infinities become 0."""
     out = []
@@ -67,10 +87,10 @@ def proxy_surface(frames: Sequence[Frame], place: ObjectPlace) -> tuple[ProxySur
     return ProxySurface(place.centre + place.radius * directions, directions, from_masks=False), fault
 
 
-def relative_stops(frames: Sequence[Frame], surface: ProxySurface) -> list[float | None]:
-    """How many stops brighter each frame shows the surface than the others do; None where it shares too little.
+def relative_stops(frames: Sequence[Frame], surface: ProxySurface) -> ExposureFit:
+    """Exposures of the frames relative to their median, from how bright they show the same places.
 
-    Log luminance at a point in a frame is the point's own plus the frame's; both are found by alternating medians,
+    Log luminance at a place in a frame is the place's own plus the frame's; both are found by alternating medians,
     which highlights and wrong places do not move. What only one view shows does not count.
     """
     observed = np.stack([_log_luminance(frame, surface) for frame in frames])  # [frames, points], NaN: not seen
@@ -80,7 +100,7 @@ def relative_stops(frames: Sequence[Frame], surface: ProxySurface) -> list[float
     enough = seen.sum(axis=1) >= _FEWEST
     observed = observed[enough]
     if len(observed) < 2:
-        return [None] * len(frames)
+        return ExposureFit([None] * len(frames), 0.0)
     stops = np.zeros(len(observed))
     points = np.isfinite(observed).any(axis=0)
     observed = observed[:, points]
@@ -94,7 +114,8 @@ def relative_stops(frames: Sequence[Frame], surface: ProxySurface) -> list[float
     out: list[float | None] = [None] * len(frames)
     for k, value in zip(np.flatnonzero(enough), stops, strict=True):
         out[k] = float(value)
-    return out
+    left = np.abs(observed - stops[:, None] - own)
+    return ExposureFit(out, float(1.48 * np.median(left[np.isfinite(left)])))
 
 
 def _hull(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray]:

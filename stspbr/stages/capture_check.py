@@ -20,7 +20,7 @@ from stspbr.formats.images import atomic_path
 from stspbr.metrics.capture_coverage import SEEN, Coverage, direction_words, measure_coverage
 from stspbr.metrics.capture_findings import Comparisons, Finding, compare_frames, find
 from stspbr.metrics.capture_frames import FrameFigures, ObjectPlace, frame_figures, place_object
-from stspbr.metrics.capture_surface import ProxySurface, proxy_surface, reduced_frames, relative_stops
+from stspbr.metrics.capture_surface import ExposureFit, ProxySurface, proxy_surface, reduced_frames, relative_stops
 from stspbr.report.capture_drawing import Frustum, draw_cameras, draw_coverage, frustum_points
 from stspbr.report.capture_page import capture_page
 from stspbr.report.capture_sheet import contact_sheets
@@ -90,14 +90,14 @@ def check_frames(capture: Capture, source: Path = Path("."), refusal: str = "") 
     place = place_object(frames)
     figures = frame_figures(frames, place)
     findings = [Finding("refused", f"the capture would be refused: {refusal}")] if refusal else []
-    surface, stops = None, [None] * len(frames)
+    surface, exposure = None, ExposureFit([None] * len(frames), 0.0)
     if place is not None:
         small = reduced_frames(frames)
         surface, fault = proxy_surface(small, place)
         if fault:
             findings.append(Finding("masks-contradict", f"masks and poses contradict each other: {fault}"))
-        stops = relative_stops(_evened(small, findings), surface)
-    comparisons = compare_frames(figures, stops, rough=surface is None or not surface.from_masks)
+        exposure = relative_stops(_evened(small, findings), surface)
+    comparisons = compare_frames(figures, exposure, rough=surface is None or not surface.from_masks)
     directions = [f.direction for f in figures if f.direction is not None and f.split == "train"]
     coverage = measure_coverage(np.array(directions)) if directions else None
     findings += find(figures, comparisons, coverage, place)
@@ -110,7 +110,7 @@ def as_json(check: CaptureCheck) -> dict[str, Any]:
     frames = []
     for k, figures in enumerate(check.frames):
         extra = {
-            "relative_stops": compared.stops[k],
+            "relative_stops": compared.exposure.stops[k],
             "relative_sharpness": compared.usual_sharpness[k],
             "sharpness_to_neighbours": compared.sharpness[k],
             "area_to_neighbours": compared.area[k],
@@ -139,7 +139,8 @@ def as_json(check: CaptureCheck) -> dict[str, Any]:
         "known_light": check.light,
         "object": place,
         "coverage": coverage,
-        "exposure_spread_stops": compared.exposure_spread,
+        "exposure_spread_stops": compared.exposure.spread,
+        "exposure_scatter_stops": compared.exposure.scatter,
         "findings": [asdict(finding) for finding in check.findings],
         "frames": frames,
     }
@@ -162,9 +163,9 @@ def facts(check: CaptureCheck) -> list[tuple[str, str]]:
         gap = check.coverage.gaps[0]
         out.append(("widest gap", f"{gap.angle:.0f}° ({direction_words(gap.direction)})"))
         out.append(("seen by three or more", f"{100 * (1 - check.coverage.thin):.0f} % of directions"))
-    if compared.exposure_spread is not None:
+    if compared.exposure.spread is not None:
         out.append(
-            ("exposure spread", f"{compared.exposure_spread:.2f} stops" + (" (rough)" if compared.rough else ""))
+            ("exposure spread", f"{compared.exposure.spread:.2f} stops" + (" (rough)" if compared.rough else ""))
         )
     clipped = [f.clipped for f in frames if f.clipped is not None]
     if clipped:
@@ -184,7 +185,7 @@ def frame_rows(check: CaptureCheck) -> list[tuple[str, list[str]]]:
     for k, f in enumerate(check.frames):
         mask = format(100 * f.covered, ".1f") if f.mask == "mask" else f.mask
         cells = [f.split, f"{f.width}×{f.height}", mask, text(f.azimuth, ".0f"), text(f.elevation, ".0f")]
-        cells += [text(check.comparisons.usual_sharpness[k], ".2f"), text(check.comparisons.stops[k], "+.2f")]
+        cells += [text(check.comparisons.usual_sharpness[k], ".2f"), text(check.comparisons.exposure.stops[k], "+.2f")]
         rows.append((f.name, [*cells, text(f.clipped, ".1f", 100), ", ".join(noted.get(f.name, []))]))
     return rows
 

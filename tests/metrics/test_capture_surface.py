@@ -60,15 +60,25 @@ def test_exposures_are_found_whatever_the_light(masked):
         frames = [replace(f, alpha=np.ones_like(f.alpha)) for f in frames]
         place = ObjectPlace(CENTRE, RADIUS, from_masks=False)
     surface, _ = proxy_surface(frames, place)
-    found = np.array(relative_stops(frames, surface))
-    assert np.abs(found - wanted).max() < 0.15
+    found = relative_stops(frames, surface)
+    assert np.abs(np.array(found.stops) - wanted).max() < 0.15
+    assert found.scatter < 0.2 and found.spread == pytest.approx(np.ptp(wanted), abs=0.2)
 
 
 def test_frames_that_share_nothing_say_nothing():
     frames = balls(2)
     frames = [frames[0], replace(frames[1], image=frames[1].image * 0)]
     surface, _ = proxy_surface(frames, ObjectPlace(CENTRE, RADIUS, from_masks=False))
-    assert relative_stops(frames, surface) == [None, None]
+    found = relative_stops(frames, surface)
+    assert found.stops == [None, None] and found.spread is None
+
+
+def test_a_surface_that_glitters_scatters():
+    frames = balls()
+    rng = np.random.default_rng(6)
+    frames = [replace(f, image=f.image * np.exp2(rng.normal(0, 1, f.alpha.shape)).astype(np.float32)) for f in frames]
+    surface, _ = proxy_surface(frames, place_object(frames))
+    assert 0.6 < relative_stops(frames, surface).scatter < 1.1  # few frames see a place, and its own value follows them
 
 
 def test_nan_is_black_and_the_frame_stays_as_it_is():

@@ -206,7 +206,7 @@ def checked_rig():
 def test_a_good_capture_has_no_warnings():
     check = checked_rig()
     assert [finding.text for finding in check.findings] == []
-    assert check.comparisons.exposure_spread < 0.3 and check.surface.from_masks
+    assert check.comparisons.exposure.spread < 0.3 and check.surface.from_masks
     assert check.place.centre == pytest.approx(0.0, abs=0.02) and check.place.radius == pytest.approx(RADIUS, rel=0.05)
     # brightness itself does differ, by the light
     assert np.ptp([figures.brightness for figures in check.frames]) > 1.0
@@ -248,6 +248,18 @@ def test_given_exposures_count():
     assert "exposure-spread" not in codes(told)
 
 
+def test_what_a_glittering_surface_cannot_tell_is_no_warning():
+    """A spread of 1.6 stops is one on a matte ball, and none where places differ by more from view to view."""
+
+    def glittering(stops):
+        rng = np.random.default_rng(6)
+        shape = (SIZE, SIZE, 1)
+        return [replace(f, image=f.image * np.exp2(rng.normal(0, stops, shape)).astype(np.float32)) for f in frames]
+
+    frames = [replace(f, saturation=float("inf")) for f in changed(11, lambda i, a: (i * np.float32(0.35), a))]
+    assert "exposure-spread" in codes(glittering(0.1)) and "exposure-spread" not in codes(glittering(1.5))
+
+
 def test_exposures_can_be_estimated(session, tmp_path):
     factors = 2.0 ** np.random.default_rng(2).uniform(-1.5, 1.5, 36)
     truth = good()
@@ -257,7 +269,7 @@ def test_exposures_can_be_estimated(session, tmp_path):
     write_transforms(tmp_path / "in", Capture(frames), "exr32")
     settings = CaptureFolderSettings(kind="nerfstudio", folder=str(tmp_path / "in"), exposure="estimate")
     check, _ = run_capture_check(run_capture(session, settings).path, tmp_path / "check")
-    assert check.comparisons.exposure_spread < 0.2
+    assert check.comparisons.exposure.spread < 0.2
     assert [finding.code for finding in check.findings] == []
 
 
