@@ -20,7 +20,8 @@ _POINTS = 2500
 _FACING = 0.5  # cosine between normal and line of sight from which a point counts as seen
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 _FEWEST = 30  # points that a frame must share with others
-_ROUNDS, _SETTLED = 20, 1e-3  # stops
+_PARTNERS = 12  # frames that each is compared with
+_ROUNDS, _SETTLED = 6, 0.02  # of reweighting; stops
 
 
 @dataclass(frozen=True)
@@ -90,32 +91,53 @@ def proxy_surface(frames: Sequence[Frame], place: ObjectPlace) -> tuple[ProxySur
 def relative_stops(frames: Sequence[Frame], surface: ProxySurface) -> ExposureFit:
     """Exposures of the frames relative to their median, from how bright they show the same places.
 
-    Log luminance at a place in a frame is the place's own plus the frame's; both are found by alternating medians,
-    which highlights and wrong places do not move. What only one view shows does not count.
+    Log luminance at a place in a frame is the place's own plus the frame's. Two frames differ by the median over the
+    places that both see, which highlights and wrong places do not move; all differences together give the frames'
+    stops by least absolute deviations (iteratively reweighted least squares).
     """
     observed = np.stack([_log_luminance(frame, surface) for frame in frames])  # [frames, points], NaN: not seen
-    seen = np.isfinite(observed)
-    observed[:, seen.sum(axis=0) < 2] = np.nan
-    seen = np.isfinite(observed)
-    enough = seen.sum(axis=1) >= _FEWEST
-    observed = observed[enough]
-    if len(observed) < 2:
+    pairs, differences = _differences(observed)
+    stops = _solved(pairs, differences, len(frames))
+    told = np.zeros(len(frames), bool)
+    told[pairs.ravel()] = True
+    if not told.any():
         return ExposureFit([None] * len(frames), 0.0)
-    stops = np.zeros(len(observed))
-    points = np.isfinite(observed).any(axis=0)
-    observed = observed[:, points]
-    for _ in range(_ROUNDS):
-        before = stops
-        own = _medians((observed - stops[:, None]).T)
-        stops = _medians(observed - own)
-        stops -= np.median(stops)
-        if np.abs(stops - before).max() < _SETTLED:
-            break
-    out: list[float | None] = [None] * len(frames)
-    for k, value in zip(np.flatnonzero(enough), stops, strict=True):
-        out[k] = float(value)
-    left = np.abs(observed - stops[:, None] - own)
+    stops -= np.median(stops[told])
+    evened = observed[told] - stops[told, None]
+    evened = evened[:, np.isfinite(evened).sum(axis=0) > 1]
+    left = np.abs(evened - _medians(evened.T))
+    out = [float(value) if known else None for value, known in zip(stops, told, strict=True)]
     return ExposureFit(out, float(1.48 * np.median(left[np.isfinite(left)])))
+
+
+def _differences(observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs ``[P, 2]`` of frames that see the same places, each frame with those it shares most with; ``[P]`` stops."""
+    seen = np.isfinite(observed)
+    shared = seen.astype(np.float32) @ seen.T.astype(np.float32)
+    np.fill_diagonal(shared, 0)
+    pairs = set()
+    for k, row in enumerate(shared):
+        for other in np.argsort(-row, kind="stable")[:_PARTNERS]:
+            if row[other] >= _FEWEST:
+                pairs.add((min(k, int(other)), max(k, int(other))))
+    chosen = np.array(sorted(pairs), np.int64).reshape(-1, 2)
+    both = [observed[i, seen[i] & seen[j]] - observed[j, seen[i] & seen[j]] for i, j in chosen]
+    return chosen, np.array([float(np.median(values)) for values in both])
+
+
+def _solved(pairs: np.ndarray, differences: np.ndarray, count: int) -> np.ndarray:
+    """``[count]`` stops whose differences over ``pairs`` are nearest to ``differences``; their mean is 0."""
+    stops, weights = np.zeros(count), np.ones(len(pairs))
+    if len(pairs) == 0:
+        return stops
+    rows = np.arange(len(pairs))
+    system = np.zeros((len(pairs), count))
+    system[rows, pairs[:, 0]], system[rows, pairs[:, 1]] = 1.0, -1.0
+    for _ in range(_ROUNDS):
+        normal = system.T @ (weights[:, None] * system)
+        stops = np.linalg.pinv(normal, hermitian=True) @ (system.T @ (weights * differences))
+        weights = 1.0 / np.maximum(np.abs(system @ stops - differences), _SETTLED)
+    return stops
 
 
 def _hull(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray]:
