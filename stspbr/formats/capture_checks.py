@@ -9,8 +9,7 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.scene.capture import Capture, Frame
-
-_COVERED = 0.5  # alpha from which a pixel counts as object
+from stspbr.scene.object_sphere import COVERED, estimate_object_sphere, mask_place, project
 
 
 def check_capture(capture: Capture, min_train: int = 10) -> list[str]:
@@ -50,35 +49,28 @@ def check_capture(capture: Capture, min_train: int = 10) -> list[str]:
     return warnings
 
 
+class RefusedCapture(StspbrError):
+    """A capture that was read but fails its check. It comes along, for those who look at what is wrong with it."""
+
+    def __init__(self, message: str, capture: Capture) -> None:
+        super().__init__(message)
+        self.capture = capture
+
+
 def checked(capture: Capture, on_warning: Callable[[str], None] | None) -> Capture:
-    """``capture`` after :func:`check_capture`, each warning handed to ``on_warning``: how every reader ends."""
-    for warning in check_capture(capture):
+    """``capture`` after :func:`check_capture`, each warning handed to ``on_warning``: how every reader ends.
+
+    Raises:
+        RefusedCapture: what :func:`check_capture` finds.
+    """
+    try:
+        warnings = check_capture(capture)
+    except StspbrError as error:
+        raise RefusedCapture(str(error), capture) from error
+    for warning in warnings:
         if on_warning is not None:
             on_warning(warning)
     return capture
-
-
-def estimate_object_sphere(frames: list[Frame]) -> tuple[np.ndarray, float] | None:
-    """Centre ``[3]`` in object space and radius of a sphere about the object, from the masks alone.
-
-    The centre is the point nearest to the rays through the masks' centroids, by iteratively reweighted least
-    squares on the distance itself, so that some wrong frames do not move it. None where the rays are too few
-    or too parallel to say.
-    """
-    if len(frames) < 2:
-        return None
-    origins, directions, angular = (np.stack(rows) for rows in zip(*map(_centroid_ray, frames), strict=True))
-    across = np.eye(3) - directions[:, :, None] * directions[:, None, :]  # projectors square to each ray
-    weights = np.ones(len(frames))
-    for _ in range(30):
-        system = (weights[:, None, None] * across).sum(axis=0)
-        if np.linalg.eigvalsh(system)[0] < 1e-4 * weights.sum():
-            return None
-        centre = np.linalg.solve(system, (weights[:, None, None] * across @ origins[:, :, None]).sum(axis=0)[:, 0])
-        distance = np.linalg.norm((across @ (centre - origins)[:, :, None])[:, :, 0], axis=1)
-        weights = 1.0 / np.maximum(distance, 1e-3 * np.median(np.linalg.norm(centre - origins, axis=1)) + 1e-12)
-    along = np.abs(((centre - origins) * directions).sum(axis=1))
-    return centre, float(np.median(along * angular))
 
 
 def _check_camera(frame: Frame) -> None:
@@ -98,7 +90,8 @@ def _check_camera(frame: Frame) -> None:
     intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float64)
     if not np.isfinite(intrinsics).all() or camera.fx <= 0 or camera.fy <= 0:
         raise StspbrError(f"frame {name}: its focal length is not a positive number: check fl_x or camera_angle_x")
-    if not (-width < camera.cx < 2 * width and -height < camera.cy < 2 * height):
+    # a crop far from the middle of a large image leaves it well outside; more than this is a mistake in the file
+    if not (-20 * width < camera.cx < 20 * width and -20 * height < camera.cy < 20 * height):
         raise StspbrError(f"frame {name}: its principal point is far outside the image: check cx and cy")
     _check_rigid(name, "camera matrix", camera.camera_to_world)
     _check_rigid(name, "object_to_world", frame.object_to_world)
@@ -126,7 +119,7 @@ def _check_pixels(frame: Frame, warnings: list[str]) -> None:
         raise StspbrError(f"frame {name}: {bad} pixels are negative: clip the image at 0 (a sharpening filter?)")
     if not np.isfinite(alpha).all() or alpha.min() < 0 or alpha.max() > 1 + 1e-3:
         raise StspbrError(f"frame {name}: its mask has values outside [0, 1]: export it again")
-    if alpha.max() <= _COVERED:
+    if alpha.max() <= COVERED:
         raise StspbrError(f"frame {name}: its mask is empty: the object is not in it, remove the frame or fix the mask")
     if alpha.min() >= 0.999:
         raise StspbrError(f"frame {name}: has no mask, every pixel is covered: give alpha in the image or a mask_path")
@@ -134,7 +127,7 @@ def _check_pixels(frame: Frame, warnings: list[str]) -> None:
     if outside.any() and float(image[outside].max()) > 1e-3:
         warnings.append(f"frame {name}: there is colour where the mask is 0: the image is not premultiplied by alpha")
     if np.isfinite(frame.saturation):
-        inside = alpha[..., 0] > _COVERED
+        inside = alpha[..., 0] > COVERED
         clipped = float((image[inside] >= 0.999 * frame.saturation).any(axis=-1).mean())
         if clipped > 0.1:
             warnings.append(f"frame {name}: {clipped:.0%} of the object is clipped: expose darker or capture HDR")
@@ -167,7 +160,7 @@ def _check_views(frames: list[Frame], warnings: list[str]) -> None:
     if sphere is None:
         return
     centre, radius = sphere
-    seen = [(frame, *_project(frame, centre)) for frame in frames]
+    seen = [(frame, *project(frame, centre)) for frame in frames]
     away = [frame.name for frame, depth, _, _ in seen if depth <= 0]
     if len(away) > len(frames) // 2:
         raise StspbrError(
@@ -183,36 +176,6 @@ def _check_views(frames: list[Frame], warnings: list[str]) -> None:
                 f"frame {frame.name}: its camera does not see the object, which the masks of the other frames "
                 "put elsewhere: fix its pose or remove the frame"
             )
-        mask_x, mask_y, _ = _mask_place(frame)
+        mask_x, mask_y, _ = mask_place(frame)
         if np.hypot(x - mask_x, y - mask_y) > 1.25 * margin + 1.0:
             warnings.append(f"frame {frame.name}: its mask is not where its pose puts the object: check both")
-
-
-def _project(frame: Frame, point: np.ndarray) -> tuple[float, float, float]:
-    """Depth along the line of sight, and pixel column and row, of a point in object space."""
-    camera = frame.camera
-    x, y, z = (camera.world_to_camera @ np.asarray(frame.object_to_world, np.float64) @ np.append(point, 1.0))[:3]
-    depth = -z
-    safe = depth if abs(depth) > 1e-12 else 1e-12
-    return depth, camera.cx + camera.fx * x / safe, camera.cy - camera.fy * y / safe
-
-
-def _mask_place(frame: Frame) -> tuple[float, float, float]:
-    """Centroid (column, row) in pixels and half the larger side of the bounding box over the focal length."""
-    covered = frame.alpha[..., 0] > _COVERED
-    columns, rows = covered.sum(axis=0), covered.sum(axis=1)
-    total = columns.sum()
-    x = float((columns * (np.arange(len(columns)) + 0.5)).sum() / total)
-    y = float((rows * (np.arange(len(rows)) + 0.5)).sum() / total)
-    wide, high = (np.flatnonzero(count)[[0, -1]] for count in (columns, rows))
-    half = 0.5 * max((wide[1] - wide[0] + 1) / frame.camera.fx, (high[1] - high[0] + 1) / frame.camera.fy)
-    return x, y, float(half)
-
-
-def _centroid_ray(frame: Frame) -> tuple[np.ndarray, np.ndarray, float]:
-    """Origin and unit direction in object space of the ray through the mask's centroid; tangent of its half angle."""
-    camera = frame.camera
-    x, y, half = _mask_place(frame)
-    to_object = np.linalg.inv(np.asarray(frame.object_to_world, np.float64)) @ camera.camera_to_world
-    direction = to_object[:3, :3] @ np.array([(x - camera.cx) / camera.fx, -(y - camera.cy) / camera.fy, -1.0])
-    return to_object[:3, 3], direction / np.linalg.norm(direction), half

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError, missing_extra
-from stspbr.formats.capture_checks import checked, estimate_object_sphere
+from stspbr.formats.capture_checks import checked
 from stspbr.formats.fitting import folded
 from stspbr.formats.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
 from stspbr.formats.images import IMAGE_SUFFIXES, atomic_path, linear_to_srgb, write_exr
@@ -39,6 +39,7 @@ from stspbr.formats.world_axes import (
     y_up_from,
 )
 from stspbr.scene.capture import Capture, Frame
+from stspbr.scene.object_sphere import estimate_object_sphere
 
 _SEED_POINTS = 5000
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.capture_checks import checked, estimate_object_sphere
+from stspbr.formats.capture_checks import checked
 from stspbr.formats.fitting import centred, folded
 from stspbr.formats.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
 from stspbr.formats.images import IMAGE_SUFFIXES, atomic_path, write_exr
@@ -30,6 +30,7 @@ from stspbr.formats.posed_images import (
 )
 from stspbr.formats.world_axes import folder_light, y_up_from
 from stspbr.scene.capture import Capture, Frame
+from stspbr.scene.object_sphere import estimate_object_sphere
 
 
 def read_llff(

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.capture_checks import estimate_object_sphere
 from stspbr.formats.images import IMAGE_SUFFIXES, read_image, read_pixels
 from stspbr.formats.lens import Lens, object_bounds, pinhole_image, undistorted, undistortion_map
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Frame
+from stspbr.scene.object_sphere import estimate_object_sphere
 from stspbr.threads import available_cores
 
 HOLD_OUT_EVERY = 8

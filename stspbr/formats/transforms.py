@@ -1,8 +1,10 @@
 """Captures as nerfstudio has them: a folder with ``transforms.json``, images, and masks or alpha.
 
 Our additions to the format, all optional: per frame ``object_to_world`` (4×4, rigid), ``split`` (``"train"`` or
-``"test"``) and ``saturation``; for the file ``environment`` (a lat-long HDR or EXR: the known light, in the
-convention of :mod:`stspbr.scene.light` about +Y), ``near``, ``far`` and ``up_axis``.
+``"test"``), ``saturation``, ``exposure`` (relative, linear) or else ``exposure_time`` (seconds), ``iso`` and
+``f_number`` together, and ``white_balance`` (the three gains that the camera applied); for the file ``environment``
+(a lat-long HDR or EXR: the known light, in the convention of :mod:`stspbr.scene.light` about +Y), ``near``, ``far``
+and ``up_axis``.
 
 Lenses are per file or per frame: ``camera_model`` (OPENCV with k1, k2, k3, p1, p2; FULL_OPENCV with k1 … k6, p1, p2;
 OPENCV_FISHEYE or ``is_fisheye`` with k1 … k4; or another of COLMAP's by its own names). Images are undistorted when
@@ -26,6 +28,7 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.formats.capture_checks import checked
+from stspbr.formats.exposure_keys import exposure_keys, read_exposure
 from stspbr.formats.fitting import folded
 from stspbr.formats.frame_files import flat_name, frame_path, image_suffix, warn_of_clipping, write_images
 from stspbr.formats.images import IMAGE_SUFFIXES, atomic_path, read_image, write_exr
@@ -156,6 +159,7 @@ def _write(folder: Path, capture: Capture, files: list[str], content: dict[str, 
             entry["object_to_world"] = np.asarray(frame.object_to_world, np.float64).tolist()
         if math.isfinite(frame.saturation):
             entry["saturation"] = float(frame.saturation)
+        entry |= exposure_keys(frame)
         content["frames"].append(entry)
     write_json(folder / "transforms.json", content)
     return folder / "transforms.json"
@@ -231,6 +235,7 @@ def _posed_image(
     try:
         planes = {key: float(keys[key]) for key in ("near", "far") if key in keys}
         fields = {"saturation": float(entry["saturation"])} if "saturation" in entry else {}
+        fields |= read_exposure(file, keys)
     except (TypeError, ValueError) as error:
         raise StspbrError(f"frame {file}: its camera has a value that is no number ({error}): fix it") from error
     return PosedImage(

@@ -4,7 +4,13 @@ Every rate, weight and size that a run depends on stands here with its default, 
 stores these settings says all there is to say.
 """
 
-from stspbr.recipe.capture import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings, CaptureUsdSettings
+from stspbr.recipe.capture import (
+    CaptureFolderSettings,
+    CaptureMeshSettings,
+    CaptureSettings,
+    CaptureUsdSettings,
+    PreparationSettings,
+)
 from stspbr.recipe.optimization import (
     FieldSettings,
     GeometrySettings,
@@ -34,6 +40,7 @@ __all__ = [
     "LightSettings",
     "LossSettings",
     "OptimizeSettings",
+    "PreparationSettings",
     "Rate",
     "RateSettings",
     "Recipe",

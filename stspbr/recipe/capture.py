@@ -9,6 +9,21 @@ from pydantic import Field
 from stspbr.recipe.parsing import Settings
 
 
+class PreparationSettings(Settings):
+    """What is done to frames that were read, whatever they were read from (:mod:`stspbr.scene.preparation`)."""
+
+    image_scale: float = Field(1.0, ge=1, description="divides the images' sides, averaged over areas; any number")
+    max_side: int | None = Field(None, ge=8, description="longest side of the frames; larger ones are reduced")
+    crop: bool = Field(False, description="cut every frame to the object, all to one size")
+    crop_margin: float = Field(0.1, ge=0, description="around the mask, as a fraction of its longer side")
+    exposure: Literal["given", "estimate", "ignore"] = Field(
+        "given",
+        description="divide out each frame's exposure and white balance where the data give them, or exposures "
+        "estimated from how bright the frames show the same surface",
+    )
+    light_frame: Literal["world", "camera", "object"] = Field("world", description="where the light is fixed")
+
+
 class CaptureMeshSettings(Settings):
     """Render a textured mesh from cameras on a sphere."""
 
@@ -31,7 +46,7 @@ class CaptureMeshSettings(Settings):
     store_light: bool = True
 
 
-class CaptureFolderSettings(Settings):
+class CaptureFolderSettings(PreparationSettings):
     """Read a data set's folder."""
 
     kind: Literal["nerf", "nerfstudio", "llff", "colmap", "orb"]
@@ -40,10 +55,9 @@ class CaptureFolderSettings(Settings):
     up: Literal["auto", "+y", "-y", "+z", "-z"] = Field("auto", description="the data set's up axis")
     hold_out_every: int = Field(8, ge=0, description="where the data set has no splits; 0 holds none out")
     known_light: bool = Field(False, description="orb: take the benchmark's own light")
-    image_scale: int = Field(1, ge=1)
 
 
-class CaptureUsdSettings(Settings):
+class CaptureUsdSettings(PreparationSettings):
     """Read a USD scene with the images that were rendered from it."""
 
     kind: Literal["usd"] = "usd"
@@ -58,7 +72,6 @@ class CaptureUsdSettings(Settings):
         "auto", description="the aperture that counts where its aspect is not the image's"
     )
     light: Literal["auto", "dome", "none"] = "auto"
-    image_scale: int = Field(1, ge=1)
 
 
 CaptureSettings = CaptureMeshSettings | CaptureFolderSettings | CaptureUsdSettings

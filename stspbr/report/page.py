@@ -18,7 +18,7 @@ def render(template: str, **context: Any) -> str:
 
     Args:
         context: what the template names; ``embedded`` (id to base64) and ``charts`` become data blocks, and with
-            ``embedded`` the 3D view's scripts come along.
+            ``embedded`` three.js and the script ``viewer`` (default ``viewer.js``) come along.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -35,7 +35,7 @@ def render(template: str, **context: Any) -> str:
     if context.get("embedded"):
         licence = _text(_ROOM / "vendor" / "LICENSE")
         three = f"/*! three.js\n{licence}*/\n" + _script(_ROOM / "vendor" / "three.min.js")
-        scripts = [three, *scripts, _script(_ROOM / "static" / "viewer.js")]
+        scripts = [three, *scripts, _script(_ROOM / "static" / context.get("viewer", "viewer.js"))]
     context = {"embedded": {}, "charts": [], **context}
     return environment.get_template(template).render(
         **{**context, "charts_json": Markup(_json(context["charts"])) if context["charts"] else None},

@@ -22,6 +22,9 @@ class Frame:
         object_to_world: ``[4, 4]`` float64 rigid pose of the object; the light stays in the world.
         split: ``"train"`` or ``"test"`` (held out).
         saturation: the linear radiance at which the sensor clips (1 for 8-bit files, ``inf`` for HDR).
+        exposure: what the camera multiplied radiance by, relative to the other frames and still in the image;
+            None: not known, or divided out.
+        white_balance: likewise the gains of red, green and blue.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Frame:
     object_to_world: np.ndarray = field(default_factory=lambda: np.eye(4))
     split: str = "train"
     saturation: float = float("inf")
+    exposure: float | None = None
+    white_balance: tuple[float, float, float] | None = None
 
 
 @dataclass

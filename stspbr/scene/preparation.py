@@ -2,28 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal, Protocol
 
-import numpy as np
-
-from stspbr.errors import StspbrError
 from stspbr.scene.capture import Capture, Frame
+from stspbr.scene.exposure import divided, relative_factors
+from stspbr.scene.framing import plan_framing
+from stspbr.scene.light_frame import LightFrame, in_light_frame
+from stspbr.scene.resampling import resampled
 
 
-def reduced(capture: Capture, scale: int) -> Capture:
-    """Every frame with its sides divided by ``scale``, averaged over areas."""
-    return capture if scale == 1 else replace(capture, frames=[_reduced(frame, scale) for frame in capture.frames])
+class Preparation(Protocol):
+    """What can be chosen; :class:`stspbr.recipe.capture.PreparationSettings` says what each means."""
+
+    image_scale: float
+    max_side: int | None
+    crop: bool
+    crop_margin: float
+    exposure: Literal["given", "estimate", "ignore"]
+    light_frame: LightFrame
 
 
-def _reduced(frame: Frame, scale: int) -> Frame:
-    """A frame whose sides are divided by ``scale``, averaged over areas."""
-    h, w = frame.camera.height // scale, frame.camera.width // scale
-    if (h * scale, w * scale) != (frame.camera.height, frame.camera.width):
-        raise StspbrError(
-            f"frame {frame.name}: image_scale={scale} does not divide {frame.camera.width}×{frame.camera.height}"
-        )
+def prepare(capture: Capture, settings: Preparation, on_warning: Callable[[str], None] | None = None) -> Capture:
+    """Frames of one size and one exposure, in the frame of the light; in this order:
 
-    def mean(image: np.ndarray) -> np.ndarray:
-        return image.reshape(h, scale, w, scale, -1).mean(axis=(1, 3))
+    1. exposure and white balance are divided out, relative to their medians (:mod:`stspbr.scene.exposure`);
+    2. every image is cut, padded and reduced in one area filter (:mod:`stspbr.scene.framing`);
+    3. the world is put where the light is fixed (:mod:`stspbr.scene.light_frame`).
 
-    return replace(frame, camera=frame.camera.resized(w, h), image=mean(frame.image), alpha=mean(frame.alpha))
+    The plan is made from poses and masks first and then carried out frame by frame; images that need nothing are
+    shared with ``capture``.
+
+    Args:
+        on_warning: called with a line for each thing that the user should know.
+
+    Raises:
+        StspbrError: exposures or gains of some frames only; a crop without masks.
+    """
+    factors = relative_factors(capture.frames) if settings.exposure != "ignore" else None
+    framing = plan_framing(
+        capture.frames,
+        image_scale=settings.image_scale,
+        max_side=settings.max_side,
+        crop=settings.crop,
+        crop_margin=settings.crop_margin,
+        on_warning=on_warning,
+    )
+    frames: list[Frame] = []
+    for number, frame in enumerate(capture.frames):
+        if factors is not None:
+            frame = divided(frame, factors[number])
+        frame = replace(frame, exposure=None, white_balance=None)  # settled: nobody divides by them later
+        frames.append(resampled(frame, framing.boxes[number], framing.sizes[number]))
+    return in_light_frame(replace(capture, frames=frames), settings.light_frame)

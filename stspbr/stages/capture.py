@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from stspbr.artifacts import Artifact
 from stspbr.formats.capture_checks import check_capture
@@ -11,8 +12,8 @@ from stspbr.formats.transforms import write_transforms
 from stspbr.optimize.progress import Reporter
 from stspbr.recipe import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings, CaptureUsdSettings
 from stspbr.scene import Capture
-from stspbr.scene.preparation import reduced
 from stspbr.stages.capture_mesh import render_capture
+from stspbr.stages.capture_preparation import prepared
 from stspbr.stages.session import Session, on_first_rank
 
 
@@ -20,7 +21,7 @@ from stspbr.stages.session import Session, on_first_rank
 def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     """Make a capture and write it: ``transforms.json``, linear EXR images, ``environment.exr`` where known."""
     said: list[str] = []
-    capture = _make(session, settings, said)
+    capture = _make(session, settings, said.append)
     warnings = list(dict.fromkeys([*said, *check_capture(capture)]))
     if not session.quiet and not session.json_lines:
         for warning in warnings:
@@ -37,34 +38,33 @@ def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     return draft.artifact
 
 
-def _make(session: Session, settings: CaptureSettings, warnings: list[str]) -> Capture:
+def _make(session: Session, settings: CaptureSettings, on_warning: Callable[[str], None]) -> Capture:
     if isinstance(settings, CaptureMeshSettings):
         total = settings.views + settings.test_views
         with Reporter("capture", total, session.run / "logs" / "capture", quiet=session.quiet,
                       json_lines=session.json_lines) as reporter:  # fmt: skip
             return render_capture(session, settings, reporter)
     if isinstance(settings, CaptureUsdSettings):
-        return _read_usd(settings, warnings)
-    return _read_folder(settings, warnings)
+        return prepared(_read_usd(settings, on_warning), settings, on_warning)
+    return prepared(_read_folder(settings, on_warning), settings, on_warning)
 
 
-def _read_folder(settings: CaptureFolderSettings, warnings: list[str]) -> Capture:
-    capture = read_capture(
+def _read_folder(settings: CaptureFolderSettings, on_warning: Callable[[str], None]) -> Capture:
+    return read_capture(
         settings.folder,
-        warnings.append,
+        on_warning,
         kind=settings.kind,
         up=settings.up,
         masks=settings.masks,
         hold_out_every=settings.hold_out_every,
         known_light=settings.known_light,
     )
-    return reduced(capture, settings.image_scale)
 
 
-def _read_usd(settings: CaptureUsdSettings, warnings: list[str]) -> Capture:
+def _read_usd(settings: CaptureUsdSettings, on_warning: Callable[[str], None]) -> Capture:
     from stspbr.formats.usd_scene import read_usd_scene
 
-    capture = read_usd_scene(
+    return read_usd_scene(
         settings.file,
         settings.camera,
         settings.images,
@@ -74,6 +74,5 @@ def _read_usd(settings: CaptureUsdSettings, warnings: list[str]) -> Capture:
         hold_out_every=settings.hold_out_every,
         fit=settings.fit,
         light=settings.light,
-        on_warning=warnings.append,
+        on_warning=on_warning,
     )
-    return reduced(capture, settings.image_scale)

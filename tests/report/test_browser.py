@@ -237,3 +237,82 @@ def test_without_webgl_the_page_says_so(opened, make_run):
         };"""
     page = opened(run_page(read_record(make_run(logs=False))), init=no_webgl)
     assert "offers no WebGL 2" in page.locator(".viewers").inner_text()
+
+
+def camera_page(tmp_path) -> str:
+    """A capture's check: four training cameras on the horizon, a held-out one above, one of them with a warning."""
+    from dataclasses import replace
+
+    from stspbr.scene import Camera, Capture, Frame, look_at
+    from stspbr.stages.capture_check import check_frames, write_check
+
+    frames = []
+    for k, eye in enumerate([(0, 0, 4), (4, 0, 0), (0, 0, -4), (-4, 0, 0), (0.1, 4, 0)]):
+        rows, columns = np.mgrid[:48, :48] + 0.5
+        alpha = (np.hypot(rows - 24, columns - 24) < 15)[..., None].astype(np.float32)
+        image = alpha * np.array([0.9, 0.1 + 0.01 * k, 0.1], np.float32)
+        pose = look_at(np.array(eye, float), np.zeros(3))
+        camera = Camera(pose, 60.0, 60.0, 24.0, 24.0, 48, 48)
+        frames.append(Frame(f"<{k}>.png", camera, image, alpha, split="test" if k == 4 else "train"))
+    frames[2] = replace(frames[2], image=frames[2].image + np.float32(0.1))
+    write_check(check_frames(Capture(frames)), frames, tmp_path / "check")
+    return (tmp_path / "check" / "check.html").read_text(encoding="utf-8")
+
+
+def covers(image: np.ndarray, colour: tuple[int, int, int]) -> int:
+    return int(((np.abs(image[..., :3] - colour).max(axis=-1) < 40) & (image[..., 3] > 200)).sum())
+
+
+def test_the_cameras_of_a_capture(opened, tmp_path):
+    page = opened(camera_page(tmp_path))
+    page.wait_for_selector('.frusta figure[data-state="ready"]', timeout=WAIT)
+
+    def drawn() -> np.ndarray:
+        settle(page)
+        width, height, data = page.evaluate(
+            """() => {
+                const canvas = document.querySelector(".frusta canvas");
+                const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+                return [canvas.width, canvas.height, btoa(Array.from(data, (v) => String.fromCharCode(v)).join(""))];
+            }"""
+        )
+        import base64
+
+        return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4).astype(np.int64)
+
+    train, test, noted = (0x3B, 0x82, 0xF6), (0xF0, 0x8C, 0x28), (0xD6, 0x28, 0x7C)
+    everything = drawn()
+    assert min(covers(everything, colour) for colour in (train, test, noted)) > 30
+    red = covers(everything, (243, 89, 89))  # sRGB of the images
+    assert red > 200
+    page.uncheck("[data-show=test]")
+    assert covers(drawn(), test) < 0.2 * covers(everything, test) and covers(drawn(), train) > 30
+    page.check("[data-show=test]")
+    page.uncheck("[data-show=pictures]")
+    assert covers(drawn(), (243, 89, 89)) < 0.05 * red
+    # from the front the first camera's image is in the middle, and a click there names it
+    look = "([position, target]) => document.querySelector('.frusta').stspbr.look({ position, target })"
+    page.evaluate(look, [[0, 0, 14], [0, 0, 0]])
+    settle(page)
+    assert page.evaluate("document.querySelector('.frusta').stspbr.pick(0.5, 0.5)") == "<0>.png"
+    assert page.locator(".frusta output").inner_text() == "<0>.png (training)"
+    page.evaluate(look, [[0, 14, 0.01], [0, 0, 0]])
+    settle(page)
+    page.locator(".frusta canvas").scroll_into_view_if_needed()
+    box = page.locator(".frusta canvas").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert page.locator(".frusta output").inner_text() == "<4>.png (held out)"
+    assert page.locator(".frusta figcaption img").is_visible()
+    page.set_viewport_size({"width": 390, "height": 700})
+    settle(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_cameras_without_webgl(opened, tmp_path):
+    no_webgl = """
+        const real = HTMLCanvasElement.prototype.getContext;
+        HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+            return kind.startsWith("webgl") ? null : real.call(this, kind, ...rest);
+        };"""
+    page = opened(camera_page(tmp_path), init=no_webgl)
+    assert "cameras.png shows the same" in page.locator(".frusta").inner_text()

@@ -1,9 +1,15 @@
-// What static/viewer.js uses of three.js; everything else is left out of three.min.js.
+// What static/viewer.js and static/frusta.js use of three.js; everything else is left out of three.min.js.
 export {
   Box3,
+  BufferGeometry,
   Color,
   DataTexture,
+  DoubleSide,
   EquirectangularReflectionMapping,
+  Float32BufferAttribute,
+  Group,
+  LineBasicMaterial,
+  LineSegments,
   LinearFilter,
   LinearToneMapping,
   Mesh,
@@ -11,11 +17,16 @@ export {
   MeshNormalMaterial,
   MeshStandardMaterial,
   PerspectiveCamera,
+  Points,
+  PointsMaterial,
   REVISION,
+  Raycaster,
+  SRGBColorSpace,
   Scene,
   ShaderMaterial,
   Sphere,
   Texture,
+  Vector2,
   Vector3,
   WebGLRenderer,
 } from "three";

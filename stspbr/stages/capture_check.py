@@ -1,0 +1,285 @@
+"""Capture check: look at a capture before hours are spent on it. Nothing is changed, whatever is wrong is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import stspbr
+from stspbr.artifacts import ArtifactStore
+from stspbr.errors import StspbrError
+from stspbr.formats.capture_checks import RefusedCapture
+from stspbr.formats.captures import read_capture
+from stspbr.formats.images import atomic_path
+from stspbr.metrics.capture_coverage import SEEN, Coverage, direction_words, measure_coverage
+from stspbr.metrics.capture_findings import Comparisons, Finding, compare_frames, find
+from stspbr.metrics.capture_frames import FrameFigures, ObjectPlace, frame_figures, place_object
+from stspbr.metrics.capture_surface import ExposureFit, ProxySurface, proxy_surface, reduced_frames, relative_stops
+from stspbr.report.capture_drawing import Frustum, draw_cameras, draw_coverage, frustum_points
+from stspbr.report.capture_page import capture_page
+from stspbr.report.capture_sheet import contact_sheets
+from stspbr.scene import Capture, Frame
+from stspbr.scene.exposure import divided, relative_factors
+
+SCHEMA = 1
+COLUMNS = ("split", "size", "mask %", "azimuth", "elevation", "sharpness", "stops", "clipped %", "warnings")
+_SHEET = re.compile(r"contact-sheet-\d+\.png")
+
+
+@dataclass(frozen=True)
+class CaptureCheck:
+    """What a check found.
+
+    Attributes:
+        source: the folder that was read.
+        frames, comparisons: figures of the frames, in order.
+        coverage: by the training cameras; None where nobody knows where the object is.
+        place, surface: the object as far as masks and cameras tell.
+        findings: the warnings.
+        light: whether the capture knows its light.
+    """
+
+    source: Path
+    frames: list[FrameFigures]
+    comparisons: Comparisons
+    coverage: Coverage | None
+    place: ObjectPlace | None
+    surface: ProxySurface | None
+    findings: list[Finding]
+    light: bool
+
+
+def run_capture_check(
+    path: str | Path, out: str | Path | None = None, version: str | None = None
+) -> tuple[CaptureCheck, Path]:
+    """Check a capture; write a page, a contact sheet, pictures of the cameras and of the coverage, and all figures.
+
+    Args:
+        path: a run, a capture artifact, or any folder that :func:`stspbr.formats.captures.read_capture` reads.
+        out: the folder to write to; default ``capture-check`` in the run, or in the working directory.
+        version: of the run's capture; default the newest.
+
+    Returns:
+        The :class:`CaptureCheck` and the folder.
+
+    Raises:
+        StspbrError: nothing that can be read, or ``out`` cannot be written. A capture that `stspbr capture` would
+            refuse (no masks, a wrong pose) is checked all the same and the reason is its first finding.
+    """
+    source, default = _source(Path(path), version)
+    out = default if out is None else Path(out)
+    capture, refusal = _read(source)
+    check = check_frames(capture, source, refusal)
+    write_check(check, capture.frames, out)
+    return check, out
+
+
+def check_frames(capture: Capture, source: Path = Path("."), refusal: str = "") -> CaptureCheck:
+    """The check itself; nothing is written.
+
+    Args:
+        refusal: why the capture would not be accepted, empty where it would.
+    """
+    frames = capture.frames
+    place = place_object(frames)
+    figures = frame_figures(frames, place)
+    findings = [Finding("refused", f"the capture would be refused: {refusal}")] if refusal else []
+    surface, exposure = None, ExposureFit([None] * len(frames), 0.0)
+    if place is not None:
+        small = reduced_frames(frames)
+        surface, fault = proxy_surface(small, place)
+        if fault:
+            findings.append(Finding("masks-contradict", f"masks and poses contradict each other: {fault}"))
+        exposure = relative_stops(_evened(small, findings), surface)
+    comparisons = compare_frames(figures, exposure, rough=surface is None or not surface.from_masks)
+    directions = [f.direction for f in figures if f.direction is not None and f.split == "train"]
+    coverage = measure_coverage(np.array(directions)) if directions else None
+    findings += find(figures, comparisons, coverage, place)
+    return CaptureCheck(source, figures, comparisons, coverage, place, surface, findings, capture.light is not None)
+
+
+def as_json(check: CaptureCheck) -> dict[str, Any]:
+    """All figures as plain values."""
+    compared = check.comparisons
+    frames = []
+    for k, figures in enumerate(check.frames):
+        extra = {
+            "relative_stops": compared.exposure.stops[k],
+            "relative_sharpness": compared.usual_sharpness[k],
+            "sharpness_to_neighbours": compared.sharpness[k],
+            "area_to_neighbours": compared.area[k],
+        }
+        frames.append(asdict(figures) | extra)
+    coverage = check.coverage and {
+        "seen_within_degrees": SEEN,
+        "cells": len(check.coverage.counts),
+        "unseen_share": check.coverage.unseen,
+        "share_seen_by_fewer_than_three": check.coverage.thin,
+        "counts": check.coverage.counts.tolist(),
+        "gaps": [
+            {"direction": g.direction.tolist(), "where": direction_words(g.direction), "degrees": g.angle}
+            for g in check.coverage.gaps
+        ],
+    }
+    place = check.place and {
+        "centre": check.place.centre.tolist(),
+        "radius": check.place.radius,
+        "from_masks": check.place.from_masks,
+    }
+    return {
+        "schema": SCHEMA,
+        "package": stspbr.__version__,
+        "source": str(check.source),
+        "known_light": check.light,
+        "object": place,
+        "coverage": coverage,
+        "exposure_spread_stops": compared.exposure.spread,
+        "exposure_scatter_stops": compared.exposure.scatter,
+        "findings": [asdict(finding) for finding in check.findings],
+        "frames": frames,
+    }
+
+
+def facts(check: CaptureCheck) -> list[tuple[str, str]]:
+    """The capture in a few lines: label and value."""
+    frames, compared = check.frames, check.comparisons
+    sizes = sorted({(f.width, f.height) for f in frames})
+    masked = [f for f in frames if f.mask == "mask"]
+    out = [
+        ("training / held-out views", f"{sum(f.split == 'train' for f in frames)} / "
+                                      f"{sum(f.split == 'test' for f in frames)}"),
+        ("image size", f"{sizes[0][0]}×{sizes[0][1]}" + (f" and {len(sizes) - 1} more" if len(sizes) > 1 else "")),
+        ("with a mask", f"{len(masked)} of {len(frames)}"),
+    ]  # fmt: skip
+    if masked:
+        out.append(("object fills", f"{100 * np.median([f.covered for f in masked]):.0f} % of the image"))
+    if check.coverage is not None:
+        gap = check.coverage.gaps[0]
+        out.append(("widest gap", f"{gap.angle:.0f}° ({direction_words(gap.direction)})"))
+        out.append(("seen by three or more", f"{100 * (1 - check.coverage.thin):.0f} % of directions"))
+    if compared.exposure.spread is not None:
+        out.append(
+            ("exposure spread", f"{compared.exposure.spread:.2f} stops" + (" (rough)" if compared.rough else ""))
+        )
+    clipped = [f.clipped for f in frames if f.clipped is not None]
+    if clipped:
+        out.append(("clipped, at most", f"{100 * max(clipped):.1f} % of the object"))
+    out.append(("light", "known" if check.light else "unknown"))
+    return out
+
+
+def frame_rows(check: CaptureCheck) -> list[tuple[str, list[str]]]:
+    """Name and the cells of ``COLUMNS`` for every frame."""
+    noted = _notes(check)
+
+    def text(value: float | None, form: str, factor: float = 1.0) -> str:
+        return "–" if value is None else format(factor * value, form)
+
+    rows = []
+    for k, f in enumerate(check.frames):
+        mask = format(100 * f.covered, ".1f") if f.mask == "mask" else f.mask
+        cells = [f.split, f"{f.width}×{f.height}", mask, text(f.azimuth, ".0f"), text(f.elevation, ".0f")]
+        cells += [text(check.comparisons.usual_sharpness[k], ".2f"), text(check.comparisons.exposure.stops[k], "+.2f")]
+        rows.append((f.name, [*cells, text(f.clipped, ".1f", 100), ", ".join(noted.get(f.name, []))]))
+    return rows
+
+
+def _source(path: Path, version: str | None) -> tuple[Path, Path]:
+    """The folder to read, and the default one to write to."""
+    if not (path / "transforms.json").is_file() and (path / "capture").is_dir():
+        return ArtifactStore(path).resolve("capture", version).path, path / "capture-check"
+    if version is not None:
+        raise StspbrError(f"{path} is no run: --from picks a version of a run's capture")
+    return path, Path("capture-check")
+
+
+def _read(source: Path) -> tuple[Capture, str]:
+    try:
+        capture = read_capture(source)
+    except RefusedCapture as refused:
+        if not refused.capture.frames or not all(map(_posed, refused.capture.frames)):
+            raise  # nothing can be said about where anything is
+        return refused.capture, str(refused)
+    return capture, ""
+
+
+def _posed(frame: Frame) -> bool:
+    """Whether camera and object have poses that can be inverted, and the camera a focal length."""
+    matrices = [np.asarray(m, np.float64) for m in (frame.camera.camera_to_world, frame.object_to_world)]
+    if not all(m.shape == (4, 4) and np.isfinite(m).all() and abs(np.linalg.det(m)) > 1e-12 for m in matrices):
+        return False
+    camera = frame.camera
+    return bool(np.isfinite([camera.fx, camera.fy, camera.cx, camera.cy]).all()) and min(camera.fx, camera.fy) > 0
+
+
+def _evened(frames: list[Frame], findings: list[Finding]) -> list[Frame]:
+    """Without the exposures that the data give: what is left is what preparation would leave."""
+    try:
+        factors = relative_factors(frames)
+    except StspbrError as error:
+        findings.append(Finding("exposure-partial", str(error)))
+        return frames
+    if factors is None:
+        return frames
+    return [divided(frame, factor) for frame, factor in zip(frames, factors, strict=True)]
+
+
+def _notes(check: CaptureCheck) -> dict[str, list[str]]:
+    """Frame name to codes; what all frames have in common marks none."""
+    notes: dict[str, list[str]] = defaultdict(list)
+    for finding in check.findings:
+        for name in finding.frames if len(finding.frames) < len(check.frames) else ():
+            notes[name].append(finding.code)
+    return notes
+
+
+def write_check(check: CaptureCheck, frames: list[Frame], out: Path) -> None:
+    """Write everything into ``out``; pictures that an earlier check left and this one does not have are removed."""
+    notes = _notes(check)
+    sheets = contact_sheets(frames, notes)
+    pictures: dict[str, Any] = {f"contact-sheet-{k:02d}.png": sheet for k, sheet in enumerate(sheets, 1)}
+    frusta: list[Frustum] = []
+    points = np.zeros((0, 3))
+    if check.place is not None:
+        place = check.place
+        points = check.surface.points if check.surface is not None and check.surface.from_masks else points
+        distances = [f.distance for f in check.frames if f.distance is not None]
+        depth = 0.25 * float(np.median(distances)) if distances else place.radius
+        frusta = [
+            Frustum(f.name, f.split, frustum_points(f.camera, f.object_to_world, depth), f.name in notes)
+            for f in frames
+        ]
+        pictures["cameras.png"] = draw_cameras(frusta, points, place.centre, place.radius)
+    if check.coverage is not None:
+        seen = [(np.array(f.direction), f.split) for f in check.frames if f.direction is not None]
+        pictures["coverage.png"] = draw_coverage(check.coverage, seen)
+    html = capture_page(
+        frames,
+        frusta,
+        check.place,
+        points,
+        title=f"Capture check: {check.source}",
+        findings=[finding.text for finding in check.findings],
+        facts=facts(check),
+        columns=COLUMNS,
+        rows=frame_rows(check),
+        coverage=pictures.get("coverage.png"),
+        sheets=sheets,
+    )
+    for name, picture in pictures.items():
+        with atomic_path(out / name) as temporary:
+            picture.save(temporary, format="PNG")
+    with atomic_path(out / "check.html") as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    with atomic_path(out / "check.json") as temporary:
+        temporary.write_text(json.dumps(as_json(check), indent=1, allow_nan=False) + "\n", "utf-8")
+    for old in out.iterdir():  # pages of an earlier check that had more frames
+        stale = _SHEET.fullmatch(old.name) or old.name in ("cameras.png", "coverage.png")
+        if stale and old.name not in pictures:
+            old.unlink()

@@ -1,0 +1,52 @@
+"""Preparation of frames that were read, whatever they were read from: what every way in but rendering ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from stspbr.errors import StspbrError
+from stspbr.metrics.capture_frames import place_object
+from stspbr.metrics.capture_surface import proxy_surface, reduced_frames, relative_stops
+from stspbr.recipe import PreparationSettings
+from stspbr.scene import Capture
+from stspbr.scene.preparation import prepare
+
+_UNSURE = 0.5  # stops of scatter
+
+
+def prepared(capture: Capture, settings: PreparationSettings, on_warning: Callable[[str], None]) -> Capture:
+    """:func:`stspbr.scene.preparation.prepare`, with exposures estimated first where the settings say so."""
+    if settings.exposure == "estimate":
+        capture = with_estimated_exposure(capture, on_warning)
+    return prepare(capture, settings, on_warning)
+
+
+def with_estimated_exposure(capture: Capture, on_warning: Callable[[str], None] | None = None) -> Capture:
+    """Each frame with the exposure at which it shows the surface as bright as the others do; the tint stays.
+
+    Args:
+        on_warning: called where the surface looks too different from each side to tell exposures well.
+
+    Raises:
+        StspbrError: nobody knows where the object is, or a frame shows too little of what others show.
+    """
+    place = place_object(capture.frames)
+    if place is None:
+        raise StspbrError("exposures cannot be estimated: where the object is cannot be told from masks and poses")
+    small = reduced_frames(capture.frames)
+    fit = relative_stops(small, proxy_surface(small, place)[0])
+    if fit.scatter > _UNSURE and on_warning is not None:
+        on_warning(
+            f"exposures are estimated on a surface that differs by {fit.scatter:.1f} stops from view to view, too "
+            "shiny to tell them well: give them, if you can"
+        )
+    frames = []
+    for frame, stops in zip(capture.frames, fit.stops, strict=True):
+        if stops is None:
+            raise StspbrError(
+                f"frame {frame.name}: shares too little with the other frames to estimate its exposure: "
+                "leave it out, or give exposures"
+            )
+        frames.append(replace(frame, exposure=2.0**stops, white_balance=None))
+    return replace(capture, frames=frames)
