@@ -1,10 +1,10 @@
-"""Which corners of a mesh share a tangent: MikkTSpace's groups (Mikkelsen 2008), in whole-array steps."""
+"""Which corners of a mesh share a tangent: MikkTSpace's groups (Mikkelsen 2008)."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+
+from stspbr.texture.tangent_groups_kernels import flood
 
 
 def group_corners(vertex: np.ndarray, uv_area: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -12,23 +12,21 @@ def group_corners(vertex: np.ndarray, uv_area: np.ndarray) -> tuple[np.ndarray, 
 
     Args:
         vertex: ``[F, 3]`` int, equal where corners agree in position, UV and normal.
-        uv_area: ``[F]`` signed area in UV space, v downwards; a face with 0 takes a neighbour's side.
+        uv_area: ``[F]`` signed area in UV space, v downwards; a face with 0 takes the side of the first group
+            that reaches it.
 
     Returns:
         ``group [3F]`` int (corner ``3f + k``; the numbers have gaps) and ``handedness [F]`` ±1 int: +1 where the
         image is not mirrored, counter-clockwise on the surface and in the image seen upright.
     """
     left, right = _joined_edges(vertex)
+    across = np.full(3 * len(vertex), -1, np.int64)
+    across[left], across[right] = right, left
     # Counter-clockwise in an image seen upright is a negative area where v points down.
-    side = _adopted(-np.sign(uv_area).astype(np.int64), left // 3, right // 3)
-    same = side[left // 3] == side[right // 3]
-    left, right = left[same], right[same]
-    count = 3 * len(vertex)
-    # An edge runs from corner c to the next one; its other side runs the other way.
-    rows = np.concatenate([left, _next(left)])
-    columns = np.concatenate([_next(right), right])
-    graph = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=(count, count))
-    group = connected_components(graph, directed=False)[1].astype(np.int64)
+    side = -np.sign(uv_area).astype(np.int64)
+    group = flood(across, side)
+    alone = group < 0
+    group[alone] = 3 * len(vertex) + np.nonzero(alone)[0]
     return _with_collapsed(group, vertex), np.where(side == 0, 1, side)
 
 
@@ -59,20 +57,6 @@ def _rank(keys: np.ndarray) -> np.ndarray:
     return out
 
 
-def _adopted(side: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """``side`` with zeros replaced by that of the lowest neighbour that has one, from face to face."""
-    side = side.copy()
-    face, neighbour = np.concatenate([left, right]), np.concatenate([right, left])
-    while True:
-        reach = (side[face] == 0) & (side[neighbour] != 0)
-        if not reach.any():
-            return side
-        nearest = np.full(len(side), len(side))
-        np.minimum.at(nearest, face[reach], neighbour[reach])
-        found = nearest < len(side)
-        side[found] = side[nearest[found]]
-
-
 def _with_collapsed(group: np.ndarray, vertex: np.ndarray) -> np.ndarray:
     """Corners of faces that repeat a vertex join the first whole face's group there, where there is one."""
     broken = np.repeat(_collapsed(vertex), 3)
@@ -90,7 +74,3 @@ def _with_collapsed(group: np.ndarray, vertex: np.ndarray) -> np.ndarray:
 
 def _collapsed(vertex: np.ndarray) -> np.ndarray:
     return (vertex == np.roll(vertex, 1, axis=1)).any(axis=1)
-
-
-def _next(corner: np.ndarray) -> np.ndarray:
-    return corner - corner % 3 + (corner + 1) % 3
