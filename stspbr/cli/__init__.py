@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stspbr import __version__
-from stspbr.cli import capture, look, stages
+from stspbr.cli import capture, export, look, stages
 from stspbr.errors import StspbrError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.add_typer(capture.app, name="capture")
 app.add_typer(stages.app)
+app.add_typer(export.app, name="export")
 app.add_typer(look.app)
 
 
