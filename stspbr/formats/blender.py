@@ -1,4 +1,4 @@
-"""A folder that is ready for Blender: the asset, its maps one by one, the light, and a script that puts them together."""
+"""A folder that is ready for Blender: asset, separate maps, light, and the script that puts them together."""
 
 from __future__ import annotations
 

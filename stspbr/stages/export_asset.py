@@ -57,11 +57,13 @@ class ExportSettings:
         if self.texture_bits not in (8, 16):
             raise StspbrError(f"--texture-bits {self.texture_bits}: choose 8 or 16")
         if self.texture_format == "ktx2":
-            raise StspbrError("--texture-format ktx2: stspbr has no KTX2 encoder; run `gltf-transform uastc` on the GLB")
+            raise StspbrError(
+                "--texture-format ktx2: there is no KTX2 encoder here; run `gltf-transform uastc` on a GLB"
+            )
         if self.texture_format not in ("png", "exr"):
             raise StspbrError(f"--texture-format {self.texture_format}: choose png or exr")
         if self.texture_format == "exr" and self.to not in _FLOAT_MAPS:
-            raise StspbrError(f"--texture-format exr goes with {' and '.join(_FLOAT_MAPS)}, not with {self.to}: use png")
+            raise StspbrError(f"--texture-format exr goes with {' and '.join(_FLOAT_MAPS)}, not {self.to}: use png")
         if self.quantized and self.to not in _QUANTIZED:
             raise StspbrError(f"--quantized goes with {' and '.join(_QUANTIZED)}, not with {self.to}")
         if self.budgets and self.to not in _LEVELS:
@@ -117,11 +119,11 @@ def export_asset(source: str, out: Path, settings: ExportSettings, version: str 
     out = Path(out)
     settings.check(out)
     asset, light, notes = _read(source, version, settings)
-    asset, levels = _with_levels(asset, settings.budgets, light, notes)
+    levels = _levels(asset, settings.budgets, light, notes)
     folder = out if settings.to == "blender" else out.parent
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=folder.parent))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
         raise StspbrError(f"cannot write {out} ({error.strerror}): choose another place") from error
     try:
@@ -159,7 +161,9 @@ def parse_budgets(text: str | None) -> list[int]:
     return budgets
 
 
-def _read(source: str, version: str | None, settings: ExportSettings) -> tuple[Asset, EnvironmentLight | None, list[str]]:
+def _read(
+    source: str, version: str | None, settings: ExportSettings
+) -> tuple[Asset, EnvironmentLight | None, list[str]]:
     """The asset, ready to be shaded by others: frames of its own wherever a normal map needs them."""
     light, notes = None, []
     if not is_procedural(source) and Path(source).is_dir():
@@ -183,10 +187,8 @@ def _read(source: str, version: str | None, settings: ExportSettings) -> tuple[A
     return replace(asset, mesh=mesh), light, notes
 
 
-def _with_levels(
-    asset: Asset, budgets: list[int], light: EnvironmentLight | None, notes: list[str]
-) -> tuple[Asset, list[dict[str, Any]]]:
-    """The asset and its levels of detail, each made from the full mesh, with what it costs in pictures."""
+def _levels(asset: Asset, budgets: list[int], light: EnvironmentLight | None, notes: list[str]) -> list[dict[str, Any]]:
+    """Levels of detail (``asset``), each made from the full mesh, with what it costs in pictures (``psnr``)."""
     levels = []
     for budget in budgets:
         mesh = simplify_textured(asset.mesh, budget)
@@ -197,7 +199,7 @@ def _with_levels(
         errors = lod_psnr(asset, [level["asset"] for level in levels], light)
         for level, error in zip(levels, errors, strict=True):
             level["psnr"] = error
-    return asset, levels
+    return levels
 
 
 def _writer(settings: ExportSettings, light: EnvironmentLight | None) -> Callable[[Path, Asset], list[str]]:

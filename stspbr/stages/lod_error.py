@@ -1,4 +1,4 @@
-"""What a level of detail costs in pictures: rendered like the full mesh, from the same cameras, under the same light."""
+"""What a level of detail costs in pictures: renders of it against those of the full mesh."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ def _around(asset: Asset) -> ViewBatch:
         eye = centre + aside / np.linalg.norm(aside) * radius * _DISTANCE
         focal = 0.45 * _SIDE * _DISTANCE
         middle = _SIDE / 2
-        camera = Camera(
-            look_at(eye, centre), focal, focal, middle, middle, _SIDE, _SIDE, radius * 0.1, radius * 10.0
-        )
+        camera = Camera(look_at(eye, centre), focal, focal, middle, middle, _SIDE, _SIDE, radius * 0.1, radius * 10.0)
         clip.append(camera.clip_from_object(np.eye(4)))
         eyes.append(eye)
     return ViewBatch(
