@@ -86,8 +86,8 @@ def studio():
     backend, light = get_backend("cpu", device), demo_light(64)
     filtered = prefilter_latlong(light, base_resolution=128)
 
-    def render(asset: Asset, under=filtered) -> dict[str, np.ndarray]:
-        images = AssetRenderer(asset, backend, device).render(view(camera()), under)
+    def render(asset: Asset, side: int = SIDE) -> dict[str, np.ndarray]:
+        images = AssetRenderer(asset, backend, device).render(view(camera(side)), filtered)
         return {name: image[0].numpy() for name, image in images.items()}
 
     def compare(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> float:
@@ -95,6 +95,6 @@ def studio():
 
     asset = showpiece()
     return SimpleNamespace(
-        render=render, compare=compare, light=light, camera=camera(), view=view(camera()), asset=asset,
+        render=render, camera_of=camera, compare=compare, light=light, camera=camera(), view=view(camera()), asset=asset,
         preview=render(asset), backend=backend, device=device, filtered=filtered,
     )  # fmt: skip

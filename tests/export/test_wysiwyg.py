@@ -15,10 +15,11 @@ from stspbr.formats.gltf_writer import write_glb, write_gltf
 from stspbr.formats.images import write_exr, write_hdr
 from stspbr.formats.obj import write_obj
 from stspbr.formats.ply import write_ply
+from stspbr.metrics.image import psnr_srgb
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.gbuffer import compose, render_gbuffer
 from stspbr.render.shading import shade
-from stspbr.scene import Asset, Material, Mesh, Node
+from stspbr.scene import Asset, EnvironmentLight, Material, Mesh, Node
 from stspbr.texture.tangents import with_frames
 
 SAME = 45.0  # dB, for the same shading model
@@ -195,3 +196,32 @@ def shaded(studio, mesh: Mesh, values: np.ndarray) -> dict[str, np.ndarray]:
     )  # fmt: skip
     image = compose(gbuffer, rgb, studio.backend)[0].numpy()
     return {"rgb": image[..., :3], "alpha": image[..., 3:]}
+
+
+def test_a_path_tracer_sees_the_same(studio, glb):
+    """Mitsuba on the file that trimesh read; a ball shadows nothing of itself. Light and bumps may not be flipped."""
+    from stspbr.render import mitsuba_bsdf
+    from stspbr.render.mitsuba_scene import render
+
+    works, why = mitsuba_bsdf.llvm_status()
+    if not works:
+        pytest.skip(f"path-traced reference: {why}")
+
+    side = 96
+    bare = replace(studio.asset, materials=[replace(studio.asset.materials[0], occlusion=None)])
+    preview = studio.render(bare, side)  # without occlusion: a path tracer finds its own
+
+    def decibels(radiance, spp=16, **wrong):
+        asset = by_trimesh(glb, **wrong)
+        asset.materials[0].occlusion = None
+        light = EnvironmentLight(np.ascontiguousarray(radiance))
+        rgb, alpha = render(asset, light, [studio.camera_of(side)], spp=spp, max_depth=2)[0]
+        whole = (preview["alpha"] == 1) & (alpha > 0.999)  # at the outline the two share pixels by other rules
+        assert whole.mean() > 0.3
+        return psnr_srgb(preview["rgb"], rgb, whole.astype(float))
+
+    radiance = studio.light.radiance
+    assert decibels(radiance, spp=400) > 35
+    for turned in (radiance[:, ::-1], radiance[::-1], np.roll(radiance, radiance.shape[1] // 4, axis=1)):
+        assert decibels(turned) < 22
+    assert decibels(radiance, green=-1.0) < 22
