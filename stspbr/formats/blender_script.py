@@ -31,13 +31,14 @@ def image_node(tree, path, is_colour):
 
 
 def set_up_material(material, channels, place):
-    """Principled BSDF with one image a channel; Blender's own default for F0, 0.04, is that of glTF (IOR 1.5)."""
+    """Principled BSDF as glTF means it, F0 0.04 (IOR 1.5) and single scattering, with one image a channel."""
     material.use_nodes = True
     tree = material.node_tree
     tree.nodes.clear()
     output = tree.nodes.new("ShaderNodeOutputMaterial")
     shader = tree.nodes.new("ShaderNodeBsdfPrincipled")
     shader.inputs["IOR"].default_value = 1.5
+    shader.distribution = "GGX"
     tree.links.new(shader.outputs["BSDF"], output.inputs["Surface"])
     for row, (channel, stored) in enumerate(channels.items()):
         if "value" in stored:

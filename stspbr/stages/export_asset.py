@@ -217,7 +217,12 @@ def _writer(settings: ExportSettings, light: EnvironmentLight | None) -> Callabl
     if to == "obj":
         from stspbr.formats.obj import write_obj
 
-        return lambda path, asset: _no_notes(write_obj(path.parent, asset, path.stem, bits, settings.texture_format))
+        def write_named(path: Path, asset: Asset) -> list[str]:
+            # Its MTL and maps have names without blanks, which many readers cannot take; the OBJ's own is the user's.
+            os.replace(write_obj(path.parent, asset, path.stem, bits, settings.texture_format), path)
+            return []
+
+        return write_named
     if to == "ply":
         from stspbr.formats.ply import write_ply
 

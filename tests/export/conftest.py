@@ -95,6 +95,6 @@ def studio():
 
     asset = showpiece()
     return SimpleNamespace(
-        render=render, camera_of=camera, compare=compare, light=light, camera=camera(), view=view(camera()), asset=asset,
-        preview=render(asset), backend=backend, device=device, filtered=filtered,
+        render=render, camera_of=camera, compare=compare, light=light, camera=camera(), view=view(camera()),
+        asset=asset, preview=render(asset), backend=backend, device=device, filtered=filtered,
     )  # fmt: skip
