@@ -135,6 +135,7 @@ def test_a_writer_that_gets_it_wrong_is_seen(studio, three, tmp_path, name):
     assert psnr(np.broadcast_to(mine, theirs.shape), theirs, inside(studio)) < 30
 
 
+@pytest.mark.slow
 def test_lit(studio, three, glb):
     """three.js prefilters its light another way: a softer bound, but every wrong light is far below it."""
     turns = [(0, TURN, 0), (0, 0, 0), (0, -TURN, 0), (0, 2 * TURN, 0), (np.pi, TURN, 0)]

@@ -87,6 +87,7 @@ def test_the_border_between_materials_stays_where_it_is(full, half):
     assert len(heights) == 1 and np.unique(after[..., 1].round(5)) == heights
 
 
+@pytest.mark.slow
 def test_the_picture_stays(full):
     asset = demo_asset(64)
     asset.mesh = with_frames(asset.mesh)
