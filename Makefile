@@ -9,6 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+JUDGES := tests/node/node_modules/.ready
 
 help:
 	@echo "make demo   make a small object, capture it, run all stages, compare with the truth"
@@ -28,7 +29,7 @@ quality: $(READY)
 quality-full: $(READY)
 	$(BIN)/python -m stspbr.quality full --workers 2 --threads 1 $(ARGS)
 
-test: $(READY)
+test: $(READY) $(JUDGES)
 	$(BIN)/python -m pytest -q -m "not slow" tests $(ARGS)
 
 lint: $(READY)
@@ -46,6 +47,12 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,reference,photos,usd]'
 	@touch $@
 
+# The glTF validator and a MikkTSpace, for tests that skip by name without them.
+$(JUDGES): tests/node/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --prefix tests/node --no-audit --no-fund --silent && touch $@ \
+		|| echo "npm ci failed in tests/node: the tests that need it will skip" >&2; \
+	else echo "npm is not here: the tests of tests/node will skip" >&2; fi
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) tests/node/node_modules build dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

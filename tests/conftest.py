@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,30 @@ def shared_assets() -> Path:
     if not ASSETS.is_dir():
         pytest.skip(f"{ASSETS} is absent")
     return ASSETS
+
+
+NODE_JUDGES = Path(__file__).resolve().parent / "node"
+
+
+@pytest.fixture(scope="session")
+def node_judge() -> Callable[..., bytes]:
+    """Run a script of ``tests/node``: ``node_judge("validate.js", path, …, data=b"")`` gives what it prints.
+
+    Tests that want it skip where node or its packages are absent (``npm ci`` in that folder; ``make test`` does it).
+    """
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    if not (NODE_JUDGES / "node_modules" / "gltf-validator").is_dir():
+        pytest.skip("tests/node has no packages: npm ci in that folder, or make test")
+
+    def judge(script: str, *arguments: str | Path, data: bytes = b"") -> bytes:
+        command = [node, str(NODE_JUDGES / script), *map(str, arguments)]
+        done = subprocess.run(command, input=data, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+
+    return judge
 
 
 @pytest.fixture

@@ -40,3 +40,35 @@ def export_dataset(
         for warning in warnings:
             sys.stderr.write(f"stspbr: warning: {warning}\n")
         typer.echo(str(path))
+
+
+@app.command("asset")
+def export_asset(
+    source: Annotated[str, typer.Argument(metavar="RUN|FILE", help="a run with a bake, or any GLB, glTF or OBJ")],
+    to: Annotated[str, typer.Option("--to", help="glb, gltf, obj, usd, usdz, ply or blender")],
+    out: Annotated[Path, typer.Option(help="the file; for blender a folder")],
+    texture_bits: Annotated[int, typer.Option(help="of PNG textures: 8 or 16")] = 8,
+    texture_format: Annotated[str, typer.Option(help="png; exr for obj and blender")] = "png",
+    quantized: Annotated[bool, typer.Option("--quantized", help="glb, gltf: half the size, small errors")] = False,
+    lod: Annotated[
+        str | None, typer.Option(metavar="N,N,…", help="also write levels of detail with at most N triangles each")
+    ] = None,
+    from_version: Annotated[
+        str | None, typer.Option("--from", metavar="V0001", help="the bake's version; default newest")
+    ] = None,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Write an asset, and the light of a run beside it, for other tools."""
+    prepare_process()
+    from stspbr.stages.export_asset import ExportSettings, export_asset, parse_budgets
+
+    settings = ExportSettings(to, texture_bits, texture_format, quantized, parse_budgets(lod))
+    report = export_asset(source, out, settings, version=from_version)
+    if json_lines:
+        typer.echo(json.dumps(report.as_json()))
+    elif not quiet:
+        for note in report.notes:
+            sys.stderr.write(f"stspbr: note: {note}\n")
+        for line in report.lines():
+            typer.echo(line)

@@ -1,6 +1,6 @@
-"""Write an :class:`Asset` as one GLB file: the same asset gives the same bytes.
+"""Write an :class:`Asset` as glTF 2.0, one GLB or a ``.gltf`` with files beside it: same asset, same bytes.
 
-Written by itself, not through trimesh, so that TANGENT, accessor bounds, 16-bit maps and names are exactly ours.
+Written by itself, not through trimesh, so that TANGENT, accessor bounds, 16-bit maps, nodes and names are exactly ours.
 """
 
 from __future__ import annotations
@@ -9,29 +9,32 @@ import json
 import struct
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
 import stspbr
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import smooth_normals, unique_rows, unit
-from stspbr.formats.images import atomic_path, encode_png
-from stspbr.formats.orm import pack_orm
-from stspbr.scene.asset import Asset, Material, Mesh
-
-_ARRAY, _ELEMENTS = 34962, 34963  # what a buffer view is for
-_FLOAT, _USHORT, _UINT = 5126, 5123, 5125
+from stspbr.formats.gltf_writer_buffers import Buffers
+from stspbr.formats.gltf_writer_materials import MaterialWriter, has_directions, is_constant
+from stspbr.formats.gltf_writer_nodes import write_nodes
+from stspbr.formats.images import atomic_path, safe_name
+from stspbr.scene.asset import Asset
 
 
-def write_glb(path: str | Path, asset: Asset, texture_bits: int = 8) -> list[str]:
-    """Write mesh and materials as a binary glTF 2.0 file, atomically.
+def write_glb(path: str | Path, asset: Asset, texture_bits: int = 8, quantized: bool = False) -> list[str]:
+    """Write nodes, meshes and materials as a binary glTF 2.0 file, atomically.
 
     Albedo goes out as an sRGB PNG, roughness and metallic (and occlusion, else 1) as one packed linear PNG, normals
     as a linear PNG. Maps with a single texel become factors, which are exact; where a packed PNG is written its
-    factors are 1. Missing normals are written smooth.
+    factors are 1. ``occlusionTexture`` is there only if something is occluded. Missing normals are written smooth.
+    Tangents go where a normal map uses them. Materials without triangles are left out.
 
     Args:
         texture_bits: 8, or 16 for PNGs that keep more (larger; many viewers read only 8).
+        quantized: integers by ``KHR_mesh_quantization`` in about half the space. Errors are at most: positions
+            a 65534th of the mesh's longest side, halved; normals 0.0016°; tangents 0.4°; UVs within [0, 1]
+            1/131070 (others stay floats).
 
     Returns:
         Remarks for the user, e.g. on map sizes that are no powers of two.
@@ -39,136 +42,79 @@ def write_glb(path: str | Path, asset: Asset, texture_bits: int = 8) -> list[str
     Raises:
         StspbrError: a textured material but no UVs; values that are not finite; a place that cannot be written.
     """
-    writer = _Writer(texture_bits)
-    notes: list[str] = []
-    _check(path, asset)
-    materials = [writer.material(material, notes) for material in asset.materials]
-    primitives = writer.primitives(asset.mesh, len(materials))
+    content, binary, _, notes = _contents(path, asset, texture_bits, quantized, beside=None)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(writer.glb(asset.name, materials, primitives))
+        temporary.write_bytes(_glb(content, binary))
     return notes
 
 
-class _Writer:
-    """The growing JSON lists and the binary chunk."""
+def write_gltf(path: str | Path, asset: Asset, texture_bits: int = 8, quantized: bool = False) -> list[str]:
+    """As :func:`write_glb`, but as a ``.gltf`` of readable JSON with ``<name>.bin`` and ``<name>_<map>.png`` beside it.
 
-    def __init__(self, bits: int):
-        self.bits = bits
-        self.binary = bytearray()
-        self.views: list[dict[str, Any]] = []
-        self.accessors: list[dict[str, Any]] = []
-        self.images: list[dict[str, Any]] = []
+    Each file is replaced atomically, the ``.gltf`` last.
+    """
+    path = Path(path)
+    stem = safe_name(path.stem, set())
+    content, binary, images, notes = _contents(path, asset, texture_bits, quantized, beside=stem)
+    content["buffers"][0]["uri"] = quote(f"{stem}.bin")
+    for name, data in {**images, f"{stem}.bin": binary}.items():
+        with atomic_path(path.parent / name) as temporary:
+            temporary.write_bytes(data)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(_encoded(content, indent=1) + b"\n")
+    return notes
 
-    def primitives(self, mesh: Mesh, material_count: int) -> list[dict[str, Any]]:
-        """One primitive a material that has faces, each with vertices of its own."""
-        normals, normal_faces = mesh.normals, mesh.normal_faces
-        if normals is None:
-            normals, normal_faces = smooth_normals(mesh.positions, mesh.faces), mesh.faces
-        normals = unit(normals, (0.0, 1.0, 0.0))
-        tables = [("POSITION", mesh.positions, mesh.faces), ("NORMAL", normals, normal_faces)]
-        if mesh.tangents is not None:
-            tables.append(("TANGENT", mesh.tangents, mesh.tangent_faces))
-        if mesh.uvs is not None:
-            tables.append(("TEXCOORD_0", mesh.uvs, mesh.uv_faces))
-        owner = np.zeros(len(mesh.faces), np.int32) if mesh.face_material is None else mesh.face_material
-        out = []
-        for material in range(material_count):
-            chosen = owner == material
-            if not chosen.any():
-                continue
-            corners = np.stack([faces[chosen].reshape(-1) for _, _, faces in tables], axis=1).astype(np.int32)
-            vertices, index = unique_rows(corners)
-            rows = {name: np.asarray(table, np.float32)[vertices[:, k]] for k, (name, table, _) in enumerate(tables)}
-            if "TANGENT" in rows:
-                rows["TANGENT"] = _sound_tangents(rows["TANGENT"], rows["NORMAL"])
-            attributes = {name: self._attribute(values, bounds=name == "POSITION") for name, values in rows.items()}
-            out.append({"attributes": attributes, "indices": self._indices(index, len(vertices)), "material": material})
-        return out
 
-    def material(self, material: Material, notes: list[str]) -> dict[str, Any]:
-        """The JSON of one material; its images go into the binary chunk."""
-        pbr: dict[str, Any] = {}
-        if _constant(material.albedo):
-            pbr["baseColorFactor"] = [*(float(v) for v in np.clip(material.albedo[0, 0], 0, 1)), 1.0]
-        else:
-            pbr["baseColorTexture"] = self._texture(material, "albedo", material.albedo, True, notes)
-        out: dict[str, Any] = {"name": material.name, "pbrMetallicRoughness": pbr}
-        textured_occlusion = material.occlusion is not None and not (material.occlusion >= 1.0).all()
-        if _constant(material.roughness) and _constant(material.metallic) and not textured_occlusion:
-            pbr["roughnessFactor"] = float(np.clip(material.roughness[0, 0, 0], 0, 1))
-            pbr["metallicFactor"] = float(np.clip(material.metallic[0, 0, 0], 0, 1))
-        else:
-            packed = pack_orm(material.occlusion, material.roughness, material.metallic)
-            pbr["metallicRoughnessTexture"] = self._texture(material, "orm", packed, False, notes)
-            pbr["roughnessFactor"] = pbr["metallicFactor"] = 1.0
-            if material.occlusion is not None:
-                out["occlusionTexture"] = dict(pbr["metallicRoughnessTexture"])
-        if material.normal is not None:
-            out["normalTexture"] = self._texture(material, "normal", material.normal * 0.5 + 0.5, False, notes)
-        return out
+def _contents(
+    path: str | Path, asset: Asset, bits: int, quantized: bool, beside: str | None
+) -> tuple[dict[str, Any], bytes, dict[str, bytes], list[str]]:
+    """The JSON, the binary buffer, the image files beside it (none in a GLB), and remarks."""
+    _check(path, asset)
+    owner = np.zeros(len(asset.mesh.faces), np.int64) if asset.mesh.face_material is None else asset.mesh.face_material
+    used, face_material = np.unique(owner, return_inverse=True)
+    buffers = Buffers()
+    writer = MaterialWriter(buffers, bits, has_uvs=asset.mesh.uvs is not None, beside=beside)
+    materials = [writer.material(asset.materials[index]) for index in used]
+    notes = writer.notes
+    nodes, roots, meshes = write_nodes(asset, face_material.reshape(-1), materials, buffers, quantized, notes)
+    content: dict[str, Any] = {
+        "asset": {
+            "version": "2.0",
+            "generator": f"stspbr {stspbr.__version__}",
+            "extras": {"stspbr": stspbr.__version__},
+        },
+        "scene": 0,
+        "scenes": [{"nodes": roots}],
+        "nodes": nodes,
+        "meshes": meshes,
+        "materials": materials,
+        "accessors": buffers.accessors,
+        "bufferViews": buffers.views,
+        "buffers": [{"byteLength": len(buffers.binary)}],
+    }
+    if quantized:
+        content["extensionsUsed"] = content["extensionsRequired"] = ["KHR_mesh_quantization"]
+    if writer.images:
+        content["images"] = writer.images
+        content["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 10497, "wrapT": 10497}]
+        content["textures"] = [{"sampler": 0, "source": index} for index in range(len(writer.images))]
+    return content, bytes(buffers.binary), writer.files, notes
 
-    def glb(self, name: str, materials: list[dict[str, Any]], primitives: list[dict[str, Any]]) -> bytes:
-        """The file's bytes."""
-        content: dict[str, Any] = {
-            "asset": {"version": "2.0", "generator": f"stspbr {getattr(stspbr, '__version__', '')}".strip()},
-            "scene": 0,
-            "scenes": [{"nodes": [0]}],
-            "nodes": [{"name": name, "mesh": 0}],
-            "meshes": [{"name": name, "primitives": primitives}],
-            "materials": materials,
-            "accessors": self.accessors,
-            "bufferViews": self.views,
-            "buffers": [{"byteLength": len(self.binary)}],
-        }
-        if self.images:
-            content["images"] = self.images
-            content["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 10497, "wrapT": 10497}]
-            content["textures"] = [{"sampler": 0, "source": index} for index in range(len(self.images))]
-        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
-        text += b" " * (-len(text) % 4)
-        binary = bytes(self.binary) + b"\0" * (-len(self.binary) % 4)
-        head = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(binary))
-        return b"".join(
-            (head, struct.pack("<I4s", len(text), b"JSON"), text, struct.pack("<I4s", len(binary), b"BIN\0"), binary)
-        )
 
-    def _texture(
-        self, material: Material, kind: str, image: np.ndarray, srgb: bool, notes: list[str]
-    ) -> dict[str, Any]:
-        height, width = image.shape[:2]
-        if width & (width - 1) or height & (height - 1):
-            notes.append(
-                f"{material.name}: the {kind} map is {width}×{height}, no power of two; some viewers resample it"
-            )
-        data = encode_png(image, bits=self.bits, srgb=srgb)
-        self.images.append({"name": f"{material.name}_{kind}", "mimeType": "image/png", "bufferView": self._view(data)})
-        return {"index": len(self.images) - 1}
+def _glb(content: dict[str, Any], binary: bytes) -> bytes:
+    text = _encoded(content)
+    text += b" " * (-len(text) % 4)
+    binary += b"\0" * (-len(binary) % 4)
+    head = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(binary))
+    return b"".join(
+        (head, struct.pack("<I4s", len(text), b"JSON"), text, struct.pack("<I4s", len(binary), b"BIN\0"), binary)
+    )
 
-    def _attribute(self, values: np.ndarray, *, bounds: bool) -> int:
-        values = np.ascontiguousarray(values, "<f4")
-        kind = {2: "VEC2", 3: "VEC3", 4: "VEC4"}[values.shape[1]]
-        view = self._view(values.tobytes(), _ARRAY)
-        entry: dict[str, Any] = {"bufferView": view, "componentType": _FLOAT, "count": len(values), "type": kind}
-        if bounds:
-            entry["min"], entry["max"] = values.min(axis=0).tolist(), values.max(axis=0).tolist()
-        self.accessors.append(entry)
-        return len(self.accessors) - 1
 
-    def _indices(self, index: np.ndarray, vertex_count: int) -> int:
-        short = vertex_count <= 65535  # 65535 itself is the restart value and never an index
-        view = self._view(index.astype("<u2" if short else "<u4").tobytes(), _ELEMENTS)
-        component = _USHORT if short else _UINT
-        self.accessors.append({"bufferView": view, "componentType": component, "count": len(index), "type": "SCALAR"})
-        return len(self.accessors) - 1
-
-    def _view(self, data: bytes, target: int | None = None) -> int:
-        self.binary += b"\0" * (-len(self.binary) % 4)
-        entry: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data)}
-        if target is not None:
-            entry["target"] = target
-        self.binary += data
-        self.views.append(entry)
-        return len(self.views) - 1
+def _encoded(content: dict[str, Any], indent: int | None = None) -> bytes:
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(content, separators=separators, indent=indent, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace")
 
 
 def _check(path: str | Path, asset: Asset) -> None:
@@ -182,23 +128,12 @@ def _check(path: str | Path, asset: Asset) -> None:
     owner = np.zeros(1, np.int32) if mesh.face_material is None else mesh.face_material
     if owner.min() < 0 or owner.max() >= len(asset.materials):
         raise StspbrError(f"cannot write {path}: a triangle points to material {owner.max()}, which is not there")
+    if mesh.face_node is not None and (mesh.face_node.min() < 0 or mesh.face_node.max() >= len(asset.nodes)):
+        raise StspbrError(f"cannot write {path}: a triangle points to node {mesh.face_node.max()}, which is not there")
     for material in asset.materials:
         maps = (material.albedo, material.roughness, material.metallic, material.occlusion, material.normal)
         maps = [image for image in maps if image is not None]
         if not all(np.isfinite(image).all() for image in maps):
             raise StspbrError(f"cannot write {path}: the maps of {material.name} are not all finite")
-        if mesh.uvs is None and not all(_constant(image) for image in maps):
+        if mesh.uvs is None and (not all(is_constant(image) for image in maps) or has_directions(material)):
             raise StspbrError(f"cannot write {path}: {material.name} has maps but the mesh has no UVs: unwrap it first")
-
-
-def _constant(image: np.ndarray) -> bool:
-    return image.shape[:2] == (1, 1)
-
-
-def _sound_tangents(tangents: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Unit tangents with ±1 handedness; where one has no direction, any that is square to the normal."""
-    axis = np.eye(3, dtype=np.float32)[np.abs(normals).argmin(axis=1)]
-    spare = unit(np.cross(normals, axis), (1.0, 0.0, 0.0))
-    lost = ~(np.linalg.norm(tangents[:, :3], axis=1) > 1e-20)
-    direction = np.where(lost[:, None], spare, unit(tangents[:, :3], (1.0, 0.0, 0.0)))
-    return np.concatenate([direction, np.where(tangents[:, 3:] < 0, -1.0, 1.0)], axis=1).astype(np.float32)

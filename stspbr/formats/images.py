@@ -100,6 +100,14 @@ def write_png16(
         temporary.write_bytes(encode_png(image, bits=16, srgb=srgb, alpha=alpha))
 
 
+def write_map(path: str | os.PathLike[str], image: np.ndarray, *, srgb: bool, bits: int = 8) -> None:
+    """Write a texture ``[H, W, 1|3]`` as its suffix says: a PNG of ``bits``, or an EXR of floats, always linear."""
+    if Path(path).suffix.lower() == ".exr":
+        write_exr(path, np.broadcast_to(image, (*image.shape[:2], 3)))
+    else:
+        {8: write_png8, 16: write_png16}[bits](path, image, srgb=srgb)
+
+
 def write_exr(
     path: str | os.PathLike[str], image: np.ndarray, *, alpha: np.ndarray | None = None, half: bool = False
 ) -> None:

@@ -116,7 +116,9 @@ def override_maps(material: Material, folder: Path) -> Material:
     return replace(material, **{kind: np.ascontiguousarray(m, np.float32) for kind, m in maps.items()})
 
 
-def map_lines(material: Material, label: str) -> tuple[list[str], dict[str, tuple[np.ndarray, bool]]]:
+def map_lines(
+    material: Material, label: str, suffix: str = ".png"
+) -> tuple[list[str], dict[str, tuple[np.ndarray, bool]]]:
     """The MTL lines of a material, and the images that they name: ``{file: (pixels, sRGB?)}``."""
     lines, images = [f"newmtl {label}"], {}
 
@@ -124,7 +126,7 @@ def map_lines(material: Material, label: str) -> tuple[list[str], dict[str, tupl
         if constant is not None and pixels.shape[:2] == (1, 1):
             lines.append(f"{constant} " + " ".join(f"{v:.9g}" for v in pixels[0, 0].tolist()))
         else:
-            file = f"{label}_{kind}.png"
+            file = f"{label}_{kind}{suffix}"
             images[file] = (pixels, srgb)
             lines.append(f"{key} {file}")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.formats.attributes import unit, weld
-from stspbr.formats.images import atomic_path, safe_name, write_png8, write_png16
+from stspbr.formats.images import atomic_path, safe_name, write_map
 from stspbr.formats.mtl import map_lines, materials_from_mtl, override_maps, read_mtl
 from stspbr.scene.asset import Asset, Mesh, Node
 
@@ -60,8 +60,10 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     return Asset(mesh, materials, name=path.stem, nodes=nodes, extras={"notes": notes} if notes else {})
 
 
-def write_obj(folder: str | Path, asset: Asset, name: str | None = None, bits: int = 8) -> Path:
-    """Write ``<name>.obj``, ``<name>.mtl`` and PNG maps (``<material>_albedo.png`` …) into a folder.
+def write_obj(
+    folder: str | Path, asset: Asset, name: str | None = None, bits: int = 8, texture_format: str = "png"
+) -> Path:
+    """Write ``<name>.obj``, ``<name>.mtl`` and maps (``<material>_albedo.png`` …) into a folder.
 
     Each file is replaced atomically, the OBJ last. Constant maps are written as numbers in the MTL, which are exact;
     roughness, metallic, occlusion and normal go as the usual PBR keys (Pr, Pm, map_Pr, map_Pm, map_ao, norm). Each
@@ -70,6 +72,7 @@ def write_obj(folder: str | Path, asset: Asset, name: str | None = None, bits: i
     Args:
         name: of the files, the asset's by default.
         bits: of the PNG maps, 8 or 16.
+        texture_format: png, or exr for float maps, albedo in linear colours.
 
     Returns:
         The OBJ's path.
@@ -79,18 +82,17 @@ def write_obj(folder: str | Path, asset: Asset, name: str | None = None, bits: i
     """
     folder = Path(folder)
     name = safe_name(name or asset.name, set())
-    write_png = {8: write_png8, 16: write_png16}[bits]
     taken: set[str] = set()
     names = [safe_name(material.name or _DEFAULT, taken) for material in asset.materials]
     text = ["# written by stspbr: PBR keys, maps with row 0 at the top"]
     for material, label in zip(asset.materials, names, strict=True):
-        lines, images = map_lines(material, label)
+        lines, images = map_lines(material, label, f".{texture_format}")
         if images and asset.mesh.uvs is None:
             raise StspbrError(
                 f"cannot write {folder}: {material.name} has maps but the mesh has no UVs: unwrap it first"
             )
         for file, (pixels, srgb) in images.items():
-            write_png(folder / file, pixels, srgb=srgb)
+            write_map(folder / file, pixels, srgb=srgb, bits=bits)
         text += ["", *lines]
     with atomic_path(folder / f"{name}.mtl") as temporary:
         temporary.write_text("\n".join(text) + "\n", "utf-8")

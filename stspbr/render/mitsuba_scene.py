@@ -15,6 +15,7 @@ from stspbr.render.mitsuba_bsdf import BSDF_NAME, require_mitsuba
 from stspbr.scene.asset import Asset, Material, Mesh
 from stspbr.scene.camera import Camera
 from stspbr.scene.light import EnvironmentLight
+from stspbr.texture.tangents import with_frames
 
 _SAMPLES_A_PASS = 1 << 23  # wavefront size: about 1.5 GiB of state
 
@@ -32,7 +33,7 @@ def render(
 
     Args:
         asset: object-space mesh with its materials; a mesh with a normal map but no tangents gets
-            tangents derived from its UVs.
+            MikkTSpace's.
         light: lat-long radiance; it stays in the world.
         cameras: their own width and height are rendered; square pixels (``fx = fy``).
         poses: ``object_to_world`` ``[4, 4]`` of each camera's frame; None for identity everywhere.
@@ -72,8 +73,11 @@ class PathTracer:
 
     def __init__(self, asset: Asset, light: EnvironmentLight, max_depth: int = 5):
         self._mi = require_mitsuba("path-traced captures")
-        groups = _faces_of_materials(asset.mesh, len(asset.materials))
-        self._parts = [_corner_mesh(asset.mesh, faces) for faces in groups.values()]
+        mesh = asset.mesh
+        if mesh.uvs is not None and any(material.normal is not None for material in asset.materials):
+            mesh = with_frames(mesh)
+        groups = _faces_of_materials(mesh, len(asset.materials))
+        self._parts = [_corner_mesh(mesh, faces) for faces in groups.values()]
         description = {
             "type": "scene",
             "integrator": {"type": "path", "max_depth": int(max_depth), "rr_depth": 64, "hide_emitters": True},
@@ -241,16 +245,13 @@ def _corner_mesh(mesh: Mesh, chosen: np.ndarray) -> _CornerMesh:
         columns.append(mesh.tangent_faces[chosen])
     corners = np.stack([c.reshape(-1) for c in columns], axis=-1)
     unique, inverse = np.unique(corners, axis=0, return_inverse=True)
-    part = _CornerMesh(
+    return _CornerMesh(
         np.asarray(mesh.positions[unique[:, 0]], dtype=np.float32),
         inverse.reshape(-1, 3).astype(np.uint32),
         np.asarray(normals[unique[:, 1]], dtype=np.float32),
         np.asarray(uvs[unique[:, 2]], dtype=np.float32),
         np.asarray(mesh.tangents[unique[:, 3]], dtype=np.float32) if mesh.tangents is not None else None,
     )
-    if part.tangents is None and mesh.uvs is not None:
-        part.tangents = _uv_tangents(part)
-    return part
 
 
 def _smooth_normals(mesh: Mesh) -> np.ndarray:
@@ -261,25 +262,6 @@ def _smooth_normals(mesh: Mesh) -> np.ndarray:
     for k in range(3):
         np.add.at(total, mesh.faces[:, k], area)
     return total / np.maximum(np.linalg.norm(total, axis=-1, keepdims=True), 1e-20)
-
-
-def _uv_tangents(part: _CornerMesh) -> np.ndarray:
-    """Tangents ``[N, 4]`` along growing u for a mesh that brings none; the bitangent points to smaller v."""
-    p, uv = part.positions[part.faces].astype(np.float64), part.uvs[part.faces].astype(np.float64)
-    e1, e2, d1, d2 = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0], uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
-    sign = np.sign(d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0])[:, None]
-    along_u, along_v = sign * (e1 * d2[:, 1:] - e2 * d1[:, 1:]), sign * (e2 * d1[:, :1] - e1 * d2[:, :1])
-    t, b = np.zeros((len(part.positions), 3)), np.zeros((len(part.positions), 3))
-    for k in range(3):
-        np.add.at(t, part.faces[:, k], along_u)
-        np.add.at(b, part.faces[:, k], along_v)
-    n = part.normals.astype(np.float64)
-    t -= n * np.sum(n * t, axis=-1, keepdims=True)
-    lost = np.linalg.norm(t, axis=-1) < 1e-12
-    t[lost] = np.cross(n[lost], np.where(np.abs(n[lost, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]))
-    t /= np.maximum(np.linalg.norm(t, axis=-1, keepdims=True), 1e-20)
-    w = np.where(np.sum(np.cross(n, t) * b, axis=-1) > 0, -1.0, 1.0)
-    return np.concatenate([t, w[:, None]], axis=-1).astype(np.float32)
 
 
 def _pole_to_pole(radiance: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import torch
 
 from stspbr.geometry.normals import normalize, vertex_normals
 from stspbr.scene import Mesh
+from stspbr.texture.tangent_groups import group_corners
 
 _SINGULAR = 1e-6  # a frame whose three axes span less than this is none
 
@@ -26,10 +27,12 @@ def compute_tangents(
     normals: np.ndarray,
     normal_faces: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vertex tangents, split where the UVs, the normals or the handedness are.
+    """Tangents as MikkTSpace makes them (Mikkelsen 2008): baked by one tool, shaded alike by the next.
 
-    Each face's direction of increasing u is laid into its corner's tangent plane, made unit and weighted by
-    the corner's angle; faces that share position, UV, normal and handedness add up.
+    Corners count as one vertex where position, UV and normal have equal values, however they are indexed. Around a
+    vertex, faces joined by an edge add up as long as their images are not mirrored against each other. Each adds
+    its direction of increasing u, laid into the tangent plane and made unit, weighted by the corner's angle in that
+    plane.
 
     Args:
         positions: ``[V, 3]``; faces: ``[F, 3]``.
@@ -38,27 +41,28 @@ def compute_tangents(
 
     Returns:
         ``tangents [M, 4]`` float32 (unit, perpendicular to the normal; w = ±1) and ``tangent_faces [F, 3]``
-        int32. All corners of a face have the same w. Faces without area in UV space add nothing; a corner that
-        only such faces meet gets any perpendicular.
+        int32. All corners of a face have the same w. A face without area in UV space adds nothing and joins a
+        neighbour; a corner that only such faces meet gets any perpendicular.
     """
     normal_faces = faces if normal_faces is None else normal_faces
     points = np.asarray(positions, dtype=np.float64)[faces]
     coords = np.asarray(uvs, dtype=np.float64)[uv_faces]
-    direction, handedness = _face_tangents(points, coords)
     corner_normals = np.asarray(normals, dtype=np.float64)[normal_faces]
-    laid = direction[:, None, :] - corner_normals * (corner_normals * direction[:, None, :]).sum(-1, keepdims=True)
-    weighted = _unit(laid) * _corner_angles(points)[..., None]
-    keys = np.stack([faces, uv_faces, normal_faces, np.repeat(handedness[:, None], 3, axis=1)], axis=-1)
-    unique, first, group = np.unique(
-        keys.reshape(-1, 4).astype(np.int64), axis=0, return_index=True, return_inverse=True
-    )
+    vertex = np.stack([_by_value(points), _by_value(coords), _by_value(corner_normals)], axis=-1).reshape(-1, 3)
+    vertex = np.unique(vertex, axis=0, return_inverse=True)[1].reshape(-1, 3)
+    direction, area = _face_tangents(points, coords)
+    group, handedness = group_corners(vertex, area)
+
+    along = _unit(_laid(direction[:, None, :], corner_normals))
+    weighted = along * _corner_angles(points, corner_normals)[..., None]
+    _, first, group = np.unique(group, return_index=True, return_inverse=True)
     group = group.reshape(-1)
     total = np.stack([np.bincount(group, weights=weighted[..., k].reshape(-1)) for k in range(3)], axis=1)
     normal = corner_normals.reshape(-1, 3)[first]
-    tangent = _unit(total - normal * (total * normal).sum(axis=1, keepdims=True))
+    tangent = _unit(_laid(total, normal))
     lost = ~tangent.any(axis=1)
     tangent[lost] = _any_perpendicular(normal[lost])
-    tangents = np.concatenate([tangent, unique[:, 3:4]], axis=1).astype(np.float32)
+    tangents = np.concatenate([tangent, handedness[first // 3, None]], axis=1).astype(np.float32)
     return tangents, group.reshape(-1, 3).astype(np.int32)
 
 
@@ -135,20 +139,29 @@ def _frame(n: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 
 
 def _face_tangents(points: np.ndarray, coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unit direction of increasing u ``[F, 3]`` (zero where there is none) and handedness ``[F]`` ±1 int."""
+    """Unit direction of increasing u ``[F, 3]`` (zero where there is none) and twice the area in UV space ``[F]``."""
     edge1, edge2 = points[:, 1] - points[:, 0], points[:, 2] - points[:, 0]
     du, dv = (np.stack([coords[:, k, c] - coords[:, 0, c] for k in (1, 2)], axis=1) for c in (0, 1))
     area = du[:, 0] * dv[:, 1] - dv[:, 0] * du[:, 1]
-    along_u = (edge1 * dv[:, 1:2] - edge2 * dv[:, 0:1]) * np.sign(area)[:, None]
-    # Counter-clockwise on the surface and in the image seen upright is a negative area where v points down.
-    return _unit(along_u), np.where(area > 0, -1, 1)
+    return _unit((edge1 * dv[:, 1:2] - edge2 * dv[:, 0:1]) * np.sign(area)[:, None]), area
 
 
-def _corner_angles(points: np.ndarray) -> np.ndarray:
-    """``[F, 3]`` radians."""
-    forward = _unit(np.roll(points, -1, axis=1) - points)
-    backward = _unit(np.roll(points, 1, axis=1) - points)
+def _corner_angles(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """``[F, 3]`` radians between a corner's edges, laid into the plane of its normal."""
+    forward = _unit(_laid(np.roll(points, -1, axis=1) - points, normals))
+    backward = _unit(_laid(np.roll(points, 1, axis=1) - points, normals))
     return np.arccos(np.clip((forward * backward).sum(axis=-1), -1.0, 1.0))
+
+
+def _laid(vectors: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """``vectors`` without their part along unit ``normals``."""
+    return vectors - normals * (vectors * normals).sum(axis=-1, keepdims=True)
+
+
+def _by_value(corners: np.ndarray) -> np.ndarray:
+    """``[F, 3]`` numbers of the distinct values among ``corners [F, 3, C]``."""
+    flat = corners.reshape(-1, corners.shape[-1])
+    return np.unique(flat, axis=0, return_inverse=True)[1].reshape(-1, 3)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -64,6 +64,8 @@ def corners(mesh):
 
 def assert_equal(first, second, tolerance=1e-6):
     a, b = corners(first.mesh), corners(second.mesh)
+    if not any(m.normal is not None for m in first.materials):
+        a.pop("tangents", None)  # nothing uses them: they are not written
     assert a.keys() == b.keys()
     for name in a:
         assert np.array_equal(a[name], b[name]), name

@@ -1,0 +1,81 @@
+"""PLY: a mesh with the material's values at its vertices, for tools that know no textures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from stspbr import __version__
+from stspbr.errors import StspbrError
+from stspbr.formats.attributes import smooth_normals, unique_rows, unit
+from stspbr.formats.images import atomic_path, linear_to_srgb
+from stspbr.scene.asset import Asset
+
+_TYPES = {"f4": "float", "u1": "uchar"}
+
+
+def write_ply(path: str | Path, asset: Asset) -> None:
+    """Write a binary PLY, atomically, with vertices split at seams.
+
+    A vertex has position, normal (``nx ny nz``), texture coordinates (``s t``, t upwards, where the asset has UVs),
+    colour (``red green blue``, sRGB bytes sampled from the albedo) and ``roughness`` and ``metallic`` as floats.
+    Colours stand at vertices only: what the maps show between them is lost.
+
+    Raises:
+        StspbrError: no triangles; a textured material but no UVs; a place that cannot be written.
+    """
+    mesh = asset.mesh
+    if len(mesh.faces) == 0:
+        raise StspbrError(f"cannot write {path}: the mesh has no triangles")
+    normals, normal_faces = mesh.normals, mesh.normal_faces
+    if normals is None:
+        normals, normal_faces = smooth_normals(mesh.positions, mesh.faces), mesh.faces
+    owner = np.zeros(len(mesh.faces), np.int32) if mesh.face_material is None else mesh.face_material
+    uv_faces = np.zeros_like(mesh.faces) if mesh.uvs is None else mesh.uv_faces
+    corners = np.stack([mesh.faces, uv_faces, normal_faces, np.repeat(owner[:, None], 3, axis=1)], axis=-1)
+    vertices, index = unique_rows(corners.reshape(-1, 4).astype(np.int32))
+    point, uv, normal, material = vertices.T
+    columns = dict(zip("xyz", mesh.positions[point].T, strict=True))
+    columns |= dict(zip(("nx", "ny", "nz"), unit(normals, (0.0, 1.0, 0.0))[normal].T, strict=True))
+    places = np.zeros((len(vertices), 2)) if mesh.uvs is None else mesh.uvs[uv].astype(np.float64)
+    if mesh.uvs is not None:
+        columns |= {"s": places[:, 0], "t": 1.0 - places[:, 1]}
+    values = np.zeros((len(vertices), 5))
+    for number, one in enumerate(asset.materials):
+        chosen = material == number
+        maps = (one.albedo, one.roughness, one.metallic)
+        if mesh.uvs is None and any(image.shape[:2] != (1, 1) for image in maps):
+            raise StspbrError(f"cannot write {path}: {one.name} has maps but the mesh has no UVs: unwrap it first")
+        values[chosen] = np.concatenate([_sampled(image, places[chosen]) for image in maps], axis=1)
+    colour = np.rint(linear_to_srgb(np.clip(values[:, :3], 0, 1)) * 255).astype(np.uint8)
+    columns |= dict(zip(("red", "green", "blue"), colour.T, strict=True))
+    columns |= {"roughness": values[:, 3], "metallic": values[:, 4]}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(_encoded(columns, index.reshape(-1, 3)))
+
+
+def _encoded(columns: dict[str, np.ndarray], faces: np.ndarray) -> bytes:
+    kinds = {name: "u1" if values.dtype == np.uint8 else "f4" for name, values in columns.items()}
+    rows = np.zeros(len(columns["x"]), [(name, f"<{kind}") for name, kind in kinds.items()])
+    for name, values in columns.items():
+        rows[name] = values
+    triangles = np.zeros(len(faces), [("count", "u1"), ("corners", "<i4", 3)])
+    triangles["count"], triangles["corners"] = 3, faces
+    head = ["ply", "format binary_little_endian 1.0", f"comment stspbr {__version__}", f"element vertex {len(rows)}"]
+    head += [f"property {_TYPES[kind]} {name}" for name, kind in kinds.items()]
+    head += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
+    return "\n".join(head).encode("ascii") + rows.tobytes() + triangles.tobytes()
+
+
+def _sampled(image: np.ndarray, uvs: np.ndarray) -> np.ndarray:
+    """``[N, C]`` bilinear values of a map ``[H, W, C]`` that repeats, texel centres at +0.5."""
+    height, width = image.shape[:2]
+    x, y = uvs[:, 0] * width - 0.5, uvs[:, 1] * height - 0.5
+    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+    across, down = (x - left)[:, None], (y - top)[:, None]
+    rows = [
+        image[(top + k) % height, left % width] * (1 - across) + image[(top + k) % height, (left + 1) % width] * across
+        for k in (0, 1)
+    ]
+    return rows[0] * (1 - down) + rows[1] * down

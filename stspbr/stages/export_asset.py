@@ -1,0 +1,252 @@
+"""Export: a bake, or any asset that we read, in the formats that other tools read; the light beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from stspbr.artifacts import ArtifactStore
+from stspbr.errors import StspbrError
+from stspbr.formats.assets import read_asset
+from stspbr.formats.images import read_image, safe_name, write_exr, write_hdr
+from stspbr.scene import Asset, EnvironmentLight
+from stspbr.scene.shiny_suite import is_procedural
+from stspbr.stages.lod_error import lod_psnr
+from stspbr.texture.lod import simplify_textured
+from stspbr.texture.tangents import with_frames
+
+SUFFIXES = {
+    "glb": (".glb",),
+    "gltf": (".gltf",),
+    "obj": (".obj",),
+    "usd": (".usd", ".usda", ".usdc"),
+    "usdz": (".usdz",),
+    "ply": (".ply",),
+    "blender": (),
+}
+_FLOAT_MAPS = ("obj", "blender")
+_QUANTIZED = ("glb", "gltf")
+_LEVELS = ("glb", "gltf", "obj", "ply")
+
+
+@dataclass
+class ExportSettings:
+    """What is written.
+
+    Attributes:
+        to: glb, gltf, obj, usd, usdz, ply or blender.
+        texture_bits: of PNGs, 8 or 16. texture_format: png, or exr for obj and blender.
+        quantized: glb and gltf only. budgets: triangles of each level of detail.
+    """
+
+    to: str
+    texture_bits: int = 8
+    texture_format: str = "png"
+    quantized: bool = False
+    budgets: list[int] = field(default_factory=list)
+
+    def check(self, out: Path) -> None:
+        """Raise StspbrError where the settings contradict each other or the file's name."""
+        if self.to not in SUFFIXES:
+            raise StspbrError(f"--to {self.to}: choose {', '.join(SUFFIXES)}")
+        if self.texture_bits not in (8, 16):
+            raise StspbrError(f"--texture-bits {self.texture_bits}: choose 8 or 16")
+        if self.texture_format == "ktx2":
+            raise StspbrError(
+                "--texture-format ktx2: there is no KTX2 encoder here; run `gltf-transform uastc` on a GLB"
+            )
+        if self.texture_format not in ("png", "exr"):
+            raise StspbrError(f"--texture-format {self.texture_format}: choose png or exr")
+        if self.texture_format == "exr" and self.to not in _FLOAT_MAPS:
+            raise StspbrError(f"--texture-format exr goes with {' and '.join(_FLOAT_MAPS)}, not {self.to}: use png")
+        if self.quantized and self.to not in _QUANTIZED:
+            raise StspbrError(f"--quantized goes with {' and '.join(_QUANTIZED)}, not with {self.to}")
+        if self.budgets and self.to not in _LEVELS:
+            raise StspbrError(f"--lod goes with {', '.join(_LEVELS)}, not with {self.to}")
+        wanted = SUFFIXES[self.to]
+        if wanted and out.suffix.lower() not in wanted:
+            raise StspbrError(f"--out {out}: --to {self.to} wants a name that ends with {' or '.join(wanted)}")
+        if (out.exists() and not out.is_dir()) if self.to == "blender" else out.is_dir():
+            kind = "a folder" if self.to == "blender" else "a file"
+            raise StspbrError(f"--out {out}: --to {self.to} writes {kind}, and something else has that name")
+
+
+@dataclass
+class ExportReport:
+    """What was written.
+
+    Attributes:
+        files: their final paths, the main one first. notes: remarks for the user.
+        levels: of each level of detail ``file``, ``faces``, ``psnr`` (dB, lowest of the views).
+    """
+
+    files: list[Path]
+    notes: list[str]
+    levels: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """For one line of JSON."""
+        levels = [{**level, "file": str(level["file"])} for level in self.levels]
+        return {"files": [str(path) for path in self.files], "notes": self.notes, "lods": levels}
+
+    def lines(self) -> list[str]:
+        """One line a file."""
+        told = {
+            level["file"]: f": {level['faces']} triangles, {level['psnr']:.1f} dB against the full mesh"
+            for level in self.levels
+        }
+        return [f"{path}{told.get(path, '')}" for path in self.files]
+
+
+def export_asset(source: str, out: Path, settings: ExportSettings, version: str | None = None) -> ExportReport:
+    """Write ``source`` as ``settings`` say; nothing appears at ``out`` before everything has been written.
+
+    Args:
+        source: a run's folder (its bake, in the object's own units, and its light), or what ``read_asset`` reads.
+        out: the file; for ``blender`` a folder. Light: ``<stem>_light.hdr`` and ``.exr`` beside it (in the
+            folder: ``light.hdr`` and ``.exr``). Levels of detail: ``<stem>_lod1.<suffix>`` …
+        version: the bake's, for a run.
+
+    Raises:
+        StspbrError: settings that do not fit together, no such run, version or file, an asset that the format
+            cannot hold, a place that cannot be written.
+    """
+    out = Path(out)
+    settings.check(out)
+    asset, light, notes = _read(source, version, settings)
+    levels = _levels(asset, settings.budgets, light, notes)
+    folder = out if settings.to == "blender" else out.parent
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise StspbrError(f"cannot write {out} ({error.strerror}): choose another place") from error
+    try:
+        writer = _writer(settings, light)
+        main = "asset.glb" if settings.to == "blender" else out.name
+        names = [f"{out.stem}_lod{number}{out.suffix}" for number in range(1, len(levels) + 1)]
+        for name, one in zip([main, *names], [asset, *(level["asset"] for level in levels)], strict=True):
+            notes += [note for note in writer(staging / name, one) if note not in notes]
+        if light is not None:
+            stem = "light" if settings.to == "blender" else f"{safe_name(out.stem, set())}_light"
+            write_exr(staging / f"{stem}.exr", light.radiance)
+            write_hdr(staging / f"{stem}.hdr", light.radiance)
+        files = _moved(staging, folder, main)
+    except StspbrError as error:
+        raise StspbrError(str(error).replace(str(staging), str(folder))) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    told = [
+        {"file": folder / name, "faces": len(level["asset"].mesh.faces), "psnr": level["psnr"]}
+        for name, level in zip(names, levels, strict=True)
+    ]
+    return ExportReport(files, notes, told)
+
+
+def parse_budgets(text: str | None) -> list[int]:
+    """``"10000,2500"`` as numbers; StspbrError where they are none, or do not fall."""
+    if text is None:
+        return []
+    try:
+        budgets = [int(word) for word in text.split(",")]
+    except ValueError:
+        raise StspbrError(f"--lod {text}: give numbers of triangles, e.g. --lod 10000,2500") from None
+    if min(budgets) < 4 or any(b >= a for a, b in zip(budgets, budgets[1:], strict=False)):
+        raise StspbrError(f"--lod {text}: give falling numbers of at least 4 triangles, e.g. --lod 10000,2500")
+    return budgets
+
+
+def _read(
+    source: str, version: str | None, settings: ExportSettings
+) -> tuple[Asset, EnvironmentLight | None, list[str]]:
+    """The asset, ready to be shaded by others: frames of its own wherever a normal map needs them."""
+    light, notes = None, []
+    if not is_procedural(source) and Path(source).is_dir():
+        bake = ArtifactStore(Path(source)).resolve("bake", version)
+        asset = read_asset(bake.file("asset.glb"))
+        if "light.hdr" in bake.files:
+            light = EnvironmentLight(read_image(bake.file("light.hdr"))[0])
+        held = bake.settings.get("texture_bits", 8)
+        if settings.texture_bits > held:
+            notes.append(f"the bake holds {held}-bit maps: more bits show no more; `stspbr bake --set texture_bits=16`")
+    else:
+        if version is not None:
+            raise StspbrError(f"--from {version}: {source} is no run, only a run has versions")
+        asset = read_asset(source)
+    notes += asset.extras.get("notes", [])
+    mesh = asset.mesh
+    if any(material.normal is not None for material in asset.materials) and mesh.uvs is not None:
+        mesh = with_frames(mesh)
+    else:
+        mesh = replace(mesh, tangents=None, tangent_faces=None)  # nothing uses them
+    return replace(asset, mesh=mesh), light, notes
+
+
+def _levels(asset: Asset, budgets: list[int], light: EnvironmentLight | None, notes: list[str]) -> list[dict[str, Any]]:
+    """Levels of detail (``asset``), each made from the full mesh, with what it costs in pictures (``psnr``)."""
+    levels = []
+    for budget in budgets:
+        mesh = simplify_textured(asset.mesh, budget)
+        if len(mesh.faces) > budget:
+            notes.append(f"--lod {budget}: seams and borders leave {len(mesh.faces)} triangles")
+        levels.append({"asset": replace(asset, mesh=mesh)})
+    if levels:
+        errors = lod_psnr(asset, [level["asset"] for level in levels], light)
+        for level, error in zip(levels, errors, strict=True):
+            level["psnr"] = error
+    return levels
+
+
+def _writer(settings: ExportSettings, light: EnvironmentLight | None) -> Callable[[Path, Asset], list[str]]:
+    """What writes one asset to one path and gives remarks."""
+    bits, to = settings.texture_bits, settings.to
+    if to in ("glb", "gltf"):
+        from stspbr.formats.gltf_writer import write_glb, write_gltf
+
+        write = write_glb if to == "glb" else write_gltf
+        return lambda path, asset: write(path, asset, texture_bits=bits, quantized=settings.quantized)
+    if to in ("usd", "usdz"):
+        from stspbr.formats.usd_writer import write_usd
+
+        return lambda path, asset: write_usd(path, asset, light, texture_bits=bits) or []
+    if to == "obj":
+        from stspbr.formats.obj import write_obj
+
+        def write_named(path: Path, asset: Asset) -> list[str]:
+            # Its MTL and maps have names without blanks, which many readers cannot take; the OBJ's own is the user's.
+            os.replace(write_obj(path.parent, asset, path.stem, bits, settings.texture_format), path)
+            return []
+
+        return write_named
+    if to == "ply":
+        from stspbr.formats.ply import write_ply
+
+        return lambda path, asset: _no_notes(write_ply(path, asset))
+    from stspbr.formats.blender import write_blender
+
+    return lambda path, asset: write_blender(path.parent, asset, light, bits, settings.texture_format)
+
+
+def _no_notes(_: Any) -> list[str]:
+    return []
+
+
+def _moved(staging: Path, folder: Path, main: str) -> list[Path]:
+    """Everything in ``staging`` into ``folder``, file by file, the main one last; the final paths, it first."""
+    found = sorted(path for path in staging.rglob("*") if path.is_file())
+    found.sort(key=lambda path: path == staging / main)
+    out = []
+    for path in found:
+        target = folder / path.relative_to(staging)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
+        except OSError as error:
+            raise StspbrError(f"cannot write {target} ({error.strerror}): choose another place") from error
+        out.insert(0, target)
+    return [out[0], *sorted(out[1:])]

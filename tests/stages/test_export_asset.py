@@ -1,0 +1,183 @@
+"""`stspbr export asset`: every format from a run and from files; bad input is one line and changes nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import stspbr.cli
+from stspbr.artifacts import ArtifactStore
+from stspbr.errors import StspbrError
+from stspbr.formats.assets import read_asset
+from stspbr.formats.gltf_writer import write_glb
+from stspbr.formats.images import read_image, read_pixels, write_hdr
+from stspbr.scene.procedural import demo_asset, demo_light
+from stspbr.stages.export_asset import ExportSettings, export_asset, parse_budgets
+
+
+def bumpy_jar():
+    asset = demo_asset(16, around=24, along=16)
+    bumps = np.random.default_rng(0).normal(0, 0.2, (16, 16, 3)).astype(np.float32) + [0, 0, 1]
+    normal = (bumps / np.linalg.norm(bumps, axis=-1, keepdims=True)).astype(np.float32)
+    mesh = replace(asset.mesh, tangents=None, tangent_faces=None)
+    return replace(asset, mesh=mesh, materials=[replace(asset.materials[0], normal=normal)])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run with two bakes: the second is twice as large."""
+    folder = tmp_path_factory.mktemp("run")
+    store = ArtifactStore(folder)
+    for scale in (1.0, 2.0):
+        with store.create("bake", settings={"texture_bits": 8, "scale": scale}, parents=[], seed=0) as draft:
+            asset = bumpy_jar()
+            asset.mesh.positions = asset.mesh.positions * np.float32(scale)
+            write_glb(draft.path / "asset.glb", asset)
+            write_hdr(draft.path / "light.hdr", demo_light(16).radiance * scale)
+    return folder
+
+
+MAPS = ("albedo", "metallic", "normal", "roughness")
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("to", "out", "beside"),
+    [
+        ("glb", "my jar.glb", []),
+        ("gltf", "my jar.gltf", ["my_jar.bin", *(f"my_jar_glazed_jar_{m}.png" for m in ("albedo", "normal", "orm"))]),
+        ("obj", "my jar.obj", ["my_jar.mtl", *(f"glazed_jar_{m}.png" for m in MAPS)]),
+        ("ply", "my jar.ply", []),
+    ],
+)  # fmt: skip
+def test_a_run_in_every_format_with_its_light(run, tmp_path, to, out, beside):
+    report = export_asset(str(run), tmp_path / "deep" / out, ExportSettings(to))
+    light = ["my_jar_light.exr", "my_jar_light.hdr"]
+    assert names(tmp_path / "deep") == sorted([out, *beside, *light])
+    assert report.files[0] == tmp_path / "deep" / out and report.notes == []
+    assert names(tmp_path / "deep") == sorted(path.name for path in report.files)
+    for name in light:
+        np.testing.assert_allclose(read_image(tmp_path / "deep" / name)[0], demo_light(16).radiance * 2, rtol=0.02)
+    if to != "ply":
+        mesh = read_asset(tmp_path / "deep" / out).mesh
+        expected = bumpy_jar().mesh.positions * 2  # the newest bake, in its own units
+        np.testing.assert_allclose(np.ptp(mesh.positions, axis=0), np.ptp(expected, axis=0), rtol=1e-6)
+        assert to == "obj" or mesh.tangents is not None
+
+
+def test_blender_is_a_folder(run, tmp_path):
+    report = export_asset(str(run), tmp_path / "jar", ExportSettings("blender", 16, "exr"), version="v0001")
+    maps = [f"maps/glazed_jar_{name}.exr" for name in MAPS]
+    expected = ["asset.glb", "import_into_blender.py", "light.exr", "light.hdr", *maps, "materials.json"]
+    assert names(tmp_path / "jar") == sorted(expected) and report.files[0].name == "asset.glb"
+    assert [note for note in report.notes if "8-bit maps" in note]
+    np.testing.assert_allclose(read_image(tmp_path / "jar" / "light.exr")[0], demo_light(16).radiance, rtol=0.02)
+    (listed,) = json.loads((tmp_path / "jar" / "materials.json").read_text())
+    stored = read_asset(run / "bake" / "v0001" / "asset.glb").materials[0]
+    assert listed["name"] == "glazed_jar"
+    albedo = read_pixels(tmp_path / "jar" / listed["channels"]["albedo"]["file"])
+    np.testing.assert_allclose(albedo, stored.albedo, atol=1e-6)
+
+
+def test_levels_of_detail_stand_beside_the_file_with_what_they_cost(run, tmp_path):
+    settings = ExportSettings("glb", quantized=True, budgets=[400, 150])
+    report = export_asset(str(run), tmp_path / "jar.glb", settings)
+    assert [path.name for path in report.files][:3] == ["jar.glb", "jar_light.exr", "jar_light.hdr"]
+    told = [line for line in report.lines() if "_lod" in line]
+    assert "jar_lod1.glb: 400 triangles" in told[0] and told[1].endswith("dB against the full mesh")
+    for number, budget in ((1, 400), (2, 150)):
+        level = read_asset(tmp_path / f"jar_lod{number}.glb").mesh
+        assert 0.9 * budget < len(level.faces) <= budget and level.tangents is not None
+    fine, coarse = (level["psnr"] for level in report.as_json()["lods"])
+    assert 40 > fine > coarse > 10
+
+
+def test_the_command_says_what_it_wrote(tmp_path):
+    arguments = ["export", "asset", "procedural:demo", "--to", "ply", "--out", str(tmp_path / "jar.ply")]
+    done = CliRunner().invoke(stspbr.cli.app, arguments)
+    assert (done.exit_code, done.output) == (0, f"{tmp_path / 'jar.ply'}\n")
+    done = CliRunner().invoke(stspbr.cli.app, [*arguments, "--json"])
+    assert json.loads(done.output) == {"files": [str(tmp_path / "jar.ply")], "notes": [], "lods": []}
+    assert CliRunner().invoke(stspbr.cli.app, [*arguments, "--quiet"]).output == ""
+
+
+def test_a_file_has_no_light_and_the_same_input_gives_the_same_bytes(tmp_path):
+    write_glb(tmp_path / "in.glb", bumpy_jar())
+    for name in "ab":
+        report = export_asset(str(tmp_path / "in.glb"), tmp_path / name / "jar.glb", ExportSettings("glb"))
+        assert [path.name for path in report.files] == ["jar.glb"]
+    assert (tmp_path / "a/jar.glb").read_bytes() == (tmp_path / "b/jar.glb").read_bytes()
+    assert read_asset(tmp_path / "a/jar.glb").mesh.tangents is not None  # made where the file had none
+
+
+@pytest.mark.parametrize(
+    ("settings", "out", "message"),
+    [
+        (ExportSettings("fbx"), "a.fbx", "choose glb"),
+        (ExportSettings("glb", 12), "a.glb", "choose 8 or 16"),
+        (ExportSettings("glb", texture_format="exr"), "a.glb", "exr goes with obj and blender"),
+        (ExportSettings("glb", texture_format="ktx2"), "a.glb", "no KTX2 encoder"),
+        (ExportSettings("glb", texture_format="gif"), "a.glb", "choose png or exr"),
+        (ExportSettings("obj", quantized=True), "a.obj", "--quantized goes with glb"),
+        (ExportSettings("blender", budgets=[4]), "a", "--lod goes with"),
+        (ExportSettings("gltf"), "a.glb", r"wants a name that ends with \.gltf"),
+        (ExportSettings("glb"), "folder.glb", "writes a file"),
+        (ExportSettings("blender"), "kept.txt", "writes a folder"),
+        (ExportSettings("glb"), "kept.txt/a.glb", "cannot write"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_and_changes_nothing(tmp_path, settings, out, message):
+    (tmp_path / "folder.glb").mkdir()
+    (tmp_path / "kept.txt").write_text("kept")
+    with pytest.raises(StspbrError, match=message) as told:
+        export_asset("procedural:demo", tmp_path / out, settings)
+    assert "\n" not in str(told.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.glb", "kept.txt"]
+
+
+def test_a_failure_half_way_leaves_what_was_there(tmp_path, monkeypatch):
+    import stspbr.formats.gltf_writer as writer
+
+    (tmp_path / "jar.gltf").write_text("the old one")
+    monkeypatch.setattr(writer, "_encoded", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export_asset("procedural:demo", tmp_path / "jar.gltf", ExportSettings("gltf"))
+    assert names(tmp_path) == ["jar.gltf"] and (tmp_path / "jar.gltf").read_text() == "the old one"
+
+
+def test_errors_name_the_place_that_was_asked_for(tmp_path):
+    asset = bumpy_jar()
+    asset.mesh.uvs = asset.mesh.uv_faces = None
+    asset.materials = [replace(asset.materials[0], normal=None)]
+    from stspbr.stages import export_asset as stage
+
+    def read(*_):
+        return asset
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "read_asset", read)
+        with pytest.raises(StspbrError) as told:
+            export_asset("jar.obj", tmp_path / "jar.glb", ExportSettings("glb"))
+    assert str(tmp_path / "jar.glb") in str(told.value) and "no UVs" in str(told.value)
+
+
+def test_bad_sources_and_budgets(run, tmp_path):
+    for source, version, message in (
+        (tmp_path, None, "bake"),
+        (run, "v0009", "v0009"),
+        (tmp_path / "gone.glb", None, "does not exist"),
+        ("procedural:demo", "v0001", "only a run has versions"),
+    ):
+        with pytest.raises(StspbrError, match=message):
+            export_asset(str(source), tmp_path / "a.glb", ExportSettings("glb"), version)
+    for text in ("many", "100,200", "2", "100,100", ""):
+        with pytest.raises(StspbrError, match="--lod"):
+            parse_budgets(text)
+    assert parse_budgets("1000,50") == [1000, 50] and parse_budgets(None) == []
