@@ -6,21 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Lens:
-    """A camera's intrinsics in one of COLMAP's models.
-
-    Attributes:
-        model: COLMAP's name, e.g. ``"SIMPLE_RADIAL"``.
-        params: ``[K]`` float64 in COLMAP's order; focal lengths and principal point in pixels, pixel centres at +0.5.
-        width, height: of the picture in pixels.
-    """
-
-    model: str
-    params: np.ndarray
-    width: int
-    height: int
+from stspbr.formats.lens import Lens
 
 
 @dataclass(frozen=True)

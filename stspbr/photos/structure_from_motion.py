@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError, missing_extra
+from stspbr.formats.lens import lens, parameter_names
 from stspbr.photos.image_pairs import nearest_pairs
 from stspbr.photos.photographs import Photo
-from stspbr.photos.sparse_model import Lens, SparseModel, View
+from stspbr.photos.sparse_model import SparseModel, View
 
 EXHAUSTIVE_UP_TO = 150  # photos; beyond, each is matched with those that look alike
 FEWEST_FEATURES = 50
@@ -57,11 +58,10 @@ def require_pycolmap() -> Any:
 
 
 def check_camera_model(name: str) -> str:
-    """``name`` in capitals; StspbrError where COLMAP has no such model."""
-    pycolmap = require_pycolmap()
-    known = [key for key in pycolmap.CameraModelId.__members__ if key != "INVALID"]
-    if name.upper() not in known:
-        raise StspbrError(f"camera model {name!r} is unknown: choose one of {', '.join(known)}")
+    """``name`` in capitals; StspbrError where there is no such model."""
+    if not parameter_names(name.upper()):
+        known = "SIMPLE_PINHOLE, PINHOLE, SIMPLE_RADIAL, RADIAL, OPENCV, OPENCV_FISHEYE, …"
+        raise StspbrError(f"camera model {name!r} is unknown: choose one of COLMAP's ({known})")
     return name.upper()
 
 
@@ -312,10 +312,10 @@ def _sparse_model(found: Any, photos: list[Photo], failed: dict[str, str]) -> Sp
         if image is None:
             continue
         camera = found.cameras[image.camera_id]
-        lens = Lens(camera.model_name, np.array(camera.params, np.float64), camera.width, camera.height)
+        own_lens = lens(camera.model_name, camera.params, camera.width, camera.height, f"photo {photo.name}")
         world_to_camera = np.eye(4)
         world_to_camera[:3] = image.cam_from_world().matrix()
         seen = [numbers[point.point3D_id] for point in image.points2D if point.has_point3D()]
         camera_to_world = np.linalg.inv(world_to_camera) @ _OPENCV_TO_OPENGL
-        views.append(View(photo.name, lens, camera_to_world, np.array(sorted(set(seen)), np.int64)))
+        views.append(View(photo.name, own_lens, camera_to_world, np.array(sorted(set(seen)), np.int64)))
     return SparseModel(views, points.reshape(-1, 3), float(found.compute_mean_reprojection_error()), failed)

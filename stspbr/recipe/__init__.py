@@ -4,7 +4,12 @@ Every rate, weight and size that a run depends on stands here with its default, 
 stores these settings says all there is to say.
 """
 
-from stspbr.recipe.capture import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings
+from stspbr.recipe.capture import (
+    CaptureFolderSettings,
+    CaptureMeshSettings,
+    CapturePhotosSettings,
+    CaptureSettings,
+)
 from stspbr.recipe.optimization import (
     FieldSettings,
     GeometrySettings,
@@ -24,6 +29,7 @@ __all__ = [
     "BakeSettings",
     "CaptureFolderSettings",
     "CaptureMeshSettings",
+    "CapturePhotosSettings",
     "CaptureSettings",
     "CoarseSettings",
     "EvaluateSettings",

@@ -1,0 +1,245 @@
+"""Lenses as COLMAP names them, and images taken through them resampled to pinhole images.
+
+Pixel coordinates are COLMAP's, which are ours: (0, 0) is the image's top-left corner, pixel centres lie at +0.5.
+OpenCV counts from the centre of the first pixel instead; that half pixel is taken off in :func:`undistortion_map`
+and nowhere else. Rays are in camera space with COLMAP's axes: +X right, +Y down, +Z forward.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stspbr.errors import StspbrError, missing_extra
+
+# Parameters of each model in COLMAP's order: https://colmap.github.io/cameras.html
+_MODELS = {
+    "SIMPLE_PINHOLE": "f cx cy",
+    "PINHOLE": "fx fy cx cy",
+    "SIMPLE_RADIAL": "f cx cy k",
+    "RADIAL": "f cx cy k1 k2",
+    "OPENCV": "fx fy cx cy k1 k2 p1 p2",
+    "FULL_OPENCV": "fx fy cx cy k1 k2 p1 p2 k3 k4 k5 k6",
+    "SIMPLE_DIVISION": "f cx cy k",
+    "DIVISION": "fx fy cx cy k",
+    "FOV": "fx fy cx cy omega",
+    "EUCM": "fx fy cx cy alpha beta",
+    "SIMPLE_FISHEYE": "f cx cy",
+    "FISHEYE": "fx fy cx cy",
+    "SIMPLE_RADIAL_FISHEYE": "f cx cy k",
+    "RADIAL_FISHEYE": "f cx cy k1 k2",
+    "OPENCV_FISHEYE": "fx fy cx cy k1 k2 k3 k4",
+    "THIN_PRISM_FISHEYE": "fx fy cx cy k1 k2 p1 p2 k3 k4 sx1 sy1",
+    "RAD_TAN_THIN_PRISM_FISHEYE": "fx fy cx cy k0 k1 k2 k3 k4 k5 p0 p1 s0 s1 s2 s3",
+}
+_WIDEST = math.tan(math.radians(80.0))  # a pinhole image of more has 6 times the side and shows next to nothing
+_FOLD_STEP = 8
+_LARGEST = 4.0  # sides of the pinhole image over the photograph's
+
+
+@dataclass(frozen=True)
+class Lens:
+    """A camera's intrinsics with distortion, for images of ``width × height`` pixels.
+
+    Attributes:
+        model: COLMAP's name; params: its parameters in COLMAP's order, see :func:`lens`.
+    """
+
+    model: str
+    params: tuple[float, ...]
+    width: int
+    height: int
+
+    @property
+    def intrinsics(self) -> tuple[float, float, float, float]:
+        """``fx, fy, cx, cy`` in pixels, distortion aside."""
+        p = self.params
+        return (p[0], p[0], p[1], p[2]) if _MODELS[self.model].startswith("f ") else (p[0], p[1], p[2], p[3])
+
+    @property
+    def is_pinhole(self) -> bool:
+        """Whether it is a pinhole as it stands: a perspective model whose coefficients are all 0."""
+        count = 3 if _MODELS[self.model].startswith("f ") else 4
+        return "FISHEYE" not in self.model and self.model != "EUCM" and not any(self.params[count:])
+
+    def scaled(self, width: int, height: int) -> Lens:
+        """The same lens for the image resampled to ``width × height``."""
+        sx, sy = width / self.width, height / self.height
+        fx, fy, cx, cy = self.intrinsics
+        if _MODELS[self.model].startswith("f "):
+            head: tuple[float, ...] = (fx * math.sqrt(sx * sy), cx * sx, cy * sy)
+        else:
+            head = (fx * sx, fy * sy, cx * sx, cy * sy)
+        return Lens(self.model, head + self.params[len(head) :], width, height)
+
+    def project(self, rays: np.ndarray) -> np.ndarray:
+        """Pixel coordinates ``[N, 2]`` float64 of camera-space directions ``[N, 3]``; NaN behind the camera."""
+        return np.asarray(self._camera().img_from_cam(np.ascontiguousarray(rays, np.float64)))
+
+    def unproject(self, pixels: np.ndarray) -> np.ndarray:
+        """``x/z, y/z`` ``[N, 2]`` float64 of pixel coordinates ``[N, 2]``; NaN where no ray in front leads there."""
+        pixels = np.ascontiguousarray(pixels, np.float64)
+        rays = np.asarray(self._camera().cam_from_img(pixels))
+        again = self.project(np.concatenate([rays, np.ones_like(rays[:, :1])], axis=1))
+        wrong = ~(np.abs(again - pixels).max(axis=1, initial=0.0) < 0.01)  # the iteration found no solution
+        rays[wrong] = np.nan
+        return rays
+
+    def _camera(self) -> Any:
+        try:
+            import pycolmap
+        except ImportError:
+            raise missing_extra("pycolmap", "photos", f"lenses with distortion ({self.model})") from None
+        return pycolmap.Camera(model=self.model, width=self.width, height=self.height, params=list(self.params))
+
+
+@dataclass(frozen=True)
+class PinholeImage:
+    """Intrinsics and size of a pinhole image: the fields of :class:`stspbr.scene.camera.Camera` without the pose."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+
+
+def lens(model: str, params: Sequence[float], width: int, height: int, where: str) -> Lens:
+    """A checked lens.
+
+    Args:
+        model, params: COLMAP's name and parameters, focal lengths and principal point in pixels.
+        where: what has this lens, for the error: "camera 3", "frame images/a.jpg".
+
+    Raises:
+        StspbrError: a model that is not known or no perspective image, or numbers that do not fit it.
+    """
+    if model not in _MODELS:
+        what = "is a panorama, no photograph" if model == "EQUIRECTANGULAR" else "is not known"
+        raise StspbrError(f"{where}: the camera model {model} {what}: choose one of {', '.join(_MODELS)}")
+    try:
+        values = tuple(float(value) for value in params)
+    except (TypeError, ValueError):
+        raise StspbrError(f"{where}: its {model} camera has a parameter that is no number: fix it") from None
+    names = _MODELS[model].split()
+    if len(values) != len(names):
+        raise StspbrError(
+            f"{where}: {model} has {len(names)} parameters ({' '.join(names)}), not {len(values)}: fix it"
+        )
+    if not np.isfinite(values).all() or width < 1 or height < 1:
+        raise StspbrError(f"{where}: its {model} camera has a size or parameter that is no finite number: fix it")
+    made = Lens(model, values, int(width), int(height))
+    if min(made.intrinsics[:2]) <= 0:
+        raise StspbrError(f"{where}: its focal length is not a positive number: check the camera's parameters")
+    return made
+
+
+def parameter_names(model: str) -> list[str]:
+    """The parameters of a model in COLMAP's order; none for a model that is not known."""
+    return _MODELS.get(model, "").split()
+
+
+def pinhole_image(lens: Lens, bounds: Sequence[tuple[float, float, float, float]] = ()) -> PinholeImage:
+    """The pinhole image that a lens's photographs are resampled to.
+
+    Focal lengths, principal point and size are the photograph's, so that most pixels keep their size; where an object
+    lies outside, the image grows by whole pixels until it holds it.
+
+    Args:
+        bounds: :func:`object_bounds` of every photograph.
+    """
+    fx, fy, cx, cy = lens.intrinsics
+    rows = np.array([(0.0, 0.0, lens.width, lens.height), *bounds], np.float64)
+    left, top = (int(math.ceil(max(0.0, -rows[:, k].min()))) for k in (0, 1))
+    right, bottom = (int(math.ceil(rows[:, k].max())) for k in (2, 3))
+    return PinholeImage(fx, fy, cx + left, cy + top, right + left, bottom + top)
+
+
+def object_bounds(lens: Lens, alpha: np.ndarray, where: str) -> tuple[float, float, float, float]:
+    """Where the covered pixels of a photograph go: left, top, right, bottom in pixels of the ungrown pinhole image.
+
+    Args:
+        alpha: ``[H, W, 1]`` coverage; every pixel above 2 % counts (less is what JPEG leaves in a mask), with the
+            neighbours that bilinear weights reach.
+
+    Raises:
+        StspbrError: the object is where the lens sees no ray, or so far aside that no pinhole image can hold it.
+    """
+    covered = alpha[..., 0] > 0.02
+    if not covered.any():
+        return 0.0, 0.0, float(lens.width), float(lens.height)
+    padded = np.pad(covered, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    centres = np.argwhere(covered & ~inner)[:, ::-1] + 0.5  # extremes of a region lie on its outline
+    around = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]])
+    rays = lens.unproject(np.unique((centres[:, None] + around).reshape(-1, 2), axis=0))
+    seen = np.isfinite(rays).all(axis=1)
+    if not seen.all():
+        core = lens.unproject(centres)
+        if not np.isfinite(core).all():
+            lost = int((~np.isfinite(core).all(axis=1)).sum())
+            raise StspbrError(
+                f"{where}: {lost} pixels of the object's outline are where its {lens.model} lens sees nothing: "
+                "calibrate the camera again, or mask them out"
+            )
+        rays = np.concatenate([rays[seen], core])
+    widest = float(np.hypot(rays[:, 0], rays[:, 1]).max())
+    fx, fy, cx, cy = lens.intrinsics
+    low, high = rays.min(axis=0) * (fx, fy) + (cx, cy), rays.max(axis=0) * (fx, fy) + (cx, cy)
+    sides = (np.maximum(high, (lens.width, lens.height)) - np.minimum(low, 0.0)) / (lens.width, lens.height)
+    if widest > _WIDEST or sides.max() > _LARGEST:
+        angle = math.degrees(math.atan(widest))
+        raise StspbrError(
+            f"{where}: the object reaches {angle:.0f} degrees from the optical axis, too far aside for a pinhole "
+            "image: leave the frame out, or mask that part out"
+        )
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def undistortion_map(lens: Lens, image: PinholeImage) -> np.ndarray:
+    """``[H, W, 2]`` float32: for each pixel of ``image`` the column and row of the photograph, as cv2.remap has them.
+
+    Pixels whose ray the lens does not see, among them those where its polynomial has folded back, lie at −10⁴.
+    """
+    columns, rows = np.arange(image.width) + 0.5, np.arange(image.height) + 0.5
+    x, y = np.meshgrid((columns - image.cx) / image.fx, (rows - image.cy) / image.fy)
+    rays = np.stack([x, y, np.ones_like(x)], axis=-1)
+    pixels = lens.project(rays.reshape(-1, 3)).reshape(rays.shape[:2] + (2,))
+    inside = ((pixels > -1) & (pixels < (lens.width + 1, lens.height + 1))).all(axis=-1)  # False for NaN
+    # The inverse is slow where it fails, so some pixels tell first whether there is a fold at all.
+    some = np.zeros_like(inside)
+    some[::_FOLD_STEP, ::_FOLD_STEP] = some[-1, ::_FOLD_STEP] = some[::_FOLD_STEP, -1] = some[-1, -1] = True
+    if _folded(lens, rays[some & inside], pixels[some & inside]).any():
+        inside[inside] = ~_folded(lens, rays[inside], pixels[inside])
+    pixels[~inside] = -1e4
+    return (pixels - 0.5).astype(np.float32)
+
+
+def undistorted(rgba: np.ndarray, where_from: np.ndarray) -> np.ndarray:
+    """A photograph resampled bilinearly.
+
+    Args:
+        rgba: ``[H, W, C]`` float32, linear and premultiplied by alpha.
+        where_from: :func:`undistortion_map`.
+
+    Returns:
+        ``[H', W', C]`` float32; 0 outside the photograph.
+    """
+    try:
+        import cv2
+    except ImportError:
+        raise missing_extra("opencv-python-headless", "photos", "lenses with distortion") from None
+    out = cv2.remap(np.ascontiguousarray(rgba, np.float32), where_from, None, cv2.INTER_LINEAR,
+                    borderMode=cv2.BORDER_CONSTANT, borderValue=0)  # fmt: skip
+    return out.reshape(*where_from.shape[:2], rgba.shape[-1])
+
+
+def _folded(lens: Lens, rays: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Where a polynomial has folded back: it sends two rays to one pixel, and the photograph shows the inner one."""
+    again = lens.unproject(pixels)
+    return ~(np.abs(again - rays[:, :2]).max(axis=1, initial=0.0) < 1e-3 * (1.0 + np.abs(rays[:, :2]).max(axis=1)))
