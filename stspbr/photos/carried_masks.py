@@ -3,7 +3,7 @@
 1. GrabCut in the box; the sparse points inside that mask are the object's.
 2. The view that shows most of them is next: around their hull the object is probable, far away it is not there.
    Its mask adds to the votes of the points that it shows: those inside most masks are the object's. And so on.
-3. Twice more for all views, now about the silhouette of what nearly all masks agree on.
+3. Three times more for all views, now about the silhouette of what nearly all masks agree on.
 4. The outline once more at full resolution.
 """
 
@@ -16,13 +16,14 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.photos import grabcut
-from stspbr.photos.consensus_hull import consensus_hull, projected, silhouette
+from stspbr.photos.consensus_hull import Hull, consensus_hull, projected, silhouette
 from stspbr.scene.camera import Camera
 
 _SMALL_SIDE, _FULL_SIDE = 512, 1600  # longer sides at which masks are carried, and their outlines drawn
 _FEWEST_POINTS = 6
 _IN, _OUT = 0.7, 0.3  # shares of the masks from and up to which a point is the object's or is not
-_ROUNDS = 2
+_ROUNDS = 3
+_REACH = 3.5  # half side of the first cube, in distances of the known points: those of one side may be all there are
 _LEAST_AGREEMENT = 0.6  # intersection over union of a mask with the silhouette of the consensus
 _SOFTNESS = 0.7  # pixels: the coverage of a straight edge, about
 
@@ -82,8 +83,7 @@ def carry_masks(
         masks[index] = _carried(small[index], points, votes, seed)
         votes.add(small[index], points, masks[index])
     for _ in range(_ROUNDS):
-        centre, reach = _cube(points[votes.object()])
-        hull = consensus_hull(masks, [photo.camera for photo in small], centre, reach)
+        hull = _consensus(masks, small, points[votes.object()])
         masks = [_agreed(photo, points, votes, silhouette(hull, photo.camera), seed) for photo in small]
         votes = _Votes(len(points))
         for photo, mask in zip(small, masks, strict=True):
@@ -205,11 +205,16 @@ def _without_outliers(xy: np.ndarray) -> np.ndarray:
     return xy[distance <= 3.0 * np.median(distance) + 1.0]
 
 
-def _cube(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Middle and half side of a cube that holds the object, of which some points are known."""
-    middle = np.median(points, axis=0)
-    distance = np.linalg.norm(points - middle, axis=1)
-    return middle, 1.8 * float(np.quantile(distance, 0.95)) + 1e-9
+def _consensus(masks: list[np.ndarray], photos: list[PosedPhoto], known: np.ndarray) -> Hull:
+    """The hull of the masks: first in a cube that holds the object for sure, then in a close one."""
+    cameras = [photo.camera for photo in photos]
+    middle = np.median(known, axis=0)
+    distance = np.linalg.norm(known - middle, axis=1)
+    hull = consensus_hull(masks, cameras, middle, _REACH * float(np.quantile(distance, 0.95)) + 1e-9)
+    if not len(hull.points):
+        return hull
+    low, high = hull.points.min(axis=0) - hull.cell, hull.points.max(axis=0) + hull.cell
+    return consensus_hull(masks, cameras, 0.5 * (low + high), 0.5 * float((high - low).max()))
 
 
 def _finished(
@@ -224,7 +229,7 @@ def _finished(
     known = points[votes.object()]
     hull = None
     if len(known):
-        hull = consensus_hull(masks, [photo.camera for photo in small], *_cube(known))
+        hull = _consensus(masks, small, known)
     out: list[np.ndarray | None] = []
     failed = {}
     for photo, reduced, mask in zip(photos, small, masks, strict=True):
