@@ -23,7 +23,7 @@ _SMALL_SIDE, _FULL_SIDE = 512, 1600  # longer sides at which masks are carried, 
 _FEWEST_POINTS = 6
 _IN, _OUT = 0.7, 0.3  # shares of the masks from and up to which a point is the object's or is not
 _ROUNDS = 3
-_REACH = 3.5  # half side of the first cube, in distances of the known points: those of one side may be all there are
+_REACH = 3.5  # half side of the cube, in distances of the known points: those of one side may be all there are
 _LEAST_AGREEMENT = 0.6  # intersection over union of a mask with the silhouette of the consensus
 _SOFTNESS = 0.7  # pixels: the coverage of a straight edge, about
 
@@ -206,15 +206,10 @@ def _without_outliers(xy: np.ndarray) -> np.ndarray:
 
 
 def _consensus(masks: list[np.ndarray], photos: list[PosedPhoto], known: np.ndarray) -> Hull:
-    """The hull of the masks: first in a cube that holds the object for sure, then in a close one."""
-    cameras = [photo.camera for photo in photos]
+    """The hull of the masks, in a cube that holds the object for sure."""
     middle = np.median(known, axis=0)
-    distance = np.linalg.norm(known - middle, axis=1)
-    hull = consensus_hull(masks, cameras, middle, _REACH * float(np.quantile(distance, 0.95)) + 1e-9)
-    if not len(hull.points):
-        return hull
-    low, high = hull.points.min(axis=0) - hull.cell, hull.points.max(axis=0) + hull.cell
-    return consensus_hull(masks, cameras, 0.5 * (low + high), 0.5 * float((high - low).max()))
+    reach = _REACH * float(np.quantile(np.linalg.norm(known - middle, axis=1), 0.95)) + 1e-9
+    return consensus_hull(masks, [photo.camera for photo in photos], middle, reach)
 
 
 def _finished(

@@ -10,7 +10,7 @@ import numpy as np
 from stspbr.photos.grabcut import require_opencv
 from stspbr.scene.camera import Camera
 
-_GRID = 64
+_GRID, _COARSE = 64, 32  # cells along each side of the cube
 _AGREE = 0.85  # share of the views that see a point and must have it inside
 
 
@@ -25,23 +25,33 @@ class Hull:
 def consensus_hull(
     masks: Sequence[np.ndarray], cameras: Sequence[Camera], centre: np.ndarray, reach: float, agree: float = _AGREE
 ) -> Hull:
-    """Carve a cube by votes.
+    """Carve a cube by votes, coarsely, and then once more the cube about what is left.
 
     Args:
         masks: ``[H, W]`` bool each, of its camera's size.
         centre, reach: middle and half side of the cube.
         agree: a cell stays if it is inside this share of the masks whose image it is in, and in at least three.
     """
-    axis = (np.arange(_GRID) + 0.5) / _GRID * 2.0 - 1.0
+    hull = _carved(masks, cameras, np.asarray(centre, np.float64), reach, agree, _COARSE)
+    if not len(hull.points):
+        return hull
+    low, high = hull.points.min(axis=0) - hull.cell, hull.points.max(axis=0) + hull.cell
+    return _carved(masks, cameras, 0.5 * (low + high), 0.5 * float((high - low).max()), agree, _GRID)
+
+
+def _carved(
+    masks: Sequence[np.ndarray], cameras: Sequence[Camera], centre: np.ndarray, reach: float, agree: float, grid: int
+) -> Hull:
+    axis = (np.arange(grid) + 0.5) / grid * 2.0 - 1.0
     offsets = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    points = np.asarray(centre, np.float64) + reach * offsets
+    points = centre + reach * offsets
     inside, seen = np.zeros(len(points), np.int32), np.zeros(len(points), np.int32)
     for mask, camera in zip(masks, cameras, strict=True):
         columns, rows, visible = pixels_of(points, camera)
         seen += visible
         inside[visible] += mask[rows[visible], columns[visible]]
     kept = (seen >= min(3, len(cameras))) & (inside >= agree * np.maximum(seen, 1))
-    return Hull(points[kept], 2.0 * reach / _GRID)
+    return Hull(points[kept], 2.0 * reach / grid)
 
 
 def silhouette(hull: Hull, camera: Camera) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.photos.consensus_hull import Hull, consensus_hull
+from stspbr.photos.consensus_hull import Hull, consensus_hull, silhouette
 from stspbr.scene.camera import Camera
 
 _TABLE_NEAR = 4.0  # object radii in which the table is sought
@@ -17,6 +17,7 @@ _TABLE_THICK = 0.03  # object radii
 _TILT = 40.0  # degrees by which a plane may lean against the cameras' own up
 _RING_FLAT, _RING_WIDE = 0.12, 0.45  # camera centres: thickness, and least width, over the largest extent
 _TRIALS = 500
+_AGREEMENT = 0.4  # intersection over union of the masks with the hull's silhouettes, at the median
 
 
 @dataclass(frozen=True)
@@ -94,22 +95,18 @@ def up_axis(
 
 
 def _hull(cameras: Sequence[Camera], masks: Sequence[np.ndarray], points: np.ndarray) -> Hull:
-    cube = _first_cube(cameras, masks, points)
-    for _ in range(2):  # the second time about what was found
-        hull = consensus_hull(masks, cameras, *cube)
-        if not len(hull.points):
-            raise StspbrError(
-                "the masks contradict each other: no point is inside nearly all of them; check the masks, and that "
-                "neither the object nor the camera's view of it moved against the background"
-            )
-        middle, radius = _sphere(hull.points, hull.cell)
-        cube = middle, 1.15 * radius
+    hull = consensus_hull(masks, cameras, *_first_cube(cameras, masks, points))
+    shapes = [silhouette(hull, camera) for camera in cameras]
+    agreement = [(s & mask).sum() / max((s | mask).sum(), 1) for s, mask in zip(shapes, masks, strict=True)]
+    if np.median(agreement) < _AGREEMENT:
+        raise StspbrError(
+            "the masks contradict each other: they do not belong to one object at rest; check the masks, and that the "
+            "object did not move against its background (for a turntable: --set features=object)"
+        )
     return hull
 
 
-def _first_cube(
-    cameras: Sequence[Camera], masks: Sequence[np.ndarray], points: np.ndarray
-) -> tuple[np.ndarray, float]:
+def _first_cube(cameras: Sequence[Camera], masks: Sequence[np.ndarray], points: np.ndarray) -> tuple[np.ndarray, float]:
     """A cube that holds the object: where the lines of sight through the masks' middles meet, or the points are."""
     origins, directions, angles = [], [], []
     for camera, mask in zip(cameras, masks, strict=True):
@@ -131,7 +128,7 @@ def _first_cube(
     else:
         centre = np.linalg.solve(matrix, np.einsum("fij,fj->i", across, origins))
     distances = np.linalg.norm(origins - centre, axis=1)
-    return centre, 2.0 * float(np.median(distances * np.array(angles)))
+    return centre, 2.5 * float(np.median(distances * np.array(angles)))
 
 
 def _sphere(points: np.ndarray, cell: float) -> tuple[np.ndarray, float]:

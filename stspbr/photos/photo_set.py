@@ -105,9 +105,7 @@ def make_photo_set(
     return folder / "truth.json"
 
 
-def ring_cameras(
-    options: PhotoSetOptions, centre: np.ndarray, radius: float, rng: np.random.Generator
-) -> list[Camera]:
+def ring_cameras(options: PhotoSetOptions, centre: np.ndarray, radius: float, rng: np.random.Generator) -> list[Camera]:
     """As someone walks about the table: three rings, at heights, distances and aims that are not exact."""
     width, height = options.size
     if options.views < 3 or min(width, height) < 16:
