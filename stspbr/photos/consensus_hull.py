@@ -30,7 +30,8 @@ def consensus_hull(
     Args:
         masks: ``[H, W]`` bool each, of its camera's size.
         centre, reach: middle and half side of the cube.
-        agree: a cell stays if it is inside this share of the masks whose image it is in, and in at least three.
+        agree: a cell stays if it is inside this share of the masks whose image it is in, and in the image of at least
+            three. Below 1, of five and more masks one may always be wrong.
     """
     hull = _carved(masks, cameras, np.asarray(centre, np.float64), reach, agree, _COARSE)
     if not len(hull.points):
@@ -50,7 +51,10 @@ def _carved(
         columns, rows, visible = pixels_of(points, camera)
         seen += visible
         inside[visible] += mask[rows[visible], columns[visible]]
-    kept = (seen >= min(3, len(cameras))) & (inside >= agree * np.maximum(seen, 1))
+    needed = np.ceil(agree * seen)
+    if agree < 1:  # of few views, too, one may be wrong
+        needed = np.where(seen >= 5, np.minimum(needed, seen - 1), needed)
+    kept = (seen >= min(3, len(cameras))) & (inside >= np.maximum(needed, 1))
     return Hull(points[kept], 2.0 * reach / grid)
 
 

@@ -40,7 +40,7 @@ def test_masks_are_off_by_two_pixels():
     wrong = displaced_mask(mask.astype(float), 2.0, np.random.default_rng(0))
     inside = np.where(mask, distance_transform_edt(mask), -distance_transform_edt(~mask))
     outline = wrong & ~(np.roll(wrong, 1, 0) & np.roll(wrong, -1, 0) & np.roll(wrong, 1, 1) & np.roll(wrong, -1, 1))
-    assert 1.2 < inside[outline].std() < 3.0 and abs(inside[outline].mean()) < 1.0
+    assert 1.2 < inside[outline].std() < 3.0 and abs(inside[outline].mean()) < 1.5
     assert np.array_equal(displaced_mask(mask.astype(float), 0.0, np.random.default_rng(0)), mask)
 
 
