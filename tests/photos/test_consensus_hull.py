@@ -17,9 +17,10 @@ def test_a_wrong_mask_does_not_spoil_the_hull(ball):
     volume = len(right.points) * right.cell**3
     assert 0.95 * 4.19 < volume < 2.0 * 4.19 and (distance < 1.6).all()
     wrong = [np.zeros_like(ball.masks[0]), *ball.masks[1:]]
-    spoiled = consensus_hull(wrong, ball.cameras, np.zeros(3), 2.0)
-    assert abs(len(spoiled.points) / len(right.points) - 1) < 0.3
-    assert len(consensus_hull(wrong, ball.cameras, np.zeros(3), 2.0, agree=1.0).points) == 0
+    forgiving = consensus_hull(wrong, ball.cameras, np.zeros(3), 2.0, agree=0.85)  # one of seven
+    assert 0.95 * 4.19 < len(forgiving.points) * forgiving.cell**3 < 3.0 * 4.19
+    assert np.linalg.norm(forgiving.points.mean(axis=0)) < 0.3
+    assert len(consensus_hull(wrong, ball.cameras, np.zeros(3), 2.0).points) == 0
 
 
 def test_the_silhouette_is_the_mask(ball):
