@@ -20,6 +20,7 @@ from stspbr.formats.images import atomic_path
 from stspbr.formats.lens import object_bounds, pinhole_image, undistorted, undistortion_map
 from stspbr.optimize.progress import Reporter
 from stspbr.photos.carried_masks import PosedPhoto, carry_masks, object_points
+from stspbr.photos.consensus_hull import pixels_of
 from stspbr.photos.grabcut import inside_box, require_opencv
 from stspbr.photos.object_frame import moved_camera, object_frame
 from stspbr.photos.photographs import Photo, display, find_masks, find_photos, read_mask, read_photo
@@ -133,7 +134,7 @@ def capture_photos(session: Session, settings: CapturePhotosSettings) -> tuple[C
     return Capture(frames, original_from_world=np.linalg.inv(similarity)), report
 
 
-@dataclass
+@dataclass(eq=False)  # told apart by identity: they hold arrays
 class _Shot:
     """A photo without distortion: straight linear colours; alpha ``[H, W, 1]`` where there is a mask."""
 
@@ -364,15 +365,18 @@ def _frames(
     report: PhotoReport,
 ) -> tuple[list[Frame], np.ndarray]:
     """Frames in the object's frame, and the similarity that leads there."""
-    good = []
     for shot in shots:
-        covered = shot.alpha[..., 0] > _COVERED
-        if covered.mean() < _LEAST_AREA:
+        if (shot.alpha[..., 0] > _COVERED).mean() < _LEAST_AREA:
             report.failed[shot.view.name] = "its mask is empty: the object is not in it"
-        elif not object_points([shot.posed()], [covered], model.points).any():
-            report.failed[shot.view.name] = "its mask touches no sparse point: it covers something else, or nothing"
-        else:
-            good.append(shot)
+    good = [shot for shot in shots if shot.view.name not in report.failed]
+    covered = [shot.alpha[..., 0] > _COVERED for shot in good]
+    known = model.points[object_points([shot.posed() for shot in good], covered, model.points)]
+    for shot, mask in zip(list(good), covered, strict=True):
+        # all of the object's points project into its mask, whether seen or not; an object without texture has none
+        columns, rows, visible = pixels_of(known, shot.camera)
+        if len(known) and not mask[rows[visible], columns[visible]].any():
+            report.failed[shot.view.name] = "its mask touches no point of the object: it covers something else"
+            good.remove(shot)
     if len(good) < 3:
         reason = next(iter(report.failed.items()), ("", "no masks"))
         raise StspbrError(
