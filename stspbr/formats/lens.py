@@ -37,6 +37,7 @@ _MODELS = {
     "RAD_TAN_THIN_PRISM_FISHEYE": "fx fy cx cy k0 k1 k2 k3 k4 k5 p0 p1 s0 s1 s2 s3",
 }
 _WIDEST = math.tan(math.radians(80.0))  # a pinhole image of more has 6 times the side and shows next to nothing
+_GROWTH = 8
 _FOLD_STEP = 8
 _LARGEST = 4.0  # sides of the pinhole image over the photograph's
 
@@ -148,16 +149,16 @@ def pinhole_image(lens: Lens, bounds: Sequence[tuple[float, float, float, float]
     """The pinhole image that a lens's photographs are resampled to.
 
     Focal lengths, principal point and size are the photograph's, so that most pixels keep their size; where an object
-    lies outside, the image grows by whole pixels until it holds it.
+    lies outside, the image grows until it holds it, by 8 pixels at a time: what divided its sides still does.
 
     Args:
         bounds: :func:`object_bounds` of every photograph.
     """
     fx, fy, cx, cy = lens.intrinsics
     rows = np.array([(0.0, 0.0, lens.width, lens.height), *bounds], np.float64)
-    left, top = (int(math.ceil(max(0.0, -rows[:, k].min()))) for k in (0, 1))
-    right, bottom = (int(math.ceil(rows[:, k].max())) for k in (2, 3))
-    return PinholeImage(fx, fy, cx + left, cy + top, right + left, bottom + top)
+    left, top = (_growth(-rows[:, k].min()) for k in (0, 1))
+    right, bottom = (_growth(rows[:, k].max() - side) for k, side in ((2, lens.width), (3, lens.height)))
+    return PinholeImage(fx, fy, cx + left, cy + top, left + lens.width + right, top + lens.height + bottom)
 
 
 def object_bounds(lens: Lens, alpha: np.ndarray, where: str) -> tuple[float, float, float, float]:
@@ -237,6 +238,10 @@ def undistorted(rgba: np.ndarray, where_from: np.ndarray) -> np.ndarray:
     out = cv2.remap(np.ascontiguousarray(rgba, np.float32), where_from, None, cv2.INTER_LINEAR,
                     borderMode=cv2.BORDER_CONSTANT, borderValue=0)  # fmt: skip
     return out.reshape(*where_from.shape[:2], rgba.shape[-1])
+
+
+def _growth(pixels: float) -> int:
+    return _GROWTH * math.ceil(max(0.0, pixels) / _GROWTH)
 
 
 def _folded(lens: Lens, rays: np.ndarray, pixels: np.ndarray) -> np.ndarray:
