@@ -183,7 +183,7 @@ def _agreed(photo: PosedPhoto, points: np.ndarray, votes: _Votes, shape: np.ndar
     labels = np.full(shape.shape, grabcut.BACKGROUND, np.uint8)
     labels[grabcut.dilated(shape, 0.2 * radius + 3)] = grabcut.PROBABLE_BACKGROUND
     labels[shape] = grabcut.PROBABLE_OBJECT
-    labels[grabcut.dilated(shape, -0.15 * radius)] = grabcut.OBJECT
+    labels[grabcut.dilated(shape, -0.3 * radius)] = grabcut.OBJECT
     return _cut(photo, points, votes, labels, seed)
 
 
