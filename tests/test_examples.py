@@ -24,7 +24,8 @@ def example(name: str):
 
 
 def test_every_example_is_tested_here():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"custom_loss", "fit_texture", "plot_artifact"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {
+        "custom_loss", "fit_texture", "make_photo_set", "plot_artifact"}  # fmt: skip
 
 
 def test_fit_texture_recovers_the_texture():
@@ -55,3 +56,12 @@ def test_plot_artifact_draws_a_bake(tmp_path):
     picture = read_pixels(out)
     assert picture.shape[0] > 200 and picture.shape[1] > 2 * picture.shape[0]
     assert 0.001 < (picture[..., :3].min(axis=2) < 0.5).mean() < 0.5  # axes and bars on white
+
+
+@pytest.mark.slow
+def test_make_photo_set(tmp_path):
+    pytest.importorskip("mitsuba")
+    module = example("make_photo_set")
+    options = module.PhotoSetOptions(views=3, size=(48, 32), samples=1)
+    assert module.main(tmp_path, "procedural:demo", "procedural:demo", options).name == "truth.json"
+    assert len(list((tmp_path / "images").iterdir())) == len(list((tmp_path / "masks").iterdir())) == 3

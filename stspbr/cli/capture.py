@@ -23,6 +23,7 @@ from stspbr.cli.options import (
     ThreadsOption,
     run_stage,
 )
+from stspbr.errors import StspbrError
 from stspbr.threads import prepare_process
 
 app = typer.Typer(help="Frames, poses, masks and perhaps the light.", no_args_is_help=True)
@@ -74,6 +75,42 @@ def with_preparation(command: Callable[..., None]) -> Callable[..., None]:
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
     wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return wrapped
+
+
+@app.command("photos")
+@with_preparation
+def capture_photos(
+    run: RunArgument,
+    folder: Annotated[Path, typer.Argument(help="the folder of photos: JPEG, PNG, TIFF")],
+    preparation: dict[str, Any],
+    masks: Annotated[Path | None, typer.Option(help="folder of masks: the photos' stems, white is the object")] = None,
+    mask: Annotated[str | None, typer.Option(help="grabcut: masks from --box, carried to all photos")] = None,
+    box: Annotated[str | None, typer.Option(metavar="X,Y,W,H", help="about the object, in pixels")] = None,
+    box_image: Annotated[str | None, typer.Option(help="the photo of --box; default the first by name")] = None,
+    camera_model: Annotated[str, typer.Option(help="one of COLMAP's: SIMPLE_RADIAL, OPENCV, …")] = "SIMPLE_RADIAL",
+    settings: SetOption = None,
+    seed: SeedOption = 0,
+    threads: ThreadsOption = None,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Find poses and masks of photographs of one object (pip install 'stspbr[photos]')."""
+    base = {"folder": str(folder), "masks": None if masks is None else str(masks), "mask": mask, "box": _box(box),
+            "box_image": box_image, "camera_model": camera_model, **preparation}  # fmt: skip
+    run_stage("capture", "CapturePhotosSettings", run, settings, base, seed=seed, threads=threads, quiet=quiet,
+              json_lines=json_lines)  # fmt: skip
+
+
+def _box(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 4 or min(numbers[2:]) <= 0:
+        raise StspbrError(f"--box {text}: give x,y,width,height in pixels, e.g. --box 400,120,600,520")
+    return numbers
 
 
 @app.command("mesh")

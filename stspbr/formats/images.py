@@ -1,4 +1,4 @@
-"""Image files: PNG and JPEG of 8 and 16 bits, OpenEXR, Radiance HDR; and the sRGB transfer function.
+"""Image files: PNG, JPEG and TIFF of 8 and 16 bits, OpenEXR, Radiance HDR; and the sRGB transfer function.
 
 Two kinds of reading: :func:`read_image` gives linear radiance for frames and lights, :func:`read_pixels` the stored
 numbers for textures and data maps. PNG alpha is straight, EXR alpha is premultiplied; frames are premultiplied.
@@ -13,18 +13,21 @@ import itertools
 import os
 import re
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stspbr.errors import StspbrError
 
-LDR_SUFFIXES = (".png", ".jpg", ".jpeg")
+LDR_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 HDR_SUFFIXES = (".exr", ".hdr")
 IMAGE_SUFFIXES = LDR_SUFFIXES + HDR_SUFFIXES
 _HALF_MAX = 65504.0
+_JPEG_MAGIC = (b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1", b"\xff\xd8\xff\xdb")
 _TEMPORARY = itertools.count()
 
 
@@ -40,14 +43,18 @@ def linear_to_srgb(value: np.ndarray) -> np.ndarray:
     return np.where(v <= 0.0031308, v * 12.92, 1.055 * np.maximum(v, 0.0031308) ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
-def read_image(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None, float]:
+def read_image(path: str | os.PathLike[str], *, upright: bool = False) -> tuple[np.ndarray, np.ndarray | None, float]:
     """Read a photograph, a render or a light.
 
-    PNG and JPEG are decoded from sRGB; EXR and HDR are taken as linear.
+    PNG, JPEG and TIFF are decoded from sRGB; EXR and HDR are taken as linear.
+
+    Args:
+        upright: turn a photograph as its Exif orientation says. Data sets that come with poses mean the pixels as
+            they are stored.
 
     Returns:
         rgb ``[H, W, 3]`` float32 linear, premultiplied where there is alpha; alpha ``[H, W, 1]`` float32 or None;
-        the linear value at which the file clips: 1 for PNG and JPEG, inf for EXR and HDR.
+        the linear value at which the file clips: 1 for PNG, JPEG and TIFF, inf for EXR and HDR.
 
     Raises:
         StspbrError: the file is missing, corrupt or truncated, or of another kind.
@@ -57,7 +64,7 @@ def read_image(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | N
         channels = _read_hdr(path)
         rgb, alpha = _split_alpha(channels)
         return np.ascontiguousarray(rgb), alpha, float("inf")
-    stored = _read_integers(path)
+    stored = _read_integers(path, upright=upright)
     table = _srgb_table(stored.dtype.itemsize)
     colour, coverage = _split_alpha(stored)
     rgb = table[colour]
@@ -71,7 +78,8 @@ def read_pixels(source: str | os.PathLike[str] | bytes, name: str | None = None)
     """The stored numbers of an image file or of its bytes: no transfer function, no premultiplication.
 
     Returns:
-        ``[H, W, C]`` float32 with C in 1..4; PNG and JPEG in [0, 1] with their 8 or 16 bits, EXR and HDR as they are.
+        ``[H, W, C]`` float32 with C in 1..4; PNG, JPEG and TIFF in [0, 1] with their 8 or 16 bits, EXR and HDR as they
+        are.
 
     Raises:
         StspbrError: as :func:`read_image`; ``name`` says where ``bytes`` came from.
@@ -193,27 +201,69 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _read_integers(source: str | os.PathLike[str] | bytes, name: str | None = None) -> np.ndarray:
-    """PNG or JPEG pixels ``[H, W, C]`` as uint8 or uint16."""
+def _read_integers(
+    source: str | os.PathLike[str] | bytes, name: str | None = None, *, upright: bool = False
+) -> np.ndarray:
+    """PNG, JPEG or TIFF pixels ``[H, W, C]`` as uint8 or uint16."""
     where = name or ("image" if isinstance(source, bytes) else str(source))
     data = source if isinstance(source, bytes) else _read_bytes(Path(source))
     from PIL import Image
 
+    from stspbr.formats import exif
+
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            if image.format == "PNG" and data[24] == 16:
-                return _decode_png16(data, channels={0: 1, 2: 3, 4: 2, 6: 4}[data[25]])
-            transparent = image.mode in ("P", "L", "RGB") and "transparency" in image.info
-            if transparent or image.mode == "P":
-                image = image.convert("RGBA" if transparent else "RGB")
-            elif image.mode not in ("L", "LA", "RGB", "RGBA"):
-                image = image.convert("L" if image.mode in ("1", "I", "I;16", "F") else "RGB")
-            pixels = np.asarray(image)
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "TIFF")) as image:
+            # Pillow itself turns a TIFF upright, whose orientation is no afterthought but part of the format
+            turn = image.getexif().get(exif.ORIENTATION, 1) if upright and image.format != "TIFF" else 1
+            pixels = _decode_integers(image, data)
+    except StspbrError as error:
+        raise StspbrError(f"{where} {error}") from error
     except Exception as error:  # decoders raise nearly anything on corrupt bytes
-        known = data[:4] in (b"\x89PNG", b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1", b"\xff\xd8\xff\xdb")
-        what = "is truncated or corrupt" if known else "is no PNG or JPEG image"
+        known = data[:4] in (b"\x89PNG", *_JPEG_MAGIC, b"II*\0", b"MM\0*")
+        what = "is truncated or corrupt" if known else "is no PNG, JPEG or TIFF image"
         raise StspbrError(f"{where} {what} ({_reason(error)}): export or copy it again") from error
-    return pixels.reshape(*pixels.shape[:2], -1)
+    return exif.upright(pixels.reshape(*pixels.shape[:2], -1), turn)
+
+
+def _decode_integers(image: Any, data: bytes) -> np.ndarray:
+    """Pixels of an opened Pillow image, with all the bits of the file."""
+    if image.format == "PNG" and data[24] == 16:
+        return _decode_png16(data, channels={0: 1, 2: 3, 4: 2, 6: 4}[data[25]])
+    if image.format == "TIFF":
+        bits, kind = set(image.tag_v2.get(258, (1,))), set(image.tag_v2.get(339, (1,)))
+        if kind != {1} or max(bits) > 16:
+            raise StspbrError("is a TIFF of floating-point or 32-bit numbers: save it as EXR, or with 8 or 16 bits")
+        if bits == {16}:
+            return _decode_tiff16(data)
+    transparent = image.mode in ("P", "L", "RGB") and "transparency" in image.info
+    if transparent or image.mode == "P":
+        image = image.convert("RGBA" if transparent else "RGB")
+    elif image.mode not in ("L", "LA", "RGB", "RGBA"):
+        image = image.convert("L" if image.mode in ("1", "I", "I;16", "F") else "RGB")
+    return np.asarray(image)
+
+
+def _decode_tiff16(data: bytes) -> np.ndarray:
+    """All 16 bits of a TIFF: as for PNG, the two bytes of each number are asked for one after the other."""
+    from PIL import Image
+
+    def decode(swapped: bool) -> np.ndarray:
+        with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+            if image.mode.startswith("I;16"):
+                return np.asarray(image).astype(np.uint16)
+            modes = {tile.args[0] for tile in image.tile}
+            if not all(re.fullmatch(r"(RGB|RGBA|RGBX);16[BLN]", mode) for mode in modes):
+                raise StspbrError("is a TIFF of 16 bits in planes or with premultiplied alpha: save it interleaved")
+            if swapped:
+                other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+                image.tile = [
+                    tile._replace(args=(tile.args[0][:-1] + other[tile.args[0][-1]], *tile.args[1:]))
+                    for tile in image.tile
+                ]
+            return np.asarray(image).astype(np.uint16)
+
+    high = decode(swapped=False)
+    return high if high.ndim == 2 else high << 8 | decode(swapped=True)
 
 
 def _decode_png16(data: bytes, channels: int) -> np.ndarray:

@@ -3,8 +3,9 @@
 Our additions to the format, all optional: per frame ``object_to_world`` (4×4, rigid), ``split`` (``"train"`` or
 ``"test"``), ``saturation``, ``exposure`` (relative, linear) or else ``exposure_time`` (seconds), ``iso`` and
 ``f_number`` together, and ``white_balance`` (the three gains that the camera applied); for the file ``environment``
-(a lat-long HDR or EXR: the known light, in the convention of :mod:`stspbr.scene.light` about +Y), ``near``, ``far``
-and ``up_axis``.
+(a lat-long HDR or EXR: the known light, in the convention of :mod:`stspbr.scene.light` about +Y), ``near``, ``far``,
+``up_axis`` and ``original_from_world`` (a 4×4 similarity: puts what is made from this capture back into the world that
+its poses came in).
 
 Lenses are per file or per frame: ``camera_model`` (OPENCV with k1, k2, k3, p1, p2; FULL_OPENCV with k1 … k6, p1, p2;
 OPENCV_FISHEYE or ``is_fisheye`` with k1 … k4; or another of COLMAP's by its own names). Images are undistorted when
@@ -94,7 +95,10 @@ def read_transforms(
     if content.get("environment"):
         radiance, _, _ = read_image(path.parent / content["environment"])
         light = turned_light(EnvironmentLight(radiance), (rotation @ y_up_from(f"+{own_up}").T)[:3, :3])
-    return checked(Capture(frames, light), on_warning)
+    back = _similarity(path, content)
+    if back is not None:
+        back = back @ rotation.T
+    return checked(Capture(frames, light, back), on_warning)
 
 
 def write_transforms(folder: str | Path, capture: Capture, image_format: str = "exr") -> Path:
@@ -151,6 +155,8 @@ def _write(folder: Path, capture: Capture, files: list[str], content: dict[str, 
     if capture.light is not None:
         write_exr(folder / "environment.exr", capture.light.radiance)
         content["environment"] = "environment.exr"
+    if capture.original_from_world is not None:
+        content["original_from_world"] = np.asarray(capture.original_from_world, np.float64).tolist()
     content["frames"] = []
     for frame, file, own in zip(capture.frames, files, intrinsics, strict=True):
         entry = {"file_path": file, "split": frame.split, **({} if shared else own)}
@@ -307,6 +313,23 @@ def _matrix(file: str, entry: dict[str, Any], key: str) -> np.ndarray:
         matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
     if matrix.shape != (4, 4):
         raise StspbrError(f"frame {file}: {key} has shape {matrix.shape}, not 4x4: export the poses again")
+    return matrix
+
+
+def _similarity(path: Path, content: dict[str, Any]) -> np.ndarray | None:
+    """``original_from_world`` ``[4, 4]``: rotation, uniform scale and translation; None where the file is silent."""
+    if "original_from_world" not in content:
+        return None
+    try:
+        matrix = np.asarray(content["original_from_world"], np.float64)
+        square = matrix[:3, :3] @ matrix[:3, :3].T
+        sound = matrix.shape == (4, 4) and np.isfinite(matrix).all() and np.linalg.det(matrix[:3, :3]) > 0
+        sound = sound and np.allclose(square, np.eye(3) * square[0, 0], rtol=0, atol=1e-4 * square[0, 0])
+        sound = sound and np.allclose(matrix[3], (0, 0, 0, 1))
+    except (ValueError, TypeError, IndexError):
+        sound = False
+    if not sound:
+        raise StspbrError(f"{path}: original_from_world is no 4x4 similarity: export it again, or remove it")
     return matrix
 
 

@@ -7,6 +7,7 @@ stores these settings says all there is to say.
 from stspbr.recipe.capture import (
     CaptureFolderSettings,
     CaptureMeshSettings,
+    CapturePhotosSettings,
     CaptureSettings,
     CaptureUsdSettings,
     PreparationSettings,
@@ -30,6 +31,7 @@ __all__ = [
     "BakeSettings",
     "CaptureFolderSettings",
     "CaptureMeshSettings",
+    "CapturePhotosSettings",
     "CaptureSettings",
     "CaptureUsdSettings",
     "CoarseSettings",

@@ -74,4 +74,23 @@ class CaptureUsdSettings(PreparationSettings):
     light: Literal["auto", "dome", "none"] = "auto"
 
 
-CaptureSettings = CaptureMeshSettings | CaptureFolderSettings | CaptureUsdSettings
+class CapturePhotosSettings(PreparationSettings):
+    """Poses and masks from a folder of photographs."""
+
+    kind: Literal["photos"] = "photos"
+    folder: str
+    masks: str | None = Field(None, description="folder of masks: files of the photos' stems, white is the object")
+    mask: Literal["grabcut"] | None = Field(None, description="masks from a box, carried through the sparse points")
+    box: tuple[float, float, float, float] | None = Field(None, description="x, y, width, height in upright pixels")
+    box_image: str | None = Field(None, description="the photo that the box is in; default the first by name")
+    camera_model: str = Field("SIMPLE_RADIAL", description="one of COLMAP's")
+    shared_camera: bool = Field(True, description="one lens for all photos of one size, maker and zoom")
+    feature_size: int = Field(1600, ge=100, description="longer side at which features are sought")
+    features: Literal["photo", "object"] = Field(
+        "photo", description="object: inside the masks only, for a turntable before a background that stands still"
+    )
+    pairs: Literal["auto", "exhaustive", "nearest"] = Field("auto", description="auto: exhaustive up to 150 photos")
+    hold_out_every: int = Field(8, ge=0, description="every so manieth frame is held out; 0: none")
+
+
+CaptureSettings = CaptureMeshSettings | CaptureFolderSettings | CaptureUsdSettings | CapturePhotosSettings

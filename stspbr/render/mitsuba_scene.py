@@ -69,22 +69,41 @@ def render_each(
 
 
 class PathTracer:
-    """One asset under one light, loaded once; ``view`` moves the camera and the object."""
+    """One asset under one light, loaded once; ``view`` moves the camera and the object.
 
-    def __init__(self, asset: Asset, light: EnvironmentLight, max_depth: int = 5):
+    Args:
+        surroundings: what stands still about the object (a table): seen, shadowed and mirrored like the object, but
+            not part of its ``coverage``. World space.
+        show_light: the light is seen behind everything, as in a photograph; else there is nothing, with alpha 0.
+    """
+
+    def __init__(
+        self,
+        asset: Asset,
+        light: EnvironmentLight,
+        max_depth: int = 5,
+        surroundings: Asset | None = None,
+        show_light: bool = False,
+    ):
         self._mi = require_mitsuba("path-traced captures")
         mesh = asset.mesh
         if mesh.uvs is not None and any(material.normal is not None for material in asset.materials):
             mesh = with_frames(mesh)
         groups = _faces_of_materials(mesh, len(asset.materials))
         self._parts = [_corner_mesh(mesh, faces) for faces in groups.values()]
+        path = {"type": "path", "max_depth": int(max_depth), "rr_depth": 64, "hide_emitters": not show_light}
         description = {
             "type": "scene",
-            "integrator": {"type": "path", "max_depth": int(max_depth), "rr_depth": 64, "hide_emitters": True},
+            "integrator": path,
             "light": self._envmap(light),
         }
         for k, (part, material) in enumerate(zip(self._parts, groups, strict=True)):
             description[f"part{k}"] = self._mesh(f"part{k}", part, asset.materials[material])
+        if surroundings is not None:
+            groups = _faces_of_materials(surroundings.mesh, len(surroundings.materials))
+            for k, (material, faces) in enumerate(groups.items()):
+                part = _corner_mesh(surroundings.mesh, faces)
+                description[f"surrounding{k}"] = self._mesh(f"surrounding{k}", part, surroundings.materials[material])
         self._scene = self._mi.load_dict(description)
         self._parameters = self._mi.traverse(self._scene)
         self._pose = np.eye(4)
@@ -106,6 +125,28 @@ class PathTracer:
             total += np.array(image, dtype=np.float64)
         total = (total / passes).astype(np.float32)
         return np.ascontiguousarray(total[..., :3]), np.ascontiguousarray(np.clip(total[..., 3:], 0.0, 1.0))
+
+    def coverage(
+        self, camera: Camera, object_to_world: np.ndarray | None = None, spp: int = 16, seed: int = 0
+    ) -> np.ndarray:
+        """``[H, W, 1]`` float32: how much of each pixel shows the object itself, not its surroundings."""
+        mi = self._mi
+        self._place(np.eye(4) if object_to_world is None else np.asarray(object_to_world, dtype=np.float64))
+        sensor = self._sensor(camera)
+        side = int(np.ceil(np.sqrt(spp)))
+        rng = np.random.default_rng(seed)
+        rows, columns = np.mgrid[: camera.height * side, : camera.width * side].astype(np.float32)
+        jitter = rng.random((2, *rows.shape), np.float32)
+        x, y = (columns + jitter[0]) / (camera.width * side), (rows + jitter[1]) / (camera.height * side)
+        place = mi.Point2f(mi.Float(x.ravel()), mi.Float(y.ravel()))
+        ray, _ = sensor.sample_ray(0.0, 0.5, place, mi.Point2f(0.5, 0.5))
+        hit = self._scene.ray_intersect_preliminary(ray)
+        shown = np.zeros(x.size, bool)
+        for shape in self._scene.shapes():
+            if shape.id().startswith("part"):
+                shown |= np.array(hit.is_valid() & (hit.shape == mi.ShapePtr(shape)), dtype=bool)
+        blocks = shown.reshape(camera.height, side, camera.width, side)
+        return blocks.mean(axis=(1, 3), dtype=np.float32)[..., None]
 
     def _place(self, object_to_world: np.ndarray) -> None:
         if np.array_equal(object_to_world, self._pose):

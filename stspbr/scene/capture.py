@@ -40,10 +40,19 @@ class Frame:
 
 @dataclass
 class Capture:
-    """Frames of one object and, where it is known, the light they were taken under."""
+    """Frames of one object and, where it is known, the light they were taken under.
+
+    Attributes:
+        frames: in the order of the files they came from.
+        light: where it is known.
+        original_from_world: ``[4, 4]`` float64 similarity (uniform scale, rotation, translation) that puts points of
+            this capture's world back into the world that the poses came in: assets and cameras can be put back with
+            it. None where the world is the original one.
+    """
 
     frames: list[Frame]
     light: EnvironmentLight | None = None
+    original_from_world: np.ndarray | None = None
 
     def split(self, name: str) -> list[Frame]:
         """The frames of one split, in order."""
@@ -55,7 +64,11 @@ class Capture:
         World and cameras shrink with the object, so poses stay rigid and every image stays as it is.
         """
         centre = np.asarray(centre, dtype=np.float64)
-        return replace(self, frames=[_normalized(frame, centre, scale) for frame in self.frames])
+        back = self.original_from_world
+        if back is not None:  # object poses take the centre, the world only shrinks
+            back = np.asarray(back, np.float64) @ np.diag([scale, scale, scale, 1.0])
+        frames = [_normalized(frame, centre, scale) for frame in self.frames]
+        return replace(self, frames=frames, original_from_world=back)
 
 
 def _normalized(frame: Frame, centre: np.ndarray, scale: float) -> Frame:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from stspbr.artifacts import Artifact
 from stspbr.formats.capture_checks import check_capture
 from stspbr.formats.captures import read_capture
 from stspbr.formats.transforms import write_transforms
 from stspbr.optimize.progress import Reporter
-from stspbr.recipe import CaptureFolderSettings, CaptureMeshSettings, CaptureSettings, CaptureUsdSettings
+from stspbr.recipe import (
+    CaptureFolderSettings,
+    CaptureMeshSettings,
+    CapturePhotosSettings,
+    CaptureSettings,
+    CaptureUsdSettings,
+)
 from stspbr.scene import Capture
 from stspbr.stages.capture_mesh import render_capture
 from stspbr.stages.capture_preparation import prepared
@@ -21,7 +28,8 @@ from stspbr.stages.session import Session, on_first_rank
 def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     """Make a capture and write it: ``transforms.json``, linear EXR images, ``environment.exr`` where known."""
     said: list[str] = []
-    capture = _make(session, settings, said.append)
+    facts: dict[str, Any] = {}
+    capture = _make(session, settings, said.append, facts)
     warnings = list(dict.fromkeys([*said, *check_capture(capture)]))
     if not session.quiet and not session.json_lines:
         for warning in warnings:
@@ -34,16 +42,27 @@ def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
         seed=session.seed,
     ) as draft:
         write_transforms(draft.path, capture)
-        draft.run["warnings"] = warnings
+        draft.run.update(facts, warnings=warnings)
     return draft.artifact
 
 
-def _make(session: Session, settings: CaptureSettings, on_warning: Callable[[str], None]) -> Capture:
+def _make(
+    session: Session, settings: CaptureSettings, on_warning: Callable[[str], None], facts: dict[str, Any]
+) -> Capture:
+    """The capture; what else is to stand in ``run.json`` goes into ``facts``."""
     if isinstance(settings, CaptureMeshSettings):
         total = settings.views + settings.test_views
         with Reporter("capture", total, session.run / "logs" / "capture", quiet=session.quiet,
                       json_lines=session.json_lines) as reporter:  # fmt: skip
             return render_capture(session, settings, reporter)
+    if isinstance(settings, CapturePhotosSettings):
+        from stspbr.stages.capture_photos import capture_photos
+
+        capture, report = capture_photos(session, settings)
+        facts["photos"] = report.facts()
+        # the images come reduced by the whole part of the scale already
+        rest = settings.model_copy(update={"image_scale": settings.image_scale / int(settings.image_scale)})
+        return prepared(capture, rest, on_warning)
     if isinstance(settings, CaptureUsdSettings):
         return prepared(_read_usd(settings, on_warning), settings, on_warning)
     return prepared(_read_folder(settings, on_warning), settings, on_warning)

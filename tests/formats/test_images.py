@@ -97,6 +97,31 @@ def test_jpeg(tmp_path):
     assert rgb[2, 5] == pytest.approx([0.503, 0, 0], abs=0.01) and rgb[13, 5] == pytest.approx([0, 0, 0.216], abs=0.01)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_tiff_keeps_every_bit(tmp_path, order, compression, channels, kind):
+    tifffile = pytest.importorskip("tifffile")  # which scikit-image brings
+    stored = ((ramp(7, 11, channels) * 2711) % np.iinfo(kind).max).astype(kind)
+    tifffile.imwrite(tmp_path / "a.tif", stored if channels > 1 else stored[..., 0], byteorder=order,
+                     compression=compression, photometric="minisblack" if channels == 1 else "rgb",
+                     extrasamples=["unassalpha"] if channels == 4 else None)  # fmt: skip
+    assert np.array_equal(np.rint(read_pixels(tmp_path / "a.tif") * np.iinfo(kind).max), stored)
+    rgb, alpha, saturation = read_image(tmp_path / "a.tif")
+    assert rgb.shape == (7, 11, 3) and (alpha is not None) == (channels == 4) and saturation == 1.0
+
+
+def test_tiff_that_cannot_be_had(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "f.tif", ramp(3, 4, 1)[..., 0], photometric="minisblack")
+    with pytest.raises(StspbrError, match="f.tif is a TIFF of floating-point or 32-bit numbers"):
+        read_image(tmp_path / "f.tif")
+    tifffile.imwrite(tmp_path / "p.tif", ramp().astype(np.uint16), photometric="rgb", planarconfig="separate")
+    with pytest.raises(StspbrError, match="p.tif is a TIFF of 16 bits in planes"):
+        read_image(tmp_path / "p.tif")
+
+
 def test_exr_round_trip(tmp_path):
     image, alpha = ramp() * 300, ramp(channels=1) / 45
     write_exr(tmp_path / "a.exr", image, alpha=alpha)
@@ -183,7 +208,7 @@ def test_missing_file_and_no_image(tmp_path):
     with pytest.raises(StspbrError, match="gone.png does not exist"):
         read_image(tmp_path / "gone.png")
     (tmp_path / "a.png").write_text("hello")
-    with pytest.raises(StspbrError, match="a.png is no PNG or JPEG"):
+    with pytest.raises(StspbrError, match="a.png is no PNG, JPEG or TIFF"):
         read_image(tmp_path / "a.png")
 
 

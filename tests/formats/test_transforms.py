@@ -326,3 +326,34 @@ def test_names_become_safe_paths(tmp_path):
     frames[0].name, frames[1].name = "a.png", "A.exr"
     with pytest.raises(StspbrError, match="the same file name"):
         write_transforms(tmp_path, Capture(frames))
+
+
+@pytest.mark.parametrize("up", ["y", "z"])
+def test_the_way_back_to_the_original_world_survives(tmp_path, up):
+    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
+    back = np.eye(4)
+    back[:3, :3], back[:3, 3] = 0.3 * turn * np.sign(np.linalg.det(turn)), (1, 2, 3)
+    write_transforms(tmp_path, Capture(ring(), original_from_world=back))
+    path = tmp_path / "transforms.json"
+    content = json.loads(path.read_text())
+    assert np.array_equal(content["original_from_world"], back)
+    path.write_text(json.dumps(content | {"up_axis": up}))
+    capture = read_transforms(path)
+    expected = [back @ frame.camera.camera_to_world for frame in ring()]  # where the cameras were at first
+    for frame, pose in zip(capture.frames, expected, strict=True):
+        assert capture.original_from_world @ frame.camera.camera_to_world == pytest.approx(pose, abs=1e-9)
+    moved = capture.normalized(np.array([0.2, 0.1, -0.3]), 2.5)
+    for frame, pose in zip(moved.frames, expected, strict=True):
+        centre = moved.original_from_world @ np.append(frame.camera.position, 1)
+        assert centre == pytest.approx(pose[:, 3], abs=1e-9)
+
+
+@pytest.mark.parametrize("bad", [[[1, 2], [3, 4]], "x", *(np.diag([k, 1.0, 1.0, 1.0]).tolist() for k in (2.0, -1.0))])
+def test_a_way_back_that_is_none(tmp_path, bad):
+    write_transforms(tmp_path, Capture(ring()))
+    path = tmp_path / "transforms.json"
+    content = json.loads(path.read_text())
+    assert "original_from_world" not in content and read_transforms(path).original_from_world is None
+    path.write_text(json.dumps(content | {"original_from_world": bad}))
+    with pytest.raises(StspbrError, match="original_from_world is no 4x4 similarity"):
+        read_transforms(path)

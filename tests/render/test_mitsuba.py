@@ -235,6 +235,26 @@ def test_same_seed_same_image_and_black_background(mi):
     assert np.all(rgb[alpha[..., 0] == 0] == 0) and alpha[16, 16, 0] == 1 and alpha[0, 0, 0] == 0
 
 
+def test_surroundings_are_seen_and_hide_but_are_not_covered(mi):
+    from stspbr.render.mitsuba_scene import PathTracer
+
+    camera = Camera(look_at((0.0, 0.0, 4.0), (0, 0, 0)), 40.0, 40.0, 16, 16, 32, 32)
+    screen = _quad()  # in front of the ball's right half
+    screen.positions = screen.positions * np.float32([0.5, 1, 1]) + np.float32([0.5, 0, 1.5])
+    ball, green = _asset(_sphere(3)), _asset(screen, albedo=(0.0, 0.8, 0.0), roughness=1.0)
+    alone = PathTracer(ball, _constant_light())
+    together = PathTracer(ball, _constant_light(), surroundings=green, show_light=True)
+    rgb, alpha = together.view(camera, spp=16)
+    cover, whole = together.coverage(camera, spp=64), alone.coverage(camera, spp=64)
+    assert whole == pytest.approx(alone.view(camera, spp=256)[1], abs=0.12)  # of Monte Carlo at the outline
+    assert cover[:, :15] == pytest.approx(whole[:, :15], abs=0.12) and cover[14:18, 18:24].max() == 0
+    assert rgb[16, 20, 1] > 0.5 > 0.1 > rgb[16, 20, 0] and rgb[1, 1] == pytest.approx(1, abs=1e-3)  # screen; light
+    shifted = np.eye(4)
+    shifted[0, 3] = -0.5
+    moved = together.coverage(camera, shifted, spp=64)
+    assert moved[16, 3] > cover[16, 3] + 0.5 and moved[16, 20] == 0  # the object moves, the screen stays
+
+
 def test_materials_go_to_their_faces(mi):
     from stspbr.render.mitsuba_scene import render
 

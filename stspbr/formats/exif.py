@@ -1,0 +1,121 @@
+"""What a camera wrote beside its photograph: how it was held, focal length, exposure (Exif 2.32)."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stspbr.errors import StspbrError
+
+_DIAGONAL_35MM = math.hypot(36.0, 24.0)
+_MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # FocalPlaneResolutionUnit
+ORIENTATION, _MAKE, _MODEL, _EXIF_FOLDER = 0x0112, 0x010F, 0x0110, 0x8769
+
+
+@dataclass(frozen=True)
+class Exif:
+    """What the file says; None where it does not say.
+
+    Attributes:
+        orientation: 1 to 8 as Exif numbers them; 1 (rows run down, as stored) where the file is silent.
+        width, height: of the **upright** picture in pixels.
+        focal: focal length in pixels of the picture, from ``FocalLengthIn35mmFilm`` (which has the picture's
+            diagonal for its 43.27 mm) or from ``FocalLength`` and the focal plane's resolution.
+        exposure: exposure time · ISO / N² (seconds): proportional to the sensor's response to a given radiance.
+        camera: maker and model.
+    """
+
+    orientation: int
+    width: int
+    height: int
+    focal: float | None = None
+    exposure: float | None = None
+    camera: str | None = None
+
+
+def read_exif(path: str | os.PathLike[str]) -> Exif:
+    """Read the Exif tags of a JPEG, PNG or TIFF; tags that make no sense are taken as absent.
+
+    Raises:
+        StspbrError: the file is missing, or no image.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
+            width, height = image.size
+            turned = image.format != "TIFF"  # of a TIFF, Pillow gives the upright size
+            try:
+                head = image.getexif()
+                tags = {**head, **head.get_ifd(_EXIF_FOLDER)}
+            except Exception:  # a broken Exif block raises nearly anything, and the picture is still good
+                tags = {}
+    except FileNotFoundError:
+        raise StspbrError(f"{path} does not exist: check the path") from None
+    except OSError:
+        raise StspbrError(f"{path} is no JPEG, PNG or TIFF image: export or copy it again") from None
+    orientation = tags.get(ORIENTATION, 1)
+    orientation = orientation if orientation in range(1, 9) else 1
+    focal = _focal(tags, width, height)
+    width, height = (height, width) if turned and orientation >= 5 else (width, height)
+    return Exif(orientation, width, height, focal, _exposure(tags), _camera(tags))
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """``[H, W, …]`` as stored, turned and mirrored so that row 0 is the top of the scene."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _focal(tags: dict[int, Any], width: int, height: int) -> float | None:
+    equivalent = _positive(tags.get(0xA405))
+    if equivalent:
+        return equivalent / _DIAGONAL_35MM * math.hypot(width, height)
+    length, resolution = _positive(tags.get(0x920A)), _positive(tags.get(0xA20E))
+    unit = _MILLIMETRES.get(tags.get(0xA210, 2))
+    if not (length and resolution and unit):
+        return None
+    full_width = _positive(tags.get(0xA002)) or width  # the plane's resolution counts pixels of the picture as taken
+    return length * resolution / unit * width / full_width
+
+
+def _exposure(tags: dict[int, Any]) -> float | None:
+    time = _positive(tags.get(0x829A)) or _power(tags.get(0x9201), -1.0)
+    f_number = _positive(tags.get(0x829D)) or _power(tags.get(0x9202), 0.5)
+    speed = tags.get(0x8827)
+    speed = _positive(speed[0] if isinstance(speed, tuple) and speed else speed)
+    return time * speed / f_number**2 if time and f_number and speed else None
+
+
+def _camera(tags: dict[int, Any]) -> str | None:
+    make, model = (str(tags.get(tag) or "").strip(" \0") for tag in (_MAKE, _MODEL))
+    # many makers begin the model's name with their own
+    name = model if make and model.lower().startswith(make.lower()) else f"{make} {model}".strip()
+    return name or None
+
+
+def _positive(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def _power(apex: Any, factor: float) -> float | None:
+    """2^(factor · apex): APEX values are logarithms."""
+    try:
+        return _positive(2.0 ** (factor * float(apex)))
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        return None

@@ -1,0 +1,266 @@
+"""Masks of all photos from a box in one: carried from view to view through the sparse points.
+
+1. GrabCut in the box; the sparse points inside that mask are the object's.
+2. The view that shows most of them is next: around their hull the object is probable, far away it is not there.
+   Its mask adds to the votes of the points that it shows: those inside most masks are the object's. And so on.
+3. Three times more for all views, now about the silhouette of what nearly all masks agree on.
+4. The outline once more at full resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from stspbr.errors import StspbrError
+from stspbr.photos import grabcut
+from stspbr.photos.consensus_hull import Hull, consensus_hull, projected, silhouette
+from stspbr.scene.camera import Camera
+
+_SMALL_SIDE, _FULL_SIDE = 512, 1600  # longer sides at which masks are carried, and their outlines drawn
+_FEWEST_POINTS = 6
+_IN, _OUT = 0.7, 0.3  # shares of the masks from and up to which a point is the object's or is not
+_ROUNDS = 3
+_REACH = 3.5  # half side of the cube, in distances of the known points: those of one side may be all there are
+_LEAST_AGREEMENT = 0.6  # intersection over union of a mask with the silhouette of the consensus
+_SOFTNESS = 0.7  # pixels: the coverage of a straight edge, about
+
+
+@dataclass(frozen=True)
+class PosedPhoto:
+    """A photo without lens distortion, and where it was taken from.
+
+    Attributes:
+        name: of the photo.
+        image: ``[H, W, 3]`` uint8 sRGB.
+        valid: ``[H, W]`` bool: the photo reaches there.
+        camera: of the image's size.
+        seen: ``[K]`` indices of the sparse points that were found in it.
+    """
+
+    name: str
+    image: np.ndarray
+    valid: np.ndarray
+    camera: Camera
+    seen: np.ndarray
+
+
+def carry_masks(
+    photos: list[PosedPhoto],
+    points: np.ndarray,
+    first: int,
+    box: tuple[float, float, float, float],
+    seed: int = 0,
+    on_photo: Callable[[], None] = lambda: None,
+) -> tuple[list[np.ndarray | None], dict[str, str]]:
+    """Masks of all photos from a box in one.
+
+    Args:
+        points: ``[P, 3]`` sparse points in the world of the cameras.
+        first: the photo with the box; ``box``: x, y, width, height of the box in its pixels.
+        on_photo: called once a photo, when its mask is complete.
+
+    Returns:
+        ``(masks, failed)``: for each photo coverage ``[H, W, 1]`` float32 in [0, 1] or None, and by name why None.
+
+    Raises:
+        StspbrError: OpenCV is missing; a box outside of the photo or with next to no sparse points in it.
+    """
+    small = [_resized(photo, _SMALL_SIDE) for photo in photos]
+    votes = _Votes(len(points))
+    masks: list[np.ndarray | None] = [None] * len(photos)
+    scale = small[first].camera.width / photos[first].camera.width
+    masks[first] = _first_mask(small[first], tuple(scale * side for side in box), photos[first].name, seed)
+    votes.add(small[first], points, masks[first])
+    if int(votes.object().sum()) < _FEWEST_POINTS:
+        raise StspbrError(
+            f"photo {photos[first].name}: the object in the box has {int(votes.object().sum())} sparse points, too few "
+            "to carry its mask to the other photos: choose another --box or --box-image, or give --masks"
+        )
+    for index in _most_seen_first(small, votes, masks):
+        masks[index] = _carried(small[index], points, votes, seed)
+        votes.add(small[index], points, masks[index])
+    for _ in range(_ROUNDS):
+        hull = _consensus(masks, small, points[votes.object()])
+        masks = [_agreed(photo, points, votes, silhouette(hull, photo.camera), seed) for photo in small]
+        votes = _Votes(len(points))
+        for photo, mask in zip(small, masks, strict=True):
+            votes.add(photo, points, mask)
+        if not votes.object().any():
+            break
+    return _finished(photos, small, points, votes, masks, seed, on_photo)
+
+
+def object_points(photos: list[PosedPhoto], masks: list[np.ndarray], points: np.ndarray) -> np.ndarray:
+    """``[P]`` bool: the sparse points that lie inside the masks ``[H, W]`` bool of most photos that show them."""
+    votes = _Votes(len(points))
+    for photo, mask in zip(photos, masks, strict=True):
+        votes.add(photo, points, mask)
+    return votes.object()
+
+
+class _Votes:
+    """In how many masks each sparse point was seen, and in how many of these inside."""
+
+    def __init__(self, count: int) -> None:
+        self.seen, self.inside = np.zeros(count), np.zeros(count)
+
+    def add(self, photo: PosedPhoto, points: np.ndarray, mask: np.ndarray) -> None:
+        columns, rows = _places(photo, points)
+        self.seen[photo.seen] += 1
+        self.inside[photo.seen] += mask[rows, columns]
+
+    def object(self) -> np.ndarray:
+        return (self.seen > 0) & (self.inside >= _IN * self.seen)
+
+    def background(self) -> np.ndarray:
+        return (self.seen > 0) & (self.inside <= _OUT * self.seen)
+
+
+def _places(photo: PosedPhoto, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Column and row of the sparse points that a photo shows."""
+    xy, _ = projected(points[photo.seen], photo.camera)
+    size = (photo.camera.width - 1, photo.camera.height - 1)
+    columns, rows = np.clip(np.floor(xy), 0, size).astype(int).T
+    return columns, rows
+
+
+def _resized(photo: PosedPhoto, side: int) -> PosedPhoto:
+    cv2 = grabcut.require_opencv()
+    camera = photo.camera
+    factor = min(1.0, side / max(camera.width, camera.height))
+    width, height = max(1, round(camera.width * factor)), max(1, round(camera.height * factor))
+    image = cv2.resize(photo.image, (width, height), interpolation=cv2.INTER_AREA)
+    valid = cv2.resize(photo.valid.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+    return PosedPhoto(photo.name, image, valid, camera.resized(width, height), photo.seen)
+
+
+def _first_mask(photo: PosedPhoto, box: tuple[float, ...], name: str, seed: int) -> np.ndarray:
+    labels = grabcut.inside_box(photo.valid.shape, box)
+    labels[~photo.valid] = grabcut.BACKGROUND
+    inside = int((labels != grabcut.BACKGROUND).sum())
+    if inside < 16 or inside > 0.98 * labels.size:
+        raise StspbrError(
+            f"photo {name}: the box is {'outside of the photo' if inside < 16 else 'the whole photo'}: give --box "
+            "x,y,width,height in pixels of the upright photo, a little larger than the object"
+        )
+    return grabcut.cut(photo.image, labels, 6, seed)
+
+
+def _most_seen_first(photos: list[PosedPhoto], votes: _Votes, masks: list[np.ndarray | None]):  # noqa: ANN202
+    """Indices of the photos without a mask; the next is the one that shows most of the object as known by then."""
+    left = [index for index, mask in enumerate(masks) if mask is None]
+    while left:
+        known = votes.object()
+        index = max(left, key=lambda k: int(known[photos[k].seen].sum()))
+        left.remove(index)
+        yield index
+
+
+def _carried(photo: PosedPhoto, points: np.ndarray, votes: _Votes, seed: int) -> np.ndarray:
+    """A mask from the object's points alone: they all project into the silhouette, seen or not."""
+    cv2 = grabcut.require_opencv()
+    xy, depth = projected(points[votes.object()], photo.camera)
+    xy = _without_outliers(xy[depth > 0])
+    if len(xy) < 3:
+        return np.zeros(photo.valid.shape, bool)
+    hull = np.zeros(photo.valid.shape, np.uint8)
+    cv2.fillConvexPoly(hull, cv2.convexHull(np.clip(xy, -4000, 4000).astype(np.int32)), 1)
+    radius = 0.5 * float(np.linalg.norm(np.ptp(xy, axis=0)))
+    labels = np.full(hull.shape, grabcut.BACKGROUND, np.uint8)
+    labels[grabcut.dilated(hull.astype(bool), 0.45 * radius + 4)] = grabcut.PROBABLE_BACKGROUND
+    labels[grabcut.dilated(hull.astype(bool), 0.08 * radius)] = grabcut.PROBABLE_OBJECT
+    return _cut(photo, points, votes, labels, seed)
+
+
+def _agreed(photo: PosedPhoto, points: np.ndarray, votes: _Votes, shape: np.ndarray, seed: int) -> np.ndarray:
+    """A mask about the silhouette of the consensus."""
+    if not shape.any():
+        return np.zeros(photo.valid.shape, bool)
+    radius = float(np.sqrt(shape.sum() / np.pi))
+    labels = np.full(shape.shape, grabcut.BACKGROUND, np.uint8)
+    labels[grabcut.dilated(shape, 0.2 * radius + 3)] = grabcut.PROBABLE_BACKGROUND
+    labels[shape] = grabcut.PROBABLE_OBJECT
+    labels[grabcut.dilated(shape, -0.3 * radius)] = grabcut.OBJECT
+    return _cut(photo, points, votes, labels, seed)
+
+
+def _cut(photo: PosedPhoto, points: np.ndarray, votes: _Votes, labels: np.ndarray, seed: int) -> np.ndarray:
+    columns, rows = _places(photo, points)
+    for sure, label in ((votes.background(), grabcut.BACKGROUND), (votes.object(), grabcut.OBJECT)):
+        chosen = sure[photo.seen]
+        for row, column in zip(rows[chosen], columns[chosen], strict=True):
+            labels[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = label
+    labels[~photo.valid] = grabcut.BACKGROUND
+    return grabcut.cut(photo.image, labels, 4, seed)
+
+
+def _without_outliers(xy: np.ndarray) -> np.ndarray:
+    """Without the points that are far from the middle of all: wrong votes would blow up the hull."""
+    if len(xy) < 8:
+        return xy
+    distance = np.linalg.norm(xy - np.median(xy, axis=0), axis=1)
+    return xy[distance <= 3.0 * np.median(distance) + 1.0]
+
+
+def _consensus(masks: list[np.ndarray], photos: list[PosedPhoto], known: np.ndarray) -> Hull:
+    """The hull of the masks, in a cube that holds the object for sure."""
+    middle = np.median(known, axis=0)
+    reach = _REACH * float(np.quantile(np.linalg.norm(known - middle, axis=1), 0.95)) + 1e-9
+    return consensus_hull(masks, [photo.camera for photo in photos], middle, reach)
+
+
+def _finished(
+    photos: list[PosedPhoto],
+    small: list[PosedPhoto],
+    points: np.ndarray,
+    votes: _Votes,
+    masks: list[np.ndarray],
+    seed: int,
+    on_photo: Callable[[], None],
+) -> tuple[list[np.ndarray | None], dict[str, str]]:
+    known = points[votes.object()]
+    hull = None
+    if len(known):
+        hull = _consensus(masks, small, known)
+    out: list[np.ndarray | None] = []
+    failed = {}
+    for photo, reduced, mask in zip(photos, small, masks, strict=True):
+        shape = np.zeros_like(mask) if hull is None else silhouette(hull, reduced.camera) & reduced.valid
+        agreement = float((mask & shape).sum() / max((mask | shape).sum(), 1))
+        if not mask.any():
+            failed[photo.name] = "its mask is empty: the object was not found in it"
+        elif agreement < _LEAST_AGREEMENT:
+            failed[photo.name] = f"its mask agrees with those of the other photos by {agreement:.0%} only"
+        out.append(None if photo.name in failed else _outlined(photo, mask, seed))
+        on_photo()
+    return out, failed
+
+
+def _outlined(photo: PosedPhoto, mask: np.ndarray, seed: int) -> np.ndarray:
+    """The mask at full resolution: only a narrow band about its outline is cut again. ``[H, W, 1]`` float32."""
+    cv2 = grabcut.require_opencv()
+    fine = _resized(photo, _FULL_SIDE)
+    size = (fine.camera.width, fine.camera.height)
+    ratio = fine.camera.width / mask.shape[1]
+    guess = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
+    if ratio > 1.01:
+        band = 1.5 * ratio + 1.0
+        labels = np.where(guess, grabcut.PROBABLE_OBJECT, grabcut.PROBABLE_BACKGROUND).astype(np.uint8)
+        labels[grabcut.dilated(guess, -band)] = grabcut.OBJECT
+        labels[~grabcut.dilated(guess, band)] = grabcut.BACKGROUND
+        labels[~fine.valid] = grabcut.BACKGROUND
+        rows, columns = (np.flatnonzero(guess.any(axis=axis)) for axis in (1, 0))
+        margin = int(4 * band) + 8
+        part = (
+            slice(max(rows[0] - margin, 0), rows[-1] + margin),
+            slice(max(columns[0] - margin, 0), columns[-1] + margin),
+        )
+        guess = guess.copy()
+        guess[part] = grabcut.cut(fine.image[part], labels[part], 2, seed)
+    alpha = cv2.GaussianBlur(guess.astype(np.float32), (0, 0), _SOFTNESS)
+    full = (photo.camera.width, photo.camera.height)
+    alpha = alpha if size == full else cv2.resize(alpha, full, interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray((alpha * photo.valid)[..., None])

@@ -1,0 +1,321 @@
+"""Poses of photographs by COLMAP's features, matching and incremental mapping, on the CPU and from a seed.
+
+Schönberger and Frahm, *Structure-from-Motion Revisited*, CVPR 2016. Matching is guided by the epipolar geometry
+found at first, which doubles the matches of views that are far apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stspbr.errors import StspbrError, missing_extra
+from stspbr.formats.lens import lens, parameter_names
+from stspbr.photos.image_pairs import nearest_pairs
+from stspbr.photos.photographs import Photo
+from stspbr.photos.sparse_model import SparseModel, View
+
+EXHAUSTIVE_UP_TO = 150  # photos; beyond, each is matched with those that look alike
+FEWEST_FEATURES = 50
+_OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+_FOCAL_FACTOR = 1.2  # of the longer side, where Exif is silent: COLMAP's own guess
+
+
+@dataclass(frozen=True)
+class PoseOptions:
+    """How poses are found.
+
+    Attributes:
+        camera_model: one of COLMAP's.
+        shared_camera: one camera for all photos of one size, maker and focal length; else one a photo.
+        feature_size: photos are reduced to this longer side when features are sought.
+        pairs: ``"exhaustive"``, ``"nearest"`` (each with the 30 that look most alike, and its neighbours by name),
+            or ``"auto"``: exhaustive up to 150 photos.
+        seed, threads: of everything.
+    """
+
+    camera_model: str = "SIMPLE_RADIAL"
+    shared_camera: bool = True
+    feature_size: int = 1600
+    pairs: str = "auto"
+    seed: int = 0
+    threads: int = 1
+
+
+def require_pycolmap() -> Any:
+    """The module, or a StspbrError that names the extra."""
+    try:
+        import pycolmap
+    except ImportError:
+        raise missing_extra("pycolmap", "photos", "captures from photos") from None
+    return pycolmap
+
+
+def check_camera_model(name: str) -> str:
+    """``name`` in capitals; StspbrError where there is no such model."""
+    if not parameter_names(name.upper()):
+        known = "SIMPLE_PINHOLE, PINHOLE, SIMPLE_RADIAL, RADIAL, OPENCV, OPENCV_FISHEYE, …"
+        raise StspbrError(f"camera model {name!r} is unknown: choose one of COLMAP's ({known})")
+    return name.upper()
+
+
+def reconstruct_poses(
+    photos: list[Photo],
+    folder: Path,
+    options: PoseOptions,
+    on_photo: Callable[[str], None] = lambda stage: None,
+    on_message: Callable[[str], None] = lambda text: None,
+    mask_folder: Path | None = None,
+) -> SparseModel:
+    """Find the poses of photos whose upright 8-bit pictures lie in ``folder/images`` under ``photo.name`` + ``.png``.
+
+    Args:
+        folder: a scratch folder; the database is written there.
+        on_photo: called once a photo with ``"features"`` and with ``"poses"``.
+        on_message: lines for people.
+        mask_folder: features are sought only where ``mask_folder/<name>.png.png`` is not black.
+
+    Returns:
+        The largest model that holds together. Photos outside of it are in its ``failed``.
+
+    Raises:
+        StspbrError: pycolmap is missing, the camera model is unknown, or fewer than three photos fit together.
+    """
+    pycolmap = require_pycolmap()
+    model = check_camera_model(options.camera_model)
+    database, images = folder / "database.db", folder / "images"
+    with _quiet(pycolmap):
+        pycolmap.set_random_seed(options.seed)
+        ids = _write_photos(pycolmap, database, photos, model, options.shared_camera)
+        _extract(pycolmap, database, images, photos, options, model, mask_folder, on_photo)
+        with pycolmap.Database.open(database) as opened:
+            features = {photo.name: opened.num_keypoints_for_image(ids[photo.name]) for photo in photos}
+        pairs = _match(pycolmap, database, folder, photos, ids, options, on_message)
+        models = _map(pycolmap, database, images, folder, options, on_photo)
+    best = max(models, key=lambda found: (found.num_reg_images(), found.num_points3D()), default=None)
+    registered = set() if best is None else {best.images[i].name for i in best.reg_image_ids()}
+    others = [{found.images[i].name for i in found.reg_image_ids()} for found in models if found is not best]
+    by_picture = {_picture(photo): photo.name for photo in photos}
+    registered, others = ({by_picture[n] for n in registered}, [{by_picture[n] for n in group} for group in others])
+    failed = {
+        photo.name: _reason(photo.name, features, pairs, registered, others)
+        for photo in photos
+        if photo.name not in registered
+    }
+    if len(registered) < 3:
+        _fail(photos, failed)
+    return _sparse_model(best, photos, failed)
+
+
+def _picture(photo: Photo) -> str:
+    return photo.name + ".png"
+
+
+@contextlib.contextmanager
+def _quiet(pycolmap: Any) -> Iterator[None]:
+    """COLMAP's own log goes to stderr line by line; errors come as exceptions anyway."""
+    before = pycolmap.logging.minloglevel
+    pycolmap.logging.minloglevel = 3
+    try:
+        yield
+    finally:
+        pycolmap.logging.minloglevel = before
+
+
+def _write_photos(pycolmap: Any, path: Path, photos: list[Photo], model: str, shared: bool) -> dict[str, int]:
+    """Cameras and images in the order of the photos, so that ids do not depend on threads; the ids by name."""
+    ids: dict[str, int] = {}
+    with pycolmap.Database.open(path) as database:
+        for group in _groups(photos, shared):
+            exif = group[0].exif
+            focals = [photo.exif.focal for photo in group if photo.exif.focal]
+            focal = float(np.median(focals)) if focals else _FOCAL_FACTOR * max(exif.width, exif.height)
+            camera = pycolmap.Camera.create_from_model_name(0, model, focal, exif.width, exif.height)
+            camera.has_prior_focal_length = bool(focals)
+            camera.camera_id = database.write_camera(camera)
+            rig = pycolmap.Rig()
+            rig.add_ref_sensor(camera.sensor_id)
+            rig_id = database.write_rig(rig)
+            for photo in group:
+                image = pycolmap.Image(name=_picture(photo), camera_id=camera.camera_id)
+                image.image_id = ids[photo.name] = database.write_image(image)
+                frame = pycolmap.Frame()
+                frame.rig_id = rig_id
+                frame.add_data_id(image.data_id)
+                database.write_frame(frame)
+    return ids
+
+
+def _groups(photos: list[Photo], shared: bool) -> list[list[Photo]]:
+    """Photos that one camera with one zoom took; focal lengths within 2 % are one."""
+    groups: dict[Any, list[Photo]] = {}
+    for number, photo in enumerate(photos):
+        exif = photo.exif
+        zoom = None if exif.focal is None else round(np.log(exif.focal) / 0.02)
+        groups.setdefault((exif.width, exif.height, exif.camera, zoom) if shared else number, []).append(photo)
+    return list(groups.values())
+
+
+def _extract(
+    pycolmap: Any,
+    database: Path,
+    images: Path,
+    photos: list[Photo],
+    options: PoseOptions,
+    model: str,
+    mask_folder: Path | None,
+    on_photo: Callable[[str], None],
+) -> None:
+    extraction, reader = pycolmap.FeatureExtractionOptions(), pycolmap.ImageReaderOptions()
+    extraction.num_threads, extraction.max_image_size = options.threads, options.feature_size
+    reader.camera_model = model
+    if mask_folder is not None:
+        reader.mask_path = mask_folder
+    for first in range(0, len(photos), max(options.threads, 1)):
+        some = photos[first : first + max(options.threads, 1)]
+        pycolmap.extract_features(
+            database,
+            images,
+            image_names=[_picture(photo) for photo in some],
+            reader_options=reader,
+            extraction_options=extraction,
+            device=pycolmap.Device.cpu,
+        )
+        for _ in some:
+            on_photo("features")
+
+
+def _match(
+    pycolmap: Any,
+    database: Path,
+    folder: Path,
+    photos: list[Photo],
+    ids: dict[str, int],
+    options: PoseOptions,
+    on_message: Callable[[str], None],
+) -> dict[tuple[str, str], int]:
+    """Match and verify; the number of verified matches by pair of names."""
+    matching, verification = pycolmap.FeatureMatchingOptions(), pycolmap.TwoViewGeometryOptions()
+    matching.num_threads, matching.guided_matching = options.threads, True
+    verification.ransac.random_seed = options.seed
+    common = {
+        "matching_options": matching,
+        "verification_options": verification,
+        "device": pycolmap.Device.cpu,
+    }
+    exhaustive = options.pairs == "exhaustive" or (options.pairs == "auto" and len(photos) <= EXHAUSTIVE_UP_TO)
+    if exhaustive:
+        on_message(f"matching {len(photos) * (len(photos) - 1) // 2} pairs of photos …")
+        pycolmap.match_exhaustive(database, **common)
+    else:
+        with pycolmap.Database.open(database) as opened:
+            descriptors = [_descriptors(opened, ids[photo.name]) for photo in photos]
+        chosen = nearest_pairs(descriptors, seed=options.seed)
+        on_message(f"matching {len(chosen)} pairs of photos that look alike …")
+        lines = [f"{_picture(photos[a])} {_picture(photos[b])}" for a, b in chosen]
+        listed = folder / "pairs.txt"
+        listed.write_text("\n".join(lines) + "\n", "utf-8")
+        pairing = pycolmap.ImportedPairingOptions()
+        pairing.match_list_path = listed
+        pycolmap.match_image_pairs(database, pairing_options=pairing, **common)
+    names = {number: name for name, number in ids.items()}
+    with pycolmap.Database.open(database) as opened:
+        pair_ids, counts = opened.read_two_view_geometry_num_inliers()
+    found = {}
+    for pair_id, count in zip(pair_ids, counts, strict=True):
+        first, second = pycolmap.pair_id_to_image_pair(pair_id)
+        found[names[first], names[second]] = int(count)
+    return found
+
+
+def _descriptors(database: Any, image_id: int) -> np.ndarray:
+    found = database.read_descriptors(image_id)
+    return np.asarray(getattr(found, "data", found), np.float32)
+
+
+def _map(
+    pycolmap: Any,
+    database: Path,
+    images: Path,
+    folder: Path,
+    options: PoseOptions,
+    on_photo: Callable[[str], None],
+) -> list[Any]:
+    """Models, found with thresholds for sets that are small and photographed from far apart."""
+    mapping = pycolmap.IncrementalPipelineOptions()
+    mapping.min_model_size, mapping.num_threads = 3, options.threads
+    mapping.random_seed = options.seed
+    mapping.mapper.init_min_num_inliers, mapping.mapper.init_min_tri_angle = 30, 8.0
+    mapping.mapper.abs_pose_min_num_inliers = 15
+    out = folder / "models"
+    out.mkdir()
+
+    def registered() -> None:
+        on_photo("poses")
+
+    found = pycolmap.incremental_mapping(
+        database, images, out, options=mapping, initial_image_pair_callback=registered, next_image_callback=registered
+    )
+    return list(found.values())
+
+
+def _reason(
+    name: str,
+    features: dict[str, int],
+    pairs: dict[tuple[str, str], int],
+    registered: set[str],
+    others: list[set[str]],
+) -> str:
+    """Why a photo has no pose, in a few words."""
+    if features[name] < FEWEST_FEATURES:
+        return f"too few features ({features[name]}): blurred, over-exposed or without texture"
+    matches: Counter[str] = Counter()
+    for (first, second), count in pairs.items():
+        if count and name in (first, second):
+            matches[second if first == name else first] = count
+    group = next((group for group in others if name in group), None)
+    if group is not None:
+        return f"fits {len(group) - 1} other photos, which do not connect to the rest: take photos in between"
+    if not matches:
+        return "too few matches: no other photo shows the same points"
+    best, count = matches.most_common(1)[0]
+    where = "" if best in registered else ", which has no pose either"
+    return f"not registered: {count} matches with {best}{where} at best, which fix no pose"
+
+
+def _fail(photos: list[Photo], failed: dict[str, str]) -> None:
+    poor = sum(reason.startswith("too few features") for reason in failed.values())
+    if 2 * poor > len(photos):
+        raise StspbrError(
+            f"no poses: {poor} of {len(photos)} photos have too few features: put the object on a textured surface "
+            "(a newspaper), keep it sharp and well lit"
+        )
+    raise StspbrError(
+        f"no poses: fewer than 3 of {len(photos)} photos fit together: neighbouring photos must overlap by two "
+        "thirds, with the object or what it stands on textured and the scene at rest"
+    )
+
+
+def _sparse_model(found: Any, photos: list[Photo], failed: dict[str, str]) -> SparseModel:
+    numbers = {point_id: index for index, point_id in enumerate(sorted(found.points3D))}
+    points = np.array([found.points3D[point_id].xyz for point_id in sorted(found.points3D)], np.float64)
+    images = {found.images[i].name: found.images[i] for i in found.reg_image_ids()}
+    views = []
+    for photo in photos:
+        image = images.get(_picture(photo))
+        if image is None:
+            continue
+        camera = found.cameras[image.camera_id]
+        own_lens = lens(camera.model_name, camera.params, camera.width, camera.height, f"photo {photo.name}")
+        world_to_camera = np.eye(4)
+        world_to_camera[:3] = image.cam_from_world().matrix()
+        seen = [numbers[point.point3D_id] for point in image.points2D if point.has_point3D()]
+        camera_to_world = np.linalg.inv(world_to_camera) @ _OPENCV_TO_OPENGL
+        views.append(View(photo.name, own_lens, camera_to_world, np.array(sorted(set(seen)), np.int64)))
+    return SparseModel(views, points.reshape(-1, 3), float(found.compute_mean_reprojection_error()), failed)
