@@ -94,7 +94,7 @@ def scene(spread=1.0):
     uvs = torch.rand(6, 2, generator=torch.Generator().manual_seed(0))
     tangents = torch.tensor([[1.0, 0, 0, 1]]).expand(6, 4).contiguous()
     normal_map = torch.rand(1, 12, 12, 3, generator=torch.Generator().manual_seed(1))
-    surface = Surface(positions, faces, normals, faces, uvs, faces, tangents, faces, normal_map)
+    surface = Surface(positions, faces, normals, faces, uvs, faces, tangents, faces, [normal_map])
     cameras = [Camera(look_at(eye, (0, 0, 0)), 30, 30, 10, 12, 20, 24) for eye in ((0.5, 0.5, 3), (-1, 0, 3))]
     clip = torch.stack([torch.from_numpy(camera.clip_from_object(np.eye(4))).float() for camera in cameras])
     eye = torch.stack([torch.from_numpy(camera.position).float() for camera in cameras])
