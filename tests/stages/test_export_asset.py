@@ -72,6 +72,23 @@ def test_a_run_in_every_format_with_its_light(run, tmp_path, to, out, beside):
         assert to == "obj" or mesh.tangents is not None
 
 
+@pytest.mark.parametrize("name", ["jar.usda", "jar.usdz"])
+def test_usd_of_a_run_comes_back_with_its_dome(run, tmp_path, name):
+    pytest.importorskip("pxr", reason="usd-core is absent")
+    from pxr import Usd
+
+    to = "usdz" if name.endswith("z") else "usd"
+    report = export_asset(str(run), tmp_path / name, ExportSettings(to))
+    assert report.files[0] == tmp_path / name and all(path.is_file() for path in report.files)
+    dome = tmp_path / ("jar_environment.usda" if to == "usdz" else name)  # ARKit knows no dome lights
+    stage = Usd.Stage.Open(str(dome))
+    assert any(prim.GetTypeName() == "DomeLight" for prim in stage.Traverse())
+    given, back = read_asset(ArtifactStore(run).resolve("bake").file("asset.glb")), read_asset(tmp_path / name)
+    np.testing.assert_allclose(np.ptp(back.mesh.positions, axis=0), np.ptp(given.mesh.positions, axis=0), rtol=1e-6)
+    assert len(back.mesh.faces) == len(given.mesh.faces)
+    np.testing.assert_allclose(back.materials[0].roughness, given.materials[0].roughness, atol=1 / 255)
+
+
 def test_blender_is_a_folder(run, tmp_path):
     report = export_asset(str(run), tmp_path / "jar", ExportSettings("blender", 16, "exr"), version="v0001")
     maps = [f"maps/glazed_jar_{name}.exr" for name in MAPS]
