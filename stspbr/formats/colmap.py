@@ -99,7 +99,7 @@ def read_colmap(
             lens=_always(lenses[image.camera_id]),
             camera_to_world=rotation @ pose,
             split=split,
-            mask=find_mask(mask_place, image.name),
+            mask=find_mask(mask_place, image.name, names),
         )
         for image, file, pose, split in zip(posed, found, camera_to_world, splits, strict=True)
         if split is not None

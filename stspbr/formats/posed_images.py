@@ -110,14 +110,23 @@ def mask_folder(folder: Path, masks: str | None) -> Path:
     return place
 
 
-def find_mask(masks: Path, name: str) -> Path | None:
+def find_mask(masks: Path, name: str, names: Sequence[str] = ()) -> Path | None:
     """The mask of the image ``name`` (relative, with suffix): ``NAME.png`` as COLMAP has it, ``STEM.png`` or ``NAME``.
 
-    Other image suffixes than PNG do as well.
+    Other image suffixes than PNG do as well. ``names``: of all images; where no two of them have the same last part,
+    a mask may lack the folders of its image.
     """
-    stem = name.rpartition(".")[0] or name
-    candidates = [f"{name}.png", f"{stem}.png", *(stem + suffix for suffix in IMAGE_SUFFIXES)]
-    return next((masks / candidate for candidate in candidates if (masks / candidate).is_file()), None)
+    wanted = [name]
+    last = name.rpartition("/")[2]
+    if last != name and sum(other.rpartition("/")[2] == last for other in names) == 1:
+        wanted.append(last)
+    for each in wanted:
+        stem = each.rpartition(".")[0] or each
+        candidates = [f"{each}.png", f"{stem}.png", *(stem + suffix for suffix in IMAGE_SUFFIXES)]
+        found = next((masks / candidate for candidate in candidates if (masks / candidate).is_file()), None)
+        if found is not None:
+            return found
+    return None
 
 
 def find_image(folder: Path, name: str) -> str | None:

@@ -223,7 +223,15 @@ def read_frames(
         rotation: ``[4, 4]``, from the file's world to ours.
         masks: a folder for the masks of frames without ``mask_path``.
     """
-    return read_posed_images([_posed_image(path, content, *item, rotation, masks) for item in chosen], masks)
+    names = [file for _, file, _ in chosen]
+
+    def mask_of(entry: dict[str, Any], file: str) -> Path | None:
+        if entry.get("mask_path"):
+            return path.parent / entry["mask_path"]
+        return None if masks is None else find_mask(masks, file, names)
+
+    images = [_posed_image(path, content, *item, rotation, mask_of(*item[:2])) for item in chosen]
+    return read_posed_images(images, masks)
 
 
 def _posed_image(
@@ -233,10 +241,9 @@ def _posed_image(
     file: str,
     split: str,
     rotation: np.ndarray,
-    masks: Path | None,
+    mask: Path | None,
 ) -> PosedImage:
     keys = {**content, **entry}
-    mask = path.parent / entry["mask_path"] if entry.get("mask_path") else masks and find_mask(masks, file)
     object_to_world = _matrix(file, entry, "object_to_world") if "object_to_world" in entry else np.eye(4)
     try:
         planes = {key: float(keys[key]) for key in ("near", "far") if key in keys}

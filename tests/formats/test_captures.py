@@ -12,6 +12,7 @@ import pytest
 
 from stspbr.errors import StspbrError
 from stspbr.formats.captures import EXPORT_KINDS, read_capture, write_dataset
+from stspbr.formats.posed_images import find_mask
 from stspbr.scene.capture import Capture
 from stspbr.scene.light import EnvironmentLight, direction_to_latlong, latlong_to_direction, turned_light
 
@@ -203,3 +204,14 @@ def test_clip_planes_follow_the_scene(tmp_path, ball):
     write_dataset(tmp_path, scaled, "llff", "exr32")
     for frame in read_capture(tmp_path).frames:
         assert frame.camera.near == pytest.approx(12, rel=0.1) and frame.camera.far == pytest.approx(120000, rel=0.1)
+
+
+def test_masks_may_lack_the_folders_of_their_images(tmp_path):
+    names = ["images/a.jpg", "images/b.jpg"]
+    for place in ("a.png", "images/b.jpg.png", "b.png"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).touch()
+    assert find_mask(tmp_path, "images/a.jpg") is None  # nobody says that no other image has this name
+    assert find_mask(tmp_path, "images/a.jpg", names) == tmp_path / "a.png"
+    assert find_mask(tmp_path, "images/b.jpg", names) == tmp_path / "images/b.jpg.png"  # the full name comes first
+    assert find_mask(tmp_path, "left/a.jpg", ["left/a.jpg", "right/a.jpg"]) is None  # whose would it be?
