@@ -64,6 +64,7 @@ def optimize(
     checkpoints: Checkpoints,
     resume: bool,
     device: torch.device,
+    watch: Stopwatch | None = None,
 ) -> Stopwatch:
     """Run a stage's optimisation from its start or, with ``resume``, from the last checkpoint.
 
@@ -90,7 +91,7 @@ def optimize(
         reporter.message(f"resumed at step {start} of {settings.iterations}")
 
     routing = "shared" if "joint" in groups else settings.routing  # one network cannot be driven apart
-    watch = Stopwatch()
+    watch = watch or Stopwatch()
     cpu = time.process_time()
     for step in range(start, settings.iterations):
         watch.last = {}
