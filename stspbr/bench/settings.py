@@ -41,7 +41,7 @@ class BenchSettings:
 SETTINGS: Mapping[str, BenchSettings] = {
     s.name: s
     for s in (
-        BenchSettings("cpu", "cpu", 256, 4, 12, 100, 101, 64, 1024, 65_536),
+        BenchSettings("cpu", "cpu", 256, 4, 12, 100, 101, 78, 1024, 65_536),
         BenchSettings("gpu", "cuda", 512, 8, 24, 100, 101, 64, 2048, 1_048_576),
         BenchSettings("tiny", "cpu", 32, 2, 4, 16, 13, 12, 32, 1024),
     )

@@ -180,9 +180,9 @@ class TextureAppearance(nn.Module):
             ),
         ]
         if self._learns_normal:
-            value = smoothness(
-                self._sample(self.normal, uv, gbuffer.uv_da), self._sample(self.normal, uv + noise, gbuffer.uv_da)
-            )
+            # one look-up for both: its mips and its texels' gradients are made once
+            both = self._sample(self.normal, torch.cat([uv, uv + noise]), gbuffer.uv_da.repeat(2, 1))
+            value = smoothness(*both.split(len(uv)))
             terms.append(Term("normal_smooth", ramp * losses.normal_smoothness * value, STRICT_A, closed=True))
         return terms
 
