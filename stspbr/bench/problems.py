@@ -49,7 +49,7 @@ def make_scene(settings: BenchSettings, backend: RasterBackend, device: torch.de
     """The scene of ``settings``, always the same one."""
     asset = demo_asset(settings.texture_resolution, settings.around, settings.along)
     light = demo_light(128)
-    prefiltered = prefilter_latlong(light, base_resolution=CoarseSettings().light.known_resolution).to(device)
+    prefiltered = prefilter_latlong(light, base_resolution=settings.light_resolution).to(device)
     cameras, _ = object_cameras(
         asset.mesh, settings.views, 0, settings.resolution, fov_degrees=40.0, seed=_SEED, elevation_degrees=(-60, 80)
     )

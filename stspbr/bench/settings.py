@@ -19,6 +19,7 @@ class BenchSettings:
         around, along: columns and rows of the refined mesh, ``2·around·(along − 1)`` triangles.
         grid: cells along an axis of the coarse step's tetrahedral grid.
         texture_resolution: side of the refined maps.
+        light_resolution: side of the known light's cube.
         points: of the comparison of encodings.
     """
 
@@ -31,6 +32,7 @@ class BenchSettings:
     along: int
     grid: int
     texture_resolution: int
+    light_resolution: int
     points: int
 
     @property
@@ -41,9 +43,9 @@ class BenchSettings:
 SETTINGS: Mapping[str, BenchSettings] = {
     s.name: s
     for s in (
-        BenchSettings("cpu", "cpu", 256, 4, 12, 100, 101, 78, 1024, 65_536),
-        BenchSettings("gpu", "cuda", 512, 8, 24, 100, 101, 64, 2048, 1_048_576),
-        BenchSettings("tiny", "cpu", 32, 2, 4, 16, 13, 12, 32, 1024),
+        BenchSettings("cpu", "cpu", 256, 4, 12, 100, 101, 78, 1024, 256, 65_536),
+        BenchSettings("gpu", "cuda", 512, 8, 24, 100, 101, 64, 2048, 256, 1_048_576),
+        BenchSettings("tiny", "cpu", 32, 2, 4, 16, 13, 12, 32, 128, 1024),
     )
 }
 """``cpu`` and ``gpu`` are for figures; ``tiny`` only tells whether everything runs."""
