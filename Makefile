@@ -2,7 +2,7 @@
 # Another interpreter: make PYTHON=python3.12 test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quality quality-full test lint clean
+.PHONY: help demo quality quality-full bench test lint clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -15,6 +15,7 @@ help:
 	@echo "make demo   make a small object, capture it, run all stages, compare with the truth"
 	@echo "make quality       the small ladder: the method beside the joint baseline, with a table (45 minutes on 2 cores)"
 	@echo "make quality-full  the full ladder: every object, light and rung (days on 2 cores; goes on where it stopped)"
+	@echo "make bench  seconds a step by part, and how they compare with what one could use instead"
 	@echo "make test   the tests"
 	@echo "make lint   ruff"
 	@echo "make clean  remove the virtual environment and the caches (never runs/)"
@@ -28,6 +29,10 @@ quality: $(READY)
 
 quality-full: $(READY)
 	$(BIN)/python -m stspbr.quality full --workers 2 --threads 1 $(ARGS)
+
+# Figures are worth something on a quiet machine only; e.g. make bench ARGS="--threads 1 --steps 50"
+bench: $(READY)
+	$(BIN)/stspbr bench --compare --out runs/bench.json $(ARGS)
 
 test: $(READY) $(JUDGES)
 	$(BIN)/python -m pytest -q -m "not slow" tests $(ARGS)

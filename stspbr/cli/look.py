@@ -1,4 +1,4 @@
-"""The commands that look at what is there: evaluate, report, compare, artifacts, doctor."""
+"""The commands that look at what is there: evaluate, report, compare, artifacts, doctor, bench."""
 
 from __future__ import annotations
 
@@ -153,6 +153,79 @@ def doctor() -> None:
             console.print(f"{check.name}: {check.remedy}", markup=False, highlight=False, soft_wrap=True)
     if not healthy(checks):
         raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    settings: Annotated[
+        str | None, typer.Option(help="cpu, gpu or tiny: a fixed amount of work; default: by the device")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="write the result there as JSON")] = None,
+    steps: Annotated[int, typer.Option(help="steps that are timed, of each kind", min=1)] = 20,
+    compare: Annotated[bool, typer.Option("--compare", help="also time what one could use instead")] = False,
+    repeats: Annotated[int, typer.Option(help="of each comparison", min=1)] = 5,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Seconds per step by part, throughput and memory, at fixed settings on an object made in memory."""
+    prepare_process()
+    import json
+
+    from stspbr.stages.bench import run_bench
+    from stspbr.stages.session import Session
+
+    if settings is not None and device == "auto":
+        device = _device_of(settings)
+    session = Session.open(Path(), device=device, threads=threads)
+    name = settings or ("gpu" if session.device.type == "cuda" else "cpu")
+    talk = not quiet and not json_lines
+    result = run_bench(
+        name,
+        device=session.device,
+        threads=session.threads,
+        steps=steps,
+        out=out,
+        compare=compare,
+        repeats=repeats,
+        say=(lambda text: typer.echo(text, err=True)) if talk else (lambda _: None),
+    )
+    if json_lines:
+        typer.echo(json.dumps(result))
+    elif talk:
+        print_bench(result)
+        if out is not None:
+            typer.echo(str(out))
+
+
+def _device_of(settings: str) -> str:
+    from stspbr.bench.settings import bench_settings
+
+    return bench_settings(settings).device
+
+
+def print_bench(result: dict[str, Any]) -> None:
+    """The machine, a column a kind of step, and the ratios."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from stspbr.stages.bench import comparison_table, step_table
+
+    console = Console()
+    machine, fixed = result["machine"], result["settings"]
+    console.print(
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, on {machine['device']}; "
+        f"{fixed['resolution']}² × {fixed['batch']} views",
+        highlight=False,
+    )
+    for heading, rows in (step_table(result), comparison_table(result)):
+        if rows:
+            table = Table(*heading)
+            table.columns[0].no_wrap = True
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
 
 
 def print_errors(run: Path) -> None:

@@ -229,10 +229,11 @@ class TextureAppearance(nn.Module):
             ),
         ]
         if self._learns_normal:
-            value = smoothness(
-                self._sample("normal", pixels, uv, gbuffer.uv_da),
-                self._sample("normal", pixels, uv + noise, gbuffer.uv_da),
+            # one look-up for both: its mips and its texels' gradients are made once
+            both = self._sample(
+                "normal", self._twice(pixels, len(uv)), torch.cat([uv, uv + noise]), gbuffer.uv_da.repeat(2, 1)
             )
+            value = smoothness(*both.split(len(uv)))
             terms.append(Term("normal_smooth", ramp * losses.normal_smoothness * value, STRICT_A, closed=True))
         return scaled([term for term in terms if term.value.requires_grad], span.fraction)
 
@@ -249,6 +250,11 @@ class TextureAppearance(nn.Module):
 
     def _pixels(self, gbuffer: GBuffer) -> list[Tensor] | None:
         return material_pixels(gbuffer.triangle, self._face_material, len(self.materials))
+
+    @staticmethod
+    def _twice(pixels: list[Tensor] | None, count: int) -> list[Tensor] | None:
+        """``_pixels`` of the same ``count`` pixels laid end to end."""
+        return None if pixels is None else [torch.cat([own, own + count]) for own in pixels]
 
     def _jitter(self, gbuffer: GBuffer) -> Tensor:
         """``[1 or N, 2]``: the deviation of a jittered lookup in UV, as many texels in every material's maps."""

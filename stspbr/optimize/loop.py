@@ -67,6 +67,7 @@ def optimize(
     resume: bool,
     device: torch.device,
     ranks: Ranks | None = None,
+    watch: Stopwatch | None = None,
 ) -> Stopwatch:
     """Run a stage's optimisation from its start or, with ``resume``, from the last checkpoint.
 
@@ -110,7 +111,7 @@ def optimize(
         ranks.copy_from_first(problem.state())
 
     routing = "shared" if "joint" in groups else settings.routing  # one network cannot be driven apart
-    watch = Stopwatch()
+    watch = watch or Stopwatch()
     cpu = time.process_time()
     for step in range(start, settings.iterations):
         watch.last = {}

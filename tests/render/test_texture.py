@@ -245,3 +245,29 @@ def test_bad_input_is_refused_in_one_line():
     ):
         with pytest.raises(StspbrError):
             call()
+
+
+@pytest.mark.parametrize(("size", "batch", "limit"), [((64, 64), 1, None), ((24, 8), 2, None), ((4, 1), 1, None),
+                                                      ((64, 32), 1, 2)])  # fmt: skip
+def test_its_own_mips_are_those_of_build_mips(size, batch, limit):
+    """Without ``mip`` the lookup builds the chain and collects its gradients itself: the same bits."""
+    uv, uv_da, bias = random_samples(3000, batch)
+    tex = torch.rand(batch, *size, 3, generator=torch.Generator().manual_seed(4))
+    threads = numba.get_num_threads()
+    runs = []
+    try:
+        for count in (1, threads):
+            numba.set_num_threads(count)
+            runs.append(gradients(lambda t: texture(t, uv, uv_da, bias, max_mip_level=limit), [tex], torch.float32))
+    finally:
+        numba.set_num_threads(threads)
+    apart = gradients(lambda t: texture(t, uv, uv_da, bias, build_mips(t, limit)), [tex], torch.float32)
+    for out, (grad,) in runs:
+        assert torch.equal(out, apart[0])
+        assert torch.equal(grad, apart[1][0])
+    _, (expected,) = gradients(
+        lambda t: reference.texture(t, uv.double(), uv_da.double(), bias.double(), max_mip_level=limit),
+        [tex],
+        torch.float64,
+    )
+    torch.testing.assert_close(runs[0][1][0].double(), expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())

@@ -102,6 +102,13 @@ def _halve(tex, out):
     scale = np.float32(1.0 / (tall * wide))
     for row in prange(images * height):
         image, i = row // height, row % height
+        if tall == 2 and wide == 2:
+            above, below, to = tex[image, 2 * i], tex[image, 2 * i + 1], out[image, i]
+            for j in range(np.uint64(width)):
+                for k in range(np.uint64(channels)):
+                    first = above[2 * j, k] + above[2 * j + 1, k]
+                    to[j, k] = (first + below[2 * j, k] + below[2 * j + 1, k]) * scale
+            continue
         for j in range(width):
             for k in range(channels):
                 total = np.float32(0)
@@ -121,3 +128,21 @@ def _spread(grad_out, grad):
         for j in range(width):
             for k in range(channels):
                 grad[image, i, j, k] = grad_out[image, i // tall, j // wide, k] * scale
+
+
+@njit(parallel=True, cache=True, fastmath=_FLAGS)
+def collect_mips(flat, starts, sizes, textures, channels):
+    """Gradients by the levels of ``build_mips``, one after the other in ``flat``: each level's is spread over the
+    finer one and added, the coarsest first, until level 0 holds the gradient by the texture."""
+    for fine in range(sizes.shape[0] - 2, -1, -1):
+        height, width = sizes[fine, 0], sizes[fine, 1]
+        tall, wide = height // sizes[fine + 1, 0], width // sizes[fine + 1, 1]
+        scale = np.float32(1.0 / (tall * wide))
+        for row in prange(textures * height):
+            image, i = row // height, row % height
+            to = starts[fine] + row * width * channels
+            source = starts[fine + 1] + (image * (height // tall) + i // tall) * (width // wide) * channels
+            for j in range(width // wide):
+                for dj in range(wide):
+                    for k in range(channels):
+                        flat[to + (j * wide + dj) * channels + k] += flat[source + j * channels + k] * scale

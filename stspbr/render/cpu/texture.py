@@ -56,6 +56,10 @@ def texture(
     if "mipmap" not in filter_mode:
         return sample_cube([tex], uv, None, nearest) if cube else sample_plane([tex], uv, None, boundary_mode, nearest)
 
+    own_mips = mip is None and not cube  # built, and their gradients collected, within the lookup
+    if own_mips:
+        with torch.no_grad():
+            mip = build_mips(tex, max_mip_level)
     levels = [tex, *(mip if mip is not None else build_mips(tex, max_mip_level))]
     if max_mip_level is not None:
         levels = levels[: max_mip_level + 1]
@@ -65,7 +69,7 @@ def texture(
         level = level if mip_level_bias is None else level + mip_level_bias
     if filter_mode == "linear-mipmap-nearest":
         level = torch.floor(level.detach() + 0.5)
-    return sample_cube(levels, uv, level) if cube else sample_plane(levels, uv, level, boundary_mode)
+    return sample_cube(levels, uv, level) if cube else sample_plane(levels, uv, level, boundary_mode, halved=own_mips)
 
 
 def _check(tex, uv, uv_da, mip_level_bias, mip, filter_mode, boundary_mode, max_mip_level) -> str:

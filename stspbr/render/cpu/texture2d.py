@@ -10,7 +10,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from stspbr.render.cpu import texture2d_kernels as kernels
-from stspbr.render.cpu.mip_chain import level_addresses, level_starts, split_like
+from stspbr.render.cpu.mip_chain import collect_mips, level_addresses, level_starts, split_like
 
 _BOUNDARIES = {"wrap": kernels.WRAP, "clamp": kernels.CLAMP, "zero": kernels.ZERO}
 _ROWS_A_BLOCK = 8
@@ -22,16 +22,20 @@ def sample_plane(
     level: torch.Tensor | None = None,
     boundary_mode: str = "wrap",
     nearest: bool = False,
+    halved: bool = False,
 ) -> torch.Tensor:
     """Look up a chain of levels ``[B or 1, H, W, C]`` at ``uv [B, h, w, 2]`` and mip ``level [B, h, w]``.
 
     The level is clamped to ``[0, len(levels) − 1]``; ``None`` is level 0. Gradients go to the levels, to ``uv``
     (zero for ``nearest``) and to ``level`` (zero where it is clamped). Returns ``[B, h, w, C]``.
+
+    ``halved``: the levels are :func:`build_mips` of the first, which gets the gradients of all of them: one pass over
+    one buffer, where autograd would keep and add a copy of each level.
     """
     shape = uv.shape
     flat_level = None if level is None else level.reshape(-1)
     boundary = _BOUNDARIES[boundary_mode]
-    out = _PlaneLookup.apply(uv.reshape(-1, 2), flat_level, shape[1] * shape[2], boundary, nearest, *levels)
+    out = _PlaneLookup.apply(uv.reshape(-1, 2), flat_level, shape[1] * shape[2], boundary, nearest, halved, *levels)
     return out.reshape(*shape[:3], levels[0].shape[-1])
 
 
@@ -43,12 +47,12 @@ def footprint_level(uv_da: torch.Tensor, width: int, height: int) -> torch.Tenso
 
 class _PlaneLookup(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, uv, level, per_image, boundary, nearest, *levels):
+    def forward(ctx, uv, level, per_image, boundary, nearest, halved, *levels):
         uv = uv.contiguous()
         level = uv.new_empty(0) if level is None else level.contiguous()
         levels = [texels.contiguous() for texels in levels]
         ctx.save_for_backward(uv, level, *levels)
-        ctx.settings = per_image, boundary, nearest
+        ctx.settings = per_image, boundary, nearest, halved
         channels = levels[0].shape[-1]
         out = uv.new_empty(uv.shape[0], channels)
         if out.numel():
@@ -62,7 +66,7 @@ class _PlaneLookup(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_out):
         uv, level, *levels = ctx.saved_tensors
-        per_image, boundary, nearest = ctx.settings
+        per_image, boundary, nearest, halved = ctx.settings
         want_uv, want_level = ctx.needs_input_grad[:2]
         grad_out = grad_out.contiguous()
         textures, channels = levels[0].shape[0], levels[0].shape[-1]
@@ -76,7 +80,7 @@ class _PlaneLookup(torch.autograd.Function):
                 (grad_uv if want_uv else nothing.view(0, 2)).numpy(), (grad_level if want_level else nothing).numpy(),
             )  # fmt: skip
         grad_levels = [None] * len(levels)
-        if any(ctx.needs_input_grad[5:]):
+        if any(ctx.needs_input_grad[6:]):
             rows = [textures * texels.shape[1] for texels in levels]
             first_rows = np.cumsum([0, *rows[:-1]], dtype=np.int64)
             workers = numba.get_num_threads()
@@ -86,11 +90,13 @@ class _PlaneLookup(torch.autograd.Function):
                 _sizes(levels), level_starts(levels), first_rows, owners, workers, textures, per_image, channels,
                 uv.numpy(), level.numpy(), boundary, nearest, grad_out.numpy(), flat.numpy(),
             )  # fmt: skip
+            if halved:
+                collect_mips(flat.numpy(), level_starts(levels), _sizes(levels), textures, channels)
             grad_levels = [
                 grad if wanted else None
-                for grad, wanted in zip(split_like(flat, levels), ctx.needs_input_grad[5:], strict=True)
+                for grad, wanted in zip(split_like(flat, levels), ctx.needs_input_grad[6:], strict=True)
             ]
-        return grad_uv, grad_level, None, None, None, *grad_levels
+        return grad_uv, grad_level, None, None, None, None, *grad_levels
 
 
 class _FootprintLevel(torch.autograd.Function):

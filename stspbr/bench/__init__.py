@@ -1,0 +1,1 @@
+"""How fast a step is, where its time goes, and what else one could use. Import from the modules."""

@@ -1,0 +1,74 @@
+"""What a benchmark ran on, and how much memory it took."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stspbr import __version__
+from stspbr.threads import available_cores
+
+
+def describe_machine(device: torch.device, threads: int) -> dict[str, Any]:
+    """The machine and the libraries, without the host's name or any path."""
+    out: dict[str, Any] = {
+        "cpu": _cpu_model(),
+        "cores": available_cores(),
+        "threads": threads,
+        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "stspbr": __version__,
+        "device": str(device),
+    }
+    for name in ("torch", "numba", "numpy", "mitsuba", "nvdiffrast", "tinycudann"):
+        try:
+            out[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            out[name] = None
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        out["gpu"] = properties.name
+        out["gpu_bytes"] = properties.total_memory
+        out["cuda"] = torch.version.cuda
+    return out
+
+
+def reset_peak(device: torch.device) -> None:
+    """Start to look for the peak of memory from here on; on the CPU where Linux lets one."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass  # then the peak is the process's, its start included
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Largest memory since ``reset_peak``: allocated by torch on CUDA, resident in the process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,62 @@
+"""The fixed settings that benchmarks are made at, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stspbr.errors import StspbrError
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """One fixed amount of work; two figures can be compared only where these are equal.
+
+    Attributes:
+        name: as the command line says it.
+        device: "cpu" or "cuda".
+        resolution: side of the square images; batch: views a step; views: of the capture.
+        around, along: columns and rows of the refined mesh, ``2·around·(along − 1)`` triangles.
+        grid: cells along an axis of the coarse step's tetrahedral grid.
+        texture_resolution: side of the refined maps.
+        light_resolution: side of the known light's cube.
+        points: of the comparison of encodings.
+    """
+
+    name: str
+    device: str
+    resolution: int
+    batch: int
+    views: int
+    around: int
+    along: int
+    grid: int
+    texture_resolution: int
+    light_resolution: int
+    points: int
+
+    @property
+    def triangles(self) -> int:
+        return 2 * self.around * (self.along - 1)
+
+
+SETTINGS: Mapping[str, BenchSettings] = {
+    s.name: s
+    for s in (
+        BenchSettings("cpu", "cpu", 256, 4, 12, 100, 101, 78, 1024, 256, 65_536),
+        BenchSettings("gpu", "cuda", 512, 8, 24, 100, 101, 64, 2048, 256, 1_048_576),
+        BenchSettings("tiny", "cpu", 32, 2, 4, 16, 13, 12, 32, 128, 1024),
+    )
+}
+"""``cpu`` and ``gpu`` are for figures; ``tiny`` only tells whether everything runs."""
+
+
+def bench_settings(name: str) -> BenchSettings:
+    """The settings of this name.
+
+    Raises:
+        StspbrError: there are none.
+    """
+    if name not in SETTINGS:
+        raise StspbrError(f"--settings {name}: unknown; there are {', '.join(SETTINGS)}")
+    return SETTINGS[name]

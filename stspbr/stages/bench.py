@@ -1,0 +1,117 @@
+"""Bench: seconds per step by part at fixed settings, and ratios to what one could use instead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stspbr.bench.machine import describe_machine
+from stspbr.bench.measure import measure
+from stspbr.bench.peers import compare_with_peers
+from stspbr.bench.problems import make_problems, make_scene
+from stspbr.bench.settings import bench_settings
+from stspbr.formats.images import atomic_path
+from stspbr.render.backend import get_backend
+
+SCHEMA = 1
+_WARM_UP = 3
+
+
+def run_bench(
+    name: str,
+    *,
+    device: torch.device,
+    threads: int,
+    steps: int,
+    out: Path | None = None,
+    compare: bool = False,
+    repeats: int = 5,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Measure the settings ``name`` on ``device``.
+
+    Args:
+        steps: that are timed, after a few to warm up and again under the clock that takes them apart.
+        out: where the result goes as JSON; written beside and renamed.
+        compare: also time what a user would pick instead, ``repeats`` times in turns.
+        say: is told what is being done.
+
+    Returns:
+        ``schema`` (1), ``settings``, ``machine``, ``steps`` by name as ``bench.measure.measure`` gives them, and
+        ``comparisons`` as ``bench.peers`` gives them.
+
+    Raises:
+        StspbrError: unknown settings.
+    """
+    settings = bench_settings(name)
+    backend = get_backend("auto", device)
+    say("making the scene")
+    scene = make_scene(settings, backend, device)
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "settings": {**vars(settings), "triangles": settings.triangles, "warm_up": _WARM_UP},
+        "machine": describe_machine(device, threads),
+        "steps": {},
+        "comparisons": [],
+    }
+    problems = {}
+    for step, optimize, problem in make_problems(scene, settings, backend, device):
+        say(f"timing: {step}")
+        result["steps"][step] = measure(problem, optimize, device, steps, _WARM_UP)
+        problems[step] = problem
+    if compare:
+        for comparison in compare_with_peers(scene, settings, problems, device, repeats):
+            say(f"compared: {comparison['name']}")
+            result["comparisons"].append(comparison)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(out) as path:
+            path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def step_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows for a terminal: wall (CPU) milliseconds of every part, forward and backward, of every step."""
+    steps = result["steps"]
+    rows = []
+    parts = dict.fromkeys(part for step in steps.values() for part in step["parts"])
+    for part in parts:
+        for way in ("forward", "backward"):
+            cells = [step["parts"].get(part, {}).get(way) for step in steps.values()]
+            if any(cells):
+                label = f"{part}, {way}" if part not in ("optimizer", "whole", "rest") else _ALONE[part]
+                rows.append([label, *("" if cell is None else _milliseconds(cell) for cell in cells)])
+    rows.append(["step", *(_milliseconds(step) for step in steps.values())])
+    rows.append(["covered pixels/s", *(f"{step['covered_per_second']:,.0f}" for step in steps.values())])
+    rows.append(["image pixels/s", *(f"{step['pixels_per_second']:,.0f}" for step in steps.values())])
+    rows.append(["triangles", *(f"{step['triangles']:,}" for step in steps.values())])
+    rows.append(["peak memory", *(f"{step['peak_bytes'] / 2**20:,.0f} MiB" for step in steps.values())])
+    return ["wall (CPU) ms", *steps], rows
+
+
+def comparison_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows: how many times as long the alternative takes."""
+    rows = []
+    for comparison in result["comparisons"]:
+        if "skipped" in comparison:
+            rows.append([comparison["name"], "skipped", comparison["skipped"]])
+            continue
+        wall, cpu = (comparison["ratio"][clock] for clock in ("wall", "cpu"))
+        rows.append([comparison["name"], _ratio(wall), _ratio(cpu)])
+    return ["instead of ours", "times as long (wall)", "times the CPU time"], rows
+
+
+_ALONE = {"optimizer": "optimizer", "whole": "backward, whole", "rest": "backward, rest"}
+
+
+def _milliseconds(cell: dict[str, float]) -> str:
+    return f"{cell['wall'] * 1e3:.1f} ({cell['cpu'] * 1e3:.1f})"
+
+
+def _ratio(values: list[float]) -> str:
+    middle, low, high = values
+    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
