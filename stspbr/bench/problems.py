@@ -14,7 +14,7 @@ from stspbr.bench.settings import BenchSettings
 from stspbr.fields.materials import MaterialFields
 from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.visual_hull import visual_hull_sdf
-from stspbr.optimize.appearance import Appearance, FieldAppearance, TextureAppearance
+from stspbr.optimize.appearance import Appearance, FieldAppearance, MaterialMaps, TextureAppearance
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.reconstruction import Reconstruction
@@ -137,10 +137,9 @@ def _refinement_parts(
         return torch.as_tensor(values, dtype=torch.float32, device=device)
 
     flat = np.broadcast_to(np.array([0.0, 0.0, 1.0], np.float32), material.albedo.shape).copy()
+    reflectance = np.concatenate([material.roughness, material.metallic], axis=-1)
     appearance = TextureAppearance(
-        tensor(material.albedo),
-        tensor(np.concatenate([material.roughness, material.metallic], axis=-1)),
-        tensor(flat),
+        [MaterialMaps(tensor(material.albedo), tensor(reflectance), tensor(flat))],
         roughness_range=coarse.fields.roughness_range,
         joint=False,
         backend=backend,
