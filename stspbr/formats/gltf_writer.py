@@ -14,9 +14,9 @@ from urllib.parse import quote
 import numpy as np
 
 import stspbr
-from stspbr.errors import StspbrError
+from stspbr.formats.asset_checks import check_writable
 from stspbr.formats.gltf_writer_buffers import Buffers
-from stspbr.formats.gltf_writer_materials import MaterialWriter, has_directions, is_constant
+from stspbr.formats.gltf_writer_materials import MaterialWriter
 from stspbr.formats.gltf_writer_nodes import write_nodes
 from stspbr.formats.images import atomic_path, safe_name
 from stspbr.scene.asset import Asset
@@ -69,7 +69,7 @@ def _contents(
     path: str | Path, asset: Asset, bits: int, quantized: bool, beside: str | None
 ) -> tuple[dict[str, Any], bytes, dict[str, bytes], list[str]]:
     """The JSON, the binary buffer, the image files beside it (none in a GLB), and remarks."""
-    _check(path, asset)
+    check_writable(path, asset)
     owner = np.zeros(len(asset.mesh.faces), np.int64) if asset.mesh.face_material is None else asset.mesh.face_material
     used, face_material = np.unique(owner, return_inverse=True)
     buffers = Buffers()
@@ -115,25 +115,3 @@ def _encoded(content: dict[str, Any], indent: int | None = None) -> bytes:
     separators = (",", ":") if indent is None else None
     text = json.dumps(content, separators=separators, indent=indent, ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "replace")
-
-
-def _check(path: str | Path, asset: Asset) -> None:
-    mesh = asset.mesh
-    if len(mesh.faces) == 0:
-        raise StspbrError(f"cannot write {path}: the mesh has no triangles")
-    for name in ("positions", "uvs", "normals", "tangents"):
-        table = getattr(mesh, name)
-        if table is not None and not np.isfinite(table).all():
-            raise StspbrError(f"cannot write {path}: {name} are not all finite")
-    owner = np.zeros(1, np.int32) if mesh.face_material is None else mesh.face_material
-    if owner.min() < 0 or owner.max() >= len(asset.materials):
-        raise StspbrError(f"cannot write {path}: a triangle points to material {owner.max()}, which is not there")
-    if mesh.face_node is not None and (mesh.face_node.min() < 0 or mesh.face_node.max() >= len(asset.nodes)):
-        raise StspbrError(f"cannot write {path}: a triangle points to node {mesh.face_node.max()}, which is not there")
-    for material in asset.materials:
-        maps = (material.albedo, material.roughness, material.metallic, material.occlusion, material.normal)
-        maps = [image for image in maps if image is not None]
-        if not all(np.isfinite(image).all() for image in maps):
-            raise StspbrError(f"cannot write {path}: the maps of {material.name} are not all finite")
-        if mesh.uvs is None and (not all(is_constant(image) for image in maps) or has_directions(material)):
-            raise StspbrError(f"cannot write {path}: {material.name} has maps but the mesh has no UVs: unwrap it first")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 import stspbr
 from stspbr.errors import StspbrError
+from stspbr.formats.asset_checks import check_writable
 from stspbr.formats.attributes import smooth_normals, unit
 from stspbr.formats.images import atomic_path, encode_png, safe_name, write_exr
 from stspbr.formats.usd_light import usd_latlong
@@ -284,27 +286,12 @@ def _label(prim: Any, name: str) -> None:
 
 
 def _check(path: Path, asset: Asset) -> None:
+    if not asset.nodes:
+        asset = replace(asset, mesh=replace(asset.mesh, face_node=None))  # without nodes nothing reads it
+    check_writable(path, asset)
     mesh = asset.mesh
-    if len(mesh.faces) == 0:
-        raise StspbrError(f"cannot write {path}: the mesh has no triangles")
-    for name in ("positions", "uvs", "normals", "tangents"):
-        table = getattr(mesh, name)
-        if table is not None and not np.isfinite(table).all():
-            raise StspbrError(f"cannot write {path}: {name} are not all finite")
-    owner = np.zeros(1, np.int32) if mesh.face_material is None else mesh.face_material
-    if owner.min() < 0 or owner.max() >= len(asset.materials):
-        raise StspbrError(f"cannot write {path}: a triangle points to material {owner.max()}, which is not there")
-    for material in asset.materials:
-        maps = (material.albedo, material.roughness, material.metallic, material.occlusion, material.normal)
-        maps = [image for image in maps if image is not None]
-        if not all(np.isfinite(image).all() for image in maps):
-            raise StspbrError(f"cannot write {path}: the maps of {material.name} are not all finite")
-        if mesh.uvs is None and any(image.shape[:2] != (1, 1) for image in maps):
-            raise StspbrError(f"cannot write {path}: {material.name} has maps but the mesh has no UVs: unwrap it first")
     if mesh.face_node is None or not asset.nodes:
         return
-    if mesh.face_node.min() < 0 or mesh.face_node.max() >= len(asset.nodes):
-        raise StspbrError(f"cannot write {path}: a triangle points to node {mesh.face_node.max()}, which is not there")
     worlds: list[np.ndarray] = []
     for index, node in enumerate(asset.nodes):
         local = np.asarray(node.local_to_parent, np.float64)

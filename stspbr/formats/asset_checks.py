@@ -1,0 +1,38 @@
+"""What every writer of assets asks of one before it writes a byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from stspbr.errors import StspbrError
+from stspbr.formats.gltf_writer_materials import has_directions, is_constant
+from stspbr.scene.asset import Asset
+
+
+def check_writable(path: str | Path, asset: Asset) -> None:
+    """Raise a StspbrError that names ``path`` where an asset cannot be written.
+
+    No triangles, values that are not finite, triangles that point to materials or nodes that are not there, maps
+    without UVs.
+    """
+    mesh = asset.mesh
+    if len(mesh.faces) == 0:
+        raise StspbrError(f"cannot write {path}: the mesh has no triangles")
+    for name in ("positions", "uvs", "normals", "tangents"):
+        table = getattr(mesh, name)
+        if table is not None and not np.isfinite(table).all():
+            raise StspbrError(f"cannot write {path}: {name} are not all finite")
+    owner = np.zeros(1, np.int32) if mesh.face_material is None else mesh.face_material
+    if owner.min() < 0 or owner.max() >= len(asset.materials):
+        raise StspbrError(f"cannot write {path}: a triangle points to material {owner.max()}, which is not there")
+    if mesh.face_node is not None and (mesh.face_node.min() < 0 or mesh.face_node.max() >= len(asset.nodes)):
+        raise StspbrError(f"cannot write {path}: a triangle points to node {mesh.face_node.max()}, which is not there")
+    for material in asset.materials:
+        maps = (material.albedo, material.roughness, material.metallic, material.occlusion, material.normal)
+        maps = [image for image in maps if image is not None]
+        if not all(np.isfinite(image).all() for image in maps):
+            raise StspbrError(f"cannot write {path}: the maps of {material.name} are not all finite")
+        if mesh.uvs is None and (not all(is_constant(image) for image in maps) or has_directions(material)):
+            raise StspbrError(f"cannot write {path}: {material.name} has maps but the mesh has no UVs: unwrap it first")
