@@ -25,7 +25,7 @@ from stspbr.stages.session import Session
 from stspbr.texture.tangents import with_frames
 
 GRID = HashGridSettings(levels=3, log2_table_size=10, base_resolution=4, finest_resolution=16)
-UNLIKE = "optimize.losses.reflectance={relmse=0.7,mse=0.3,logl1=0.0,smape=0.0}"
+UNLIKE = "optimize.losses.reflectance={relmse=0.7,mse=0.3,logl1=0.0}"
 EVERY = [UNLIKE, "optimize.losses.reflectance_region=interior", "optimize.losses.metallic_binary=0.01"]
 STEP = 3
 
