@@ -72,8 +72,8 @@ class GeometrySettings(Settings):
 class LossSettings(Settings):
     """Composite losses by the group that they drive; see ``stspbr.optimize.losses.LOSSES`` for the names."""
 
-    appearance: dict[str, float] = {"logl1": 1.0}
-    reflectance: dict[str, float] = {"logl1": 1.0}
+    appearance: dict[str, float] = {"logl1": 0.5}
+    reflectance: dict[str, float] = {"logl1": 0.5}
     joint: dict[str, float] = {"logl1": 1.0}
     appearance_region: Literal["interior", "union"] = Field(
         "union", description="pixels of A's colour terms: where either has coverage, or where both are fully covered"
