@@ -152,4 +152,4 @@ def _light(kind: str, scene: BenchScene, device: torch.device) -> Light:
         return KnownLight(scene.prefiltered)
     settings = CoarseSettings().light
     cube = EnvironmentCube(settings.learned_resolution, settings.initial_radiance, settings.common_scale)
-    return LearnedLight(cube, settings.white_balance).to(device)
+    return LearnedLight(cube, settings.white_balance, settings.smoothness).to(device)

@@ -53,7 +53,8 @@ class KnownLight(nn.Module):
 
 
 class LearnedLight(nn.Module):
-    """A cube map that is learned; ``white_balance`` weighs the mean deviation from grey.
+    """A cube map that is learned; ``white_balance`` weighs the mean deviation from grey, ``smoothness`` the texels'
+    differences from their neighbours: a matte object does not say where a lamp's light comes from.
 
     A brighter light and a darker albedo make nearly the same image: only the highlights of non-metals, whose strength
     is known, tell them apart. Texel by texel that small gradient drowns in all others. Where the cube has a common
@@ -61,10 +62,11 @@ class LearnedLight(nn.Module):
     very direction, and all pixels vote on it.
     """
 
-    def __init__(self, cube: EnvironmentCube, white_balance: float) -> None:
+    def __init__(self, cube: EnvironmentCube, white_balance: float, smoothness: float = 0.0) -> None:
         super().__init__()
         self.cube = cube
         self.white_balance = white_balance
+        self.smoothness = smoothness
 
     def prefiltered(self) -> PrefilteredLight:
         return self.cube.prefilter()
@@ -78,11 +80,14 @@ class LearnedLight(nn.Module):
         self.cube.common.requires_grad_(False)
 
     def regularizers(self) -> list[Term]:
-        if self.white_balance == 0:
-            return []
-        radiance = self.cube.radiance
-        deviation = (radiance - radiance.mean(dim=-1, keepdim=True)).abs().mean()
-        return [Term("white_balance", self.white_balance * deviation, STRICT_A, closed=True)]
+        terms = []
+        if self.white_balance > 0:
+            radiance = self.cube.radiance
+            deviation = (radiance - radiance.mean(dim=-1, keepdim=True)).abs().mean()
+            terms.append(Term("white_balance", self.white_balance * deviation, STRICT_A, closed=True))
+        if self.smoothness > 0:
+            terms.append(Term("light_smooth", self.smoothness * self.cube.variation(), STRICT_A, closed=True))
+        return terms
 
     def constrain(self) -> None:
         """Nothing to do: the cube keeps the logarithm of its radiance."""

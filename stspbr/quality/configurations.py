@@ -20,6 +20,7 @@ TOLERANCE = 0.02
 
 METHOD: dict[str, Any] = {
     "light.common_scale": False,
+    "light.smoothness": 0.0,
     "optimize.losses.metal_prior": "none",
     "optimize.losses.appearance_region": "union",
     "optimize.losses.reflectance_region": "union",

@@ -52,6 +52,7 @@ class LightSettings(Settings):
     learned_resolution: Literal[16, 32, 64, 128, 256] = 64
     initial_radiance: float = Field(0.5, gt=0)
     white_balance: float = Field(0.005, ge=0)
+    smoothness: float = Field(0.002, ge=0, description="weight of the differences between neighbours in log radiance")
     common_scale: bool = Field(
         True, description="learn the scale that albedo and light share as a parameter of its own, per channel"
     )

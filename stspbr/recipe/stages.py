@@ -19,10 +19,10 @@ from stspbr.recipe.parsing import Settings
 
 # once the outline stands, colours at silhouettes tell more about coverage than about the material
 _INTERIOR = {"appearance_region": "interior", "reflectance_region": "interior"}
-_SETTLED = LossSettings(**_INTERIOR)
+_SETTLED = LossSettings(appearance={"logl1": 1.0}, reflectance={"logl1": 1.0}, **_INTERIOR)
 # a metal mirrors a lamp in few views: a median of errors overlooks them, their square does not
 _SPECIALIZING = LossSettings(
-    appearance={"logl1": 0.5, "logl2": 3.0}, reflectance={"logl1": 0.5, "logl2": 3.0}, **_INTERIOR
+    appearance={"logl1": 0.5, "logl2": 1.0}, reflectance={"logl1": 0.5, "logl2": 1.0}, **_INTERIOR
 )
 _SPECIALIZE_A = [(0.0, 0.3, "exponential"), (1.0, 0.05, "exponential")]
 _SPECIALIZE_B = [(0.0, 0.3, "linear"), (0.1, 1.0, "linear"), (0.4, 1.0, "exponential"), (1.0, 0.1, "exponential")]

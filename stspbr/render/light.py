@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.errors import StspbrError
-from stspbr.render.prefilter import PrefilteredLight, latlong_to_cube, light_filter
+from stspbr.render.prefilter import PrefilteredLight, latlong_to_cube, light_filter, texel_directions
 from stspbr.scene.light import EnvironmentLight, latlong_to_direction
 
 _FLOOR = 1e-4
@@ -55,6 +56,18 @@ class EnvironmentCube(nn.Module):
         self.log_radiance.copy_(radiance.clamp_min(_FLOOR).log())
         self.common.zero_()
 
+    def variation(self) -> Tensor:
+        """Mean absolute difference of the log radiance of neighbouring texels, over the cube's edges too; a scalar."""
+        values = self.log_radiance
+        first, second = _pairs_over_edges(self.resolution, values.device)
+        flat = values.reshape(-1, 3)
+        differences = (
+            values[:, 1:] - values[:, :-1],
+            values[:, :, 1:] - values[:, :, :-1],
+            flat.index_select(0, first) - flat.index_select(0, second),
+        )
+        return sum(part.abs().sum() for part in differences) / sum(part.numel() for part in differences)
+
     def prefilter(self) -> PrefilteredLight:
         """The light as ``shade`` reads it, differentiable in the parameter; once a step."""
         return self._filter(self.radiance)
@@ -81,3 +94,24 @@ def cube_to_latlong(cube: Tensor, width: int = 1024) -> EnvironmentLight:
     directions = latlong_to_direction(np.stack([u, v], axis=-1)).astype(np.float32)
     values = sample_cube([cube.float()[None].contiguous()], torch.from_numpy(directions)[None])
     return EnvironmentLight(values[0].numpy())
+
+
+@functools.lru_cache(maxsize=16)
+def _pairs_over_edges(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Indices ``[12 · size]`` twice into the texels ``[6 · size · size]``: neighbours that lie on different faces."""
+    flat = torch.arange(6 * size * size).reshape(6, size, size)
+    inner = torch.ones(size, size, dtype=torch.bool)
+    inner[1:-1, 1:-1] = False
+    border = flat[:, inner]
+    directions = texel_directions(size)[:, inner]
+    pairs = []
+    for one in range(6):
+        for other in range(one):
+            cosine = directions[one] @ directions[other].T
+            nearest, back = cosine.argmax(1), cosine.argmax(0)
+            here = torch.arange(len(nearest))
+            # opposite faces have nearest texels, too, but a quarter turn or more apart
+            met = (back[nearest] == here) & (cosine.amax(1) > math.cos(min(2.0 / size, math.pi / 4)))
+            pairs.append(torch.stack([border[one, here[met]], border[other, nearest[met]]]))
+    first, second = torch.cat(pairs, dim=1).to(device)
+    return first, second

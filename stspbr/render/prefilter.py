@@ -245,7 +245,7 @@ def _solid_angles(size: int) -> Tensor:
     return corner[1:, 1:] - corner[:-1, 1:] - corner[1:, :-1] + corner[:-1, :-1]
 
 
-def _texel_directions(size: int) -> Tensor:
+def texel_directions(size: int) -> Tensor:
     """Unit directions ``[6, size, size, 3]`` of a cube's texels, float64, OpenGL's faces."""
     middle = (torch.arange(size, dtype=torch.float64) + 0.5) * (2 / size) - 1
     t, s = torch.meshgrid(middle, middle, indexing="ij")
@@ -339,7 +339,7 @@ def _prefilter_arrays(radiance: np.ndarray, base_resolution: int, opening: float
 def _light_cells(base: Tensor) -> list[np.ndarray]:
     """Flux, solid angle, mean direction and brightest direction of the cells over a known light, float32."""
     base = base.double()
-    directions = _texel_directions(base.shape[1])
+    directions = texel_directions(base.shape[1])
     brightness = base.sum(-1, keepdim=True) + 1e-9
     area = _cell_areas(base.shape[1])
     values = _pyramid(torch.cat([base, directions, directions * brightness], -1))

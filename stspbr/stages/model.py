@@ -46,7 +46,7 @@ def make_light(capture: Capture, settings: LightSettings, session: Session, stat
         )
         return KnownLight(light.to(session.device))
     cube = EnvironmentCube(settings.learned_resolution, settings.initial_radiance, settings.common_scale)
-    light = LearnedLight(cube, settings.white_balance)
+    light = LearnedLight(cube, settings.white_balance, settings.smoothness)
     if state is not None:
         light.load_state_dict(_tensors(state))
     return light.to(session.device)

@@ -1,9 +1,11 @@
 """The learned light: a common scale that albedo and light share."""
 
+import pytest
 import torch
 
 from stspbr.optimize.lights import KnownLight, LearnedLight, in_units_of
-from stspbr.render.light import EnvironmentCube
+from stspbr.render.light import EnvironmentCube, _pairs_over_edges
+from stspbr.render.prefilter import texel_directions
 
 
 def light(common_scale=True) -> LearnedLight:
@@ -58,3 +60,24 @@ def test_the_scale_has_a_gradient_where_only_the_highlight_tells():
     (steep,) = torch.autograd.grad(0.04 * prefiltered.specular[1].sum(), [learned.cube.common])
     assert float(flat.abs().max()) < 1e-3 * float(diffuse.detach())
     assert float(steep.min()) > 0.0
+
+
+def test_smoothness_sees_every_pair_of_neighbours():
+    cube = EnvironmentCube(16, 1.0)
+    learned = LearnedLight(cube, 0.0, 2.0)
+    (term,) = learned.regularizers()
+    assert float(term.value.detach()) == 0.0
+    # a texel in the middle of a face and one in its corner have four neighbours each
+    pairs = 12 * 16 + 6 * 2 * 16 * 15
+    for row, column in ((7, 8), (0, 0)):
+        with torch.no_grad():
+            cube.log_radiance.zero_()[3, row, column] = 1.0
+        assert float(learned.regularizers()[0].value.detach()) == pytest.approx(2.0 * 4 / pairs)
+
+
+def test_neighbours_over_an_edge_are_neighbours():
+    first, second = _pairs_over_edges(16, torch.device("cpu"))
+    directions = texel_directions(16).reshape(-1, 3)
+    assert len(first) == 12 * 16 and len(set(zip(first.tolist(), second.tolist(), strict=True))) == 12 * 16
+    angle = torch.rad2deg((directions[first] * directions[second]).sum(-1).clamp(max=1).acos())
+    assert 90 / 16 / 2 < float(angle.min()) and float(angle.max()) < 90 / 16 * 1.5
