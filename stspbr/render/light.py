@@ -117,7 +117,7 @@ def _pairs_over_edges(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
             nearest, back = cosine.argmax(1), cosine.argmax(0)
             here = torch.arange(len(nearest))
             # opposite faces have nearest texels, too, but a quarter turn or more apart
-            met = (back[nearest] == here) & (cosine.amax(1) > math.cos(min(2.0 / size, math.pi / 4)))
+            met = (back[nearest] == here) & (cosine.amax(1) > math.cos(2.0 / size))
             pairs.append(torch.stack([border[one, here[met]], border[other, nearest[met]]]))
     first, second = torch.cat(pairs, dim=1).to(device)
     return first, second

@@ -168,7 +168,7 @@ def implicit(run, encoding="torch", *overrides):
     session.encoding = encoding
     networks = FieldSettings(appearance=GRID, reflectance=GRID, width=8, occlusion=True)
     appearance = FieldAppearance(make_fields(networks, session, generator), chosen.normals_from)
-    light = LearnedLight(EnvironmentCube(16, 0.5, common_scale=True), 0.005)
+    light = LearnedLight(EnvironmentCube(16, 0.5, common_scale=True), 0.005, 0.002)
     return capture.split("train"), ImplicitGeometry(dmtet, chosen.geometry), appearance, light, chosen.optimize
 
 

@@ -74,7 +74,7 @@ def problem(run, kind: str, *overrides: str) -> Reconstruction:
         ViewSet(capture.split("train"), 1, session.device),
         geometry,
         appearance,
-        LearnedLight(EnvironmentCube(16, 0.5), 0.005),
+        LearnedLight(EnvironmentCube(16, 0.5), 0.005, 0.002),
         settings=settings.optimize,
         backend=session.backend,
         seed=0,

@@ -1,4 +1,4 @@
-"""The learned light: a common scale that albedo and light share."""
+"""The learned light: a common scale that albedo and light share, and smoothness over the cube's edges."""
 
 import pytest
 import torch

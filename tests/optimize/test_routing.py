@@ -44,7 +44,7 @@ def problem(run, mode="split", losses=UNLIKE) -> Reconstruction:
         ViewSet(capture.split("train"), 1, session.device),
         ImplicitGeometry(dmtet, settings.geometry),
         FieldAppearance(make_fields(fields, session, generator), settings.normals_from),
-        LearnedLight(EnvironmentCube(16, 0.5, common_scale=True), 0.005),
+        LearnedLight(EnvironmentCube(16, 0.5, common_scale=True), 0.005, 0.002),
         settings=settings.optimize,
         backend=session.backend,
         seed=0,
