@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -68,6 +68,7 @@ def optimize(
     device: torch.device,
     ranks: Ranks | None = None,
     watch: Stopwatch | None = None,
+    prepare: Callable[[], str] | None = None,
 ) -> Stopwatch:
     """Run a stage's optimisation from its start or, with ``resume``, from the last checkpoint.
 
@@ -80,6 +81,8 @@ def optimize(
     Args:
         ranks: the processes that share the work, all of which call this; ``problem.terms`` is one's share of it. The
             first alone reports, previews and saves.
+        prepare: changes the problem before its first step, and says in one line what it did; not run where a
+            checkpoint is gone on from. The first rank's alone.
 
     Raises:
         StspbrError: a loss is not finite, the checkpoint cannot be read or written, another rank failed.
@@ -105,14 +108,18 @@ def optimize(
         optimizer.load_state_dict(saved["optimizer"])
         start = saved["step"]
         reporter.message(f"resumed at step {start} of {settings.iterations}")
+    watch = watch or Stopwatch()
+    cpu = time.process_time()
     if ranks.size > 1:
         if len(set(ranks.gather(start))) > 1:
             raise StspbrError("the processes see different checkpoints: the run's folder must be one that all share")
+    if start == 0 and prepare is not None:
+        with watch.part("prepare"):
+            reporter.message(ranks.first(prepare))
+    if ranks.size > 1:
         ranks.copy_from_first(problem.state())
 
     routing = "shared" if "joint" in groups else settings.routing  # one network cannot be driven apart
-    watch = watch or Stopwatch()
-    cpu = time.process_time()
     for step in range(start, settings.iterations):
         watch.last = {}
         progress = step / settings.iterations

@@ -52,6 +52,13 @@ def tonemap(radiance: Tensor) -> Tensor:
     return torch.where(logarithm > 0.0031308, curve, 12.92 * logarithm)
 
 
+def tonemap_slope(radiance: Tensor) -> Tensor:
+    """dT/dx of ``tonemap`` at radiance >= 0, any shape."""
+    logarithm = torch.log1p(radiance)
+    curve = 1.055 / 2.4 * logarithm.clamp(min=0.0031308).pow(1 / 2.4 - 1.0)
+    return torch.where(logarithm > 0.0031308, curve, 12.92) / (1.0 + radiance)
+
+
 def measure_exposure(target: Tensor) -> Tensor:
     """The squared radiance that is typical of the covered ``target`` pixels [..., C]; a scalar tensor.
 
@@ -195,9 +202,13 @@ def metal_prior(metallic: Tensor, albedo: Tensor) -> Tensor:
     Args:
         metallic: [..., 1] in [0, 1]; albedo: [..., 3] linear, a constant here.
     """
-    red, green, blue = albedo.detach().split(1, dim=-1)
-    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    return (metallic * (1.0 - luminance / DARKEST_METAL).clamp(min=0.0)).mean()
+    return (metallic * (1.0 - metal_likeness(albedo.detach()))).mean()
+
+
+def metal_likeness(albedo: Tensor) -> Tensor:
+    """min(1, L/⅓) of the luminance L of linear albedo ``[..., 3]``; ``[..., 1]``: 1 where metals are as bright."""
+    red, green, blue = albedo.split(1, dim=-1)
+    return ((0.2126 * red + 0.7152 * green + 0.0722 * blue) / DARKEST_METAL).clamp(max=1.0)
 
 
 def smoothness(values: Tensor, jittered: Tensor, weights: Tensor | None = None) -> Tensor:

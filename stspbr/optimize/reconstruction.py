@@ -14,15 +14,12 @@ from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.losses import CompositeLoss, mask_loss, metal_prior
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.optimize.surfaces import Geometry
-from stspbr.optimize.views import Targets, ViewSet, batch_ids, step_generator
+from stspbr.optimize.views import FULL_COVERAGE, Targets, ViewSet, batch_ids, step_generator
 from stspbr.recipe import LossSettings, OptimizeSettings
 from stspbr.render.backend import RasterBackend
 from stspbr.render.gbuffer import GBuffer, ViewBatch, compose, render_gbuffer
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.shading import shade
-
-FULL_COVERAGE = 0.999
-"""Coverage from which a pixel counts as one that no silhouette crosses."""
 
 
 class Reconstruction:

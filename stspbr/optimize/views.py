@@ -19,6 +19,9 @@ from stspbr.optimize.losses import measure_exposure
 from stspbr.render.gbuffer import ViewBatch
 from stspbr.scene import Frame
 
+FULL_COVERAGE = 0.999
+"""Coverage from which a pixel counts as one that no silhouette crosses."""
+
 
 @dataclass
 class Targets:

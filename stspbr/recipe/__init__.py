@@ -25,7 +25,14 @@ from stspbr.recipe.optimization import (
 )
 from stspbr.recipe.parsing import Settings, SettingsType, apply_overrides, parse_settings, settings_for
 from stspbr.recipe.pipeline import Recipe, load_recipe
-from stspbr.recipe.stages import BakeSettings, CoarseSettings, EvaluateSettings, SpecializeSettings, UnpackSettings
+from stspbr.recipe.stages import (
+    BakeSettings,
+    CoarseSettings,
+    EvaluateSettings,
+    SpecializeSettings,
+    SurveySettings,
+    UnpackSettings,
+)
 
 __all__ = [
     "BakeSettings",
@@ -49,6 +56,7 @@ __all__ = [
     "Settings",
     "SettingsType",
     "SpecializeSettings",
+    "SurveySettings",
     "UnpackSettings",
     "apply_overrides",
     "load_recipe",

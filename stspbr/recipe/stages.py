@@ -58,8 +58,21 @@ class CoarseSettings(Settings):
     )
 
 
+class SurveySettings(Settings):
+    """The search for metals that the gradient does not find, before the first step."""
+
+    enabled: bool = True
+    observations: int = Field(1_000_000, ge=1, description="pixels of the views at most; of more, some are drawn")
+    margin: float = Field(
+        0.8, gt=0, le=1, description="a point is decided where one kind's error is below this share of the other's"
+    )
+    steps: int = Field(150, ge=1, description="of teaching the networks, without rendering")
+
+
 class SpecializeSettings(Settings):
     """Network B specialises; A, the light and the now fixed topology are only polished."""
+
+    survey: SurveySettings = SurveySettings()
 
     laplacian: float = Field(0.05, ge=0)
     folding: float = Field(0.1, ge=0, description="weight of the barrier that keeps faces from turning over")

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from stspbr import kernels
-from stspbr.render.brdf import base_reflectance
+from stspbr.render.brdf import DIELECTRIC_F0, base_reflectance
 from stspbr.render.lobes import LobeTable, load_lobe_table
 from stspbr.render.prefilter import WIDTHS, PrefilteredLight
 
@@ -56,11 +56,57 @@ def shade(
         table: lobes other than the shipped ones.
         backend: of the algebra: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernels``.
     """
+    found, around, weights = _look_up(normals, view, roughness, light, texture, light_rotation, table, backend)
+    if kernels.usable(backend, normals, what="shading"):
+        diffuse, specular = _Combine.apply(found, around, weights, albedo, metallic, occlusion)
+    else:
+        diffuse, specular = combine_twin(found, around, weights, albedo, metallic, occlusion)
+    return (diffuse, specular) if return_parts else diffuse + specular
+
+
+@torch.no_grad()
+def pure_responses(
+    normals: Tensor,
+    view: Tensor,
+    roughness: Tensor,
+    light: PrefilteredLight,
+    *,
+    texture: Callable[..., Tensor],
+    light_rotation: tuple[Tensor, Tensor] | None = None,
+    table: LobeTable | None = None,
+    backend: str = "auto",
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """How the radiance of a pure dielectric and of a pure metal depends on albedo: it is affine in it.
+
+    Returns:
+        (slope, offset) of the dielectric and of the metal, each ``[N, 3]``: ``shade`` gives slope · albedo + offset
+        where metallic is 0 or 1 and nothing occludes. Without gradients; the arguments are those of ``shade``.
+    """
+    found, around, weights = _look_up(normals, view, roughness, light, texture, light_rotation, table, backend)
+    white = normals.new_ones(normals.shape[0], 3)
+    combine = _Combine.apply if kernels.usable(backend, normals, what="shading") else combine_twin
+    diffuse, dielectric = combine(found, around, weights, white, torch.zeros_like(roughness), None)
+    _, mirror = combine(found, around, weights, white, torch.ones_like(roughness), None)
+    # both lobes are F0 · a + b: of F0 = 0.04 here and of F0 = 1 there
+    slope = (mirror - dielectric) / (1.0 - DIELECTRIC_F0)
+    return (diffuse, dielectric), (slope, mirror - slope)
+
+
+def _look_up(
+    normals: Tensor,
+    view: Tensor,
+    roughness: Tensor,
+    light: PrefilteredLight,
+    texture: Callable[..., Tensor],
+    light_rotation: tuple[Tensor, Tensor] | None,
+    table: LobeTable | None,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Specular light ``[K, N, 3]``, diffuse light ``[N, 3]`` and their weights ``[N, 3·(K + 1)]`` for ``combine``."""
     table = table or load_lobe_table()
-    fused = kernels.usable(backend, normals, what="shading")
     skipped = len(WIDTHS) - len(light.specular)
-    rotations, owner = light_rotation if light_rotation is not None else (None, None)
-    if fused:
+    if kernels.usable(backend, normals, what="shading"):
+        rotations, owner = light_rotation if light_rotation is not None else (None, None)
         directions, levels, weights = _Plan.apply(normals, view, roughness, table, rotations, owner, skipped)
     else:
         directions, levels, weights = plan_twin(normals, view, roughness, table, light_rotation, skipped)
@@ -71,12 +117,7 @@ def shade(
         mip=[level[None] for level in light.specular[1:]], filter_mode="linear-mipmap-linear", boundary_mode="cube",
     )  # fmt: skip
     around = texture(light.diffuse[None], around[None], filter_mode="linear", boundary_mode="cube")
-    found, around = found.view(lookups, -1, 3), around.view(-1, 3)
-    if fused:
-        diffuse, specular = _Combine.apply(found, around, weights, albedo, metallic, occlusion)
-    else:
-        diffuse, specular = combine_twin(found, around, weights, albedo, metallic, occlusion)
-    return (diffuse, specular) if return_parts else diffuse + specular
+    return found.view(lookups, -1, 3), around.view(-1, 3), weights
 
 
 def plan_twin(

@@ -59,11 +59,13 @@ def fit(
     parent: Artifact,
     reconstruction: Reconstruction,
     write: Callable[[Path], dict],
+    prepare: Callable[[], str] | None = None,
 ) -> Artifact:
     """Optimise ``reconstruction`` and write it as the next version of ``stage``.
 
     Args:
         write: puts the stage's payload into the folder it is given; returns metrics, the mesh's report among them.
+        prepare: what comes before the first step; see ``optimize``.
     """
     checkpoints = session.checkpoints(stage, settings, [parent])
     began = time.monotonic()
@@ -76,6 +78,7 @@ def fit(
             resume=session.resume,
             device=session.device,
             ranks=session.ranks,
+            prepare=prepare,
         )
         reconstruction.progress = 1.0
 

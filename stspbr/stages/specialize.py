@@ -10,6 +10,7 @@ import torch
 from stspbr.artifacts import Artifact
 from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.surfaces import FixedGeometry
+from stspbr.optimize.survey import survey
 from stspbr.recipe import CoarseSettings, SpecializeSettings, parse_settings
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import load_given_mesh
@@ -26,6 +27,7 @@ from stspbr.stages.session import Session
 def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     """Specialise the reflectance of a coarse result.
 
+    First a survey decides which points are metal that the gradient does not find (``optimize.survey``).
     The coarse surface becomes a mesh of fixed topology whose vertices may still move a little; a mesh that
     was given stays as it is. Writes ``mesh.safetensors``, ``fields.safetensors``, ``light.safetensors`` and
     ``light.hdr`` (a learned light), ``normalization.json``, ``metrics.json``.
@@ -62,4 +64,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
             polished = replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
         return write_fields(folder, reconstruction, polished, (centre, scale))
 
-    return fit(session, "specialize", settings, coarse, reconstruction, write)
+    def prepare() -> str:
+        return survey(reconstruction, fields, settings.survey)
+
+    prepared = prepare if settings.survey.enabled else None
+    return fit(session, "specialize", settings, coarse, reconstruction, write, prepared)

@@ -63,10 +63,13 @@ SETTINGS = settings_for(
 ).optimize
 
 
-def run(folder, problem, *, resume=False, stop_after=None, work=None):
+def run(folder, problem, *, resume=False, stop_after=None, work=None, prepare=None):
     reporter = Silent(stop_after)
     checkpoints = Checkpoints(folder, work or {"stage": "x"})
-    optimize(problem, SETTINGS, reporter=reporter, checkpoints=checkpoints, resume=resume, device=torch.device("cpu"))
+    device = torch.device("cpu")
+    optimize(
+        problem, SETTINGS, reporter=reporter, checkpoints=checkpoints, resume=resume, device=device, prepare=prepare
+    )
     return reporter
 
 
@@ -85,6 +88,26 @@ def test_resumed_run_is_bit_identical(tmp_path):
         reporter = run(folder, again, resume=True)
         assert len(reporter.rates) == 20 - (stop - 1) // 4 * 4  # the interrupt comes before its step is saved
         assert torch.equal(values(again), values(whole))
+
+
+def test_what_comes_before_the_first_step_is_not_done_again(tmp_path):
+    def prepared(problem):
+        def prepare():
+            with torch.no_grad():
+                problem.module["a"] += 10.0
+            return "moved"
+
+        return prepare
+
+    straight = Noisy()
+    assert run(tmp_path / "one", straight, prepare=prepared(straight)).said == ["moved"]
+    with pytest.raises(KeyboardInterrupt):
+        first = Noisy()
+        run(tmp_path / "two", first, stop_after=10, prepare=prepared(first))
+    second = Noisy()
+    said = run(tmp_path / "two", second, resume=True, prepare=prepared(second)).said
+    assert said == ["resumed at step 8 of 20"]
+    assert torch.equal(values(straight), values(second))
 
 
 def test_without_resume_it_starts_over(tmp_path):

@@ -18,6 +18,7 @@ from stspbr.optimize.losses import (
     msssim_scales,
     smoothness,
     tonemap,
+    tonemap_slope,
 )
 
 PIXEL_LOSSES = [name for name, function in LOSSES.items() if not function.whole_image]
@@ -106,6 +107,12 @@ def test_a_nan_is_not_hidden():
     for name in PIXEL_LOSSES:
         total, values = CompositeLoss({name: 1.0})(bad, torch.ones(1, 3), 3, 1.0, saturation=0.9)
         assert torch.isnan(total) and torch.isnan(values[name])
+
+
+def test_tonemap_slope_is_its_derivative():
+    x = torch.tensor([0.0, 1e-4, 0.003, 0.004, 0.1, 1.0, 30.0, 6e4], dtype=torch.float64, requires_grad=True)
+    tonemap(x).sum().backward()
+    torch.testing.assert_close(tonemap_slope(x.detach()), x.grad)
 
 
 def test_tonemap_slope_at_black():

@@ -16,7 +16,7 @@ from stspbr.render.lobes import GRID, load_lobe_table
 from stspbr.render.prefilter import WIDTHS, PrefilteredLight, prefilter_latlong
 from stspbr.render.quadrature import integrate_light, sphere_points
 from stspbr.render.reference.texture import texture as reference_texture
-from stspbr.render.shading import shade
+from stspbr.render.shading import pure_responses, shade
 from stspbr.render.shading_error import shading_errors
 from stspbr.scene.light import EnvironmentLight, latlong_to_direction
 
@@ -95,6 +95,21 @@ def test_values_and_gradients_match_the_double_precision_twin(skipped, turned):
         assert near.double().mean() > 0.99, key
     for a, b in zip(fast[3], slow[3], strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-4 * float(b.abs().max()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_radiance_of_pure_materials_is_affine_in_albedo(dtype):
+    light = _random_light(1).to("cpu", dtype)
+    points = {key: value.to(dtype) for key, value in _points(300).items()}
+    del points["occlusion"]
+    rotation = (torch.linalg.qr(torch.randn(2, 3, 3, dtype=dtype))[0], torch.arange(300) % 2)
+    look_up = texture if dtype == torch.float32 else reference_texture
+    order = [points[key] for key in ("normals", "view", "roughness")]
+    both = pure_responses(*order, light, texture=look_up, light_rotation=rotation)
+    for metallic, (slope, offset) in enumerate(both):
+        pure = {**points, "metallic": torch.full((300, 1), float(metallic), dtype=dtype)}
+        radiance = _radiance(pure, light, rotation, look_up)
+        torch.testing.assert_close(slope * points["albedo"] + offset, radiance, rtol=1e-4, atol=1e-5)
 
 
 def test_twin_gradients_match_central_differences():

@@ -1,0 +1,146 @@
+"""What the training views say of each small cell of the surface, as sums that do not depend on who drew the views."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from stspbr.optimize.views import FULL_COVERAGE, step_generator
+from stspbr.render.gbuffer import compose, render_gbuffer
+
+if TYPE_CHECKING:
+    from stspbr.optimize.reconstruction import Reconstruction
+
+_PER_CELL = 6.0  # observations: with its 26 neighbours a cell then has some 50, over a pixel or two of the views
+_CHUNK = 1 << 16
+
+
+@dataclass
+class Observations:
+    """N pixels of the training views inside the outline, below saturation, in object space.
+
+    Attributes:
+        position, normal, to_eye: ``[N, 3]``; ``normal`` is the unit shading normal.
+        view: ``[N]`` int64 into ``rotations`` ``[R, 3, 3]``, object to world.
+        radiance: ``[N, 3]`` linear, as photographed.
+        occlusion: ``[N, 1]``, 1 = open; or None.
+    """
+
+    position: Tensor
+    normal: Tensor
+    to_eye: Tensor
+    view: Tensor
+    rotations: Tensor
+    radiance: Tensor
+    occlusion: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def at(self, places: Tensor | slice) -> Observations:
+        """The observations at ``places``, indices ``[M]`` or a slice."""
+        picked = (self.position, self.normal, self.to_eye, self.view)
+        occlusion = None if self.occlusion is None else self.occlusion[places]
+        return Observations(*(value[places] for value in picked), self.rotations, self.radiance[places], occlusion)
+
+    def chunks(self) -> list[slice]:
+        """Slices of a bounded number of observations, in order."""
+        return [slice(start, start + _CHUNK) for start in range(0, len(self), _CHUNK)]
+
+
+@torch.no_grad()
+def observe(problem: Reconstruction, limit: int) -> Observations:
+    """What ``problem``'s training views see of its present surface.
+
+    Args:
+        limit: about how many observations at most; of more, that many are drawn at random.
+    """
+    views, device = problem.views, problem.views.device
+    surface = problem.geometry.surface()
+    inside = float((views.alpha > FULL_COVERAGE).sum())
+    keep = min(1.0, limit / max(inside, 1.0))
+    generator = step_generator(0, problem.seed, device)
+    parts = []
+    for number in range(len(views)):
+        batch, targets = views.batch([number])
+        gbuffer = render_gbuffer(surface, batch, problem.backend)
+        if len(gbuffer.covered) == 0:
+            continue
+        inputs = problem.appearance.evaluate(gbuffer, 1.0)
+        alpha = compose(gbuffer, inputs.roughness, problem.backend)[..., -1:]
+        target = targets.image.reshape(-1, 3).index_select(0, gbuffer.covered)
+        clear = torch.minimum(alpha, targets.alpha).reshape(-1).index_select(0, gbuffer.covered) > FULL_COVERAGE
+        clear &= (target < targets.saturation.reshape(-1, 1)).all(dim=1)
+        if keep < 1.0:
+            clear &= torch.rand(len(clear), generator=generator, device=device) < keep
+        places = torch.nonzero(clear).squeeze(1)
+        owner = torch.full((len(places),), number, dtype=torch.int64, device=device)
+        lists = (gbuffer.position, inputs.normal, gbuffer.to_eye, target, inputs.occlusion)
+        position, normal, to_eye, target, occlusion = (
+            None if value is None else value.index_select(0, places) for value in lists
+        )
+        parts.append(Observations(position, normal, to_eye, owner, views.object_rotation, target, occlusion))
+    if not parts:
+        none = torch.zeros(0, 3, device=device)
+        return Observations(none, none, none, none[:, 0].long(), views.object_rotation, none, None)
+    joined = {
+        name: torch.cat([getattr(part, name) for part in parts])
+        for name in ("position", "normal", "to_eye", "view", "radiance")
+    }
+    occluded = parts[0].occlusion is not None
+    occlusion = torch.cat([part.occlusion for part in parts]) if occluded else None
+    return Observations(**joined, rotations=views.object_rotation, occlusion=occlusion)
+
+
+class Cells:
+    """The cells of a regular grid that hold points, fine enough for some six points each.
+
+    Args:
+        points: ``[N, 3]`` in the cube [−1, 1]³; N ≥ 1.
+
+    Attributes:
+        owner: ``[N]`` int64, the cell of each point; ``count``: how many cells there are.
+    """
+
+    def __init__(self, points: Tensor) -> None:
+        self.resolution = _resolution(points)
+        flat = _flat(_grid(points, self.resolution), self.resolution)
+        used, self.owner = torch.unique(flat, return_inverse=True)
+        self.count = len(used)
+        plane = self.resolution * self.resolution
+        own = torch.stack([used // plane, used // self.resolution % self.resolution, used % self.resolution], dim=1)
+        self._neighbours = []
+        for step in itertools.product((-1, 0, 1), repeat=3):
+            near = own + torch.tensor(step, device=points.device)
+            wanted = _flat(near, self.resolution)
+            found = torch.searchsorted(used, wanted).clamp(max=self.count - 1)
+            there = ((near >= 0) & (near < self.resolution)).all(dim=1) & (used.index_select(0, found) == wanted)
+            # cells that hold nothing share one row of zeros behind the last
+            self._neighbours.append(torch.where(there, found, torch.full_like(found, self.count)))
+
+    def pooled(self, values: Tensor) -> Tensor:
+        """Sums ``[count, C]`` of ``values`` ``[N, C]`` over the points of each cell and of its 26 neighbours."""
+        sums = values.new_zeros(self.count + 1, values.shape[1]).index_add_(0, self.owner, values)
+        return sum(sums.index_select(0, near) for near in self._neighbours)
+
+
+def _resolution(points: Tensor) -> int:
+    """Cells along the cube's side at which the points have some ``_PER_CELL`` cells: those of a surface go with r²."""
+    resolution = 32
+    for _ in range(3):
+        used = len(torch.unique(_flat(_grid(points, resolution), resolution)))
+        wanted = resolution * (len(points) / (_PER_CELL * used)) ** 0.5
+        resolution = int(min(max(round(wanted), 8), 2048))
+    return resolution
+
+
+def _grid(points: Tensor, resolution: int) -> Tensor:
+    return ((points + 1.0) * (0.5 * resolution)).long().clamp(0, resolution - 1)
+
+
+def _flat(cells: Tensor, resolution: int) -> Tensor:
+    return (cells[:, 0] * resolution + cells[:, 1]) * resolution + cells[:, 2]

@@ -1,0 +1,205 @@
+"""The survey: which points the views show to be metal, found by search where the gradient finds no way.
+
+A rough metal and a half metal that is darker and smoother look nearly alike: a fit that starts as a dielectric stays
+there, with tens of times the error of the metal. But with geometry and light and a roughness given, the radiance of a
+pure metal and of a pure dielectric is affine in albedo, and the best albedo is a linear least-squares fit to all that
+was seen of a point. So both kinds are tried at a row of roughnesses in every small cell of the surface, and where one
+explains the views clearly better, the networks are taught what it found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from stspbr.fields.materials import MaterialFields
+from stspbr.optimize.lights import in_units_of
+from stspbr.optimize.losses import metal_likeness, tonemap_slope
+from stspbr.optimize.observations import Cells, Observations, observe
+from stspbr.optimize.views import step_generator
+from stspbr.recipe import SurveySettings
+from stspbr.render.light import PrefilteredLight
+from stspbr.render.shading import pure_responses
+
+if TYPE_CHECKING:
+    from stspbr.optimize.reconstruction import Reconstruction
+
+ROUGHNESSES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+PURE = 0.03
+"""How far from 0 and 1 the metallic of a decided point is put: its sigmoid still moves. Closer ones are decided."""
+DOUBT = 0.3
+"""Metallic from which a point that looks dielectric is taught so; below, B is on its way and knows the point better."""
+LEAST_OBSERVATIONS = 8  # of a cell and its neighbours; three colours, roughness and kind are asked of them
+_DARK = 0.01  # radiance below which the tonemap is so steep that the noise of black pixels would decide
+_EQUAL = 1e-3  # of tonemapped radiance: two fits that are both as good as this are equally good
+_LESSON = 4096  # points a step of teaching
+_CHUNK = 1 << 16
+
+
+@dataclass
+class Fit:
+    """The best material of one kind in each of U cells.
+
+    Attributes:
+        error: ``[U, 1]`` root mean square of tonemapped radiance.
+        albedo: ``[U, 3]`` linear, in units of the light; roughness: ``[U, 1]``.
+    """
+
+    error: Tensor
+    albedo: Tensor
+    roughness: Tensor
+
+
+@dataclass
+class Verdicts:
+    """What N points should be: ``material`` ``[N, 5]`` albedo, roughness, metallic; ``changed`` ``[N]`` bool."""
+
+    material: Tensor
+    changed: Tensor
+
+
+def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySettings) -> str:
+    """Decide the points that network B is undecided about, and teach ``fields`` what was found.
+
+    Args:
+        problem: within the box [−1, 1]³; its appearance is made of ``fields``.
+
+    Returns:
+        What was done, in one line.
+    """
+    seen = observe(problem, settings.observations)
+    known = _values(fields, seen.position)
+    metallic = known[:, 4]
+    places = torch.nonzero((metallic > PURE) & (metallic < 1.0 - PURE)).squeeze(1)
+    if len(places) == 0:
+        return "survey: no point is undecided"
+    asked = seen.at(places)
+    cells = Cells(asked.position)
+    with torch.no_grad():
+        light = problem.light.prefiltered()
+        own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)[places]
+    dielectric, metal = fit_cells(asked, cells, light, problem.backend.texture)
+    prior = problem.settings.losses.metal_prior == "dielectric-first"
+    verdicts = decide(own, cells, dielectric, metal, settings.margin, prior)
+    changed = places[verdicts.changed]
+    if len(changed):
+        material = verdicts.material[verdicts.changed]
+        if (factor := problem.light.albedo_factor()) is not None:
+            material[:, :3] = (material[:, :3] / factor.detach()).clamp(max=1.0)
+        known[changed, :5] = material
+        teach(fields, seen.position, known, changed, settings.steps, problem.seed)
+    metals = int((verdicts.material[verdicts.changed, 4] > 0.5).sum())
+    share = [f"{100 * count / len(seen):.1f} %" for count in (len(places), metals, len(changed) - metals)]
+    return f"survey: {share[0]} of what is seen was undecided; {share[1]} is metal now, {share[2]} dielectric"
+
+
+@torch.no_grad()
+def fit_cells(
+    seen: Observations, cells: Cells, light: PrefilteredLight, texture: Callable[..., Tensor]
+) -> tuple[Fit, Fit]:
+    """The best pure dielectric and the best pure metal of every cell: a search over roughness, exact in albedo.
+
+    Residuals are weighted by the tonemap's slope at what was photographed: to first order they are those of the loss
+    logl2. They are summed over the observations of a cell and its neighbours, in double precision.
+
+    Args:
+        texture: the backend's texture function.
+    """
+    weight = tonemap_slope(seen.radiance.clamp(min=_DARK)).square().double()
+    count = cells.pooled(weight.new_ones(len(seen), 1))
+    best: dict[str, Fit] = {}
+    for roughness in ROUGHNESSES:
+        for kind, slope, offset in _responses(seen, roughness, light, texture):
+            rest = seen.radiance.double() - offset
+            sums = cells.pooled(torch.cat([weight * slope**2, weight * slope * rest, weight * rest**2], dim=1))
+            slopes, mixed, rests = sums.split(3, dim=1)
+            albedo = (mixed / slopes.clamp(min=1e-12)).clamp(0.0, 1.0)
+            squares = (rests - 2 * albedo * mixed + albedo**2 * slopes).clamp(min=0.0)
+            error = (squares.mean(dim=1, keepdim=True) / count).sqrt()
+            found = Fit(error.float(), albedo.float(), torch.full_like(error, roughness).float())
+            best[kind] = _better(best[kind], found) if kind in best else found
+    return best["dielectric"], best["metal"]
+
+
+def decide(own: Tensor, cells: Cells, dielectric: Fit, metal: Fit, margin: float, prior: bool) -> Verdicts:
+    """The material of each point: its cell's winner where one of both fits is clearly better, else its ``own``.
+
+    Args:
+        own: ``[N, 5]`` albedo, roughness, metallic as the networks have it.
+        margin: a kind wins where its error is below this share of the other's.
+        prior: dielectric first: no metal reflects less than a third, so a darker one has to be better by as much.
+    """
+    errors = dielectric.error + _EQUAL, metal.error + _EQUAL
+    enough = cells.pooled(own.new_ones(len(own), 1)) >= LEAST_OBSERVATIONS
+    bound = margin * metal_likeness(metal.albedo) if prior else margin
+    is_metal = enough & (errors[1] < bound * errors[0])
+    is_dielectric = enough & (errors[0] < margin * errors[1])
+
+    def of_points(values: Tensor) -> Tensor:
+        return values.index_select(0, cells.owner)
+
+    def taught(fit: Fit, metallic: float) -> Tensor:
+        return of_points(torch.cat([fit.albedo, fit.roughness, torch.full_like(fit.roughness, metallic)], dim=1))
+
+    to_metal = of_points(is_metal)
+    to_dielectric = of_points(is_dielectric) & (own[:, 4:] > DOUBT)
+    material = torch.where(to_metal, taught(metal, 1.0 - PURE), own)
+    material = torch.where(to_dielectric, taught(dielectric, PURE), material)
+    return Verdicts(material, (to_metal | to_dielectric)[:, 0])
+
+
+def teach(fields: MaterialFields, points: Tensor, target: Tensor, changed: Tensor, steps: int, seed: int) -> None:
+    """Fit the networks to their outputs ``target`` (as ``_values`` lists them) at ``points`` ``[N, 3]``.
+
+    Args:
+        changed: ``[M]`` indices of points that make a quarter of each step's, however few they are.
+    """
+    optimizer = torch.optim.Adam([p for p in fields.parameters() if p.requires_grad], eps=1e-15, fused=True)
+    device = points.device
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 0.01 if step < 0.6 * steps else 0.003
+        generator = step_generator(step, seed, device)
+        drawn = torch.randint(len(points), (3 * _LESSON // 4,), generator=generator, device=device)
+        hot = torch.randint(len(changed), (_LESSON // 4,), generator=generator, device=device)
+        ids = torch.cat([drawn, changed.index_select(0, hot)])
+        optimizer.zero_grad()
+        (_outputs(fields, points.index_select(0, ids)) - target.index_select(0, ids)).abs().mean().backward()
+        optimizer.step()
+    optimizer.zero_grad()
+
+
+def _responses(seen: Observations, roughness: float, light: PrefilteredLight, texture: Callable[..., Tensor]):
+    """(kind, slope, offset) of both kinds at all observations, in double precision, occlusion included."""
+    parts = []
+    for start in range(0, len(seen), _CHUNK):
+        part = seen.at(slice(start, start + _CHUNK))
+        level = torch.full_like(part.position[:, :1], roughness)
+        rotation = (part.rotations, part.view)
+        both = pure_responses(part.normal, part.to_eye, level, light, texture=texture, light_rotation=rotation)
+        open_ = 1.0 if part.occlusion is None else part.occlusion
+        parts.append([value.double() * open_ for response in both for value in response])
+    values = [torch.cat(pieces) for pieces in zip(*parts, strict=True)]
+    return ("dielectric", *values[:2]), ("metal", *values[2:])
+
+
+def _better(one: Fit, other: Fit) -> Fit:
+    wins = other.error < one.error
+    pairs = ((one.error, other.error), (one.albedo, other.albedo), (one.roughness, other.roughness))
+    return Fit(*(torch.where(wins, new, old) for old, new in pairs))
+
+
+def _outputs(fields: MaterialFields, points: Tensor) -> Tensor:
+    """``[N, 8 or 9]`` albedo, roughness, metallic, normal offset (and occlusion)."""
+    values = fields(points)
+    columns = (values.albedo, values.roughness, values.metallic, values.normal_offset, values.occlusion)
+    return torch.cat([column for column in columns if column is not None], dim=1)
+
+
+@torch.no_grad()
+def _values(fields: MaterialFields, points: Tensor) -> Tensor:
+    """``_outputs`` without gradients, in pieces that fit the memory."""
+    return torch.cat([_outputs(fields, piece) for piece in points.split(_CHUNK)])
