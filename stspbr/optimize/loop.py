@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -68,7 +68,7 @@ def optimize(
     device: torch.device,
     ranks: Ranks | None = None,
     watch: Stopwatch | None = None,
-    prepare: Callable[[], str] | None = None,
+    before: Mapping[int, Callable[[], str]] | None = None,
 ) -> Stopwatch:
     """Run a stage's optimisation from its start or, with ``resume``, from the last checkpoint.
 
@@ -81,8 +81,8 @@ def optimize(
     Args:
         ranks: the processes that share the work, all of which call this; ``problem.terms`` is one's share of it. The
             first alone reports, previews and saves.
-        prepare: changes the problem before its first step, and says in one line what it did; not run where a
-            checkpoint is gone on from. The first rank's alone.
+        before: step to what changes the problem before that step and says in one line what it did; the first rank
+            does it, and the others take over its state.
 
     Raises:
         StspbrError: a loss is not finite, the checkpoint cannot be read or written, another rank failed.
@@ -99,9 +99,9 @@ def optimize(
     )
     start = 0
     if resume and (saved := checkpoints.load(device)) is not None:
-        before = saved.get("ranks", 1)
-        if before != ranks.size:
-            reporter.message(f"begun by {before} process(es), goes on with {ranks.size}: equal within rounding only")
+        begun_by = saved.get("ranks", 1)
+        if begun_by != ranks.size:
+            reporter.message(f"begun by {begun_by} process(es), goes on with {ranks.size}: equal within rounding only")
         elif saved["threads"] != torch.get_num_threads() and set_threads(saved["threads"]) != saved["threads"]:
             reporter.message(f"this machine has fewer than the {saved['threads']} threads that the run began with")
         problem.load_state(saved["problem"])
@@ -113,15 +113,15 @@ def optimize(
     if ranks.size > 1:
         if len(set(ranks.gather(start))) > 1:
             raise StspbrError("the processes see different checkpoints: the run's folder must be one that all share")
-    if start == 0 and prepare is not None:
-        with watch.part("prepare"):
-            reporter.message(ranks.first(prepare))
-    if ranks.size > 1:
         ranks.copy_from_first(problem.state())
 
     routing = "shared" if "joint" in groups else settings.routing  # one network cannot be driven apart
     for step in range(start, settings.iterations):
         watch.last = {}
+        if before and step in before:
+            with watch.part("interlude"):
+                reporter.message(ranks.first(before[step]))
+                ranks.copy_from_first(problem.state())
         progress = step / settings.iterations
         for group in optimizer.param_groups:
             rate = rates[group["name"]]

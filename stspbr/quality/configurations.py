@@ -19,7 +19,7 @@ STAGES = ("coarse", "specialize", "bake")
 TOLERANCE = 0.02
 
 METHOD: dict[str, Any] = {
-    "survey.enabled": False,
+    "survey.at": [],
     "light.common_scale": False,
     "light.smoothness": 0.0,
     "optimize.losses.metal_prior": "none",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -59,14 +59,16 @@ class CoarseSettings(Settings):
 
 
 class SurveySettings(Settings):
-    """The search for metals that the gradient does not find, before the first step."""
+    """The search for metals that the gradient does not find."""
 
-    enabled: bool = True
+    at: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        [0.0, 0.4], description="fractions of the stage at which it is made; none: never"
+    )
     observations: int = Field(1_000_000, ge=1, description="pixels of the views at most; of more, some are drawn")
     margin: float = Field(
         0.8, gt=0, le=1, description="a point is decided where one kind's error is below this share of the other's"
     )
-    steps: int = Field(150, ge=1, description="of teaching the networks, without rendering")
+    steps: int = Field(100, ge=1, description="of teaching the networks, without rendering")
 
 
 class SpecializeSettings(Settings):

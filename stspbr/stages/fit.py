@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +59,13 @@ def fit(
     parent: Artifact,
     reconstruction: Reconstruction,
     write: Callable[[Path], dict],
-    prepare: Callable[[], str] | None = None,
+    before: Mapping[int, Callable[[], str]] | None = None,
 ) -> Artifact:
     """Optimise ``reconstruction`` and write it as the next version of ``stage``.
 
     Args:
         write: puts the stage's payload into the folder it is given; returns metrics, the mesh's report among them.
-        prepare: what comes before the first step; see ``optimize``.
+        before: what comes before a step; see ``optimize``.
     """
     checkpoints = session.checkpoints(stage, settings, [parent])
     began = time.monotonic()
@@ -78,7 +78,7 @@ def fit(
             resume=session.resume,
             device=session.device,
             ranks=session.ranks,
-            prepare=prepare,
+            before=before,
         )
         reconstruction.progress = 1.0
 

@@ -27,7 +27,7 @@ from stspbr.stages.session import Session
 def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     """Specialise the reflectance of a coarse result.
 
-    First a survey decides which points are metal that the gradient does not find (``optimize.survey``).
+    On the way a survey decides which points are metal that the gradient does not find (``optimize.survey``).
     The coarse surface becomes a mesh of fixed topology whose vertices may still move a little; a mesh that
     was given stays as it is. Writes ``mesh.safetensors``, ``fields.safetensors``, ``light.safetensors`` and
     ``light.hdr`` (a learned light), ``normalization.json``, ``metrics.json``.
@@ -64,8 +64,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
             polished = replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
         return write_fields(folder, reconstruction, polished, (centre, scale))
 
-    def prepare() -> str:
+    def look_round() -> str:
         return survey(reconstruction, fields, settings.survey)
 
-    prepared = prepare if settings.survey.enabled else None
-    return fit(session, "specialize", settings, coarse, reconstruction, write, prepared)
+    surveys = {int(when * settings.optimize.iterations): look_round for when in settings.survey.at}
+    return fit(session, "specialize", settings, coarse, reconstruction, write, surveys)

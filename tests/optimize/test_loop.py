@@ -63,13 +63,11 @@ SETTINGS = settings_for(
 ).optimize
 
 
-def run(folder, problem, *, resume=False, stop_after=None, work=None, prepare=None):
+def run(folder, problem, *, resume=False, stop_after=None, work=None, before=None):
     reporter = Silent(stop_after)
     checkpoints = Checkpoints(folder, work or {"stage": "x"})
     device = torch.device("cpu")
-    optimize(
-        problem, SETTINGS, reporter=reporter, checkpoints=checkpoints, resume=resume, device=device, prepare=prepare
-    )
+    optimize(problem, SETTINGS, reporter=reporter, checkpoints=checkpoints, resume=resume, device=device, before=before)
     return reporter
 
 
@@ -90,23 +88,25 @@ def test_resumed_run_is_bit_identical(tmp_path):
         assert torch.equal(values(again), values(whole))
 
 
-def test_what_comes_before_the_first_step_is_not_done_again(tmp_path):
-    def prepared(problem):
-        def prepare():
+@pytest.mark.parametrize("when", [0, 5, 8, 9])
+def test_what_comes_before_a_step_is_done_once(tmp_path, when):
+    def moving(problem):
+        def move():
             with torch.no_grad():
                 problem.module["a"] += 10.0
             return "moved"
 
-        return prepare
+        return {when: move}
 
     straight = Noisy()
-    assert run(tmp_path / "one", straight, prepare=prepared(straight)).said == ["moved"]
+    assert run(tmp_path / "one", straight, before=moving(straight)).said == ["moved"]
     with pytest.raises(KeyboardInterrupt):
         first = Noisy()
-        run(tmp_path / "two", first, stop_after=10, prepare=prepared(first))
+        run(tmp_path / "two", first, stop_after=10, before=moving(first))
     second = Noisy()
-    said = run(tmp_path / "two", second, resume=True, prepare=prepared(second)).said
-    assert said == ["resumed at step 8 of 20"]
+    said = run(tmp_path / "two", second, resume=True, before=moving(second)).said
+    # the checkpoint at step 8 is what was before it
+    assert said == ["resumed at step 8 of 20"] + ["moved"] * (when >= 8)
     assert torch.equal(values(straight), values(second))
 
 
