@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 ROUGHNESSES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 PURE = 0.03
-"""How far from 0 and 1 the metallic of a decided point is put: its sigmoid still moves. Closer ones are decided."""
+"""How far from 0 and 1 the metallic of a decided point is put: its sigmoid still moves there."""
+DECIDED = 0.1
+"""How far from 0 and 1 the metallic of a point may be for B to have decided it by itself; it is not asked about then."""
 DOUBT = 0.3
 """Metallic from which a point that looks dielectric is taught so; below, B is on its way and knows the point better."""
 LEAST_OBSERVATIONS = 8  # of a cell and its neighbours; three colours, roughness and kind are asked of them
@@ -74,7 +76,7 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
     seen = observe(problem, settings.observations)
     known = _values(fields, seen.position)
     metallic = known[:, 4]
-    places = torch.nonzero((metallic > PURE) & (metallic < 1.0 - PURE)).squeeze(1)
+    places = torch.nonzero((metallic > DECIDED) & (metallic < 1.0 - DECIDED)).squeeze(1)
     if len(places) == 0:
         return "survey: no point is undecided"
     asked = seen.at(places)

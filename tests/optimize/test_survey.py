@@ -241,6 +241,13 @@ def test_decided_points_are_left_alone(light):
     assert all(torch.equal(before[name], value) for name, value in fields.state_dict().items())
 
 
+def test_where_nothing_is_seen_nothing_is_done(light):
+    fields = networks()
+    whole = problem(light, FieldAppearance(fields, 0.0))
+    whole.views.alpha[:] = 0.0
+    assert survey(whole, fields, SurveySettings()) == "survey: no point is undecided"
+
+
 def test_observations_are_inside_the_outline_unsaturated_and_no_more_than_asked_for(light):
     whole = problem(light, FieldAppearance(networks(), 0.0))
     every = observe(whole, 10**6)
