@@ -32,7 +32,7 @@ ROUGHNESSES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 PURE = 0.03
 """How far from 0 and 1 the metallic of a decided point is put: its sigmoid still moves there."""
 DECIDED = 0.1
-"""How far from 0 and 1 the metallic of a point may be for B to have decided it by itself; it is not asked about then."""
+"""Within this of 0 or 1 the metallic of a point counts as decided by B itself: it is not asked about."""
 DOUBT = 0.3
 """Metallic from which a point that looks dielectric is taught so; below, B is on its way and knows the point better."""
 LEAST_OBSERVATIONS = 8  # of a cell and its neighbours; three colours, roughness and kind are asked of them
