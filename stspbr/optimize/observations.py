@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stspbr.optimize.reconstruction import Reconstruction
 
 _PER_CELL = 6.0  # observations: with its 26 neighbours a cell then has some 50, over a pixel or two of the views
-_CHUNK = 1 << 16
+_COLUMNS = 32  # views that are counted at a time
 
 
 @dataclass
@@ -46,10 +46,6 @@ class Observations:
         picked = (self.position, self.normal, self.to_eye, self.view)
         occlusion = None if self.occlusion is None else self.occlusion[places]
         return Observations(*(value[places] for value in picked), self.rotations, self.radiance[places], occlusion)
-
-    def chunks(self) -> list[slice]:
-        """Slices of a bounded number of observations, in order."""
-        return [slice(start, start + _CHUNK) for start in range(0, len(self), _CHUNK)]
 
 
 @torch.no_grad()
@@ -126,6 +122,18 @@ class Cells:
         """Sums ``[count, C]`` of ``values`` ``[N, C]`` over the points of each cell and of its 26 neighbours."""
         sums = values.new_zeros(self.count + 1, values.shape[1]).index_add_(0, self.owner, values)
         return sum(sums.index_select(0, near) for near in self._neighbours)
+
+    def distinct(self, groups: Tensor) -> Tensor:
+        """``[count, 1]``: different values of ``groups`` ``[N]`` (int64, ≥ 0) in a cell and its neighbours."""
+        total = torch.zeros(self.count, 1, device=groups.device)
+        for first in range(0, int(groups.max()) + 1, _COLUMNS):
+            column = groups - first
+            inside = (column >= 0) & (column < _COLUMNS)
+            places = self.owner[inside] * _COLUMNS + column[inside]
+            sums = total.new_zeros((self.count + 1) * _COLUMNS).index_fill_(0, places, 1.0).view(-1, _COLUMNS)
+            found = sum(sums.index_select(0, near) for near in self._neighbours)
+            total += (found > 0).sum(dim=1, keepdim=True)
+        return total
 
 
 def _resolution(points: Tensor) -> int:

@@ -35,7 +35,8 @@ DECIDED = 0.1
 """Within this of 0 or 1 the metallic of a point counts as decided by B itself: it is not asked about."""
 DOUBT = 0.3
 """Metallic from which a point that looks dielectric is taught so; below, B is on its way and knows the point better."""
-LEAST_OBSERVATIONS = 8  # of a cell and its neighbours; three colours, roughness and kind are asked of them
+LEAST_VIEWS = 8
+"""Views from which a cell or its neighbours must be seen: from few sides a shadow is explained as well by a metal."""
 _DARK = 0.01  # radiance below which the tonemap is so steep that the noise of black pixels would decide
 _EQUAL = 1e-3  # of tonemapped radiance: two fits that are both as good as this are equally good
 _LESSON = 4096  # points a step of teaching
@@ -86,7 +87,8 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
         own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)[places]
     dielectric, metal = fit_cells(asked, cells, light, problem.backend.texture)
     prior = problem.settings.losses.metal_prior == "dielectric-first"
-    verdicts = decide(own, cells, dielectric, metal, settings.margin, prior)
+    enough = cells.distinct(asked.view) >= LEAST_VIEWS
+    verdicts = decide(own, cells, enough, dielectric, metal, settings.margin, prior)
     changed = places[verdicts.changed]
     if len(changed):
         material = verdicts.material[verdicts.changed]
@@ -127,16 +129,18 @@ def fit_cells(
     return best["dielectric"], best["metal"]
 
 
-def decide(own: Tensor, cells: Cells, dielectric: Fit, metal: Fit, margin: float, prior: bool) -> Verdicts:
+def decide(
+    own: Tensor, cells: Cells, enough: Tensor, dielectric: Fit, metal: Fit, margin: float, prior: bool
+) -> Verdicts:
     """The material of each point: its cell's winner where one of both fits is clearly better, else its ``own``.
 
     Args:
         own: ``[N, 5]`` albedo, roughness, metallic as the networks have it.
+        enough: ``[U, 1]`` bool: whether the cell was seen from enough sides to be decided.
         margin: a kind wins where its error is below this share of the other's.
         prior: dielectric first: no metal reflects less than a third, so a darker one has to be better by as much.
     """
     errors = dielectric.error + _EQUAL, metal.error + _EQUAL
-    enough = cells.pooled(own.new_ones(len(own), 1)) >= LEAST_OBSERVATIONS
     bound = margin * metal_likeness(metal.albedo) if prior else margin
     is_metal = enough & (errors[1] < bound * errors[0])
     is_dielectric = enough & (errors[0] < margin * errors[1])

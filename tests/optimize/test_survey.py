@@ -12,7 +12,7 @@ from stspbr.optimize.lights import KnownLight, LearnedLight
 from stspbr.optimize.observations import Cells, Observations, observe
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.surfaces import FixedGeometry
-from stspbr.optimize.survey import DOUBT, LEAST_OBSERVATIONS, PURE, Fit, decide, fit_cells, survey, teach
+from stspbr.optimize.survey import DOUBT, PURE, Fit, decide, fit_cells, survey, teach
 from stspbr.optimize.views import ViewSet
 from stspbr.recipe import FieldSettings, HashGridSettings, SpecializeSettings, SurveySettings
 from stspbr.render.backend import get_backend
@@ -68,6 +68,16 @@ def test_cells_pool_over_themselves_and_their_neighbours():
     torch.testing.assert_close(cells.pooled(values).index_select(0, cells.owner), wanted)
 
 
+def test_cells_count_the_views_around_them():
+    points = torch.rand(400, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    view = torch.randint(70, (400,), generator=torch.Generator().manual_seed(2))
+    cells = Cells(points)
+    place = ((points + 1) * 0.5 * cells.resolution).long()
+    near = ((place[:, None] - place[None]).abs() <= 1).all(dim=2)
+    wanted = torch.tensor([[float(len(view[row].unique()))] for row in near])
+    assert torch.equal(cells.distinct(view).index_select(0, cells.owner), wanted)
+
+
 @pytest.mark.parametrize("count", [2_000, 40_000])
 def test_cells_are_as_fine_as_the_points_allow(count):
     cells = Cells(0.8 * unit(count, 3, seed=3))
@@ -115,9 +125,12 @@ def fits(dielectric, metal, metal_albedo=0.8, count=1):
     )
 
 
-def verdict(own_metallic, *errors, metal_albedo=0.8, points=LEAST_OBSERVATIONS, prior=True):
+def verdict(own_metallic, *errors, metal_albedo=0.8, enough=True, prior=True):
+    points = 3
     own = torch.tensor([[0.5, 0.5, 0.5, 0.3, own_metallic]]).expand(points, -1)
-    verdicts = decide(own, Cells(torch.zeros(points, 3)), *fits(*errors, metal_albedo), 0.8, prior)
+    verdicts = decide(
+        own, Cells(torch.zeros(points, 3)), torch.tensor([[enough]]), *fits(*errors, metal_albedo), 0.8, prior
+    )
     assert verdicts.changed.all() or not verdicts.changed.any()
     if not verdicts.changed[0]:
         assert torch.equal(verdicts.material, own)
@@ -133,7 +146,7 @@ def test_a_clear_winner_is_taken_as_it_is():
 def test_what_is_not_clear_stays():
     assert verdict(0.4, 0.1, 0.09) is None
     assert verdict(0.4, 1e-5, 3e-5) is None  # both explain all there is
-    assert verdict(0.4, 0.1, 0.05, points=LEAST_OBSERVATIONS - 1) is None
+    assert verdict(0.4, 0.1, 0.05, enough=False) is None
     assert verdict(DOUBT - 0.01, 0.05, 0.1) is None
 
 
@@ -191,11 +204,11 @@ class Known:
         return {}
 
 
-def problem(light, appearance) -> Reconstruction:
+def problem(light, appearance, views=48) -> Reconstruction:
     mesh = demo_asset(32, around=32, along=24).mesh
     half = 1.1 * np.abs(mesh.positions).max()
     mesh.positions[:] = mesh.positions / half
-    cameras = object_cameras(mesh, 24, 0, 40)[0]
+    cameras = object_cameras(mesh, views, 0, 40)[0]
     blank = np.zeros((40, 40, 4), np.float32)
     frames = [Frame(str(i), camera, blank[..., :3], blank[..., 3:]) for i, camera in enumerate(cameras)]
     frames[0].alpha[:] = 1.0  # a capture without any coverage is refused
@@ -239,6 +252,12 @@ def test_decided_points_are_left_alone(light):
         "survey: no point is undecided"
     )
     assert all(torch.equal(before[name], value) for name, value in fields.state_dict().items())
+
+
+def test_few_views_decide_nothing(light):
+    fields = networks()
+    whole = problem(light, FieldAppearance(fields, 0.0), views=7)
+    assert survey(whole, fields, SurveySettings()).endswith("0.0 % is metal now, 0.0 % dielectric")
 
 
 def test_where_nothing_is_seen_nothing_is_done(light):
