@@ -1,4 +1,4 @@
-"""What the training views say of each small cell of the surface, as sums that do not depend on who drew the views."""
+"""What the training views see of the surface, pixel by pixel, and the small cells over which that is summed."""
 
 from __future__ import annotations
 

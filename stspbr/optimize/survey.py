@@ -178,7 +178,9 @@ def teach(fields: MaterialFields, points: Tensor, target: Tensor, changed: Tenso
     optimizer.zero_grad()
 
 
-def _responses(seen: Observations, roughness: float, light: PrefilteredLight, texture: Callable[..., Tensor]):
+def _responses(
+    seen: Observations, roughness: float, light: PrefilteredLight, texture: Callable[..., Tensor]
+) -> tuple[tuple[str, Tensor, Tensor], ...]:
     """(kind, slope, offset) of both kinds at all observations, in double precision, occlusion included."""
     parts = []
     for start in range(0, len(seen), _CHUNK):
