@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from stspbr.optimize.losses import LOSSES, LossFunction
-from stspbr.recipe import CaptureMeshSettings, CoarseSettings, settings_for
+from stspbr.settings import CaptureMeshSettings, CoarseSettings, settings_for
 from stspbr.stages.capture import run_capture
 from stspbr.stages.coarse import run_coarse
 from stspbr.stages.session import Session

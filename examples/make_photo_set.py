@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from photo_set import PhotoSetOptions, make_photo_set
 from stspbr.formats.assets import read_asset
-from stspbr.photos.photo_set import PhotoSetOptions, make_photo_set
 from stspbr.stages.capture_mesh import load_light
 
 

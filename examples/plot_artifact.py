@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 
 from stspbr.artifacts import ArtifactStore  # noqa: E402
-from stspbr.formats.gltf import read_gltf  # noqa: E402
+from stspbr.formats.gltf.reader import read_gltf  # noqa: E402
 
 
 def main(run: Path, out: Path) -> Path:

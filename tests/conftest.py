@@ -59,7 +59,7 @@ def session(tmp_path):
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> Path:
     """A run folder that holds a capture of the jar: 6 + 2 views of 32²."""
-    from stspbr.recipe import CaptureMeshSettings
+    from stspbr.settings import CaptureMeshSettings
     from stspbr.stages.capture import run_capture
     from stspbr.stages.session import Session
 

@@ -15,9 +15,9 @@ import torch
 
 import stspbr
 from stspbr import cli
-from stspbr.formats.gltf_writer import write_glb
+from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import write_png8
-from stspbr.scene.procedural import demo_asset
+from stspbr.procedural.jar import demo_asset
 
 GRIDS = [f"fields.{name}.{key}" for name in ("appearance", "reflectance") for key in ("levels=3", "log2_table_size=10")]
 COARSE = ["geometry.resolution=12", "light.mode=learned", "light.learned_resolution=16", "optimize.batch=2", *GRIDS]

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from stspbr.bench.clock import PartClock
 from stspbr.bench.machine import peak_bytes, reset_peak
-from stspbr.bench.problems import SteadyProblem
+from stspbr.bench.profile import PartClock
+from stspbr.bench.scenes import SteadyProblem
 from stspbr.optimize.loop import Stopwatch, optimize
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.views import batch_ids
-from stspbr.recipe import OptimizeSettings
 from stspbr.render.gbuffer import render_gbuffer
+from stspbr.settings import OptimizeSettings
 
 PARTS = (
     "light", "geometry", "rasterize", "material", "shade", "antialias", "losses", "smoothness", "optimizer", "rest",

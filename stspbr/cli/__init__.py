@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from stspbr import __version__, launch
-from stspbr.cli import capture, export, look, stages
+from stspbr import __version__, torchrun
+from stspbr.cli import capture, export, inspect, stages
 from stspbr.errors import StspbrError, one_line
 
 _LOOKS = ("report", "compare", "artifacts", "doctor", "export")
@@ -22,7 +22,7 @@ app = typer.Typer(
 app.add_typer(capture.app, name="capture")
 app.add_typer(export.app, name="export")
 app.add_typer(stages.app)
-app.add_typer(look.app)
+app.add_typer(inspect.app)
 
 
 def main() -> None:
@@ -33,11 +33,11 @@ def main() -> None:
     try:
         app()
     except (StspbrError, MemoryError, OSError) as error:
-        if launch.is_first() or isinstance(error, launch.JoinError):
+        if torchrun.is_first() or isinstance(error, torchrun.JoinError):
             sys.stderr.write(f"stspbr: {one_line(error)}\n")
-        launch.leave(2)
+        torchrun.leave(2)
     except SystemExit as end:
-        launch.leave(end.code)
+        torchrun.leave(end.code)
 
 
 @app.callback(invoke_without_command=True)
@@ -48,5 +48,5 @@ def _root(
     if version:
         typer.echo(__version__)
         raise typer.Exit
-    if context.invoked_subcommand in _LOOKS and not launch.is_first():
+    if context.invoked_subcommand in _LOOKS and not torchrun.is_first():
         raise typer.Exit  # these open no session, so the first process need not wait for the others

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stspbr import launch
+from stspbr import torchrun
 from stspbr.threads import prepare_process
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder; made where it is absent")]
@@ -41,7 +41,7 @@ def resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if launch.is_first():
+        if torchrun.is_first():
             sys.stderr.write(
                 "stspbr: interrupted; run the same command with --resume to go on from the last checkpoint\n"
             )
@@ -58,9 +58,9 @@ def run_stage(
 ) -> None:
     """Parse the settings, open a session, run the stage and say what stands where."""
     prepare_process()
-    from stspbr import recipe
+    from stspbr import settings as declared
 
-    settings = recipe.settings_for(getattr(recipe, settings_name), overrides or [], base)
+    settings = declared.settings_for(getattr(declared, settings_name), overrides or [], base)
     from importlib import import_module
 
     from stspbr.stages.session import Session

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from stspbr import launch
-from stspbr.cli.look import print_errors
+from stspbr import torchrun
+from stspbr.cli.inspect import print_errors
 from stspbr.cli.options import (
     BackendOption,
     DeviceOption,
@@ -111,7 +111,7 @@ def unpack_orm(
         run_stage("unpack-orm", "UnpackSettings", source, None, {"bits": bits}, quiet=quiet, json_lines=json_lines,
                    versions=version_of("bake", from_version))  # fmt: skip
         return
-    if not launch.is_first():
+    if not torchrun.is_first():
         return
     import json
 
@@ -139,7 +139,7 @@ def run_all(
 ) -> None:
     """Run all stages of a recipe; a stage that stands with the same inputs and settings is not run again."""
     prepare_process()
-    from stspbr.recipe import load_recipe
+    from stspbr.settings import load_recipe
 
     recipe = load_recipe(recipe_path, settings or [])
     from stspbr.stages.run import run_recipe

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stspbr import kernels
+from stspbr import kernel_dispatch
 from stspbr.errors import StspbrError
 from stspbr.fields.backend import ENCODINGS
 
@@ -95,7 +95,7 @@ class HashGridEncoding(torch.nn.Module):
         active = self.levels if active_levels is None else min(max(int(active_levels), 0), self.levels)
         if self.backend == "tinycudann":
             return self._tiny_cuda_grid()(_into_cube(x), self.table, active)
-        if kernels.usable(self.backend, x, self.table, what="hash grid"):
+        if kernel_dispatch.usable(self.backend, x, self.table, what="hash grid"):
             return _HashGridLookup.apply(x, self.table, self.resolutions, self.offsets, self.sizes, active)
         if self.table.dtype == torch.float32 and x.dtype == torch.float32:
             return _TorchLookup.apply(x, self.table, self.resolutions, self.offsets, self.sizes, active)

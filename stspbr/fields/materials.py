@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stspbr.fields.hash_grid import HashGridEncoding
 from stspbr.fields.mlp import MLP
 from stspbr.fields.tinycudann import FUSED_WIDTHS
-from stspbr.recipe import FieldSettings, HashGridSettings
+from stspbr.settings import FieldSettings, HashGridSettings
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.gltf_writer_materials import has_directions, is_constant
+from stspbr.formats.gltf.material_writer import has_directions, is_constant
 from stspbr.scene.asset import Asset
 
 

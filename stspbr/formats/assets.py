@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from stspbr.errors import StspbrError
+from stspbr.procedural.by_name import is_procedural, procedural_asset
 from stspbr.scene.asset import Asset
-from stspbr.scene.shiny_suite import is_procedural, procedural_asset
 
 
 def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
@@ -33,9 +33,9 @@ def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
     if textures is not None:
         raise StspbrError(f"{path}: a folder of textures goes with OBJ only, glTF and USD files have their own")
     if usd:
-        from stspbr.formats.usd_asset import read_usd
+        from stspbr.formats.usd.asset import read_usd
 
         return read_usd(path)
-    from stspbr.formats.gltf import read_gltf
+    from stspbr.formats.gltf.reader import read_gltf
 
     return read_gltf(path)

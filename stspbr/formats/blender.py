@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stspbr.formats.gltf_writer import write_glb
-from stspbr.formats.images import atomic_path, safe_name, write_exr, write_map
+from stspbr.files import atomic_path, safe_name
+from stspbr.formats.gltf.writer import write_glb
+from stspbr.formats.images import write_exr, write_map
 from stspbr.scene.asset import Asset, Material
 from stspbr.scene.light import EnvironmentLight
 
@@ -36,7 +37,7 @@ def write_blender(
         Remarks for the user.
 
     Raises:
-        StspbrError: as :func:`stspbr.formats.gltf_writer.write_glb`.
+        StspbrError: as :func:`stspbr.formats.gltf.writer.write_glb`.
     """
     folder = Path(folder)
     notes = write_glb(folder / "asset.glb", asset, texture_bits=texture_bits)

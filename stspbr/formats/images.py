@@ -1,4 +1,4 @@
-"""Image files: PNG, JPEG and TIFF of 8 and 16 bits, OpenEXR, Radiance HDR; and the sRGB transfer function.
+"""Image files: PNG, JPEG and TIFF of 8 and 16 bits, OpenEXR, Radiance HDR.
 
 Two kinds of reading: :func:`read_image` gives linear radiance for frames and lights, :func:`read_pixels` the stored
 numbers for textures and data maps. PNG alpha is straight, EXR alpha is premultiplied; frames are premultiplied.
@@ -6,41 +6,27 @@ numbers for textures and data maps. PNG alpha is straight, EXR alpha is premulti
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
-import itertools
 import os
 import re
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stspbr.colour import linear_to_srgb, srgb_to_linear
 from stspbr.errors import StspbrError
+from stspbr.files import atomic_path
 
 LDR_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 HDR_SUFFIXES = (".exr", ".hdr")
 IMAGE_SUFFIXES = LDR_SUFFIXES + HDR_SUFFIXES
 _HALF_MAX = 65504.0
 _JPEG_MAGIC = (b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1", b"\xff\xd8\xff\xdb")
-_TEMPORARY = itertools.count()
-
-
-def srgb_to_linear(value: np.ndarray) -> np.ndarray:
-    """sRGB-encoded values to linear (IEC 61966-2-1, the exact two-piece curve); float32, same shape."""
-    v = np.asarray(value, dtype=np.float64)
-    return np.where(v <= 0.04045, v / 12.92, ((np.maximum(v, 0.04045) + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def linear_to_srgb(value: np.ndarray) -> np.ndarray:
-    """Linear values to sRGB-encoded ones: the inverse of :func:`srgb_to_linear`; nothing is clipped."""
-    v = np.asarray(value, dtype=np.float64)
-    return np.where(v <= 0.0031308, v * 12.92, 1.055 * np.maximum(v, 0.0031308) ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
 def read_image(path: str | os.PathLike[str], *, upright: bool = False) -> tuple[np.ndarray, np.ndarray | None, float]:
@@ -170,35 +156,6 @@ def encode_png(image: np.ndarray, *, bits: int, srgb: bool, alpha: np.ndarray | 
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
-
-
-def safe_name(name: str, taken: set[str]) -> str:
-    """``name`` as part of a file name, unlike any in ``taken`` (case aside), to which it is added."""
-    base = re.sub(r"[^\w.-]+", "_", name).strip("._") or "material"
-    out, count = base, 2
-    while out.lower() in taken:
-        out, count = f"{base}_{count}", count + 1
-    taken.add(out.lower())
-    return out
-
-
-@contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside ``path`` (same suffix) that takes its name when the body is through.
-
-    Folders are made as needed; when the body raises, ``path`` is what it was.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{next(_TEMPORARY)}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise StspbrError(f"cannot write {path} ({error.strerror}): choose another place") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _read_integers(

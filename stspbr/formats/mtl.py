@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
-from stspbr.formats.images import IMAGE_SUFFIXES, read_pixels, srgb_to_linear
+from stspbr.formats.images import IMAGE_SUFFIXES, read_pixels
 from stspbr.scene.asset import Material
 
 ASSUMED_ROUGHNESS = 0.5

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.files import atomic_path, safe_name
 from stspbr.formats.attributes import unit, weld
-from stspbr.formats.images import atomic_path, safe_name, write_map
+from stspbr.formats.images import write_map
 from stspbr.formats.mtl import map_lines, materials_from_mtl, override_maps, read_mtl
 from stspbr.scene.asset import Asset, Mesh, Node
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.images import IMAGE_SUFFIXES, read_pixels, safe_name, write_png8, write_png16
+from stspbr.files import safe_name
+from stspbr.formats.images import IMAGE_SUFFIXES, read_pixels, write_png8, write_png16
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".usd", ".usda", ".usdc", ".usdz")
 

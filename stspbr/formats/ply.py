@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from stspbr import __version__
+from stspbr.colour import linear_to_srgb
 from stspbr.errors import StspbrError
+from stspbr.files import atomic_path
 from stspbr.formats.attributes import smooth_normals, unique_rows, unit
-from stspbr.formats.images import atomic_path, linear_to_srgb
 from stspbr.scene.asset import Asset
 
 _TYPES = {"f4": "float", "u1": "uchar"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from stspbr import kernels as embedded
+from stspbr import kernel_dispatch as embedded
 from stspbr.geometry import marching_tets_kernels as kernels
 
 
@@ -23,7 +23,7 @@ class MarchingTets(torch.nn.Module):
         edges: ``[E, 2]`` int32: every edge of the tets once, smaller index first, sorted; or None: found here.
         border: ``[V]`` bool: vertices that are outside whatever their value, so that the surface closes there;
             or None. Their distance counts with its absolute value.
-        backend: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernels``.
+        backend: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernel_dispatch``.
     """
 
     def __init__(

@@ -9,8 +9,8 @@ import torch
 
 from stspbr.metrics.image import display
 from stspbr.metrics.material_figures import angles
+from stspbr.metrics.material_reader import SurfaceReader
 from stspbr.metrics.sampling import diagonal, face_normals, surface_tree
-from stspbr.metrics.surface_reader import SurfaceReader
 from stspbr.scene.asset import Asset
 from stspbr.texture.atlas import Rasterize, rasterize_atlas
 

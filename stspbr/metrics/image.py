@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stspbr.colour import linear_to_srgb
 from stspbr.errors import StspbrError
-from stspbr.formats.images import linear_to_srgb
 
 _MS_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # Wang et al. 2003, section 4
 _REACH = 5  # pixels that SSIM's window reaches to either side

@@ -9,8 +9,8 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.metrics.material_figures import albedo_scale, regions, unsettled
+from stspbr.metrics.material_reader import SurfaceReader
 from stspbr.metrics.sampling import diagonal, face_normals, sample_surface, surface_tree, visible_points
-from stspbr.metrics.surface_reader import SurfaceReader
 from stspbr.scene.asset import Asset
 from stspbr.scene.camera import Camera
 

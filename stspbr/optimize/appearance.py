@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.fields.materials import MaterialFields
+from stspbr.geometry.tangents import shading_normals
 from stspbr.optimize.distributed import Span
 from stspbr.optimize.losses import smoothness
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
-from stspbr.recipe import LossSettings
-from stspbr.render.backend import RasterBackend
 from stspbr.render.gbuffer import GBuffer
 from stspbr.render.material_maps import material_pixels, sample_maps
-from stspbr.texture.tangents import shading_normals
+from stspbr.render.raster_backend import RasterBackend
+from stspbr.settings import LossSettings
 
 
 @dataclass

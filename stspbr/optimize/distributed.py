@@ -26,7 +26,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stspbr.errors import StspbrError, one_line
-from stspbr.launch import JoinError, Place
+from stspbr.torchrun import JoinError, Place
 
 Result = TypeVar("Result")
 

@@ -14,8 +14,8 @@ from stspbr.errors import StspbrError
 from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.optimize.distributed import Ranks
 from stspbr.optimize.routing import Term, backpropagate, check_finite, logged_values
-from stspbr.optimize.schedules import evaluate
-from stspbr.recipe import OptimizeSettings
+from stspbr.settings import OptimizeSettings
+from stspbr.settings.schedules import evaluate
 from stspbr.threads import set_threads
 
 

@@ -6,20 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stspbr.formats.images import linear_to_srgb
+from stspbr.colour import linear_to_srgb
 from stspbr.optimize.appearance import Appearance, ShadingInputs
 from stspbr.optimize.distributed import Ranks, Span
+from stspbr.optimize.geometry import Geometry
 from stspbr.optimize.lights import Light, in_units_of
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.losses import CompositeLoss, mask_loss, metal_prior
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
-from stspbr.optimize.surfaces import Geometry
 from stspbr.optimize.views import FULL_COVERAGE, Targets, ViewSet, batch_ids, step_generator
-from stspbr.recipe import LossSettings, OptimizeSettings
-from stspbr.render.backend import RasterBackend
 from stspbr.render.gbuffer import GBuffer, ViewBatch, compose, render_gbuffer
 from stspbr.render.light import PrefilteredLight
+from stspbr.render.raster_backend import RasterBackend
 from stspbr.render.shading import shade
+from stspbr.settings import LossSettings, OptimizeSettings
 
 
 class Reconstruction:

@@ -21,9 +21,9 @@ from stspbr.optimize.lights import in_units_of
 from stspbr.optimize.losses import metal_likeness, tonemap_slope
 from stspbr.optimize.observations import Cells, Observations, observe
 from stspbr.optimize.views import step_generator
-from stspbr.recipe import SurveySettings
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.shading import pure_responses
+from stspbr.settings import SurveySettings
 
 if TYPE_CHECKING:
     from stspbr.optimize.reconstruction import Reconstruction

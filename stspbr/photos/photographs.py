@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from stspbr.colour import linear_to_srgb
 from stspbr.errors import StspbrError
 from stspbr.formats.exif import Exif, read_exif
-from stspbr.formats.images import LDR_SUFFIXES, linear_to_srgb, read_image, read_pixels
+from stspbr.formats.images import LDR_SUFFIXES, read_image, read_pixels
 
 _RAW = (".heic", ".heif", ".avif", ".webp", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf", ".bmp")
 

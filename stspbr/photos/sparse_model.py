@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stspbr.formats.lens import Lens
+from stspbr.datasets.lens import Lens
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from stspbr.datasets.lens import lens, parameter_names
 from stspbr.errors import StspbrError, missing_extra
-from stspbr.formats.lens import lens, parameter_names
 from stspbr.photos.image_pairs import nearest_pairs
 from stspbr.photos.photographs import Photo
 from stspbr.photos.sparse_model import SparseModel, View

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from stspbr.errors import StspbrError
-from stspbr.recipe import FieldSettings, HashGridSettings, Recipe, parse_settings
+from stspbr.settings import FieldSettings, HashGridSettings, Recipe, parse_settings
 
 CONFIGURATIONS = ("joint", "split-weights", "split-losses", "split-rates", "strict-routing", "ours")
 FLOOR = "floor"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from stspbr.quality.configurations import CONFIGURATIONS, FLOOR, configured
 from stspbr.quality.suite import Scene, asset_scenes, procedural_scenes
-from stspbr.recipe import CaptureMeshSettings, Recipe, parse_settings, settings_for
+from stspbr.settings import CaptureMeshSettings, Recipe, parse_settings, settings_for
 
 Track = Literal["same", "path"]
 TRACKS: tuple[Track, ...] = ("same", "path")

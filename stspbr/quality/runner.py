@@ -16,12 +16,13 @@ from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.quality.configurations import encoding_parameters
 from stspbr.quality.ladder import CAPTURE_SEED, Job, Size, capture_settings, recipe_of, settings_hash
-from stspbr.recipe import Recipe
+from stspbr.settings import Recipe
 
 RESULT = "result.json"
 _STARTED = "started.json"
 SCHEMA = 1
-_CAPTURE_SOURCES = ("scene/", "render/", "stages/capture")  # what a capture depends on besides its settings
+# what a capture depends on besides its settings
+_CAPTURE_SOURCES = ("scene/", "procedural/", "datasets/", "render/", "stages/capture")
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from stspbr.errors import StspbrError
 from stspbr.geometry.normals import vertex_normals
-from stspbr.render.backend import RasterBackend
+from stspbr.geometry.tangents import compute_tangents, shading_normals
 from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, compose, render_gbuffer
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.material_maps import material_pixels, sample_maps
+from stspbr.render.raster_backend import RasterBackend
 from stspbr.render.shading import shade
 from stspbr.scene import Asset, Material, Mesh
-from stspbr.texture.tangents import compute_tangents, shading_normals
 
 
 def mesh_surface(mesh: Mesh, device: torch.device) -> Surface:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stspbr.render.backend import RasterBackend
+from stspbr.geometry.tangents import shading_normals
 from stspbr.render.material_maps import material_pixels, sample_maps
-from stspbr.texture.tangents import shading_normals
+from stspbr.render.raster_backend import RasterBackend
 
 
 @dataclass

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.geometry.tangents import with_frames
 from stspbr.render.mitsuba_bsdf import BSDF_NAME, require_mitsuba
 from stspbr.scene.asset import Asset, Material, Mesh
 from stspbr.scene.camera import Camera
 from stspbr.scene.light import EnvironmentLight
-from stspbr.texture.tangents import with_frames
 
 _SAMPLES_A_PASS = 1 << 23  # wavefront size: about 1.5 GiB of state
 

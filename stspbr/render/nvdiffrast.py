@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stspbr.render.backend import RasterBackend
+from stspbr.render.raster_backend import RasterBackend
 
 
 def nvdiffrast_backend(device: torch.device) -> RasterBackend:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stspbr import kernels
+from stspbr import kernel_dispatch
 from stspbr.errors import StspbrError
 from stspbr.scene.light import EnvironmentLight
 
@@ -83,8 +83,8 @@ class LightFilter:
         self.backward_matrix = _csr_arrays(matrix.T.tocsr())
 
     def __call__(self, base: Tensor, backend: str = "auto") -> PrefilteredLight:
-        """Prefilter ``base [6, N, N, 3]``; differentiable in it, any device and float type (see ``stspbr.kernels``)."""
-        if kernels.usable(backend, base, what="light prefilter"):
+        """Prefilter ``base [6, N, N, 3]``; differentiable in it, any device and float type."""
+        if kernel_dispatch.usable(backend, base, what="light prefilter"):
             flat = _Filter.apply(base, self)
         else:
             flat = _SparseProduct.apply(_pyramid(base), self)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stspbr import kernels
+from stspbr import kernel_dispatch
 from stspbr.render.brdf import DIELECTRIC_F0, base_reflectance
 from stspbr.render.lobes import LobeTable, load_lobe_table
 from stspbr.render.prefilter import WIDTHS, PrefilteredLight
@@ -54,10 +54,10 @@ def shade(
         occlusion: ``[N, 1]``, 1 = open; multiplies both parts.
         return_parts: return (diffuse, specular), whose sum is the radiance.
         table: lobes other than the shipped ones.
-        backend: of the algebra: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernels``.
+        backend: of the algebra: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernel_dispatch``.
     """
     found, around, weights = _look_up(normals, view, roughness, light, texture, light_rotation, table, backend)
-    if kernels.usable(backend, normals, what="shading"):
+    if kernel_dispatch.usable(backend, normals, what="shading"):
         diffuse, specular = _Combine.apply(found, around, weights, albedo, metallic, occlusion)
     else:
         diffuse, specular = combine_twin(found, around, weights, albedo, metallic, occlusion)
@@ -84,7 +84,7 @@ def pure_responses(
     """
     found, around, weights = _look_up(normals, view, roughness, light, texture, light_rotation, table, backend)
     white = normals.new_ones(normals.shape[0], 3)
-    combine = _Combine.apply if kernels.usable(backend, normals, what="shading") else combine_twin
+    combine = _Combine.apply if kernel_dispatch.usable(backend, normals, what="shading") else combine_twin
     diffuse, dielectric = combine(found, around, weights, white, torch.zeros_like(roughness), None)
     _, mirror = combine(found, around, weights, white, torch.ones_like(roughness), None)
     # both lobes are F0 · a + b: of F0 = 0.04 here and of F0 = 1 there
@@ -105,7 +105,7 @@ def _look_up(
     """Specular light ``[K, N, 3]``, diffuse light ``[N, 3]`` and their weights ``[N, 3·(K + 1)]`` for ``combine``."""
     table = table or load_lobe_table()
     skipped = len(WIDTHS) - len(light.specular)
-    if kernels.usable(backend, normals, what="shading"):
+    if kernel_dispatch.usable(backend, normals, what="shading"):
         rotations, owner = light_rotation if light_rotation is not None else (None, None)
         directions, levels, weights = _Plan.apply(normals, view, roughness, table, rotations, owner, skipped)
     else:

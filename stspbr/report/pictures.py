@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stspbr.formats.images import linear_to_srgb, read_image
+from stspbr.colour import linear_to_srgb
+from stspbr.formats.images import read_image
 from stspbr.formats.rgbe import encode_rgbe
 
 PICTURE_SIDE, PICTURE_BYTES = 1024, 250_000

@@ -22,7 +22,7 @@ class Mesh:
         normals: ``[N, 3]`` float32 unit; or None (then: area-weighted smooth normals of ``positions``).
         normal_faces: ``[F, 3]`` int32 into ``normals``; or None.
         tangents: ``[M, 4]`` float32, glTF's TANGENT: unit tangent and handedness (bitangent = w · n × t); or None.
-            A row of zeros where the file gives none: ``texture.tangents.with_frames`` computes it.
+            A row of zeros where the file gives none: ``geometry.tangents.with_frames`` computes it.
         tangent_faces: ``[F, 3]`` int32 into ``tangents``; or None.
         face_material: ``[F]`` int32 into the asset's materials; or None (all 0).
         face_node: ``[F]`` int32 into the asset's nodes: the part that each triangle belongs to; or None (no parts).

@@ -10,25 +10,27 @@ import torch
 from torch import Tensor
 
 from stspbr.artifacts import Artifact
-from stspbr.formats.gltf import read_gltf
-from stspbr.formats.gltf_writer import write_glb
+from stspbr.formats.gltf.reader import read_gltf
+from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import write_hdr
 from stspbr.formats.obj import write_obj
+from stspbr.geometry.tangents import with_frames
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import TextureAppearance
+from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.lights import LearnedLight, in_units_of
 from stspbr.optimize.reconstruction import Reconstruction
-from stspbr.optimize.surfaces import FixedGeometry
 from stspbr.optimize.views import ViewSet
-from stspbr.recipe import BakeSettings, CoarseSettings, parse_settings
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.scene import Asset, Capture, Material, Mesh
+from stspbr.settings import BakeSettings, CoarseSettings, parse_settings
 from stspbr.stages.baked_maps import bake_fields, reexpress, spread
 from stspbr.stages.fit import fit, reconstruct
 from stspbr.stages.given_mesh import load_given_mesh
 from stspbr.stages.layouts import Layout, given_layout, new_layout
-from stspbr.stages.model import (
+from stspbr.stages.session import Session
+from stspbr.stages.state import (
     denormalized,
     load_capture,
     load_mesh,
@@ -37,9 +39,7 @@ from stspbr.stages.model import (
     make_light,
     normalized,
 )
-from stspbr.stages.session import Session
 from stspbr.texture.atlas import TexelMap
-from stspbr.texture.tangents import with_frames
 
 
 def run_bake(session: Session, settings: BakeSettings) -> Artifact:

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from stspbr.fields.materials import MaterialFields
+from stspbr.geometry.tangents import shading_normals, to_tangent_space
 from stspbr.optimize.appearance import MaterialMaps
-from stspbr.render.backend import RasterBackend
+from stspbr.render.raster_backend import RasterBackend
 from stspbr.scene import Mesh
 from stspbr.texture.atlas import TexelMap, mean_of_groups
 from stspbr.texture.dilate import dilate
-from stspbr.texture.tangents import shading_normals, to_tangent_space
 
 _ONE_POINT = 1e-5  # of the normalised box: points that are nearer are one
 

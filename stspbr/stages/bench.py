@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from stspbr.bench.baselines import compare_with_peers
 from stspbr.bench.machine import describe_machine
 from stspbr.bench.measure import measure
-from stspbr.bench.peers import compare_with_peers
-from stspbr.bench.problems import make_problems, make_scene
+from stspbr.bench.scenes import make_problems, make_scene
 from stspbr.bench.settings import bench_settings
-from stspbr.formats.images import atomic_path
+from stspbr.files import atomic_path
 from stspbr.render.backend import get_backend
 
 SCHEMA = 1

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 from stspbr.artifacts import Artifact
-from stspbr.formats.capture_checks import check_capture
-from stspbr.formats.captures import read_capture
-from stspbr.formats.transforms import write_transforms
+from stspbr.datasets.captures import read_capture
+from stspbr.datasets.transforms import write_transforms
+from stspbr.datasets.validation import check_capture
 from stspbr.optimize.progress import Reporter
-from stspbr.recipe import (
+from stspbr.scene import Capture
+from stspbr.settings import (
     CaptureFolderSettings,
     CaptureMeshSettings,
     CapturePhotosSettings,
     CaptureSettings,
     CaptureUsdSettings,
 )
-from stspbr.scene import Capture
 from stspbr.stages.capture_mesh import render_capture
 from stspbr.stages.capture_preparation import prepared
 from stspbr.stages.session import Session, on_first_rank
@@ -81,7 +81,7 @@ def _read_folder(settings: CaptureFolderSettings, on_warning: Callable[[str], No
 
 
 def _read_usd(settings: CaptureUsdSettings, on_warning: Callable[[str], None]) -> Capture:
-    from stspbr.formats.usd_scene import read_usd_scene
+    from stspbr.datasets.usd_scene import read_usd_scene
 
     return read_usd_scene(
         settings.file,

@@ -13,19 +13,19 @@ import numpy as np
 
 import stspbr
 from stspbr.artifacts import ArtifactStore
+from stspbr.capture_check.coverage import SEEN, Coverage, direction_words, measure_coverage
+from stspbr.capture_check.drawing import Frustum, draw_cameras, draw_coverage, frustum_points
+from stspbr.capture_check.findings import Comparisons, Finding, compare_frames, find
+from stspbr.capture_check.frames import FrameFigures, ObjectPlace, frame_figures, place_object
+from stspbr.capture_check.page import capture_page
+from stspbr.capture_check.sheet import contact_sheets
+from stspbr.capture_check.surface import ExposureFit, ProxySurface, proxy_surface, reduced_frames, relative_stops
+from stspbr.datasets.captures import read_capture
+from stspbr.datasets.preparation.exposure import divided, relative_factors
+from stspbr.datasets.validation import RefusedCapture
 from stspbr.errors import StspbrError
-from stspbr.formats.capture_checks import RefusedCapture
-from stspbr.formats.captures import read_capture
-from stspbr.formats.images import atomic_path
-from stspbr.metrics.capture_coverage import SEEN, Coverage, direction_words, measure_coverage
-from stspbr.metrics.capture_findings import Comparisons, Finding, compare_frames, find
-from stspbr.metrics.capture_frames import FrameFigures, ObjectPlace, frame_figures, place_object
-from stspbr.metrics.capture_surface import ExposureFit, ProxySurface, proxy_surface, reduced_frames, relative_stops
-from stspbr.report.capture_drawing import Frustum, draw_cameras, draw_coverage, frustum_points
-from stspbr.report.capture_page import capture_page
-from stspbr.report.capture_sheet import contact_sheets
+from stspbr.files import atomic_path
 from stspbr.scene import Capture, Frame
-from stspbr.scene.exposure import divided, relative_factors
 
 SCHEMA = 1
 COLUMNS = ("split", "size", "mask %", "azimuth", "elevation", "sharpness", "stops", "clipped %", "warnings")
@@ -61,7 +61,7 @@ def run_capture_check(
     """Check a capture; write a page, a contact sheet, pictures of the cameras and of the coverage, and all figures.
 
     Args:
-        path: a run, a capture artifact, or any folder that :func:`stspbr.formats.captures.read_capture` reads.
+        path: a run, a capture artifact, or any folder that :func:`stspbr.datasets.captures.read_capture` reads.
         out: the folder to write to; default ``capture-check`` in the run, or in the working directory.
         version: of the run's capture; default the newest.
 

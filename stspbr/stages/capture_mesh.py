@@ -11,13 +11,13 @@ from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
 from stspbr.formats.images import read_image
 from stspbr.optimize.progress import Reporter
-from stspbr.recipe import CaptureMeshSettings
+from stspbr.procedural.by_name import is_procedural, procedural_light
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, Camera, Capture, EnvironmentLight, Frame
 from stspbr.scene.camera_rig import object_cameras
-from stspbr.scene.shiny_suite import is_procedural, procedural_light
+from stspbr.settings import CaptureMeshSettings
 from stspbr.stages.session import Session
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from stspbr.datasets.lens import object_bounds, pinhole_image, undistorted, undistortion_map
+from stspbr.datasets.posed_images import held_out
 from stspbr.errors import StspbrError
-from stspbr.formats.images import atomic_path
-from stspbr.formats.lens import object_bounds, pinhole_image, undistorted, undistortion_map
-from stspbr.formats.posed_images import held_out
+from stspbr.files import atomic_path
 from stspbr.optimize.progress import Reporter
 from stspbr.photos.carried_masks import PosedPhoto, carry_masks, object_points
 from stspbr.photos.consensus_hull import pixels_of
@@ -32,8 +32,8 @@ from stspbr.photos.structure_from_motion import (
     reconstruct_poses,
     require_pycolmap,
 )
-from stspbr.recipe import CapturePhotosSettings
 from stspbr.scene import Camera, Capture, Frame
+from stspbr.settings import CapturePhotosSettings
 from stspbr.stages.session import Session
 
 _COVERED = 0.5
@@ -251,7 +251,7 @@ def _camera_lines(model: SparseModel) -> list[str]:
 
 
 def _coefficients(lens: Any) -> tuple[float, ...]:
-    from stspbr.formats.lens import parameter_names
+    from stspbr.datasets.lens import parameter_names
 
     return lens.params[3:] if parameter_names(lens.model)[0] == "f" else lens.params[4:]
 

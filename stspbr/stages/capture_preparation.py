@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from stspbr.capture_check.frames import place_object
+from stspbr.capture_check.surface import proxy_surface, reduced_frames, relative_stops
+from stspbr.datasets.preparation.prepare import prepare
 from stspbr.errors import StspbrError
-from stspbr.metrics.capture_frames import place_object
-from stspbr.metrics.capture_surface import proxy_surface, reduced_frames, relative_stops
-from stspbr.recipe import PreparationSettings
 from stspbr.scene import Capture
-from stspbr.scene.preparation import prepare
+from stspbr.settings import PreparationSettings
 
 _UNSURE = 0.5  # stops of scatter
 
 
 def prepared(capture: Capture, settings: PreparationSettings, on_warning: Callable[[str], None]) -> Capture:
-    """:func:`stspbr.scene.preparation.prepare`, with exposures estimated first where the settings say so."""
+    """:func:`stspbr.datasets.preparation.prepare.prepare`, with exposures estimated first where the settings say so."""
     if settings.exposure == "estimate":
         capture = with_estimated_exposure(capture, on_warning)
     return prepare(capture, settings, on_warning)

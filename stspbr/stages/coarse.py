@@ -12,13 +12,13 @@ from stspbr.errors import StspbrError
 from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance
-from stspbr.optimize.surfaces import FixedGeometry, ImplicitGeometry
-from stspbr.recipe import CoarseSettings
+from stspbr.optimize.geometry import FixedGeometry, ImplicitGeometry
 from stspbr.scene import Capture, Mesh
+from stspbr.settings import CoarseSettings
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import read_given_mesh, save_given_mesh
-from stspbr.stages.model import load_capture, make_fields, make_light, normalized
 from stspbr.stages.session import Session
+from stspbr.stages.state import load_capture, make_fields, make_light, normalized
 
 
 def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stspbr.formats.images import atomic_path
+from stspbr.files import atomic_path
 from stspbr.report.compare_page import compare_page
 from stspbr.report.comparison import Comparison, compare_records
 

@@ -13,7 +13,7 @@ from stspbr import __version__
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
-from stspbr.formats.gltf import read_gltf
+from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.images import read_image, write_png8
 from stspbr.metrics.alignment import align
 from stspbr.metrics.error_maps import ERROR_PEAKS, error_maps
@@ -22,14 +22,14 @@ from stspbr.metrics.light import light_error
 from stspbr.metrics.material import material_error
 from stspbr.metrics.relighting import relighting_error
 from stspbr.metrics.sampling import pixel_footprint
-from stspbr.recipe import CaptureMeshSettings, EvaluateSettings, parse_settings
 from stspbr.render.mitsuba_bsdf import require_mitsuba
 from stspbr.scene import Asset, Capture, EnvironmentLight, Frame, Mesh
+from stspbr.settings import CaptureMeshSettings, EvaluateSettings, parse_settings
 from stspbr.stages.capture_mesh import load_asset, load_light
 from stspbr.stages.error_record import SCHEMA, ErrorRecord, error_table, write_csv
 from stspbr.stages.evaluation_pictures import Renders, write_pictures
-from stspbr.stages.model import load_capture, save_json
 from stspbr.stages.session import Session, on_first_rank
+from stspbr.stages.state import load_capture, save_json
 
 __all__ = ["error_table", "run_evaluate"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stspbr.metrics.contact_sheet import contact_sheet
 from stspbr.metrics.error_maps import ERROR_PEAKS, heat, material_differences
 from stspbr.metrics.image import display, lpips_or_none, ms_ssim, psnr, ssim
 from stspbr.metrics.relighting import frame_labels
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.prefilter import prefilter_latlong
+from stspbr.report.contact_sheet import contact_sheet
 from stspbr.scene import Asset, EnvironmentLight, Frame
 from stspbr.stages.capture_mesh import single_view
 from stspbr.stages.session import Session

@@ -12,13 +12,14 @@ from typing import Any
 
 from stspbr.artifacts import ArtifactStore
 from stspbr.errors import StspbrError
+from stspbr.files import safe_name
 from stspbr.formats.assets import read_asset
-from stspbr.formats.images import read_image, safe_name, write_exr, write_hdr
+from stspbr.formats.images import read_image, write_exr, write_hdr
+from stspbr.geometry.tangents import with_frames
+from stspbr.procedural.by_name import is_procedural
 from stspbr.scene import Asset, EnvironmentLight
-from stspbr.scene.shiny_suite import is_procedural
 from stspbr.stages.lod_error import lod_psnr
 from stspbr.texture.lod import simplify_textured
-from stspbr.texture.tangents import with_frames
 
 SUFFIXES = {
     "glb": (".glb",),
@@ -206,12 +207,12 @@ def _writer(settings: ExportSettings, light: EnvironmentLight | None) -> Callabl
     """What writes one asset to one path and gives remarks."""
     bits, to = settings.texture_bits, settings.to
     if to in ("glb", "gltf"):
-        from stspbr.formats.gltf_writer import write_glb, write_gltf
+        from stspbr.formats.gltf.writer import write_glb, write_gltf
 
         write = write_glb if to == "glb" else write_gltf
         return lambda path, asset: write(path, asset, texture_bits=bits, quantized=settings.quantized)
     if to in ("usd", "usdz"):
-        from stspbr.formats.usd_writer import write_usd
+        from stspbr.formats.usd.writer import write_usd
 
         return lambda path, asset: write_usd(path, asset, light, texture_bits=bits) or []
     if to == "obj":

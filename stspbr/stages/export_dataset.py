@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stspbr.artifacts import ArtifactStore
+from stspbr.datasets.captures import write_dataset
+from stspbr.datasets.frame_files import image_suffix
+from stspbr.datasets.transforms import read_transforms
 from stspbr.errors import StspbrError
-from stspbr.formats.captures import write_dataset
-from stspbr.formats.frame_files import image_suffix
-from stspbr.formats.transforms import read_transforms
 
 
 def export_dataset(
@@ -29,7 +29,7 @@ def export_dataset(
     It is written beside ``out`` and renamed when it is complete: ``out`` is all there or as it was.
 
     Args:
-        kind, image_format, text, on_warning: see :func:`stspbr.formats.captures.write_dataset`.
+        kind, image_format, text, on_warning: see :func:`stspbr.datasets.captures.write_dataset`.
         version: of the capture; None is the newest.
 
     Returns:

@@ -11,17 +11,17 @@ import numpy as np
 from stspbr.artifacts import Artifact
 from stspbr.formats.images import write_hdr
 from stspbr.geometry.topology import mesh_report
+from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import Appearance
+from stspbr.optimize.geometry import Geometry, ImplicitGeometry
 from stspbr.optimize.lights import LearnedLight, Light
 from stspbr.optimize.loop import Stopwatch, optimize
 from stspbr.optimize.reconstruction import Reconstruction
-from stspbr.optimize.surfaces import Geometry, ImplicitGeometry
 from stspbr.optimize.views import ViewSet
-from stspbr.recipe import BakeSettings, CoarseSettings, SpecializeSettings
 from stspbr.scene import Capture, Mesh
-from stspbr.stages.model import save_json, save_mesh, save_state
+from stspbr.settings import BakeSettings, CoarseSettings, SpecializeSettings
 from stspbr.stages.session import Session
-from stspbr.stages.validation import validate
+from stspbr.stages.state import save_json, save_mesh, save_state
 
 
 def reconstruct(
@@ -104,6 +104,20 @@ def fit(
             return draft.artifact
 
         return session.ranks.first(finish)
+
+
+def validate(reconstruction: Reconstruction, views: ViewSet) -> dict[str, float]:
+    """How well a reconstruction explains the views that it has not seen.
+
+    Mean and lowest PSNR over ``views``: on sRGB clipped to [0, 1], over the target's mask.
+    """
+    light = reconstruction.light.prefiltered()
+    values = []
+    for number in range(len(views)):
+        batch, targets = views.batch([number])
+        rgb = reconstruction.render(batch, light)["rgb"][0].cpu().numpy()
+        values.append(psnr_srgb(targets.image[0].cpu().numpy(), rgb, targets.alpha[0].cpu().numpy()))
+    return {"views": len(values), "psnr_mean": float(np.mean(values)), "psnr_min": float(np.min(values))}
 
 
 def write_fields(

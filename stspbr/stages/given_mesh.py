@@ -17,11 +17,11 @@ from safetensors.numpy import load_file, save_file
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
-from stspbr.recipe import CoarseSettings
+from stspbr.geometry.tangents import with_frames
 from stspbr.scene import Asset, Material, Mesh, Node
-from stspbr.stages.model import load_mesh, save_json, save_mesh
+from stspbr.settings import CoarseSettings
+from stspbr.stages.state import load_mesh, save_json, save_mesh
 from stspbr.texture.atlas import FARTHEST_UV
-from stspbr.texture.tangents import with_frames
 from stspbr.texture.unwrap import MAX_FACES, unwrap
 
 

@@ -8,15 +8,15 @@ import numpy as np
 from torch import Tensor
 
 from stspbr.errors import StspbrError
-from stspbr.recipe import BakeSettings
+from stspbr.geometry.tangents import with_frames
 from stspbr.scene import Mesh, Node
+from stspbr.settings import BakeSettings
 from stspbr.stages.baked_maps import shape_normals
 from stspbr.stages.given_mesh import GivenMesh, with_layouts
-from stspbr.stages.model import normalized
 from stspbr.stages.session import Session
+from stspbr.stages.state import normalized
 from stspbr.texture.atlas import TexelMap, rasterize_atlas, rasterize_layout
 from stspbr.texture.cleanup import clean
-from stspbr.texture.tangents import with_frames
 from stspbr.texture.unwrap import unwrap
 
 _SHARERS = (8, 64)  # of the parts that share a texel, so many are asked: at least, and at most where maps are small

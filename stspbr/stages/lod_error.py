@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from stspbr.metrics.image import psnr_srgb
+from stspbr.procedural.jar import demo_light
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, Camera, EnvironmentLight, look_at
 from stspbr.scene.camera_rig import bounding_sphere
-from stspbr.scene.procedural import demo_light
 
 _SIDE, _VIEWS, _DISTANCE = 256, 4, 3.6  # pixels; cameras around; in radii
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stspbr.formats.images import atomic_path
+from stspbr.files import atomic_path
 from stspbr.report.records import read_record
 from stspbr.report.run_page import run_page
 

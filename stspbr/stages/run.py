@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from stspbr.artifacts import Artifact
-from stspbr.recipe import CaptureMeshSettings, Recipe, Settings
+from stspbr.settings import CaptureMeshSettings, Recipe, Settings
 from stspbr.stages.bake import run_bake
 from stspbr.stages.capture import run_capture
 from stspbr.stages.coarse import run_coarse

@@ -11,15 +11,16 @@ from typing import Any
 
 import torch
 
-from stspbr import __version__, launch
+from stspbr import __version__, torchrun
 from stspbr.artifacts import Artifact, ArtifactStore
 from stspbr.errors import StspbrError
 from stspbr.fields.backend import choose_encoding
 from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.optimize.distributed import Ranks, TorchrunRanks
 from stspbr.optimize.progress import Reporter, SilentReporter
-from stspbr.recipe import OptimizeSettings, Settings
-from stspbr.render.backend import RasterBackend, get_backend, why_no_nvdiffrast
+from stspbr.render.backend import get_backend, why_no_nvdiffrast
+from stspbr.render.raster_backend import RasterBackend
+from stspbr.settings import OptimizeSettings, Settings
 from stspbr.threads import available_cores, set_threads
 
 
@@ -72,7 +73,7 @@ class Session:
         In a process that torchrun started it joins the others: each has a GPU of its own, or its part of the cores.
         Run the stages ``with session.ranks.together()``, so that all stop where one does.
         """
-        place = launch.place()
+        place = torchrun.place()
         ranks = TorchrunRanks(place) if place.size > 1 else Ranks()
         raster, _, encoding = backend.partition("+")
         with ranks.together():
@@ -165,7 +166,7 @@ def on_first_rank(stage: Callable[[Session, Any], Any]) -> Callable[[Session, An
     return run
 
 
-def _own_device(device: torch.device, place: launch.Place) -> torch.device:
+def _own_device(device: torch.device, place: torchrun.Place) -> torch.device:
     """The GPU of this process among those of its machine."""
     if device.type != "cuda":
         return device

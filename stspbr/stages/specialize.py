@@ -9,19 +9,13 @@ import torch
 
 from stspbr.artifacts import Artifact
 from stspbr.optimize.appearance import FieldAppearance
-from stspbr.optimize.surfaces import FixedGeometry
+from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.survey import survey
-from stspbr.recipe import CoarseSettings, SpecializeSettings, parse_settings
+from stspbr.settings import CoarseSettings, SpecializeSettings, parse_settings
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import load_given_mesh
-from stspbr.stages.model import (
-    load_capture,
-    load_mesh,
-    load_normalization,
-    make_fields,
-    make_light,
-)
 from stspbr.stages.session import Session
+from stspbr.stages.state import load_capture, load_mesh, load_normalization, make_fields, make_light
 
 
 def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:

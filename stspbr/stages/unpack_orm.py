@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stspbr.artifacts import Artifact
 from stspbr.formats.orm import unpack
-from stspbr.recipe import UnpackSettings
+from stspbr.settings import UnpackSettings
 from stspbr.stages.session import Session, on_first_rank
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stspbr.bench.measure import PARTS, _medians, measure
-from stspbr.bench.problems import make_problems, make_scene
+from stspbr.bench.scenes import make_problems, make_scene
 from stspbr.bench.settings import bench_settings
 from stspbr.errors import StspbrError
 from stspbr.render.backend import get_backend

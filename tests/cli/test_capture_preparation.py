@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from stspbr import cli
-from stspbr.formats.captures import read_capture
+from stspbr.datasets.captures import read_capture
 
 
 @pytest.fixture

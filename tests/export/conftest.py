@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from stspbr.formats.attributes import weld
+from stspbr.geometry.tangents import with_frames
 from stspbr.metrics.image import psnr_srgb
+from stspbr.procedural.jar import demo_light
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, Camera, Material, Mesh, latlong_to_direction, look_at
-from stspbr.scene.procedural import demo_light
-from stspbr.texture.tangents import with_frames
 
 SIDE = 160
 

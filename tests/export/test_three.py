@@ -15,7 +15,7 @@ import pytest
 from scipy.ndimage import binary_erosion
 
 import stspbr.report
-from stspbr.formats.gltf_writer import write_glb
+from stspbr.formats.gltf.writer import write_glb
 from stspbr.metrics.image import display, psnr
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.scene import Node

@@ -11,16 +11,16 @@ import torch
 import trimesh
 from PIL import Image
 
-from stspbr.formats.gltf_writer import write_glb, write_gltf
+from stspbr.formats.gltf.writer import write_glb, write_gltf
 from stspbr.formats.images import write_exr, write_hdr
 from stspbr.formats.obj import write_obj
 from stspbr.formats.ply import write_ply
+from stspbr.geometry.tangents import with_frames
 from stspbr.metrics.image import psnr_srgb
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.gbuffer import compose, render_gbuffer
 from stspbr.render.shading import shade
 from stspbr.scene import Asset, EnvironmentLight, Material, Mesh, Node
-from stspbr.texture.tangents import with_frames
 
 SAME = 45.0  # dB, for the same shading model
 
@@ -115,7 +115,7 @@ def test_quantised_glb_and_separate_files(studio, tmp_path):
     write_gltf(tmp_path / "apart.gltf", studio.asset)
     assert studio.compare(studio.preview, studio.render(by_trimesh(tmp_path / "apart.gltf"))) > SAME
     # trimesh reads no normalised integers: our own reader undoes them
-    from stspbr.formats.gltf import read_gltf
+    from stspbr.formats.gltf.reader import read_gltf
 
     assert studio.compare(studio.preview, studio.render(read_gltf(tmp_path / "small.glb"))) > SAME
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from stspbr.fields.materials import MaterialFields
-from stspbr.recipe import FieldSettings, HashGridSettings
 from stspbr.render.backend import get_backend
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.shading import shade
+from stspbr.settings import FieldSettings, HashGridSettings
 
 GRID = HashGridSettings(levels=3, log2_table_size=10, base_resolution=4, finest_resolution=32)
 SMALL = {"appearance": GRID, "reflectance": GRID, "joint": GRID, "width": 8}

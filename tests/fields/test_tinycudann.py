@@ -13,7 +13,7 @@ from stspbr.fields.hash_grid import HashGridEncoding
 from stspbr.fields.materials import MaterialFields
 from stspbr.fields.mlp import MLP
 from stspbr.fields.tinycudann import GradientScale, TinyCudaGrid, TinyCudaPerceptron
-from stspbr.recipe import FieldSettings
+from stspbr.settings import FieldSettings
 
 CPU = torch.device("cpu")
 GRIDS = [

@@ -9,9 +9,9 @@ from unittest import mock
 import numpy as np
 
 from stspbr.formats.blender import SCRIPT, write_blender
+from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.scene import latlong_to_direction
 from stspbr.scene.light import direction_to_latlong
-from stspbr.scene.procedural import demo_asset, demo_light
 
 
 def recorded(folder) -> tuple[mock.MagicMock, dict[str, list]]:

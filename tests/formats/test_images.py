@@ -9,19 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stspbr.colour import linear_to_srgb, srgb_to_linear
 from stspbr.errors import StspbrError
-from stspbr.formats.images import (
-    atomic_path,
-    encode_png,
-    linear_to_srgb,
-    read_image,
-    read_pixels,
-    srgb_to_linear,
-    write_exr,
-    write_hdr,
-    write_png8,
-    write_png16,
-)
+from stspbr.files import atomic_path
+from stspbr.formats.images import encode_png, read_image, read_pixels, write_exr, write_hdr, write_png8, write_png16
 from stspbr.formats.rgbe import decode_rgbe, encode_rgbe
 
 ENVS = Path(__file__).parents[2] / "../shared/assets/envs"

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
-from stspbr.formats.images import srgb_to_linear, write_png8, write_png16
+from stspbr.formats.images import write_png8, write_png16
 from stspbr.formats.obj import read_obj, write_obj
 from stspbr.scene.asset import Asset, Material, Mesh, Node
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from stspbr.errors import StspbrError
-from stspbr.formats.gltf_writer import write_glb
+from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import read_pixels, write_exr, write_png8, write_png16
 from stspbr.formats.orm import pack_orm, unpack, unpack_orm
 from stspbr.scene.asset import Asset, Material, Mesh

@@ -9,8 +9,8 @@ import types
 import numpy as np
 import pytest
 
+from stspbr.colour import linear_to_srgb
 from stspbr.errors import StspbrError
-from stspbr.formats.images import linear_to_srgb
 from stspbr.metrics import image as image_metrics
 from stspbr.metrics.image import display, lpips_or_none, ms_ssim, ms_ssim_scales, psnr, psnr_srgb, ssim
 

@@ -9,8 +9,8 @@ import pytest
 
 from stspbr.errors import StspbrError
 from stspbr.metrics.light import light_error, main_lights, resample
+from stspbr.procedural.jar import demo_light
 from stspbr.scene import EnvironmentLight, latlong_to_direction
-from stspbr.scene.procedural import demo_light
 
 LOOKS = ("full", "blurred", "irradiance")
 

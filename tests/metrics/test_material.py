@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
-from stspbr.formats.gltf import read_gltf
-from stspbr.formats.gltf_writer import write_glb
+from stspbr.formats.gltf.reader import read_gltf
+from stspbr.formats.gltf.writer import write_glb
 from stspbr.metrics.material import material_error, read_material
-from stspbr.metrics.surface_reader import SurfaceReader, sample_map
+from stspbr.metrics.material_reader import SurfaceReader, sample_map
+from stspbr.procedural.jar import demo_asset
 from stspbr.render.backend import get_backend
 from stspbr.scene import Asset, Camera, Material, Mesh, look_at
-from stspbr.scene.procedural import demo_asset
 from stspbr.texture.atlas import rasterize_atlas
 from stspbr.texture.dilate import dilate
 from stspbr.texture.unwrap import unwrap

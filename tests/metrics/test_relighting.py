@@ -11,9 +11,9 @@ import pytest
 
 from stspbr.errors import StspbrError
 from stspbr.metrics.relighting import BEST_PSNR, frame_labels, relighting_error
+from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.render import mitsuba_bsdf
 from stspbr.scene import Asset, Camera, EnvironmentLight, Frame, Material, Mesh, look_at
-from stspbr.scene.procedural import demo_asset, demo_light
 
 OPTIONS = {"samples": 16, "max_depth": 3, "seed": 5}
 

@@ -11,12 +11,12 @@ import torch
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.appearance import FieldAppearance, MaterialMaps, TextureAppearance
 from stspbr.optimize.routing import STRICT_A, STRICT_B, backpropagate
-from stspbr.recipe import FieldSettings, HashGridSettings, LossSettings
+from stspbr.procedural.jar import demo_asset
 from stspbr.render.asset_renderer import mesh_surface
 from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import render_gbuffer
 from stspbr.scene.camera_rig import object_cameras
-from stspbr.scene.procedural import demo_asset
+from stspbr.settings import FieldSettings, HashGridSettings, LossSettings
 from stspbr.stages.capture_mesh import single_view
 
 CPU = torch.device("cpu")

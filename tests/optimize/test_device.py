@@ -16,25 +16,26 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from stspbr import kernels
+from stspbr import kernel_dispatch
 from stspbr.geometry.dmtet import DMTet
+from stspbr.geometry.tangents import with_frames
 from stspbr.geometry.visual_hull import visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance, MaterialMaps, TextureAppearance
+from stspbr.optimize.geometry import FixedGeometry, ImplicitGeometry
 from stspbr.optimize.lights import KnownLight, LearnedLight
 from stspbr.optimize.loop import Stopwatch, optimize
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.routing import backpropagate
-from stspbr.optimize.surfaces import FixedGeometry, ImplicitGeometry
 from stspbr.optimize.views import ViewSet
-from stspbr.recipe import CoarseSettings, FieldSettings, HashGridSettings, settings_for
 from stspbr.render import shading
-from stspbr.render.backend import RasterBackend, get_backend
+from stspbr.render.backend import get_backend
 from stspbr.render.light import EnvironmentCube
+from stspbr.render.raster_backend import RasterBackend
 from stspbr.scene import Mesh
+from stspbr.settings import CoarseSettings, FieldSettings, HashGridSettings, settings_for
 from stspbr.stages.coarse import _normalization
-from stspbr.stages.model import load_capture, make_fields
 from stspbr.stages.session import Session
-from stspbr.texture.tangents import with_frames
+from stspbr.stages.state import load_capture, make_fields
 
 META = torch.device("meta")
 GRID = HashGridSettings(levels=2, log2_table_size=8, base_resolution=4, finest_resolution=8)
@@ -261,7 +262,7 @@ def test_a_step_of_the_twins_is_a_step_of_the_kernels(tiny_run, monkeypatch):
     results = []
     for encoding in ("cpu", "torch"):
         if encoding == "torch":
-            monkeypatch.setattr(kernels, "usable", lambda *args, **kwargs: False)
+            monkeypatch.setattr(kernel_dispatch, "usable", lambda *args, **kwargs: False)
         frames, geometry, appearance, light, chosen = implicit(tiny_run, encoding)
         backend = get_backend("cpu", torch.device("cpu"))
         views = ViewSet(frames, 1, torch.device("cpu"))

@@ -7,22 +7,22 @@ import pytest
 import torch
 
 from stspbr.geometry.dmtet import DMTet
+from stspbr.geometry.tangents import with_frames
 from stspbr.geometry.visual_hull import visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance, MaterialMaps, TextureAppearance
 from stspbr.optimize.distributed import Ranks, Span
+from stspbr.optimize.geometry import FixedGeometry, ImplicitGeometry
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.routing import Term, backpropagate, logged_values, scaled
-from stspbr.optimize.surfaces import FixedGeometry, ImplicitGeometry
 from stspbr.optimize.views import ViewSet
-from stspbr.recipe import CoarseSettings, FieldSettings, HashGridSettings, settings_for
+from stspbr.procedural.jar import demo_asset
 from stspbr.render.light import EnvironmentCube
-from stspbr.scene.procedural import demo_asset
+from stspbr.settings import CoarseSettings, FieldSettings, HashGridSettings, settings_for
 from stspbr.stages.coarse import _normalization
-from stspbr.stages.model import load_capture, make_fields, normalized
 from stspbr.stages.session import Session
-from stspbr.texture.tangents import with_frames
+from stspbr.stages.state import load_capture, make_fields, normalized
 
 GRID = HashGridSettings(levels=3, log2_table_size=10, base_resolution=4, finest_resolution=16)
 UNLIKE = "optimize.losses.reflectance={relmse=0.7,mse=0.3,logl1=0.0}"

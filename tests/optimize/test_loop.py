@@ -10,7 +10,7 @@ from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.optimize.loop import optimize
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term
 from stspbr.optimize.views import batch_ids, step_generator
-from stspbr.recipe import CoarseSettings, settings_for
+from stspbr.settings import CoarseSettings, settings_for
 
 
 class Silent:

@@ -9,17 +9,17 @@ from stspbr.errors import StspbrError
 from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.visual_hull import visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance
+from stspbr.optimize.geometry import ImplicitGeometry
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, backpropagate, check_finite
-from stspbr.optimize.surfaces import ImplicitGeometry
 from stspbr.optimize.views import ViewSet
-from stspbr.recipe import CoarseSettings, FieldSettings, HashGridSettings, settings_for
 from stspbr.render.light import EnvironmentCube
+from stspbr.settings import CoarseSettings, FieldSettings, HashGridSettings, settings_for
 from stspbr.stages.coarse import _normalization
-from stspbr.stages.model import load_capture, make_fields
 from stspbr.stages.session import Session
+from stspbr.stages.state import load_capture, make_fields
 
 GRID = HashGridSettings(levels=3, log2_table_size=10, base_resolution=4, finest_resolution=16)
 

@@ -8,19 +8,19 @@ import torch
 
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.appearance import FieldAppearance, ShadingInputs
+from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.lights import KnownLight, LearnedLight
 from stspbr.optimize.observations import Cells, Observations, observe
 from stspbr.optimize.reconstruction import Reconstruction
-from stspbr.optimize.surfaces import FixedGeometry
 from stspbr.optimize.survey import DOUBT, PURE, Fit, decide, fit_cells, survey, teach
 from stspbr.optimize.views import ViewSet
-from stspbr.recipe import FieldSettings, HashGridSettings, SpecializeSettings, SurveySettings
+from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.render.backend import get_backend
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.shading import shade
 from stspbr.scene import Frame
 from stspbr.scene.camera_rig import object_cameras
-from stspbr.scene.procedural import demo_asset, demo_light
+from stspbr.settings import FieldSettings, HashGridSettings, SpecializeSettings, SurveySettings
 
 CPU = torch.device("cpu")
 BACKEND = get_backend("cpu", CPU)

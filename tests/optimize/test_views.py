@@ -10,13 +10,13 @@ import torch
 
 from stspbr.errors import StspbrError
 from stspbr.optimize.views import ViewSet, choose_storage
+from stspbr.procedural.jar import demo_asset
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
 from stspbr.render.light import EnvironmentCube
 from stspbr.scene import Camera, Capture, Frame, look_at
-from stspbr.scene.procedural import demo_asset
 from stspbr.stages.capture_mesh import single_view
-from stspbr.stages.model import normalized
+from stspbr.stages.state import normalized
 
 CPU = torch.device("cpu")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from photo_table import printed_paper
 from stspbr.scene import Camera, look_at
-from stspbr.scene.table import printed_paper
 
 _TABLE = 8.0  # side
 

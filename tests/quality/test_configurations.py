@@ -14,7 +14,7 @@ from stspbr.quality.configurations import (
     encoding_parameters,
     matched_joint,
 )
-from stspbr.recipe import FieldSettings, HashGridSettings, Recipe, settings_for
+from stspbr.settings import FieldSettings, HashGridSettings, Recipe, settings_for
 
 STAGES = ("coarse", "specialize", "bake")
 

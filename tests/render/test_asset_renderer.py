@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
+from stspbr.procedural.jar import demo_asset
 from stspbr.render.asset_renderer import AssetRenderer, mesh_surface
 from stspbr.render.backend import get_backend
 from stspbr.render.light import EnvironmentCube
 from stspbr.scene import Asset, Camera, Material, Mesh, look_at
 from stspbr.scene.camera_rig import object_cameras
-from stspbr.scene.procedural import demo_asset
 from stspbr.stages.capture_mesh import single_view
 
 CPU = torch.device("cpu")

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.render.asset_renderer import AssetRenderer, mesh_surface
 from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import ViewBatch, compose, render_gbuffer
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Camera, EnvironmentLight, Mesh, direction_to_latlong, latlong_to_direction, look_at
 from stspbr.scene.camera_rig import object_cameras
-from stspbr.scene.procedural import demo_asset, demo_light
 from stspbr.stages.capture_mesh import single_view
 
 CPU = torch.device("cpu")

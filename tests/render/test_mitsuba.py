@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from stspbr.errors import StspbrError
+from stspbr.procedural.jar import demo_light
 from stspbr.render import mitsuba_bsdf
 from stspbr.scene import Asset, Camera, EnvironmentLight, Material, Mesh, latlong_to_direction, look_at
-from stspbr.scene.procedural import demo_light
 
 
 @pytest.fixture(scope="module")

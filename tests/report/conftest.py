@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from stspbr.artifacts import Artifact, ArtifactStore
-from stspbr.formats.gltf_writer import write_glb
+from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import write_hdr, write_png8
 from stspbr.optimize.progress import Reporter
-from stspbr.scene.procedural import demo_asset
+from stspbr.procedural.jar import demo_asset
 
 STEPS = 20
 

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from stspbr.errors import StspbrError
-from stspbr.formats.gltf import read_gltf
-from stspbr.formats.gltf_writer import write_glb
+from stspbr.formats.gltf.reader import read_gltf
+from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import write_png8, write_png16
 from stspbr.formats.rgbe import decode_rgbe
+from stspbr.procedural.jar import demo_asset
 from stspbr.report.glb_copy import page_copy
 from stspbr.report.pictures import light_base64, light_exposure, light_picture, picture, resized_light
-from stspbr.scene.procedural import demo_asset
 
 
 def decoded(uri: str) -> np.ndarray:

@@ -8,11 +8,12 @@ import math
 import numpy as np
 import pytest
 
+from stspbr.colour import srgb_to_linear
+from stspbr.datasets.captures import read_capture
 from stspbr.errors import StspbrError
-from stspbr.formats.captures import read_capture
-from stspbr.formats.images import srgb_to_linear, write_exr, write_png8
-from stspbr.recipe import CaptureFolderSettings
+from stspbr.formats.images import write_exr, write_png8
 from stspbr.scene import look_at
+from stspbr.settings import CaptureFolderSettings
 from stspbr.stages.capture import run_capture
 
 COUNT, WIDTH, HEIGHT = 12, 30, 20

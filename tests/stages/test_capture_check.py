@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from stspbr.datasets.preparation.light_frame import in_light_frame
+from stspbr.datasets.transforms import write_transforms
 from stspbr.errors import StspbrError
-from stspbr.formats.transforms import write_transforms
-from stspbr.recipe import CaptureFolderSettings
 from stspbr.scene import Capture, Frame
 from stspbr.scene.camera_rig import sphere_cameras
-from stspbr.scene.light_frame import in_light_frame
+from stspbr.settings import CaptureFolderSettings
 from stspbr.stages.capture import run_capture
 from stspbr.stages.capture_check import as_json, check_frames, frame_rows, run_capture_check
 

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from stspbr.cli import main
+from stspbr.datasets.transforms import read_transforms
 from stspbr.errors import StspbrError
-from stspbr.formats.transforms import read_transforms
 from stspbr.photos.photographs import find_photos
-from stspbr.recipe import CapturePhotosSettings, Recipe, parse_settings
+from stspbr.settings import CapturePhotosSettings, Recipe, parse_settings
 from stspbr.stages import capture_photos as stage
 from stspbr.stages.capture import run_capture
 
@@ -107,7 +107,7 @@ def test_the_command_line(tmp_path, capsys, monkeypatch, box):
 
 
 def test_a_box_moves_with_the_lens_and_the_scale():
-    from stspbr.formats.lens import lens, pinhole_image, undistortion_map
+    from stspbr.datasets.lens import lens, pinhole_image, undistortion_map
     from stspbr.scene import Camera
 
     barrel = lens("SIMPLE_RADIAL", (200.0, 100.0, 75.0, -0.2), 200, 150, "x")

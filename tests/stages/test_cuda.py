@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from stspbr.recipe import BakeSettings, CoarseSettings, SpecializeSettings, settings_for
 from stspbr.render.backend import why_no_nvdiffrast
+from stspbr.settings import BakeSettings, CoarseSettings, SpecializeSettings, settings_for
 from stspbr.stages.bake import run_bake
 from stspbr.stages.coarse import run_coarse
 from stspbr.stages.session import Session

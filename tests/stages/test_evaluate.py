@@ -13,11 +13,11 @@ import pytest
 from pydantic import ValidationError
 
 from stspbr.errors import StspbrError
-from stspbr.formats.gltf_writer import write_glb
+from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import read_pixels, write_hdr
-from stspbr.recipe import EvaluateSettings
+from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.scene import Asset
-from stspbr.scene.procedural import demo_asset, demo_light
+from stspbr.settings import EvaluateSettings
 from stspbr.stages.error_record import ErrorRecord, error_table
 from stspbr.stages.evaluate import load_lights, run_evaluate, transformed
 from stspbr.stages.session import Session

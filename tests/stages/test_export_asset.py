@@ -13,9 +13,9 @@ import stspbr.cli
 from stspbr.artifacts import ArtifactStore
 from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
-from stspbr.formats.gltf_writer import write_glb
+from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import read_image, read_pixels, write_hdr
-from stspbr.scene.procedural import demo_asset, demo_light
+from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.stages.export_asset import ExportSettings, export_asset, parse_budgets
 
 
@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_one_line_and_changes_nothing(tmp_path, settings, o
 
 
 def test_a_failure_half_way_leaves_what_was_there(tmp_path, monkeypatch):
-    import stspbr.formats.gltf_writer as writer
+    import stspbr.formats.gltf.writer as writer
 
     (tmp_path / "jar.gltf").write_text("the old one")
     monkeypatch.setattr(writer, "_encoded", lambda *_, **__: 1 / 0)

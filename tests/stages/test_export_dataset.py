@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from stspbr import cli
-from stspbr.formats.captures import EXPORT_KINDS, read_capture
-from stspbr.formats.transforms import read_transforms
+from stspbr.datasets.captures import EXPORT_KINDS, read_capture
+from stspbr.datasets.transforms import read_transforms
 
 
 @pytest.fixture

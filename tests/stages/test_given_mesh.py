@@ -13,9 +13,14 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
-from stspbr.formats.gltf import read_gltf
-from stspbr.formats.gltf_writer import write_glb
-from stspbr.recipe import (
+from stspbr.formats.gltf.reader import read_gltf
+from stspbr.formats.gltf.writer import write_glb
+from stspbr.geometry.tangents import with_frames
+from stspbr.procedural.jar import demo_asset, demo_light
+from stspbr.render.asset_renderer import AssetRenderer
+from stspbr.render.prefilter import prefilter_latlong
+from stspbr.scene import Asset, Material, Mesh
+from stspbr.settings import (
     BakeSettings,
     CaptureMeshSettings,
     CoarseSettings,
@@ -23,10 +28,6 @@ from stspbr.recipe import (
     UnpackSettings,
     settings_for,
 )
-from stspbr.render.asset_renderer import AssetRenderer
-from stspbr.render.prefilter import prefilter_latlong
-from stspbr.scene import Asset, Material, Mesh
-from stspbr.scene.procedural import demo_asset, demo_light
 from stspbr.stages import bake as bake_stage
 from stspbr.stages import given_mesh as given_mesh_stage
 from stspbr.stages.bake import run_bake
@@ -34,12 +35,11 @@ from stspbr.stages.capture import run_capture
 from stspbr.stages.capture_mesh import single_view
 from stspbr.stages.coarse import run_coarse
 from stspbr.stages.given_mesh import given_mesh, load_given_mesh, read_given_mesh, with_layouts
-from stspbr.stages.model import load_capture
 from stspbr.stages.session import Session
 from stspbr.stages.specialize import run_specialize
+from stspbr.stages.state import load_capture
 from stspbr.stages.unpack_orm import run_unpack_orm
 from stspbr.texture.atlas import rasterize_layout
-from stspbr.texture.tangents import with_frames
 
 STEPS = ["optimize.iterations=2", "optimize.batch=1"]
 FIELDS = [f"fields.{n}.{k}" for n in ("appearance", "reflectance") for k in ("levels=2", "log2_table_size=10")]

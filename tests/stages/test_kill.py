@@ -13,7 +13,7 @@ import pytest
 
 from stspbr.artifacts import ArtifactStore
 from stspbr.errors import StspbrError
-from stspbr.recipe import CoarseSettings, settings_for
+from stspbr.settings import CoarseSettings, settings_for
 from stspbr.stages.coarse import run_coarse
 from stspbr.stages.session import Session
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from stspbr.errors import StspbrError
-from stspbr.formats.gltf import read_gltf
+from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.images import read_image, read_pixels
 from stspbr.optimize.progress import Reporter
-from stspbr.recipe import (
+from stspbr.settings import (
     BakeSettings,
     CoarseSettings,
     EvaluateSettings,

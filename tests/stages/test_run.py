@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from stspbr.recipe import load_recipe
+from stspbr.settings import load_recipe
 from stspbr.stages.run import run_recipe
 from stspbr.stages.session import Session
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
-from stspbr.recipe import CoarseSettings, settings_for
 from stspbr.render.backend import get_backend
+from stspbr.settings import CoarseSettings, settings_for
 from stspbr.stages import session as module
 from stspbr.stages.session import Session, _device
 

@@ -17,8 +17,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from stspbr.artifacts import ArtifactStore
-from stspbr.recipe import CoarseSettings, settings_for
 from stspbr.render.light import _SCALE_PACE
+from stspbr.settings import CoarseSettings, settings_for
 from stspbr.stages.coarse import run_coarse
 from stspbr.stages.session import Session
 

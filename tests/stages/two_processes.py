@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from stspbr import launch
+from stspbr import torchrun
 from stspbr.threads import prepare_process
 
 prepare_process()
@@ -22,11 +22,11 @@ from stspbr import cli  # noqa: E402
 from stspbr.errors import StspbrError  # noqa: E402
 from stspbr.optimize.progress import SilentReporter  # noqa: E402
 from stspbr.optimize.reconstruction import Reconstruction  # noqa: E402
-from stspbr.recipe import CoarseSettings, settings_for  # noqa: E402
+from stspbr.settings import CoarseSettings, settings_for  # noqa: E402
 from stspbr.stages.coarse import run_coarse  # noqa: E402
 from stspbr.stages.session import Session  # noqa: E402
 
-SECOND = launch.place().rank == 1
+SECOND = torchrun.place().rank == 1
 
 
 def coarse(run: Path, overrides: list[str], resume: bool = False) -> str:
@@ -88,11 +88,11 @@ def fail_in_the_second(run: Path, overrides: list[str]) -> None:
 
 
 def main(folder: Path, few: list[str], more: list[str]) -> None:
-    (folder / f"exchanges{launch.place().rank}").write_text(json.dumps(exchanges(folder / "few")))
+    (folder / f"exchanges{torchrun.place().rank}").write_text(json.dumps(exchanges(folder / "few")))
     hashes = [coarse(folder / "few", few), coarse(folder / "whole", more)]
     interrupt_the_second(folder / "stopped", more)
     hashes.append(coarse(folder / "stopped", more, resume=True))
-    (folder / f"hashes{launch.place().rank}").write_text("\n".join(hashes))
+    (folder / f"hashes{torchrun.place().rank}").write_text("\n".join(hashes))
     fail_in_the_second(folder / "failed", more)
 
 

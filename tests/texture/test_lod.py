@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from stspbr.errors import StspbrError
+from stspbr.geometry.tangents import with_frames
 from stspbr.geometry.topology import mesh_report
+from stspbr.procedural.jar import demo_asset
 from stspbr.scene import Mesh
-from stspbr.scene.procedural import demo_asset
 from stspbr.stages.lod_error import lod_psnr
 from stspbr.texture.lod import simplify_textured
-from stspbr.texture.tangents import with_frames
 
 
 def jar() -> Mesh:

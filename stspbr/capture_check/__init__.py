@@ -1,0 +1,1 @@
+"""What a capture is worth before anything is trained on it: findings, coverage, sheet, page."""

@@ -1,0 +1,267 @@
+"""COLMAP models: ``cameras``, ``images`` and ``points3D`` as text or binary files, with the photographs beside them.
+
+COLMAP's cameras have OpenCV's axes (+X right, +Y down, +Z forward) and are turned to OpenGL's. Its world has no up axis
+and no scale: poses are kept but for a rotation (see :func:`stspbr.datasets.world_axes.y_up_from`), near and far planes
+follow the cameras' distance to the object.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stspbr.colour import linear_to_srgb
+from stspbr.datasets.fitting import folded
+from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
+from stspbr.datasets.lens import Lens, lens
+from stspbr.datasets.posed_images import (
+    HOLD_OUT_EVERY,
+    PosedImage,
+    find_image,
+    find_mask,
+    first_few,
+    held_out,
+    listed_splits,
+    mask_folder,
+    read_posed_images,
+    with_clip_planes,
+)
+from stspbr.datasets.validation import checked
+from stspbr.datasets.world_axes import (
+    camera_to_world_from_opencv,
+    folder_light,
+    opencv_from_camera_to_world,
+    y_up_from,
+)
+from stspbr.errors import StspbrError, missing_extra
+from stspbr.files import atomic_path
+from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
+from stspbr.scene.capture import Capture, Frame
+from stspbr.scene.object_sphere import estimate_object_sphere
+
+_SEED_POINTS = 5000
+
+
+def read_colmap(
+    folder: str | Path,
+    on_warning: Callable[[str], None] | None = None,
+    *,
+    up: str = "auto",
+    masks: str | None = None,
+    hold_out_every: int = HOLD_OUT_EVERY,
+) -> Capture:
+    """Read and check a COLMAP model and its photographs, which are undistorted where their lens needs it.
+
+    The model lies in ``sparse/0``, ``sparse`` or ``folder`` itself, the photographs in ``images`` (or ``folder``).
+    Masks are the images' alpha, or files in ``masks`` (``NAME.png`` or ``STEM.png``, black where the object is not).
+    What is held out is in ``test_id.txt`` (and ``train_id.txt``) or ``sparse/0/test.txt`` where there are such lists,
+    else it is every 8th image in the order of names.
+
+    Args:
+        on_warning: called with each warning, one line each: images without a pose, and those of the checks.
+        up: the world's up axis, ``"auto"`` for the mean of the cameras' own.
+        masks: a folder of masks in place of ``masks``; it must be there.
+        hold_out_every: 0 holds none out where there are no lists.
+
+    Raises:
+        StspbrError: no model, or one that is broken; images of the model that are not there; no masks; a camera model
+            that is no perspective; and what the checks find. Without the extra ``photos``, too.
+    """
+    folder = Path(folder)
+    place = model_folder(folder)
+    model = _load(place)
+    others = [p.name for p in sorted(folder.glob("sparse/*")) if p.is_dir() and p.name.isdigit() and p != place]
+    if others and on_warning is not None:
+        on_warning(f"{place} is read; sparse holds {first_few(others)} more models, which can be named in its place")
+    posed = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: image.name)
+    if not posed:
+        raise StspbrError(f"{place} has no image with a pose: run COLMAP's mapper again")
+    root = _root(folder, place)
+    pictures = root / "images" if (root / "images").is_dir() else root
+    found = [find_image(pictures, image.name) for image in posed]
+    lost = [image.name for image, file in zip(posed, found, strict=True) if file is None]
+    if lost:
+        raise StspbrError(f"{pictures} lacks {first_few(lost)} of {len(posed)} images that {place} has poses for")
+    _warn_of_the_unposed(pictures, {file for file in found if file}, on_warning)
+    lenses = {camera_id: _lens(camera, place) for camera_id, camera in model.cameras.items()}
+    camera_to_world = [camera_to_world_from_opencv(image.cam_from_world().matrix()) for image in posed]
+    rotation = y_up_from(up, camera_to_world, on_warning)
+    names = [image.name for image in posed]
+    splits = listed_splits(names, root / "train_id.txt", root / "test_id.txt")
+    splits = splits or listed_splits(names, place / "train.txt", place / "test.txt") or held_out(names, hold_out_every)
+    mask_place = mask_folder(root, masks)
+    items = [
+        PosedImage(
+            name=f"{pictures.name}/{file}" if pictures != root else str(file),
+            image=pictures / str(file),
+            lens=_always(lenses[image.camera_id]),
+            camera_to_world=rotation @ pose,
+            split=split,
+            mask=find_mask(mask_place, image.name, names),
+        )
+        for image, file, pose, split in zip(posed, found, camera_to_world, splits, strict=True)
+        if split is not None
+    ]
+    frames = with_clip_planes(read_posed_images(items, mask_place))
+    return checked(Capture(frames, folder_light(root, rotation)), on_warning)
+
+
+def model_folder(folder: Path) -> Path:
+    """Where the model lies: ``sparse/0``, ``sparse``, ``colmap/sparse/0`` or the folder itself."""
+    for place in (folder / "sparse/0", folder / "sparse", folder / "colmap/sparse/0", folder):
+        if any(all((place / f"{name}.{kind}").is_file() for name in ("cameras", "images")) for kind in ("bin", "txt")):
+            return place
+    raise StspbrError(
+        f"{folder} holds no COLMAP model (cameras and images as .bin or .txt, in sparse/0, sparse or the folder "
+        "itself): check the path"
+    )
+
+
+def write_colmap(
+    folder: str | Path,
+    capture: Capture,
+    image_format: str = "png",
+    on_warning: Callable[[str], None] | None = None,
+    *,
+    text: bool = False,
+) -> Path:
+    """Write a data set as COLMAP's undistorter leaves one: ``images/`` and ``sparse/0`` with PINHOLE cameras.
+
+    The world is ours, +Y up: read it again with ``up="+y"``. Trainers that start from COLMAP's points find some, which
+    are drawn at random where all the masks say that the object is; they belong to no track. Held-out images are named
+    in ``sparse/0/test.txt``.
+
+    Args:
+        image_format: see :func:`stspbr.datasets.frame_files.write_images`.
+        text: write text files in place of binary ones, which need the extra ``photos``.
+
+    Returns:
+        The folder of the model, which is written last.
+    """
+    if not text:
+        _pycolmap()
+    folder, capture = Path(folder), folded(capture, on_warning)
+    warn_of_clipping(capture.frames, image_format, on_warning)
+    taken: set[str] = set()
+    names = [flat_name(frame.name, taken) + image_suffix(image_format) for frame in capture.frames]
+    write_images(folder, capture.frames, [f"images/{name}" for name in names], image_format)
+    if capture.light is not None:
+        write_exr(folder / "environment.exr", capture.light.radiance)
+    place = folder / "sparse/0"
+    place.mkdir(parents=True, exist_ok=True)
+    with atomic_path(place / "test.txt") as temporary:
+        held = [name for frame, name in zip(capture.frames, names, strict=True) if frame.split == "test"]
+        temporary.write_text("".join(f"{name}\n" for name in held), "utf-8")
+    if text:
+        _write_text(place, capture.frames, names)
+        return place
+    with tempfile.TemporaryDirectory() as scratch:
+        _write_text(Path(scratch), capture.frames, names)
+        _load(Path(scratch)).write_binary(str(place))
+    return place
+
+
+def _pycolmap() -> Any:
+    try:
+        import pycolmap
+    except ImportError:
+        raise missing_extra("pycolmap", "photos", "COLMAP models") from None
+    return pycolmap
+
+
+def _load(place: Path) -> Any:
+    pycolmap = _pycolmap()
+    try:
+        return pycolmap.Reconstruction(str(place))
+    except Exception as error:  # its own C++ errors, of several kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise StspbrError(
+            f"{place} is no COLMAP model that can be read ({reason}): export it again (a camera model "
+            "that is newer than pycolmap needs a newer one)"
+        ) from error
+
+
+def _root(folder: Path, place: Path) -> Path:
+    """The data set's folder, also where ``folder`` is the model's own."""
+    if place == folder and not (folder / "images").is_dir():
+        for above in (folder.parent, folder.parent.parent):
+            if (above / "images").is_dir():
+                return above
+    return folder
+
+
+def _lens(camera: Any, place: Path) -> Lens:
+    where = f"camera {camera.camera_id} of {place}"
+    return lens(camera.model.name, list(camera.params), camera.width, camera.height, where)
+
+
+def _always(value: Lens) -> Callable[[int, int], Lens]:
+    return lambda width, height: value
+
+
+def _warn_of_the_unposed(folder: Path, used: set[str], on_warning: Callable[[str], None] | None) -> None:
+    if on_warning is None or folder.name != "images":
+        return
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    rest = [name for name in (path.relative_to(folder).as_posix() for path in files) if name not in used]
+    if rest:
+        on_warning(f"{first_few(rest)} of {len(files)} images have no pose and are left out")
+
+
+def _write_text(place: Path, frames: list[Frame], names: list[str]) -> None:
+    """``cameras.txt``, ``images.txt`` and ``points3D.txt``: https://colmap.github.io/format.html"""
+    from scipy.spatial.transform import Rotation
+
+    cameras: dict[str, int] = {}
+    lines = []
+    for number, (frame, name) in enumerate(zip(frames, names, strict=True), start=1):
+        camera = frame.camera
+        key = f"PINHOLE {camera.width} {camera.height} {_numbers(camera.fx, camera.fy, camera.cx, camera.cy)}"
+        camera_id = cameras.setdefault(key, len(cameras) + 1)
+        pose = opencv_from_camera_to_world(camera.camera_to_world)
+        x, y, z, w = Rotation.from_matrix(pose[:3, :3]).as_quat()
+        lines += [f"{number} {_numbers(w, x, y, z, *pose[:3, 3])} {camera_id} {name}", ""]  # no points of its own
+    points = [
+        f"{number} {_numbers(*point)} {colour[0]} {colour[1]} {colour[2]} 0"
+        for number, (point, colour) in enumerate(zip(*_points_inside(frames), strict=True), start=1)
+    ]
+    files = {"points3D": points, "cameras": [f"{number} {key}" for key, number in cameras.items()], "images": lines}
+    for file, rows in files.items():
+        with atomic_path(place / f"{file}.txt") as temporary:
+            temporary.write_text("".join(f"{row}\n" for row in rows), "utf-8")
+
+
+def _numbers(*values: float) -> str:
+    return " ".join(repr(float(value)) for value in values)
+
+
+def _points_inside(frames: list[Frame]) -> tuple[np.ndarray, np.ndarray]:
+    """Points ``[N, 3]`` where every mask has the object, and their mean colours ``[N, 3]`` uint8 sRGB."""
+    sphere = estimate_object_sphere(frames)
+    if sphere is None:
+        return np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
+    random = np.random.default_rng(0)
+    points = random.normal(size=(20 * _SEED_POINTS, 3))
+    points *= 1.5 * sphere[1] * random.random((len(points), 1)) ** (1 / 3) / np.linalg.norm(points, axis=1)[:, None]
+    points += sphere[0]
+    colours, counts = np.zeros_like(points), np.zeros(len(points))
+    for frame in frames:
+        camera = frame.camera
+        x, y, z = ((points - camera.position) @ np.asarray(camera.camera_to_world)[:3, :3]).T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            column = np.floor(camera.cx - camera.fx * x / z)
+            row = np.floor(camera.cy + camera.fy * y / z)
+        shown = (z < 0) & (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height)
+        at = row[shown].astype(int), column[shown].astype(int)
+        keep = np.ones(len(points), bool)
+        keep[shown] = frame.alpha[..., 0][at] > 0.5
+        colours[shown] += frame.image[at]
+        counts[shown] += 1
+        points, colours, counts = points[keep], colours[keep], counts[keep]
+    points, colours, counts = points[:_SEED_POINTS], colours[:_SEED_POINTS], counts[:_SEED_POINTS]
+    srgb = linear_to_srgb(np.clip(colours / np.maximum(counts, 1)[:, None], 0, 1))
+    return points, np.rint(255 * srgb).astype(np.uint8)

@@ -1,0 +1,157 @@
+"""One size for all frames: which part of each image is kept, and on how many pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stspbr.datasets.preparation.resampling import Box
+from stspbr.errors import StspbrError
+from stspbr.scene.capture import Frame
+from stspbr.scene.object_sphere import COVERED, estimate_object_sphere, project
+
+_CROP_MULTIPLE = 8  # so that coarse stages can halve the frames
+_LIKE = 1.05  # finer by less than this is as fine
+
+
+@dataclass(frozen=True)
+class Framing:
+    """``boxes``: left, top, width, height in each frame's own pixels; ``sizes``: (width, height) they come to."""
+
+    boxes: list[Box]
+    sizes: list[tuple[int, int]]
+
+
+def plan_framing(
+    frames: Sequence[Frame],
+    *,
+    image_scale: float = 1.0,
+    max_side: int | None = None,
+    crop: bool = False,
+    crop_margin: float = 0.1,
+    on_warning: Callable[[str], None] | None = None,
+) -> Framing:
+    """What to keep of each frame so that all have one size, seen through unchanged rays.
+
+    Images of several resolutions first come to a like footprint on the object: those that are finer than the
+    median are reduced to it. Then a window of one size is laid over each: on the object's mask with ``crop``, else
+    about the image's middle; what it shows beside the image is empty. Last all are reduced alike.
+
+    Args:
+        image_scale: divides the sides; any number of at least 1.
+        max_side: the longest side afterwards.
+        crop: keep the mask's box and a margin of ``crop_margin`` times its longer side, all around.
+        on_warning: called where padding would cut off an object that runs out of its image.
+
+    Raises:
+        StspbrError: ``crop`` and a frame whose mask is empty or covers everything.
+    """
+    likes = _like_sizes(frames)
+    canvas = max(w for w, _ in likes), max(h for _, h in likes)
+    mixed = any(like != canvas for like in likes)
+    if crop:
+        masks = [_mask_box(frame, like) for frame, like in zip(frames, likes, strict=True)]
+        canvas = _crop_size(masks, canvas, crop_margin)
+        corners = [_placed(mask, like, canvas) for mask, like in zip(masks, likes, strict=True)]
+    else:
+        corners = [(-((canvas[0] - w) // 2), -((canvas[1] - h) // 2)) for w, h in likes]
+    if mixed or crop:
+        _warn_of_cuts(frames, likes, corners, canvas, on_warning)
+    reduction = max(image_scale, max(canvas) / max_side if max_side else 1.0)
+    size = tuple(max(1, round(side / reduction)) for side in canvas)
+    boxes = []
+    for frame, (w, h), (left, top) in zip(frames, likes, corners, strict=True):
+        x, y = frame.camera.width / w, frame.camera.height / h
+        boxes.append((left * x, top * y, canvas[0] * x, canvas[1] * y))
+    return Framing(boxes, [size] * len(boxes))
+
+
+def _like_sizes(frames: Sequence[Frame]) -> list[tuple[int, int]]:
+    """Each frame's size after reduction to the median footprint; its own where all have one resolution."""
+    sizes = [(frame.camera.width, frame.camera.height) for frame in frames]
+    kinds = [tuple(sorted(size)) for size in sizes]  # an upright image is as fine as a lying one
+    if len(set(kinds)) == 1:
+        return sizes
+    density = _pixels_per_unit(frames)
+    of_kind = {kind: float(np.median([d for d, k in zip(density, kinds, strict=True) if k == kind])) for kind in kinds}
+    target = float(np.percentile([of_kind[kind] for kind in kinds], 50, method="lower"))
+    out = []
+    for (w, h), kind in zip(sizes, kinds, strict=True):
+        reduction = of_kind[kind] / target
+        out.append((w, h) if reduction < _LIKE else (max(1, round(w / reduction)), max(1, round(h / reduction))))
+    return out
+
+
+def _pixels_per_unit(frames: Sequence[Frame]) -> list[float]:
+    """Pixels that a unit of length has where the object is; per radian where nobody knows where that is."""
+    focal = [math.sqrt(frame.camera.fx * frame.camera.fy) for frame in frames]
+    sphere = estimate_object_sphere([frame for frame in frames if has_mask(frame)])
+    if sphere is None:
+        return focal
+    depths = [project(frame, sphere[0])[0] for frame in frames]
+    if min(depths) <= 0:
+        return focal
+    return [f / depth for f, depth in zip(focal, depths, strict=True)]
+
+
+def has_mask(frame: Frame) -> bool:
+    """Whether the alpha tells the object from the rest: some pixels covered, some not."""
+    covered = frame.alpha > COVERED
+    return bool(covered.any()) and not bool(covered.all())
+
+
+def _mask_box(frame: Frame, like: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the mask, in pixels of the size ``like``."""
+    covered = frame.alpha[..., 0] > COVERED
+    if not covered.any() or covered.all():
+        what = "is empty" if not covered.any() else "covers the whole image"
+        raise StspbrError(f"frame {frame.name}: its mask {what}: --crop needs to know where the object is")
+    columns, rows = np.flatnonzero(covered.any(axis=0)), np.flatnonzero(covered.any(axis=1))
+    x, y = like[0] / frame.camera.width, like[1] / frame.camera.height
+    return columns[0] * x, rows[0] * y, (columns[-1] + 1) * x, (rows[-1] + 1) * y
+
+
+def _crop_size(masks: Sequence[Box], canvas: tuple[int, int], margin: float) -> tuple[int, int]:
+    """A window that every mask fits into with its margin, no larger than the largest image."""
+    wide, high = [], []
+    for left, top, right, bottom in masks:
+        around = 2.0 * margin * max(right - left, bottom - top)
+        wide.append(right - left + around)
+        high.append(bottom - top + around)
+    rounded = [math.ceil(max(sides) / _CROP_MULTIPLE) * _CROP_MULTIPLE for sides in (wide, high)]
+    return min(rounded[0], canvas[0]), min(rounded[1], canvas[1])
+
+
+def _placed(mask: Box, like: tuple[int, int], window: tuple[int, int]) -> tuple[int, int]:
+    """The window's corner: about the mask, but on the image as far as that reaches."""
+    corner = []
+    for low, high, length, side in zip(mask[:2], mask[2:], like, window, strict=True):
+        wanted = math.floor(0.5 * (low + high) - 0.5 * side + 0.5)
+        corner.append(min(max(wanted, 0), length - side) if side <= length else -((side - length) // 2))
+    return corner[0], corner[1]
+
+
+def _warn_of_cuts(
+    frames: Sequence[Frame],
+    likes: Sequence[tuple[int, int]],
+    corners: Sequence[tuple[int, int]],
+    canvas: tuple[int, int],
+    on_warning: Callable[[str], None] | None,
+) -> None:
+    """An object that runs out of its image would seem to end where padding begins."""
+    for frame, (w, h), (left, top) in zip(frames, likes, corners, strict=True):
+        covered = frame.alpha[..., 0] > COVERED
+        padded = (
+            (left < 0 and covered[:, 0].any())
+            or (top < 0 and covered[0].any())
+            or (left + canvas[0] > w and covered[:, -1].any())
+            or (top + canvas[1] > h and covered[-1].any())
+        )
+        if padded and on_warning is not None:
+            on_warning(
+                f"frame {frame.name}: the object runs out of the image where it is padded to the common size, and "
+                "will seem to end there: leave the frame out, or use images of one size"
+            )

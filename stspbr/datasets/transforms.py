@@ -1,0 +1,365 @@
+"""Captures as nerfstudio has them: a folder with ``transforms.json``, images, and masks or alpha.
+
+Our additions to the format, all optional: per frame ``object_to_world`` (4×4, rigid), ``split`` (``"train"`` or
+``"test"``), ``saturation``, ``exposure`` (relative, linear) or else ``exposure_time`` (seconds), ``iso`` and
+``f_number`` together, and ``white_balance`` (the three gains that the camera applied); for the file ``environment``
+(a lat-long HDR or EXR: the known light, in the convention of :mod:`stspbr.scene.light` about +Y), ``near``, ``far``,
+``up_axis`` and ``original_from_world`` (a 4×4 similarity: puts what is made from this capture back into the world that
+its poses came in).
+
+Lenses are per file or per frame: ``camera_model`` (OPENCV with k1, k2, k3, p1, p2; FULL_OPENCV with k1 … k6, p1, p2;
+OPENCV_FISHEYE or ``is_fisheye`` with k1 … k4; or another of COLMAP's by its own names). Images are undistorted when
+they are read; where every coefficient is 0 they are taken as they are.
+
+nerfstudio's world is Z-up, ours is +Y up. Without ``"up_axis": "y"`` cameras and object poses are turned by −90°
+about X, (x, y, z) → (x, z, −y); nothing later turns them back. What is written says ``"up_axis": "y"``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from stspbr.datasets.exposure_keys import exposure_keys, read_exposure
+from stspbr.datasets.fitting import folded
+from stspbr.datasets.frame_files import flat_name, frame_path, image_suffix, warn_of_clipping, write_images
+from stspbr.datasets.lens import Lens, lens, parameter_names
+from stspbr.datasets.posed_images import (
+    HOLD_OUT_EVERY,
+    PosedImage,
+    find_mask,
+    first_few,
+    held_out,
+    mask_folder,
+    read_posed_images,
+)
+from stspbr.datasets.validation import checked
+from stspbr.datasets.world_axes import turned_pose, y_up_from
+from stspbr.errors import StspbrError
+from stspbr.files import atomic_path
+from stspbr.formats.images import IMAGE_SUFFIXES, read_image, write_exr
+from stspbr.scene.camera import Camera
+from stspbr.scene.capture import Capture, Frame
+from stspbr.scene.light import EnvironmentLight, turned_light
+
+_DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "omega", "sx1", "sy1")
+_PERSPECTIVE = ("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
+
+
+def read_transforms(
+    path: str | Path,
+    on_warning: Callable[[str], None] | None = None,
+    *,
+    up: str = "auto",
+    masks: str | None = None,
+    hold_out_every: int = HOLD_OUT_EVERY,
+) -> Capture:
+    """Read and check a capture.
+
+    Alpha is the image's own, times the mask of ``mask_path`` (black: not the object). Frames are split by their
+    ``split`` key, else by the lists ``train_filenames``, ``val_filenames`` and ``test_filenames`` (validation
+    counts as held out, frames in no list are left out), else every 8th in the order of names is held out.
+
+    Args:
+        path: the folder, or the JSON file itself.
+        on_warning: called with each warning of :func:`stspbr.datasets.validation.check_capture`.
+        up: the world's up axis, ``"auto"`` for what the file says.
+        masks: a folder of masks for the frames without ``mask_path``.
+        hold_out_every: 0 holds none out where the file has no splits.
+
+    Raises:
+        StspbrError: anything missing, broken or contradictory; a lens that no pinhole image can stand for.
+    """
+    path = Path(path)
+    path = path / "transforms.json" if path.is_dir() else path
+    content = read_json(path)
+    entries = content.get("frames")
+    if not isinstance(entries, list) or not entries:
+        raise StspbrError(f"{path} has no frames: check the file")
+    own_up = content.get("up_axis", "z")
+    if own_up not in ("y", "z"):
+        raise StspbrError(f"{path}: up_axis is {own_up!r}: it must be y or z")
+    rotation = y_up_from(f"+{own_up}" if up == "auto" else up)
+    names = frame_files(path, entries)
+    splits = _splits(path, content, entries, names, hold_out_every)
+    chosen = [(entry, name, split) for entry, name, split in zip(entries, names, splits, strict=True) if split]
+    folder = None if masks is None else mask_folder(path.parent, masks)
+    frames = read_frames(path, content, chosen, rotation=rotation, masks=folder)
+    light = None
+    if content.get("environment"):
+        radiance, _, _ = read_image(path.parent / content["environment"])
+        light = turned_light(EnvironmentLight(radiance), (rotation @ y_up_from(f"+{own_up}").T)[:3, :3])
+    back = _similarity(path, content)
+    if back is not None:
+        back = back @ rotation.T
+    return checked(Capture(frames, light, back), on_warning)
+
+
+def write_transforms(folder: str | Path, capture: Capture, image_format: str = "exr") -> Path:
+    """Write a capture: images with alpha, ``environment.exr`` where the light is known, and ``transforms.json``.
+
+    Args:
+        image_format: see :func:`stspbr.datasets.frame_files.write_images`.
+
+    Returns:
+        The path of ``transforms.json``, which is written last.
+    """
+    folder = Path(folder)
+    files = [frame_path(frame.name, image_suffix(image_format)) for frame in capture.frames]
+    content: dict[str, Any] = {"camera_model": "PINHOLE", "up_axis": "y"}
+    return _write(folder, capture, files, content, image_format)
+
+
+def write_nerfstudio(
+    folder: str | Path,
+    capture: Capture,
+    image_format: str = "png",
+    on_warning: Callable[[str], None] | None = None,
+) -> Path:
+    """Write a data set for nerfstudio and whatever reads its ``transforms.json``.
+
+    As :func:`write_transforms`, but in keys that others know: the world is Z-up, object poses are folded into the
+    cameras, and the splits are file lists (validation is what is held out).
+
+    Returns:
+        The path of ``transforms.json``, which is written last.
+    """
+    folder, capture = Path(folder), folded(capture, on_warning)
+    warn_of_clipping(capture.frames, image_format, on_warning)
+    taken: set[str] = set()
+    files = [f"images/{flat_name(frame.name, taken)}{image_suffix(image_format)}" for frame in capture.frames]
+    lists = {split: [f for f, frame in zip(files, capture.frames, strict=True) if frame.split == split]
+             for split in ("train", "test")}  # fmt: skip
+    content: dict[str, Any] = {"camera_model": "PINHOLE"}
+    if lists["test"]:  # an empty list is an error there; without lists nerfstudio draws its own
+        content |= {"train_filenames": lists["train"], "val_filenames": lists["test"], "test_filenames": lists["test"]}
+    to_z_up = y_up_from("+z").T
+    frames = [
+        replace(frame, camera=replace(frame.camera, camera_to_world=to_z_up @ frame.camera.camera_to_world))
+        for frame in capture.frames
+    ]
+    return _write(folder, replace(capture, frames=frames), files, content, image_format)
+
+
+def _write(folder: Path, capture: Capture, files: list[str], content: dict[str, Any], image_format: str) -> Path:
+    write_images(folder, capture.frames, files, image_format)
+    intrinsics = [_intrinsics(frame.camera) for frame in capture.frames]
+    shared = bool(intrinsics) and all(item == intrinsics[0] for item in intrinsics)
+    content |= intrinsics[0] if shared else {}
+    if capture.light is not None:
+        write_exr(folder / "environment.exr", capture.light.radiance)
+        content["environment"] = "environment.exr"
+    if capture.original_from_world is not None:
+        content["original_from_world"] = np.asarray(capture.original_from_world, np.float64).tolist()
+    content["frames"] = []
+    for frame, file, own in zip(capture.frames, files, intrinsics, strict=True):
+        entry = {"file_path": file, "split": frame.split, **({} if shared else own)}
+        entry["transform_matrix"] = np.asarray(frame.camera.camera_to_world, np.float64).tolist()
+        if not np.array_equal(frame.object_to_world, np.eye(4)):
+            entry["object_to_world"] = np.asarray(frame.object_to_world, np.float64).tolist()
+        if math.isfinite(frame.saturation):
+            entry["saturation"] = float(frame.saturation)
+        entry |= exposure_keys(frame)
+        content["frames"].append(entry)
+    write_json(folder / "transforms.json", content)
+    return folder / "transforms.json"
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object beside ``path`` and rename it into place."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; StspbrError where it is missing or broken."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise StspbrError(f"{path} does not exist: check the path") from None
+    except OSError as error:
+        raise StspbrError(f"{path} cannot be read ({error.strerror}): check the path") from error
+    except ValueError as error:
+        raise StspbrError(f"{path} is truncated or no JSON ({error}): export or copy it again") from error
+    if not isinstance(content, dict):
+        raise StspbrError(f"{path} is not a JSON object: export it again")
+    return content
+
+
+def frame_files(path: Path, entries: Sequence[dict[str, Any]]) -> list[str]:
+    """The images of the frames relative to the folder of ``path``; suffixes that the entries leave out are found."""
+    names, missing = [], []
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
+            raise StspbrError(f"{path}: a frame has no file_path: export it again")
+        name = PurePosixPath(entry["file_path"].replace("\\", "/")).as_posix()
+        found = next((c for c in (name, *(name + s for s in IMAGE_SUFFIXES)) if (path.parent / c).is_file()), None)
+        names.append(found or name)
+        missing += [] if found else [name]
+    if missing:
+        more = f" (nor do {first_few(missing[1:])} more of {len(names)} images)" if missing[1:] else ""
+        place = path.parent / missing[0]
+        raise StspbrError(f"frame {missing[0]}: {place} does not exist{more}: check file_path in {path}")
+    return names
+
+
+def read_frames(
+    path: Path,
+    content: dict[str, Any],
+    chosen: Sequence[tuple[dict[str, Any], str, str]],
+    *,
+    rotation: np.ndarray,
+    masks: Path | None = None,
+) -> list[Frame]:
+    """The frames ``(entry, file, split)`` of one JSON file.
+
+    Args:
+        rotation: ``[4, 4]``, from the file's world to ours.
+        masks: a folder for the masks of frames without ``mask_path``.
+    """
+    names = [file for _, file, _ in chosen]
+
+    def mask_of(entry: dict[str, Any], file: str) -> Path | None:
+        if entry.get("mask_path"):
+            return path.parent / entry["mask_path"]
+        return None if masks is None else find_mask(masks, file, names)
+
+    images = [_posed_image(path, content, *item, rotation, mask_of(*item[:2])) for item in chosen]
+    return read_posed_images(images, masks)
+
+
+def _posed_image(
+    path: Path,
+    content: dict[str, Any],
+    entry: dict[str, Any],
+    file: str,
+    split: str,
+    rotation: np.ndarray,
+    mask: Path | None,
+) -> PosedImage:
+    keys = {**content, **entry}
+    object_to_world = _matrix(file, entry, "object_to_world") if "object_to_world" in entry else np.eye(4)
+    try:
+        planes = {key: float(keys[key]) for key in ("near", "far") if key in keys}
+        fields = {"saturation": float(entry["saturation"])} if "saturation" in entry else {}
+        fields |= read_exposure(file, keys)
+    except (TypeError, ValueError) as error:
+        raise StspbrError(f"frame {file}: its camera has a value that is no number ({error}): fix it") from error
+    return PosedImage(
+        name=file,
+        image=path.parent / file,
+        lens=functools.partial(_lens, keys, file),
+        camera_to_world=rotation @ _matrix(file, entry, "transform_matrix"),
+        split=split,
+        mask=mask,
+        object_to_world=turned_pose(rotation, object_to_world),
+        planes=planes,
+        fields=fields,
+    )
+
+
+def _lens(keys: dict[str, Any], file: str, width: int, height: int) -> Lens:
+    """The lens of a frame from its own keys over the file's; without w and h the image's size counts."""
+    try:
+        width, height = int(keys.get("w", width)), int(keys.get("h", height))
+        fx = _focal(keys, "fl_x", "camera_angle_x", width)
+        fy = _focal(keys, "fl_y", "camera_angle_y", height)
+        fx = fy if fx is None else fx
+        fy = fx if fy is None else fy
+        if fx is None:
+            raise StspbrError(f"frame {file}: no focal length: give fl_x and fl_y, or camera_angle_x")
+        cx, cy = float(keys.get("cx", width / 2)), float(keys.get("cy", height / 2))
+        distortion = {key: float(keys[key] or 0.0) for key in _DISTORTION if key in keys}
+    except (TypeError, ValueError) as error:
+        raise StspbrError(f"frame {file}: its camera has a value that is no number ({error}): fix it") from error
+    model = str(keys.get("camera_model", "PINHOLE")).upper()
+    model = "OPENCV_FISHEYE" if keys.get("is_fisheye") else model  # instant-ngp's key
+    distortion = {key: value for key, value in distortion.items() if value}
+    if model in _PERSPECTIVE:
+        model = _perspective_model(model, distortion, file)
+    names = parameter_names(model)
+    extra = sorted(set(distortion) - set(names)) if names else []
+    if extra:
+        raise StspbrError(f"frame {file}: its camera has {', '.join(extra)}, which {model} lacks: fix it")
+    numbers = {"fx": fx, "fy": fy, "cx": cx, "cy": cy, "f": fx} | distortion
+    return lens(model, [numbers.get(name, 0.0) for name in names], width, height, f"frame {file}")
+
+
+def _perspective_model(model: str, distortion: dict[str, float], file: str) -> str:
+    """The smallest model with these coefficients: files name one and give those of another."""
+    if not distortion:
+        return "PINHOLE"
+    if not distortion.keys() & {"k3", "k4", "k5", "k6"}:
+        return "OPENCV"
+    if "k4" in distortion and not distortion.keys() & {"k5", "k6"} and model != "FULL_OPENCV":
+        raise StspbrError(
+            f"frame {file}: k4 of {model} is a factor of r^8 for some and a denominator for others: "
+            "say FULL_OPENCV where it is OpenCV's, or undistort the images"
+        )
+    return "FULL_OPENCV"
+
+
+def _focal(keys: dict[str, Any], focal: str, angle: str, size: int) -> float | None:
+    if focal in keys:
+        return float(keys[focal])
+    return 0.5 * size / math.tan(0.5 * float(keys[angle])) if angle in keys else None
+
+
+def _matrix(file: str, entry: dict[str, Any], key: str) -> np.ndarray:
+    try:
+        matrix = np.asarray(entry[key], np.float64)
+    except (KeyError, ValueError, TypeError):
+        raise StspbrError(f"frame {file}: {key} is missing or no matrix of numbers: export the poses again") from None
+    if matrix.shape == (3, 4):
+        matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
+    if matrix.shape != (4, 4):
+        raise StspbrError(f"frame {file}: {key} has shape {matrix.shape}, not 4x4: export the poses again")
+    return matrix
+
+
+def _similarity(path: Path, content: dict[str, Any]) -> np.ndarray | None:
+    """``original_from_world`` ``[4, 4]``: rotation, uniform scale and translation; None where the file is silent."""
+    if "original_from_world" not in content:
+        return None
+    try:
+        matrix = np.asarray(content["original_from_world"], np.float64)
+        square = matrix[:3, :3] @ matrix[:3, :3].T
+        sound = matrix.shape == (4, 4) and np.isfinite(matrix).all() and np.linalg.det(matrix[:3, :3]) > 0
+        sound = sound and np.allclose(square, np.eye(3) * square[0, 0], rtol=0, atol=1e-4 * square[0, 0])
+        sound = sound and np.allclose(matrix[3], (0, 0, 0, 1))
+    except (ValueError, TypeError, IndexError):
+        sound = False
+    if not sound:
+        raise StspbrError(f"{path}: original_from_world is no 4x4 similarity: export it again, or remove it")
+    return matrix
+
+
+def _splits(
+    path: Path, content: dict[str, Any], entries: list[dict[str, Any]], names: list[str], hold_out_every: int
+) -> list[str | None]:
+    """``"train"``, ``"test"`` or None (left out) for each frame."""
+    if any("split" in entry for entry in entries):
+        lost = next((name for entry, name in zip(entries, names, strict=True) if "split" not in entry), None)
+        if lost is not None:
+            raise StspbrError(f"{path}: frame {lost} has no split, others have: give it to all frames or to none")
+        return ["test" if entry["split"] == "val" else entry["split"] for entry in entries]
+    keys = ("train_filenames", "val_filenames", "test_filenames")
+    if any(key in content for key in keys):
+        listed = [{PurePosixPath(name).as_posix() for name in content.get(key, [])} for key in keys]
+        own = [{PurePosixPath(entry["file_path"]).as_posix(), name} for entry, name in zip(entries, names, strict=True)]
+        return ["train" if o & listed[0] else "test" if o & (listed[1] | listed[2]) else None for o in own]
+    return list(held_out(names, hold_out_every))
+
+
+def _intrinsics(camera: Camera) -> dict[str, float]:
+    keys = {"fl_x": camera.fx, "fl_y": camera.fy, "cx": camera.cx, "cy": camera.cy}
+    out: dict[str, float] = {key: float(value) for key, value in keys.items()}
+    out |= {"w": int(camera.width), "h": int(camera.height), "near": float(camera.near), "far": float(camera.far)}
+    return out

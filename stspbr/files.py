@@ -1,0 +1,43 @@
+"""Names of files, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from stspbr.errors import StspbrError
+
+_TEMPORARY = itertools.count()
+
+
+def safe_name(name: str, taken: set[str]) -> str:
+    """``name`` as part of a file name, unlike any in ``taken`` (case aside), to which it is added."""
+    base = re.sub(r"[^\w.-]+", "_", name).strip("._") or "material"
+    out, count = base, 2
+    while out.lower() in taken:
+        out, count = f"{base}_{count}", count + 1
+    taken.add(out.lower())
+    return out
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside ``path`` (same suffix) that takes its name when the body is through.
+
+    Folders are made as needed; when the body raises, ``path`` is what it was.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{next(_TEMPORARY)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise StspbrError(f"cannot write {path} ({error.strerror}): choose another place") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

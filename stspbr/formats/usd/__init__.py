@@ -1,0 +1,1 @@
+"""USD in and out."""

@@ -1,0 +1,256 @@
+"""A UsdGeomMesh as triangles: polygons, interpolations, orientation and transforms undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from stspbr.errors import StspbrError
+from stspbr.formats.attributes import smooth_normals, unique_rows, unit
+from stspbr.formats.usd.preview_surface import SurfaceMaterial
+from stspbr.scene.asset import Mesh
+
+
+def read_mesh(
+    prim: Any,
+    matrix: np.ndarray,
+    subsets: dict[int, np.ndarray],
+    rest: Callable[[], int],
+    materials: list[SurfaceMaterial],
+    where: str,
+    notes: list[str],
+) -> list[Mesh]:
+    """The triangles of a Mesh prim in our space, one part a material, so that each has its own texture coordinates.
+
+    Args:
+        matrix: ``[4, 4]`` from the prim's space to ours.
+        subsets: polygons of each material that is bound to a part of the mesh.
+        rest: called for the material of the other polygons, where there are any.
+        materials: what the indices point into.
+        where: names the mesh in errors.
+
+    Raises:
+        StspbrError: counts, indices or primvars that contradict each other; a textured material without coordinates.
+    """
+    from pxr import UsdGeom
+
+    schema = UsdGeom.Mesh(prim)
+    points = _array(schema.GetPointsAttr(), np.float64).reshape(-1, 3)
+    counts = _array(schema.GetFaceVertexCountsAttr(), np.int64)
+    vertices = _array(schema.GetFaceVertexIndicesAttr(), np.int64)
+    if len(counts) == 0:
+        return []
+    if counts.min() < 0 or counts.sum() != len(vertices):
+        raise StspbrError(f"{where}: its faceVertexCounts do not fit its faceVertexIndices: export it again")
+    if len(vertices) and (vertices.min() < 0 or vertices.max() >= len(points)):
+        raise StspbrError(f"{where}: a face points past its {len(points)} points: export it again")
+    corners, polygon = _fans(counts)
+    holes = _array(schema.GetHoleIndicesAttr(), np.int64)
+    if len(holes):
+        kept = ~np.isin(polygon, holes)
+        corners, polygon = corners[kept], polygon[kept]
+    linear = matrix[:3, :3]
+    left_handed = schema.GetOrientationAttr().Get() == UsdGeom.Tokens.leftHanded
+    mirrored = np.linalg.det(linear) < 0
+    if left_handed != mirrored:
+        corners = corners[:, [0, 2, 1]]
+    faces = vertices[corners]
+    placed = (points @ linear.T + matrix[:3, 3]).astype(np.float32)
+    sizes = {"vertex": vertices, "polygon": polygon, "corner": corners}
+    normals, normal_faces = _normals(schema, placed, faces, linear, sizes, where, notes)
+
+    owner = np.full(len(counts), -1, np.int64)
+    for material, chosen in subsets.items():
+        if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(counts)):
+            raise StspbrError(f"{where}: a subset points past its {len(counts)} faces: export it again")
+        owner[chosen] = material
+    if (owner[polygon] < 0).any():
+        owner[owner < 0] = rest()
+    out = []
+    for material in np.unique(owner[polygon]):
+        chosen = owner[polygon] == material
+        part = Mesh(placed, faces[chosen].astype(np.int32), normals=normals, normal_faces=normal_faces[chosen])
+        part.face_material = np.full(int(chosen.sum()), material, np.int32)
+        own = {**sizes, "polygon": polygon[chosen], "corner": corners[chosen]}
+        _add_coordinates(part, prim, materials[material], own, where)
+        _add_tangents(part, prim, linear, mirrored, own, where)
+        out.append(part)
+    return out
+
+
+def joined(parts: list[Mesh]) -> Mesh:
+    """The parts as one mesh. Texture coordinates that only some have are filled; tangents must be had by all."""
+
+    def table(values: str, indices: str, filler: tuple[float, ...] | None) -> tuple[np.ndarray, np.ndarray] | None:
+        have = [getattr(part, values) is not None for part in parts]
+        if not any(have) or (filler is None and not all(have)):
+            return None
+        rows, corners, base, length = [], [], {}, 0
+        fill = None if filler is None else np.array([filler], np.float32)
+        for part in parts:
+            own, index = getattr(part, values), getattr(part, indices)
+            own, index = (fill, np.zeros_like(part.faces)) if own is None else (own, index)
+            if id(own) not in base:  # parts of one mesh share their tables
+                base[id(own)], length = length, length + len(own)
+                rows.append(own)
+            corners.append(index + base[id(own)])
+        return np.concatenate(rows), np.concatenate(corners).astype(np.int32)
+
+    mesh = Mesh(*table("positions", "faces", None))
+    mesh.normals, mesh.normal_faces = table("normals", "normal_faces", None)
+    mesh.uvs, mesh.uv_faces = table("uvs", "uv_faces", (0.0, 0.0)) or (None, None)
+    mesh.tangents, mesh.tangent_faces = table("tangents", "tangent_faces", None) or (None, None)
+    mesh.face_material = np.concatenate([part.face_material for part in parts])
+    mesh.face_node = np.concatenate([part.face_node for part in parts])
+    return mesh
+
+
+def snapped(positions: np.ndarray) -> np.ndarray:
+    """``[V, 3]`` float32 with points that differ by rounding only made equal, so that parts which touch stay welded.
+
+    Points of two nodes go through two transforms; one that both have comes out different in its last bits.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    distinct, index = unique_rows(positions)
+    reach = 4e-7 * float(np.abs(distinct).max(initial=0.0))
+    pairs = cKDTree(distinct).query_pairs(reach, output_type="ndarray")
+    if len(pairs) == 0:
+        return positions
+    links = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(distinct),) * 2)
+    _, group = connected_components(links, directed=False)
+    _, first = np.unique(group, return_index=True)
+    return distinct[first[group]][index]
+
+
+def _normals(
+    schema: Any,
+    placed: np.ndarray,
+    faces: np.ndarray,
+    linear: np.ndarray,
+    sizes: dict[str, np.ndarray],
+    where: str,
+    notes: list[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unit normals in our space and the index of every corner."""
+    from pxr import Usd, UsdGeom
+
+    name = where.rpartition("/")[2]
+    if schema.GetSubdivisionSchemeAttr().Get() != UsdGeom.Tokens.none:
+        notes.append(f"{name}: a subdivision surface is read as its control cage")
+        return smooth_normals(placed, faces), faces.astype(np.int32)
+    primvar = UsdGeom.PrimvarsAPI(schema).GetPrimvar("normals")
+    if primvar and primvar.HasValue():
+        values, index = _corner_values(primvar, sizes, where)
+    else:
+        attribute = schema.GetNormalsAttr().Get(Usd.TimeCode.EarliestTime())
+        if not attribute:
+            corner = placed.astype(np.float64)[faces]
+            flat = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+            notes.append(f"{name}: it has no normals and is flat-shaded")
+            return unit(flat, (0.0, 1.0, 0.0)), np.repeat(np.arange(len(faces))[:, None], 3, axis=1)
+        values = np.array(attribute, np.float64)
+        index = _corner_index(schema.GetNormalsInterpolation(), len(values), None, sizes, where, "normals")
+    return unit(values.reshape(-1, 3) @ np.linalg.pinv(linear), (0.0, 1.0, 0.0)), index
+
+
+def _add_coordinates(part: Mesh, prim: Any, surface: SurfaceMaterial, sizes: dict[str, np.ndarray], where: str) -> None:
+    """Texture coordinates, v downwards: those that the material looks up, else the first that the mesh has."""
+    from pxr import UsdGeom
+
+    api = UsdGeom.PrimvarsAPI(prim)
+    # also inherited ones, as the standard has it
+    primvar = api.FindPrimvarWithInheritance(surface.primvar) if surface.primvar else None
+    if not (primvar and primvar.HasValue()):
+        if surface.primvar and any(m.shape[:2] != (1, 1) for m in _maps(surface)):
+            raise StspbrError(
+                f"{where}: its material {surface.material.name} looks up {surface.primvar}, which it lacks"
+            )
+        named = [p for p in api.GetPrimvarsWithValues() if str(p.GetTypeName()) in ("texCoord2f[]", "texCoord2d[]")]
+        if not named:
+            return
+        primvar = next((p for p in named if p.GetPrimvarName() == "st"), named[0])
+    values, index = _corner_values(primvar, sizes, where)
+    values = values.reshape(-1, 2)
+    if surface.transform is not None:
+        values = values @ surface.transform[:, :2].T + surface.transform[:, 2]
+    part.uvs, part.uv_faces = (values * (1, -1) + (0, 1)).astype(np.float32), index
+
+
+def _maps(surface: SurfaceMaterial) -> list[np.ndarray]:
+    m = surface.material
+    return [image for image in (m.albedo, m.roughness, m.metallic, m.occlusion, m.normal) if image is not None]
+
+
+def _add_tangents(
+    part: Mesh, prim: Any, linear: np.ndarray, mirrored: bool, sizes: dict[str, np.ndarray], where: str
+) -> None:
+    """The frame of normal maps, where the file has it as four numbers (what the writer here leaves)."""
+    from pxr import UsdGeom
+
+    primvar = UsdGeom.PrimvarsAPI(prim).GetPrimvar("tangents")
+    if not (primvar and primvar.HasValue() and str(primvar.GetTypeName()) == "float4[]"):
+        return
+    values, index = _corner_values(primvar, sizes, where)
+    values = values.reshape(-1, 4)
+    hand = np.where(values[:, 3:] < 0, -1.0, 1.0) * (-1.0 if mirrored else 1.0)
+    direction = unit(values[:, :3] @ linear.T, (1.0, 0.0, 0.0))
+    part.tangents, part.tangent_faces = np.concatenate([direction, hand], axis=1).astype(np.float32), index
+
+
+def _corner_values(primvar: Any, sizes: dict[str, np.ndarray], where: str) -> tuple[np.ndarray, np.ndarray]:
+    """A primvar's table, float64, and the row of every triangle corner."""
+    from pxr import Usd
+
+    values = np.array(primvar.Get(Usd.TimeCode.EarliestTime()), np.float64)
+    own = None
+    if primvar.IsIndexed():
+        own = np.array(primvar.GetIndices(Usd.TimeCode.EarliestTime()), np.int64)
+    name = str(primvar.GetPrimvarName())
+    return values, _corner_index(primvar.GetInterpolation(), len(values), own, sizes, where, name)
+
+
+def _corner_index(
+    interpolation: Any, count: int, own: np.ndarray | None, sizes: dict[str, np.ndarray], where: str, name: str
+) -> np.ndarray:
+    """``[F, 3]`` int32 rows of a table of ``count`` rows, through its ``own`` indices where it has such."""
+    corner, polygon = sizes["corner"], sizes["polygon"]
+    kind = str(interpolation)
+    if kind == "faceVarying":
+        index = corner
+    elif kind in ("vertex", "varying"):
+        index = sizes["vertex"][corner]
+    elif kind == "uniform":
+        index = np.repeat(polygon[:, None], 3, axis=1)
+    else:
+        index = np.zeros_like(corner)
+    length = count if own is None else len(own)
+    if index.size and index.max() >= length:
+        raise StspbrError(
+            f"{where}: {name} ({kind}) has {length} values, {index.max() + 1} are needed: export it again"
+        )
+    if own is not None:
+        index = own[index]
+        if index.size and (index.min() < 0 or index.max() >= count):
+            raise StspbrError(f"{where}: an index of {name} points past its {count} values: export it again")
+    return np.ascontiguousarray(index, np.int32)
+
+
+def _fans(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``[T, 3]`` corners (rows of faceVertexIndices) of the triangles of all polygons, and the polygon of each."""
+    each = np.maximum(counts - 2, 0)
+    polygon = np.repeat(np.arange(len(counts)), each)
+    step = np.arange(len(polygon)) - np.repeat(np.cumsum(each) - each, each)
+    start = (np.cumsum(counts) - counts)[polygon]
+    return np.stack([start, start + step + 1, start + step + 2], axis=1), polygon
+
+
+def _array(attribute: Any, dtype: type) -> np.ndarray:
+    from pxr import Usd
+
+    value = attribute.Get(Usd.TimeCode.EarliestTime())
+    return np.zeros(0, dtype) if value is None else np.array(value, dtype)

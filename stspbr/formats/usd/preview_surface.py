@@ -1,0 +1,238 @@
+"""UsdPreviewSurface networks to :class:`Material`: textures decoded, colour spaces undone, scale and bias applied."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stspbr.colour import srgb_to_linear
+from stspbr.errors import StspbrError
+from stspbr.formats.images import HDR_SUFFIXES, read_pixels
+from stspbr.formats.usd.stage import asset_file
+from stspbr.scene.asset import Material
+
+_PNG16 = 24, 16  # where a PNG says how many bits it has
+
+
+@dataclass
+class SurfaceMaterial:
+    """A material and how its maps are looked up.
+
+    Attributes:
+        primvar: name of the texture coordinates; None where it has no maps.
+        transform: ``[2, 3]``, USD's coordinates (v upwards) to those of the maps; None where they are the same.
+    """
+
+    material: Material
+    primvar: str | None = None
+    transform: np.ndarray | None = None
+
+
+@dataclass
+class _Lookups:
+    """What one material's textures have in common, found while they are read; and the files decoded so far."""
+
+    where: str
+    decoded: dict[str, tuple[np.ndarray, bool]] = field(default_factory=dict)
+    found: list[tuple[str, tuple[float, ...] | None]] = field(default_factory=list)
+
+    def common(self) -> tuple[str | None, np.ndarray | None]:
+        if len(set(self.found)) > 1:
+            raise StspbrError(
+                f"{self.where}: its maps use several texture coordinates or transforms: export it with one"
+            )
+        if not self.found:
+            return None, None
+        primvar, transform = self.found[0]
+        return primvar, None if transform is None else np.array(transform).reshape(2, 3)
+
+
+def read_surface(stage: Any, material: Any, name: str, where: str, notes: list[str]) -> SurfaceMaterial:
+    """The UsdPreviewSurface of a ``UsdShade.Material``; what it has beyond our maps goes to ``notes``.
+
+    A material without such a surface is grey, and said so.
+
+    Raises:
+        StspbrError: the specular workflow; a texture that is missing or cannot be read; maps of one material on
+            different texture coordinates.
+    """
+    source = material.ComputeSurfaceSource()
+    surface = source[0] if isinstance(source, tuple) else source
+    if not surface or surface.GetShaderId() != "UsdPreviewSurface":
+        notes.append(f"{name}: it has no UsdPreviewSurface and is taken as grey")
+        return SurfaceMaterial(_plain(name, (0.18, 0.18, 0.18)))
+    if _number(surface, "useSpecularWorkflow", 0):
+        raise StspbrError(f"{where}: it uses the specular workflow: export it as metallic-roughness")
+    lookups = _Lookups(where)
+
+    def read(key: str, default: Any, channels: int) -> np.ndarray:
+        return _map(stage, surface, key, default, channels, lookups, notes)
+
+    normal = read("normal", (0.0, 0.0, 1.0), 3)
+    flat = normal.shape[:2] == (1, 1)
+    occlusion = read("occlusion", 1.0, 1)
+    out = Material(
+        albedo=read("diffuseColor", (0.18, 0.18, 0.18), 3),
+        roughness=read("roughness", 0.5, 1),
+        metallic=read("metallic", 0.0, 1),
+        occlusion=None if (occlusion.shape[:2] == (1, 1) and occlusion[0, 0, 0] >= 1) else occlusion,
+        normal=None if flat else normal,
+        name=name,
+    )
+    _say_what_is_left_out(surface, name, notes)
+    return SurfaceMaterial(out, *lookups.common())
+
+
+def plain_material(name: str, colour: tuple[float, float, float] = (0.18, 0.18, 0.18)) -> SurfaceMaterial:
+    """A material without maps, dielectric and of USD's default roughness."""
+    return SurfaceMaterial(_plain(name, colour))
+
+
+def _plain(name: str, colour: tuple[float, float, float]) -> Material:
+    def texel(*values: float) -> np.ndarray:
+        return np.array(values, np.float32).reshape(1, 1, -1)
+
+    return Material(texel(*colour), texel(0.5), texel(0.0), name=name)
+
+
+def _map(
+    stage: Any, surface: Any, key: str, default: Any, channels: int, lookups: _Lookups, notes: list[str]
+) -> np.ndarray:
+    """One input as ``[H, W, channels]`` float32; a value is a single texel."""
+    source = _producer(surface.GetInput(key))
+    if source is None:
+        value = default
+    elif not _is_output(source):
+        value = source.Get(_earliest())
+        value = default if value is None else value
+    else:
+        texture = _shader(source)
+        if texture.GetShaderId() == "UsdUVTexture":
+            return _texture(stage, texture, source, key, channels, lookups, notes)
+        notes.append(f"{lookups.where}: {key} comes from a {texture.GetShaderId()} and is left out")
+        value = default
+    return np.array(value, np.float32).reshape(1, 1, channels)
+
+
+def _texture(
+    stage: Any, texture: Any, output: Any, key: str, channels: int, lookups: _Lookups, notes: list[str]
+) -> np.ndarray:
+    """The texels of a UsdUVTexture as its output gives them: colour space, then scale and bias, then the channel."""
+    file = _producer(texture.GetInput("file"))
+    asset = None if file is None else file.Get(_earliest())
+    if asset is None or not asset.path:
+        raise StspbrError(f"{lookups.where}: the texture of {key} has no file: export it again")
+    if asset.path not in lookups.decoded:
+        with asset_file(asset, stage, lookups.where) as path:
+            hdr = path.suffix.lower() in HDR_SUFFIXES
+            sixteen = path.suffix.lower() == ".png" and path.read_bytes()[_PNG16[0]] == _PNG16[1]
+            lookups.decoded[asset.path] = read_pixels(path), not (hdr or sixteen)
+    stored, eight_bits = lookups.decoded[asset.path]
+    space = str(_value(texture, "sourceColorSpace", "auto"))
+    count = stored.shape[-1]
+    if space == "sRGB" or (space == "auto" and count >= 3 and eight_bits):
+        coloured = count - (count in (2, 4))  # alpha is linear
+        stored = np.concatenate([srgb_to_linear(stored[..., :coloured]), stored[..., coloured:]], axis=-1)
+    colour = np.repeat(stored[..., :1], 3, axis=-1) if count <= 2 else stored[..., :3]
+    alpha = stored[..., -1:] if count in (2, 4) else np.ones_like(stored[..., :1])
+    rgba = np.concatenate([colour, alpha], axis=-1)
+    scale = np.array(_value(texture, "scale", (1, 1, 1, 1)), np.float32)
+    bias = np.array(_value(texture, "bias", (0, 0, 0, 0)), np.float32)
+    if key == "normal" and eight_bits and (scale[:3] == 1).all() and (bias[:3] == 0).all():
+        notes.append(f"{lookups.where}: its normal map has no scale and bias: 2 and -1 are taken")
+        scale, bias = np.float32([2, 2, 2, 1]), np.float32([-1, -1, -1, 0])
+    rgba = rgba * scale + bias
+    for axis in ("wrapS", "wrapT"):
+        mode = str(_value(texture, axis, "useMetadata"))
+        if mode not in ("repeat", "useMetadata"):
+            notes.append(f"{lookups.where}: {key} has {axis} = {mode}: read as repeat")
+    lookups.found.append(_coordinates(texture, lookups.where))
+    name = output.GetBaseName()
+    if channels == 3:
+        return np.ascontiguousarray(
+            rgba[..., :3] if name == "rgb" else np.repeat(rgba[..., _channel(name)], 3, axis=-1)
+        )
+    return np.ascontiguousarray(rgba[..., _channel(name)])
+
+
+def _channel(output: str) -> slice:
+    index = {"r": 0, "g": 1, "b": 2, "a": 3}.get(output, 0)
+    return slice(index, index + 1)
+
+
+def _coordinates(texture: Any, where: str) -> tuple[str, tuple[float, ...] | None]:
+    """Primvar and transform of a texture's ``st``."""
+    transform = None
+    source = _producer(texture.GetInput("st"))
+    if source is not None and _is_output(source) and _shader(source).GetShaderId() == "UsdTransform2d":
+        node = _shader(source)
+        angle = np.radians(float(_value(node, "rotation", 0.0)))
+        scale = np.array(_value(node, "scale", (1, 1)), float)
+        shift = np.array(_value(node, "translation", (0, 0)), float)
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        matrix = np.c_[turn * scale, shift]
+        transform = None if np.allclose(matrix, np.eye(2, 3)) else tuple(float(v) for v in matrix.reshape(-1))
+        source = _producer(node.GetInput("in"))
+    if source is None or not _is_output(source):
+        return "st", transform
+    reader = _shader(source)
+    if reader.GetShaderId() != "UsdPrimvarReader_float2":
+        raise StspbrError(
+            f"{where}: its texture coordinates come from a {reader.GetShaderId()}: export them as a primvar"
+        )
+    return str(_value(reader, "varname", "st") or "st"), transform
+
+
+def _say_what_is_left_out(surface: Any, name: str, notes: list[str]) -> None:
+    for key, neutral, what in (
+        ("emissiveColor", 0.0, "emission"),
+        ("opacity", 1.0, "transparency"),
+        ("clearcoat", 0.0, "clearcoat"),
+        ("displacement", 0.0, "displacement"),
+    ):
+        source = _producer(surface.GetInput(key))
+        if source is not None and (_is_output(source) or not np.allclose(source.Get(_earliest()), neutral)):
+            notes.append(f"{name}: {what} is left out")
+    if abs(_number(surface, "ior", 1.5) - 1.5) > 1e-3:
+        notes.append(f"{name}: its index of refraction is taken as 1.5")
+
+
+def _number(shader: Any, key: str, default: float) -> float:
+    with contextlib.suppress(TypeError, ValueError):
+        return float(_value(shader, key, default))
+    return default
+
+
+def _value(shader: Any, key: str, default: Any) -> Any:
+    source = _producer(shader.GetInput(key))
+    value = None if source is None or _is_output(source) else source.Get(_earliest())
+    return default if value is None else value
+
+
+def _producer(attribute: Any) -> Any:
+    """The attribute that an input's value comes from, through material interfaces and node graphs; or None."""
+    from pxr import UsdShade
+
+    found = UsdShade.Utils.GetValueProducingAttributes(attribute) if attribute else []
+    return found[0] if found else None
+
+
+def _is_output(attribute: Any) -> bool:
+    from pxr import UsdShade
+
+    return UsdShade.Utils.GetType(attribute.GetName()) == UsdShade.AttributeType.Output
+
+
+def _shader(attribute: Any) -> Any:
+    from pxr import UsdShade
+
+    return UsdShade.Shader(attribute.GetPrim())
+
+
+def _earliest() -> Any:
+    from pxr import Usd
+
+    return Usd.TimeCode.EarliestTime()

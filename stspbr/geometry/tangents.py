@@ -1,0 +1,175 @@
+"""Tangent frames: how they are made, and the one rule by which everybody shades with them.
+
+glTF 2.0, §3.7.2.1: ``bitangent = cross(normal, tangent.xyz) · tangent.w``; the tangent runs along increasing u
+and the bitangent *up* in the image, along decreasing v (glTF's v points down, normal maps are +Y up). Frames
+after Mikkelsen 2008 (MikkTSpace): per-vertex, and the normal and tangent that were interpolated are used as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from stspbr.geometry.normals import normalize, vertex_normals
+from stspbr.geometry.tangent_groups import group_corners
+from stspbr.scene import Mesh
+
+_SINGULAR = 1e-6  # a frame whose three axes span less than this is none
+
+
+def compute_tangents(
+    positions: np.ndarray,
+    faces: np.ndarray,
+    uvs: np.ndarray,
+    uv_faces: np.ndarray,
+    normals: np.ndarray,
+    normal_faces: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tangents as MikkTSpace makes them (Mikkelsen 2008): baked by one tool, shaded alike by the next.
+
+    Corners count as one vertex where position, UV and normal have equal values, however they are indexed. Around a
+    vertex, faces joined by an edge add up as long as their images are not mirrored against each other. Each adds
+    its direction of increasing u, laid into the tangent plane and made unit, weighted by the corner's angle in that
+    plane.
+
+    Args:
+        positions: ``[V, 3]``; faces: ``[F, 3]``.
+        uvs: ``[T, 2]`` glTF convention; uv_faces: ``[F, 3]``.
+        normals: ``[N, 3]`` unit vertex normals; normal_faces: ``[F, 3]`` into them, ``faces`` if None.
+
+    Returns:
+        ``tangents [M, 4]`` float32 (unit, perpendicular to the normal; w = ±1) and ``tangent_faces [F, 3]``
+        int32. All corners of a face have the same w. A face without area in UV space adds nothing and joins a
+        neighbour; a corner that only such faces meet gets any perpendicular.
+    """
+    normal_faces = faces if normal_faces is None else normal_faces
+    points = np.asarray(positions, dtype=np.float64)[faces]
+    coords = np.asarray(uvs, dtype=np.float64)[uv_faces]
+    corner_normals = np.asarray(normals, dtype=np.float64)[normal_faces]
+    vertex = np.stack([_by_value(points), _by_value(coords), _by_value(corner_normals)], axis=-1).reshape(-1, 3)
+    vertex = np.unique(vertex, axis=0, return_inverse=True)[1].reshape(-1, 3)
+    direction, area = _face_tangents(points, coords)
+    group, handedness = group_corners(vertex, area)
+
+    along = _unit(_laid(direction[:, None, :], corner_normals))
+    weighted = along * _corner_angles(points, corner_normals)[..., None]
+    _, first, group = np.unique(group, return_index=True, return_inverse=True)
+    group = group.reshape(-1)
+    total = np.stack([np.bincount(group, weights=weighted[..., k].reshape(-1)) for k in range(3)], axis=1)
+    normal = corner_normals.reshape(-1, 3)[first]
+    tangent = _unit(_laid(total, normal))
+    lost = ~tangent.any(axis=1)
+    tangent[lost] = _any_perpendicular(normal[lost])
+    tangents = np.concatenate([tangent, handedness[first // 3, None]], axis=1).astype(np.float32)
+    return tangents, group.reshape(-1, 3).astype(np.int32)
+
+
+def with_frames(mesh: Mesh) -> Mesh:
+    """``mesh`` (with UVs) with what a normal map needs: smooth normals and tangents of its own where it has none.
+
+    A corner whose tangent is a row of zeros has none.
+    """
+    if mesh.normals is None:
+        normals = vertex_normals(torch.as_tensor(mesh.positions), torch.as_tensor(mesh.faces)).numpy()
+        mesh = replace(mesh, normals=normals, normal_faces=mesh.faces, tangents=None)
+    absent = None if mesh.tangents is None else ~mesh.tangents.any(axis=1)[mesh.tangent_faces]
+    if absent is not None and not absent.any():
+        return mesh
+    tangents, index = compute_tangents(
+        mesh.positions, mesh.faces, mesh.uvs, mesh.uv_faces, mesh.normals, mesh.normal_faces
+    )
+    if absent is not None:
+        index = np.where(absent, index + len(mesh.tangents), mesh.tangent_faces).astype(np.int32)
+        tangents = np.concatenate([mesh.tangents, tangents])
+    return replace(mesh, tangents=tangents, tangent_faces=index)
+
+
+def shading_normals(n: torch.Tensor, t: torch.Tensor, normal_map: torch.Tensor) -> torch.Tensor:
+    """Normals that a tangent-space normal map makes of interpolated frames: the one rule of this package.
+
+    ``normalize(x·t + y·w·cross(n, t) + z·n)`` with n made unit first and t as it was interpolated, neither made
+    unit nor perpendicular again, as MikkTSpace's bakers assume.
+
+    Args:
+        n: ``[N, 3]`` interpolated normals, of any length.
+        t: ``[N, 4]`` interpolated tangents with handedness.
+        normal_map: ``[N, 3]`` tangent-space normals (x, y, z), +Y up, of any length.
+
+    Returns:
+        ``[N, 3]`` unit normals in the space of ``n``; differentiable in all three.
+    """
+    n = normalize(n)
+    tangent, bitangent = _frame(n, t)
+    x, y, z = normal_map.split(1, dim=-1)
+    return normalize(x * tangent + y * bitangent + z * n)
+
+
+def to_tangent_space(n: torch.Tensor, t: torch.Tensor, object_normals: torch.Tensor) -> torch.Tensor:
+    """Tangent-space normals that ``shading_normals`` turns back into ``object_normals``: its exact inverse.
+
+    Solves the 3×3 system of the frame at each point. A frame without volume (no tangent, or one along the
+    normal) gives (0, 0, 1).
+
+    Args:
+        n: ``[N, 3]``, t: ``[N, 4]``: as for ``shading_normals``; object_normals: ``[N, 3]``.
+
+    Returns:
+        ``[N, 3]`` unit vectors; z is negative where the normal lies below the interpolated one's horizon.
+    """
+    n = normalize(n)
+    tangent, bitangent = _frame(n, t)
+    across_t, across_b, across_n = (
+        torch.linalg.cross(bitangent, n),
+        torch.linalg.cross(n, tangent),
+        torch.linalg.cross(tangent, bitangent),
+    )
+    volume = (tangent * across_t).sum(dim=-1, keepdim=True)
+    # Dividing by the volume would only change the length, but for its sign.
+    rows = [(across * object_normals).sum(dim=-1, keepdim=True) for across in (across_t, across_b, across_n)]
+    solved = normalize(torch.cat(rows, dim=-1) * torch.sign(volume))
+    flat = torch.tensor([0.0, 0.0, 1.0], dtype=n.dtype, device=n.device)
+    return torch.where(volume.abs() > _SINGULAR, solved, flat)
+
+
+def _frame(n: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    tangent = t[..., :3]
+    return tangent, t[..., 3:4] * torch.linalg.cross(n, tangent)
+
+
+def _face_tangents(points: np.ndarray, coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit direction of increasing u ``[F, 3]`` (zero where there is none) and twice the area in UV space ``[F]``."""
+    edge1, edge2 = points[:, 1] - points[:, 0], points[:, 2] - points[:, 0]
+    du, dv = (np.stack([coords[:, k, c] - coords[:, 0, c] for k in (1, 2)], axis=1) for c in (0, 1))
+    area = du[:, 0] * dv[:, 1] - dv[:, 0] * du[:, 1]
+    return _unit((edge1 * dv[:, 1:2] - edge2 * dv[:, 0:1]) * np.sign(area)[:, None]), area
+
+
+def _corner_angles(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """``[F, 3]`` radians between a corner's edges, laid into the plane of its normal."""
+    forward = _unit(_laid(np.roll(points, -1, axis=1) - points, normals))
+    backward = _unit(_laid(np.roll(points, 1, axis=1) - points, normals))
+    return np.arccos(np.clip((forward * backward).sum(axis=-1), -1.0, 1.0))
+
+
+def _laid(vectors: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """``vectors`` without their part along unit ``normals``."""
+    return vectors - normals * (vectors * normals).sum(axis=-1, keepdims=True)
+
+
+def _by_value(corners: np.ndarray) -> np.ndarray:
+    """``[F, 3]`` numbers of the distinct values among ``corners [F, 3, C]``."""
+    flat = corners.reshape(-1, corners.shape[-1])
+    return np.unique(flat, axis=0, return_inverse=True)[1].reshape(-1, 3)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors along the last axis; zero stays zero."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.where(length > 1e-30, vectors / np.maximum(length, 1e-30), 0.0)
+
+
+def _any_perpendicular(normals: np.ndarray) -> np.ndarray:
+    axis = np.eye(3)[np.argmin(np.abs(normals), axis=1)]
+    return _unit(axis - normals * (normals * axis).sum(axis=1, keepdims=True))

@@ -1,0 +1,144 @@
+"""The geometry that a stage optimises, as the renderer wants it: implicit, or of fixed topology."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stspbr.errors import StspbrError
+from stspbr.geometry.dmtet import DMTet
+from stspbr.geometry.fixed import FixedTopology
+from stspbr.geometry.normals import vertex_normals
+from stspbr.geometry.regularizers import FoldBarrier
+from stspbr.optimize.routing import STRICT_A, Term
+from stspbr.render.gbuffer import Surface
+from stspbr.scene import Mesh
+from stspbr.settings import GeometrySettings
+
+
+class Geometry(Protocol):
+    """What the reconstruction asks of a shape."""
+
+    def parameters(self) -> list[Tensor]:
+        """What the optimiser moves; empty for a given mesh."""
+
+    def surface(self) -> Surface:
+        """The current mesh."""
+
+    def regularizers(self, progress: float) -> list[Term]:
+        """Terms that keep the shape sound."""
+
+
+class ImplicitGeometry(nn.Module):
+    """A DMTet whose mesh is extracted anew at every step."""
+
+    def __init__(self, dmtet: DMTet, settings: GeometrySettings) -> None:
+        super().__init__()
+        self.dmtet = dmtet
+        self.settings = settings
+
+    def surface(self) -> Surface:
+        """The zero level set; raises StspbrError when there is none."""
+        positions, faces = self.dmtet.extract()
+        if len(faces) == 0:
+            raise StspbrError(
+                "the surface vanished: no part of the grid is inside; start from the hull (geometry.initial=hull), "
+                "lower rates.geometry.rate, or check masks and poses with the capture's preview"
+            )
+        return Surface(positions, faces, vertex_normals(positions, faces), faces)
+
+    def regularizers(self, progress: float) -> list[Term]:
+        start, end = self.settings.sdf_regularizer
+        weight = start + (end - start) * min(1.0, progress / self.settings.sdf_regularizer_ramp)
+        terms = [Term("sdf", weight * self.dmtet.regularizer(), STRICT_A, closed=True)] if weight > 0 else []
+        if self.settings.smoothness > 0:
+            terms.append(Term("bending", self.settings.smoothness * self.dmtet.smoothness(), STRICT_A, closed=True))
+        return terms
+
+
+class FixedGeometry(nn.Module):
+    """A mesh whose vertices may move while topology, UVs and tangents stay.
+
+    A mesh that may not move keeps its own normals; one that moves has area-weighted smooth ones.
+
+    Args:
+        laplacian: weight of the displacement's umbrella energy, falling to 0; folding: weight of the fold barrier.
+        normal_maps: one a material, ``[H, W, 3]`` tangent space or None where it has none: part of the given shape
+            (the mesh then has UVs and tangents).
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        *,
+        movable: bool,
+        laplacian: float,
+        folding: float,
+        device: torch.device,
+        normal_maps: Sequence[np.ndarray | None] = (),
+    ) -> None:
+        super().__init__()
+        faces = torch.as_tensor(mesh.faces, dtype=torch.int32, device=device)
+        positions = torch.as_tensor(mesh.positions, dtype=torch.float32, device=device)
+        self.topology = FixedTopology(positions, faces, optimize=movable)
+        self.movable = movable
+        self.laplacian = laplacian
+        self.folding = folding
+        self.barrier = FoldBarrier(positions, faces) if movable and folding > 0 else None
+        self.scale = float((positions.amax(0) - positions.amin(0)).norm())
+        self._fixed = _attributes(mesh, positions, faces, device)
+        if any(image is not None for image in normal_maps):
+            flat = np.array([[[0.0, 0.0, 1.0]]], np.float32)
+            images = [flat if image is None else image for image in normal_maps]
+            self._fixed.normal_maps = [
+                torch.as_tensor(image, dtype=torch.float32, device=device)[None].contiguous() for image in images
+            ]
+            if mesh.face_material is not None:
+                self._fixed.face_material = torch.as_tensor(mesh.face_material, dtype=torch.int64, device=device)
+
+    def surface(self) -> Surface:
+        if not self.movable:
+            return self._fixed
+        positions, faces = self.topology.extract()
+        return replace(self._fixed, positions=positions, normals=vertex_normals(positions, faces), normal_faces=faces)
+
+    def regularizers(self, progress: float) -> list[Term]:
+        if not self.movable:
+            return []
+        terms = []
+        if self.folding > 0:
+            value = self.barrier(self.topology.positions + self.topology.offsets)
+            terms.append(Term("folding", self.folding * value, STRICT_A, closed=True))
+        if self.laplacian == 0:
+            return terms
+        # in units of the object's diagonal, so that the weight means the same for every object
+        value = self.topology.laplacian_loss() / self.scale**2
+        terms.append(Term("laplacian", 1e4 * self.laplacian * (1.0 - progress) * value, STRICT_A, closed=True))
+        return terms
+
+
+def _attributes(mesh: Mesh, positions: Tensor, faces: Tensor, device: torch.device) -> Surface:
+    def float_tensor(array):  # noqa: ANN001, ANN202
+        return None if array is None else torch.as_tensor(array, dtype=torch.float32, device=device)
+
+    def index_tensor(array):  # noqa: ANN001, ANN202
+        return None if array is None else torch.as_tensor(array, dtype=torch.int32, device=device)
+
+    normals, normal_faces = float_tensor(mesh.normals), index_tensor(mesh.normal_faces)
+    if normals is None:
+        normals, normal_faces = vertex_normals(positions, faces), faces
+    return Surface(
+        positions,
+        faces,
+        normals,
+        normal_faces,
+        float_tensor(mesh.uvs),
+        index_tensor(mesh.uv_faces),
+        float_tensor(mesh.tangents),
+        index_tensor(mesh.tangent_faces),
+    )

@@ -1,0 +1,1 @@
+"""Objects and lights that stspbr makes itself."""

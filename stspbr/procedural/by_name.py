@@ -1,0 +1,58 @@
+"""The objects and lights that stspbr makes itself, by name: ``procedural:NAME`` in place of a path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from stspbr.errors import StspbrError
+from stspbr.procedural.jar import demo_asset, demo_light
+from stspbr.procedural.lights import studio_light, sunset_light, window_light
+from stspbr.procedural.objects import dark_gloss, letters, ramp
+from stspbr.scene.asset import Asset
+from stspbr.scene.light import EnvironmentLight
+
+PREFIX = "procedural:"
+
+OBJECTS: Mapping[str, Callable[[], Asset]] = {
+    "demo": demo_asset,
+    "dark-gloss": dark_gloss,
+    "ceramic-trim": lambda: replace(demo_asset(), name="ceramic-trim"),
+    "letters": letters,
+    "ramp": ramp,
+}
+LIGHTS: Mapping[str, Callable[[], EnvironmentLight]] = {
+    "demo": demo_light,
+    "studio": studio_light,
+    "sunset": sunset_light,
+    "window": window_light,
+}
+
+
+def is_procedural(name: str) -> bool:
+    """Whether ``name`` stands for something made in code and not for a file."""
+    return name.startswith(PREFIX)
+
+
+def procedural_asset(name: str) -> Asset:
+    """The object ``procedural:NAME``; always the same one.
+
+    Raises:
+        StspbrError: there is none of this name.
+    """
+    return _find(OBJECTS, name, "object")()
+
+
+def procedural_light(name: str) -> EnvironmentLight:
+    """The light ``procedural:NAME``, 512×256.
+
+    Raises:
+        StspbrError: there is none of this name.
+    """
+    return _find(LIGHTS, name, "light")()
+
+
+def _find(table: Mapping[str, Callable], name: str, what: str) -> Callable:
+    if name.removeprefix(PREFIX) not in table:
+        raise StspbrError(f"{name}: no such {what}; there are {', '.join(PREFIX + key for key in table)}")
+    return table[name.removeprefix(PREFIX)]

@@ -1,0 +1,66 @@
+"""Typed settings of every stage, their command-line overrides, and recipes in TOML.
+
+Every rate, weight and size that a run depends on stands here with its default, so that a manifest that
+stores these settings says all there is to say.
+"""
+
+from stspbr.settings.capture import (
+    CaptureFolderSettings,
+    CaptureMeshSettings,
+    CapturePhotosSettings,
+    CaptureSettings,
+    CaptureUsdSettings,
+    PreparationSettings,
+)
+from stspbr.settings.optimization import (
+    FieldSettings,
+    GeometrySettings,
+    HashGridSettings,
+    LightSettings,
+    LossSettings,
+    OptimizeSettings,
+    Rate,
+    RateSettings,
+    rates,
+)
+from stspbr.settings.parsing import Settings, SettingsType, apply_overrides, parse_settings, settings_for
+from stspbr.settings.recipe import Recipe, load_recipe
+from stspbr.settings.stages import (
+    BakeSettings,
+    CoarseSettings,
+    EvaluateSettings,
+    SpecializeSettings,
+    SurveySettings,
+    UnpackSettings,
+)
+
+__all__ = [
+    "BakeSettings",
+    "CaptureFolderSettings",
+    "CaptureMeshSettings",
+    "CapturePhotosSettings",
+    "CaptureSettings",
+    "CaptureUsdSettings",
+    "CoarseSettings",
+    "EvaluateSettings",
+    "FieldSettings",
+    "GeometrySettings",
+    "HashGridSettings",
+    "LightSettings",
+    "LossSettings",
+    "OptimizeSettings",
+    "PreparationSettings",
+    "Rate",
+    "RateSettings",
+    "Recipe",
+    "Settings",
+    "SettingsType",
+    "SpecializeSettings",
+    "SurveySettings",
+    "UnpackSettings",
+    "apply_overrides",
+    "load_recipe",
+    "parse_settings",
+    "rates",
+    "settings_for",
+]

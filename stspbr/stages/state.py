@@ -1,0 +1,107 @@
+"""What a reconstruction leaves in an artifact, and how the next stage gets it back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from stspbr.artifacts import Artifact
+from stspbr.datasets.transforms import read_transforms
+from stspbr.errors import StspbrError
+from stspbr.fields.materials import MaterialFields
+from stspbr.optimize.lights import KnownLight, LearnedLight, Light
+from stspbr.render.light import EnvironmentCube
+from stspbr.render.prefilter import prefilter_latlong
+from stspbr.scene import Capture, Mesh
+from stspbr.settings import FieldSettings, LightSettings
+from stspbr.stages.session import Session
+
+
+def load_capture(artifact: Artifact) -> Capture:
+    """The checked capture of a capture artifact."""
+    return read_transforms(artifact.file("transforms.json"))
+
+
+def known_light(capture: Capture, settings: LightSettings) -> bool:
+    """Whether the capture's light is used as it is.
+
+    Raises:
+        StspbrError: ``known`` was asked for and the capture has none.
+    """
+    if settings.mode == "known" and capture.light is None:
+        raise StspbrError("light.mode=known, but the capture stores no light: give one, or set light.mode=learned")
+    return capture.light is not None and settings.mode != "learned"
+
+
+def make_light(capture: Capture, settings: LightSettings, session: Session, state: Path | None = None) -> Light:
+    """The light of a stage: prefiltered once where it is known, else learned, from ``state`` or from grey."""
+    if known_light(capture, settings):
+        light = prefilter_latlong(
+            capture.light, base_resolution=settings.known_resolution, cache_dir=session.run / ".cache"
+        )
+        return KnownLight(light.to(session.device))
+    cube = EnvironmentCube(settings.learned_resolution, settings.initial_radiance, settings.common_scale)
+    light = LearnedLight(cube, settings.white_balance, settings.smoothness)
+    if state is not None:
+        light.load_state_dict(_tensors(state))
+    return light.to(session.device)
+
+
+def make_fields(
+    settings: FieldSettings, session: Session, generator: torch.Generator, state: Path | None = None
+) -> MaterialFields:
+    """The material networks over the normalised box [−1, 1]³, from ``state`` or from their start."""
+    box = torch.tensor([[-1.0] * 3, [1.0] * 3])
+    out = MaterialFields(settings, box, generator, session.encoding)
+    if state is not None:
+        out.load_state_dict(_tensors(state))
+    return out.to(session.device)
+
+
+def save_state(module: torch.nn.Module, path: Path) -> None:
+    """A module's parameters and buffers as safetensors."""
+    save_file({k: np.ascontiguousarray(v.detach().cpu().numpy()) for k, v in module.state_dict().items()}, path)
+
+
+def save_mesh(mesh: Mesh, path: Path) -> None:
+    """A mesh, every corner attribute with its own index, as safetensors."""
+    arrays = {k: np.ascontiguousarray(v) for k, v in asdict(mesh).items() if v is not None}
+    save_file(arrays, path)
+
+
+def load_mesh(path: Path) -> Mesh:
+    """The inverse of ``save_mesh``."""
+    arrays = load_file(path)
+    return Mesh(**{f.name: arrays.get(f.name) for f in fields(Mesh)})
+
+
+def save_json(data: dict, path: Path) -> None:
+    """Sorted, indented JSON."""
+    path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_normalization(artifact: Artifact) -> tuple[np.ndarray, float]:
+    """Centre ``[3]`` and scale that take the object's units to the box [−1, 1]³."""
+    data = json.loads(artifact.file("normalization.json").read_text(encoding="utf-8"))
+    return np.array(data["centre"], dtype=np.float64), float(data["scale"])
+
+
+def denormalized(mesh: Mesh, centre: np.ndarray, scale: float) -> Mesh:
+    """A mesh of the normalised box in the object's own units."""
+    positions = (mesh.positions.astype(np.float64) * scale + centre).astype(np.float32)
+    return replace(mesh, positions=positions)
+
+
+def normalized(mesh: Mesh, centre: np.ndarray, scale: float) -> Mesh:
+    """A mesh in the object's own units, in the normalised box."""
+    positions = ((mesh.positions.astype(np.float64) - centre) / scale).astype(np.float32)
+    return replace(mesh, positions=positions)
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    return {k: torch.from_numpy(v) for k, v in load_file(path).items()}

@@ -1,0 +1,67 @@
+"""The examples run, and do what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from stspbr.artifacts import ArtifactStore
+from stspbr.formats.gltf.writer import write_glb
+from stspbr.formats.images import read_pixels
+from stspbr.optimize.losses import LOSSES
+from stspbr.procedural.jar import demo_asset
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def example(name: str):
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_example_is_tested_here():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {
+        "custom_loss", "fit_texture", "make_photo_set", "plot_artifact"}  # fmt: skip
+
+
+def test_fit_texture_recovers_the_texture():
+    module = example("fit_texture")
+    assert module.main() < 0.05
+    assert module.main(steps=1) > 0.2
+
+
+def test_custom_loss_drives_a_stage(tmp_path):
+    before = dict(LOSSES)
+    try:
+        folder = example("custom_loss").main(tmp_path / "run", steps=3)
+    finally:
+        LOSSES.clear()
+        LOSSES.update(before)
+    artifact = ArtifactStore(tmp_path / "run").resolve("coarse")
+    assert artifact.path == folder
+    assert artifact.settings["optimize"]["losses"]["appearance"]["cauchy"] == 0.5
+    assert artifact.settings["optimize"]["iterations"] == 3
+
+
+def test_plot_artifact_draws_a_bake(tmp_path):
+    pytest.importorskip("matplotlib")
+    with ArtifactStore(tmp_path / "run").create("bake", settings={}) as draft:
+        write_glb(draft.path / "asset.glb", demo_asset(16, around=12, along=12))
+    out = example("plot_artifact").main(tmp_path / "run", tmp_path / "maps.png")
+    assert out == tmp_path / "maps.png"
+    picture = read_pixels(out)
+    assert picture.shape[0] > 200 and picture.shape[1] > 2 * picture.shape[0]
+    assert 0.001 < (picture[..., :3].min(axis=2) < 0.5).mean() < 0.5  # axes and bars on white
+
+
+@pytest.mark.slow
+def test_make_photo_set(tmp_path):
+    pytest.importorskip("mitsuba")
+    module = example("make_photo_set")
+    options = module.PhotoSetOptions(views=3, size=(48, 32), samples=1)
+    assert module.main(tmp_path, "procedural:demo", "procedural:demo", options).name == "truth.json"
+    assert len(list((tmp_path / "images").iterdir())) == len(list((tmp_path / "masks").iterdir())) == 3

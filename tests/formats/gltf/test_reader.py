@@ -1,0 +1,451 @@
+"""glTF: what is written is read again exactly, and every rule of the format has a case that can fail."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stspbr.colour import srgb_to_linear
+from stspbr.errors import StspbrError
+from stspbr.formats.assets import read_asset
+from stspbr.formats.gltf.reader import read_gltf
+from stspbr.formats.gltf.writer import write_glb
+from stspbr.formats.images import encode_png
+from stspbr.scene.asset import Asset, Material, Mesh
+
+BLACK = encode_png(np.zeros((1, 1, 3)), bits=8, srgb=False)
+MESHES = Path(__file__).parents[3] / "../shared/assets/meshes"
+
+
+def level(array):
+    """Values that 8 bits hold exactly."""
+    return np.rint(np.asarray(array, np.float64) * 255).astype(np.float32) / np.float32(255)
+
+
+def checker(height, width, channels, seed):
+    return level(np.random.default_rng(seed).random((height, width, channels)))
+
+
+def material(seed, size=(4, 8), name="paint"):
+    return Material(
+        albedo=srgb_to_linear(checker(*size, 3, seed)),
+        roughness=checker(*size, 1, seed + 1),
+        metallic=checker(*size, 1, seed + 2),
+        occlusion=checker(*size, 1, seed + 3),
+        normal=checker(*size, 3, seed + 4) * 2 - 1,
+        name=name,
+    )
+
+
+def two_quads(materials):
+    """Two squares that share an edge, each with its own material, UVs and tangents."""
+    positions = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0]], np.float32)
+    faces = np.array([[0, 1, 2], [0, 2, 3], [1, 4, 5], [1, 5, 2]], np.int32)
+    uvs = np.array([[0, 1], [1, 1], [1, 0], [0, 0], [0.25, 0.75], [0.5, 0.125]], np.float32)
+    normals = np.array([[0, 0, 1], [0, 0.6, 0.8]], np.float32)
+    tangents = np.array([[1, 0, 0, 1], [1, 0, 0, -1]], np.float32)
+    own = np.array([[0] * 3, [0] * 3, [1] * 3, [1] * 3], np.int32)
+    uv_faces = np.array([[0, 1, 2], [0, 2, 3], [3, 4, 5], [3, 5, 0]], np.int32)
+    mesh = Mesh(positions, faces, uvs, uv_faces, normals, own, tangents, own, np.array([0, 0, 1, 1], np.int32))
+    return Asset(mesh, materials, name="quads")
+
+
+def corners(mesh):
+    out = {"positions": mesh.positions[mesh.faces]}
+    for name, index in (("uvs", "uv_faces"), ("normals", "normal_faces"), ("tangents", "tangent_faces")):
+        if getattr(mesh, name) is not None:
+            out[name] = getattr(mesh, name)[getattr(mesh, index)]
+    return out
+
+
+def assert_equal(first, second, tolerance=1e-6):
+    a, b = corners(first.mesh), corners(second.mesh)
+    if not any(m.normal is not None for m in first.materials):
+        a.pop("tangents", None)  # nothing uses them: they are not written
+    assert a.keys() == b.keys()
+    for name in a:
+        assert np.array_equal(a[name], b[name]), name
+    assert np.array_equal(first.mesh.face_material, second.mesh.face_material)
+    for p, q in zip(first.materials, second.materials, strict=True):
+        assert p.name == q.name
+        for name in ("albedo", "roughness", "metallic", "occlusion", "normal"):
+            x, y = getattr(p, name), getattr(q, name)
+            assert (x is None) == (y is None), name
+            assert x is None or (x.shape == y.shape and np.abs(x - y).max() <= tolerance), name
+
+
+def split(glb: bytes):
+    size = struct.unpack_from("<I", glb, 12)[0]
+    return json.loads(glb[20 : 20 + size]), glb[28 + size :]
+
+
+def gltf(path, changes=None, positions=((0, 0, 0), (1, 0, 0), (0, 1, 0)), extra=None, images=()):
+    """A small ``.gltf``: one triangle, more accessors by name, images as data URIs."""
+    arrays = {"POSITION": np.asarray(positions, np.float32)} | {k: np.asarray(v) for k, v in (extra or {}).items()}
+    kinds = {np.dtype(np.float32): 5126, np.dtype(np.uint16): 5123, np.dtype(np.uint8): 5121, np.dtype(np.int8): 5120}
+    blob, views, accessors = b"", [], []
+    for array in arrays.values():
+        array = np.ascontiguousarray(array)
+        blob += b"\0" * (-len(blob) % 4)
+        views.append({"buffer": 0, "byteOffset": len(blob), "byteLength": array.nbytes})
+        kind = {1: "SCALAR"}.get(array.ndim) or f"VEC{array.shape[1]}"
+        entry = {"bufferView": len(views) - 1, "componentType": kinds[array.dtype], "count": len(array), "type": kind}
+        accessors.append(entry | ({"normalized": True} if array.dtype == np.int8 else {}))
+        blob += array.tobytes()
+    attributes = {name: k for k, name in enumerate(arrays) if name != "indices"}
+    primitive = {"attributes": attributes}
+    if "indices" in arrays:
+        primitive["indices"] = list(arrays).index("indices")
+    uri = "data:application/octet-stream;base64,"
+    content = {
+        "asset": {"version": "2.0"},
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [primitive]}],
+        "accessors": accessors,
+        "bufferViews": views,
+        "buffers": [{"byteLength": len(blob), "uri": uri + base64.b64encode(blob).decode()}],
+        "images": [{"uri": "data:image/png;base64," + base64.b64encode(image).decode()} for image in images],
+        "textures": [{"source": k} for k in range(len(images))],
+    }
+    (changes or (lambda _: None))(content)
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_round_trip_with_two_materials(tmp_path, bits):
+    asset = two_quads([material(1, name="red"), material(20, (8, 2), name="blue")])
+    assert write_glb(tmp_path / "a.glb", asset, texture_bits=bits) == []
+    assert_equal(asset, read_gltf(tmp_path / "a.glb"))
+    assert len(read_gltf(tmp_path / "a.glb").mesh.positions) == 6  # welded over the materials' border
+
+
+def test_16_bits_keep_what_8_do_not(tmp_path):
+    asset = two_quads([material(1), material(2, name="other")])
+    asset.materials[0].roughness = np.linspace(0, 1, 32, dtype=np.float32).reshape(4, 8, 1) ** 2
+    errors = []
+    for bits in (8, 16):
+        write_glb(tmp_path / "a.glb", asset, texture_bits=bits)
+        errors.append(np.abs(read_gltf(tmp_path / "a.glb").materials[0].roughness - asset.materials[0].roughness).max())
+    assert errors[0] > 1e-3 and errors[1] < 1e-5
+
+
+def test_written_json_is_as_gltf_wants_it(tmp_path):
+    write_glb(tmp_path / "a.glb", two_quads([material(1), material(2, name="other")]))
+    data = (tmp_path / "a.glb").read_bytes()
+    content, _ = split(data)
+    assert len(data) % 4 == 0 and struct.unpack_from("<4sII", data) == (b"glTF", 2, len(data))
+    first = content["meshes"][0]["primitives"][0]
+    assert set(first["attributes"]) == {"POSITION", "NORMAL", "TANGENT", "TEXCOORD_0"}
+    position = content["accessors"][first["attributes"]["POSITION"]]
+    assert position["min"] == [0, 0, 0] and position["max"] == [1, 1, 0] and position["count"] == 4
+    pbr = content["materials"][0]["pbrMetallicRoughness"]
+    assert pbr["roughnessFactor"] == pbr["metallicFactor"] == 1.0
+    assert content["materials"][0]["occlusionTexture"] == pbr["metallicRoughnessTexture"]
+    assert content["images"][0]["name"] == "paint_albedo"
+    assert all(view["byteOffset"] % 4 == 0 for view in content["bufferViews"])
+
+
+def test_the_same_asset_gives_the_same_bytes(tmp_path):
+    for name in "ab":
+        write_glb(tmp_path / f"{name}.glb", two_quads([material(1), material(2, name="other")]))
+    assert (tmp_path / "a.glb").read_bytes() == (tmp_path / "b.glb").read_bytes()
+
+
+def test_constants_become_factors_and_missing_maps_stay_missing(tmp_path):
+    constant = [np.full((1, 1, c), v, np.float32) for c, v in ((3, 0.3), (1, 0.15), (1, 0.0))]
+    asset = two_quads([Material(*constant, name="a"), material(3, name="b")])
+    asset.materials[1].occlusion = asset.materials[1].normal = None
+    write_glb(tmp_path / "a.glb", asset)
+    assert_equal(asset, read_gltf(tmp_path / "a.glb"), tolerance=1e-7)
+
+
+def test_maps_of_different_sizes_are_packed_together(tmp_path):
+    asset = two_quads([material(1), material(5, name="other")])
+    asset.materials[0].metallic = level(np.array([[[0.2], [0.8]]]))
+    write_glb(tmp_path / "a.glb", asset)
+    metallic = read_gltf(tmp_path / "a.glb").materials[0].metallic
+    assert metallic.shape == (4, 8, 1)
+    assert np.allclose(metallic[:, :4], 0.2, atol=1e-3) and np.allclose(metallic[:, 4:], 0.8, atol=1e-3)
+
+
+def test_odd_sizes_are_kept_and_noted(tmp_path):
+    asset = two_quads([material(1, (4, 6)), material(2, name="other")])
+    notes = write_glb(tmp_path / "a.glb", asset)
+    assert len(notes) == 3 and "paint: the albedo map is 6×4" in notes[0]
+    assert read_gltf(tmp_path / "a.glb").materials[0].albedo.shape == (4, 6, 3)
+
+
+def test_missing_normals_are_written_smooth(tmp_path):
+    asset = two_quads([material(1), material(2, name="other")])
+    asset.mesh.normals = asset.mesh.normal_faces = asset.mesh.tangents = asset.mesh.tangent_faces = None
+    write_glb(tmp_path / "a.glb", asset)
+    mesh = read_gltf(tmp_path / "a.glb").mesh
+    assert np.array_equal(np.unique(mesh.normals, axis=0), [[0, 0, 1]]) and mesh.tangents is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda a: setattr(a.mesh, "uvs", None), "no UVs"),
+        (lambda a: a.mesh.positions.__setitem__((0, 0), np.nan), "positions are not all finite"),
+        (lambda a: a.materials[0].albedo.__setitem__((0, 0, 0), np.nan), "maps of paint"),
+        (lambda a: a.mesh.face_material.__setitem__(0, 5), "material 5"),
+        (lambda a: setattr(a.mesh, "faces", a.mesh.faces[:0]), "no triangles"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(tmp_path, spoil, message):
+    asset = two_quads([material(1), material(2, name="other")])
+    spoil(asset)
+    with pytest.raises(StspbrError, match=message):
+        write_glb(tmp_path / "a.glb", asset)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_factors_colour_spaces_and_channels(tmp_path):
+    base = np.array([[[188, 0, 0], [0, 188, 0]]], np.float32) / 255
+    orm = np.array([[[51, 102, 204], [255, 0, 255]]], np.float32) / 255
+    normal = np.array([[[255, 128, 128], [128, 128, 255]]], np.float32) / 255
+
+    def change(content):
+        primitive = content["meshes"][0]["primitives"][0]
+        primitive["material"] = 0
+        content["materials"] = [
+            {
+                "pbrMetallicRoughness": {
+                    "baseColorTexture": {"index": 0},
+                    "baseColorFactor": [0.5, 1.0, 1.0, 0.2],
+                    "metallicRoughnessTexture": {"index": 1},
+                    "roughnessFactor": 0.5,
+                    "metallicFactor": 0.25,
+                },
+                "occlusionTexture": {"index": 1, "strength": 0.5},
+                "normalTexture": {"index": 2, "scale": 2.0},
+                "emissiveFactor": [1, 0, 0],
+            }
+        ]
+
+    images = [encode_png(image, bits=8, srgb=False) for image in (base, orm, normal)]
+    asset = read_gltf(
+        gltf(tmp_path / "a.gltf", change, extra={"TEXCOORD_0": np.zeros((3, 2), np.float32)}, images=images)
+    )
+    (m,) = asset.materials
+    assert m.albedo[0] == pytest.approx(np.array([[0.5 * 0.5028865, 0, 0], [0, 0.5028865, 0]]), abs=1e-6)
+    assert m.roughness[0, :, 0] == pytest.approx([0.2, 0.0]) and m.metallic[0, :, 0] == pytest.approx([0.2, 0.25])
+    assert m.occlusion[0, :, 0] == pytest.approx([0.6, 1.0])
+    raw = normal[0, 0] * 2 - 1
+    expected = np.array([raw[0] * 2, raw[1] * 2, raw[2]])
+    assert m.normal[0, 0] == pytest.approx(expected / np.linalg.norm(expected), abs=1e-6)
+    assert any("emission" in note for note in asset.extras["notes"])
+
+
+def test_node_transforms_turn_positions_normals_and_tangents(tmp_path):
+    half = np.sqrt(0.5)
+
+    def change(content):
+        content["nodes"] = [
+            {"children": [1], "translation": [10, 0, 0]},
+            {"mesh": 0, "rotation": [0, 0, half, half], "scale": [2, 1, -1]},  # +90° about Z, mirrored
+        ]
+
+    extra = {
+        "NORMAL": np.array([[half, half, 0]] * 3, np.float32),
+        "TANGENT": np.array([[half, -half, 0, 1]] * 3, np.float32),
+    }
+    mesh = read_gltf(gltf(tmp_path / "a.gltf", change, positions=[[0, 0, 0], [1, 0, 0], [0, 1, 3]], extra=extra)).mesh
+    # (x, y, z) → scale (2x, y, −z) → turn (−y, 2x, −z) → move
+    assert mesh.positions[mesh.faces[0]] == pytest.approx(
+        np.array([[10, 0, 0], [9, 0, -3], [10, 2, 0]])  # corners 0, 2, 1: mirroring turns the winding
+    )
+    n = np.array([-1, 0.5, 0]) / np.hypot(1, 0.5)  # inverse transpose of scale, then the turn
+    t = np.array([1, 2, 0]) / np.hypot(1, 2)
+    assert mesh.normals[mesh.normal_faces[0, 0]] == pytest.approx(n, abs=1e-6)
+    assert mesh.tangents[mesh.tangent_faces[0, 0]] == pytest.approx([*t, -1], abs=1e-6)
+
+
+def test_the_scene_s_nodes_come_along(tmp_path):
+    """A tree with an empty, one mesh in two places, and a node outside of the scene."""
+
+    def change(content):
+        content["nodes"] = [
+            {"mesh": 0, "translation": [0, 0, 5], "name": "right"},
+            {"name": "rig", "children": [3, 0, 4], "scale": [2, 2, 2]},
+            {"mesh": 0, "name": "not shown"},
+            {"mesh": 0},
+            {"name": "socket", "matrix": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 7, 8, 9, 1]},
+        ]
+        content["scenes"] = [{"nodes": [1]}]
+        content["meshes"][0]["name"] = "leaf"
+
+    asset = read_gltf(gltf(tmp_path / "a.gltf", change))
+    found = [(n.name, n.parent, n.mesh) for n in asset.nodes]
+    assert found == [("rig", None, None), ("leaf", 0, "leaf"), ("right", 0, "leaf"), ("socket", 0, None)]
+    assert asset.nodes[0].local_to_parent.tolist() == np.diag([2.0, 2, 2, 1]).tolist()
+    assert asset.nodes[3].local_to_parent[:3, 3].tolist() == [7, 8, 9]
+    assert asset.mesh.face_node.tolist() == [1, 2]
+    for face, node in zip(asset.mesh.faces, asset.mesh.face_node, strict=True):
+        world = asset.nodes[0].local_to_parent @ asset.nodes[node].local_to_parent
+        local = np.array([[0, 0, 0, 1], [1, 0, 0, 1], [0, 1, 0, 1]])
+        assert asset.mesh.positions[face] == pytest.approx((local @ world.T)[:, :3])
+    cycle = [{"mesh": 0, "children": [1]}, {"children": [0]}]
+    with pytest.raises(StspbrError, match="cycle"):
+        read_gltf(gltf(tmp_path / "b.gltf", lambda content: content.update(nodes=cycle)))
+
+
+@pytest.mark.parametrize("needed", [False, True])
+def test_tangents_of_some_primitives_are_kept_unless_a_normal_map_lacks_its_own(tmp_path, needed):
+    def change(content):
+        first = content["meshes"][0]["primitives"][0]
+        bare = {"attributes": {k: v for k, v in first["attributes"].items() if k != "TANGENT"}, "material": 0}
+        content["meshes"][0]["primitives"] = [first, bare]
+        content["materials"] = [{"normalTexture": {"index": 0}} if needed else {}]
+
+    extra = {
+        "NORMAL": np.array([[0, 0, 1]] * 3, np.float32),
+        "TANGENT": np.array([[1, 0, 0, -1]] * 3, np.float32),
+        "TEXCOORD_0": np.array([[0, 0], [1, 0], [0, 1]], np.float32),
+    }
+    mesh = read_gltf(gltf(tmp_path / "a.gltf", change, extra=extra, images=[BLACK])).mesh
+    found = None if mesh.tangents is None else mesh.tangents[mesh.tangent_faces].tolist()
+    assert found == (None if needed else [[[1, 0, 0, -1]] * 3, [[0, 0, 0, 0]] * 3])
+
+
+@pytest.mark.parametrize(("wrap", "reach", "noted"), [(33648, 2.0, True), (33648, 1.0, False), (10497, 2.0, False)])
+def test_textures_that_mirror_outside_of_the_square_are_noted(tmp_path, wrap, reach, noted):
+    def change(content):
+        content["meshes"][0]["primitives"][0]["material"] = 0
+        content["materials"] = [{"name": "tiles", "pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}]
+        content["samplers"] = [{"wrapS": wrap}]
+        content["textures"][0]["sampler"] = 0
+
+    extra = {"TEXCOORD_0": np.array([[0, 0], [reach, 0], [0, 1]], np.float32)}
+    notes = read_gltf(gltf(tmp_path / "a.gltf", change, extra=extra, images=[BLACK])).extras.get("notes", [])
+    assert any("tiles: textures that clamp or mirror" in note for note in notes) == noted
+
+
+def test_missing_normals_are_flat_on_reading(tmp_path):
+    mesh = read_gltf(gltf(tmp_path / "a.gltf")).mesh
+    assert mesh.normals.tolist() == [[0, 0, 1]] and mesh.uvs is None
+    material = read_gltf(tmp_path / "a.gltf").materials[0]  # glTF's default material
+    assert (material.roughness[0, 0, 0], material.metallic[0, 0, 0]) == (1.0, 1.0)
+
+
+def test_strips_fans_normalised_integers_and_sparse_rows(tmp_path):
+    square = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]]
+
+    def mode(value):
+        return lambda content: content["meshes"][0]["primitives"][0].update(mode=value)
+
+    strip = read_gltf(gltf(tmp_path / "a.gltf", mode(5), positions=square)).mesh
+    assert strip.normals.tolist() == [[0, 0, 1]] and len(strip.faces) == 2
+    indices = np.array([0, 1, 3, 2], np.uint16)
+    fan = read_gltf(gltf(tmp_path / "b.gltf", mode(6), positions=square, extra={"indices": indices})).mesh
+    assert fan.normals.tolist() == [[0, 0, 1]] and len(fan.faces) == 2
+    packed = {"NORMAL": np.array([[0, 127, 0]] * 3, np.int8)}
+    assert read_gltf(gltf(tmp_path / "c.gltf", extra=packed)).mesh.normals.tolist() == [[0, 1, 0]]
+
+    def sparse(content):
+        for data in (np.array([1], np.uint8).tobytes() + b"\0\0\0", np.array([5, 0, 0], np.float32).tobytes()):
+            uri = "data:;base64," + base64.b64encode(data).decode()
+            content["buffers"].append({"byteLength": len(data), "uri": uri})
+            content["bufferViews"].append({"buffer": len(content["buffers"]) - 1, "byteLength": len(data)})
+        content["accessors"][0]["sparse"] = {
+            "count": 1,
+            "indices": {"bufferView": 1, "componentType": 5121},
+            "values": {"bufferView": 2},
+        }
+
+    assert read_gltf(gltf(tmp_path / "d.gltf", sparse)).mesh.positions[:, 0].max() == 5
+
+
+def test_second_texture_coordinates_and_their_transform(tmp_path):
+    uvs = {
+        "TEXCOORD_0": np.zeros((3, 2), np.float32),
+        "TEXCOORD_1": np.array([[1, 0], [0, 1], [1, 1]], np.float32),
+    }
+
+    def change(transform, other=None):
+        def apply(content):
+            content["meshes"][0]["primitives"][0]["material"] = 0
+            info = {"index": 0, "texCoord": 1, "extensions": {"KHR_texture_transform": transform}}
+            content["materials"] = [{"pbrMetallicRoughness": {"baseColorTexture": info}}]
+            if other:
+                content["materials"][0]["normalTexture"] = {"index": 0, **other}
+            content["extensionsRequired"] = ["KHR_texture_transform"]
+
+        return apply
+
+    moved = change({"scale": [2, 3], "rotation": np.pi / 2, "offset": [0.25, 0]})
+    mesh = read_gltf(gltf(tmp_path / "a.gltf", moved, extra=uvs, images=[BLACK])).mesh
+    # (u, v) → (2u, 3v) → a quarter turn, seen counter-clockwise with v down: (3v, −2u) → moved
+    assert mesh.uvs[mesh.uv_faces[0]] == pytest.approx(np.array([[0.25, -2], [3.25, 0], [3.25, -2]]), abs=1e-6)
+    for other, message in (({"texCoord": 0}, "several sets"), ({"texCoord": 1}, "different texture transforms")):
+        path = gltf(tmp_path / "b.gltf", change({"scale": [2, 2]}, other), extra=uvs, images=[BLACK])
+        with pytest.raises(StspbrError, match=message):
+            read_gltf(path)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 16, 100, 0.5, 0.999])
+def test_truncated_glb_is_named(tmp_path, keep):
+    path = tmp_path / "a.glb"
+    write_glb(path, two_quads([material(1), material(2, name="other")]))
+    data = path.read_bytes()
+    path.write_bytes(data[: keep if keep >= 3 or keep == 0 else int(len(data) * keep)])
+    with pytest.raises(StspbrError, match=r"a\.glb is truncated"):
+        read_gltf(path)
+
+
+def test_bad_files_are_named(tmp_path):
+    cases = {
+        "requires KHR_draco.*without Draco": lambda c: c.update(extensionsRequired=["KHR_draco_mesh_compression"]),
+        "requires EXT_unheard": lambda c: c.update(extensionsRequired=["EXT_unheard"]),
+        "is glTF 1.0": lambda c: c["asset"].update(version="1.0"),
+        "gone.bin, which is not there": lambda c: c["buffers"][0].update(uri="gone.bin"),
+        "not valid glTF": lambda c: c["nodes"][0].update(mesh=7),
+        "leaves its buffer": lambda c: c["accessors"][0].update(count=400),
+        "holds no triangles": lambda c: c["meshes"][0]["primitives"][0].update(mode=1),
+        "buffer 0 is too short": lambda c: c["buffers"][0].update(byteLength=1000),
+    }
+    for message, change in cases.items():
+        with pytest.raises(StspbrError, match=message):
+            read_gltf(gltf(tmp_path / "a.gltf", change))
+    with pytest.raises(StspbrError, match="does not exist"):
+        read_gltf(tmp_path / "gone.glb")
+    (tmp_path / "a.gltf").write_text("{")
+    with pytest.raises(StspbrError, match="truncated or no glTF"):
+        read_gltf(tmp_path / "a.gltf")
+    for path, message in (("a.fbx", "use .glb"), ("a", "without suffix")):
+        with pytest.raises(StspbrError, match=message):
+            read_asset(tmp_path / path)
+
+
+def test_broken_texture_is_named(tmp_path):
+    image = encode_png(np.random.default_rng(0).random((8, 8, 3)), bits=8, srgb=False)[:-40]
+
+    def change(content):
+        content["meshes"][0]["primitives"][0]["material"] = 0
+        content["materials"] = [{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}]
+
+    path = gltf(tmp_path / "a.gltf", change, extra={"TEXCOORD_0": np.zeros((3, 2), np.float32)}, images=[image])
+    with pytest.raises(StspbrError, match=r"a\.gltf: image 0 is truncated"):
+        read_gltf(path)
+
+
+@pytest.mark.parametrize("name", ["BoomBox", "Suzanne"])
+def test_real_files_come_back_equal(tmp_path, name):
+    if not (MESHES / f"{name}.glb").exists():
+        pytest.skip("needs ../shared/assets/meshes")
+    asset = read_gltf(MESHES / f"{name}.glb")
+    write_glb(tmp_path / "a.glb", asset)
+    assert_equal(asset, read_gltf(tmp_path / "a.glb"))
+    content, _ = split((MESHES / f"{name}.glb").read_bytes())
+    index = content["meshes"][0]["primitives"][0]["attributes"]["POSITION"]
+    bounds = content["accessors"][index]
+    assert asset.mesh.positions.min(axis=0) == pytest.approx(bounds["min"])
+    assert len(asset.mesh.positions) < bounds["count"] or name == "Suzanne"

@@ -1,0 +1,44 @@
+"""A given shape with the normal maps of several materials looks as the asset does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from stspbr.geometry.tangents import with_frames
+from stspbr.optimize.geometry import FixedGeometry
+from stspbr.procedural.jar import demo_asset
+from stspbr.render.asset_renderer import AssetRenderer
+from stspbr.render.backend import get_backend
+from stspbr.render.gbuffer import render_gbuffer
+from stspbr.render.prefilter import prefilter_latlong
+from stspbr.scene import Asset, EnvironmentLight
+from stspbr.scene.camera_rig import object_cameras
+from stspbr.stages.capture_mesh import single_view
+
+CPU = torch.device("cpu")
+
+
+def test_normal_maps_of_several_materials_bend_their_own_faces():
+    asset = demo_asset(16, around=24, along=20)
+    mesh = with_frames(asset.mesh)
+    mesh.face_material = (np.arange(len(mesh.faces)) % 3).astype(np.int32)
+    bends = np.random.default_rng(0).normal(size=(2, 8, 8, 3)) * 0.3 + [0, 0, 1]
+    bends = (bends / np.linalg.norm(bends, axis=-1, keepdims=True)).astype(np.float32)
+    normals = [bends[0], None, bends[1]]
+    asset = Asset(mesh, [replace(asset.materials[0], normal=normal) for normal in normals])
+    backend = get_backend("cpu", CPU)
+    view = single_view(object_cameras(mesh, 1, 0, 48)[0][0], np.eye(4), CPU)
+    geometry = FixedGeometry(mesh, movable=False, laplacian=0, folding=0, device=CPU, normal_maps=normals)
+    found = render_gbuffer(geometry.surface(), view, backend)
+    light = prefilter_latlong(EnvironmentLight(np.ones((8, 16, 3), np.float32)), base_resolution=128)
+    out = AssetRenderer(asset, backend, CPU).render(view, light)
+    wanted = out["normal"].reshape(-1, 3).index_select(0, found.covered)
+    inside = out["alpha"].reshape(-1).index_select(0, found.covered) > 0.9999
+    torch.testing.assert_close(found.normal[inside], wanted[inside], atol=1e-5, rtol=0)
+    smooth = render_gbuffer(replace(geometry.surface(), normal_maps=None), view, backend).normal
+    moved = (found.normal - smooth).norm(dim=1)
+    owner = torch.as_tensor(mesh.face_material)[found.triangle]
+    assert moved[owner == 1].max() < 1e-5 and moved[owner == 0].mean() > 0.1 and moved[owner == 2].mean() > 0.1

@@ -1,0 +1,60 @@
+"""Settings, overrides and recipes."""
+
+from __future__ import annotations
+
+import pytest
+
+from stspbr.errors import StspbrError
+from stspbr.settings import CoarseSettings, Recipe, load_recipe, settings_for
+
+
+def test_overrides_reach_nested_settings():
+    settings = settings_for(CoarseSettings, ["optimize.iterations=7", "fields.mode=joint", "geometry.margin=0.2"])
+    assert settings.optimize.iterations == 7
+    assert settings.fields.mode == "joint"
+    assert settings.geometry.margin == 0.2
+    assert settings.optimize.rates == CoarseSettings().optimize.rates
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimize.iteration=5", "optimize.iteration"),
+        ("optimize.iterations=0", "greater than or equal to 1"),
+        ("fields.mode=both", "fields.mode"),
+        ("iterations", "key=value"),
+        ("seedless.x=1", "seedless"),
+    ],
+)
+def test_bad_overrides_name_the_key(override, message):
+    with pytest.raises(StspbrError, match=message):
+        settings_for(CoarseSettings, [override])
+
+
+def test_recipe_merges_with_defaults(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text(
+        'name = "r"\n[capture]\nkind = "mesh"\nasset = "a.glb"\nlight = "l.hdr"\n[coarse.optimize]\niterations = 9\n'
+    )
+    recipe = load_recipe(path, ["specialize.optimize.batch=2"])
+    assert isinstance(recipe, Recipe)
+    assert recipe.coarse.optimize.iterations == 9
+    assert recipe.coarse.optimize.batch == CoarseSettings().optimize.batch
+    assert recipe.specialize.optimize.batch == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["name = ", 'name = "x"\n', 'name="x"\n[capture]\nkind="mesh"\nasset="a"\nlight="l"\nview=3\n']
+)
+def test_bad_recipes_are_one_line(tmp_path, text):
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(StspbrError) as caught:
+        load_recipe(path, [])
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_recipe(tmp_path):
+    with pytest.raises(StspbrError, match="cannot read the recipe"):
+        load_recipe(tmp_path / "none.toml", [])
