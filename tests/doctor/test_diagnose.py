@@ -35,7 +35,7 @@ def test_what_the_tests_themselves_need_is_there(checks):
 def test_a_missing_package_has_its_command(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "xatlas" else find(name))
-    check = diagnose._package("xatlas")
+    check = module._package("xatlas")
     assert (check.state, check.remedy) == ("missing", "pip install xatlas")
     assert not healthy([check])
 
@@ -49,7 +49,7 @@ def test_a_package_that_cannot_be_imported_is_broken(monkeypatch):
         return original(name, *rest)
 
     monkeypatch.setattr(importlib, "import_module", broken)
-    check = diagnose._package("OpenEXR")
+    check = module._package("OpenEXR")
     assert (check.state, check.detail) == ("broken", "libOpenEXR.so: cannot open shared object")
 
 
@@ -69,7 +69,7 @@ print(json.dumps({check.name: check.state for check in diagnose()}))
 def test_numbas_own_thread_pool_is_warned_of(monkeypatch):
     numba = pytest.importorskip("numba")
     monkeypatch.setattr(numba, "threading_layer", lambda: "workqueue")
-    (check,) = diagnose._numba()
+    (check,) = module._numba()
     assert (check.state, check.optional) == ("broken", True) and "tbb" in check.remedy
     assert healthy([check])
 
