@@ -50,8 +50,8 @@ def place(environment: Mapping[str, str] = os.environ) -> Place:
     except ValueError:
         found = Place(-1)
     if not (0 <= found.rank < found.size and 0 <= found.local_rank < found.local_size <= found.size):
-        said = " ".join(f"{name}={environment[name]}" for name in _NEEDED[:3])
-        raise StspbrError(f"{said}: this is no place in a torchrun job; unset them or start with torchrun")
+        variables = " ".join(f"{name}={environment[name]}" for name in _NEEDED[:3])
+        raise StspbrError(f"{variables}: this is no place in a torchrun job; unset them or start with torchrun")
     return found
 
 

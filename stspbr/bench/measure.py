@@ -28,7 +28,7 @@ PARTS = (
 def measure(
     problem: Reconstruction, settings: OptimizeSettings, device: torch.device, steps: int, warm_up: int
 ) -> dict[str, Any]:
-    """Figures of one problem, all seconds per step.
+    """Metrics of one problem, all seconds per step.
 
     Returns:
         ``wall``/``cpu``: median of undisturbed steps, with ``wall_quartiles``; ``parts``: by name and direction, of

@@ -10,7 +10,7 @@ from stspbr.errors import StspbrError
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """One fixed amount of work; two figures can be compared only where these are equal.
+    """One fixed amount of work; two results can be compared only where these are equal.
 
     Attributes:
         name: as the command line says it.
@@ -48,7 +48,7 @@ SETTINGS: Mapping[str, BenchSettings] = {
         BenchSettings("tiny", "cpu", 32, 2, 4, 16, 13, 12, 32, 128, 1024),
     )
 }
-"""``cpu`` and ``gpu`` are for figures; ``tiny`` only tells whether everything runs."""
+"""``cpu`` and ``gpu`` are for results; ``tiny`` only tells whether everything runs."""
 
 
 def bench_settings(name: str) -> BenchSettings:

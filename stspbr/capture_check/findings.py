@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stspbr.capture_check.coverage import Coverage, direction_words
-from stspbr.capture_check.frames import MISPLACED, FrameFigures, ObjectPlace
+from stspbr.capture_check.frames import MISPLACED, FrameMetrics, ObjectPlace
 from stspbr.capture_check.surface import ExposureFit
 
 NEAR = 40.0  # degrees: frames nearer than this see much the same of the object
@@ -56,7 +56,7 @@ class Comparisons:
     rough: bool = False
 
 
-def compare_frames(frames: Sequence[FrameFigures], exposure: ExposureFit, *, rough: bool = False) -> Comparisons:
+def compare_frames(frames: Sequence[FrameMetrics], exposure: ExposureFit, *, rough: bool = False) -> Comparisons:
     """Compare every frame with its neighbours; ``exposure`` and ``rough`` go into the result as they are."""
     neighbours = _neighbours(frames)
     sharp = [f.sharpness for f in frames]
@@ -72,7 +72,7 @@ def compare_frames(frames: Sequence[FrameFigures], exposure: ExposureFit, *, rou
 
 
 def find(
-    frames: Sequence[FrameFigures],
+    frames: Sequence[FrameMetrics],
     comparisons: Comparisons,
     coverage: Coverage | None,
     place: ObjectPlace | None,
@@ -97,8 +97,8 @@ def find(
     return out
 
 
-def _masks(frames: Sequence[FrameFigures]) -> list[Finding]:
-    def about(code: str, chosen: list[FrameFigures], text: str) -> list[Finding]:
+def _masks(frames: Sequence[FrameMetrics]) -> list[Finding]:
+    def about(code: str, chosen: list[FrameMetrics], text: str) -> list[Finding]:
         names = [f.name for f in chosen]
         return [Finding(code, text.format(who=_who(names, len(frames))), names)] if names else []
 
@@ -140,7 +140,7 @@ def _masks(frames: Sequence[FrameFigures]) -> list[Finding]:
     )
 
 
-def _pixels(frames: Sequence[FrameFigures], comparisons: Comparisons) -> list[Finding]:
+def _pixels(frames: Sequence[FrameMetrics], comparisons: Comparisons) -> list[Finding]:
     out = []
 
     def about(code: str, names: list[str], text: str) -> None:
@@ -183,7 +183,7 @@ def _pixels(frames: Sequence[FrameFigures], comparisons: Comparisons) -> list[Fi
     return out
 
 
-def _views(train: Sequence[FrameFigures], coverage: Coverage) -> list[Finding]:
+def _views(train: Sequence[FrameMetrics], coverage: Coverage) -> list[Finding]:
     elevations = [f.elevation for f in train if f.elevation is not None]
     out: list[Finding] = []
     explained = 0
@@ -202,7 +202,7 @@ def _views(train: Sequence[FrameFigures], coverage: Coverage) -> list[Finding]:
     return out
 
 
-def _neighbours(frames: Sequence[FrameFigures]) -> list[list[int]]:
+def _neighbours(frames: Sequence[FrameMetrics]) -> list[list[int]]:
     placed = [k for k, f in enumerate(frames) if f.direction is not None]
     out: list[list[int]] = [[] for _ in frames]
     if not placed:

@@ -1,4 +1,4 @@
-"""Figures of a capture's frames one by one: sharpness, brightness, clipping, the mask, and where the camera stands."""
+"""Metrics of a capture's frames one by one: sharpness, brightness, clipping, the mask, and where the camera stands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stspbr.scene import Frame
 from stspbr.scene.object_sphere import COVERED, estimate_object_sphere, mask_place, project
 from stspbr.threads import available_cores
 
-SIDE = 1024  # figures are taken from images of at most this side: what is blurred only above it does no harm
+SIDE = 1024  # metrics are taken from images of at most this side: what is blurred only above it does no harm
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 _MID_GREY = 0.18
 _SMALL = 0.005  # of the mask: smaller holes and pieces look like mistakes of a mask, larger ones like the object
@@ -25,7 +25,7 @@ MISPLACED = 0.75  # radii of the object: a mask farther off is of something else
 
 
 @dataclass
-class FrameFigures:
+class FrameMetrics:
     """One frame. What cannot be known (no mask, no object found) is None.
 
     Attributes:
@@ -106,34 +106,34 @@ def mask_offset(frame: Frame, place: ObjectPlace) -> float:
     return across / max(place.radius, 1e-12)
 
 
-def frame_figures(frames: Sequence[Frame], place: ObjectPlace | None) -> list[FrameFigures]:
-    """The figures of every frame, in order; frames are worked on in parallel."""
+def frame_metrics(frames: Sequence[Frame], place: ObjectPlace | None) -> list[FrameMetrics]:
+    """The metrics of every frame, in order; frames are worked on in parallel."""
 
-    def measure(frame: Frame) -> FrameFigures:
+    def measure(frame: Frame) -> FrameMetrics:
         return _measured(frame, place)
 
     with ThreadPoolExecutor(available_cores()) as pool:
         return list(pool.map(measure, frames))
 
 
-def _measured(frame: Frame, place: ObjectPlace | None) -> FrameFigures:
+def _measured(frame: Frame, place: ObjectPlace | None) -> FrameMetrics:
     height, width = frame.image.shape[:2]
-    figures = FrameFigures(frame.name, frame.split, width, height, mask=mask_kind(frame))
+    metrics = FrameMetrics(frame.name, frame.split, width, height, mask=mask_kind(frame))
     finite = np.isfinite(frame.image).all(axis=-1) & (frame.image >= 0).all(axis=-1)
-    figures.bad_pixels = int(finite.size - finite.sum())
+    metrics.bad_pixels = int(finite.size - finite.sum())
     image = np.where(finite[..., None], frame.image, np.float32(0))
-    alpha = frame.alpha if figures.mask != "none" else np.ones((height, width, 1), np.float32)
-    _put_clipping(figures, image, alpha, frame.saturation)
+    alpha = frame.alpha if metrics.mask != "none" else np.ones((height, width, 1), np.float32)
+    _put_clipping(metrics, image, alpha, frame.saturation)
     size = _reduced_size(width, height)
     image, alpha = (area_resampled(x, (0, 0, width, height), size) for x in (image, alpha))
     covered = alpha[..., 0] > COVERED
-    if figures.mask == "mask":
-        _put_mask(figures, covered)
-    if figures.mask != "empty":
-        _put_look(figures, image, alpha)
+    if metrics.mask == "mask":
+        _put_mask(metrics, covered)
+    if metrics.mask != "empty":
+        _put_look(metrics, image, alpha)
     if place is not None:
-        _put_place(figures, frame, place)
-    return figures
+        _put_place(metrics, frame, place)
+    return metrics
 
 
 def _reduced_size(width: int, height: int) -> tuple[int, int]:
@@ -141,27 +141,27 @@ def _reduced_size(width: int, height: int) -> tuple[int, int]:
     return max(1, round(width / scale)), max(1, round(height / scale))
 
 
-def _put_clipping(figures: FrameFigures, image: np.ndarray, alpha: np.ndarray, saturation: float) -> None:
+def _put_clipping(metrics: FrameMetrics, image: np.ndarray, alpha: np.ndarray, saturation: float) -> None:
     inside = alpha[..., 0] > COVERED
     if inside.any():
         limit = _CLIPPED * saturation
-        figures.clipped = float((image[inside] >= limit).any(axis=-1).mean()) if math.isfinite(saturation) else 0.0
+        metrics.clipped = float((image[inside] >= limit).any(axis=-1).mean()) if math.isfinite(saturation) else 0.0
     outside = alpha[..., 0] <= 0
-    figures.colour_outside = float(image[outside].max(initial=0.0))
+    metrics.colour_outside = float(image[outside].max(initial=0.0))
 
 
-def _put_mask(figures: FrameFigures, covered: np.ndarray) -> None:
+def _put_mask(metrics: FrameMetrics, covered: np.ndarray) -> None:
     area = int(covered.sum())
-    figures.covered = area / covered.size
+    metrics.covered = area / covered.size
     edges = {"left": covered[:, 0], "right": covered[:, -1], "top": covered[0], "bottom": covered[-1]}
-    figures.border_sides = [side for side, edge in edges.items() if edge.any()]
+    metrics.border_sides = [side for side, edge in edges.items() if edge.any()]
     if not area:  # thinner than a pixel of the reduced image
         return
     holes = ndimage.binary_fill_holes(covered) & ~covered
     pieces = _sizes(covered)
-    figures.hole_share = float(holes.sum() / area)
-    figures.small_holes = int((_sizes(holes) < _SMALL * area).sum())
-    figures.small_pieces = int((np.sort(pieces)[:-1] < _SMALL * area).sum())
+    metrics.hole_share = float(holes.sum() / area)
+    metrics.small_holes = int((_sizes(holes) < _SMALL * area).sum())
+    metrics.small_pieces = int((np.sort(pieces)[:-1] < _SMALL * area).sum())
 
 
 def _sizes(mask: np.ndarray) -> np.ndarray:
@@ -170,7 +170,7 @@ def _sizes(mask: np.ndarray) -> np.ndarray:
     return np.bincount(labels.ravel(), minlength=count + 1)[1:]
 
 
-def _put_look(figures: FrameFigures, image: np.ndarray, alpha: np.ndarray) -> None:
+def _put_look(metrics: FrameMetrics, image: np.ndarray, alpha: np.ndarray) -> None:
     # two pixels away from the outline, which is sharp even where the photograph is not
     inside = ndimage.binary_erosion(alpha[..., 0] > 0.99, iterations=2, border_value=1)
     luminance = image @ _LUMINANCE
@@ -180,12 +180,12 @@ def _put_look(figures: FrameFigures, image: np.ndarray, alpha: np.ndarray) -> No
     middle = float(np.median(values))
     if middle <= 0.0:
         return
-    figures.brightness = math.log2(middle)
+    metrics.brightness = math.log2(middle)
     seen = linear_to_srgb(np.clip(luminance * (_MID_GREY / middle), 0.0, 1.0))
-    figures.sharpness = float(np.var(ndimage.laplace(seen, mode="nearest")[inside]))
+    metrics.sharpness = float(np.var(ndimage.laplace(seen, mode="nearest")[inside]))
 
 
-def _put_place(figures: FrameFigures, frame: Frame, place: ObjectPlace) -> None:
+def _put_place(metrics: FrameMetrics, frame: Frame, place: ObjectPlace) -> None:
     camera = frame.camera
     depth, _, _ = project(frame, place.centre)
     eye = (np.linalg.inv(np.asarray(frame.object_to_world, np.float64)) @ np.append(camera.position, 1.0))[:3]
@@ -194,10 +194,10 @@ def _put_place(figures: FrameFigures, frame: Frame, place: ObjectPlace) -> None:
     if not math.isfinite(distance) or distance <= 0.0:
         return
     direction = offset / distance
-    figures.direction, figures.distance = direction.tolist(), distance
-    figures.azimuth = math.degrees(math.atan2(direction[0], direction[2]))
-    figures.elevation = math.degrees(math.asin(float(np.clip(direction[1], -1.0, 1.0))))
-    if figures.mask == "mask" and depth > 0:
-        pixels = figures.covered * figures.width * figures.height
-        figures.area = pixels * depth**2 / (camera.fx * camera.fy)
-        figures.offset = mask_offset(frame, place)
+    metrics.direction, metrics.distance = direction.tolist(), distance
+    metrics.azimuth = math.degrees(math.atan2(direction[0], direction[2]))
+    metrics.elevation = math.degrees(math.asin(float(np.clip(direction[1], -1.0, 1.0))))
+    if metrics.mask == "mask" and depth > 0:
+        pixels = metrics.covered * metrics.width * metrics.height
+        metrics.area = pixels * depth**2 / (camera.fx * camera.fy)
+        metrics.offset = mask_offset(frame, place)

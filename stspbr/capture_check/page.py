@@ -1,4 +1,4 @@
-"""The page of a capture's check: cameras in 3D with what they saw, coverage, contact sheets, every frame's figures."""
+"""The page of a capture's check: cameras in 3D with what they saw, coverage, contact sheets, every frame's metrics."""
 
 from __future__ import annotations
 

@@ -98,15 +98,15 @@ def relative_stops(frames: Sequence[Frame], surface: ProxySurface) -> ExposureFi
     observed = np.stack([_log_luminance(frame, surface) for frame in frames])  # [frames, points], NaN: not seen
     pairs, differences = _differences(observed)
     stops = _solved(pairs, differences, len(frames))
-    told = np.zeros(len(frames), bool)
-    told[pairs.ravel()] = True
-    if not told.any():
+    known_frames = np.zeros(len(frames), bool)
+    known_frames[pairs.ravel()] = True
+    if not known_frames.any():
         return ExposureFit([None] * len(frames), 0.0)
-    stops -= np.median(stops[told])
-    evened = observed[told] - stops[told, None]
+    stops -= np.median(stops[known_frames])
+    evened = observed[known_frames] - stops[known_frames, None]
     evened = evened[:, np.isfinite(evened).sum(axis=0) > 1]
     left = np.abs(evened - _medians(evened.T))
-    out = [float(value) if known else None for value, known in zip(stops, told, strict=True)]
+    out = [float(value) if known else None for value, known in zip(stops, known_frames, strict=True)]
     return ExposureFit(out, float(1.48 * np.median(left[np.isfinite(left)])))
 
 

@@ -70,7 +70,7 @@ def report(
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
-    """Write one HTML page of a run: figures, curves, pictures, a 3D view; it needs no network."""
+    """Write one HTML page of a run: metrics, curves, pictures, a 3D view; it needs no network."""
     import json
 
     from stspbr.stages.report import write_report
@@ -97,12 +97,12 @@ def compare(
     from stspbr.report.comparison import as_json
     from stspbr.stages.compare import compare_runs
 
-    talk = not quiet and not json_lines
-    page = Path("compare.html") if out is None and talk else out
+    verbose = not quiet and not json_lines
+    page = Path("compare.html") if out is None and verbose else out
     comparison = compare_runs(runs, page)
     if json_lines:
         typer.echo(json.dumps({**as_json(comparison), "page": None if page is None else str(page)}))
-    elif talk:
+    elif verbose:
         print_comparison(comparison)
         typer.echo(f"{page} ({_size(page.stat().st_size)})")
 
@@ -180,7 +180,7 @@ def bench(
         device = _device_of(settings)
     session = Session.open(Path(), device=device, threads=threads)
     name = settings or ("gpu" if session.device.type == "cuda" else "cpu")
-    talk = not quiet and not json_lines
+    verbose = not quiet and not json_lines
     result = run_bench(
         name,
         device=session.device,
@@ -189,11 +189,11 @@ def bench(
         out=out,
         compare=compare,
         repeats=repeats,
-        say=(lambda text: typer.echo(text, err=True)) if talk else (lambda _: None),
+        log=(lambda text: typer.echo(text, err=True)) if verbose else (lambda _: None),
     )
     if json_lines:
         typer.echo(json.dumps(result))
-    elif talk:
+    elif verbose:
         print_bench(result)
         if out is not None:
             typer.echo(str(out))
@@ -239,15 +239,15 @@ def print_errors(run: Path) -> None:
 
     artifact = ArtifactStore(run).resolve("evaluate")
     table = Table("error against the known asset", "value")
-    for what, figure in error_table(json.loads(artifact.file("errors.json").read_text(encoding="utf-8"))):
-        table.add_row(what, figure)
+    for what, metric in error_table(json.loads(artifact.file("errors.json").read_text(encoding="utf-8"))):
+        table.add_row(what, metric)
     console = Console()
     console.print(table)
     console.print(f"contact sheet: {artifact.file('contact_sheet.png')}")
 
 
 def print_comparison(comparison: Any) -> None:
-    """The figures that can be better or worse; the page and --json hold all of them."""
+    """The metrics that can be better or worse; the page and --json hold all of them."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -269,7 +269,7 @@ def print_comparison(comparison: Any) -> None:
             shown[-1] += f" [dim]{escape(change)}[/dim]" if change else ""
         table.add_row(escape(label), *shown)
     console = Console()
-    console.print(table if rows else "none of these runs has figures yet")
+    console.print(table if rows else "none of these runs has metrics yet")
     for record in comparison.records:
         for line in record.notices:
             console.print(f"{record.name}: {line}", markup=False, highlight=False, soft_wrap=True)

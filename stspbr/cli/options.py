@@ -69,16 +69,18 @@ def run_stage(
     module = import_module(f"stspbr.stages.{stage.replace('-', '_')}")
     with resumable(), session.ranks.together():
         artifact = getattr(module, f"run_{stage.replace('-', '_')}")(session, settings)
-    say(session, {"stage": stage, "artifact": str(artifact.path), "content_hash": artifact.content_hash})
+    report_artifact(session, artifact)
 
 
-def say(session: Any, facts: dict[str, Any]) -> None:
+def report_artifact(session: Any, artifact: Any) -> None:
+    """Print the stage and where its artifact is; with ``--json`` as one JSON line."""
     import json
 
     if session.json_lines:
+        facts = {"stage": artifact.stage, "artifact": str(artifact.path), "content_hash": artifact.content_hash}
         typer.echo(json.dumps(facts))
     elif not session.quiet:
-        typer.echo(" ".join(f"{value}" for key, value in facts.items() if key in ("stage", "artifact")))
+        typer.echo(f"{artifact.stage} {artifact.path}")
 
 
 def routing_settings(routing: str | None) -> dict[str, Any]:

@@ -21,10 +21,10 @@ from stspbr.cli.options import (
     SeedOption,
     SetOption,
     ThreadsOption,
+    report_artifact,
     resumable,
     routing_settings,
     run_stage,
-    say,
     version_of,
 )
 from stspbr.errors import StspbrError
@@ -148,10 +148,12 @@ def run_all(
     out = out or Path("runs") / recipe.name
     session = Session.open(out, seed=recipe.seed if seed is None else seed, device=device, backend=backend,
                            threads=threads, resume=resume, quiet=quiet, json_lines=json_lines)  # fmt: skip
-    talk = not session.quiet and not session.json_lines
+    verbose = not session.quiet and not session.json_lines
     with resumable(), session.ranks.together():
-        done = run_recipe(session, recipe, typer.echo if talk else lambda line: None)
+        done = run_recipe(session, recipe, typer.echo if verbose else lambda line: None)
     for artifact in done.values():
-        say(session, {"stage": artifact.stage, "artifact": str(artifact.path), "content_hash": artifact.content_hash})
-    if talk and "evaluate" in done:
+        report_artifact(
+            session, {"stage": artifact.stage, "artifact": str(artifact.path), "content_hash": artifact.content_hash}
+        )
+    if verbose and "evaluate" in done:
         print_errors(out)

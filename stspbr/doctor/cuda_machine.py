@@ -64,8 +64,8 @@ def _driver() -> tuple[tuple[tuple[str, tuple[int, int]], ...], str | None, str]
     except (OSError, subprocess.TimeoutExpired) as error:
         return (), None, one_line(error)
     if answer.returncode != 0:
-        said = answer.stderr.strip() or answer.stdout.strip()
-        return (), None, "" if "No devices were found" in said else one_line(said)
+        output = answer.stderr.strip() or answer.stdout.strip()
+        return (), None, "" if "No devices were found" in output else one_line(output)
     return (*parse_gpus(answer.stdout), "")
 
 

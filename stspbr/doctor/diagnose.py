@@ -161,11 +161,11 @@ def _mitsuba() -> list[Check]:
     from stspbr.render.mitsuba_bsdf import llvm_status
 
     version = importlib.metadata.version("mitsuba")
-    works, said = llvm_status()
+    works, status = llvm_status()
     if works:
-        return [Check("mitsuba", "ok", f"{version}, {one_line(said)}", optional=True)]
+        return [Check("mitsuba", "ok", f"{version}, {one_line(status)}", optional=True)]
     remedy = "brew install llvm" if sys.platform == "darwin" else "apt-get install libllvm19 (LLVM 19 or newer)"
-    return [Check("mitsuba", "broken", f"{version}: {one_line(said)}", remedy, True)]
+    return [Check("mitsuba", "broken", f"{version}: {one_line(status)}", remedy, True)]
 
 
 def _disk(folder: Path) -> Check:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from stspbr.metrics.image import display
-from stspbr.metrics.material_figures import angles
 from stspbr.metrics.material_reader import SurfaceReader
+from stspbr.metrics.material_statistics import angles
 from stspbr.metrics.sampling import diagonal, face_normals, surface_tree
 from stspbr.scene.asset import Asset
 from stspbr.texture.atlas import Rasterize, rasterize_atlas

@@ -23,7 +23,7 @@ def geometry_error(reference: Mesh, estimate: Mesh, samples: int = 100_000, seed
         its standard error ``…_se``; ``f_score_0.5%`` and ``f_score_1%`` (harmonic mean of the two shares of points
         within that part of the reference's diagonal; Knapitsch et al. 2017, section 3.3); ``normal_consistency``
         (mean of n·n′ of the faces over both directions, 1 for the same, −1 for turned inside out); ``diagonal``
-        (of the reference's box); and the figures of ``topology_figures``, those of the estimate at this level and
+        (of the reference's box); and the values of ``topology_metrics``, those of the estimate at this level and
         those of the reference under ``reference``.
 
     Raises:
@@ -51,10 +51,10 @@ def geometry_error(reference: Mesh, estimate: Mesh, samples: int = 100_000, seed
     for name, fraction in (("0.5%", 0.005), ("1%", 0.01)):
         precision, recall = (float(np.mean(d <= fraction * length)) for d in distances)
         out[f"f_score_{name}"] = 2.0 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
-    return {**out, **topology_figures(estimate), "reference": topology_figures(reference)}
+    return {**out, **topology_metrics(estimate), "reference": topology_metrics(reference)}
 
 
-def topology_figures(mesh: Mesh) -> dict:
+def topology_metrics(mesh: Mesh) -> dict:
     """What kind of surface a mesh is, once vertices at equal positions are one.
 
     Faces that are a line or a point then are left out (a pole's, for instance).

@@ -135,7 +135,7 @@ def _mean(radiance: np.ndarray) -> np.ndarray:
 
 
 def _difference(truth: np.ndarray, estimate: np.ndarray) -> dict:
-    """The figures of one look, of maps ``[H, W, 3]`` of one size."""
+    """The metrics of one look, of maps ``[H, W, 3]`` of one size."""
     height, width, _ = truth.shape
     weight = np.repeat(_row_weights(height) / width, width)[:, None]
     truth, estimate = truth.reshape(-1, 3), estimate.reshape(-1, 3)
@@ -215,7 +215,7 @@ def _matched(truth: list, estimate: list, totals: tuple[float, float]) -> list[d
     out = []
     for k, (direction, energy) in enumerate(truth):
         u, v = direction_to_latlong(direction)
-        figures = {
+        metrics = {
             "direction": direction.tolist(),
             "azimuth": float((u - 0.5) * 360.0),
             "elevation": float(90.0 - 180.0 * v),
@@ -226,10 +226,10 @@ def _matched(truth: list, estimate: list, totals: tuple[float, float]) -> list[d
         }
         if k in partner:
             other, other_energy = estimate[partner[k]]
-            figures["angle"] = _angle(direction, other)
-            figures["estimate_direction"] = other.tolist()
-            figures["energy_ratio"] = (other_energy / totals[1]) / (energy / totals[0])
-        out.append(figures)
+            metrics["angle"] = _angle(direction, other)
+            metrics["estimate_direction"] = other.tolist()
+            metrics["energy_ratio"] = (other_energy / totals[1]) / (energy / totals[0])
+        out.append(metrics)
     return out
 
 

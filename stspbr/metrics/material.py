@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.metrics.material_figures import albedo_scale, regions, unsettled
 from stspbr.metrics.material_reader import SurfaceReader
+from stspbr.metrics.material_statistics import albedo_scale, regions, unsettled
 from stspbr.metrics.sampling import diagonal, face_normals, sample_surface, surface_tree, visible_points
 from stspbr.scene.asset import Asset
 from stspbr.scene.camera import Camera
@@ -38,7 +38,7 @@ def material_error(
     into opposite half-spaces, are left out and counted. Maps are read bilinearly, with wrap, on both sides.
 
     Without ``samples`` points are drawn in rounds, each doubling their number, until in region ``lit`` the
-    standard errors of the MAE, RMSE and the normal angle are at most 1 % of the figure (or 1e-6; 1e-4 degrees) and
+    standard errors of the MAE, RMSE and the normal angle are at most 1 % of the value (or 1e-6; 1e-4 degrees) and
     those of the rates 1 % or 0.0005.
 
     Args:
@@ -54,12 +54,12 @@ def material_error(
 
     Returns:
         ``samples``, ``used``, ``unseen``, ``too_far``, ``opposed`` (counts; the last two among seen points),
-        ``not_converged`` (names of figures of ``lit`` whose standard error is above the limit),
+        ``not_converged`` (names of values of ``lit`` whose standard error is above the limit),
         ``max_distance_fraction``, ``footprint``, ``albedo_scale`` (per RGB channel, the factor on the estimate that
         fits the reference best in the least-squares sense over all used points; the light's scale is its inverse),
         the regions ``all``, ``lit`` (reference albedo luminance > 0.02), ``dark`` (< 0.1) and ``unseen_surface``
-        (see ``material_figures.regions``), and with ``back``: ``matched_back``, the share of the estimate's seen
-        surface that has a partner, and ``back``: the same counts, and the figures of ``all``, for points of the
+        (see ``material_statistics.regions``), and with ``back``: ``matched_back``, the share of the estimate's seen
+        surface that has a partner, and ``back``: the same counts, and the values of ``all``, for points of the
         estimate, 50 000 at most. Albedo is linear.
 
     Raises:

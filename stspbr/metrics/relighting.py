@@ -40,15 +40,15 @@ def relighting_error(
         reference, estimate: assets in the same space.
         lights: by name.
         frames: cameras and object poses; their images are not looked at. At least 11×11 pixels.
-        samples: paths a pixel; what is left of noise limits the figures.
+        samples: paths a pixel; what is left of noise limits the metrics.
         max_depth: 2 is direct light only.
-        albedo_scale: ``[3]`` factors on the estimate's albedo for the figures ``…_scaled``; albedo stays within [0, 1].
+        albedo_scale: ``[3]`` factors on the estimate's albedo for the metrics ``…_scaled``; albedo stays within [0, 1].
         seed: of the noise.
 
     Returns:
-        ``(figures, pictures)``. Figures by light: ``psnr``, ``ssim``, ``psnr_scaled``, ``ssim_scaled`` (means over the
+        ``(metrics, pictures)``. Metrics by light: ``psnr``, ``ssim``, ``psnr_scaled``, ``ssim_scaled`` (means over the
         frames; at most 200 dB), ``exposure`` (the factor on radiance) and ``per_view``, a list with the frame's
-        ``name`` and the same four figures. Pictures: ``"<light>_<frame>_truth"`` and ``"…_result"`` (with the albedo
+        ``name`` and the same four metrics. Pictures: ``"<light>_<frame>_truth"`` and ``"…_result"`` (with the albedo
         as it is), ``[H, W, 3]`` float32 sRGB in [0, 1] over black.
 
     Raises:
@@ -65,7 +65,7 @@ def relighting_error(
     if scale.shape != (3,) or not np.isfinite(scale).all() or (scale < 0).any():
         raise StspbrError(f"albedo_scale is {list(albedo_scale)}: give three factors of at least 0, one a channel")
     scaled = None if np.array_equal(scale, np.ones(3)) else _with_albedo_scale(estimate, scale)
-    figures, pictures = {}, {}
+    metrics, pictures = {}, {}
     for light_name, light in lights.items():
         exposure = _exposure(light, light_name)
         options = (light, exposure, frames, samples, max_depth, seed)
@@ -83,8 +83,8 @@ def relighting_error(
             pictures[f"{light_name}_{name}_truth"] = truth
             pictures[f"{light_name}_{name}_result"] = result
         means = {key: float(np.mean([v[key] for v in views])) for key in ("psnr", "ssim", "psnr_scaled", "ssim_scaled")}
-        figures[light_name] = {**means, "exposure": exposure, "per_view": views}
-    return figures, pictures
+        metrics[light_name] = {**means, "exposure": exposure, "per_view": views}
+    return metrics, pictures
 
 
 def frame_labels(frames: Sequence[Frame]) -> list[str]:

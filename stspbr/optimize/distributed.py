@@ -5,8 +5,8 @@ their sum over the ranks is the whole batch's, so the sum of the gradients is th
 rounding, and equal optimisers keep the parameters equal. ``DistributedDataParallel`` itself does not fit: strict
 routing differentiates several times by selected parameters, which its hooks do not see.
 
-No rank enters an exchange before all have agreed, by a word on the CPU (gloo), to enter the same one. A rank that
-fails says so in place of that word, wherever the others are: nobody waits for it, on NCCL neither.
+No rank enters an exchange before all have agreed, by a message on the CPU (gloo), to enter the same one. A rank that
+fails says so in place of that message, wherever the others are: nobody waits for it, on NCCL neither.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 PATIENCE = timedelta(hours=6)
 """How long the others wait for the first rank to write, unwrap or evaluate. A process that died is noticed at once."""
 
-_WELL, _INTERRUPTED, _FAILED = 0, 1, 2
+_CONTINUES, _INTERRUPTED, _FAILED = 0, 1, 2
 
 
 class LostError(StspbrError):
@@ -216,34 +216,34 @@ class TorchrunRanks(Ranks):
                     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _interrupt(self, *_: object) -> None:
-        """Ctrl-C is kept until the next word, which takes it to all; at once where no other rank is mid-way."""
+        """Ctrl-C is kept until the next message, which takes it to all; at once where no other rank is mid-way."""
         self._interrupts += 1
         if self._depth or self._interrupts > 1:
             raise KeyboardInterrupt
 
     def _agree(self, what: str) -> None:
         """Wait until every rank is about to do ``what``; raises on all of them where one is not."""
-        worst = self._word(_INTERRUPTED if self._interrupts else _WELL, what)
-        if worst != _WELL:
+        worst = self._agree(_INTERRUPTED if self._interrupts else _CONTINUES, what)
+        if worst != _CONTINUES:
             self._stop(worst, None)
 
     def _report(self, error: BaseException) -> None:
-        """Say that this rank has failed in place of its next word. Returns on the rank whose error it is."""
+        """Say that this rank has failed in place of its next message. Returns on the rank whose error it is."""
         interrupted = isinstance(error, KeyboardInterrupt)
         try:
-            self._stop(self._word(_INTERRUPTED if interrupted else _FAILED, ""), error)
+            self._stop(self._agree(_INTERRUPTED if interrupted else _FAILED, ""), error)
         except (StspbrError, KeyboardInterrupt) as agreed:
             same = interrupted and isinstance(agreed, KeyboardInterrupt)
             if not same and not isinstance(agreed, LostError):  # with nobody left to tell, its own error is what counts
                 raise agreed from None
 
-    def _word(self, state: int, what: str) -> int:
+    def _agree(self, state: int, what: str) -> int:
         """Exchange states; the worst. Well ranks must mean to do the same."""
         tag = zlib.crc32(what.encode())
-        word = torch.tensor([state, tag, -tag] if state == _WELL else [state, 0, -(2**40)])
-        self._exchange(dist.all_reduce, word, dist.ReduceOp.MAX)
-        worst, highest, lowest = word.tolist()
-        if worst == _WELL and highest != -lowest:
+        message = torch.tensor([state, tag, -tag] if state == _CONTINUES else [state, 0, -(2**40)])
+        self._exchange(dist.all_reduce, message, dist.ReduceOp.MAX)
+        worst, highest, lowest = message.tolist()
+        if worst == _CONTINUES and highest != -lowest:
             self._over = True
             raise RuntimeError(f"rank {self.rank} is at {what!r} and another is not")
         return worst
@@ -253,9 +253,9 @@ class TorchrunRanks(Ranks):
         self._over = True
         if worst == _INTERRUPTED:
             raise KeyboardInterrupt
-        said = None if error is None or isinstance(error, KeyboardInterrupt) else _said(error)
+        status = None if error is None or isinstance(error, KeyboardInterrupt) else _error_line(error)
         every = [None] * self.size
-        self._exchange(dist.all_gather_object, every, said)
+        self._exchange(dist.all_gather_object, every, status)
         rank, text = next((rank, text) for rank, text in enumerate(every) if text is not None)
         if rank != self.rank:
             raise StspbrError(f"process {rank} of {self.size}: {text}")
@@ -285,7 +285,7 @@ def _tensors(state: Any) -> Iterator[Tensor]:
             yield from _tensors(value)
 
 
-def _said(error: BaseException) -> str:
+def _error_line(error: BaseException) -> str:
     return one_line(error) or f"{type(error).__name__}: {_brief(error)}"
 
 

@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     from stspbr.quality.table import print_tables, write_tables
 
     console = Console(width=None if sys.stdout.isatty() else 240)
-    say: Callable[[str], None] = lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
+    log: Callable[[str], None] = lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
     ladder, skipped = (ladders.small_ladder(), []) if options.ladder == "small" else ladders.full_ladder()
     if options.seeds is not None:
         if options.seeds < 1:
@@ -83,17 +83,17 @@ def _run(options: argparse.Namespace) -> int:
         stale = []
     if options.list:
         for job in jobs:
-            say(f"{job.name}: {'to do' if done[job.name] is None else 'done'}")
+            log(f"{job.name}: {'to do' if done[job.name] is None else 'done'}")
         return 0
 
     for line in skipped:
-        say(line)
+        log(line)
     example = next((job for job in jobs if job.configuration == "ours"), None)
     counts = check_equal_parameters(ladders.recipe_of(example, ladder.size)) if example else {}
     facts: dict[str, Any] = {"ladder": ladder.name, "source": source, "encoding_parameters": _counts(counts)}
     facts["skipped"] = skipped
     left = [] if options.table else [job for job in jobs if done[job.name] is None]
-    say(f"{len(jobs)} jobs, {len(jobs) - sum(r is None for r in done.values())} done, {len(left)} to run, in {home}")
+    log(f"{len(jobs)} jobs, {len(jobs) - sum(r is None for r in done.values())} done, {len(left)} to run, in {home}")
 
     def tables() -> list:
         records = [done[job.name] for job in jobs if done[job.name] is not None]
@@ -109,17 +109,17 @@ def _run(options: argparse.Namespace) -> int:
             done[record["job"]] = record
             passed = time.monotonic() - began
             remaining = passed / number * (len(left) - number)
-            say(f"[{number}/{len(left)}] {record['job']}: {_brief(record)}; {_duration(remaining)} left")
+            log(f"[{number}/{len(left)}] {record['job']}: {_brief(record)}; {_duration(remaining)} left")
             tables()
     except KeyboardInterrupt:
         interrupted = True
     comparisons = tables()
     print_tables(console, comparisons)
     if stale:
-        say(f"{len(stale)} results were made by other sources of stspbr; --redo-stale repeats them")
-    say(f"wrote {home / 'table.md'}, {home / 'table.csv'}, {home / 'table.json'}")
+        log(f"{len(stale)} results were made by other sources of stspbr; --redo-stale repeats them")
+    log(f"wrote {home / 'table.md'}, {home / 'table.csv'}, {home / 'table.json'}")
     if interrupted:
-        say("interrupted; the same command goes on where it stopped")
+        log("interrupted; the same command goes on where it stopped")
         return 130
     return 1 if facts["failed"] else 0
 
@@ -182,7 +182,7 @@ def _brief(record: dict[str, Any]) -> str:
     if record["status"] != "done":
         return f"FAILED, {record['error']}"
     shown = (("albedo_mae", "albedo"), ("roughness_mae", "roughness"), ("metallic_mae", "metallic"))
-    parts = [f"{label} {record['figures'][key]:.4f}" for key, label in shown if record["figures"].get(key) is not None]
+    parts = [f"{label} {record['values'][key]:.4f}" for key, label in shown if record["values"].get(key) is not None]
     return " ".join(parts)
 
 

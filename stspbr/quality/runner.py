@@ -1,4 +1,4 @@
-"""Carry out one job: share its capture, run its stages, keep its figures; or find that it is done."""
+"""Carry out one job: share its capture, run its stages, keep its values; or find that it is done."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
         "settings_hash": None,
         "status": "failed",
         "error": None,
-        "figures": {},
+        "values": {},
     }
     try:
         recipe = recipe_of(job, size)
         record["settings_hash"] = settings_hash(recipe)
         record["encoding_parameters"] = encoding_parameters(recipe.coarse.fields)
         _prepare(folder, {"settings_hash": record["settings_hash"], "source": source})
-        record["figures"] = _run(job, recipe, size, home, folder, machine)
+        record["values"] = _run(job, recipe, size, home, folder, machine)
         record["status"] = "done"
     except Exception as error:  # whatever it is, the other jobs go on and the table says what happened
         text = str(error).splitlines()[0] if str(error) else "no message"
@@ -100,7 +100,7 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
 
 
 def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine: Machine) -> dict[str, float | None]:
-    from stspbr.quality.figures import read_figures
+    from stspbr.quality.metrics import read_values
     from stspbr.stages.bake import run_bake
     from stspbr.stages.coarse import run_coarse
     from stspbr.stages.evaluate import run_evaluate
@@ -127,7 +127,7 @@ def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine
         found = session.store.find(stage, settings.model_dump(mode="json"), [done[parent]], session.seed)
         done[stage] = found or run(session, settings)
         session.versions[stage] = done[stage].version
-    return read_figures(done)
+    return read_values(done)
 
 
 def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], Any]) -> Artifact:

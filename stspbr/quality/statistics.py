@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stspbr.quality.configurations import CONFIGURATIONS, FLOOR
-from stspbr.quality.figures import METRICS, Metric
+from stspbr.quality.metrics import METRICS, Metric
 
 BASELINE, METHOD_NAME = CONFIGURATIONS[0], CONFIGURATIONS[-1]
 Group = tuple[str, str, str, str]
@@ -26,13 +26,13 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The method beside the baseline in one figure.
+    """The method beside the baseline in one value.
 
     Attributes:
         difference: method − baseline.
         spread: standard deviation of such a difference between two runs, √(s² + s²); None with single seeds.
         outcome: ``better``, ``worse``, ``within`` (the spread), ``equal``, ``unknown`` (single seeds) or
-            ``absent`` (one of the two has no figure).
+            ``absent`` (one of the two has no value).
         floor_ratio: the method's mean over the floor's; None without one, or where the floor prints as 0.
     """
 
@@ -161,12 +161,12 @@ def targets(comparison: Comparison) -> list[Target]:
     return out
 
 
-def _target(what: str, figure: Statistic | None, limit: float) -> Target:
-    return Target(what, figure and figure.mean, limit, None if figure is None else figure.mean <= limit)
+def _target(what: str, value: Statistic | None, limit: float) -> Target:
+    return Target(what, value and value.mean, limit, None if value is None else value.mean <= limit)
 
 
 def _statistics(records: Iterable[Mapping[str, Any]]) -> dict[str, Statistic | None]:
-    done = [r["figures"] for r in records if r["status"] == "done"]
+    done = [r["values"] for r in records if r["status"] == "done"]
     return {metric.name: statistic(f.get(metric.name) for f in done) for metric in METRICS}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stspbr.quality.configurations import FLOOR
-from stspbr.quality.figures import METRICS, Metric
+from stspbr.quality.metrics import METRICS, Metric
 from stspbr.quality.statistics import Comparison, Statistic, Verdict, compare, count_outcomes, targets
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def write_tables(folder: Path, records: Sequence[Mapping[str, Any]], facts: Mapp
 
 
 def markdown(comparisons: Sequence[Comparison], facts: Mapping[str, Any]) -> str:
-    """Summary, one table of figures and one of verdicts a group, failures."""
+    """Summary, one table of values and one of verdicts a group, failures."""
     lines = [f"# Quality ladder: {facts.get('ladder', '')}", ""]
     lines += [f"- {key.replace('_', ' ')}: {_listed(value)}" for key, value in facts.items() if value not in (None, [])]
     lines += [f"- ours against joint: {summary(comparisons)}", ""]
@@ -50,7 +50,7 @@ def markdown(comparisons: Sequence[Comparison], facts: Mapping[str, Any]) -> str
     ]
     for comparison in comparisons:
         lines += [f"## {title(comparison)}", ""]
-        lines += _markdown_table(*figure_rows(comparison))
+        lines += _markdown_table(*value_rows(comparison))
         if comparison.verdicts:
             lines += ["", *_markdown_table(*verdict_rows(comparison))]
         promised = targets(comparison)
@@ -62,7 +62,7 @@ def markdown(comparisons: Sequence[Comparison], facts: Mapping[str, Any]) -> str
 
 
 def as_csv(comparisons: Sequence[Comparison]) -> str:
-    """One line a figure: group, configuration, metric, mean, spread, n, and the track's floor."""
+    """One line a value: group, configuration, metric, mean, spread, n, and the track's floor."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
@@ -74,8 +74,8 @@ def as_csv(comparisons: Sequence[Comparison]) -> str:
         for name, row in comparison.rows.items():
             failed = len(comparison.failures.get(name, []))
             for metric in METRICS:
-                figure, beside = row.get(metric.name), floor.get(metric.name)
-                numbers = [figure and figure.mean, figure and figure.spread, figure.n if figure else 0]
+                value, beside = row.get(metric.name), floor.get(metric.name)
+                numbers = [value and value.mean, value and value.spread, value.n if value else 0]
                 numbers += [beside and beside.mean, beside and beside.spread]
                 cells = ["" if n is None else repr(n) for n in numbers]
                 writer.writerow([*comparison.group, name, metric.name, *cells, failed])
@@ -92,7 +92,7 @@ def as_json(
             {
                 **dict(zip(("object", "light", "track", "light_mode"), comparison.group, strict=True)),
                 "rows": {
-                    name: {key: figure and asdict(figure) for key, figure in row.items()}
+                    name: {key: value and asdict(value) for key, value in row.items()}
                     for name, row in comparison.rows.items()
                 },
                 "verdicts": {key: asdict(verdict) for key, verdict in comparison.verdicts.items()},
@@ -109,7 +109,7 @@ def print_tables(console: Console, comparisons: Sequence[Comparison]) -> None:
     from rich.table import Table
 
     for comparison in comparisons:
-        for head, rows in (figure_rows(comparison), verdict_rows(comparison)):
+        for head, rows in (value_rows(comparison), verdict_rows(comparison)):
             if not rows or (rows[0][0] == "" and not comparison.verdicts):
                 continue
             table = Table(*head, title=title(comparison) if head[0] == "configuration" else None, title_justify="left")
@@ -148,12 +148,12 @@ def target_line(target: Any) -> str:
     return f"target {target.what}: {value}, limit {target.limit:.4g}: {state}"
 
 
-def figure_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Heading and rows of a group's figures."""
+def value_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows of a group's values."""
     head = ["configuration", "n", *(metric.label for metric in METRICS)]
     rows = []
     for name, row in comparison.rows.items():
-        n = max((figure.n for figure in row.values() if figure), default=0)
+        n = max((value.n for value in row.values() if value), default=0)
         failed = len(comparison.failures.get(name, []))
         count = f"{n} ({failed} failed)" if failed else str(n)
         rows.append([name, count, *(_cell(metric, row.get(metric.name)) for metric in METRICS)])
@@ -174,11 +174,11 @@ def verdict_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     ]
 
 
-def _cell(metric: Metric, figure: Statistic | None) -> str:
-    if figure is None:
+def _cell(metric: Metric, value: Statistic | None) -> str:
+    if value is None:
         return "–"
-    mean = f"{figure.mean:.{metric.digits}f}"
-    return mean if figure.spread is None else f"{mean} ± {figure.spread:.{metric.digits}f}"
+    mean = f"{value.mean:.{metric.digits}f}"
+    return mean if value.spread is None else f"{mean} ± {value.spread:.{metric.digits}f}"
 
 
 def _difference(metric: Metric, verdict: Verdict | None) -> str:

@@ -45,7 +45,7 @@ def find_llvm() -> list[str]:
 
 @functools.cache
 def llvm_status() -> tuple[bool, str]:
-    """Whether Mitsuba can render with LLVM here, and what it said or what to do about it.
+    """Whether Mitsuba can render with LLVM here, and its version or what to do about it.
 
     The trial runs in another process, because an LLVM that is too old (15) aborts the process it is in.
     Where the default library fails and a newer one is found, ``DRJIT_LIBLLVM_PATH`` is set for this process.
@@ -56,13 +56,13 @@ def llvm_status() -> tuple[bool, str]:
     # libraries that we found go first: the loader's default may be an old one that aborts
     for path in [given] if given else [*find_llvm(), None]:
         environment = dict(os.environ, **({"DRJIT_LIBLLVM_PATH": path} if path else {}))
-        ok, said = _probe(environment)
+        ok, status = _probe(environment)
         if ok:
             if path and not given:
                 os.environ["DRJIT_LIBLLVM_PATH"] = path
-            return True, f"{said} with {path or 'the default libLLVM'}"
+            return True, f"{status} with {path or 'the default libLLVM'}"
     where = f" (DRJIT_LIBLLVM_PATH={given})" if given else ""
-    return False, f"Mitsuba's LLVM backend does not work here{where}: {said}; {_HOW_TO}"
+    return False, f"Mitsuba's LLVM backend does not work here{where}: {status}; {_HOW_TO}"
 
 
 def require_mitsuba(purpose: str):
@@ -95,8 +95,8 @@ def _probe(environment: dict[str, str]) -> tuple[bool, str]:
         return True, f"Mitsuba {lines[-1].split()[-1]} renders"
     if done.returncode < 0:
         return False, f"the trial render was killed by signal {-done.returncode} (as LLVM 15 does)"
-    said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return False, (said[-1] if said else f"the trial render ended with code {done.returncode}")[:200]
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return False, (lines[-1] if lines else f"the trial render ended with code {done.returncode}")[:200]
 
 
 @functools.cache

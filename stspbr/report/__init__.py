@@ -1,1 +1,1 @@
-"""One self-contained HTML page of a run, or of several side by side: figures, curves, pictures, a 3D view."""
+"""One self-contained HTML page of a run, or of several side by side: metrics, curves, pictures, a 3D view."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stspbr.report.charts import compared_charts
-from stspbr.report.comparison import ComparedFigure, Comparison
+from stspbr.report.comparison import ComparedMetric, Comparison
 from stspbr.report.curves import read_curves
 from stspbr.report.gallery import Light, Row, Shot, map_rows, read_run_light, relit_rows, view_rows
 from stspbr.report.models import MODEL_BYTES, embed_model
@@ -52,9 +52,9 @@ def compare_page(comparison: Comparison) -> str:
     )
 
 
-def _groups(rows: list[ComparedFigure]) -> list[tuple[str, list[ComparedFigure]]]:
+def _groups(rows: list[ComparedMetric]) -> list[tuple[str, list[ComparedMetric]]]:
     """Rows by heading, in their order."""
-    out: dict[str, list[ComparedFigure]] = {}
+    out: dict[str, list[ComparedMetric]] = {}
     for row in rows:
         out.setdefault(row.heading, []).append(row)
     return list(out.items())

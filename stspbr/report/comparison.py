@@ -1,4 +1,4 @@
-"""Several runs side by side as data: every figure with its best run and the differences to the first, and settings."""
+"""Several runs side by side as data: every metric with its best run and the differences to the first, and settings."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from stspbr.errors import StspbrError
-from stspbr.report.figures import GROUPS, Better, Figure, best, figures, with_unit
+from stspbr.report.metrics import GROUPS, Better, Metric, best, metrics, with_unit
 from stspbr.report.records import RunRecord, read_record
 from stspbr.report.settings import differing
 
 
 @dataclass(frozen=True)
-class ComparedFigure:
-    """One figure of all runs.
+class ComparedMetric:
+    """One metric of all runs.
 
     Attributes:
-        key, group, column, label, unit, better: as in :class:`Figure`.
-        figures: one a run; None where a run has no such figure.
+        key, group, column, label, unit, better: as in :class:`Metric`.
+        metrics: one a run; None where a run has no such metric.
         best: indices of the best runs; empty where all are equal, only one has it, or no direction is better.
     """
 
@@ -28,7 +28,7 @@ class ComparedFigure:
     label: str
     unit: str
     better: Better | None
-    figures: list[Figure | None]
+    metrics: list[Metric | None]
     best: list[int]
 
     @property
@@ -45,7 +45,7 @@ class ComparedFigure:
     @property
     def values(self) -> list[float | None]:
         """The numbers, None where a run has none."""
-        return [None if figure is None else figure.value for figure in self.figures]
+        return [None if metric is None else metric.value for metric in self.metrics]
 
     @property
     def differences(self) -> list[float | None]:
@@ -65,7 +65,7 @@ class Comparison:
     """Runs side by side; ``settings`` holds the keys in which they differ, with each run's text or None."""
 
     records: list[RunRecord]
-    rows: list[ComparedFigure]
+    rows: list[ComparedMetric]
     settings: list[tuple[str, list[str | None]]]
 
     @property
@@ -75,7 +75,7 @@ class Comparison:
 
 
 def compare_records(runs: list[Path]) -> Comparison:
-    """Read runs and set their figures beside each other.
+    """Read runs and set their metrics beside each other.
 
     Raises:
         StspbrError: fewer than two runs, the same folder twice, or a folder that is no run.
@@ -89,22 +89,22 @@ def compare_records(runs: list[Path]) -> Comparison:
     records = [read_record(run) for run in runs]
     for record, name in zip(records, _distinct_names(places), strict=True):
         record.name = name
-    tables = [{figure.key: figure for figure in figures(record)} for record in records]
-    first_with = {key: figure for table in reversed(tables) for key, figure in table.items()}
+    tables = [{metric.key: metric for metric in metrics(record)} for record in records]
+    first_with = {key: metric for table in reversed(tables) for key, metric in table.items()}
     order = dict.fromkeys(key for table in tables for key in table)
     keys = sorted(order, key=lambda key: GROUPS.index(first_with[key].group))
     rows = []
     for key in keys:
         known, held = first_with[key], [table.get(key) for table in tables]
-        winners = best([None if figure is None else figure.value for figure in held], known.better)
+        winners = best([None if metric is None else metric.value for metric in held], known.better)
         rows.append(
-            ComparedFigure(key, known.group, known.column, known.label, known.unit, known.better, held, winners)
+            ComparedMetric(key, known.group, known.column, known.label, known.unit, known.better, held, winners)
         )
     return Comparison(records, rows, differing(records))
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain data: runs, figures and the settings that differ."""
+    """The comparison as plain data: runs, metrics and the settings that differ."""
     return {
         "schema": 1,
         "runs": [
@@ -117,7 +117,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             }
             for record in comparison.records
         ],
-        "figures": [
+        "metrics": [
             {
                 "key": row.key,
                 "group": row.group,
@@ -126,7 +126,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "unit": row.unit,
                 "better": row.better,
                 "values": row.values,
-                "standard_errors": [None if f is None else f.standard_error for f in row.figures],
+                "standard_errors": [None if f is None else f.standard_error for f in row.metrics],
                 "differences": row.differences,
                 "best": row.best,
             }

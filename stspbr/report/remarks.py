@@ -1,4 +1,4 @@
-"""What stands under a group of figures: counts, scales and conditions that are no figures of their own."""
+"""What stands under a group of metrics: counts, scales and conditions that are no metrics of their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def remark(group: str, errors: dict[str, Any]) -> str:
-    """The sentence under a group (one of ``figures.GROUPS``); empty where ``errors`` has nothing to say there."""
+    """The sentence under a group (one of ``metrics.GROUPS``); empty where ``errors`` has nothing to say there."""
     known = {
         "Views": ("views", _views),
         "Material": ("material", _material),
@@ -36,7 +36,7 @@ def _footprint(material: dict[str, Any]) -> str:
 
 def _light(light: dict[str, Any]) -> str:
     """The main lights one by one."""
-    told = []
+    items = []
     for entry in light.get("directions") or []:
         numbers = (
             [entry.get(key) for key in ("energy_share", "azimuth", "elevation")] if isinstance(entry, dict) else []
@@ -45,10 +45,10 @@ def _light(light: dict[str, Any]) -> str:
             share, azimuth, elevation = numbers
             angle = entry.get("angle")
             off = f"{angle:.1f}° off" if isinstance(angle, (int, float)) else "not found"
-            told.append(
+            items.append(
                 f"{100 * share:.0f} % of the light at azimuth {azimuth:.0f}°, elevation {elevation:.0f}°: {off}"
             )
-    return f"Main lights (azimuth 0 is −Z, 90° is +X): {'; '.join(told)}." if told else ""
+    return f"Main lights (azimuth 0 is −Z, 90° is +X): {'; '.join(items)}." if items else ""
 
 
 def _material(material: dict[str, Any]) -> str:
@@ -59,9 +59,9 @@ def _material(material: dict[str, Any]) -> str:
         "too far from the result": material.get("too_far"),
         "with opposed normals": material.get("opposed"),
     }
-    told = [f"{count} {what}" for what, count in counts.items() if isinstance(count, int)]
-    if told:
-        parts.append(f"{material.get('samples', '?')} points of the reference's surface: {', '.join(told)}.")
+    items = [f"{count} {what}" for what, count in counts.items() if isinstance(count, int)]
+    if items:
+        parts.append(f"{material.get('samples', '?')} points of the reference's surface: {', '.join(items)}.")
     scale = material.get("albedo_scale")
     if isinstance(scale, list) and all(isinstance(value, (int, float)) for value in scale):
         parts.append(f"Scale of the albedo: {', '.join(f'{value:.3f}' for value in scale)} (red, green, blue).")

@@ -7,7 +7,6 @@ from typing import Any
 
 from stspbr.report.charts import run_charts
 from stspbr.report.curves import latest_previews, read_curves
-from stspbr.report.figures import GROUPS, Figure, figure_of, figures, headline, with_unit
 from stspbr.report.gallery import (
     Shot,
     contact_sheet,
@@ -17,6 +16,7 @@ from stspbr.report.gallery import (
     relit_rows,
     view_rows,
 )
+from stspbr.report.metrics import GROUPS, Metric, headline, metric_of, metrics, with_unit
 from stspbr.report.models import embed_model
 from stspbr.report.page import render
 from stspbr.report.records import MAIN_STAGES, RunRecord
@@ -26,11 +26,11 @@ from stspbr.report.settings import brief, flat_settings
 
 @dataclass
 class Table:
-    """Figures of one group: a row a label, a column a part of the object, a light, a stage."""
+    """Metrics of one group: a row a label, a column a part of the object, a light, a stage."""
 
     title: str
     columns: list[str]
-    rows: list[tuple[str, list[Figure | None]]] = field(default_factory=list)
+    rows: list[tuple[str, list[Metric | None]]] = field(default_factory=list)
     remark: str = ""
 
 
@@ -43,7 +43,7 @@ def run_page(record: RunRecord) -> str:
     model = embed_model(record, light, embedded)
     views, maps, relit, sheet = view_rows(record), map_rows(record), relit_rows(record), contact_sheet(record)
     previews = preview_shots(latest_previews(record.path, logged))
-    found = figures(record)
+    found = metrics(record)
     shots = [shot for row in (*views, *maps, *relit) for shot in row.shots.values()]
     return render(
         "report.html",
@@ -97,12 +97,12 @@ def provenance(record: RunRecord) -> list[dict[str, Any]]:
     return out
 
 
-def _table(group: str, found: list[Figure], record: RunRecord) -> Table:
-    """The group's figures as a matrix."""
-    own = [figure for figure in found if figure.group == group]
-    table = Table(group, list(dict.fromkeys(figure.column for figure in own)))
-    for label in dict.fromkeys(figure.label for figure in own):
-        cells = {figure.column: figure for figure in own if figure.label == label}
+def _table(group: str, found: list[Metric], record: RunRecord) -> Table:
+    """The group's metrics as a matrix."""
+    own = [metric for metric in found if metric.group == group]
+    table = Table(group, list(dict.fromkeys(metric.column for metric in own)))
+    for label in dict.fromkeys(metric.label for metric in own):
+        cells = {metric.column: metric for metric in own if metric.label == label}
         table.rows.append((label, [cells.get(column) for column in table.columns]))
     table.remark = remark(group, record.errors or {})
     return table
@@ -116,9 +116,9 @@ def _per_view(errors: dict[str, Any]) -> Table | None:
     keys = list(dict.fromkeys(k for entry in entries for k, v in entry.items() if isinstance(v, float)))
     if not entries or not keys:
         return None
-    table = Table("Views one by one", [figure_of(key, 0.0).label for key in keys])
+    table = Table("Views one by one", [metric_of(key, 0.0).label for key in keys])
     for number, entry in enumerate(entries):
-        cells = [figure_of(key, entry[key]) if isinstance(entry.get(key), float) else None for key in keys]
+        cells = [metric_of(key, entry[key]) if isinstance(entry.get(key), float) else None for key in keys]
         table.rows.append((str(entry.get("name", number)), cells))
     return table
 

@@ -30,7 +30,7 @@ def run_bench(
     out: Path | None = None,
     compare: bool = False,
     repeats: int = 5,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Measure the settings ``name`` on ``device``.
 
@@ -38,7 +38,7 @@ def run_bench(
         steps: that are timed, after a few to warm up and again under the clock that takes them apart.
         out: where the result goes as JSON; written beside and renamed.
         compare: also time what a user would pick instead, ``repeats`` times in turns.
-        say: is told what is being done.
+        log: gets a line per step of the work.
 
     Returns:
         ``schema`` (1), ``settings``, ``machine``, ``steps`` by name as ``bench.measure.measure`` gives them, and
@@ -49,7 +49,7 @@ def run_bench(
     """
     settings = bench_settings(name)
     backend = get_backend("auto", device)
-    say("making the scene")
+    log("making the scene")
     scene = make_scene(settings, backend, device)
     result: dict[str, Any] = {
         "schema": SCHEMA,
@@ -60,12 +60,12 @@ def run_bench(
     }
     problems = {}
     for step, optimize, problem in make_problems(scene, settings, backend, device):
-        say(f"timing: {step}")
+        log(f"timing: {step}")
         result["steps"][step] = measure(problem, optimize, device, steps, _WARM_UP)
         problems[step] = problem
     if compare:
         for comparison in compare_with_peers(scene, settings, problems, device, repeats):
-            say(f"compared: {comparison['name']}")
+            log(f"compared: {comparison['name']}")
             result["comparisons"].append(comparison)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

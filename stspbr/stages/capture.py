@@ -27,10 +27,10 @@ from stspbr.stages.session import Session, on_first_rank
 @on_first_rank
 def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     """Make a capture and write it: ``transforms.json``, linear EXR images, ``environment.exr`` where known."""
-    said: list[str] = []
+    reported: list[str] = []
     facts: dict[str, Any] = {}
-    capture = _make(session, settings, said.append, facts)
-    warnings = list(dict.fromkeys([*said, *check_capture(capture)]))
+    capture = _make(session, settings, reported.append, facts)
+    warnings = list(dict.fromkeys([*reported, *check_capture(capture)]))
     if not session.quiet and not session.json_lines:
         for warning in warnings:
             sys.stderr.write(f"stspbr: warning: {warning}\n")

@@ -16,7 +16,7 @@ from stspbr.artifacts import ArtifactStore
 from stspbr.capture_check.coverage import SEEN, Coverage, direction_words, measure_coverage
 from stspbr.capture_check.drawing import Frustum, draw_cameras, draw_coverage, frustum_points
 from stspbr.capture_check.findings import Comparisons, Finding, compare_frames, find
-from stspbr.capture_check.frames import FrameFigures, ObjectPlace, frame_figures, place_object
+from stspbr.capture_check.frames import FrameMetrics, ObjectPlace, frame_metrics, place_object
 from stspbr.capture_check.page import capture_page
 from stspbr.capture_check.sheet import contact_sheets
 from stspbr.capture_check.surface import ExposureFit, ProxySurface, proxy_surface, reduced_frames, relative_stops
@@ -38,7 +38,7 @@ class CaptureCheck:
 
     Attributes:
         source: the folder that was read.
-        frames, comparisons: figures of the frames, in order.
+        frames, comparisons: metrics of the frames, in order.
         coverage: by the training cameras; None where nobody knows where the object is.
         place, surface: the object as far as masks and cameras tell.
         findings: the warnings.
@@ -46,7 +46,7 @@ class CaptureCheck:
     """
 
     source: Path
-    frames: list[FrameFigures]
+    frames: list[FrameMetrics]
     comparisons: Comparisons
     coverage: Coverage | None
     place: ObjectPlace | None
@@ -58,7 +58,7 @@ class CaptureCheck:
 def run_capture_check(
     path: str | Path, out: str | Path | None = None, version: str | None = None
 ) -> tuple[CaptureCheck, Path]:
-    """Check a capture; write a page, a contact sheet, pictures of the cameras and of the coverage, and all figures.
+    """Check a capture; write a page, a contact sheet, pictures of the cameras and of the coverage, and all metrics.
 
     Args:
         path: a run, a capture artifact, or any folder that :func:`stspbr.datasets.captures.read_capture` reads.
@@ -88,7 +88,7 @@ def check_frames(capture: Capture, source: Path = Path("."), refusal: str = "") 
     """
     frames = capture.frames
     place = place_object(frames)
-    figures = frame_figures(frames, place)
+    metrics = frame_metrics(frames, place)
     findings = [Finding("refused", f"the capture would be refused: {refusal}")] if refusal else []
     surface, exposure = None, ExposureFit([None] * len(frames), 0.0)
     if place is not None:
@@ -97,25 +97,25 @@ def check_frames(capture: Capture, source: Path = Path("."), refusal: str = "") 
         if fault:
             findings.append(Finding("masks-contradict", f"masks and poses contradict each other: {fault}"))
         exposure = relative_stops(_evened(small, findings), surface)
-    comparisons = compare_frames(figures, exposure, rough=surface is None or not surface.from_masks)
-    directions = [f.direction for f in figures if f.direction is not None and f.split == "train"]
+    comparisons = compare_frames(metrics, exposure, rough=surface is None or not surface.from_masks)
+    directions = [f.direction for f in metrics if f.direction is not None and f.split == "train"]
     coverage = measure_coverage(np.array(directions)) if directions else None
-    findings += find(figures, comparisons, coverage, place)
-    return CaptureCheck(source, figures, comparisons, coverage, place, surface, findings, capture.light is not None)
+    findings += find(metrics, comparisons, coverage, place)
+    return CaptureCheck(source, metrics, comparisons, coverage, place, surface, findings, capture.light is not None)
 
 
 def as_json(check: CaptureCheck) -> dict[str, Any]:
-    """All figures as plain values."""
+    """All metrics as plain values."""
     compared = check.comparisons
     frames = []
-    for k, figures in enumerate(check.frames):
+    for k, metrics in enumerate(check.frames):
         extra = {
             "relative_stops": compared.exposure.stops[k],
             "relative_sharpness": compared.usual_sharpness[k],
             "sharpness_to_neighbours": compared.sharpness[k],
             "area_to_neighbours": compared.area[k],
         }
-        frames.append(asdict(figures) | extra)
+        frames.append(asdict(metrics) | extra)
     coverage = check.coverage and {
         "seen_within_degrees": SEEN,
         "cells": len(check.coverage.counts),

@@ -30,15 +30,15 @@ def compare_runs(runs: list[Path], out: Path | None = None) -> Comparison:
 def comparison_table(comparison: Comparison) -> list[tuple[str, str, list[tuple[str, str, bool]]]]:
     """Rows for the terminal: heading, label, and for each run (value, difference to the first, whether it is the best).
 
-    Only figures that can be better or worse; the page and the data hold the others too.
+    Only metrics that can be better or worse; the page and the data hold the others too.
     """
     rows = []
     for row in comparison.rows:
         if row.better is None:
             continue
         cells = []
-        for number, figure in enumerate(row.figures):
-            text = "none" if figure is None else figure.text
+        for number, metric in enumerate(row.metrics):
+            text = "none" if metric is None else metric.text
             cells.append((text, row.difference_texts[number], number in row.best))
         rows.append((row.heading, row.row_label, cells))
     return rows

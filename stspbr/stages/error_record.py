@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 SCHEMA = 1
 
-_REGION_FIGURES = {
+_REGION_VALUES = {
     "albedo_mae": "linear, mean over RGB",
     "albedo_psnr": "dB, linear, peak 1; 200 stands for equality",
     "albedo_mae_scaled": "after one least-squares factor per RGB channel on the estimate",
@@ -33,20 +33,20 @@ class _Part(BaseModel):
 
 
 class _Open(BaseModel):
-    """Figures of a metric that may gain more of them."""
+    """Values of a metric that may gain more of them."""
 
     model_config = ConfigDict(extra="allow")
 
 
-def _optional(name: str, base: type[BaseModel], figures: dict[str, str], **fields: Any) -> type[BaseModel]:
-    """A model of ``figures``, each with its standard error; all may be None, for want of points."""
-    for figure, text in figures.items():
-        fields[figure] = (float | None, Field(None, description=text))
-        fields[f"{figure}_se"] = (float | None, Field(None, description=f"standard error of {figure}"))
+def _optional(name: str, base: type[BaseModel], values: dict[str, str], **fields: Any) -> type[BaseModel]:
+    """A model of ``values``, each with its standard error; all may be None, for want of points."""
+    for value, text in values.items():
+        fields[value] = (float | None, Field(None, description=text))
+        fields[f"{value}_se"] = (float | None, Field(None, description=f"standard error of {value}"))
     return create_model(name, __base__=base, **fields)
 
 
-Region = _optional("Region", _Part, _REGION_FIGURES, count=(int, Field(description="points")))
+Region = _optional("Region", _Part, _REGION_VALUES, count=(int, Field(description="points")))
 UnseenRegion = create_model("UnseenRegion", __base__=Region, unmatched=(int, ...))
 
 
@@ -77,7 +77,7 @@ class MaterialErrors(_Counts):
     albedo_scale: list[float] = Field(min_length=3, max_length=3)
     max_distance_fraction: float
     footprint: float = Field(description="object-space radius that both materials were averaged over; 0: none")
-    not_converged: list[str] = Field(description="figures of lit whose standard error is above 1 %")
+    not_converged: list[str] = Field(description="values of lit whose standard error is above 1 %")
     matched_back: float | None = Field(None, description="share of the estimate's seen surface that has a partner")
     back: Back | None = Field(None, description="points of the estimate")
 
@@ -94,20 +94,20 @@ class GeometryErrors(_Open):
     diagonal: float
 
 
-class _ImageFigures(_Part):
+class _ImageValues(_Part):
     psnr: float | None = None
     ssim: float | None = None
     ms_ssim: float | None = None
     lpips: float | None = None
 
 
-class ViewRow(_ImageFigures):
+class ViewRow(_ImageValues):
     """One view."""
 
     name: str
 
 
-class ViewErrors(_ImageFigures):
+class ViewErrors(_ImageValues):
     """Means over the held-out views, of sRGB-encoded images within the masks."""
 
     count: int
@@ -161,7 +161,7 @@ class ErrorRecord(_Part):
 
 
 def write_csv(errors: dict, path: Path) -> None:
-    """A row a figure: ``group,region,metric,value,standard_error``."""
+    """A row a value: ``group,region,metric,value,standard_error``."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["group", "region", "metric", "value", "standard_error"])
@@ -175,7 +175,7 @@ def write_csv(errors: dict, path: Path) -> None:
 
 
 def _tables(errors: dict) -> Iterator[tuple[str, str, dict]]:
-    """Group, region and figures of each part of the record."""
+    """Group, region and values of each part of the record."""
     for group in ("material", "material_at_footprint", "geometry", "light"):
         part = errors.get(group) or {}
         yield group, "", part
@@ -195,7 +195,7 @@ def _tables(errors: dict) -> Iterator[tuple[str, str, dict]]:
 
 
 def error_table(errors: dict) -> list[tuple[str, str]]:
-    """Rows (what, figure) for the terminal: material over the lit part of the seen surface, geometry, views."""
+    """Rows (what, value) for the terminal: material over the lit part of the seen surface, geometry, views."""
     material, geometry, views = errors["material"], errors["geometry"], errors["views"]
     lit, dark = material["lit"], material["dark"]
     rejected = f"{material['too_far']} too far, {material['opposed']} opposed, {material['unseen']} never seen"
@@ -234,9 +234,9 @@ def error_table(errors: dict) -> list[tuple[str, str]]:
         if key in geometry
     ]
     what = "held-out views" if views["split"] == "test" else "training views"
-    rows.append((what, _image_figures(views)))
+    rows.append((what, _image_values(views)))
     for name, values in (errors.get("relighting") or {}).items():
-        rows.append((f"relit by {name}", f"{_image_figures(values)} ({values['psnr_scaled']:.2f} dB scaled)"))
+        rows.append((f"relit by {name}", f"{_image_values(values)} ({values['psnr_scaled']:.2f} dB scaled)"))
     if errors.get("light"):
         rows += _light_rows(errors["light"])
     return rows
@@ -256,7 +256,7 @@ def _sure(region: dict, name: str) -> str:
     return f"{region[name]:.4f} ± {region[f'{name}_se']:.1g}"
 
 
-def _image_figures(values: dict) -> str:
+def _image_values(values: dict) -> str:
     named = {"psnr": "{:.2f} dB", "ssim": "SSIM {:.4f}", "ms_ssim": "MS-SSIM {:.4f}", "lpips": "LPIPS {:.4f}"}
     return ", ".join(form.format(values[k]) for k, form in named.items() if values.get(k) is not None) or "none"
 

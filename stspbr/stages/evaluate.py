@@ -59,7 +59,7 @@ class _Subjects:
 def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
     """Compare the newest bake with its reference.
 
-    Writes ``errors.json`` (``ErrorRecord``), ``errors.csv`` (the same, a row a figure), ``contact_sheet.png``,
+    Writes ``errors.json`` (``ErrorRecord``), ``errors.csv`` (the same, a row a value), ``contact_sheet.png``,
     ``maps/`` (truth, estimate and error on the reference's UVs), ``views/`` (target, result and error of held-out
     views, the material's error in them) and ``relit/`` (under ``settings.lights``).
     """
@@ -219,7 +219,7 @@ def _pictures(
     shown: list[Frame],
     folder: Path,
 ) -> dict:
-    """Error maps on the reference's UVs, views and the contact sheet; returns the figures of all held-out views."""
+    """Error maps on the reference's UVs, views and the contact sheet; returns the values of all held-out views."""
     maps = error_maps(
         subjects.reference,
         subjects.aligned,
@@ -236,7 +236,7 @@ def _pictures(
     truth = Renders(session, subjects.truth, subjects.capture.light or light)
     for path, image in write_pictures(ours, truth, shown, folder).items():
         _png(folder / path, image)
-    return {"split": split, **ours.figures(frames)}
+    return {"split": split, **ours.metrics(frames)}
 
 
 def _relighting(

@@ -1,4 +1,4 @@
-"""The views of an evaluation: an asset rendered as the capture's cameras saw it, its figures, and pictures of both."""
+"""The views of an evaluation: an asset rendered as the capture's cameras saw it, its metrics, and pictures of both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stspbr.stages.capture_mesh import single_view
 from stspbr.stages.session import Session
 
 COLUMNS = ["target", "result", "albedo", "roughness", "metallic", "normal"]
-VIEW_FIGURES = ("psnr", "ssim", "ms_ssim", "lpips")
+VIEW_METRICS = ("psnr", "ssim", "ms_ssim", "lpips")
 VIEW_ERROR_PEAK = 0.25
 """The difference of sRGB-encoded colours, mean over the channels, that a view's error picture draws white."""
 
@@ -36,7 +36,7 @@ class Renders:
         view = single_view(frame.camera, frame.object_to_world, self._device)
         return {name: image[0].cpu().numpy() for name, image in self._renderer.render(view, self._light).items()}
 
-    def figures(self, frames: Sequence[Frame]) -> dict:
+    def metrics(self, frames: Sequence[Frame]) -> dict:
         """How near the views come to the frames, of sRGB-encoded images over each frame's mask.
 
         Returns:
@@ -54,7 +54,7 @@ class Renders:
             row["ssim"] = ssim(target, result, frame.alpha) if large else None
             row["ms_ssim"] = ms_ssim(target, result, frame.alpha) if large else None
             rows.append({"name": frame.name, **row})
-        out: dict = {name: _mean([row[name] for row in rows]) for name in VIEW_FIGURES}
+        out: dict = {name: _mean([row[name] for row in rows]) for name in VIEW_METRICS}
         return {"count": len(rows), **out, "lpips_missing": missing, "per_view": rows}
 
 

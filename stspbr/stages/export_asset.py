@@ -97,11 +97,11 @@ class ExportReport:
 
     def lines(self) -> list[str]:
         """One line a file."""
-        told = {
+        details = {
             level["file"]: f": {level['faces']} triangles, {level['psnr']:.1f} dB against the full mesh"
             for level in self.levels
         }
-        return [f"{path}{told.get(path, '')}" for path in self.files]
+        return [f"{path}{details.get(path, '')}" for path in self.files]
 
 
 def export_asset(source: str, out: Path, settings: ExportSettings, version: str | None = None) -> ExportReport:
@@ -142,11 +142,11 @@ def export_asset(source: str, out: Path, settings: ExportSettings, version: str 
         raise StspbrError(str(error).replace(str(staging), str(folder))) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    told = [
+    details = [
         {"file": folder / name, "faces": len(level["asset"].mesh.faces), "psnr": level["psnr"]}
         for name, level in zip(names, levels, strict=True)
     ]
-    return ExportReport(files, notes, told)
+    return ExportReport(files, notes, details)
 
 
 def parse_budgets(text: str | None) -> list[int]:

@@ -58,8 +58,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
             polished = replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
         return write_fields(folder, reconstruction, polished, (centre, scale))
 
-    def look_round() -> str:
+    def run_survey() -> str:
         return survey(reconstruction, fields, settings.survey)
 
-    surveys = {int(when * settings.optimize.iterations): look_round for when in settings.survey.at}
+    surveys = {int(when * settings.optimize.iterations): run_survey for when in settings.survey.at}
     return fit(session, "specialize", settings, coarse, reconstruction, write, surveys)

@@ -1,4 +1,4 @@
-"""Figures of a step: their parts, their sums and their sizes."""
+"""Metrics of a step: their parts, their sums and their sizes."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def problems():
 @pytest.mark.parametrize("name", ["coarse, learned light", "refinement, known light"])
 def test_every_part_of_a_step_is_timed(problems, name):
     optimize, problem = problems[name]
-    figures = measure(problem, optimize, CPU, steps=2, warm_up=1)
-    parts = figures["parts"]
+    metrics = measure(problem, optimize, CPU, steps=2, warm_up=1)
+    parts = metrics["parts"]
     assert set(parts) == {*PARTS, "whole"}
     both = {"geometry", "rasterize", "material", "shade", "antialias", "losses", "smoothness"}
     both |= {"light"} if "learned" in name else set()
     assert {part for part in PARTS if set(parts[part]) == {"forward", "backward"}} == both
     assert all(cell["wall"] >= 0 for part in parts.values() for cell in part.values() if part is not parts["rest"])
-    assert figures["pixels"] == 2 * 32 * 32 and 0 < figures["covered"] < figures["pixels"]
-    assert figures["covered_per_second"] == figures["covered"] / figures["wall"]
-    assert figures["triangles"] == bench_settings("tiny").triangles or name.startswith("coarse")
-    assert figures["peak_bytes"] > 2**20
+    assert metrics["pixels"] == 2 * 32 * 32 and 0 < metrics["covered"] < metrics["pixels"]
+    assert metrics["covered_per_second"] == metrics["covered"] / metrics["wall"]
+    assert metrics["triangles"] == bench_settings("tiny").triangles or name.startswith("coarse")
+    assert metrics["peak_bytes"] > 2**20
 
 
 def test_the_rest_of_a_backward_pass_is_what_no_part_took():

@@ -71,9 +71,9 @@ def test_the_check_prints_a_table_and_its_warnings(command, tiny_run, tmp_path):
 def test_the_check_as_json_and_quiet(command, tiny_run, tmp_path):
     code, out, err = command("capture", "check", tiny_run / "capture" / "v0001", "--out", tmp_path / "a", "--json")
     assert code == 0 and err == ""
-    figures = json.loads(out)
-    assert figures["out"] == str(tmp_path / "a") and len(figures["frames"]) == 8
-    assert "few-views" in [finding["code"] for finding in figures["findings"]]
+    metrics = json.loads(out)
+    assert metrics["out"] == str(tmp_path / "a") and len(metrics["frames"]) == 8
+    assert "few-views" in [finding["code"] for finding in metrics["findings"]]
     assert command("capture", "check", tiny_run, "--out", tmp_path / "b", "--quiet") == (0, "", "")
     assert (tmp_path / "b" / "check.html").is_file()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stspbr.errors import StspbrError
-from stspbr.metrics.geometry import geometry_error, topology_figures, welded
+from stspbr.metrics.geometry import geometry_error, topology_metrics, welded
 from stspbr.metrics.sampling import sample_surface
 from stspbr.metrics.self_intersection import self_intersections
 from stspbr.scene import Mesh
@@ -91,44 +91,44 @@ def test_a_holed_plane():
 def test_tori_have_a_handle_each(trimesh, ball):
     torus = trimesh.creation.torus(1.0, 0.3, major_sections=24, minor_sections=12)
     one = Mesh(np.float32(torus.vertices), np.int32(torus.faces))
-    found = topology_figures(one)
+    found = topology_metrics(one)
     assert found["genus"] == 1 and found["genus_reason"] is None and found["euler"] == 0 and found["watertight"]
     three = _joined(one, _moved(one, [0, 0, 5]), _moved(ball, [0, 0, 10]))
-    found = topology_figures(three)
+    found = topology_metrics(three)
     assert (found["components"], found["genus"], found["euler"]) == (3, 2, 2)
     assert found["self_intersections"] == 0
-    linked = topology_figures(_joined(one, _moved(one, [0.2, 0, 0])))
+    linked = topology_metrics(_joined(one, _moved(one, [0.2, 0, 0])))
     assert linked["genus"] == 2 and linked["self_intersections"] > 100
 
 
 def test_vertices_at_equal_positions_are_one(ball):
     corners = np.arange(3 * len(ball.faces), dtype=np.int32).reshape(-1, 3)
     soup = Mesh(ball.positions[ball.faces].reshape(-1, 3), corners)
-    assert topology_figures(soup) == topology_figures(ball)
-    assert topology_figures(soup)["vertices"] == len(ball.positions)
+    assert topology_metrics(soup) == topology_metrics(ball)
+    assert topology_metrics(soup)["vertices"] == len(ball.positions)
     # a face that is a line once its corners are one vertex says nothing about topology
     mesh = Mesh(np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0], [-0.0, 0, 0]]), np.int32([[0, 1, 2], [0, 1, 3]]))
-    assert len(welded(mesh)[1]) == 1 and topology_figures(mesh)["boundary_edges"] == 3
+    assert len(welded(mesh)[1]) == 1 and topology_metrics(mesh)["boundary_edges"] == 3
 
 
 def test_a_spike_through_a_face_crosses_it_with_three_faces():
     large = np.float32([[0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 10]])
     spike = np.float32([[2.0, 2.0, -1], [2.3, 2.0, -1], [2.0, 2.3, -1], [2.1, 2.1, 1]])
     mesh = _joined(Mesh(large, TETRAHEDRON), Mesh(spike, TETRAHEDRON))
-    found = topology_figures(mesh)
+    found = topology_metrics(mesh)
     assert found["self_intersections"] == 3
     assert (found["components"], found["genus"], found["watertight"]) == (2, 0, True)
     spike[3, 2] = -0.01
-    assert topology_figures(_joined(Mesh(large, TETRAHEDRON), Mesh(spike, TETRAHEDRON)))["self_intersections"] == 0
+    assert topology_metrics(_joined(Mesh(large, TETRAHEDRON), Mesh(spike, TETRAHEDRON)))["self_intersections"] == 0
 
 
 def test_touching_counts_and_sharing_a_vertex_does_not():
     base = Mesh(np.float32([[0, 0, 0], [8, 0, 0], [0, 8, 0], [0, 0, 8]]), TETRAHEDRON)
     tip = np.float32([[2, 2, -1], [3, 2, -1], [2, 3, -1], [2, 2, 0]])  # its last vertex lies in a face of the base
-    assert topology_figures(_joined(base, Mesh(tip, TETRAHEDRON)))["self_intersections"] == 3
+    assert topology_metrics(_joined(base, Mesh(tip, TETRAHEDRON)))["self_intersections"] == 3
     tip[3] = 0  # … and now in a vertex of the base: three faces of either meet there, all adjacent
     tip[:3] -= np.float32([4, 4, 0])
-    assert topology_figures(_joined(base, Mesh(tip, TETRAHEDRON)))["self_intersections"] == 0
+    assert topology_metrics(_joined(base, Mesh(tip, TETRAHEDRON)))["self_intersections"] == 0
     # two triangles in one plane: inside each other, and side by side
     inner = np.float32([[1, 1, 0], [2, 1, 0], [1, 2, 0]])
     outer = np.float32([[0, 0, 0], [8, 0, 0], [0, 8, 0]])
@@ -181,7 +181,7 @@ def test_agreement_with_trimesh(trimesh, ball):
     holed = trimesh.Trimesh(rough.vertices, rough.faces[30:])
     pieces = trimesh.util.concatenate([rough, trimesh.creation.torus(0.3, 0.1), trimesh.creation.box()])
     for theirs in (rough, holed, pieces):
-        ours = topology_figures(Mesh(np.float64(theirs.vertices), np.int32(theirs.faces)))
+        ours = topology_metrics(Mesh(np.float64(theirs.vertices), np.int32(theirs.faces)))
         assert ours["euler"] == theirs.euler_number
         assert ours["watertight"] == theirs.is_watertight
         assert ours["components"] == theirs.body_count

@@ -21,7 +21,7 @@ from stspbr.texture.atlas import rasterize_atlas
 from stspbr.texture.dilate import dilate
 from stspbr.texture.unwrap import unwrap
 
-FIGURES = ("albedo_mae", "albedo_mae_scaled", "roughness_mae", "roughness_rmse", "metallic_mae", "metallic_rmse")
+VALUES = ("albedo_mae", "albedo_mae_scaled", "roughness_mae", "roughness_rmse", "metallic_mae", "metallic_rmse")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_equal_assets_have_no_error(jar):
     assert error["back"]["used"] == 20_000 and error["matched_back"] == 1.0
     np.testing.assert_allclose(error["albedo_scale"], 1.0)
     for found in (error["all"], error["lit"], error["dark"], error["back"]):
-        assert all(found[name] < 1e-9 for name in FIGURES)
+        assert all(found[name] < 1e-9 for name in VALUES)
         assert found["false_metal_rate"] == 0 and found["albedo_psnr"] > 150
         assert found["normal_angle_mean"] < 1e-5
     assert 0.02 < error["dark"]["count"] / error["used"] < 0.3
@@ -55,7 +55,7 @@ def test_another_unwrap_scores_nearly_zero(jar):
     error = material_error(before, after, samples=20_000)
     assert error["used"] == 20_000
     for found in (error["all"], error["back"]):
-        assert max(found[name] for name in FIGURES) < 1e-3
+        assert max(found[name] for name in VALUES) < 1e-3
         assert found["normal_angle_mean"] < 0.1
     # the maps themselves have nothing in common
     assert material_error(before, replace(after, materials=[material]), samples=5000)["all"]["albedo_mae"] > 0.05
@@ -157,7 +157,7 @@ def test_standard_errors_are_the_spread_over_seeds(jar):
         assert said == spread == 0 or 0.7 < said / spread < 1.4, name  # the spread of 60 runs is itself known to 9 %
 
 
-def test_points_are_drawn_until_the_figures_stand(jar):
+def test_points_are_drawn_until_the_values_stand(jar):
     m = jar.materials[0]
     rare = m.roughness.copy()
     rare[::8, ::8] += 0.5  # few texels are wrong, so that a mean needs many points
@@ -228,7 +228,7 @@ def test_turned_scaled_and_holed_meshes():
     near = 0.1 * np.sqrt(8) / s
     assert error["used"] / 20_000 == pytest.approx(near, abs=0.01)
     assert error["too_far"] + error["used"] == 20_000
-    # a turn leaves the material's figures alone but for the normal
+    # a turn leaves the material's values alone but for the normal
     assert error["all"]["normal_angle_mean"] == pytest.approx(30.0, abs=1e-3)
     # scaled by half, a rim beyond 0.5 + r is too far; all of the estimate has a partner
     error = against(0.5 * quad.mesh.positions, fraction=0.1)
@@ -262,7 +262,7 @@ def test_a_fine_checkerboard_is_its_mean_from_afar():
 def test_the_footprint_does_not_depend_on_the_unwrap(jar):
     before = Asset(replace(jar.mesh, tangents=None, tangent_faces=None), [_smooth_material(256)])
     error = material_error(before, _unwrapped_anew(before, 256), samples=2000, footprint=0.02, back=False)
-    assert max(error["all"][name] for name in FIGURES) < 2e-3
+    assert max(error["all"][name] for name in VALUES) < 2e-3
 
 
 # -- reading ------------------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ def test_a_glb_of_factors_and_of_textures_reads_right(tmp_path):
         np.testing.assert_allclose(b[name], a[name], atol=1e-3)
     np.testing.assert_allclose(a["albedo"][0], [0.8, 0.2, 0.05], rtol=1e-6)
     error = material_error(Asset(mesh, [plain, textured]), found, samples=2000)["all"]
-    assert max(error[name] for name in FIGURES) < 1e-3
+    assert max(error[name] for name in VALUES) < 1e-3
 
 
 def test_factors_multiply_textures(tmp_path):

@@ -37,20 +37,20 @@ def lights():
 
 def test_equal_assets_look_equal_and_lights_are_exposed(mitsuba, jar, lights):
     frames = [_frame("images/test_0000.exr"), _frame("images/test_0001.exr", turn=90.0)]
-    figures, pictures = relighting_error(jar, jar, lights, frames, albedo_scale=[1, 1, 1], **OPTIONS)
-    assert list(figures) == ["studio", "night"]
-    for found in figures.values():
+    metrics, pictures = relighting_error(jar, jar, lights, frames, albedo_scale=[1, 1, 1], **OPTIONS)
+    assert list(metrics) == ["studio", "night"]
+    for found in metrics.values():
         for name in ("psnr", "psnr_scaled"):
             assert found[name] == BEST_PSNR
         assert found["ssim"] == pytest.approx(1.0) and len(found["per_view"]) == 2
-    assert figures["night"]["exposure"] == pytest.approx(100 * figures["studio"]["exposure"], rel=1e-5)
+    assert metrics["night"]["exposure"] == pytest.approx(100 * metrics["studio"]["exposure"], rel=1e-5)
     assert set(pictures) == {f"{x}_test_000{k}_{y}" for x in lights for k in (0, 1) for y in ("truth", "result")}
     first = pictures["studio_test_0000_truth"]
     assert first.shape == (24, 24, 3) and 0.0 <= first.min() and first.max() <= 1.0 and 0.1 < first.mean()
     np.testing.assert_allclose(pictures["night_test_0000_truth"], first, atol=2e-3)  # only the light's level differs
     assert np.abs(pictures["studio_test_0001_truth"] - first).max() > 0.05  # the pose counts
-    assert [view["name"] for view in figures["studio"]["per_view"]] == ["test_0000", "test_0001"]
-    json.dumps(figures, allow_nan=False)
+    assert [view["name"] for view in metrics["studio"]["per_view"]] == ["test_0000", "test_0001"]
+    json.dumps(metrics, allow_nan=False)
 
 
 def test_a_darker_albedo_is_forgiven_by_its_scale(mitsuba, jar, lights):
@@ -58,8 +58,8 @@ def test_a_darker_albedo_is_forgiven_by_its_scale(mitsuba, jar, lights):
     dark = Asset(jar.mesh, [replace(material, albedo=material.albedo * np.float32([0.8, 0.5, 0.8]))])
     scale = [1 / 0.8, 1 / 0.5, 1 / 0.8]
     studio = {"studio": lights["studio"]}
-    figures, pictures = relighting_error(jar, dark, studio, [_frame("a.png")], albedo_scale=scale, **OPTIONS)
-    found = figures["studio"]
+    metrics, pictures = relighting_error(jar, dark, studio, [_frame("a.png")], albedo_scale=scale, **OPTIONS)
+    found = metrics["studio"]
     assert found["psnr_scaled"] > 70.0 > 30.0 > found["psnr"]
     assert found["ssim_scaled"] > 0.9999 > found["ssim"]
     assert pictures["studio_a_result"].mean() < pictures["studio_a_truth"].mean()  # shown as it is, not scaled
@@ -72,12 +72,12 @@ def test_a_flat_surface_shows_the_error_that_it_has(mitsuba):
     mesh = Mesh(np.float32(made.vertices), np.int32(made.faces))
     white = {"even": EnvironmentLight(np.ones((4, 8, 3), np.float32))}
     ours, theirs = (Asset(mesh, [_plain(value)]) for value in (0.2, 0.6))
-    figures, pictures = relighting_error(ours, theirs, white, [_frame("a")], albedo_scale=[1, 1, 1], **OPTIONS)
-    assert figures["even"]["exposure"] == pytest.approx(0.5)
+    metrics, pictures = relighting_error(ours, theirs, white, [_frame("a")], albedo_scale=[1, 1, 1], **OPTIONS)
+    assert metrics["even"]["exposure"] == pytest.approx(0.5)
     a, b = (pictures[f"even_a_{name}"][8:16, 8:16].mean() for name in ("truth", "result"))
     # directional albedos 0.208 and 0.590 (both with roughness 1), exposed by ½ and encoded
     assert a == pytest.approx(0.357, abs=0.01) and b == pytest.approx(0.580, abs=0.01)
-    assert figures["even"]["psnr"] == pytest.approx(-20 * np.log10(0.580 - 0.357), abs=0.5)
+    assert metrics["even"]["psnr"] == pytest.approx(-20 * np.log10(0.580 - 0.357), abs=0.5)
 
 
 def test_bad_requests_have_clear_errors(mitsuba, jar, lights):

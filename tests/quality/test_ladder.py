@@ -107,12 +107,12 @@ def test_jobs_end_to_end(home):
     folder, records = home
     for record in records:
         assert record["status"] == "done", record["error"]
-        assert record["figures"]["roughness_mae"] > 0 and record["figures"]["step_seconds"] > 0
+        assert record["values"]["roughness_mae"] > 0 and record["values"]["step_seconds"] > 0
         assert json.loads((folder / "runs" / record["job"] / runner.RESULT).read_text()) == record
     ours, joint, floor = records
     assert abs(joint["encoding_parameters"] / ours["encoding_parameters"] - 1) <= 0.02
-    assert ours["figures"]["chamfer"] > 0.01
-    assert floor["figures"]["chamfer"] < 1e-3 and floor["figures"]["f_score"] == 1.0
+    assert ours["values"]["chamfer"] > 0.01
+    assert floor["values"]["chamfer"] < 1e-3 and floor["values"]["f_score"] == 1.0
     # one capture for all, made with the ladder's seed and not the jobs'
     assert [p.name for p in (folder / "captures").iterdir()] == ["ramp-studio-same"]
     manifest = json.loads((folder / "runs" / ours["job"] / "capture" / "v0001" / "manifest.json").read_text())

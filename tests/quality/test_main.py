@@ -8,14 +8,14 @@ import pytest
 
 from stspbr.quality import __main__ as command
 from stspbr.quality import runner
-from stspbr.quality.figures import METRICS
 from stspbr.quality.ladder import Job, Size, recipe_of, settings_hash
+from stspbr.quality.metrics import METRICS
 from stspbr.quality.suite import Scene
 
 
 @pytest.fixture
 def ladder(tmp_path, monkeypatch):
-    """Jobs that are done at once, with figures that depend on configuration and seed; calls are counted."""
+    """Jobs that are done at once, with values that depend on configuration and seed; calls are counted."""
     ran = []
 
     def carry_out(job, size, home, machine, source):
@@ -24,9 +24,9 @@ def ladder(tmp_path, monkeypatch):
                   "light_mode": job.light_mode, "configuration": job.configuration, "seed": job.seed,
                   "source": source, "status": "done", "error": None,
                   "settings_hash": settings_hash(recipe_of(job, size))}  # fmt: skip
-        record["figures"] = {m.name: {"joint": 2.0, "ours": 1.0, "floor": 0.5}[job.configuration] for m in METRICS}
+        record["values"] = {m.name: {"joint": 2.0, "ours": 1.0, "floor": 0.5}[job.configuration] for m in METRICS}
         if job.name in broken:
-            record.update(status="failed", error="step 3: the loss term B is not finite", figures={})
+            record.update(status="failed", error="step 3: the loss term B is not finite", values={})
         folder = home / "runs" / job.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / runner.RESULT).write_text(json.dumps(record))

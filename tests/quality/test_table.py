@@ -9,16 +9,14 @@ import math
 
 import pytest
 
-from stspbr.quality.figures import METRICS, read_figures
+from stspbr.quality.metrics import METRICS, read_values
 from stspbr.quality.statistics import Statistic, compare, count_outcomes, judge, statistic, targets
 from stspbr.quality.table import as_csv, markdown, write_tables
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 
 
-def record(
-    configuration: str, seed: int, track: str = "same", mode: str = "known", error: str | None = None, **figures
-):
+def record(configuration: str, seed: int, track: str = "same", mode: str = "known", error: str | None = None, **values):
     return {
         "job": f"ball-studio-{track}-{mode}-{configuration}-s{seed}",
         "object": "ball",
@@ -29,7 +27,7 @@ def record(
         "seed": seed,
         "status": "failed" if error else "done",
         "error": error,
-        "figures": figures,
+        "values": values,
         "source": "s",
     }
 
@@ -158,7 +156,7 @@ class FakeArtifact:
         return self.path / name
 
 
-def test_figures_come_from_the_artifacts(tmp_path):
+def test_values_come_from_the_artifacts(tmp_path):
     lit = {"albedo_mae": 0.02, "roughness_mae": 0.03, "metallic_mae": 0.01, "false_metal_rate": 0.125}
     lit |= {"missed_metal_rate": None}
     errors = {
@@ -174,11 +172,11 @@ def test_figures_come_from_the_artifacts(tmp_path):
         facts = {"seconds": 10.0, "seconds_per_step": {"step": 9 * pace, "cpu": pace}}
         (tmp_path / stage / "run.json").write_text(json.dumps(facts))
         done[stage] = FakeArtifact(tmp_path / stage, {"optimize": {"iterations": steps}})
-    figures = read_figures(done)
-    assert set(figures) == set(BY_NAME)
-    assert figures["false_metal"] == 12.5 and figures["missed_metal"] is None and figures["normal_angle"] is None
-    assert figures["boundary_edges"] == 4 and figures["psnr"] == 31.0
-    assert figures["step_seconds"] == pytest.approx(0.2) and figures["wall_seconds"] == 30.0
+    values = read_values(done)
+    assert set(values) == set(BY_NAME)
+    assert values["false_metal"] == 12.5 and values["missed_metal"] is None and values["normal_angle"] is None
+    assert values["boundary_edges"] == 4 and values["psnr"] == 31.0
+    assert values["step_seconds"] == pytest.approx(0.2) and values["wall_seconds"] == 30.0
     errors["views"] = {"psnr": 29.0}
     (tmp_path / "evaluate" / "errors.json").write_text(json.dumps(errors))
-    assert read_figures(done)["psnr"] == 29.0
+    assert read_values(done)["psnr"] == 29.0

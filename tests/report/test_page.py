@@ -73,7 +73,7 @@ def test_a_whole_run(make_run):
     html = run_page(read_record(run))
     page = check_self_contained(html)
     assert {attributes["id"] for attributes in page.all("section")} == {
-        "model", "figures", "views", "maps", "light", "relighting", "curves", "settings", "provenance",
+        "model", "metrics", "views", "maps", "light", "relighting", "curves", "settings", "provenance",
     }  # fmt: skip
     assert len(html) < 5_000_000
     embedded = re.search(r'<script type="text/plain" id="glb-0">([^<]*)</script>', html)[1]
@@ -101,8 +101,8 @@ def test_a_whole_run(make_run):
 @pytest.mark.parametrize(
     ("stages", "sections"),
     [
-        (("capture", "coarse", "specialize", "bake"), {"model", "figures", "maps", "light"}),
-        (("capture", "coarse"), {"figures"}),
+        (("capture", "coarse", "specialize", "bake"), {"model", "metrics", "maps", "light"}),
+        (("capture", "coarse"), {"metrics"}),
     ],
 )
 def test_what_is_missing_is_said_and_the_rest_is_shown(make_run, stages, sections):

@@ -209,7 +209,7 @@ def test_a_good_capture_has_no_warnings():
     assert check.comparisons.exposure.spread < 0.3 and check.surface.from_masks
     assert check.place.centre == pytest.approx(0.0, abs=0.02) and check.place.radius == pytest.approx(RADIUS, rel=0.05)
     # brightness itself does differ, by the light
-    assert np.ptp([figures.brightness for figures in check.frames]) > 1.0
+    assert np.ptp([metrics.brightness for metrics in check.frames]) > 1.0
 
 
 @pytest.mark.parametrize(("code", "bad", "nearly", "named"), CASES, ids=[case[0] for case in CASES])

@@ -49,7 +49,7 @@ def command(monkeypatch, capsys, tmp_path):
     return call
 
 
-def test_figures_best_and_differences(runs):
+def test_metrics_best_and_differences(runs):
     comparison = compare_runs(runs)
     rows = {row.key: row for row in comparison.rows}
     mae = rows["material.lit.albedo_mae"]
@@ -93,7 +93,7 @@ def test_json_is_the_whole_table_and_nothing_else(command, runs, tmp_path):
     assert code == 0 and data["page"] is None and not (tmp_path / "compare.html").exists()
     assert [run["name"] for run in data["runs"]] == ["first", "second", "third"]
     assert [run["evaluated"] for run in data["runs"]] == [True, True, False]
-    entry = next(row for row in data["figures"] if row["key"] == "material.lit.albedo_mae")
+    entry = next(row for row in data["metrics"] if row["key"] == "material.lit.albedo_mae")
     assert entry["values"] == [0.02, 0.01, None] and entry["standard_errors"] == [0.001, 0.001, None]
     assert (entry["best"], entry["better"]) == ([1], "low")
     assert data["settings"] == [{"key": "bake.optimize.rate", "values": ["0.01", "0.02", "0.01"]}]

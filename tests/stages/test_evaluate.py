@@ -92,7 +92,7 @@ def test_the_files_are_there_and_show_it(plain):
     assert read_pixels(folder / "contact_sheet.png").ndim == 3
 
 
-def test_csv_holds_the_same_figures(plain):
+def test_csv_holds_the_same_metrics(plain):
     errors, folder = plain
     with (folder / "errors.csv").open(newline="") as stream:
         rows = {(r["group"], r["region"], r["metric"]): r for r in csv.DictReader(stream)}
@@ -192,7 +192,7 @@ def test_command_line_takes_unquoted_patterns(tmp_path, monkeypatch, capsys):
     from stspbr import cli
 
     seen = {}
-    monkeypatch.setattr(cli.look, "run_stage", lambda *args, **options: seen.update(base=args[4]))
+    monkeypatch.setattr(cli.inspect, "run_stage", lambda *args, **options: seen.update(base=args[4]))
     monkeypatch.setattr("sys.argv", ["stspbr", "evaluate", str(tmp_path), "--quiet", "--lights", "a.hdr", "b.hdr"])
     with pytest.raises(SystemExit) as stop:
         cli.main()

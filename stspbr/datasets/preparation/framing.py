@@ -14,7 +14,7 @@ from stspbr.scene.capture import Frame
 from stspbr.scene.object_sphere import COVERED, estimate_object_sphere, project
 
 _CROP_MULTIPLE = 8  # so that coarse stages can halve the frames
-_LIKE = 1.05  # finer by less than this is as fine
+_SAME_SIZE = 1.05  # finer by less than this is as fine
 
 
 @dataclass(frozen=True)
@@ -49,27 +49,27 @@ def plan_framing(
     Raises:
         StspbrError: ``crop`` and a frame whose mask is empty or covers everything.
     """
-    likes = _like_sizes(frames)
-    canvas = max(w for w, _ in likes), max(h for _, h in likes)
-    mixed = any(like != canvas for like in likes)
+    matched_sizes = _matched_sizes(frames)
+    canvas = max(w for w, _ in matched_sizes), max(h for _, h in matched_sizes)
+    mixed = any(size != canvas for size in matched_sizes)
     if crop:
-        masks = [_mask_box(frame, like) for frame, like in zip(frames, likes, strict=True)]
+        masks = [_mask_box(frame, size) for frame, size in zip(frames, matched_sizes, strict=True)]
         canvas = _crop_size(masks, canvas, crop_margin)
-        corners = [_placed(mask, like, canvas) for mask, like in zip(masks, likes, strict=True)]
+        corners = [_placed(mask, size, canvas) for mask, size in zip(masks, matched_sizes, strict=True)]
     else:
-        corners = [(-((canvas[0] - w) // 2), -((canvas[1] - h) // 2)) for w, h in likes]
+        corners = [(-((canvas[0] - w) // 2), -((canvas[1] - h) // 2)) for w, h in matched_sizes]
     if mixed or crop:
-        _warn_of_cuts(frames, likes, corners, canvas, on_warning)
+        _warn_of_cuts(frames, matched_sizes, corners, canvas, on_warning)
     reduction = max(image_scale, max(canvas) / max_side if max_side else 1.0)
     size = tuple(max(1, round(side / reduction)) for side in canvas)
     boxes = []
-    for frame, (w, h), (left, top) in zip(frames, likes, corners, strict=True):
+    for frame, (w, h), (left, top) in zip(frames, matched_sizes, corners, strict=True):
         x, y = frame.camera.width / w, frame.camera.height / h
         boxes.append((left * x, top * y, canvas[0] * x, canvas[1] * y))
     return Framing(boxes, [size] * len(boxes))
 
 
-def _like_sizes(frames: Sequence[Frame]) -> list[tuple[int, int]]:
+def _matched_sizes(frames: Sequence[Frame]) -> list[tuple[int, int]]:
     """Each frame's size after reduction to the median footprint; its own where all have one resolution."""
     sizes = [(frame.camera.width, frame.camera.height) for frame in frames]
     kinds = [tuple(sorted(size)) for size in sizes]  # an upright image is as fine as a lying one
@@ -81,7 +81,7 @@ def _like_sizes(frames: Sequence[Frame]) -> list[tuple[int, int]]:
     out = []
     for (w, h), kind in zip(sizes, kinds, strict=True):
         reduction = of_kind[kind] / target
-        out.append((w, h) if reduction < _LIKE else (max(1, round(w / reduction)), max(1, round(h / reduction))))
+        out.append((w, h) if reduction < _SAME_SIZE else (max(1, round(w / reduction)), max(1, round(h / reduction))))
     return out
 
 
@@ -136,13 +136,13 @@ def _placed(mask: Box, like: tuple[int, int], window: tuple[int, int]) -> tuple[
 
 def _warn_of_cuts(
     frames: Sequence[Frame],
-    likes: Sequence[tuple[int, int]],
+    matched_sizes: Sequence[tuple[int, int]],
     corners: Sequence[tuple[int, int]],
     canvas: tuple[int, int],
     on_warning: Callable[[str], None] | None,
 ) -> None:
     """An object that runs out of its image would seem to end where padding begins."""
-    for frame, (w, h), (left, top) in zip(frames, likes, corners, strict=True):
+    for frame, (w, h), (left, top) in zip(frames, matched_sizes, corners, strict=True):
         covered = frame.alpha[..., 0] > COVERED
         padded = (
             (left < 0 and covered[:, 0].any())

@@ -1,16 +1,16 @@
-"""Figures: names, units and directions; what is best; that nothing is invented where something is missing."""
+"""Metrics: names, units and directions; what is best; that nothing is invented where something is missing."""
 
 from __future__ import annotations
 
 import pytest
 
-from stspbr.report.figures import best, figure_of, figures, headline, with_unit
+from stspbr.report.metrics import best, headline, metric_of, metrics, with_unit
 from stspbr.report.records import read_record
 
 
 @pytest.fixture
 def found(make_run):
-    return {figure.key: figure for figure in figures(read_record(make_run(logs=False)))}
+    return {metric.key: metric for metric in metrics(read_record(make_run(logs=False)))}
 
 
 def test_values_come_with_unit_direction_and_standard_error(found):
@@ -39,10 +39,10 @@ def test_the_reference_has_no_direction(found):
 
 
 def test_the_headline_takes_what_there_is(make_run):
-    keys = [figure.key for figure in headline(figures(read_record(make_run(logs=False))))]
+    keys = [metric.key for metric in headline(metrics(read_record(make_run(logs=False))))]
     assert keys[0] == "views.psnr" and "bake.held_out.psnr_mean" not in keys
-    bare = figures(read_record(make_run("bare", stages=("capture", "coarse", "specialize", "bake"), logs=False)))
-    assert [figure.key for figure in headline(bare)] == ["bake.held_out.psnr_mean"]
+    bare = metrics(read_record(make_run("bare", stages=("capture", "coarse", "specialize", "bake"), logs=False)))
+    assert [metric.key for metric in headline(bare)] == ["bake.held_out.psnr_mean"]
 
 
 @pytest.mark.parametrize(
@@ -66,4 +66,4 @@ def test_numbers_for_people():
     assert (
         with_unit(0.0012345, "") == "0.00123" and with_unit(0.012345, "") == "0.0123" and with_unit(0.0, "") == "0.0000"
     )
-    assert figure_of("ms_ssim", 0.9).label == "MS-SSIM"
+    assert metric_of("ms_ssim", 0.9).label == "MS-SSIM"

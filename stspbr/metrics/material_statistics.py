@@ -1,4 +1,4 @@
-"""From pairs of materials to figures: means, shares, their standard errors, and whether these are small enough."""
+"""From pairs of materials to values: means, shares, their standard errors, and whether these are small enough."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def albedo_scale(pair: tuple[Values, Values]) -> np.ndarray:
 
 
 def regions(pair: tuple[Values, Values], scale: np.ndarray) -> dict[str, dict]:
-    """Figures over all pairs, over the lit and over the dark ones (by the truth's albedo luminance).
+    """Values over all pairs, over the lit and over the dark ones (by the truth's albedo luminance).
 
     Args:
         pair: truth and guess; each ``albedo [N, 3]``, ``roughness [N]``, ``metallic [N]``, ``normal [N, 3]``.
@@ -41,7 +41,7 @@ def regions(pair: tuple[Values, Values], scale: np.ndarray) -> dict[str, dict]:
 
 
 def unsettled(pair: tuple[Values, Values]) -> list[str]:
-    """Names of the figures of ``lit`` whose standard error is above 1 % (of rates: and above 0.0005)."""
+    """Names of the values of ``lit`` whose standard error is above 1 % (of rates: and above 0.0005)."""
     lit = regions(pair, albedo_scale(pair))["lit"]
     if lit["count"] == 0:
         return []
@@ -82,9 +82,9 @@ def _region(truth: Values, guess: Values, scale: np.ndarray, mask: np.ndarray) -
         square, square_se = _mean(error**2)
         out[f"{name}_rmse"] = float(np.sqrt(square))
         out[f"{name}_rmse_se"] = float(square_se / (2.0 * np.sqrt(square))) if square > 0 else 0.0
-    metal, said = truth["metallic"] >= 0.5, guess["metallic"] > 0.5
-    _put(out, "false_metal_rate", said[~metal])
-    _put(out, "missed_metal_rate", ~said[metal])
+    metal, guessed_metal = truth["metallic"] >= 0.5, guess["metallic"] > 0.5
+    _put(out, "false_metal_rate", guessed_metal[~metal])
+    _put(out, "missed_metal_rate", ~guessed_metal[metal])
     _put(out, "normal_angle_mean", angles(truth["normal"], guess["normal"]))
     return out
 

@@ -1,4 +1,4 @@
-"""The figures of one finished run, read from its artifacts."""
+"""The values of one finished run, read from its artifacts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Metric:
     Attributes:
         name: key in every file.
         label: column heading, with the unit.
-        paths: where the figure stands in ``errors.json``; the first that is there counts.
+        paths: where the value stands in ``errors.json``; the first that is there counts.
         higher_is_better: as said.
         factor: from the file's unit to the column's.
         digits: after the point.
@@ -50,14 +50,14 @@ METRICS = (
 )
 
 
-def read_figures(done: Mapping[str, Artifact]) -> dict[str, float | None]:
+def read_values(done: Mapping[str, Artifact]) -> dict[str, float | None]:
     """Every metric of a run by name; None where the evaluation does not hold it (no metal there, say).
 
     Args:
         done: the artifacts of coarse, specialize, bake and evaluate.
     """
     errors = json.loads(done["evaluate"].file("errors.json").read_text(encoding="utf-8"))
-    figures = {metric.name: _first(errors, metric) for metric in METRICS}
+    values = {metric.name: _first(errors, metric) for metric in METRICS}
     seconds = steps = stepping = 0.0
     for stage in ("coarse", "specialize", "bake"):
         facts = json.loads((done[stage].path / RUN_FACTS).read_text(encoding="utf-8"))
@@ -68,9 +68,9 @@ def read_figures(done: Mapping[str, Artifact]) -> dict[str, float | None]:
         if pace is not None:
             steps, stepping = steps + iterations, stepping + iterations * pace
         seconds += facts.get("seconds", 0.0)
-    figures["step_seconds"] = stepping / steps if steps else None
-    figures["wall_seconds"] = seconds
-    return figures
+    values["step_seconds"] = stepping / steps if steps else None
+    values["wall_seconds"] = seconds
+    return values
 
 
 def _first(errors: Mapping[str, Any], metric: Metric) -> float | None:

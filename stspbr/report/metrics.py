@@ -1,4 +1,4 @@
-"""The figures of a run as flat rows with a name, a unit and the direction in which they are better."""
+"""The metrics of a run as flat rows with a name, a unit and the direction in which they are better."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Better = Literal["high", "low", "zero"]
 GROUPS = ("Views", "Material", "Material at one footprint", "Geometry", "Relighting", "Light", "Training", "Time")
 HEADLINES = (
     "views.psnr",
-    "bake.held_out.psnr_mean",  # where the evaluation has no figures of views
+    "bake.held_out.psnr_mean",  # where the evaluation has no metrics of views
     "material.lit.albedo_mae_scaled",
     "material.lit.roughness_mae",
     "material.lit.metallic_mae",
@@ -68,7 +68,7 @@ _COUNTS = ("count", "edges", "faces", "vertices", "components", "genus", "euler"
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """One number of a run.
 
     Attributes:
@@ -120,15 +120,15 @@ def with_unit(value: float, unit: str, signed: bool = False) -> str:
     return f"{value:{sign}.3g}"
 
 
-def figure_of(name: str, value: float, group: str = "", column: str = "") -> Figure:
-    """A figure that stands alone, e.g. one view's PSNR, named and judged by its key's last part."""
-    return Figure(name, group, column, _label(name), value, None, _better(name), _unit(name, value))
+def metric_of(name: str, value: float, group: str = "", column: str = "") -> Metric:
+    """A metric that stands alone, e.g. one view's PSNR, named and judged by its key's last part."""
+    return Metric(name, group, column, _label(name), value, None, _better(name), _unit(name, value))
 
 
-def figures(record: RunRecord) -> list[Figure]:
+def metrics(record: RunRecord) -> list[Metric]:
     """Every number of a run's evaluation, held-out checks and times, group by group; none for what is not there."""
     errors = record.errors or {}
-    out: list[Figure] = []
+    out: list[Metric] = []
     views = _table(errors, "views")
     seen = "training views" if views.get("split") == "train" else "held-out views"
     out += _flat("views", "Views", seen, {k: v for k, v in views.items() if k != "count"})
@@ -146,7 +146,7 @@ def figures(record: RunRecord) -> list[Figure]:
     return out
 
 
-def _material(prefix: str, group: str, material: dict[str, Any]) -> list[Figure]:
+def _material(prefix: str, group: str, material: dict[str, Any]) -> list[Metric]:
     """One column a region of the surface."""
     out = []
     regions = [k for k, v in material.items() if isinstance(v, dict) and v.get("count") != 0]
@@ -156,9 +156,9 @@ def _material(prefix: str, group: str, material: dict[str, Any]) -> list[Figure]
     return out
 
 
-def headline(found: list[Figure]) -> list[Figure]:
-    """The few figures that stand above all others, as far as they are there."""
-    by_key = {figure.key: figure for figure in found}
+def headline(found: list[Metric]) -> list[Metric]:
+    """The few metrics that stand above all others, as far as they are there."""
+    by_key = {metric.key: metric for metric in found}
     wanted = [key for key in HEADLINES if not (key.startswith("bake.") and "views.psnr" in by_key)]
     return [by_key[key] for key in wanted if key in by_key]
 
@@ -173,42 +173,42 @@ def best(values: list[float | None], better: Better | None) -> list[int]:
     return [k for k, value in score.items() if value == top]
 
 
-def _training(record: RunRecord) -> list[Figure]:
+def _training(record: RunRecord) -> list[Metric]:
     """What the stages measured themselves."""
     out = []
     for stage in ("coarse", "specialize", "bake"):
-        metrics = record.json(stage, "metrics.json")
-        held_out = {k: v for k, v in _table(metrics, "held_out").items() if k != "views"}
+        summary = record.json(stage, "metrics.json")
+        held_out = {k: v for k, v in _table(summary, "held_out").items() if k != "views"}
         out += [
             replace(f, label=f"held-out {f.label}") for f in _flat(f"{stage}.held_out", "Training", stage, held_out)
         ]
-        mesh = {k: v for k, v in _table(metrics, "mesh").items() if k in ("vertices", "faces")}
+        mesh = {k: v for k, v in _table(summary, "mesh").items() if k in ("vertices", "faces")}
         out += _directionless(_flat(f"{stage}.mesh", "Training", stage, mesh))
-        if _is_number(metrics.get("export_psnr")):
-            export = figure_of("export_psnr", metrics["export_psnr"], "Training", stage)
+        if _is_number(summary.get("export_psnr")):
+            export = metric_of("export_psnr", summary["export_psnr"], "Training", stage)
             out.append(replace(export, key=f"{stage}.export_psnr", label="exported file against what was optimised"))
     return out
 
 
-def _times(record: RunRecord) -> list[Figure]:
+def _times(record: RunRecord) -> list[Metric]:
     out = []
     for stage, facts in record.facts.items():
         seconds = facts.get("seconds", facts.get("wall_seconds"))
         if not _is_number(seconds):
             continue
-        out.append(Figure(f"time.{stage}", "Time", stage, "time", float(seconds), None, "low", "s"))
+        out.append(Metric(f"time.{stage}", "Time", stage, "time", float(seconds), None, "low", "s"))
         pace = _table(facts, "seconds_per_step").get("step")
         if _is_number(pace):
             pace = 1e3 * float(pace)
-            out.append(Figure(f"time.{stage}.step", "Time", stage, "time per step", pace, None, "low", "ms"))
+            out.append(Metric(f"time.{stage}.step", "Time", stage, "time per step", pace, None, "low", "ms"))
     if len(out) > 1:
         total = math.fsum(f.value for f in out if f.label == "time")
-        out.append(Figure("time.total", "Time", "all stages", "time", total, None, "low", "s"))
+        out.append(Metric("time.total", "Time", "all stages", "time", total, None, "low", "s"))
     return out
 
 
-def _flat(prefix: str, group: str, column: str, values: dict[str, Any], path: tuple[str, ...] = ()) -> list[Figure]:
-    """Every finite number under ``values``; lists (one entry a view, a matrix, …) are not figures of a run."""
+def _flat(prefix: str, group: str, column: str, values: dict[str, Any], path: tuple[str, ...] = ()) -> list[Metric]:
+    """Every finite number under ``values``; lists (one entry a view, a matrix, …) are not metrics of a run."""
     out = []
     for name, value in sorted(values.items(), key=lambda item: _name_order(item[0])):
         place = (*path, name)
@@ -219,12 +219,12 @@ def _flat(prefix: str, group: str, column: str, values: dict[str, Any], path: tu
             label = ": ".join([*(_plain(part) for part in path), _label(name)])
             spread = float(spread) if _is_number(spread) else None
             key = ".".join((prefix, *place))
-            out.append(Figure(key, group, column, label, float(value), spread, _better(name), _unit(name, value)))
+            out.append(Metric(key, group, column, label, float(value), spread, _better(name), _unit(name, value)))
     return out
 
 
-def _directionless(found: list[Figure]) -> list[Figure]:
-    return [replace(figure, better=None) for figure in found]
+def _directionless(found: list[Metric]) -> list[Metric]:
+    return [replace(metric, better=None) for metric in found]
 
 
 def _table(values: dict[str, Any], key: str) -> dict[str, Any]:
