@@ -152,8 +152,6 @@ def run_all(
     with resumable(), session.ranks.together():
         done = run_recipe(session, recipe, typer.echo if verbose else lambda line: None)
     for artifact in done.values():
-        report_artifact(
-            session, {"stage": artifact.stage, "artifact": str(artifact.path), "content_hash": artifact.content_hash}
-        )
+        report_artifact(session, artifact)
     if verbose and "evaluate" in done:
         print_errors(out)
