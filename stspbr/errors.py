@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class StspbrError(Exception):
     """Bad input or a bad environment, said in one line: what is wrong, where, and what to do."""
@@ -17,6 +19,14 @@ def one_line(error: BaseException) -> str | None:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}"
     return None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``" (did you mean 'x'?)"`` for an unknown ``name`` that is close to a known one; else nothing."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> StspbrError:
