@@ -21,7 +21,7 @@ help:
 	@echo "make clean  remove the virtual environment and the caches (never runs/)"
 
 demo: $(READY)
-	$(BIN)/stspbr run pipelines/demo.toml
+	$(BIN)/stspbr run demo
 
 # e.g. make quality ARGS="--tracks same --only 'letters-*'"
 quality: $(READY)
