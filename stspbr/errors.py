@@ -21,12 +21,12 @@ def one_line(error: BaseException) -> str | None:
     return None
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``" (did you mean 'x'?)"`` for an unknown ``name`` that is close to a known one; else nothing."""
+def did_you_mean(word: str, names: Iterable[str], prefix: str = "") -> str:
+    """``"; did you mean PREFIXname?"`` for the nearest of ``names``; nothing if none is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, list(known), 1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    near = get_close_matches(word, list(names), 1)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> StspbrError:

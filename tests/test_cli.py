@@ -161,7 +161,7 @@ def test_no_cuda_device(command, captured):
 
 def test_missing_and_broken_recipes(command, tmp_path):
     check_one_line(command("run", tmp_path / "none.toml"), tmp_path / "none.toml")
-    check_one_line(command("run", "dmeo"), "dmeo", "did you mean 'demo'")
+    check_one_line(command("run", "dmeo"), "dmeo", "did you mean demo?")
     check_one_line(command("run", tmp_path), tmp_path)
     recipe = tmp_path / "r.toml"
     for text in ('name = "r"\n[capture', 'name = "r"\n[capture]\nkind = "film"\n', '[capture]\nkind = "mesh"\n'):

@@ -145,7 +145,7 @@ class CompositeLoss:
     def __init__(self, terms: Mapping[str, float]) -> None:
         for name, weight in terms.items():
             if name not in LOSSES:
-                raise StspbrError(f"unknown loss {name!r}{did_you_mean(name, LOSSES)}; there are {', '.join(LOSSES)}")
+                raise StspbrError(f"unknown loss {name!r}; there are {', '.join(LOSSES)}{did_you_mean(name, LOSSES)}")
             if not math.isfinite(weight) or weight < 0:
                 raise StspbrError(f"loss {name}: weight {weight} is not a finite number >= 0")
         self.terms = {name: float(weight) for name, weight in terms.items() if weight > 0}

@@ -49,8 +49,8 @@ def find_recipe(recipe: str | Path) -> Traversable:
         return shipped[str(recipe)]
     path = Path(recipe)
     if not path.exists():
-        near = did_you_mean(path.stem, shipped)
-        raise StspbrError(f"{recipe}: no such recipe and no such file{near}; `stspbr recipes` lists the recipes")
+        hint = did_you_mean(path.stem, shipped)
+        raise StspbrError(f"{recipe}: no such file and no such recipe, see `stspbr recipes`{hint}")
     return path
 
 

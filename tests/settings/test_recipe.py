@@ -77,10 +77,10 @@ def test_a_shipped_recipe_goes_by_its_name_from_anywhere(monkeypatch, tmp_path):
 )
 def test_a_wrong_name_is_one_line_that_names_the_nearest(recipe, near, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    hint = f" (did you mean '{near}'?)" if near else ""
     with pytest.raises(StspbrError) as caught:
         load_recipe(recipe)
-    assert str(caught.value) == (f"{recipe}: no such recipe and no such file{hint}; `stspbr recipes` lists the recipes")
+    hint = f"; did you mean {near}?" if near else ""
+    assert str(caught.value) == f"{recipe}: no such file and no such recipe, see `stspbr recipes`{hint}"
 
 
 def test_a_folder_is_not_a_recipe(tmp_path):
