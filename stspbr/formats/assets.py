@@ -11,6 +11,7 @@ from stspbr.scene.light import EnvironmentLight
 
 _GLTF = (".glb", ".gltf")
 _USD = (".usd", ".usda", ".usdc", ".usdz")
+_READABLE = (*_GLTF, ".obj", *_USD)
 
 
 def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
@@ -30,9 +31,9 @@ def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
         from stspbr.formats.obj import read_obj
 
         return read_obj(path, textures)
-    if suffix not in _GLTF + _USD:
+    if suffix not in _READABLE:
         kind = suffix or "a file without suffix"
-        raise StspbrError(f"{path}: cannot read {kind}: use .obj, {', '.join(_GLTF + _USD)}")
+        raise StspbrError(f"{path}: cannot read {kind}: use {', '.join(_READABLE)}")
     if textures is not None:
         raise StspbrError(f"{path}: a folder of textures goes with OBJ only, glTF and USD files have their own")
     if suffix in _USD:
@@ -91,5 +92,5 @@ def write_asset(
         write_ply(path, asset)
     else:
         kind = suffix or "a file without suffix"
-        raise StspbrError(f"{path}: cannot write {kind}: use .obj, .ply, {', '.join(_GLTF + _USD)}")
+        raise StspbrError(f"{path}: cannot write {kind}: use {', '.join(_READABLE)} or .ply")
     return []

@@ -32,7 +32,7 @@ def test_a_file_of_another_name_is_left_alone(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("a.stl", {}, r"cannot write \.stl: use \.obj, \.ply, \.glb"),
+        ("a.stl", {}, r"cannot write \.stl: use \.glb, .* or \.ply"),
         ("a", {}, "a file without suffix"),
         ("a.obj", {"quantized": True}, r"quantized goes with \.glb and \.gltf"),
         ("a.glb", {"texture_format": "exr"}, r"use 'png', or 'exr' with \.obj"),
