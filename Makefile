@@ -21,7 +21,7 @@ help:
 	@echo "make clean  remove the virtual environment and the caches (never runs/)"
 
 demo: $(READY)
-	$(BIN)/stspbr run pipelines/demo.toml
+	$(BIN)/stspbr run demo
 
 # e.g. make quality ARGS="--tracks same --only 'letters-*'"
 quality: $(READY)
@@ -49,7 +49,7 @@ $(BIN)/python:
 
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python scripts/install_torch.py constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,reference,photos,usd]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,all]'
 	@touch $@
 
 # The glTF validator and a MikkTSpace, for tests that skip by name without them.

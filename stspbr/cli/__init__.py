@@ -11,7 +11,7 @@ from stspbr import __version__, torchrun
 from stspbr.cli import capture, export, inspect, stages
 from stspbr.errors import StspbrError, one_line
 
-_LOOKS = ("report", "compare", "artifacts", "doctor", "export")
+_LOOKS = ("report", "compare", "artifacts", "doctor", "export", "recipes")
 
 app = typer.Typer(
     help="From photographs of one object to a mesh with physically based textures and the environment light.",

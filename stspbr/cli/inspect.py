@@ -133,6 +133,18 @@ def artifacts(run: RunArgument, json_lines: JsonOption = False) -> None:
 
 
 @app.command()
+def recipes(json_lines: JsonOption = False) -> None:
+    """List the recipes that come with stspbr, for `stspbr run NAME`."""
+    import json
+
+    from stspbr.settings import shipped_recipes
+
+    for name, file in shipped_recipes().items():
+        about = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        typer.echo(json.dumps({"recipe": name, "about": about}) if json_lines else f"{name:<12} {about}")
+
+
+@app.command()
 def doctor() -> None:
     """Versions, devices, backends; what is missing and how to get it."""
     prepare_process()

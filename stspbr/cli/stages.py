@@ -126,7 +126,7 @@ def unpack_orm(
 
 @app.command("run")
 def run_all(
-    recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="a TOML file from pipelines/")],
+    recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="a name from `stspbr recipes`, or a TOML file")],
     out: Annotated[Path | None, typer.Option(help="the run's folder; default runs/<name>")] = None,
     settings: SetOption = None,
     seed: Annotated[int | None, typer.Option(help="in place of the recipe's seed")] = None,

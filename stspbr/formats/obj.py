@@ -61,18 +61,15 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     return Asset(mesh, materials, name=path.stem, nodes=nodes, extras={"notes": notes} if notes else {})
 
 
-def write_obj(
-    folder: str | Path, asset: Asset, name: str | None = None, bits: int = 8, texture_format: str = "png"
-) -> Path:
-    """Write ``<name>.obj``, ``<name>.mtl`` and maps (``<material>_albedo.png`` …) into a folder.
+def write_obj(path: str | Path, asset: Asset, texture_bits: int = 8, texture_format: str = "png") -> Path:
+    """Write an OBJ, and beside it ``<stem>.mtl`` and maps (``<material>_albedo.png`` …), whose names get no blanks.
 
     Each file is replaced atomically, the OBJ last. Constant maps are written as numbers in the MTL, which are exact;
     roughness, metallic, occlusion and normal go as the usual PBR keys (Pr, Pm, map_Pr, map_Pm, map_ao, norm). Each
     node that has triangles becomes an object (``o``); the format has no transforms, positions are the world's.
 
     Args:
-        name: of the files, the asset's by default.
-        bits: of the PNG maps, 8 or 16.
+        texture_bits: of the PNG maps, 8 or 16.
         texture_format: png, or exr for float maps, albedo in linear colours.
 
     Returns:
@@ -81,8 +78,8 @@ def write_obj(
     Raises:
         StspbrError: a textured material but no UVs; a place that cannot be written.
     """
-    folder = Path(folder)
-    name = safe_name(name or asset.name, set())
+    path = Path(path)
+    folder, library = path.parent, f"{safe_name(path.stem, set())}.mtl"
     taken: set[str] = set()
     names = [safe_name(material.name or _DEFAULT, taken) for material in asset.materials]
     text = ["# written by stspbr: PBR keys, maps with row 0 at the top"]
@@ -93,13 +90,13 @@ def write_obj(
                 f"cannot write {folder}: {material.name} has maps but the mesh has no UVs: unwrap it first"
             )
         for file, (pixels, srgb) in images.items():
-            write_map(folder / file, pixels, srgb=srgb, bits=bits)
+            write_map(folder / file, pixels, srgb=srgb, bits=texture_bits)
         text += ["", *lines]
-    with atomic_path(folder / f"{name}.mtl") as temporary:
+    with atomic_path(folder / library) as temporary:
         temporary.write_text("\n".join(text) + "\n", "utf-8")
-    with atomic_path(folder / f"{name}.obj") as temporary:
-        temporary.write_text("\n".join(_obj_lines(asset, names, f"{name}.mtl")) + "\n", "utf-8")
-    return folder / f"{name}.obj"
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(_obj_lines(asset, names, library)) + "\n", "utf-8")
+    return path
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -24,7 +24,7 @@ from stspbr.settings.optimization import (
     rates,
 )
 from stspbr.settings.parsing import Settings, SettingsType, apply_overrides, parse_settings, settings_for
-from stspbr.settings.recipe import Recipe, load_recipe
+from stspbr.settings.recipe import Recipe, find_recipe, load_recipe, shipped_recipes
 from stspbr.settings.stages import (
     BakeSettings,
     CoarseSettings,
@@ -59,8 +59,10 @@ __all__ = [
     "SurveySettings",
     "UnpackSettings",
     "apply_overrides",
+    "find_recipe",
     "load_recipe",
     "parse_settings",
     "rates",
     "settings_for",
+    "shipped_recipes",
 ]

@@ -94,7 +94,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     def write(folder: Path) -> dict:
         asset = _final_asset(layout, geometry, appearance, normalization)
         write_glb(folder / "asset.glb", asset, texture_bits=settings.texture_bits)
-        write_obj(folder / "obj", asset)
+        write_obj(folder / "obj" / "asset.obj", asset)
         if not isinstance(light, LearnedLight):
             write_hdr(folder / "light.hdr", capture.light.radiance)
         return {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from stspbr.artifacts import ArtifactStore
 from stspbr.errors import StspbrError
 from stspbr.files import safe_name
-from stspbr.formats.assets import read_asset
+from stspbr.formats.assets import read_asset, write_asset
 from stspbr.formats.images import read_image, write_exr, write_hdr
 from stspbr.geometry.tangents import with_frames
 from stspbr.procedural.by_name import is_procedural
@@ -128,11 +127,10 @@ def export_asset(source: str, out: Path, settings: ExportSettings, version: str 
     except OSError as error:
         raise StspbrError(f"cannot write {out} ({error.strerror}): choose another place") from error
     try:
-        writer = _writer(settings, light)
         main = "asset.glb" if settings.to == "blender" else out.name
         names = [f"{out.stem}_lod{number}{out.suffix}" for number in range(1, len(levels) + 1)]
         for name, one in zip([main, *names], [asset, *(level["asset"] for level in levels)], strict=True):
-            notes += [note for note in writer(staging / name, one) if note not in notes]
+            notes += [note for note in _write(staging / name, one, light, settings) if note not in notes]
         if light is not None:
             stem = "light" if settings.to == "blender" else f"{safe_name(out.stem, set())}_light"
             write_exr(staging / f"{stem}.exr", light.radiance)
@@ -203,38 +201,14 @@ def _levels(asset: Asset, budgets: list[int], light: EnvironmentLight | None, no
     return levels
 
 
-def _writer(settings: ExportSettings, light: EnvironmentLight | None) -> Callable[[Path, Asset], list[str]]:
-    """What writes one asset to one path and gives remarks."""
-    bits, to = settings.texture_bits, settings.to
-    if to in ("glb", "gltf"):
-        from stspbr.formats.gltf.writer import write_glb, write_gltf
+def _write(path: Path, asset: Asset, light: EnvironmentLight | None, settings: ExportSettings) -> list[str]:
+    """One asset to one path; remarks for the user."""
+    bits, kind = settings.texture_bits, settings.texture_format
+    if settings.to == "blender":
+        from stspbr.formats.blender import write_blender
 
-        write = write_glb if to == "glb" else write_gltf
-        return lambda path, asset: write(path, asset, texture_bits=bits, quantized=settings.quantized)
-    if to in ("usd", "usdz"):
-        from stspbr.formats.usd.writer import write_usd
-
-        return lambda path, asset: write_usd(path, asset, light, texture_bits=bits) or []
-    if to == "obj":
-        from stspbr.formats.obj import write_obj
-
-        def write_named(path: Path, asset: Asset) -> list[str]:
-            # Its MTL and maps have names without blanks, which many readers cannot take; the OBJ's own is the user's.
-            os.replace(write_obj(path.parent, asset, path.stem, bits, settings.texture_format), path)
-            return []
-
-        return write_named
-    if to == "ply":
-        from stspbr.formats.ply import write_ply
-
-        return lambda path, asset: _no_notes(write_ply(path, asset))
-    from stspbr.formats.blender import write_blender
-
-    return lambda path, asset: write_blender(path.parent, asset, light, bits, settings.texture_format)
-
-
-def _no_notes(_: Any) -> list[str]:
-    return []
+        return write_blender(path.parent, asset, light, bits, kind)
+    return write_asset(path, asset, light, texture_bits=bits, texture_format=kind, quantized=settings.quantized)
 
 
 def _moved(staging: Path, folder: Path, main: str) -> list[Path]:

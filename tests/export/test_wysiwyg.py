@@ -129,7 +129,7 @@ def test_glb_with_a_turned_stretched_and_mirrored_node(studio, tmp_path):
 
 
 def test_obj(studio, tmp_path):
-    path = write_obj(tmp_path, studio.asset)
+    path = write_obj(tmp_path / "a.obj", studio.asset)
     geometry = trimesh.load(path, process=False, force="mesh")
     keys = {key.lower(): value for key, value in geometry.visual.material.kwargs.items()}
 
@@ -146,7 +146,7 @@ def test_obj(studio, tmp_path):
 def test_obj_with_float_maps_is_read_again(studio, tmp_path):
     from stspbr.formats.obj import read_obj
 
-    asset = read_obj(write_obj(tmp_path, studio.asset, texture_format="exr"))
+    asset = read_obj(write_obj(tmp_path / "a.obj", studio.asset, texture_format="exr"))
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".exr"] * 5 + [".mtl", ".obj"]
     for name in ("albedo", "roughness", "metallic", "occlusion", "normal"):
         np.testing.assert_allclose(

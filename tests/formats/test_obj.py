@@ -77,7 +77,7 @@ def test_nodes_are_written_as_objects(tmp_path):
     mesh = Mesh(positions, faces, face_material=np.array([0, 1, 0], np.int32), face_node=np.array([1, 1, 2], np.int32))
     nodes = [Node("rig", np.eye(4)), Node("left leaf", np.eye(4), 0, "leaf"), Node("left leaf", np.eye(4), 0, "leaf")]
     materials = [Material(constant(k, 0, 0), constant(0.5), constant(0), name=f"m{k}") for k in (0, 1)]
-    again = read_obj(write_obj(tmp_path, Asset(mesh, materials, "plant", nodes)))
+    again = read_obj(write_obj(tmp_path / "plant.obj", Asset(mesh, materials, "plant", nodes)))
     assert [n.name for n in again.nodes] == ["left_leaf", "left_leaf_2"]
     assert again.mesh.face_node.tolist() == [0, 0, 1] and again.mesh.face_material.tolist() == [0, 1, 0]
     np.testing.assert_array_equal(again.mesh.positions[again.mesh.faces], positions[faces])
@@ -191,8 +191,8 @@ def test_round_trip(tmp_path):
     maps = Material(srgb_to_linear(image(3)), image(1), image(1), image(1), image(3) * 2 - 1, name="red paint")
     plain = Material(constant(0.1, 0.2, 0.3), constant(0.15), constant(1.0), name="Red/Paint")
     asset = Asset(mesh, [maps, plain], name="two parts")
-    path = write_obj(tmp_path / "out", asset)
-    assert path == tmp_path / "out" / "two_parts.obj"
+    path = write_obj(tmp_path / "out" / "two parts.obj", asset)
+    assert sorted(file.name for file in path.parent.glob("two*")) == ["two parts.obj", "two_parts.mtl"]
     again = read_obj(path)
     for name, index in (("positions", "faces"), ("uvs", "uv_faces"), ("normals", "normal_faces")):
         a = getattr(mesh, name)[getattr(mesh, index)]
@@ -205,7 +205,7 @@ def test_round_trip(tmp_path):
             x, y = getattr(first, name), getattr(second, name)
             assert (x is None) == (y is None) and (x is None or np.abs(x - y).max() < 1e-6), name
     before = path.read_bytes()
-    write_obj(tmp_path / "out", asset)
+    write_obj(path, asset)
     assert path.read_bytes() == before
 
 
