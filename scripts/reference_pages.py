@@ -14,6 +14,7 @@ from typing import Any
 TREE = "commands"  # folder of the generated pages
 _LIMITS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "multiple_of": "multiple of {}"}
 _NAMES = {int: "integer", float: "number", bool: "true or false", str: "text"}
+_SMALL = 2  # fields: models up to this stand in the table of the model that holds them
 _ROLE = re.compile(r":(?:class|data|func|meth|mod):<code>([^<]*)</code>")
 
 
@@ -51,8 +52,8 @@ def command_file(name: str) -> str:
 
 def command_page(name: str, command: Any, context: Any) -> str:
     """The Markdown page of one command: what it does, usage, arguments and options."""
-    usage = context.get_usage().removeprefix("Usage: ")
-    parts = [f"# {name}", _text(command.help), f"```text\n{' '.join(usage.split())}\n```"]
+    usage = re.sub(r"{(.+?)}(?:\.\.\.)?", r"\1", " ".join(context.get_usage().split())).removeprefix("Usage: ")
+    parts = [f"# {name}", _text(command.help), f"```text\n{usage}\n```"]
     rows = [(parameter, parameter.get_help_record(context)) for parameter in command.get_params(context)]
     for title, kind in (("Arguments", "argument"), ("Options", "option")):
         chosen = [record for parameter, record in rows if parameter.param_type_name == kind and record]
@@ -89,28 +90,35 @@ def settings_tables() -> str:
     for name, field in Recipe.model_fields.items():
         models = [model for model in _members(field.annotation) if _is_model(model)]
         for model in models:
-            kind = model.model_fields["kind"] if "kind" in model.model_fields else None
-            title = name if kind is None else f"{name}, kind = {' or '.join(map(str, _choices(kind.annotation)))}"
+            kind = model.model_fields.get("kind")
+            title = name if kind is None else f"{name}: {', '.join(typing.get_args(kind.annotation))}"
             default = None if len(models) > 1 else field.get_default(call_default_factory=True)
-            parts += _section(title, name, model, default, level=2)
+            parts += _section(title, name, model, default)
     return "\n\n".join(parts)
 
 
-def _section(title: str, key: str, model: type, instance: Any, level: int) -> list[str]:
-    """Heading, purpose and table of one model, then those of the models in it."""
+def _section(title: str, key: str, model: Any, instance: Any) -> list[str]:
+    """Heading, purpose and table of one model, then those of the models in it; small ones have no section."""
     rows, nested = [], []
     for name, field in model.model_fields.items():
         default = getattr(instance, name) if instance is not None else field.get_default(call_default_factory=True)
         inner = next((member for member in _members(field.annotation) if _is_model(member)), None)
         if inner is None:
-            shown = "required" if field.is_required() and instance is None else f"`{_value(default)}`"
-            rows.append((f"`{key}.{name}`", _type(field), shown, field.description or ""))
+            rows.append(_row(name, field, default, instance is None))
+        elif len(inner.model_fields) <= _SMALL:
+            leaves = inner.model_fields.items()
+            rows += [_row(f"{name}.{leaf}", entry, getattr(default, leaf), False) for leaf, entry in leaves]
         else:
-            nested += _section(f"{key}.{name}", f"{key}.{name}", inner, default, 3)
-    parts = [f"{'#' * level} {title}", _text(model.__doc__)]
+            nested += _section(f"{key}.{name}", f"{key}.{name}", inner, default)
+    parts = [f"{'###' if '.' in key else '##'} {title}", _text(model.__doc__)]
     if rows:
         parts.append(_table(("Key", "Type and range", "Default", "Meaning"), rows))
     return parts + nested
+
+
+def _row(name: str, field: Any, default: Any, may_be_required: bool) -> tuple[str, ...]:
+    shown = "required" if may_be_required and field.is_required() else f"`{_value(default)}`"
+    return f"`{name}`", _type(field), shown, field.description or ""
 
 
 def _type(field: Any) -> str:
@@ -166,10 +174,6 @@ def _members(annotation: Any) -> list[Any]:
     return list(typing.get_args(annotation)) if union else [annotation]
 
 
-def _choices(annotation: Any) -> tuple[Any, ...]:
-    return typing.get_args(annotation)
-
-
 def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and hasattr(annotation, "model_fields")
 
@@ -178,8 +182,9 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _table(header: tuple[str, ...], rows: Any) -> str:
-    cells = [header, ("---",) * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in row) + " |" for row in cells)
+    lines = [[cell.replace("\n", " ").replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    lines.insert(1, ["---"] * len(header))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _text(docstring: str | None) -> str:
