@@ -2,7 +2,7 @@
 # Another interpreter: make PYTHON=python3.12 test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quality quality-full bench test lint clean
+.PHONY: help demo quality quality-full bench test docs lint clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -17,6 +17,7 @@ help:
 	@echo "make quality-full  the full ladder: every object, light and rung (days on 2 cores; goes on where it stopped)"
 	@echo "make bench  seconds a step by part, and how they compare with what one could use instead"
 	@echo "make test   the tests"
+	@echo "make docs   the documents of docs/ as a web site, in site/"
 	@echo "make lint   ruff"
 	@echo "make clean  remove the virtual environment and the caches (never runs/)"
 
@@ -37,6 +38,9 @@ bench: $(READY)
 test: $(READY) $(JUDGES)
 	$(BIN)/python -m pytest -q -m "not slow" tests $(ARGS)
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 
@@ -49,7 +53,7 @@ $(BIN)/python:
 
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python scripts/install_torch.py constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,all]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,docs,all]'
 	@touch $@
 
 # The glTF validator and a MikkTSpace, for tests that skip by name without them.
@@ -59,5 +63,5 @@ $(JUDGES): tests/node/package-lock.json
 	else echo "npm is not here: the tests of tests/node will skip" >&2; fi
 
 clean:
-	rm -rf $(VENV) tests/node/node_modules build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) tests/node/node_modules build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
