@@ -20,9 +20,9 @@ def check_writable(path: str | Path, asset: Asset) -> None:
     mesh = asset.mesh
     if len(mesh.faces) == 0:
         raise StspbrError(f"cannot write {path}: the mesh has no triangles")
-    for name in ("positions", "uvs", "normals", "tangents"):
-        table = getattr(mesh, name)
-        if table is not None and not np.isfinite(table).all():
+    tables = {"positions": mesh.positions} | {name: corners.values for name, corners in mesh.attributes()}
+    for name, table in tables.items():
+        if not np.isfinite(table).all():
             raise StspbrError(f"cannot write {path}: {name} are not all finite")
     owner = np.zeros(1, np.int32) if mesh.face_material is None else mesh.face_material
     if owner.min() < 0 or owner.max() >= len(asset.materials):

@@ -7,37 +7,13 @@ import torch
 from torch import Tensor
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.normals import vertex_normals
-from stspbr.geometry.tangents import compute_tangents, shading_normals
+from stspbr.geometry.tangents import shading_normals, with_frames
 from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, compose, render_gbuffer
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.render.shading import shade
-from stspbr.scene import Asset, Material, Mesh
-
-
-def mesh_surface(mesh: Mesh, device: torch.device) -> Surface:
-    """A mesh as tensors; smooth normals where it has none."""
-    positions = torch.as_tensor(mesh.positions, dtype=torch.float32, device=device)
-    faces = torch.as_tensor(mesh.faces, dtype=torch.int32, device=device)
-    if len(faces) == 0:
-        raise StspbrError("the mesh is empty: it has no faces to render")
-
-    def attribute(values: np.ndarray | None, index: np.ndarray | None) -> tuple[Tensor | None, Tensor | None]:
-        if values is None:
-            return None, None
-        return (
-            torch.as_tensor(values, dtype=torch.float32, device=device),
-            torch.as_tensor(index, dtype=torch.int32, device=device),
-        )
-
-    normals, normal_faces = attribute(mesh.normals, mesh.normal_faces)
-    if normals is None:
-        normals, normal_faces = vertex_normals(positions, faces), faces
-    uvs, uv_faces = attribute(mesh.uvs, mesh.uv_faces)
-    tangents, tangent_faces = attribute(mesh.tangents, mesh.tangent_faces)
-    return Surface(positions, faces, normals, normal_faces, uvs, uv_faces, tangents, tangent_faces)
+from stspbr.scene import Asset, Material
 
 
 class AssetRenderer:
@@ -54,13 +30,10 @@ class AssetRenderer:
         if mesh.uvs is None and textured:
             raise StspbrError(f"{asset.name}: it has textures but no UV coordinates")
         self.backend = backend
-        self.surface = mesh_surface(mesh, device)
         self.normal_mapped = any(m.normal is not None for m in asset.materials)
         if mesh.tangents is None and self.normal_mapped:
-            normals = self.surface.normals.cpu().numpy(), self.surface.normal_faces.cpu().numpy()
-            tangents, index = compute_tangents(mesh.positions, mesh.faces, mesh.uvs, mesh.uv_faces, *normals)
-            self.surface.tangents = torch.as_tensor(tangents, device=device)
-            self.surface.tangent_faces = torch.as_tensor(index, dtype=torch.int32, device=device)
+            mesh = with_frames(mesh)
+        self.surface = Surface.of(mesh, device)
         self.materials = [_maps(material, device) for material in asset.materials]
         index = np.zeros(len(mesh.faces), np.int64) if mesh.face_material is None else mesh.face_material
         self.face_material = torch.as_tensor(np.asarray(index, np.int64), device=device)

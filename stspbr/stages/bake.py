@@ -23,7 +23,7 @@ from stspbr.optimize.lights import LearnedLight, in_units_of
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.views import ViewSet
 from stspbr.render.asset_renderer import AssetRenderer
-from stspbr.scene import Asset, Capture, Material, Mesh
+from stspbr.scene import Asset, Capture, Corners, Material, Mesh
 from stspbr.settings import BakeSettings, CoarseSettings, parse_settings
 from stspbr.stages.baked_maps import bake_fields, reexpress, spread
 from stspbr.stages.fit import fit, reconstruct
@@ -143,8 +143,7 @@ def _refined(
     moved = replace(
         layout.mesh,
         positions=surface.positions.detach().cpu().numpy(),
-        normals=surface.normals.detach().cpu().numpy(),
-        normal_faces=layout.mesh.faces,
+        normals=Corners(surface.normals.values.detach().cpu().numpy(), layout.mesh.faces),
         tangents=None,
     )
     final = with_frames(moved)

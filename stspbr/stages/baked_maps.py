@@ -10,7 +10,7 @@ from stspbr.fields.materials import MaterialFields
 from stspbr.geometry.tangents import shading_normals, to_tangent_space
 from stspbr.optimize.appearance import MaterialMaps
 from stspbr.render.raster_backend import RasterBackend
-from stspbr.scene import Mesh
+from stspbr.scene import Corners, Mesh
 from stspbr.texture.atlas import TexelMap, mean_of_groups
 from stspbr.texture.dilate import dilate
 
@@ -37,7 +37,7 @@ def bake_fields(
         The maps, and what sharing costs: ``shared`` texels as a fraction of those with a covered centre, and how
         far the parts that share lie from their mean, RMS of ``albedo``, ``roughness`` and ``metallic``.
     """
-    positions = at_texels(texels, mesh.positions, mesh.faces)
+    positions = at_texels(texels, Corners(mesh.positions, mesh.faces))
     values = [fields(part) for part in positions.split(CHUNK)]
     albedo = torch.cat([v.albedo for v in values])
     parts = [torch.cat([v.roughness for v in values]), torch.cat([v.metallic for v in values])]
@@ -68,7 +68,7 @@ def shape_normals(given: Mesh, normal_map: np.ndarray, texels: TexelMap, backend
         normal_map: ``[H, W, 3]`` tangent space.
     """
     smooth, tangent = _frame(given, texels)
-    uv = at_texels(texels, given.uvs, given.uv_faces)
+    uv = at_texels(texels, given.uvs)
     image = torch.as_tensor(normal_map, dtype=torch.float32, device=uv.device)[None].contiguous()
     mapped = backend.texture(image, uv[None, None].contiguous(), filter_mode="linear", boundary_mode="wrap")[0, 0]
     return shading_normals(smooth, tangent, mapped)
@@ -91,10 +91,10 @@ def spread(values: Tensor, texels: TexelMap) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(out), device=values.device)
 
 
-def at_texels(texels: TexelMap, attributes: np.ndarray, faces: np.ndarray) -> Tensor:
-    """``[N, C]``: corner attributes at the covered texels."""
+def at_texels(texels: TexelMap, corners: Corners[np.ndarray]) -> Tensor:
+    """``[N, C]``: a corner attribute at the covered texels."""
     device = texels.texel.device
-    return texels.interpolate(torch.as_tensor(attributes, device=device), torch.as_tensor(faces, device=device))
+    return texels.interpolate(*(torch.as_tensor(part, device=device) for part in (corners.values, corners.index)))
 
 
 def _sharing(texels: TexelMap, positions: Tensor, albedo: Tensor, reflectance: Tensor) -> dict[str, float]:
@@ -126,5 +126,5 @@ def _front(normals: Tensor) -> Tensor:
 
 def _frame(mesh: Mesh, texels: TexelMap) -> tuple[Tensor, Tensor]:
     """Unit smooth normals ``[N, 3]`` and tangents ``[N, 4]`` at the texels."""
-    normal = _unit(at_texels(texels, mesh.normals, mesh.normal_faces))
-    return normal, at_texels(texels, mesh.tangents, mesh.tangent_faces)
+    normal = _unit(at_texels(texels, mesh.normals))
+    return normal, at_texels(texels, mesh.tangents)

@@ -15,7 +15,7 @@ from stspbr.procedural.by_name import is_procedural, procedural_light
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
-from stspbr.scene import Asset, Camera, Capture, EnvironmentLight, Frame
+from stspbr.scene import Asset, Capture, EnvironmentLight, Frame
 from stspbr.scene.camera_rig import object_cameras
 from stspbr.settings import CaptureMeshSettings
 from stspbr.stages.session import Session
@@ -73,7 +73,7 @@ def _rasterize(session: Session, settings: CaptureMeshSettings, asset: Asset, li
     scale = settings.supersample
     for camera in cameras:
         fine = camera.resized(camera.width * scale, camera.height * scale)
-        out = renderer.render(single_view(fine, np.eye(4), device), prefiltered)
+        out = renderer.render(ViewBatch.of([fine], [np.eye(4)], device), prefiltered)
         image = torch.cat([out["rgb"], out["alpha"]], dim=3)[0]
         image = image.reshape(camera.height, scale, camera.width, scale, 4).mean(dim=(1, 3)).cpu().numpy()
         # where silhouettes cross a pixel from several sides, antialiasing can overshoot the neighbours' range
@@ -84,15 +84,3 @@ def _path_trace(session: Session, settings: CaptureMeshSettings, asset: Asset, l
     from stspbr.render.mitsuba_scene import render_each
 
     yield from render_each(asset, light, cameras, spp=settings.samples, max_depth=settings.max_depth, seed=session.seed)
-
-
-def single_view(camera: Camera, object_to_world: np.ndarray, device: torch.device) -> ViewBatch:
-    """A batch of one camera."""
-    pose = np.asarray(object_to_world, dtype=np.float64)
-    eye = np.linalg.inv(pose) @ np.append(camera.position, 1.0)
-
-    def tensor(array: np.ndarray) -> torch.Tensor:
-        return torch.as_tensor(np.asarray(array, np.float32)[None], device=device)
-
-    clip = tensor(camera.clip_from_object(pose))
-    return ViewBatch(clip, tensor(eye[:3]), tensor(pose[:3, :3]), (camera.height, camera.width))

@@ -23,7 +23,7 @@ from stspbr.metrics.material import material_error
 from stspbr.metrics.relighting import relighting_error
 from stspbr.metrics.sampling import pixel_footprint
 from stspbr.render.mitsuba_bsdf import require_mitsuba
-from stspbr.scene import Asset, Capture, EnvironmentLight, Frame, Mesh
+from stspbr.scene import Asset, Capture, Corners, EnvironmentLight, Frame
 from stspbr.settings import CaptureMeshSettings, EvaluateSettings, parse_settings
 from stspbr.stages.capture_mesh import load_asset, load_light
 from stspbr.stages.error_record import SCHEMA, ErrorRecord, error_table, write_csv
@@ -147,13 +147,14 @@ def transformed(asset: Asset, matrix: np.ndarray) -> Asset:
     mesh, linear = asset.mesh, matrix[:3, :3]
     rotation = linear / np.cbrt(np.linalg.det(linear))
 
-    def turned(vectors: np.ndarray | None) -> np.ndarray | None:
-        if vectors is None:
+    def turned(corners: Corners[np.ndarray] | None) -> Corners[np.ndarray] | None:
+        if corners is None:
             return None
-        return np.concatenate([vectors[:, :3] @ rotation.T, vectors[:, 3:]], axis=1).astype(np.float32)
+        vectors = np.concatenate([corners.values[:, :3] @ rotation.T, corners.values[:, 3:]], axis=1)
+        return Corners(vectors.astype(np.float32), corners.index)
 
     positions = (mesh.positions.astype(np.float64) @ linear.T + matrix[:3, 3]).astype(np.float32)
-    moved: Mesh = replace(mesh, positions=positions, normals=turned(mesh.normals), tangents=turned(mesh.tangents))
+    moved = replace(mesh, positions=positions, normals=turned(mesh.normals), tangents=turned(mesh.tangents))
     return replace(asset, mesh=moved)
 
 

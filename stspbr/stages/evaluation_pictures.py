@@ -11,10 +11,10 @@ from stspbr.metrics.error_maps import ERROR_PEAKS, heat, material_differences
 from stspbr.metrics.image import display, lpips_or_none, ms_ssim, psnr, ssim
 from stspbr.metrics.relighting import frame_labels
 from stspbr.render.asset_renderer import AssetRenderer
+from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.report.contact_sheet import contact_sheet
 from stspbr.scene import Asset, EnvironmentLight, Frame
-from stspbr.stages.capture_mesh import single_view
 from stspbr.stages.session import Session
 
 COLUMNS = ["target", "result", "albedo", "roughness", "metallic", "normal"]
@@ -33,7 +33,7 @@ class Renders:
 
     def of(self, frame: Frame) -> dict[str, np.ndarray]:
         """``[H, W, C]`` over black: rgb (linear), alpha, albedo, roughness, metallic, normal (object space)."""
-        view = single_view(frame.camera, frame.object_to_world, self._device)
+        view = ViewBatch.of([frame.camera], [frame.object_to_world], self._device)
         return {name: image[0].cpu().numpy() for name, image in self._renderer.render(view, self._light).items()}
 
     def metrics(self, frames: Sequence[Frame]) -> dict:

@@ -184,7 +184,7 @@ def _read(
     if any(material.normal is not None for material in asset.materials) and mesh.uvs is not None:
         mesh = with_frames(mesh)
     else:
-        mesh = replace(mesh, tangents=None, tangent_faces=None)  # nothing uses them
+        mesh = replace(mesh, tangents=None)  # nothing uses them
     return replace(asset, mesh=mesh), light, notes
 
 

@@ -55,9 +55,7 @@ class Layout:
 def new_layout(mesh: Mesh, settings: BakeSettings, session: Session) -> Layout:
     """A learned surface cleaned and unwrapped into one atlas; StspbrError where nothing of it is left."""
     prepared, report = session.ranks.first(lambda: _prepare_mesh(mesh, settings))
-    texels = rasterize_atlas(
-        prepared.uvs, prepared.uv_faces, settings.texture_resolution, session.backend.rasterize, session.device
-    )
+    texels = rasterize_atlas(prepared.uvs, settings.texture_resolution, session.backend.rasterize, session.device)
     return Layout(prepared, ["material"], [texels], [None], report=report)
 
 
@@ -73,7 +71,7 @@ def given_layout(
     for number, material in enumerate(given.materials):
         own = np.flatnonzero(mesh.face_material == number)
         limit = min(max(_POINTS // (sizes[number][0] * sizes[number][1]), _SHARERS[0]), _SHARERS[1])
-        found = rasterize_layout(mesh.uvs, mesh.uv_faces, sizes[number], own, limit, session.device)
+        found = rasterize_layout(mesh.uvs, sizes[number], own, limit, session.device)
         kept = material.normal_map
         texels.append(found)
         normals.append(None if kept is None else shape_normals(mesh, kept, found, session.backend))
@@ -95,5 +93,5 @@ def _prepare_mesh(mesh: Mesh, settings: BakeSettings) -> tuple[Mesh, dict]:
     positions, faces, report = clean(mesh.positions, mesh.faces, settings.target_faces)
     if len(faces) == 0:
         raise StspbrError("nothing is left of the mesh after clean-up: the coarse stage found no solid surface")
-    uvs, uv_faces = unwrap(positions, faces, settings.texture_resolution, settings.padding)
-    return with_frames(Mesh(positions, faces, uvs, uv_faces)), report
+    uvs = unwrap(positions, faces, settings.texture_resolution, settings.padding)
+    return with_frames(Mesh(positions, faces, uvs)), report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.prefilter import prefilter_latlong
-from stspbr.scene import Capture, Mesh
+from stspbr.scene import Capture, Corners, Mesh
 from stspbr.settings import FieldSettings, LightSettings
 from stspbr.stages.session import Session
 
@@ -70,14 +70,22 @@ def save_state(module: torch.nn.Module, path: Path) -> None:
 
 def save_mesh(mesh: Mesh, path: Path) -> None:
     """A mesh, every corner attribute with its own index, as safetensors."""
-    arrays = {k: np.ascontiguousarray(v) for k, v in asdict(mesh).items() if v is not None}
-    save_file(arrays, path)
+    owners = {"face_material": mesh.face_material, "face_node": mesh.face_node}
+    arrays = {"positions": mesh.positions, "faces": mesh.faces, **{k: v for k, v in owners.items() if v is not None}}
+    for name, corners in mesh.attributes():
+        arrays |= {name: corners.values, f"{name[:-1]}_faces": corners.index}
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 
 def load_mesh(path: Path) -> Mesh:
     """The inverse of ``save_mesh``."""
     arrays = load_file(path)
-    return Mesh(**{f.name: arrays.get(f.name) for f in fields(Mesh)})
+
+    def corners(name: str) -> Corners[np.ndarray] | None:
+        return Corners(arrays[name], arrays[f"{name[:-1]}_faces"]) if name in arrays else None
+
+    attributes = (corners(name) for name in ("uvs", "normals", "tangents"))
+    return Mesh(arrays["positions"], arrays["faces"], *attributes, arrays.get("face_material"), arrays.get("face_node"))
 
 
 def save_json(data: dict, path: Path) -> None:

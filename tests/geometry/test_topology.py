@@ -8,7 +8,6 @@ import torch
 import trimesh
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.fixed import FixedTopology
 from stspbr.geometry.normals import normalize, vertex_normals
 from stspbr.geometry.regularizers import UniformLaplacian, face_pairs, normal_consistency
 from stspbr.geometry.topology import mesh_report, remove_small_components
@@ -100,21 +99,6 @@ def test_laplacian_against_a_loop():
     np.testing.assert_allclose(out, expected, atol=1e-6)
     double = torch.from_numpy(p).double().requires_grad_()
     assert torch.autograd.gradcheck(UniformLaplacian(f, len(p)), (double,))
-
-
-def test_fixed_topology():
-    p, f = _sphere(2)
-    geometry = FixedTopology(p, f, optimize=True)
-    geometry.offsets.data += torch.tensor([0.1, -0.2, 0.3])
-    assert geometry.laplacian_loss("relative").item() < 1e-12  # a translation bends nothing
-    assert geometry.laplacian_loss("absolute").item() > 1e-6
-    geometry.extract()[0].sum().backward()
-    assert (geometry.offsets.grad == 1).all()
-    assert not FixedTopology(p, f, optimize=False).extract()[0].requires_grad
-    with pytest.raises(StspbrError, match="no faces"):
-        FixedTopology(p, f[:0])
-    with pytest.raises(StspbrError, match="outside"):
-        FixedTopology(p[:5], f)
 
 
 def test_normal_consistency():

@@ -12,12 +12,10 @@ from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.appearance import FieldAppearance, MaterialMaps, TextureAppearance
 from stspbr.optimize.routing import STRICT_A, STRICT_B, backpropagate
 from stspbr.procedural.jar import demo_asset
-from stspbr.render.asset_renderer import mesh_surface
 from stspbr.render.backend import get_backend
-from stspbr.render.gbuffer import render_gbuffer
+from stspbr.render.gbuffer import Surface, ViewBatch, render_gbuffer
 from stspbr.scene.camera_rig import object_cameras
 from stspbr.settings import FieldSettings, HashGridSettings, LossSettings
-from stspbr.stages.capture_mesh import single_view
 
 CPU = torch.device("cpu")
 BACKEND = get_backend("cpu", CPU)
@@ -34,7 +32,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 def gbuffer():
     mesh = demo_asset(32, around=24, along=20).mesh
     camera = object_cameras(mesh, 2, 0, 40)[0][1]
-    return render_gbuffer(mesh_surface(mesh, CPU), single_view(camera, np.eye(4), CPU), BACKEND)
+    return render_gbuffer(Surface.of(mesh, CPU), ViewBatch.of([camera], [np.eye(4)], CPU), BACKEND)
 
 
 def maps(albedo=None, reflectance=None, normal=None, *, joint=False) -> TextureAppearance:

@@ -13,9 +13,9 @@ from stspbr.optimize.views import ViewSet, choose_storage
 from stspbr.procedural.jar import demo_asset
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
+from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.light import EnvironmentCube
 from stspbr.scene import Camera, Capture, Frame, look_at
-from stspbr.stages.capture_mesh import single_view
 from stspbr.stages.state import normalized
 
 CPU = torch.device("cpu")
@@ -130,7 +130,7 @@ def test_normalized_capture_keeps_every_image(moved):
     capture = Capture(frames).normalized(centre, scale)
     views = ViewSet(capture.frames, 1, CPU)
     for number, source in enumerate(frames):
-        wanted = original.render(single_view(source.camera, source.object_to_world, CPU), light)
+        wanted = original.render(ViewBatch.of([source.camera], [source.object_to_world], CPU), light)
         found = shrunk.render(views.batch([number])[0], light)
         assert 200 < float(wanted["alpha"].sum()) < 2000
         for name, image in wanted.items():

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import unit, weld
+from stspbr.formats.attributes import joined, unit, weld
 from stspbr.formats.gltf.document import Document
 from stspbr.formats.gltf.materials import read_materials, repeats, texture_transform, used_texcoord
-from stspbr.scene.asset import Asset, Mesh, Node
+from stspbr.scene.asset import Asset, Corners, Mesh, Node
 
 _SUPPORTED = {"KHR_texture_transform", "KHR_mesh_quantization", "KHR_materials_emissive_strength"}
 _BORDER = 1e-3  # UVs that leave the unit square by less need no second tile
@@ -119,7 +119,8 @@ def _asset(document: Document) -> Asset:
     for part in parts:
         part.face_material = np.searchsorted(used, part.face_material).astype(np.int32)
     materials = read_materials(document, used)
-    mesh = weld(_joined(parts, [material.normal is not None for material in materials]))
+    bumpy = [material.normal is not None for material in materials]
+    mesh = weld(joined(parts, all(part.tangents or not bumpy[int(part.face_material[0])] for part in parts)))
     if len(mesh.faces) == 0:
         raise StspbrError(f"{document.path} holds no triangles with an area: export a mesh")
     if not np.isfinite(mesh.positions).all():
@@ -210,26 +211,25 @@ def _primitive(document: Document, primitive: dict[str, Any], matrix: np.ndarray
 
     if "NORMAL" in attributes:
         normals = document.accessor(attributes["NORMAL"]).astype(np.float64)
-        mesh.normals, mesh.normal_faces = unit(normals @ np.linalg.pinv(linear), (0.0, 1.0, 0.0)), faces
+        mesh.normals = Corners(unit(normals @ np.linalg.pinv(linear), (0.0, 1.0, 0.0)), faces)
         if "TANGENT" in attributes:
             tangents = document.accessor(attributes["TANGENT"]).astype(np.float64)
             direction = unit(tangents[:, :3] @ linear.T, (1.0, 0.0, 0.0))
             hand = np.where(tangents[:, 3:] < 0, -1.0, 1.0) * (-1.0 if mirrored else 1.0)
-            mesh.tangents = np.concatenate([direction, hand], axis=1).astype(np.float32)
-            mesh.tangent_faces = faces
+            mesh.tangents = Corners(np.concatenate([direction, hand], axis=1).astype(np.float32), faces)
     else:
         corner = placed.astype(np.float64)[faces]
         flat = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-        mesh.normals = unit(flat, (0.0, 1.0, 0.0))
-        mesh.normal_faces = np.repeat(np.arange(len(faces))[:, None], 3, axis=1)
+        mesh.normals = Corners(unit(flat, (0.0, 1.0, 0.0)), np.repeat(np.arange(len(faces))[:, None], 3, axis=1))
         document.notes.append("primitives without normals are flat-shaded, as glTF has it")
 
     entry = document.json["materials"][material] if material >= 0 else {}
     uv_name = f"TEXCOORD_{used_texcoord(document, entry)}"
     if uv_name in attributes:
         uvs = document.accessor(attributes[uv_name]).astype(np.float64)
-        mesh.uvs, mesh.uv_faces = texture_transform(document, entry, uvs).astype(np.float32), faces
-        if not repeats(document, entry) and (mesh.uvs.min() < -_BORDER or mesh.uvs.max() > 1 + _BORDER):
+        uvs = texture_transform(document, entry, uvs).astype(np.float32)
+        mesh.uvs = Corners(uvs, faces)
+        if not repeats(document, entry) and (uvs.min() < -_BORDER or uvs.max() > 1 + _BORDER):
             name = entry.get("name", "a material")
             document.notes.append(f"{name}: textures that clamp or mirror outside of the unit square repeat here")
     return mesh
@@ -244,29 +244,3 @@ def _triangles(index: np.ndarray, mode: int) -> np.ndarray:
     out = np.stack([index[:-2], index[1:-1], index[2:]], axis=1)
     out[1::2] = out[1::2][:, [1, 0, 2]]
     return out
-
-
-def _joined(parts: list[Mesh], has_normal_map: list[bool]) -> Mesh:
-    """The parts as one mesh. An attribute that only some have is filled; tangents must be had where maps need them."""
-
-    def table(values: str, indices: str, filler: tuple[float, ...]) -> tuple[np.ndarray | None, np.ndarray | None]:
-        if all(getattr(part, values) is None for part in parts):
-            return None, None
-        tables, faces, base = [], [], 0
-        for part in parts:
-            rows, corner = getattr(part, values), getattr(part, indices)
-            if rows is None:
-                rows, corner = np.asarray([filler], np.float32), np.zeros_like(part.faces)
-            tables.append(rows)
-            faces.append(corner + base)
-            base += len(rows)
-        return np.concatenate(tables), np.concatenate(faces).astype(np.int32)
-
-    mesh = Mesh(*table("positions", "faces", ()))
-    mesh.uvs, mesh.uv_faces = table("uvs", "uv_faces", (0.0, 0.0))
-    mesh.normals, mesh.normal_faces = table("normals", "normal_faces", (0.0, 1.0, 0.0))
-    if all(part.tangents is not None or not has_normal_map[int(part.face_material[0])] for part in parts):
-        mesh.tangents, mesh.tangent_faces = table("tangents", "tangent_faces", (0.0, 0.0, 0.0, 0.0))
-    mesh.face_material = np.concatenate([part.face_material for part in parts])
-    mesh.face_node = np.concatenate([part.face_node for part in parts])
-    return mesh

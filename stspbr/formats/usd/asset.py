@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import weld
-from stspbr.formats.usd.mesh import joined, read_mesh, snapped
+from stspbr.formats.attributes import joined, weld
+from stspbr.formats.usd.mesh import read_mesh, snapped
 from stspbr.formats.usd.preview_surface import SurfaceMaterial, plain_material, read_surface
 from stspbr.formats.usd.stage import local_to_world, one_line_errors, open_stage, up_and_metres
 from stspbr.scene.asset import Asset, Mesh, Node
@@ -105,7 +105,7 @@ def _asset(stage: Any, path: Path, notes: list[str]) -> Asset:
 
 def _welded(found: _Gathering) -> Asset:
     """The parts as one mesh with the materials that are used."""
-    mesh = joined(found.parts)
+    mesh = joined(found.parts, fill_tangents=False)
     if len(found.nodes) > 1:
         mesh.positions = snapped(mesh.positions)
     count = max(len(found.nodes), 1)
