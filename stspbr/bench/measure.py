@@ -36,7 +36,8 @@ def measure(
         ``triangles`` a step; ``pixels_per_second``, ``covered_per_second``; ``peak_bytes`` while stepping.
     """
     reset_peak(device)
-    walls, cpus = [], []
+    walls: list[float] = []
+    cpus: list[float] = []
     _run(problem, settings, device, warm_up + steps, Stopwatch(), _nothing, _Intervals(device, walls, cpus))
     peak = peak_bytes(device)
     walls, cpus = walls[warm_up:], cpus[warm_up:]

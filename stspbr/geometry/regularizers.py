@@ -17,6 +17,11 @@ class UniformLaplacian(torch.nn.Module):
         vertex_count: V. A vertex without neighbours has ``δ = 0``.
     """
 
+    _vertex: torch.Tensor
+    _neighbour: torch.Tensor
+    _weight: torch.Tensor
+    _used: torch.Tensor
+
     def __init__(self, faces: np.ndarray | torch.Tensor, vertex_count: int) -> None:
         super().__init__()
         faces = np.asarray(faces.detach().cpu() if isinstance(faces, torch.Tensor) else faces)
@@ -91,10 +96,16 @@ class FoldBarrier(torch.nn.Module):
         keep: fraction of the signed area that is free.
     """
 
+    _faces: torch.Tensor
+    _normals: torch.Tensor
+    _least: torch.Tensor
+    _mean: torch.Tensor
+
     def __init__(self, positions: torch.Tensor, faces: torch.Tensor, keep: float = 0.2) -> None:
         super().__init__()
         smooth, index = vertex_normals(positions, faces), faces.long()
-        normals = normalize(sum(torch.index_select(smooth, 0, index[:, k]) for k in range(3)))
+        a, b, c = (torch.index_select(smooth, 0, index[:, k]) for k in range(3))
+        normals = normalize(a + b + c)
         areas = (face_cross_products(positions, faces) * normals).sum(dim=1).clamp_min(0.0)
         self.register_buffer("_faces", faces, persistent=False)
         self.register_buffer("_normals", normals, persistent=False)

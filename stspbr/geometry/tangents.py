@@ -66,12 +66,13 @@ def with_frames(mesh: Mesh) -> Mesh:
     A corner whose tangent is a row of zeros has none.
     """
     own = mesh.tangents if mesh.normals is not None else None
-    absent = None if own is None else ~own.values.any(axis=1)[own.index]
-    if absent is not None and not absent.any():
-        return mesh
+    if own is not None:
+        absent = ~np.any(own.values, axis=1, keepdims=True)[own.index, 0]
+        if not absent.any():
+            return mesh
     normals = mesh_normals(mesh)
-    tangents = compute_tangents(mesh.positions, mesh.faces, mesh.uvs, normals)
-    if absent is not None:
+    tangents = compute_tangents(mesh.positions, mesh.faces, mesh.required("uvs"), normals)
+    if own is not None:
         index = np.where(absent, tangents.index + len(own.values), own.index).astype(np.int32)
         tangents = Corners(np.concatenate([own.values, tangents.values]), index)
     return replace(mesh, normals=normals, tangents=tangents)

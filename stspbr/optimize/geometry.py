@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from stspbr.settings import GeometrySettings
 class Geometry(Protocol):
     """What the reconstruction asks of a shape."""
 
-    def parameters(self) -> list[Tensor]:
+    def parameters(self) -> Iterable[Tensor]:
         """What the optimiser moves; empty for a given mesh."""
 
     def surface(self) -> Surface:

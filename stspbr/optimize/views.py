@@ -77,7 +77,7 @@ class ViewSet:
         self.image, self.alpha = (self._store(values) for values in (image, alpha))
         self.saturation = _tensor(np.array([f.saturation for f in frames]).reshape(-1, 1, 1, 1), device)
         views = ViewBatch.of([frame.camera for frame in frames], [frame.object_to_world for frame in frames], device)
-        self._views = replace(views, resolution=self.resolution)
+        self.cameras = replace(views, resolution=self.resolution)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -90,7 +90,7 @@ class ViewSet:
             self._gather(self.alpha, ids, index),
             self.saturation.index_select(0, index),
         )
-        return self._views.select(index), targets
+        return self.cameras.select(index), targets
 
     def _store(self, values: Tensor) -> Tensor:
         if self.storage == "resident":

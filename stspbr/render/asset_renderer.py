@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.tangents import shading_normals, with_frames
-from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, compose, render_gbuffer
+from stspbr.fields.material_values import MaterialValues
+from stspbr.geometry.tangents import with_frames
+from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, compose_channels, render_gbuffer
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.raster_backend import RasterBackend
@@ -42,39 +43,35 @@ class AssetRenderer:
     def render(self, views: ViewBatch, light: PrefilteredLight) -> dict[str, Tensor]:
         """Images ``[B, H, W, C]`` over black: rgb, alpha, albedo, roughness, metallic, normal (object space)."""
         gbuffer = render_gbuffer(self.surface, views, self.backend)
-        values = self._material(gbuffer)
-        normal = values[:, 5:8]
+        material = self._material(gbuffer)
         rgb = shade(
-            normal,
+            material.normal,
             gbuffer.to_eye,
-            values[:, :3],
-            values[:, 3:4],
-            values[:, 4:5],
+            material.albedo,
+            material.roughness,
+            material.metallic,
             light,
             texture=self.backend.texture,
             light_rotation=(gbuffer.object_rotation, gbuffer.view),
-            occlusion=values[:, 8:9],
+            occlusion=material.occlusion,
         )
-        image = compose(gbuffer, torch.cat([rgb, values[:, :8]], dim=1), self.backend)
-        names = {"rgb": 3, "albedo": 3, "roughness": 1, "metallic": 1, "normal": 3, "alpha": 1}
-        return dict(zip(names, image.split(list(names.values()), dim=3), strict=True))
+        return compose_channels(gbuffer, rgb, material, self.backend)
 
-    def _material(self, gbuffer: GBuffer) -> Tensor:
-        """``[N, 9]``: albedo, roughness, metallic, shading normal, occlusion."""
+    def _material(self, gbuffer: GBuffer) -> MaterialValues:
+        """The maps at the covered pixels."""
         pixels = material_pixels(gbuffer.triangle, self.face_material, len(self.materials))
-        uv, uv_da = gbuffer.uv, gbuffer.uv_da
-        if uv is None:  # then every map is a constant
-            uv, uv_da = gbuffer.position.new_zeros(len(gbuffer.covered), 2), gbuffer.position.new_zeros(1, 4)
-            uv_da = uv_da.expand(len(uv), 4)
+        if gbuffer.uv is None:  # then every map is a constant
+            uv, uv_da = (gbuffer.position.new_zeros(len(gbuffer.covered), channels) for channels in (2, 4))
+        else:
+            uv, uv_da = gbuffer.coordinates()
 
         def lookup(name: str) -> Tensor:
             return sample_maps([maps[name] for maps in self.materials], pixels, uv, uv_da, self.backend.texture)
 
         normal = gbuffer.normal
         if self.normal_mapped:
-            normal = shading_normals(normal, gbuffer.tangent, lookup("normal"))
-        before = [lookup(name) for name in ("albedo", "roughness", "metallic")]
-        return torch.cat([*before, normal, lookup("occlusion")], dim=1)
+            normal = gbuffer.bent(lookup("normal"))
+        return MaterialValues(lookup("albedo"), lookup("roughness"), lookup("metallic"), normal, lookup("occlusion"))
 
 
 def _side(material: Material) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stspbr.errors import StspbrError
+from stspbr.fields.material_values import MaterialValues
 from stspbr.geometry.normals import vertex_normals
 from stspbr.geometry.tangents import shading_normals
 from stspbr.render.material_maps import material_pixels, sample_maps
@@ -86,13 +87,15 @@ class ViewBatch:
         clip = [camera.clip_from_object(pose) for camera, pose in pairs]
         eyes = [(np.linalg.inv(pose) @ np.append(camera.position, 1.0))[:3] for camera, pose in pairs]
         rows = (clip, eyes, [pose[:3, :3] for _, pose in pairs])
-        tensors = (torch.as_tensor(np.stack(row).astype(np.float32), device=device) for row in rows)
-        return cls(*tensors, (cameras[0].height, cameras[0].width))
+        clips, eye, rotation = (torch.as_tensor(np.stack(row).astype(np.float32), device=device) for row in rows)
+        return cls(clips, eye, rotation, (cameras[0].height, cameras[0].width))
 
     def select(self, index: Tensor) -> ViewBatch:
         """The cameras ``index`` ``[K]`` int64."""
-        tensors = (self.clip_from_object, self.eye, self.object_rotation)
-        return ViewBatch(*(values.index_select(0, index) for values in tensors), self.resolution)
+        clip, eye, rotation = (
+            values.index_select(0, index) for values in (self.clip_from_object, self.eye, self.object_rotation)
+        )
+        return ViewBatch(clip, eye, rotation, self.resolution)
 
 
 @dataclass
@@ -124,6 +127,18 @@ class GBuffer:
     tangent: Tensor | None = None
     uv: Tensor | None = None
     uv_da: Tensor | None = None
+
+    def coordinates(self) -> tuple[Tensor, Tensor]:
+        """``uv`` and ``uv_da``; StspbrError if the surface has no UVs."""
+        if self.uv is None or self.uv_da is None:
+            raise StspbrError("the mesh has no uvs")
+        return self.uv, self.uv_da
+
+    def bent(self, normal_map: Tensor) -> Tensor:
+        """``[N, 3]``: the normals bent by tangent-space ones ``[N, 3]``; StspbrError if the surface has no tangents."""
+        if self.tangent is None:
+            raise StspbrError("the mesh has no tangents")
+        return shading_normals(self.normal, self.tangent, normal_map)
 
 
 def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend) -> GBuffer:
@@ -171,9 +186,8 @@ def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend) -
     if surface.tangents is not None:
         out.tangent = at_pixels(surface.tangents)
     if surface.normal_maps is not None:
-        pixels = material_pixels(out.triangle, surface.face_material, len(surface.normal_maps))
-        mapped = sample_maps(surface.normal_maps, pixels, out.uv, out.uv_da, backend.texture)
-        out.normal = shading_normals(out.normal, out.tangent, mapped)
+        owned = material_pixels(out.triangle, surface.face_material, len(surface.normal_maps))
+        out.normal = out.bent(sample_maps(surface.normal_maps, owned, *out.coordinates(), backend.texture))
     return out
 
 
@@ -188,3 +202,13 @@ def compose(gbuffer: GBuffer, values: Tensor, backend: RasterBackend) -> Tensor:
     flat = torch.zeros(batch * height * width, with_alpha.shape[1], dtype=values.dtype, device=values.device)
     image = flat.index_copy(0, gbuffer.covered, with_alpha).reshape(batch, height, width, -1)
     return backend.antialias(image, gbuffer.rast, gbuffer.clip, gbuffer.faces)
+
+
+def compose_channels(
+    gbuffer: GBuffer, rgb: Tensor, material: MaterialValues, backend: RasterBackend
+) -> dict[str, Tensor]:
+    """``compose`` of radiance ``[N, 3]`` and its material: rgb, albedo, roughness, metallic, normal and alpha."""
+    values = {"rgb": rgb} | {name: getattr(material, name) for name in ("albedo", "roughness", "metallic", "normal")}
+    image = compose(gbuffer, torch.cat(list(values.values()), dim=1), backend)
+    parts = image.split([*(value.shape[1] for value in values.values()), 1], dim=3)
+    return dict(zip([*values, "alpha"], parts, strict=True))

@@ -221,11 +221,11 @@ class PathTracer:
         return mesh
 
     def _bsdf(self, material: Material, bumpy: bool) -> dict:
-        bumpy = bumpy and material.normal is not None
-        out = {"type": BSDF_NAME, "has_normal": bumpy}
+        normal = material.normal if bumpy else None
+        out = {"type": BSDF_NAME, "has_normal": normal is not None}
         maps = {"albedo": material.albedo, "roughness": material.roughness, "metallic": material.metallic}
-        if bumpy:
-            maps["normal"] = material.normal
+        if normal is not None:
+            maps["normal"] = normal
             out["tangent"] = {"type": "mesh_attribute", "name": "vertex_tangent"}
             out["handedness"] = {"type": "mesh_attribute", "name": "vertex_handedness"}
         for name, values in maps.items():

@@ -4,6 +4,7 @@ from stspbr.scene.asset import Asset, Corners, Material, Mesh, Node
 from stspbr.scene.camera import Camera, look_at
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.light import EnvironmentLight, direction_to_latlong, latlong_to_direction
+from stspbr.scene.normalization import Normalization
 
 __all__ = [
     "Asset",
@@ -15,6 +16,7 @@ __all__ = [
     "Material",
     "Mesh",
     "Node",
+    "Normalization",
     "direction_to_latlong",
     "latlong_to_direction",
     "look_at",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
+
+from stspbr.errors import StspbrError
 
 Array = TypeVar("Array")
 
@@ -55,6 +57,13 @@ class Mesh:
         for name, corners in (("uvs", self.uvs), ("normals", self.normals), ("tangents", self.tangents)):
             if corners is not None:
                 yield name, corners
+
+    def required(self, name: Literal["uvs", "normals", "tangents"]) -> Corners[np.ndarray]:
+        """The attribute ``name``; StspbrError if the mesh lacks it."""
+        corners = dict(self.attributes()).get(name)
+        if corners is None:
+            raise StspbrError(f"the mesh has no {name}")
+        return corners
 
     def with_corners(self, change: Callable[[Corners[np.ndarray]], Corners[np.ndarray]]) -> Mesh:
         """The mesh with ``change`` applied to its positions and faces, and to each attribute that it has."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -74,18 +75,18 @@ class Camera:
         return replace(self, width=width, height=height, cx=self.cx - left, cy=self.cy - top)
 
 
-def look_at(position: np.ndarray, target: np.ndarray, up: np.ndarray = (0.0, 1.0, 0.0)) -> np.ndarray:
+def look_at(position: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 1.0, 0.0)) -> np.ndarray:
     """Camera-to-world ``[4, 4]`` float64 of a camera at ``position`` that looks at ``target``.
 
     Where the line of sight is parallel to ``up``, another axis takes its place.
     """
-    position = np.asarray(position, dtype=np.float64)
-    back = position - np.asarray(target, dtype=np.float64)
+    place = np.asarray(position, dtype=np.float64)
+    back = place - np.asarray(target, dtype=np.float64)
     back /= np.linalg.norm(back)
     right = np.cross(np.asarray(up, dtype=np.float64), back)
     if np.linalg.norm(right) < 1e-6:
         right = np.cross(np.array([0.0, 0.0, 1.0]), back)
     right /= np.linalg.norm(right)
     out = np.eye(4)
-    out[:3, 0], out[:3, 1], out[:3, 2], out[:3, 3] = right, np.cross(back, right), back, position
+    out[:3, 0], out[:3, 1], out[:3, 2], out[:3, 3] = right, np.cross(back, right), back, place
     return out

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stspbr.fields.material_values import METALLIC, ROUGHNESS
 from stspbr.fields.materials import MaterialFields
 from stspbr.geometry.tangents import shading_normals, to_tangent_space
 from stspbr.optimize.appearance import MaterialMaps
@@ -40,17 +41,14 @@ def bake_fields(
     positions = at_texels(texels, Corners(mesh.positions, mesh.faces))
     values = [fields(part) for part in positions.split(CHUNK)]
     albedo = torch.cat([v.albedo for v in values])
-    parts = [torch.cat([v.roughness for v in values]), torch.cat([v.metallic for v in values])]
-    if values[0].occlusion is not None:
-        parts.append(torch.cat([v.occlusion for v in values]))
+    reflectance = torch.cat([v.reflectance for v in values])
     normal = None
     if with_normals or shape_normals is not None:
         smooth, tangent = _frame(mesh, texels)
         bent = smooth if shape_normals is None else shape_normals
         if with_normals:
-            bent = _unit(bent + torch.cat([v.normal_offset for v in values]))
+            bent = _unit(bent + torch.cat([v.normal for v in values]))
         normal = _front(to_tangent_space(smooth, tangent, bent))
-    reflectance = torch.cat(parts, dim=1)
     maps = MaterialMaps(
         spread(albedo, texels),
         spread(reflectance, texels),
@@ -99,7 +97,7 @@ def at_texels(texels: TexelMap, corners: Corners[np.ndarray]) -> Tensor:
 
 def _sharing(texels: TexelMap, positions: Tensor, albedo: Tensor, reflectance: Tensor) -> dict[str, float]:
     """As ``bake_fields`` returns it; a texel on an edge that two faces meet at is not shared."""
-    names, values = ("albedo", "roughness", "metallic"), (albedo, reflectance[:, :1], reflectance[:, 1:2])
+    names, values = ("albedo", "roughness", "metallic"), (albedo, reflectance[:, ROUGHNESS], reflectance[:, METALLIC])
     texel, group, count = torch.unique_consecutive(texels.texel, return_inverse=True, return_counts=True)
     if int(count.max()) == 1:
         return {"shared": 0.0, **dict.fromkeys(names, 0.0)}

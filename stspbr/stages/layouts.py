@@ -9,12 +9,11 @@ from torch import Tensor
 
 from stspbr.errors import StspbrError
 from stspbr.geometry.tangents import with_frames
-from stspbr.scene import Mesh, Node
+from stspbr.scene import Mesh, Node, Normalization
 from stspbr.settings import BakeSettings
 from stspbr.stages.baked_maps import shape_normals
 from stspbr.stages.given_mesh import GivenMesh, with_layouts
 from stspbr.stages.session import Session
-from stspbr.stages.state import normalized
 from stspbr.texture.atlas import TexelMap, rasterize_atlas, rasterize_layout
 from stspbr.texture.cleanup import clean
 from stspbr.texture.unwrap import unwrap
@@ -59,14 +58,12 @@ def new_layout(mesh: Mesh, settings: BakeSettings, session: Session) -> Layout:
     return Layout(prepared, ["material"], [texels], [None], report=report)
 
 
-def given_layout(
-    given: GivenMesh, normalization: tuple[np.ndarray, float], settings: BakeSettings, session: Session
-) -> Layout:
+def given_layout(given: GivenMesh, normalization: Normalization, settings: BakeSettings, session: Session) -> Layout:
     """A given mesh's own layouts, with new UVs for the materials that have none."""
     mesh, sizes, renewed = session.ranks.first(
         lambda: with_layouts(given, settings.texture_resolution, settings.padding)
     )
-    positions, mesh = mesh.positions, normalized(mesh, *normalization)
+    positions, mesh = mesh.positions, normalization.mesh(mesh)
     texels, normals, report = [], [], []
     for number, material in enumerate(given.materials):
         own = np.flatnonzero(mesh.face_material == number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.prefilter import prefilter_latlong
-from stspbr.scene import Capture, Corners, Mesh
+from stspbr.scene import Capture, Corners, Mesh, Normalization
 from stspbr.settings import FieldSettings, LightSettings
 from stspbr.stages.session import Session
 
@@ -93,22 +92,9 @@ def save_json(data: dict, path: Path) -> None:
     path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def load_normalization(artifact: Artifact) -> tuple[np.ndarray, float]:
-    """Centre ``[3]`` and scale that take the object's units to the box [−1, 1]³."""
-    data = json.loads(artifact.file("normalization.json").read_text(encoding="utf-8"))
-    return np.array(data["centre"], dtype=np.float64), float(data["scale"])
-
-
-def denormalized(mesh: Mesh, centre: np.ndarray, scale: float) -> Mesh:
-    """A mesh of the normalised box in the object's own units."""
-    positions = (mesh.positions.astype(np.float64) * scale + centre).astype(np.float32)
-    return replace(mesh, positions=positions)
-
-
-def normalized(mesh: Mesh, centre: np.ndarray, scale: float) -> Mesh:
-    """A mesh in the object's own units, in the normalised box."""
-    positions = ((mesh.positions.astype(np.float64) - centre) / scale).astype(np.float32)
-    return replace(mesh, positions=positions)
+def load_normalization(artifact: Artifact) -> Normalization:
+    """Between the object's units and the box [−1, 1]³."""
+    return Normalization.from_json(json.loads(artifact.file("normalization.json").read_text(encoding="utf-8")))
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -165,13 +165,13 @@ def test_each_material_is_read_from_its_own_maps(gbuffer):
 # -- fields ------------------------------------------------------------------------------------------------
 
 
-def test_normal_offsets_wait_for_their_time(gbuffer):
+def test_normals_wait_for_their_time(gbuffer):
     appearance = fields(normals_from=0.75)
     assert torch.equal(appearance.evaluate(gbuffer, 0.74).normal, gbuffer.normal)
     bent = appearance.evaluate(gbuffer, 0.75).normal
     torch.testing.assert_close(bent.norm(dim=1), torch.ones(len(bent)), atol=1e-5, rtol=0)
     assert (bent - gbuffer.normal).norm(dim=1).mean().item() > 0.05
-    offset = appearance.fields(gbuffer.position).normal_offset
+    offset = appearance.fields(gbuffer.position).normal
     torch.testing.assert_close(bent, torch.nn.functional.normalize(gbuffer.normal + offset, dim=1))
     assert torch.equal(fields(normals_from=2.0).evaluate(gbuffer, 1.0).normal, gbuffer.normal)  # never
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
+from stspbr.fields.material_values import MaterialValues
 from stspbr.scene import Corners, Mesh
 from stspbr.stages.baked_maps import bake_fields
 from stspbr.texture.atlas import rasterize_layout
@@ -15,17 +14,12 @@ from stspbr.texture.atlas import rasterize_layout
 SIZE = 16
 
 
-def fields(points: torch.Tensor) -> SimpleNamespace:
+def fields(points: torch.Tensor) -> MaterialValues:
     """A material that differs between the left and the right half: 0.2 and 0.6 rough, red and green."""
     right = (points[:, :1] > 0).float()
     zero = torch.zeros_like(right)
-    return SimpleNamespace(
-        albedo=torch.cat([1 - right, right, zero], dim=1),
-        roughness=0.2 + 0.4 * right,
-        metallic=zero,
-        occlusion=None,
-        normal_offset=torch.cat([zero, zero, zero], dim=1),
-    )
+    albedo, none = torch.cat([1 - right, right, zero], dim=1), torch.cat([zero, zero, zero], dim=1)
+    return MaterialValues(albedo, 0.2 + 0.4 * right, zero, none)
 
 
 def two_squares(mirrored: bool, apart: float = 0.0) -> Mesh:
