@@ -125,7 +125,8 @@ def _medians(steps: list[dict[tuple[str, str], tuple[float, float]]]) -> dict[st
         step = dict(step)
         whole = step.pop(("backward", "forward"), (0.0, 0.0))
         named = [value for (part, way), value in step.items() if way == "backward" and part != "rest"]
-        step["rest", "backward"] = tuple(whole[k] - sum(value[k] for value in named) for k in range(2))
+        wall, cpu = (whole[k] - sum(value[k] for value in named) for k in range(2))
+        step["rest", "backward"] = wall, cpu
         step["whole", "backward"] = whole
         tidy.append(step)
     keys = dict.fromkeys(key for step in tidy for key in step)

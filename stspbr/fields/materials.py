@@ -68,15 +68,15 @@ class MaterialFields(nn.Module):
                 generator,
                 backend="tinycudann" if half and settings.width in FUSED_WIDTHS else "torch",
             )
+            with torch.no_grad():
+                head.weights[-1][NORMAL] = 0.0  # the normal offset starts at exactly zero; network B has no such rows
             return nn.ModuleDict({"encoding": encoding, "head": head})
 
         if settings.mode == "joint":
-            first = self.joint = network(settings.joint, appearance_start + reflectance_start)
+            self.joint = network(settings.joint, appearance_start + reflectance_start)
         else:
-            first = self.appearance = network(settings.appearance, appearance_start)
+            self.appearance = network(settings.appearance, appearance_start)
             self.reflectance = network(settings.reflectance, reflectance_start)
-        with torch.no_grad():
-            first["head"].weights[-1][NORMAL] = 0.0  # the normal offset starts at exactly zero
 
     def groups(self) -> dict[str, list[Tensor]]:
         """Parameters by group name: ``appearance`` and ``reflectance``, or ``joint``."""

@@ -34,34 +34,27 @@ def weld(mesh: Mesh) -> Mesh:
 
 
 def joined(parts: list[Mesh], fill_tangents: bool) -> Mesh:
-    """The parts, each with ``face_material`` and ``face_node``, as one mesh.
+    """The parts as one mesh, materials and nodes being those of one asset.
 
     UVs that only some have are (0, 0) elsewhere; tangents likewise zeros with ``fill_tangents``, else dropped.
     """
 
-    def table(every: list[Corners[np.ndarray] | None], width: int = 0) -> Corners[np.ndarray] | None:
+    def filled(every: list[Corners[np.ndarray] | None], width: int = 0) -> Corners[np.ndarray] | None:
         if not any(every) or not (width or all(every)):
             return None
         zero = np.zeros((1, width), np.float32)
-        rows, indices, length = [], [], 0
-        first: dict[int, int] = {}
-        for part, own in zip(parts, every, strict=True):
-            own = own or Corners(zero, np.zeros_like(part.faces))
-            if id(own.values) not in first:  # parts may share their tables
-                first[id(own.values)], length = length, length + len(own.values)
-                rows.append(own.values)
-            indices.append(own.index + first[id(own.values)])
-        return Corners(np.concatenate(rows), np.concatenate(indices).astype(np.int32))
+        pairs = zip(parts, every, strict=True)
+        return _concatenated([own or Corners(zero, np.zeros_like(part.faces)) for part, own in pairs])
 
-    points = table([Corners(part.positions, part.faces) for part in parts])
+    points = _concatenated([Corners(part.positions, part.faces) for part in parts])
     return Mesh(
         points.values,
         points.index,
-        table([part.uvs for part in parts], 2),
-        table([part.normals for part in parts]),
-        table([part.tangents for part in parts], 4 * fill_tangents),
-        np.concatenate([part.face_material for part in parts]),
-        np.concatenate([part.face_node for part in parts]),
+        filled([part.uvs for part in parts], 2),
+        filled([part.normals for part in parts]),
+        filled([part.tangents for part in parts], 4 * fill_tangents),
+        np.concatenate([part.material_of for part in parts]),
+        np.concatenate([part.node_of for part in parts]),
     )
 
 
@@ -90,6 +83,18 @@ def unit(vectors: np.ndarray, fallback: tuple[float, float, float]) -> np.ndarra
     sound = np.isfinite(length) & (length > 1e-20)
     length = np.where(sound & (np.abs(length - 1.0) > 4e-7), length, 1.0)
     return np.where(sound, v / length, np.asarray(fallback)).astype(np.float32)
+
+
+def _concatenated(parts: list[Corners[np.ndarray]]) -> Corners[np.ndarray]:
+    """One after the other; a table of values that several share is there once."""
+    rows, indices, length = [], [], 0
+    first: dict[int, int] = {}
+    for own in parts:
+        if id(own.values) not in first:
+            first[id(own.values)], length = length, length + len(own.values)
+            rows.append(own.values)
+        indices.append(own.index + first[id(own.values)])
+    return Corners(np.concatenate(rows), np.concatenate(indices).astype(np.int32))
 
 
 def _distinct(corners: Corners[np.ndarray]) -> Corners[np.ndarray]:

@@ -14,7 +14,7 @@ from stspbr.errors import StspbrError
 from stspbr.files import atomic_path, safe_name
 from stspbr.formats.attributes import unit, weld
 from stspbr.formats.images import write_map
-from stspbr.formats.mtl import map_lines, materials_from_mtl, override_maps, read_mtl
+from stspbr.formats.mtl import MtlEntry, map_lines, materials_from_mtl, override_maps, read_mtl
 from stspbr.scene.asset import Asset, Corners, Mesh, Node
 
 _DEFAULT = "material"
@@ -47,7 +47,7 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     if not np.isfinite(mesh.positions).all():
         raise StspbrError(f"{path} has positions that are not finite: export it again")
     notes: list[str] = []
-    found = {}
+    found: dict[str, MtlEntry] = {}
     for library in libraries:
         place = path.parent / library
         if place.exists():
@@ -159,8 +159,8 @@ def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str], list[Node]]:
         mesh.normals = Corners(unit(_numbers(vn, 3), (0.0, 1.0, 0.0)), corners[triangles, 2])
     mesh.positions = positions.astype(np.float32)
     mesh = weld(mesh)
-    used = np.unique(mesh.face_material)  # a name whose triangles all collapsed, or that never had any, goes
-    mesh.face_material = np.searchsorted(used, mesh.face_material).astype(np.int32)
+    used = np.unique(mesh.material_of)  # a name whose triangles all collapsed, or that never had any, goes
+    mesh.face_material = np.searchsorted(used, mesh.material_of).astype(np.int32)
     listed = list(names)
     return mesh, [listed[k] for k in used], libraries, _nodes(mesh, list(parts))
 
@@ -273,7 +273,7 @@ def _obj_lines(asset: Asset, names: list[str], library: str) -> list[str]:
         corner = "%d"
     row_format = "f " + " ".join([corner] * 3)
     index = np.stack(tables, axis=2).reshape(len(mesh.faces), -1).astype(np.int64) + 1
-    owner = np.zeros(len(index), np.int32) if mesh.face_material is None else mesh.face_material
+    owner = mesh.material_of
     taken: set[str] = set()
     for node, part in _objects(asset):
         if node is not None:

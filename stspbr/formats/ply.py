@@ -30,7 +30,7 @@ def write_ply(path: str | Path, asset: Asset) -> None:
     if len(mesh.faces) == 0:
         raise StspbrError(f"cannot write {path}: the mesh has no triangles")
     normals, uvs = written_normals(mesh), mesh.uvs
-    owner = np.zeros(len(mesh.faces), np.int32) if mesh.face_material is None else mesh.face_material
+    owner = mesh.material_of
     uv_faces = np.zeros_like(mesh.faces) if uvs is None else uvs.index
     corners = np.stack([mesh.faces, uv_faces, normals.index, np.repeat(owner[:, None], 3, axis=1)], axis=-1)
     vertices, index = unique_rows(corners.reshape(-1, 4).astype(np.int32))

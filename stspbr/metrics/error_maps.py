@@ -116,11 +116,12 @@ def _texels(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Covered texels: index into the picture, face, barycentrics; each material in its own square of a grid."""
     mesh = reference.mesh
-    owner = np.zeros(len(mesh.faces), np.int64) if mesh.face_material is None else np.asarray(mesh.face_material)
+    owner = mesh.material_of
     used = np.unique(owner)
     grid = int(np.ceil(np.sqrt(len(used))))
     side = resolution // grid
-    corners = mesh.uvs.values.astype(np.float64)[mesh.uvs.index]
+    uvs = mesh.required("uvs")
+    corners = uvs.values.astype(np.float64)[uvs.index]
     corners -= np.floor(corners.mean(axis=1, keepdims=True))  # what then reaches over the border is cut off there
     parts = []
     for place, material in enumerate(used):

@@ -13,6 +13,7 @@ from torch import Tensor
 from stspbr.errors import StspbrError
 from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.optimize.distributed import Ranks
+from stspbr.optimize.progress import Reporting
 from stspbr.optimize.routing import Term, backpropagate, check_finite, logged_values
 from stspbr.settings import OptimizeSettings
 from stspbr.settings.schedules import evaluate
@@ -39,21 +40,6 @@ class Problem(Protocol):
 
     def load_state(self, state: dict[str, dict[str, Tensor]]) -> None:
         """The inverse of ``state``."""
-
-
-class Reporting(Protocol):
-    """What hears of the steps; see ``progress.Reporter``."""
-
-    def step(
-        self, step: int, losses: Mapping[str, Any], rates: Mapping[str, float], seconds: Mapping[str, float]
-    ) -> None:
-        """A step is done."""
-
-    def image(self, tag: str, array: Any, step: int) -> object:
-        """A picture ``[H, W, 3]`` in [0, 1] is to be kept."""
-
-    def message(self, text: str) -> None:
-        """One line for people."""
 
 
 class Stopwatch:

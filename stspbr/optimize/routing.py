@@ -97,9 +97,7 @@ def backpropagate(terms: list[Term], groups: dict[str, list[Tensor]], routing: L
 
 def _packs(terms: list[Term]) -> list[tuple[list[Term], frozenset[str]]]:
     """The terms of each backward pass and the groups it drives."""
-    packs: dict[frozenset[str], list[Term]] = {
-        drives: [] for drives in dict.fromkeys(term.drives for term in terms if not term.closed)
-    }
+    packs: dict[frozenset[str], list[Term]] = {term.drives: [] for term in terms if not term.closed}
     for term in terms:
         home = next((d for d in packs if term.drives <= d), term.drives) if term.closed else term.drives
         packs.setdefault(home, []).append(term)

@@ -36,8 +36,7 @@ class AssetRenderer:
             mesh = with_frames(mesh)
         self.surface = Surface.of(mesh, device)
         self.materials = [_maps(material, device) for material in asset.materials]
-        index = np.zeros(len(mesh.faces), np.int64) if mesh.face_material is None else mesh.face_material
-        self.face_material = torch.as_tensor(np.asarray(index, np.int64), device=device)
+        self.face_material = torch.as_tensor(np.asarray(mesh.material_of, np.int64), device=device)
 
     @torch.no_grad()
     def render(self, views: ViewBatch, light: PrefilteredLight) -> dict[str, Tensor]:

@@ -58,6 +58,16 @@ class Mesh:
             if corners is not None:
                 yield name, corners
 
+    @property
+    def material_of(self) -> np.ndarray:
+        """``[F]``: ``face_material``, or 0 for all faces."""
+        return np.zeros(len(self.faces), np.int32) if self.face_material is None else self.face_material
+
+    @property
+    def node_of(self) -> np.ndarray:
+        """``[F]``: ``face_node``, or 0 for all faces."""
+        return np.zeros(len(self.faces), np.int32) if self.face_node is None else self.face_node
+
     def required(self, name: Literal["uvs", "normals", "tangents"]) -> Corners[np.ndarray]:
         """The attribute ``name``; StspbrError if the mesh lacks it."""
         corners = dict(self.attributes()).get(name)
@@ -75,10 +85,8 @@ class Mesh:
     def of_faces(self, chosen: np.ndarray) -> Mesh:
         """The triangles ``chosen`` (``[F]`` bool, or their numbers) over the same tables of values."""
         out = self.with_corners(lambda corners: Corners(corners.values, corners.index[chosen]))
-        material = None if self.face_material is None else self.face_material[chosen]
-        return replace(
-            out, face_material=material, face_node=None if self.face_node is None else self.face_node[chosen]
-        )
+        material, node = (None if own is None else own[chosen] for own in (self.face_material, self.face_node))
+        return replace(out, face_material=material, face_node=node)
 
 
 @dataclass
@@ -101,6 +109,21 @@ class Material:
     occlusion: np.ndarray | None = None
     normal: np.ndarray | None = None
     name: str = "material"
+
+    @classmethod
+    def of(
+        cls,
+        albedo: np.ndarray,
+        roughness: np.ndarray,
+        metallic: np.ndarray,
+        occlusion: np.ndarray | None = None,
+        normal: np.ndarray | None = None,
+        name: str = "material",
+    ) -> Material:
+        """From arrays of any type and layout, as contiguous float32."""
+        a, r, m = (np.ascontiguousarray(image, np.float32) for image in (albedo, roughness, metallic))
+        o, n = (None if image is None else np.ascontiguousarray(image, np.float32) for image in (occlusion, normal))
+        return cls(a, r, m, o, n, name)
 
 
 @dataclass

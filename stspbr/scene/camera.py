@@ -65,14 +65,14 @@ class Camera:
 
     def resized(self, width: int, height: int) -> Camera:
         """The same camera for an image resampled to ``width × height`` (the field of view stays)."""
-        sx, sy = width / self.width, height / self.height
-        return replace(
-            self, width=width, height=height, fx=self.fx * sx, fy=self.fy * sy, cx=self.cx * sx, cy=self.cy * sy
-        )
+        return self.resampled((0, 0, self.width, self.height), (width, height))
 
-    def cropped(self, left: int, top: int, width: int, height: int) -> Camera:
-        """The same camera for the sub-image that starts at ``(left, top)``."""
-        return replace(self, width=width, height=height, cx=self.cx - left, cy=self.cy - top)
+    def resampled(self, box: tuple[float, float, float, float], size: tuple[int, int]) -> Camera:
+        """The same camera for the part ``box`` (left, top, width, height in pixels), resampled to ``size``."""
+        left, top, width, height = box
+        sx, sy = size[0] / width, size[1] / height
+        cx, cy = (self.cx - left) * sx, (self.cy - top) * sy
+        return replace(self, width=size[0], height=size[1], fx=self.fx * sx, fy=self.fy * sy, cx=cx, cy=cy)
 
 
 def look_at(position: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 1.0, 0.0)) -> np.ndarray:

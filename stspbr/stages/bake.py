@@ -94,7 +94,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         asset = _final_asset(layout, geometry, appearance, normalization)
         write_glb(folder / "asset.glb", asset, texture_bits=settings.texture_bits)
         write_obj(folder / "obj", asset)
-        if not isinstance(light, LearnedLight):
+        if capture.light is not None and not isinstance(light, LearnedLight):
             write_hdr(folder / "light.hdr", capture.light.radiance)
         return {
             "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
@@ -113,7 +113,7 @@ def _final_asset(
     A given mesh has its own positions, materials and nodes; a learned one is the refined one.
     """
     normal_maps = [None if own.normal is None else own.normal[0].detach() for own in appearance.materials]
-    if layout.given:
+    if layout.positions is not None:
         final = replace(layout.mesh, positions=layout.positions)
     else:
         final, normal_maps = _refined(layout, geometry, normal_maps)

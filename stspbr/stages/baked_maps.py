@@ -66,7 +66,7 @@ def shape_normals(given: Mesh, normal_map: np.ndarray, texels: TexelMap, backend
         normal_map: ``[H, W, 3]`` tangent space.
     """
     smooth, tangent = _frame(given, texels)
-    uv = at_texels(texels, given.uvs)
+    uv = at_texels(texels, given.required("uvs"))
     image = torch.as_tensor(normal_map, dtype=torch.float32, device=uv.device)[None].contiguous()
     mapped = backend.texture(image, uv[None, None].contiguous(), filter_mode="linear", boundary_mode="wrap")[0, 0]
     return shading_normals(smooth, tangent, mapped)
@@ -124,5 +124,5 @@ def _front(normals: Tensor) -> Tensor:
 
 def _frame(mesh: Mesh, texels: TexelMap) -> tuple[Tensor, Tensor]:
     """Unit smooth normals ``[N, 3]`` and tangents ``[N, 4]`` at the texels."""
-    normal = _unit(at_texels(texels, mesh.normals))
-    return normal, at_texels(texels, mesh.tangents)
+    normal = _unit(at_texels(texels, mesh.required("normals")))
+    return normal, at_texels(texels, mesh.required("tangents"))

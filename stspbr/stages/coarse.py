@@ -36,10 +36,11 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     capture_n = normalization.capture(capture)
     generator = torch.Generator().manual_seed(session.seed)
 
-    if given is None:
+    fixed = None if given is None else normalization.mesh(given.mesh)
+    geometry: ImplicitGeometry | FixedGeometry
+    if given is None or fixed is None:
         geometry = _implicit_geometry(settings, capture_n, session, generator)
     else:
-        fixed = normalization.mesh(given.mesh)
         geometry = FixedGeometry(
             fixed, movable=False, laplacian=0.0, folding=0.0, device=session.device, normal_maps=given.normal_maps
         )
@@ -49,11 +50,9 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
 
     def write(folder: Path) -> dict:
         if given is not None:
-            mesh = fixed
             save_given_mesh(given, folder)
-        else:
-            surface = geometry.surface()
-            mesh = Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
+        surface = geometry.surface()
+        mesh = fixed or Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
         return write_fields(folder, reconstruction, mesh, normalization)
 
     return fit(session, "coarse", settings, source, reconstruction, write)

@@ -6,6 +6,7 @@ import glob
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -188,8 +189,8 @@ def _subjects(reference: Asset, estimate: Asset, capture: Capture, matrix: np.nd
 def _surface_errors(session: Session, settings: EvaluateSettings, subjects: _Subjects) -> dict:
     """Material (raw, and at what a pixel of the views resolves) and geometry, in the reference's frame."""
     reference, estimate = subjects.reference, subjects.aligned
-    views = {"cameras": subjects.cameras, "poses": subjects.poses}
-    common = {"seed": session.seed, "max_distance_fraction": settings.max_distance_fraction, **views}
+    views: dict[str, Any] = {"cameras": subjects.cameras, "poses": subjects.poses}
+    common: dict[str, Any] = {"seed": session.seed, "max_distance_fraction": settings.max_distance_fraction, **views}
     footprint = settings.footprint
     if footprint is None:
         footprint = pixel_footprint(reference.mesh, **views)

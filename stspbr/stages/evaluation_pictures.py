@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,12 +45,13 @@ class Renders:
             where its package is not installed; ``lpips_missing`` then says why), and ``per_view`` with the same
             for each.
         """
-        rows, missing = [], None
+        rows: list[dict[str, Any]] = []
+        missing = None
         for frame in frames:
             target, result = display(frame.image), display(self.of(frame)["rgb"])
             distance, reason = lpips_or_none(target, result, frame.alpha)
             missing = missing or reason
-            row = {"psnr": min(psnr(target, result, frame.alpha), 200.0), "lpips": distance}
+            row: dict[str, float | None] = {"psnr": min(psnr(target, result, frame.alpha), 200.0), "lpips": distance}
             large = min(target.shape[:2]) >= 11
             row["ssim"] = ssim(target, result, frame.alpha) if large else None
             row["ms_ssim"] = ms_ssim(target, result, frame.alpha) if large else None
@@ -117,4 +119,5 @@ def _camera_space(normal: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    return None if not values or any(v is None for v in values) else float(np.mean(values))
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None

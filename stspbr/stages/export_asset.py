@@ -190,7 +190,7 @@ def _read(
 
 def _levels(asset: Asset, budgets: list[int], light: EnvironmentLight | None, notes: list[str]) -> list[dict[str, Any]]:
     """Levels of detail (``asset``), each made from the full mesh, with what it costs in pictures (``psnr``)."""
-    levels = []
+    levels: list[dict[str, Any]] = []
     for budget in budgets:
         mesh = simplify_textured(asset.mesh, budget)
         if len(mesh.faces) > budget:
@@ -227,21 +227,21 @@ def _writer(settings: ExportSettings, light: EnvironmentLight | None) -> Callabl
     if to == "ply":
         from stspbr.formats.ply import write_ply
 
-        return lambda path, asset: _no_notes(write_ply(path, asset))
+        def write_points(path: Path, asset: Asset) -> list[str]:
+            write_ply(path, asset)
+            return []
+
+        return write_points
     from stspbr.formats.blender import write_blender
 
     return lambda path, asset: write_blender(path.parent, asset, light, bits, settings.texture_format)
-
-
-def _no_notes(_: Any) -> list[str]:
-    return []
 
 
 def _moved(staging: Path, folder: Path, main: str) -> list[Path]:
     """Everything in ``staging`` into ``folder``, file by file, the main one last; the final paths, it first."""
     found = sorted(path for path in staging.rglob("*") if path.is_file())
     found.sort(key=lambda path: path == staging / main)
-    out = []
+    out: list[Path] = []
     for path in found:
         target = folder / path.relative_to(staging)
         try:

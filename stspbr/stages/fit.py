@@ -12,7 +12,7 @@ from stspbr.artifacts import Artifact
 from stspbr.formats.images import write_hdr
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
-from stspbr.optimize.appearance import Appearance
+from stspbr.optimize.appearance import Appearance, FieldAppearance
 from stspbr.optimize.geometry import Geometry, ImplicitGeometry
 from stspbr.optimize.lights import LearnedLight, Light
 from stspbr.optimize.loop import Stopwatch, optimize
@@ -129,7 +129,8 @@ def write_fields(folder: Path, reconstruction: Reconstruction, mesh: Mesh, norma
     save_mesh(mesh, folder / "mesh.safetensors")
     if isinstance(reconstruction.geometry, ImplicitGeometry):
         save_state(reconstruction.geometry, folder / "geometry.safetensors")
-    save_state(reconstruction.appearance.fields, folder / "fields.safetensors")
+    if isinstance(reconstruction.appearance, FieldAppearance):
+        save_state(reconstruction.appearance.fields, folder / "fields.safetensors")
     save_json(normalization.to_json(), folder / "normalization.json")
     return {"mesh": mesh_report(mesh.positions, mesh.faces)}
 

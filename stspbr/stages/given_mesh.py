@@ -70,7 +70,7 @@ def read_given_mesh(settings: CoarseSettings) -> GivenMesh | None:
         raise StspbrError(f"{settings.mesh}: its UVs hold NaN, infinity or numbers beyond a million: unwrap it again")
     given = given_mesh(asset, keep_normal_maps=settings.mesh_normal_map == "keep")
     for number, material in enumerate(given.materials):
-        count = int((given.mesh.face_material == number).sum())
+        count = int((given.mesh.material_of == number).sum())
         if count > MAX_FACES and not has_layout(given.mesh, number):
             raise StspbrError(
                 f"{settings.mesh}: {material.name} has no UVs and {count} triangles, and at most {MAX_FACES} are "
@@ -82,10 +82,8 @@ def read_given_mesh(settings: CoarseSettings) -> GivenMesh | None:
 def given_mesh(asset: Asset, keep_normal_maps: bool) -> GivenMesh:
     """What is kept of ``asset``; frames are computed where a normal map that is kept needs them."""
     mesh = asset.mesh
-    if mesh.face_material is None:
-        mesh = replace(mesh, face_material=np.zeros(len(mesh.faces), np.int32))
-    used = np.unique(mesh.face_material)  # a material without faces has no maps to fill
-    mesh = replace(mesh, face_material=np.searchsorted(used, mesh.face_material).astype(np.int32))
+    used = np.unique(mesh.material_of)  # a material without faces has no maps to fill
+    mesh = replace(mesh, face_material=np.searchsorted(used, mesh.material_of).astype(np.int32))
     materials = []
     for number, material in enumerate(asset.materials[k] for k in used):
         size = normal_map = None

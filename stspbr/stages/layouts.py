@@ -54,7 +54,8 @@ class Layout:
 def new_layout(mesh: Mesh, settings: BakeSettings, session: Session) -> Layout:
     """A learned surface cleaned and unwrapped into one atlas; StspbrError where nothing of it is left."""
     prepared, report = session.ranks.first(lambda: _prepare_mesh(mesh, settings))
-    texels = rasterize_atlas(prepared.uvs, settings.texture_resolution, session.backend.rasterize, session.device)
+    uvs, resolution = prepared.required("uvs"), settings.texture_resolution
+    texels = rasterize_atlas(uvs, resolution, session.backend.rasterize, session.device)
     return Layout(prepared, ["material"], [texels], [None], report=report)
 
 
@@ -68,7 +69,7 @@ def given_layout(given: GivenMesh, normalization: Normalization, settings: BakeS
     for number, material in enumerate(given.materials):
         own = np.flatnonzero(mesh.face_material == number)
         limit = min(max(_POINTS // (sizes[number][0] * sizes[number][1]), _SHARERS[0]), _SHARERS[1])
-        found = rasterize_layout(mesh.uvs, sizes[number], own, limit, session.device)
+        found = rasterize_layout(mesh.required("uvs"), sizes[number], own, limit, session.device)
         kept = material.normal_map
         texels.append(found)
         normals.append(None if kept is None else shape_normals(mesh, kept, found, session.backend))

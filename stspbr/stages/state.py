@@ -16,7 +16,7 @@ from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.prefilter import prefilter_latlong
-from stspbr.scene import Capture, Corners, Mesh, Normalization
+from stspbr.scene import Capture, Corners, EnvironmentLight, Mesh, Normalization
 from stspbr.settings import FieldSettings, LightSettings
 from stspbr.stages.session import Session
 
@@ -26,24 +26,22 @@ def load_capture(artifact: Artifact) -> Capture:
     return read_transforms(artifact.file("transforms.json"))
 
 
-def known_light(capture: Capture, settings: LightSettings) -> bool:
-    """Whether the capture's light is used as it is.
+def known_light(capture: Capture, settings: LightSettings) -> EnvironmentLight | None:
+    """The capture's light if it is used as it is; None if the light is learned.
 
     Raises:
         StspbrError: ``known`` was asked for and the capture has none.
     """
     if settings.mode == "known" and capture.light is None:
         raise StspbrError("light.mode=known, but the capture stores no light: give one, or set light.mode=learned")
-    return capture.light is not None and settings.mode != "learned"
+    return None if settings.mode == "learned" else capture.light
 
 
 def make_light(capture: Capture, settings: LightSettings, session: Session, state: Path | None = None) -> Light:
     """The light of a stage: prefiltered once where it is known, else learned, from ``state`` or from grey."""
-    if known_light(capture, settings):
-        light = prefilter_latlong(
-            capture.light, base_resolution=settings.known_resolution, cache_dir=session.run / ".cache"
-        )
-        return KnownLight(light.to(session.device))
+    if (known := known_light(capture, settings)) is not None:
+        filtered = prefilter_latlong(known, base_resolution=settings.known_resolution, cache_dir=session.run / ".cache")
+        return KnownLight(filtered.to(session.device))
     cube = EnvironmentCube(settings.learned_resolution, settings.initial_radiance, settings.common_scale)
     light = LearnedLight(cube, settings.white_balance, settings.smoothness)
     if state is not None:
@@ -83,8 +81,9 @@ def load_mesh(path: Path) -> Mesh:
     def corners(name: str) -> Corners[np.ndarray] | None:
         return Corners(arrays[name], arrays[f"{name[:-1]}_faces"]) if name in arrays else None
 
-    attributes = (corners(name) for name in ("uvs", "normals", "tangents"))
-    return Mesh(arrays["positions"], arrays["faces"], *attributes, arrays.get("face_material"), arrays.get("face_node"))
+    uvs, normals, tangents = (corners(name) for name in ("uvs", "normals", "tangents"))
+    owners = arrays.get("face_material"), arrays.get("face_node")
+    return Mesh(arrays["positions"], arrays["faces"], uvs, normals, tangents, *owners)
 
 
 def save_json(data: dict, path: Path) -> None:

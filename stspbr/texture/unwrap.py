@@ -96,12 +96,12 @@ def _adopt_unassigned(faces: np.ndarray, uvs: np.ndarray, uv_faces: np.ndarray) 
     pending = [int(f) for f in np.nonzero(_uv_areas(uvs, uv_faces) == 0)[0]]
     touching: dict[int, list[int]] = {}
     near = np.isin(faces, faces[pending]).any(axis=1)
-    for face in np.nonzero(near)[0]:
-        for vertex in faces[face]:
-            touching.setdefault(int(vertex), []).append(int(face))
+    for close in np.nonzero(near)[0].tolist():
+        for vertex in faces[close].tolist():
+            touching.setdefault(vertex, []).append(close)
     waiting = set(pending)
     while pending:
-        left = []
+        left: list[int] = []
         for face in pending:
             corners = faces[face].tolist()
             others = {g for vertex in corners for g in touching[vertex]} - waiting

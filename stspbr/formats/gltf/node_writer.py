@@ -47,7 +47,7 @@ def write_nodes(
             nodes[node.parent].setdefault("children", []).append(index)
     meshes: list[dict[str, Any]] = []
     for index, node in enumerate(asset.nodes):
-        chosen = mesh.face_node == index
+        chosen = mesh.node_of == index
         if not chosen.any():
             continue
         tables = _corner_tables(mesh, chosen, worlds[index])

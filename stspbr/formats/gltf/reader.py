@@ -107,25 +107,28 @@ def _asset(document: Document) -> Asset:
     content = document.json
     nodes, instances = _scene(content)
     parts: list[Mesh] = []
-    for node, mesh_index, matrix in instances:
+    owners: list[int] = []
+    for number, mesh_index, matrix in instances:
         for primitive in content["meshes"][mesh_index]["primitives"]:
             part = _primitive(document, primitive, matrix)
             if part is not None:
-                part.face_node = np.full(len(part.faces), node, np.int32)
+                part.face_node = np.full(len(part.faces), number, np.int32)
                 parts.append(part)
+                owners.append(primitive.get("material", -1))
     if not parts:
         raise StspbrError(f"{document.path} holds no triangles: export a mesh")
-    used = sorted({int(part.face_material[0]) for part in parts})
-    for part in parts:
-        part.face_material = np.searchsorted(used, part.face_material).astype(np.int32)
+    used = sorted(set(owners))
     materials = read_materials(document, used)
-    bumpy = [material.normal is not None for material in materials]
-    mesh = weld(joined(parts, all(part.tangents or not bumpy[int(part.face_material[0])] for part in parts)))
+    fill_tangents = True
+    for part, owner in zip(parts, map(used.index, owners), strict=True):
+        part.face_material = np.full(len(part.faces), owner, np.int32)
+        fill_tangents &= part.tangents is not None or materials[owner].normal is None
+    mesh = weld(joined(parts, fill_tangents))
     if len(mesh.faces) == 0:
         raise StspbrError(f"{document.path} holds no triangles with an area: export a mesh")
     if not np.isfinite(mesh.positions).all():
         raise StspbrError(f"{document.path} has positions that are not finite: export it again")
-    drawn = set(np.unique(mesh.face_node).tolist())
+    drawn = set(np.unique(mesh.node_of).tolist())
     for index, node in enumerate(nodes):
         if index not in drawn:
             node.mesh = None
@@ -142,7 +145,8 @@ def _scene(content: dict[str, Any]) -> tuple[list[Node], list[tuple[int, int, np
     else:
         children = {child for node in entries for child in node.get("children", [])}
         roots = [index for index in range(len(entries)) if index not in children]
-    nodes, instances = [], []
+    nodes: list[Node] = []
+    instances = []
     stack: list[tuple[int, int | None, np.ndarray]] = [(index, None, np.eye(4)) for index in reversed(roots)]
     while stack:
         index, parent, above = stack.pop()
@@ -178,7 +182,7 @@ def _node_matrix(node: dict[str, Any]) -> np.ndarray:
 
 
 def _primitive(document: Document, primitive: dict[str, Any], matrix: np.ndarray) -> Mesh | None:
-    """One primitive with its transform applied; ``face_material`` holds the file's index, −1 for none."""
+    """One primitive with its transform applied; None if there is nothing to draw."""
     attributes = primitive["attributes"]
     mode = primitive.get("mode", 4)
     if mode not in (4, 5, 6) or "POSITION" not in attributes:
@@ -207,7 +211,7 @@ def _primitive(document: Document, primitive: dict[str, Any], matrix: np.ndarray
     placed = (positions @ linear.T + matrix[:3, 3]).astype(np.float32)
     if mirrored:
         faces = faces[:, [0, 2, 1]]
-    mesh = Mesh(placed, faces, face_material=np.full(len(faces), material, np.int32))
+    mesh = Mesh(placed, faces)
 
     if "NORMAL" in attributes:
         normals = document.accessor(attributes["NORMAL"]).astype(np.float64)

@@ -155,7 +155,7 @@ def _package(path: Path, folder: Path, files: list[Path]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as package:
         for file in files:
             info = zipfile.ZipInfo(file.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
-            start = package.fp.tell() + 30 + len(info.filename.encode())
+            start = package.start_dir + 30 + len(info.filename.encode())  # where the next header goes
             padding = -(start + 4) % 64
             info.extra = struct.pack("<HH", 0x1986, padding) + bytes(padding)
             package.writestr(info, file.read_bytes())
@@ -236,7 +236,7 @@ def _write_mesh(stage: Any, place: Any, label: str, mesh: Mesh, world: np.ndarra
         frame.Set(Vt.Vec4fArray.FromNumpy(tangents))
         frame.SetIndices(_ints(index.reshape(-1)))
 
-    owner = np.zeros(len(mesh.faces), np.int32) if mesh.face_material is None else mesh.face_material
+    owner = mesh.material_of
     present = np.unique(owner)
     if len(present) == 1:
         UsdShade.MaterialBindingAPI.Apply(prim.GetPrim()).Bind(materials[present[0]])
