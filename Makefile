@@ -18,7 +18,7 @@ help:
 	@echo "make bench  seconds a step by part, and how they compare with what one could use instead"
 	@echo "make test   the tests"
 	@echo "make docs   the documents of docs/ as a web site, in site/"
-	@echo "make lint   ruff"
+	@echo "make lint   ruff and mypy"
 	@echo "make clean  remove the virtual environment and the caches (never runs/)"
 
 demo: $(READY)
@@ -43,6 +43,8 @@ docs: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # Debian's python3 without python3-venv has no ensurepip: then pip puts itself into the environment.
 $(BIN)/python:
@@ -63,5 +65,5 @@ $(JUDGES): tests/node/package-lock.json
 	else echo "npm is not here: the tests of tests/node will skip" >&2; fi
 
 clean:
-	rm -rf $(VENV) tests/node/node_modules build dist site *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) tests/node/node_modules build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

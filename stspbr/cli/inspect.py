@@ -102,7 +102,7 @@ def compare(
     comparison = compare_runs(runs, page)
     if json_lines:
         typer.echo(json.dumps({**as_json(comparison), "page": None if page is None else str(page)}))
-    elif verbose:
+    elif verbose and page is not None:
         print_comparison(comparison)
         typer.echo(f"{page} ({_size(page.stat().st_size)})")
 

@@ -166,7 +166,7 @@ class CompositeLoss:
         exposure: Tensor | float,
         *,
         saturation: Tensor | float | None = None,
-        images: tuple[Tensor, ...] | None = None,
+        images: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compare pixels, and whole images where a term asks for them.
 
@@ -184,18 +184,17 @@ class CompositeLoss:
         Returns:
             The weighted sum, and each term's value without its weight, detached.
         """
-        if self.needs_images and images is None:
-            names = ", ".join(name for name, function in self._functions.items() if function.whole_image)
-            raise StspbrError(f"the loss {names} compares whole images; CompositeLoss was called without images")
         rendered, target = _prepare(rendered, target, saturation)
         divisor = normalizer.clamp(min=1.0) if isinstance(normalizer, Tensor) else max(float(normalizer), 1.0)
         values: dict[str, Tensor] = {}
         for name, function in self._functions.items():
-            if function.whole_image:
-                values[name] = function.function(*_prepare(*images), exposure).mean()
-            else:
+            if not function.whole_image:
                 values[name] = function.function(rendered, target, exposure).sum() / divisor
-        total = sum(self.terms[name] * value for name, value in values.items())
+            elif images is None:
+                raise StspbrError(f"the loss {name} compares whole images; CompositeLoss was called without images")
+            else:
+                values[name] = function.function(*_prepare(*images), exposure).mean()
+        total = sum((self.terms[name] * value for name, value in values.items()), rendered.new_zeros(()))
         return total, {name: value.detach() for name, value in values.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -92,6 +93,11 @@ class LossSettings(Settings):
     smoothness_ramp: float = Field(0.5, gt=0, le=1)
     smoothness_distance: float = Field(0.005, gt=0)
 
+    @property
+    def alike(self) -> bool:
+        """Whether A and B are compared by the same losses over the same pixels."""
+        return (self.appearance, self.appearance_region) == (self.reflectance, self.reflectance_region)
+
 
 class Rate(Settings):
     """Learning rate of one parameter group: ``rate`` times a schedule over the stage's fraction t in [0, 1]."""
@@ -133,6 +139,18 @@ class OptimizeSettings(Settings):
     checkpoint_every: int = Field(100, ge=1)
     preview_every: int = Field(100, ge=1)
     log_every: int = Field(10, ge=1)
+
+    def routing_of(self, groups: Container[str]) -> Literal["strict", "shared"]:
+        """How losses reach the parameter groups: one network (``joint``) cannot be driven apart."""
+        return "shared" if "joint" in groups else self.routing
+
+    def one_loss(self, groups: Container[str]) -> bool:
+        """Whether one image loss drives all groups.
+
+        There is one network; or A and B compare alike under strict routing, where A's gradient is L_A's and B's is
+        L_B's all the same.
+        """
+        return "joint" in groups or (self.losses.alike and self.routing == "strict")
 
 
 def rates(

@@ -15,7 +15,7 @@ from stspbr.settings.optimization import (
     rates,
 )
 from stspbr.settings.parsing import Settings
-from stspbr.settings.schedules import PRESETS
+from stspbr.settings.schedules import PRESETS, Schedule
 
 # once the outline stands, colours at silhouettes tell more about coverage than about the material
 _INTERIOR = {"appearance_region": "interior", "reflectance_region": "interior"}
@@ -24,8 +24,13 @@ _SETTLED = LossSettings(appearance={"logl1": 1.0}, reflectance={"logl1": 1.0}, *
 _SPECIALIZING = LossSettings(
     appearance={"logl1": 0.5, "logl2": 1.0}, reflectance={"logl1": 0.5, "logl2": 1.0}, **_INTERIOR
 )
-_SPECIALIZE_A = [(0.0, 0.3, "exponential"), (1.0, 0.05, "exponential")]
-_SPECIALIZE_B = [(0.0, 0.3, "linear"), (0.1, 1.0, "linear"), (0.4, 1.0, "exponential"), (1.0, 0.1, "exponential")]
+_SPECIALIZE_A: Schedule = [(0.0, 0.3, "exponential"), (1.0, 0.05, "exponential")]
+_SPECIALIZE_B: Schedule = [
+    (0.0, 0.3, "linear"),
+    (0.1, 1.0, "linear"),
+    (0.4, 1.0, "exponential"),
+    (1.0, 0.1, "exponential"),
+]
 
 
 class CoarseSettings(Settings):

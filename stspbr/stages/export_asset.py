@@ -182,13 +182,13 @@ def _read(
     if any(material.normal is not None for material in asset.materials) and mesh.uvs is not None:
         mesh = with_frames(mesh)
     else:
-        mesh = replace(mesh, tangents=None, tangent_faces=None)  # nothing uses them
+        mesh = replace(mesh, tangents=None)  # nothing uses them
     return replace(asset, mesh=mesh), light, notes
 
 
 def _levels(asset: Asset, budgets: list[int], light: EnvironmentLight | None, notes: list[str]) -> list[dict[str, Any]]:
     """Levels of detail (``asset``), each made from the full mesh, with what it costs in pictures (``psnr``)."""
-    levels = []
+    levels: list[dict[str, Any]] = []
     for budget in budgets:
         mesh = simplify_textured(asset.mesh, budget)
         if len(mesh.faces) > budget:
@@ -215,7 +215,7 @@ def _moved(staging: Path, folder: Path, main: str) -> list[Path]:
     """Everything in ``staging`` into ``folder``, file by file, the main one last; the final paths, it first."""
     found = sorted(path for path in staging.rglob("*") if path.is_file())
     found.sort(key=lambda path: path == staging / main)
-    out = []
+    out: list[Path] = []
     for path in found:
         target = folder / path.relative_to(staging)
         try:

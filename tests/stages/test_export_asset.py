@@ -23,7 +23,7 @@ def bumpy_jar():
     asset = demo_asset(16, around=24, along=16)
     bumps = np.random.default_rng(0).normal(0, 0.2, (16, 16, 3)).astype(np.float32) + [0, 0, 1]
     normal = (bumps / np.linalg.norm(bumps, axis=-1, keepdims=True)).astype(np.float32)
-    mesh = replace(asset.mesh, tangents=None, tangent_faces=None)
+    mesh = replace(asset.mesh, tangents=None)
     return replace(asset, mesh=mesh, materials=[replace(asset.materials[0], normal=normal)])
 
 
@@ -171,7 +171,7 @@ def test_a_failure_half_way_leaves_what_was_there(tmp_path, monkeypatch):
 
 def test_errors_name_the_place_that_was_asked_for(tmp_path):
     asset = bumpy_jar()
-    asset.mesh.uvs = asset.mesh.uv_faces = None
+    asset.mesh.uvs = None
     asset.materials = [replace(asset.materials[0], normal=None)]
     from stspbr.stages import export_asset as stage
 
