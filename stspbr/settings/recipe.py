@@ -19,14 +19,14 @@ from stspbr.settings.stages import BakeSettings, CoarseSettings, EvaluateSetting
 class Recipe(Settings):
     """A whole pipeline: which stages to run, in order, with which settings."""
 
-    name: str
-    seed: int = 0
-    capture: CaptureSettings = Field(discriminator="kind")
-    coarse: CoarseSettings = CoarseSettings()
-    specialize: SpecializeSettings = SpecializeSettings()
-    bake: BakeSettings = BakeSettings()
-    unpack_orm: UnpackSettings = UnpackSettings()
-    evaluate: EvaluateSettings = EvaluateSettings()
+    name: str = Field(description="the default folder is runs/NAME")
+    seed: int = Field(0, description="seed of everything random")
+    capture: CaptureSettings = Field(discriminator="kind", description="how the frames come in")
+    coarse: CoarseSettings = Field(CoarseSettings(), description="geometry and colour settle")
+    specialize: SpecializeSettings = Field(SpecializeSettings(), description="roughness and metallic")
+    bake: BakeSettings = Field(BakeSettings(), description="mesh, UVs and textures")
+    unpack_orm: UnpackSettings = Field(UnpackSettings(), description="one grey map per channel")
+    evaluate: EvaluateSettings = Field(EvaluateSettings(), description="comparison with the known asset")
 
 
 def load_recipe(path: Path, overrides: list[str]) -> Recipe:
