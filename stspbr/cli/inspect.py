@@ -1,4 +1,4 @@
-"""The commands that look at what is there: evaluate, report, compare, artifacts, doctor, bench."""
+"""The commands that inspect what there is: report, compare, artifacts, settings, doctor, bench."""
 
 from __future__ import annotations
 
@@ -7,66 +7,26 @@ from typing import Annotated, Any
 
 import typer
 
-from stspbr import torchrun
 from stspbr.cli.options import (
-    BackendOption,
     DeviceOption,
     FromOption,
+    InspectCommand,
     JsonOption,
     QuietOption,
     RunArgument,
-    SeedOption,
-    SetOption,
     ThreadsOption,
-    run_stage,
-    version_of,
 )
 from stspbr.errors import StspbrError
 from stspbr.threads import prepare_process
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command(context_settings={"allow_extra_args": True})
-def evaluate(
-    context: typer.Context,
-    run: RunArgument,
-    reference: Annotated[str | None, typer.Option(help="GLB, glTF or OBJ; default: the captured asset")] = None,
-    reference_textures: Annotated[str | None, typer.Option(help="folder of maps for an OBJ")] = None,
-    lights: Annotated[
-        list[str] | None, typer.Option(help="HDR or EXR to relight by; repeat it, or give a folder or *.hdr")
-    ] = None,
-    align: Annotated[str, typer.Option(help="none, icp or sim3: put the result onto the reference first")] = "none",
-    settings: SetOption = None,
-    from_version: FromOption = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    backend: BackendOption = "auto",
-    threads: ThreadsOption = None,
-    quiet: QuietOption = False,
-    json_lines: JsonOption = False,
-) -> None:
-    """Compare the bake with its original: material and geometry in 3D, held-out views, other lights."""
-    extra = [word for word in context.args if not word.lower().endswith((".hdr", ".exr"))]
-    if extra or (context.args and not lights):
-        word = (extra or context.args)[0]
-        raise StspbrError(f"{word}: not understood here; lights go after --lights (an HDR or EXR each)")
-    base = {"reference": reference, "reference_textures": reference_textures, "reference_capture": reference is None,
-            "lights": [*(lights or []), *context.args], "align": align}  # fmt: skip
-    run_stage("evaluate", "EvaluateSettings", run, settings, base, seed=seed, device=device, backend=backend,
-               threads=threads, quiet=quiet, json_lines=json_lines,
-               versions=version_of("bake", from_version))  # fmt: skip
-    if not quiet and not json_lines and torchrun.is_first():
-        print_errors(run)
-
-
-@app.command()
+@app.command(cls=InspectCommand)
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder")],
     out: Annotated[Path | None, typer.Option(help="the page; default RUN/report.html")] = None,
-    from_version: Annotated[
-        str | None, typer.Option("--from", metavar="V0001", help="the bake's version; default newest")
-    ] = None,
+    from_version: FromOption = None,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
@@ -82,7 +42,7 @@ def report(
         typer.echo(f"{path} ({_size(path.stat().st_size)})")
 
 
-@app.command()
+@app.command(cls=InspectCommand)
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders of two runs or more")],
     out: Annotated[
@@ -107,7 +67,7 @@ def compare(
         typer.echo(f"{page} ({_size(page.stat().st_size)})")
 
 
-@app.command()
+@app.command(cls=InspectCommand)
 def artifacts(run: RunArgument, json_lines: JsonOption = False) -> None:
     """List what a run holds: size, age, settings, parents, and whether it is whole."""
     import json
@@ -132,7 +92,36 @@ def artifacts(run: RunArgument, json_lines: JsonOption = False) -> None:
     Console().print(table)
 
 
-@app.command()
+@app.command(cls=InspectCommand)
+def settings(
+    stage: Annotated[
+        str | None, typer.Argument(metavar="[STAGE]", help="e.g. coarse, capture.photos, capture; default: all")
+    ] = None,
+    json_lines: JsonOption = False,
+) -> None:
+    """List every setting: key, type, default, range and meaning; change them by --set, or in a recipe."""
+    import json
+    from dataclasses import asdict
+
+    from stspbr.settings.table import chosen_stages, rows
+
+    for name, model in chosen_stages(stage).items():
+        if json_lines:
+            for row in rows(model):
+                typer.echo(json.dumps({"stage": name, **asdict(row)}))
+            continue
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table("key", "type", "default", "range", "description", title=name, title_justify="left")
+        table.columns[0].overflow = "fold"  # a key is never shortened: it is to be copied
+        for row in rows(model):
+            table.add_row(*(escape(cell) for cell in asdict(row).values()))
+        Console().print(table)
+
+
+@app.command(cls=InspectCommand)
 def doctor() -> None:
     """Versions, devices, backends; what is missing and how to get it."""
     prepare_process()

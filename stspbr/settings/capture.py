@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic import Field
 
-from stspbr.settings.parsing import Settings
+from stspbr.settings.parsing import Settings, or_else
 
-KIND = "how the capture is made"
+_KIND = "how the capture is made"
+_Side = Annotated[float, Field(gt=0)]
+_Box = Annotated[tuple[float, float, _Side, _Side], or_else("give x,y,width,height in pixels, e.g. 400,120,600,520")]
 
 
 class PreparationSettings(Settings):
@@ -34,7 +36,7 @@ class PreparationSettings(Settings):
 class CaptureMeshSettings(Settings):
     """Render a textured mesh from cameras on a sphere."""
 
-    kind: Literal["mesh"] = Field("mesh", description=KIND)
+    kind: Literal["mesh"] = Field("mesh", description=_KIND)
     asset: str = Field(description="GLB, glTF, OBJ or USD; or procedural:demo, procedural:letters, …")
     textures: str | None = Field(None, description="folder of maps for an OBJ, recognised by their names")
     light: str = Field(description="lat-long HDR or EXR; or procedural:demo, procedural:studio, …")
@@ -62,7 +64,7 @@ class CaptureMeshSettings(Settings):
 class CaptureFolderSettings(PreparationSettings):
     """Read a data set's folder."""
 
-    kind: Literal["nerf", "nerfstudio", "llff", "colmap", "orb"] = Field(description=KIND)
+    kind: Literal["nerf", "nerfstudio", "llff", "colmap", "orb"] = Field(description=_KIND)
     folder: str = Field(description="the data set's folder")
     masks: str | None = Field(None, description="folder of masks, NAME.png or STEM.png, black outside the object")
     up: Literal["auto", "+y", "-y", "+z", "-z"] = Field(
@@ -77,7 +79,7 @@ class CaptureFolderSettings(PreparationSettings):
 class CaptureUsdSettings(PreparationSettings):
     """Read a USD scene with the images that were rendered from it."""
 
-    kind: Literal["usd"] = Field("usd", description=KIND)
+    kind: Literal["usd"] = Field("usd", description=_KIND)
     file: str = Field(description="the scene: .usd, .usda, .usdc or .usdz")
     camera: str = Field(description="path of the camera's prim, e.g. /World/Camera")
     object: str | None = Field(
@@ -101,13 +103,13 @@ class CaptureUsdSettings(PreparationSettings):
 class CapturePhotosSettings(PreparationSettings):
     """Poses and masks from a folder of photographs."""
 
-    kind: Literal["photos"] = Field("photos", description=KIND)
+    kind: Literal["photos"] = Field("photos", description=_KIND)
     folder: str = Field(description="folder of photos: JPEG, PNG or TIFF")
     masks: str | None = Field(None, description="folder of masks with the photos' names, white inside the object")
     mask: Literal["grabcut"] | None = Field(
         None, description="grabcut: make the masks from the box, which is carried to all photos"
     )
-    box: tuple[float, float, float, float] | None = Field(
+    box: _Box | None = Field(
         None, description="x, y, width, height of a box around the object, in pixels of the upright photo"
     )
     box_image: str | None = Field(None, description="the photo that the box is in; none: the first by name")
@@ -123,17 +125,6 @@ class CapturePhotosSettings(PreparationSettings):
         "auto", description="which photos are matched with each other; auto: exhaustive up to 150 photos"
     )
     hold_out_every: int = Field(8, ge=0, description="hold out every Nth photo; 0: hold out none")
-
-    @field_validator("box", mode="wrap")
-    @classmethod
-    def _box(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            box = validate(value)
-        except ValidationError:
-            box = (0.0, 0.0, 0.0, 0.0)
-        if box is not None and min(box[2:]) <= 0:
-            raise ValueError("give x,y,width,height in pixels, e.g. 400,120,600,520")
-        return box
 
 
 CaptureSettings = CaptureMeshSettings | CaptureFolderSettings | CaptureUsdSettings | CapturePhotosSettings

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from stspbr.errors import StspbrError
 from stspbr.settings.capture import CaptureSettings
-from stspbr.settings.parsing import Settings, apply_overrides, parse_settings, settings_for
+from stspbr.settings.parsing import Settings, apply_overrides, nested_models, parse_settings, with_defaults
 from stspbr.settings.stages import BakeSettings, CoarseSettings, EvaluateSettings, SpecializeSettings, UnpackSettings
 
 
@@ -41,9 +41,10 @@ def load_recipe(path: Path, overrides: list[str]) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StspbrError(f"{path}: not a TOML file: {error}") from None
     values = _expand(apply_overrides(values, overrides), path)
-    for name, model in (("coarse", CoarseSettings), ("specialize", SpecializeSettings), ("bake", BakeSettings)):
-        if isinstance(values.get(name), dict):
-            values[name] = settings_for(model, [], values[name]).model_dump(mode="json")
+    for name, field in Recipe.model_fields.items():
+        models = nested_models(field)
+        if len(models) == 1 and isinstance(values.get(name), dict):
+            values[name] = with_defaults(models[0], values[name])
     return parse_settings(Recipe, values, str(path))
 
 
