@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,8 @@ from stspbr.errors import StspbrError
 from stspbr.threads import prepare_process
 
 app = typer.Typer(rich_markup_mode=None)
+
+WIDE = 160  # columns of a table that goes to a file or a pipe
 
 
 @app.command(cls=InspectCommand)
@@ -110,15 +113,18 @@ def settings(
             for row in rows(model):
                 typer.echo(json.dumps({"stage": name, **asdict(row)}))
             continue
+        from rich import box
         from rich.console import Console
         from rich.markup import escape
         from rich.table import Table
 
         table = Table("key", "type", "default", "range", "description", title=name, title_justify="left")
-        table.columns[0].overflow = "fold"  # a key is never shortened: it is to be copied
+        table.box, table.columns[4].min_width = box.SIMPLE_HEAD, 28
+        table.columns[0].no_wrap = True  # keys stay whole: they are to be copied
         for row in rows(model):
-            table.add_row(*(escape(cell) for cell in asdict(row).values()))
-        Console().print(table)
+            kind = row.type.replace("|", " | ")
+            table.add_row(*map(escape, (row.key, kind, row.default, row.range, row.description)))
+        Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 @app.command(cls=InspectCommand)

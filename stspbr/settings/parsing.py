@@ -33,7 +33,8 @@ def parse_settings(
         return model.model_validate(values)
     except ValidationError as error:
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise StspbrError(_fault(model, dict(error.errors()[0]), where, options or {}) + more) from None
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a key is missing if mistyped
+        raise StspbrError(_fault(model, first, where, options or {}) + more) from None
 
 
 def settings_for(
