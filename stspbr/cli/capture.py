@@ -34,59 +34,40 @@ def _capture(run: Path, settings: CaptureSettings, **options: Any) -> None:
     run_stage(run_capture, run, settings, **options)
 
 
-@settings_command(
-    app, "photos", positional=["folder"], fixed={"kind": "photos"}, common=["seed", "threads", *_PRINTING]
-)
+@settings_command(app, "capture photos", positional=["folder"], common=["seed", "threads", *_PRINTING])
 def capture_photos(run: RunArgument, settings: CapturePhotosSettings, **options: Any) -> None:
     """Find poses and masks of photographs of one object (pip install 'stspbr[photos]')."""
     _capture(run, settings, **options)
 
 
 @settings_command(
-    app,
-    "mesh",
-    positional=["asset"],
-    fixed={"kind": "mesh"},
-    common=["seed", "device", "backend", "threads", *_PRINTING],
+    app, "capture mesh", positional=["asset"], common=["seed", "device", "backend", "threads", *_PRINTING]
 )
 def capture_mesh(run: RunArgument, settings: CaptureMeshSettings, **options: Any) -> None:
     """Render a textured mesh under an environment from cameras on a sphere."""
     _capture(run, settings, **options)
 
 
-def _folder_command(kind: str, help: str, without: tuple[str, ...] = ("known_light",)) -> None:
-    @settings_command(
-        app, kind, help=help, positional=["folder"], without=without, fixed={"kind": kind}, common=_PRINTING
-    )
-    def capture_folder(run: RunArgument, settings: CaptureFolderSettings, **options: Any) -> None:
-        _capture(run, settings, **options)
-
-
-_folder_command(
-    "nerf",
-    "Read a NeRF-synthetic folder (transforms_train.json, transforms_test.json, RGBA images).",
-    ("hold_out_every", "known_light"),
-)
-_folder_command("nerfstudio", "Read a nerfstudio-style transforms.json with images and masks; lenses are undistorted.")
-_folder_command("llff", "Read an LLFF folder (poses_bounds.npy, images/, and masks/ or alpha).")
-_folder_command(
-    "colmap",
-    "Read a COLMAP model (sparse/0, text or binary) with images/, and masks/ or alpha; lenses are undistorted.",
-)
-_folder_command("orb", "Read a scene of Stanford-ORB, e.g. blender_HDR/teapot_scene001.", ("masks", "hold_out_every"))
-
-
-@settings_command(
-    app,
-    "usd",
-    positional=["file"],
-    fixed={"kind": "usd"},
-    aliases={"hold_out_every": "--held-out"},
-    common=_PRINTING,
-)
+@settings_command(app, "capture usd", positional=["file"], aliases={"hold_out_every": "--held-out"}, common=_PRINTING)
 def capture_usd(run: RunArgument, settings: CaptureUsdSettings, **options: Any) -> None:
     """Read a USD scene (animated cameras, turntables, dome lights) with the images rendered from it."""
     _capture(run, settings, **options)
+
+
+def _folder(run: RunArgument, settings: CaptureFolderSettings, **options: Any) -> None:
+    _capture(run, settings, **options)
+
+
+for kind, without, text in (
+    ("nerf", ["known_light", "hold_out_every"], "Read a NeRF-synthetic folder (transforms_*.json, RGBA images)."),
+    ("nerfstudio", ["known_light"], "Read a nerfstudio-style transforms.json with images and masks."),
+    ("llff", ["known_light"], "Read an LLFF folder (poses_bounds.npy, images/, and masks/ or alpha)."),
+    ("colmap", ["known_light"], "Read a COLMAP model (sparse/0, text or binary) with images/, and masks/ or alpha."),
+    ("orb", ["masks", "hold_out_every"], "Read a scene of Stanford-ORB, e.g. blender_HDR/teapot_scene001."),
+):
+    settings_command(
+        app, f"capture {kind}", help=text, positional=["folder"], without=without, kind=kind, common=_PRINTING
+    )(_folder)
 
 
 @app.command("check", cls=InspectCommand)

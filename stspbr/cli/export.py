@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="What others can read.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@settings_command(app, "dataset", base=InspectCommand)
+@settings_command(app, "export dataset", base=InspectCommand)
 def export_dataset(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the run whose capture it is")],
     settings: ExportDatasetSettings,
@@ -48,7 +48,7 @@ def export_dataset(
         typer.echo(str(path))
 
 
-@settings_command(app, "asset", base=InspectCommand)
+@settings_command(app, "export asset", base=InspectCommand)
 def export_asset(
     source: Annotated[str, typer.Argument(metavar="RUN|FILE", help="a run with a bake, or any GLB, glTF, OBJ or USD")],
     settings: ExportSettings,

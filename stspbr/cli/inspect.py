@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,13 +15,12 @@ from stspbr.cli.options import (
     QuietOption,
     RunArgument,
     ThreadsOption,
+    print_table,
 )
 from stspbr.errors import StspbrError
 from stspbr.threads import prepare_process
 
 app = typer.Typer(rich_markup_mode=None)
-
-WIDE = 160  # columns of a table that goes to a file or a pipe
 
 
 @app.command(cls=InspectCommand)
@@ -85,14 +83,11 @@ def artifacts(run: RunArgument, json_lines: JsonOption = False) -> None:
         for row in rows:
             typer.echo(json.dumps({**asdict(row), "path": str(row.path)}))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("stage", "version", "size", "age", "parents", "settings", "state")
+    cells = []
     for row in rows:
         parents = ", ".join(f"{stage} {version}" for stage, version in row.parents.items())
-        table.add_row(row.stage, row.version, _size(row.size), _age(row.age), parents, _brief(row.settings), row.state)
-    Console().print(table)
+        cells.append([row.stage, row.version, _size(row.size), _age(row.age), parents, _brief(row.settings), row.state])
+    print_table(("stage", "version", "size", "age", "parents", "settings", "state"), cells)
 
 
 @app.command(cls=InspectCommand)
@@ -113,39 +108,23 @@ def settings(
             for row in rows(model):
                 typer.echo(json.dumps({"stage": name, **asdict(row)}))
             continue
-        from rich import box
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table("key", "type", "default", "range", "description", title=name, title_justify="left")
-        table.box, table.columns[4].min_width = box.SIMPLE_HEAD, 28
-        table.columns[0].no_wrap = True  # keys stay whole: they are to be copied
-        for row in rows(model):
-            kind = row.type.replace("|", " | ")
-            table.add_row(*map(escape, (row.key, kind, row.default, row.range, row.description)))
-        Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+        cells = (
+            [row.key, row.type.replace("|", " | "), row.default, row.range, row.description] for row in rows(model)
+        )
+        print_table(("key", "type", "default", "range", "description"), cells, name)
 
 
 @app.command(cls=InspectCommand)
 def doctor() -> None:
     """Versions, devices, backends; what is missing and how to get it."""
     prepare_process()
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from stspbr.doctor.diagnose import diagnose, healthy
 
-    table = Table("what", "state", "detail")
     checks = diagnose()
-    for check in checks:
-        table.add_row(*(escape(text or "") for text in (check.name, check.state, check.detail)))
-    console = Console()
-    console.print(table)
+    print_table(("what", "state", "detail"), ([check.name, check.state, check.detail or ""] for check in checks))
     for check in checks:  # each on a line of its own, unbroken: to be copied
         if check.remedy:
-            console.print(f"{check.name}: {check.remedy}", markup=False, highlight=False, soft_wrap=True)
+            typer.echo(f"{check.name}: {check.remedy}")
     if not healthy(checks):
         raise typer.Exit(1)
 
@@ -172,7 +151,9 @@ def bench(
     from stspbr.stages.session import Session
 
     if settings is not None and device == "auto":
-        device = _device_of(settings)
+        from stspbr.bench.settings import bench_settings
+
+        device = bench_settings(settings).device
     session = Session.open(Path(), device=device, threads=threads)
     name = settings or ("gpu" if session.device.type == "cuda" else "cpu")
     verbose = not quiet and not json_lines
@@ -194,51 +175,30 @@ def bench(
             typer.echo(str(out))
 
 
-def _device_of(settings: str) -> str:
-    from stspbr.bench.settings import bench_settings
-
-    return bench_settings(settings).device
-
-
 def print_bench(result: dict[str, Any]) -> None:
-    """The machine, a column a kind of step, and the ratios."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """The machine, a column per kind of step, and the ratios."""
     from stspbr.stages.bench import comparison_table, step_table
 
-    console = Console()
     machine, fixed = result["machine"], result["settings"]
-    console.print(
+    typer.echo(
         f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, on {machine['device']}; "
-        f"{fixed['resolution']}² × {fixed['batch']} views",
-        highlight=False,
+        f"{fixed['resolution']}² × {fixed['batch']} views"
     )
     for heading, rows in (step_table(result), comparison_table(result)):
         if rows:
-            table = Table(*heading)
-            table.columns[0].no_wrap = True
-            for row in rows:
-                table.add_row(*row)
-            console.print(table)
+            print_table(heading, rows)
 
 
 def print_errors(run: Path) -> None:
     import json
 
-    from rich.console import Console
-    from rich.table import Table
-
     from stspbr.artifacts import ArtifactStore
     from stspbr.stages.evaluate import error_table
 
     artifact = ArtifactStore(run).resolve("evaluate")
-    table = Table("error against the known asset", "value")
-    for what, metric in error_table(json.loads(artifact.file("errors.json").read_text(encoding="utf-8"))):
-        table.add_row(what, metric)
-    console = Console()
-    console.print(table)
-    console.print(f"contact sheet: {artifact.file('contact_sheet.png')}")
+    errors = json.loads(artifact.file("errors.json").read_text(encoding="utf-8"))
+    print_table(("error against the known asset", "value"), error_table(errors))
+    typer.echo(f"contact sheet: {artifact.file('contact_sheet.png')}")
 
 
 def print_comparison(comparison: Any) -> None:
@@ -263,11 +223,10 @@ def print_comparison(comparison: Any) -> None:
             shown.append(f"[bold green]{escape(text)} *[/bold green]" if is_best else escape(text))
             shown[-1] += f" [dim]{escape(change)}[/dim]" if change else ""
         table.add_row(escape(label), *shown)
-    console = Console()
-    console.print(table if rows else "none of these runs has metrics yet")
+    Console().print(table if rows else "none of these runs has metrics yet")
     for record in comparison.records:
         for line in record.notices:
-            console.print(f"{record.name}: {line}", markup=False, highlight=False, soft_wrap=True)
+            typer.echo(f"{record.name}: {line}")
 
 
 def _size(size: float) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,6 +53,20 @@ COMMON: Mapping[str, tuple[Any, Any]] = {
 """The options of a stage, with their defaults."""
 
 
+def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """Print plain cells as a table; the first column stays whole, what is printed to a file or a pipe is wide."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*heading, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.columns[0].no_wrap = True
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160).print(table)
+
+
 class InspectCommand(TyperCommand):
     """A command that opens no session: of several processes only the first runs it, and waits for no other."""
 
@@ -78,7 +93,6 @@ def run_stage(
     stage: Callable[[Session, SettingsType], Artifact],
     run: Path,
     settings: SettingsType,
-    *,
     parent: str = "",
     from_version: str | None = None,
     **options: Any,

@@ -41,7 +41,7 @@ def coarse(run: RunArgument, settings: CoarseSettings, **options: Any) -> None:
     """Let geometry and colour settle; network B is held back."""
     from stspbr.stages.coarse import run_coarse
 
-    run_stage(run_coarse, run, settings, parent="capture", **options)
+    run_stage(run_coarse, run, settings, "capture", **options)
 
 
 @settings_command(app, "specialize", nested=_ROUTING, common=[*COMMON])
@@ -49,7 +49,7 @@ def specialize(run: RunArgument, settings: SpecializeSettings, **options: Any) -
     """Let network B work out roughness and metallic."""
     from stspbr.stages.specialize import run_specialize
 
-    run_stage(run_specialize, run, settings, parent="coarse", **options)
+    run_stage(run_specialize, run, settings, "coarse", **options)
 
 
 @settings_command(app, "bake", nested=_ROUTING, common=[*COMMON])
@@ -57,7 +57,7 @@ def bake(run: RunArgument, settings: BakeSettings, **options: Any) -> None:
     """Unwrap, bake and refine the maps; write GLB, OBJ and the light."""
     from stspbr.stages.bake import run_bake
 
-    run_stage(run_bake, run, settings, parent="specialize", **options)
+    run_stage(run_bake, run, settings, "specialize", **options)
 
 
 @settings_command(app, "unpack-orm")
@@ -75,25 +75,22 @@ def unpack_orm(
     if source.is_dir():
         from stspbr.stages.unpack_orm import run_unpack_orm
 
-        options = {"from_version": from_version, "quiet": quiet, "json_lines": json_lines}
-        return run_stage(run_unpack_orm, source, settings, parent="bake", **options)
-    if not torchrun.is_first():
-        return None
-    import json
+        run_stage(run_unpack_orm, source, settings, "bake", from_version, quiet=quiet, json_lines=json_lines)
+    elif torchrun.is_first():
+        import json
 
-    from stspbr.stages.unpack_orm import unpack_file
+        from stspbr.stages.unpack_orm import unpack_file
 
-    for path in unpack_file(source, out or source.parent, settings.bits):
-        if json_lines or not quiet:
-            typer.echo(json.dumps({"file": str(path)}) if json_lines else str(path))
+        for path in unpack_file(source, out or source.parent, settings.bits):
+            if json_lines or not quiet:
+                typer.echo(json.dumps({"file": str(path)}) if json_lines else str(path))
+
+
+_NO_RESUME = [name for name in COMMON if name != "resume"]
 
 
 @settings_command(
-    app,
-    "evaluate",
-    without=["reference_capture"],
-    common=[name for name in COMMON if name != "resume"],
-    context_settings={"allow_extra_args": True},
+    app, "evaluate", without=["reference_capture"], common=_NO_RESUME, context_settings={"allow_extra_args": True}
 )
 def evaluate(context: typer.Context, run: RunArgument, settings: EvaluateSettings, **options: Any) -> None:
     """Compare the bake with its original: material and geometry in 3D, held-out views, other lights."""
@@ -105,7 +102,7 @@ def evaluate(context: typer.Context, run: RunArgument, settings: EvaluateSetting
 
     captured = settings.reference_capture or settings.reference is None
     found = {"lights": [*settings.lights, *context.args], "reference_capture": captured}
-    run_stage(run_evaluate, run, settings.model_copy(update=found), parent="bake", **options)
+    run_stage(run_evaluate, run, settings.model_copy(update=found), "bake", **options)
     if not options["quiet"] and not options["json_lines"] and torchrun.is_first():
         print_errors(run)
 

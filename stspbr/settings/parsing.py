@@ -154,12 +154,14 @@ def _fault(model: type[BaseModel], error: Mapping[str, Any], where: str, options
 
 def _key(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, str, list[str]]:
     """An error's dotted key without the kind that pydantic inserts, its last part, and the fields beside it."""
-    models, parts, fields = [model], [], {}
+    models: list[type[BaseModel]] = [model]
+    parts: list[str] = []
+    fields: Mapping[str, FieldInfo] = {}
     for part in location:
         if len(models) > 1:
             models = [one for one in models if part in kinds_of(one)]
             continue
         fields = models[0].model_fields if models else {}
-        models = nested_models(fields[part]) if part in fields else []
+        models = [*nested_models(fields[part])] if part in fields else []
         parts.append(str(part))
     return ".".join(parts), parts[-1] if parts else "", list(fields)
