@@ -182,3 +182,10 @@ print([name for name in ("torch", "numba", "numpy") if name in sys.modules])
 """
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.splitlines()[-1] == "[]"
+
+
+def test_of_several_processes_the_first_inspects(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("stspbr.torchrun.is_first", lambda: False)
+    for words in (["settings"], ["artifacts", tmp_path], ["export", "asset", tmp_path, "--to", "glb"], ["report"]):
+        assert command(*words) == (0, "", "")
+    assert command("coarse")[0] == 2  # this one opens a session: all processes take part
