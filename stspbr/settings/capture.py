@@ -16,9 +16,7 @@ _Box = Annotated[tuple[float, float, _Side, _Side], or_else("give x,y,width,heig
 class PreparationSettings(Settings):
     """What is done to frames that were read (:mod:`stspbr.datasets.preparation.prepare`)."""
 
-    image_scale: float = Field(
-        1.0, ge=1, description="divide the images' sides by this number, which need not be whole"
-    )
+    image_scale: float = Field(1.0, ge=1, description="divide the images' sides by this number, whole or not")
     max_side: int | None = Field(None, ge=8, description="longest side in pixels; larger frames are reduced to it")
     crop: bool = Field(False, description="cut every frame to the object, all to one size")
     crop_margin: float = Field(0.1, ge=0, description="space around the mask, as a fraction of its longer side")
@@ -40,9 +38,7 @@ class CaptureMeshSettings(Settings):
     asset: str = Field(description="GLB, glTF, OBJ or USD; or procedural:demo, procedural:letters, …")
     textures: str | None = Field(None, description="folder of maps for an OBJ, recognised by their names")
     light: str = Field(description="lat-long HDR or EXR; or procedural:demo, procedural:studio, …")
-    renderer: Literal["raster", "mitsuba"] = Field(
-        "raster", description="raster: the shading of the training; mitsuba: a path tracer"
-    )
+    renderer: Literal["raster", "mitsuba"] = Field("raster", description="raster: as in training; mitsuba: path tracer")
     views: int = Field(100, ge=1, description="training views")
     test_views: int = Field(20, ge=0, description="held-out views")
     resolution: int = Field(256, ge=8, description="side of the images in pixels")
@@ -50,9 +46,7 @@ class CaptureMeshSettings(Settings):
     elevation: tuple[float, float] = Field(
         (-60.0, 80.0), description="lowest and highest elevation of the cameras in degrees, within -90 to 90"
     )
-    supersample: int = Field(
-        1, ge=1, le=8, description="raster: rendered samples along each side of a pixel; the training uses 1"
-    )
+    supersample: int = Field(1, ge=1, le=8, description="raster: samples along each side of a pixel; training: 1")
     samples: int = Field(256, ge=1, description="mitsuba: paths per pixel")
     max_depth: int = Field(5, ge=2, description="mitsuba: longest path, in segments")
     roughness: float | None = Field(None, ge=0, le=1, description="replaces the asset's roughness")
@@ -70,9 +64,7 @@ class CaptureFolderSettings(PreparationSettings):
     up: Literal["auto", "+y", "-y", "+z", "-z"] = Field(
         "auto", description="the data set's up axis; auto: the format's, or the mean of the cameras' up directions"
     )
-    hold_out_every: int = Field(
-        8, ge=0, description="hold out every Nth image if the data set has no splits; 0: hold out none"
-    )
+    hold_out_every: int = Field(8, ge=0, description="hold out every Nth image if there are no splits; 0: none")
     known_light: bool = Field(False, description="orb: take the light from ground_truth/ instead of learning it")
 
 
@@ -82,9 +74,7 @@ class CaptureUsdSettings(PreparationSettings):
     kind: Literal["usd"] = Field("usd", description=_KIND)
     file: str = Field(description="the scene: .usd, .usda, .usdc or .usdz")
     camera: str = Field(description="path of the camera's prim, e.g. /World/Camera")
-    object: str | None = Field(
-        None, description="path of the object's prim, which may move; none: the object does not move"
-    )
+    object: str | None = Field(None, description="path of the object's prim if it moves; none: it does not move")
     frames: str = Field(description="frame numbers as FIRST:LAST or FIRST:LAST:STEP, both ends included")
     images: str = Field(
         description="image files with $F4, #### or %04d for the frame number, relative to the USD file, "
@@ -106,18 +96,12 @@ class CapturePhotosSettings(PreparationSettings):
     kind: Literal["photos"] = Field("photos", description=_KIND)
     folder: str = Field(description="folder of photos: JPEG, PNG or TIFF")
     masks: str | None = Field(None, description="folder of masks with the photos' names, white inside the object")
-    mask: Literal["grabcut"] | None = Field(
-        None, description="grabcut: make the masks from the box, which is carried to all photos"
-    )
-    box: _Box | None = Field(
-        None, description="x, y, width, height of a box around the object, in pixels of the upright photo"
-    )
+    mask: Literal["grabcut"] | None = Field(None, description="grabcut: masks from the box, carried to all photos")
+    box: _Box | None = Field(None, description="x, y, width, height of a box around the object, in upright pixels")
     box_image: str | None = Field(None, description="the photo that the box is in; none: the first by name")
     camera_model: str = Field("SIMPLE_RADIAL", description="one of COLMAP's camera models: SIMPLE_RADIAL, OPENCV, …")
     shared_camera: bool = Field(True, description="one lens for all photos of the same size, maker and zoom")
-    feature_size: int = Field(
-        1600, ge=100, description="longer side in pixels to which photos are reduced for feature detection"
-    )
+    feature_size: int = Field(1600, ge=100, description="longer side in pixels of photos for feature detection")
     features: Literal["photo", "object"] = Field(
         "photo", description="where features are detected; object: inside the masks only, for a turntable"
     )

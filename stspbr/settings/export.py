@@ -44,9 +44,7 @@ class ExportSettings(Settings):
         "png", description="format of the textures; exr for obj and blender only"
     )
     quantized: bool = Field(False, description="glb, gltf: half the size, small errors")
-    lod: _Budgets = Field(
-        [], description="also write levels of detail with at most so many triangles each; glb, gltf, obj and ply only"
-    )
+    lod: _Budgets = Field([], description="levels of detail of at most so many triangles; glb, gltf, obj, ply")
 
     @model_validator(mode="after")
     def _fit_together(self) -> ExportSettings:

@@ -46,9 +46,7 @@ class FieldSettings(Settings):
         "float32", description="float16: half precision for encodings and layers that tinycudann evaluates"
     )
     occlusion: bool = Field(False, description="network B learns occlusion, too")
-    roughness_range: tuple[float, float] = Field(
-        (0.03, 1.0), description="lowest and highest roughness of the result, within 0 to 1"
-    )
+    roughness_range: tuple[float, float] = Field((0.03, 1.0), description="lowest and highest roughness, within 0 to 1")
     initial_albedo: float = Field(0.5, description="linear albedo that learning starts from, between 0 and 1")
     initial_roughness: float = Field(0.2, description="roughness that learning starts from, inside roughness_range")
     initial_metallic: float = Field(0.15, description="metallic that learning starts from, between 0 and 1")
@@ -60,37 +58,27 @@ class LightSettings(Settings):
     mode: Literal["auto", "known", "learned"] = Field(
         "auto", description="known: the capture's light; learned: starts from grey; auto: known if the capture has one"
     )
-    known_resolution: Literal[128, 256, 512] = Field(256, description="side of a known light's cube map, in texels")
-    learned_resolution: Literal[16, 32, 64, 128, 256] = Field(
-        64, description="side of a learned light's cube map, in texels"
-    )
-    initial_radiance: float = Field(
-        0.5, gt=0, description="linear radiance of the grey light that learning starts from"
-    )
+    known_resolution: Literal[128, 256, 512] = Field(256, description="side of a known light's cube map in texels")
+    learned_resolution: Literal[16, 32, 64, 128, 256] = Field(64, description="side of a learned cube map in texels")
+    initial_radiance: float = Field(0.5, gt=0, description="linear radiance of the grey that learning starts from")
     white_balance: float = Field(0.005, ge=0, description="weight of the learned light's deviation from grey")
     smoothness: float = Field(
         0.002,
         ge=0,
         description="weight of the differences between neighbouring texels of a learned light, in log radiance",
     )
-    common_scale: bool = Field(
-        True, description="learn the scale that albedo and light share as one parameter per colour channel"
-    )
+    common_scale: bool = Field(True, description="learn the scale that albedo and light share per colour channel")
 
 
 class GeometrySettings(Settings):
     """Implicit geometry of the coarse stage."""
 
     resolution: int = Field(64, ge=8, le=256, description="cells along each side of the tetrahedral grid")
-    initial: Literal["hull", "sphere"] = Field(
-        "hull", description="starting shape: the masks' visual hull, or a sphere"
-    )
+    initial: Literal["hull", "sphere"] = Field("hull", description="starting shape: the masks' visual hull or a sphere")
     box: tuple[float, float, float, float, float, float] | None = Field(
         None, description="the object's box in world units: xmin, ymin, zmin, xmax, ymax, zmax; none: from the masks"
     )
-    margin: float = Field(
-        0.1, ge=0, description="free space that is added to that box, as a fraction of its longest side"
-    )
+    margin: float = Field(0.1, ge=0, description="free space added to that box, as a fraction of its longest side")
     sdf_regularizer: tuple[float, float] = Field(
         (0.2, 0.01), description="weight of the penalty on sign changes of the distances: at the start, after the ramp"
     )
@@ -116,26 +104,20 @@ class LossSettings(Settings):
         "union",
         description="pixels that A's image losses compare; union: covered in either image; interior: fully in both",
     )
-    reflectance_region: Literal["interior", "union"] = Field(
-        "union", description="pixels that B's image losses compare, likewise"
-    )
+    reflectance_region: Literal["interior", "union"] = Field("union", description="pixels of B's image losses")
     metal_prior: Literal["dielectric-first", "none"] = Field(
         "dielectric-first", description="how to classify surfaces too dark to decide: as non-metals, or not at all"
     )
     metal_prior_weight: float = Field(0.002, ge=0, description="weight of the metal prior")
     metallic_binary: float = Field(0.0, ge=0, description="weight of m·(1 − m), which pushes metallic to 0 or 1")
     mask: float = Field(1.0, ge=0, description="weight of the squared difference of coverage")
-    albedo_smoothness: float = Field(0.03, ge=0, description="weight of albedo differences between neighbouring points")
-    reflectance_smoothness: float = Field(
-        0.03, ge=0, description="weight of roughness and metallic differences between neighbouring points"
-    )
-    normal_smoothness: float = Field(0.03, ge=0, description="weight of normal differences between neighbouring points")
+    albedo_smoothness: float = Field(0.03, ge=0, description="weight of albedo differences between neighbours")
+    reflectance_smoothness: float = Field(0.03, ge=0, description="likewise for roughness and metallic")
+    normal_smoothness: float = Field(0.03, ge=0, description="likewise for normals")
     smoothness_ramp: float = Field(
-        0.5, gt=0, le=1, description="fraction of the stage in which the smoothness weights rise to their full values"
+        0.5, gt=0, le=1, description="fraction of the stage in which smoothness weights rise"
     )
-    smoothness_distance: float = Field(
-        0.005, gt=0, description="typical distance of those neighbouring points, as a fraction of the box's side"
-    )
+    smoothness_distance: float = Field(0.005, gt=0, description="distance of those neighbours, in sides of the box")
 
 
 class Rate(Settings):

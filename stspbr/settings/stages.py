@@ -33,9 +33,7 @@ _FOLDING = "weight of the barrier that keeps faces from turning over"
 class CoarseSettings(Settings):
     """Geometry and colour settle; network B is held back."""
 
-    mesh: str | None = Field(
-        None, description="fit materials on this mesh instead of learning the geometry; its UVs are kept"
-    )
+    mesh: str | None = Field(None, description="fit materials on this mesh, with its UVs, instead of learning geometry")
     mesh_textures: str | None = Field(None, description="folder of maps for an OBJ mesh, recognised by their names")
     mesh_normal_map: Literal["keep", "ignore"] = Field(
         "keep", description="keep: the mesh's normal maps belong to its shape; ignore: they are learned anew"
@@ -44,7 +42,7 @@ class CoarseSettings(Settings):
     light: LightSettings = Field(LightSettings(), description="the light")
     geometry: GeometrySettings = Field(GeometrySettings(), description="the implicit geometry")
     normals_from: float = Field(
-        0.75, ge=0, description="fraction of the stage at which the normals start to be learned; above 1: never"
+        0.75, ge=0, description="fraction of the stage after which normals are learned; above 1: never"
     )
     # no prior yet: while metal still looks dark, it would be talked out of being metal
     optimize: OptimizeSettings = Field(
@@ -66,16 +64,14 @@ class CoarseSettings(Settings):
 
 
 class SurveySettings(Settings):
-    """The search for metals that the gradient does not find."""
+    """The search for metals that gradients do not find."""
 
     at: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
         [0.0, 0.4], description="fractions of the stage at which the search runs; []: never"
     )
-    observations: int = Field(
-        1_000_000, ge=1, description="pixels of the views at most; a random subset if there are more"
-    )
+    observations: int = Field(1_000_000, ge=1, description="pixels of the views; a random subset if there are more")
     margin: float = Field(
-        0.8, gt=0, le=1, description="a point is decided if one kind's error is below this share of the other's"
+        0.8, gt=0, le=1, description="a kind is chosen if its error is below this share of the other's"
     )
     steps: int = Field(100, ge=1, description="steps that teach the networks the result, without rendering")
 
@@ -83,9 +79,7 @@ class SurveySettings(Settings):
 class SpecializeSettings(Settings):
     """Network B specialises; A, the light and the now fixed topology are only polished."""
 
-    survey: SurveySettings = Field(
-        SurveySettings(), description="the search for metals that the gradient does not find"
-    )
+    survey: SurveySettings = Field(SurveySettings(), description="the search for metals that gradients do not find")
 
     laplacian: float = Field(0.05, ge=0, description=_LAPLACIAN)
     folding: float = Field(0.1, ge=0, description=_FOLDING)
@@ -111,9 +105,7 @@ class BakeSettings(Settings):
     """UV atlas, baked maps, then refinement of texels and vertices on the fixed mesh."""
 
     texture_resolution: int = Field(1024, ge=16, le=8192, description="side of the maps in texels")
-    target_faces: int = Field(
-        20_000, ge=64, description="triangles of a learned mesh, about; larger ones are simplified"
-    )
+    target_faces: int = Field(20_000, ge=64, description="triangles to which a learned mesh is simplified")
     padding: int = Field(4, ge=1, description="texels between the charts of the UV atlas")
     laplacian: float = Field(0.1, ge=0, description=_LAPLACIAN)
     folding: float = Field(0.1, ge=0, description=_FOLDING)
@@ -149,16 +141,12 @@ class EvaluateSettings(Settings):
         None,
         description="GLB, glTF, OBJ or USD to compare with; none: the asset that the capture was rendered from",
     )
-    reference_textures: str | None = Field(
-        None, description="folder of maps for an OBJ reference, recognised by their names"
-    )
+    reference_textures: str | None = Field(None, description="folder of maps for an OBJ, recognised by their names")
     reference_capture: bool = Field(False, description="the reference is the asset that the capture was rendered from")
     align: Literal["none", "icp", "sim3"] = Field(
-        "none", description="move the result onto the reference first: icp: turn and shift; sim3: scale, too"
+        "none", description="put the result onto the reference; icp: turn, shift; sim3: scale, too"
     )
-    samples: int | None = Field(
-        None, ge=1000, description="points on the surface; none: until the standard errors are below 1 %"
-    )
+    samples: int | None = Field(None, ge=1000, description="surface points; none: until standard errors are below 1 %")
     max_samples: int = Field(1_600_000, ge=1000, description="points on the surface at most")
     max_distance_fraction: float = Field(
         0.02, gt=0, description="largest distance of two points that are compared, in diagonals of the reference"
@@ -170,9 +158,7 @@ class EvaluateSettings(Settings):
         "the views; 0: not at all",
     )
     footprint_samples: int = Field(10_000, ge=100, description="points for the comparison of averaged materials")
-    map_resolution: int = Field(
-        512, ge=16, le=512, description="side of the error maps on the reference's UVs, in texels"
-    )
+    map_resolution: int = Field(512, ge=16, le=512, description="side in texels of error maps on the reference's UVs")
     views: int = Field(3, ge=1, description="held-out views that are shown and relit; all of them are measured")
     lights: list[str] = Field([], description="HDR or EXR files, folders of them or patterns, to relight by")
     relight_samples: int = Field(256, ge=1, description="paths per pixel when relighting; fewer are noisier")

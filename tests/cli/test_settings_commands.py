@@ -73,7 +73,7 @@ def test_help_holds_types_ranges_defaults_and_no_markup(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     assert "pip install 'stspbr[photos]'" in command("capture", "photos", "--help")[1]
     text = " ".join(command("capture", "mesh", "--help")[1].split())
-    assert "--renderer raster|mitsuba raster: the shading" in text and "[default: raster]" in text
+    assert "--renderer raster|mitsuba raster: as in training" in text and "[default: raster]" in text
     assert "--views integer training views (>= 1) [default: 100]" in text
     assert "--elevation N,N" in text and "[default: -60.0,80.0]" in text
 
