@@ -24,7 +24,9 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="change any setting; `stspbr settings` lists them"),
 ]
-FromOption = Annotated[str | None, typer.Option("--from", metavar="V0001", help="the parent's version; default newest")]
+FromOption = Annotated[
+    str | None, typer.Option("--from", metavar="V0001", help="version of the input; default: the newest")
+]
 SeedOption = Annotated[int, typer.Option(metavar="integer", help="seed of everything random")]
 DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="where tensors are computed")]
 BackendOption = Annotated[
