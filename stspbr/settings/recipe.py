@@ -15,21 +15,21 @@ from pydantic import Field
 
 from stspbr.errors import StspbrError, did_you_mean
 from stspbr.settings.capture import CaptureSettings
-from stspbr.settings.parsing import Settings, apply_overrides, parse_settings, settings_for
+from stspbr.settings.parsing import Settings, apply_overrides, nested_models, parse_settings, with_defaults
 from stspbr.settings.stages import BakeSettings, CoarseSettings, EvaluateSettings, SpecializeSettings, UnpackSettings
 
 
 class Recipe(Settings):
     """A whole pipeline: which stages to run, in order, with which settings."""
 
-    name: str
-    seed: int = 0
-    capture: CaptureSettings = Field(discriminator="kind")
-    coarse: CoarseSettings = CoarseSettings()
-    specialize: SpecializeSettings = SpecializeSettings()
-    bake: BakeSettings = BakeSettings()
-    unpack_orm: UnpackSettings = UnpackSettings()
-    evaluate: EvaluateSettings = EvaluateSettings()
+    name: str = Field(description="the default folder is runs/NAME")
+    seed: int = Field(0, description="seed of everything random")
+    capture: CaptureSettings = Field(discriminator="kind", description="how the frames come in")
+    coarse: CoarseSettings = Field(CoarseSettings(), description="geometry and colour settle")
+    specialize: SpecializeSettings = Field(SpecializeSettings(), description="roughness and metallic")
+    bake: BakeSettings = Field(BakeSettings(), description="mesh, UVs and textures")
+    unpack_orm: UnpackSettings = Field(UnpackSettings(), description="one grey map per channel")
+    evaluate: EvaluateSettings = Field(EvaluateSettings(), description="comparison with the known asset")
 
 
 def shipped_recipes() -> dict[str, Traversable]:
@@ -73,9 +73,10 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StspbrError(f"{path}: not a TOML file: {error}") from None
     values = _expand(apply_overrides(values, list(overrides)), path)
-    for name, model in (("coarse", CoarseSettings), ("specialize", SpecializeSettings), ("bake", BakeSettings)):
-        if isinstance(values.get(name), dict):
-            values[name] = settings_for(model, [], values[name]).model_dump(mode="json")
+    for name, field in Recipe.model_fields.items():
+        models = nested_models(field)
+        if len(models) == 1 and isinstance(values.get(name), dict):
+            values[name] = with_defaults(models[0], values[name])
     return parse_settings(Recipe, values, str(path))
 
 

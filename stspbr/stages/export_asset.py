@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from stspbr.formats.images import read_image, write_exr, write_hdr
 from stspbr.geometry.tangents import with_frames
 from stspbr.procedural.by_name import is_procedural
 from stspbr.scene import Asset, EnvironmentLight
+from stspbr.settings import ExportSettings
 from stspbr.stages.lod_error import lod_psnr
 from stspbr.texture.lod import simplify_textured
 
@@ -29,51 +30,6 @@ SUFFIXES = {
     "ply": (".ply",),
     "blender": (),
 }
-_FLOAT_MAPS = ("obj", "blender")
-_QUANTIZED = ("glb", "gltf")
-_LEVELS = ("glb", "gltf", "obj", "ply")
-
-
-@dataclass
-class ExportSettings:
-    """What is written.
-
-    Attributes:
-        to: glb, gltf, obj, usd, usdz, ply or blender.
-        texture_bits: of PNGs, 8 or 16. texture_format: png, or exr for obj and blender.
-        quantized: glb and gltf only. budgets: triangles of each level of detail.
-    """
-
-    to: str
-    texture_bits: int = 8
-    texture_format: str = "png"
-    quantized: bool = False
-    budgets: list[int] = field(default_factory=list)
-
-    def check(self, out: Path) -> None:
-        """Raise StspbrError where the settings contradict each other or the file's name."""
-        if self.to not in SUFFIXES:
-            raise StspbrError(f"--to {self.to}: choose {', '.join(SUFFIXES)}")
-        if self.texture_bits not in (8, 16):
-            raise StspbrError(f"--texture-bits {self.texture_bits}: choose 8 or 16")
-        if self.texture_format == "ktx2":
-            raise StspbrError(
-                "--texture-format ktx2: there is no KTX2 encoder here; run `gltf-transform uastc` on a GLB"
-            )
-        if self.texture_format not in ("png", "exr"):
-            raise StspbrError(f"--texture-format {self.texture_format}: choose png or exr")
-        if self.texture_format == "exr" and self.to not in _FLOAT_MAPS:
-            raise StspbrError(f"--texture-format exr goes with {' and '.join(_FLOAT_MAPS)}, not {self.to}: use png")
-        if self.quantized and self.to not in _QUANTIZED:
-            raise StspbrError(f"--quantized goes with {' and '.join(_QUANTIZED)}, not with {self.to}")
-        if self.budgets and self.to not in _LEVELS:
-            raise StspbrError(f"--lod goes with {', '.join(_LEVELS)}, not with {self.to}")
-        wanted = SUFFIXES[self.to]
-        if wanted and out.suffix.lower() not in wanted:
-            raise StspbrError(f"--out {out}: --to {self.to} wants a name that ends with {' or '.join(wanted)}")
-        if (out.exists() and not out.is_dir()) if self.to == "blender" else out.is_dir():
-            kind = "a folder" if self.to == "blender" else "a file"
-            raise StspbrError(f"--out {out}: --to {self.to} writes {kind}, and something else has that name")
 
 
 @dataclass
@@ -113,13 +69,13 @@ def export_asset(source: str, out: Path, settings: ExportSettings, version: str 
         version: the bake's, for a run.
 
     Raises:
-        StspbrError: settings that do not fit together, no such run, version or file, an asset that the format
+        StspbrError: no such run, version or file, an asset that the format
             cannot hold, a place that cannot be written.
     """
     out = Path(out)
-    settings.check(out)
+    _check_place(out, settings.to)
     asset, light, notes = _read(source, version, settings)
-    levels = _levels(asset, settings.budgets, light, notes)
+    levels = _levels(asset, settings.lod, light, notes)
     folder = out if settings.to == "blender" else out.parent
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -147,17 +103,14 @@ def export_asset(source: str, out: Path, settings: ExportSettings, version: str 
     return ExportReport(files, notes, details)
 
 
-def parse_budgets(text: str | None) -> list[int]:
-    """``"10000,2500"`` as numbers; StspbrError where they are none, or do not fall."""
-    if text is None:
-        return []
-    try:
-        budgets = [int(word) for word in text.split(",")]
-    except ValueError:
-        raise StspbrError(f"--lod {text}: give numbers of triangles, e.g. --lod 10000,2500") from None
-    if min(budgets) < 4 or any(b >= a for a, b in zip(budgets, budgets[1:], strict=False)):
-        raise StspbrError(f"--lod {text}: give falling numbers of at least 4 triangles, e.g. --lod 10000,2500")
-    return budgets
+def _check_place(out: Path, to: str) -> None:
+    """Raise StspbrError if ``out`` has the wrong suffix for the format ``to``, or something else has its name."""
+    wanted = SUFFIXES[to]
+    if wanted and out.suffix.lower() not in wanted:
+        raise StspbrError(f"--out {out}: --to {to} wants a name that ends with {' or '.join(wanted)}")
+    if (out.exists() and not out.is_dir()) if to == "blender" else out.is_dir():
+        kind = "a folder" if to == "blender" else "a file"
+        raise StspbrError(f"--out {out}: --to {to} writes {kind}, and something else has that name")
 
 
 def _read(
