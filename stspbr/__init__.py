@@ -7,14 +7,15 @@ loads nothing else, and assets, captures, images and artifacts are read without 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from stspbr.version import __version__
 
 _NAMES = {
     "artifacts": "ArtifactStore",
     "datasets.captures": "read_capture write_dataset",
     "errors": "StspbrError",
     "fields.materials": "MaterialFields",
-    "formats.assets": "read_asset write_asset",
+    "formats.asset_writer": "write_asset",
+    "formats.assets": "read_asset",
     "formats.images": "read_image",
     "metrics.material": "material_error",
     "optimize.losses": "register_loss",
@@ -43,8 +44,8 @@ if TYPE_CHECKING:  # the same names, where type checkers and editors look for th
     from stspbr.datasets.captures import write_dataset as write_dataset
     from stspbr.errors import StspbrError as StspbrError
     from stspbr.fields.materials import MaterialFields as MaterialFields
+    from stspbr.formats.asset_writer import write_asset as write_asset
     from stspbr.formats.assets import read_asset as read_asset
-    from stspbr.formats.assets import write_asset as write_asset
     from stspbr.formats.images import read_image as read_image
     from stspbr.metrics.material import material_error as material_error
     from stspbr.optimize.losses import register_loss as register_loss

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from stspbr import __version__
 from stspbr.threads import available_cores
+from stspbr.version import __version__
 
 
 def describe_machine(device: torch.device, threads: int) -> dict[str, Any]:

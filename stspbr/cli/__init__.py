@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from stspbr import __version__, torchrun
+from stspbr import torchrun
 from stspbr.cli import capture, export, inspect, stages
 from stspbr.errors import StspbrError, one_line
+from stspbr.version import __version__
 
 app = typer.Typer(
     help="From photographs of one object to a mesh with physically based textures and the environment light.",

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from stspbr import __version__
 from stspbr.doctor.checks import Check, one_line
 from stspbr.doctor.cuda import examine
 from stspbr.doctor.cuda_machine import describe_machine
+from stspbr.version import __version__
 
 FREE_DISK_GIB = 5.0
 _PACKAGES = ("numpy", "scipy", "pillow", "pydantic", "safetensors", "fast-simplification")

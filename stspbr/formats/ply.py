@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stspbr import __version__
 from stspbr.colour import linear_to_srgb
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
 from stspbr.formats.attributes import unique_rows, unit, written_normals
 from stspbr.scene.asset import Asset
+from stspbr.version import __version__
 
 _TYPES = {"f4": "float", "u1": "uchar"}
 

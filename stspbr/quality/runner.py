@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import stspbr
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.quality.configurations import encoding_parameters
 from stspbr.quality.ladder import CAPTURE_SEED, Job, Size, capture_settings, recipe_of, settings_hash
 from stspbr.settings import Recipe, Settings
+from stspbr.version import __version__
 
 RESULT = "result.json"
 _STARTED = "started.json"
@@ -42,7 +42,7 @@ def source_hash(parts: tuple[str, ...] = ("",)) -> str:
     Args:
         parts: only paths inside the package that start so.
     """
-    root = Path(stspbr.__file__).parent
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()
@@ -70,7 +70,7 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
     folder = _folder(job, home)
     record: dict[str, Any] = {
         "schema": SCHEMA,
-        "package": stspbr.__version__,
+        "package": __version__,
         "source": source,
         "job": job.name,
         "object": job.scene.object,

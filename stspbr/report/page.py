@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import stspbr
 from stspbr.errors import StspbrError
+from stspbr.version import __version__
 
 _ROOM = Path(__file__).parent
 _SCRIPTS = ("charts.js", "page.js")
@@ -42,7 +42,7 @@ def render(template: str, **context: Any) -> str:
         style=Markup(_text(_ROOM / "static" / "style.css")),
         scripts=[Markup(script) for script in scripts],
         three_licence=licence,
-        version=stspbr.__version__,
+        version=__version__,
     )
 
 

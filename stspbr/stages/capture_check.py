@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-import stspbr
 from stspbr.artifacts import ArtifactStore
 from stspbr.capture_check.coverage import SEEN, Coverage, direction_words, measure_coverage
 from stspbr.capture_check.drawing import Frustum, draw_cameras, draw_coverage, frustum_points
@@ -26,6 +25,7 @@ from stspbr.datasets.validation import RefusedCapture
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
 from stspbr.scene import Capture, Frame
+from stspbr.version import __version__
 
 SCHEMA = 1
 COLUMNS = ("split", "size", "mask %", "azimuth", "elevation", "sharpness", "stops", "clipped %", "warnings")
@@ -134,7 +134,7 @@ def as_json(check: CaptureCheck) -> dict[str, Any]:
     }
     return {
         "schema": SCHEMA,
-        "package": stspbr.__version__,
+        "package": __version__,
         "source": str(check.source),
         "known_light": check.light,
         "object": place,

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from stspbr import __version__
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
@@ -31,6 +30,7 @@ from stspbr.stages.error_record import SCHEMA, ErrorRecord, error_table, write_c
 from stspbr.stages.evaluation_pictures import Renders, write_pictures
 from stspbr.stages.session import Session, on_first_rank
 from stspbr.stages.state import load_capture, save_json
+from stspbr.version import __version__
 
 __all__ = ["error_table", "run_evaluate"]
 

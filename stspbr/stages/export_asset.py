@@ -12,7 +12,8 @@ from typing import Any
 from stspbr.artifacts import ArtifactStore
 from stspbr.errors import StspbrError
 from stspbr.files import safe_name
-from stspbr.formats.assets import read_asset, write_asset
+from stspbr.formats.asset_writer import write_asset
+from stspbr.formats.assets import read_asset
 from stspbr.formats.images import read_image, write_exr, write_hdr
 from stspbr.geometry.tangents import with_frames
 from stspbr.procedural.by_name import is_procedural

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from stspbr import __version__, torchrun
+from stspbr import torchrun
 from stspbr.artifacts import Artifact, ArtifactStore
 from stspbr.errors import StspbrError
 from stspbr.fields.backend import choose_encoding
@@ -22,6 +22,7 @@ from stspbr.render.backend import get_backend, why_no_nvdiffrast
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.settings import OptimizeSettings, Settings
 from stspbr.threads import available_cores, set_threads
+from stspbr.version import __version__
 
 
 @dataclass

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from stspbr.errors import StspbrError
-from stspbr.formats.assets import read_asset, write_asset
+from stspbr.formats.asset_writer import write_asset
+from stspbr.formats.assets import read_asset
 from stspbr.procedural.jar import demo_asset, demo_light
 
 

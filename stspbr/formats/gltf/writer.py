@@ -13,13 +13,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-import stspbr
 from stspbr.files import atomic_path, safe_name
 from stspbr.formats.asset_checks import check_writable
 from stspbr.formats.gltf.buffers import Buffers
 from stspbr.formats.gltf.material_writer import MaterialWriter
 from stspbr.formats.gltf.node_writer import write_nodes
 from stspbr.scene.asset import Asset
+from stspbr.version import __version__
 
 
 def write_glb(path: str | Path, asset: Asset, texture_bits: int = 8, quantized: bool = False) -> list[str]:
@@ -80,8 +80,8 @@ def _contents(
     content: dict[str, Any] = {
         "asset": {
             "version": "2.0",
-            "generator": f"stspbr {stspbr.__version__}",
-            "extras": {"stspbr": stspbr.__version__},
+            "generator": f"stspbr {__version__}",
+            "extras": {"stspbr": __version__},
         },
         "scene": 0,
         "scenes": [{"nodes": roots}],

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-import stspbr
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path, safe_name
 from stspbr.formats.asset_checks import check_writable
@@ -29,6 +28,7 @@ from stspbr.formats.usd.material_writer import MaterialWriter
 from stspbr.formats.usd.stage import USD_SUFFIXES, require_usd
 from stspbr.scene.asset import Asset, Mesh
 from stspbr.scene.light import EnvironmentLight
+from stspbr.version import __version__
 
 
 def write_usd(
@@ -112,7 +112,7 @@ def _new_stage(name: str) -> Any:
     from pxr import Usd, UsdGeom
 
     stage = Usd.Stage.CreateInMemory(f"{name}.usda")
-    stage.GetRootLayer().customLayerData = {"creator": f"stspbr {stspbr.__version__}"}
+    stage.GetRootLayer().customLayerData = {"creator": f"stspbr {__version__}"}
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
     UsdGeom.SetStageMetersPerUnit(stage, 1.0)
     return stage
