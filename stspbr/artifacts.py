@@ -23,8 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import stspbr
 from stspbr.errors import StspbrError
+from stspbr.version import __version__
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -165,7 +165,7 @@ class ArtifactStore:
         manifest = {
             "schema": SCHEMA,
             "stage": stage,
-            "package": {"name": "stspbr", "version": getattr(stspbr, "__version__", "0")},
+            "package": {"name": "stspbr", "version": __version__},
             "settings": plain(settings),
             "seed": plain(seed, "seed"),
             "parents": {p.stage: {"version": p.version, "content_hash": p.content_hash} for p in parents},
