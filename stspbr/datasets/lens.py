@@ -235,9 +235,14 @@ def undistorted(rgba: np.ndarray, where_from: np.ndarray) -> np.ndarray:
         import cv2
     except ImportError:
         raise missing_extra("opencv-python-headless", "photos", "lenses with distortion") from None
-    nothing = np.empty(0, np.float32)  # where_from has both coordinates
-    out = cv2.remap(np.ascontiguousarray(rgba, np.float32), where_from, nothing, cv2.INTER_LINEAR,
-                    borderMode=cv2.BORDER_CONSTANT, borderValue=0)  # fmt: skip
+    out = cv2.remap(  # type: ignore[call-overload]  # its stubs want the second map, which is None for a map of pairs
+        np.ascontiguousarray(rgba, np.float32),
+        where_from,
+        None,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
     return out.reshape(*where_from.shape[:2], rgba.shape[-1])
 
 

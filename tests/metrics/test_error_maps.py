@@ -23,7 +23,8 @@ def rasterize():
 def test_errors_stand_where_the_reference_has_them_whatever_the_estimates_uvs(rasterize):
     reference = Asset(_quad(), [_material()])
     wrong = _material(metallic=(np.arange(SIZE) >= SIZE // 2)[:, None] * np.ones((SIZE, SIZE)))  # the lower half
-    turned = replace(_quad(), uvs=np.float32([[1, 0], [0, 0], [0, 1], [1, 1]]))  # the picture upside down and mirrored
+    quad = _quad()  # with the picture upside down and mirrored
+    turned = replace(quad, uvs=Corners(np.float32([[1, 0], [0, 0], [0, 1], [1, 1]]), quad.uvs.index))
     upside_down = replace(wrong, metallic=wrong.metallic[::-1, ::-1].copy())
     maps = error_maps(reference, Asset(turned, [upside_down]), rasterize, SIZE)
     for channel in ("albedo", "roughness", "normal"):
