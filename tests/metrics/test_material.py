@@ -110,9 +110,9 @@ def test_shading_normals_are_the_renderers(jar):
 
     gbuffer = render_gbuffer(renderer.surface, single_view(camera, np.eye(4), torch.device("cpu")), renderer.backend)
     rendered = renderer._material(gbuffer)[:, 5:8].numpy()
-    from stspbr.metrics.triangle_tree import build_tree
+    from stspbr.metrics.triangle_tree import TriangleTree
 
-    face, weights, distance = build_tree(mesh.positions, mesh.faces).closest(gbuffer.position.numpy())
+    face, weights, distance = TriangleTree(mesh.positions, mesh.faces).closest(gbuffer.position.numpy())
     read = read_material(asset, face, weights)["normal"]
     assert distance.max() < 1e-5
     assert np.degrees(np.arccos(np.clip((read * rendered).sum(1), -1, 1))).mean() < 0.3  # the renderer has mip levels
