@@ -81,7 +81,7 @@ def with_preparation(command: Callable[..., None]) -> Callable[..., None]:
 @with_preparation
 def capture_photos(
     run: RunArgument,
-    folder: Annotated[Path, typer.Argument(help="the folder of photos: JPEG, PNG, TIFF")],
+    folder: Annotated[Path, typer.Argument(help="the folder of photos: JPEG, PNG, TIFF, WebP, AVIF")],
     preparation: dict[str, Any],
     masks: Annotated[Path | None, typer.Option(help="folder of masks: the photos' stems, white is the object")] = None,
     mask: Annotated[str | None, typer.Option(help="grabcut: masks from --box, carried to all photos")] = None,

@@ -17,8 +17,8 @@ from stspbr.doctor.cuda import examine
 from stspbr.doctor.cuda_machine import describe_machine
 
 FREE_DISK_GIB = 5.0
-_PACKAGES = ("numpy", "scipy", "pillow", "pydantic", "safetensors", "fast-simplification")
-_MODULES = {"pillow": "PIL", "fast-simplification": "fast_simplification"}
+_PACKAGES = ("numpy", "scipy", "pillow", "imageio", "pydantic", "safetensors", "fast-simplification", "libigl")
+_MODULES = {"pillow": "PIL", "fast-simplification": "fast_simplification", "libigl": "igl"}
 
 
 def diagnose(folder: str | Path = ".") -> list[Check]:
@@ -30,7 +30,7 @@ def diagnose(folder: str | Path = ".") -> list[Check]:
         ("torch", lambda: [_package("torch")]),
         ("numba", _numba),
         ("xatlas", lambda: [_package("xatlas")]),
-        ("OpenEXR", lambda: [_package("OpenEXR")]),
+        ("OpenImageIO", lambda: [_package("OpenImageIO")]),
         ("tensorboard", _tensorboard),
         ("raster backends", _raster_backend),
         ("encoding backends", _encoding_backend),
