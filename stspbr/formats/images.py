@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stspbr.colour import linear_to_srgb, srgb_to_linear
-from stspbr.errors import StspbrError
+from stspbr.errors import StspbrError, first_line
 from stspbr.files import atomic_path
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _read(
     except Exception as error:  # decoders raise nearly anything on corrupt bytes
         what = "is truncated or corrupt, or not an image"
         raise StspbrError(
-            f"{where} {what} ({_reason(error).replace(str(path), path.name)}): export or copy it again"
+            f"{where} {what} ({first_line(error).replace(str(path), path.name)}): export or copy it again"
         ) from error
 
 
@@ -288,7 +288,3 @@ def _to_unit(stored: np.ndarray) -> np.ndarray:
 def _srgb_table(item_size: int) -> np.ndarray:
     top = 2 ** (8 * item_size) - 1
     return srgb_to_linear(np.arange(top + 1) / top)
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

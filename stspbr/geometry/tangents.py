@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from stspbr.geometry.normals import normalize, vertex_normals
+from stspbr.formats.attributes import smooth_normals
+from stspbr.geometry.normals import normalize
 from stspbr.geometry.tangent_groups import group_corners
 from stspbr.scene import Mesh
 
@@ -72,7 +73,7 @@ def with_frames(mesh: Mesh) -> Mesh:
     A corner whose tangent is a row of zeros has none.
     """
     if mesh.normals is None:
-        normals = vertex_normals(torch.as_tensor(mesh.positions), torch.as_tensor(mesh.faces)).numpy()
+        normals = smooth_normals(mesh.positions, mesh.faces)
         mesh = replace(mesh, normals=normals, normal_faces=mesh.faces, tangents=None)
     absent = None if mesh.tangents is None else ~mesh.tangents.any(axis=1)[mesh.tangent_faces]
     if absent is not None and not absent.any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.formats.attributes import weld
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.sampling import diagonal, face_normals, sample_surface, surface_tree
 from stspbr.scene.asset import Mesh
@@ -80,12 +81,15 @@ def topology_metrics(mesh: Mesh) -> dict:
 
 
 def welded(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    """Positions ``[V, 3]`` float64, all different, and faces ``[F, 3]`` int64 with three different vertices each."""
-    positions = np.asarray(mesh.positions, dtype=np.float64) + 0.0  # −0 and 0 are one place
-    unique, index = np.unique(positions, axis=0, return_inverse=True)
-    faces = index.reshape(-1)[np.asarray(mesh.faces).reshape(-1, 3)]
-    collapsed = (faces == np.roll(faces, 1, axis=1)).any(axis=1)
-    return unique, faces[~collapsed]
+    """Positions ``[V, 3]`` float64, all different, and faces ``[F, 3]`` int64 with three different vertices each.
+
+    Raises:
+        StspbrError: a vertex is not finite.
+    """
+    if not np.isfinite(mesh.positions).all():
+        raise StspbrError("cannot measure a mesh with NaN or infinite vertices")
+    joined = weld(Mesh(np.asarray(mesh.positions, dtype=np.float64), np.asarray(mesh.faces).reshape(-1, 3)))
+    return joined.positions, joined.faces.astype(np.int64)
 
 
 def self_intersections(positions: np.ndarray, faces: np.ndarray) -> int:
@@ -96,14 +100,9 @@ def self_intersections(positions: np.ndarray, faces: np.ndarray) -> int:
 
     Args:
         positions, faces: as :func:`welded` gives them.
-
-    Raises:
-        StspbrError: a vertex is not finite.
     """
     from igl.predicates import find_self_intersections
 
-    if not np.isfinite(positions).all():
-        raise StspbrError("cannot look for self-intersections in a mesh with NaN or infinite vertices")
     a, b, c = (positions[faces[:, k]] for k in range(3))
     faces = faces[np.cross(b - a, c - a).any(axis=1)]
     if len(faces) < 2:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stspbr.colour import linear_to_srgb
-from stspbr.errors import StspbrError
+from stspbr.errors import StspbrError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +117,7 @@ def lpips_or_none(
         with torch.no_grad():
             distance = model(tensor(weight * reference), tensor(weight * estimate)).double().cpu().numpy()
     except RuntimeError as error:  # AlexNet's pooling leaves nothing of images that are too small
-        return None, f"LPIPS failed on {reference.shape[1]}x{reference.shape[0]} pixels: {_first_line(error)}"
+        return None, f"LPIPS failed on {reference.shape[1]}x{reference.shape[0]} pixels: {first_line(error)}"
     if mask is None:
         return float(distance.mean()), None
     return float((distance[0, 0] * weight[..., 0]).sum() / weight.sum()), None
@@ -138,11 +138,7 @@ def _lpips_model(spatial: bool):
 
         return lpips.LPIPS(net="alex", spatial=spatial, verbose=False).eval(), None
     except Exception as error:  # a broken optional package must not end an evaluation
-        return None, f"the package lpips does not load: {_first_line(error)}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return None, f"the package lpips does not load: {first_line(error)}"
 
 
 def _tensors(*images: np.ndarray) -> list[torch.Tensor]:

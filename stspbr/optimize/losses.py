@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stspbr.colour import luminance_of
 from stspbr.errors import StspbrError
 from stspbr.metrics.similarity import ms_ssim
 
@@ -205,8 +206,7 @@ def metal_prior(metallic: Tensor, albedo: Tensor) -> Tensor:
 
 def metal_likeness(albedo: Tensor) -> Tensor:
     """min(1, L/⅓) of the luminance L of linear albedo ``[..., 3]``; ``[..., 1]``: 1 where metals are as bright."""
-    red, green, blue = albedo.split(1, dim=-1)
-    return ((0.2126 * red + 0.7152 * green + 0.0722 * blue) / DARKEST_METAL).clamp(max=1.0)
+    return (luminance_of(albedo)[..., None] / DARKEST_METAL).clamp(max=1.0)
 
 
 def smoothness(values: Tensor, jittered: Tensor, weights: Tensor | None = None) -> Tensor:

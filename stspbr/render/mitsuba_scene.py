@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.formats.attributes import smooth_normals
 from stspbr.geometry.tangents import with_frames
 from stspbr.render.mitsuba_bsdf import BSDF_NAME, require_mitsuba
 from stspbr.scene.asset import Asset, Material, Mesh
@@ -276,7 +277,7 @@ def _corner_mesh(mesh: Mesh, chosen: np.ndarray) -> _CornerMesh:
     if mesh.normals is not None:
         normals, normal_faces = mesh.normals, mesh.normal_faces
     else:
-        normals, normal_faces = _smooth_normals(mesh), mesh.faces
+        normals, normal_faces = smooth_normals(mesh.positions, mesh.faces), mesh.faces
     if mesh.uvs is not None:
         uvs, uv_faces = mesh.uvs, mesh.uv_faces
     else:
@@ -293,16 +294,6 @@ def _corner_mesh(mesh: Mesh, chosen: np.ndarray) -> _CornerMesh:
         np.asarray(uvs[unique[:, 2]], dtype=np.float32),
         np.asarray(mesh.tangents[unique[:, 3]], dtype=np.float32) if mesh.tangents is not None else None,
     )
-
-
-def _smooth_normals(mesh: Mesh) -> np.ndarray:
-    """Area-weighted vertex normals ``[V, 3]`` of the welded positions."""
-    a, b, c = (mesh.positions[mesh.faces[:, k]].astype(np.float64) for k in range(3))
-    area = np.cross(b - a, c - a)
-    total = np.zeros((len(mesh.positions), 3))
-    for k in range(3):
-        np.add.at(total, mesh.faces[:, k], area)
-    return total / np.maximum(np.linalg.norm(total, axis=-1, keepdims=True), 1e-20)
 
 
 def _pole_to_pole(radiance: np.ndarray) -> np.ndarray:

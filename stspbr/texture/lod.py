@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.normals import vertex_normals
+from stspbr.formats.attributes import smooth_normals
 from stspbr.scene import Mesh
 from stspbr.texture.lod_kernels import add_quadrics, collapse
 
@@ -64,15 +64,13 @@ def _wedges(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
 
 def _values(mesh: Mesh, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points ``[V, 3]`` in units of the mesh's radius, UVs ``[W, 2]``, and what errors are measured in ``[W, 8]``."""
-    import torch
-
     points = np.asarray(mesh.positions, np.float64)
     used = points[np.unique(mesh.faces)]
     centre = 0.5 * (used.min(axis=0) + used.max(axis=0))
     points = (points - centre) / max(float(np.linalg.norm(used - centre, axis=1).max()), 1e-30)
     normals = mesh.normals
     if normals is None:
-        normals = vertex_normals(torch.as_tensor(mesh.positions), torch.as_tensor(mesh.faces)).numpy()
+        normals = smooth_normals(mesh.positions, mesh.faces)
     normal_of = rows[:, 2] if mesh.normals is not None else rows[:, 0]
     uvs, scale = np.zeros((len(rows), 2)), 0.0
     if mesh.uvs is not None:

@@ -10,7 +10,7 @@ import trimesh
 from stspbr.errors import StspbrError
 from stspbr.geometry.fixed import FixedTopology
 from stspbr.geometry.normals import normalize, vertex_normals
-from stspbr.geometry.regularizers import UniformLaplacian, face_pairs, normal_consistency
+from stspbr.geometry.regularizers import UniformLaplacian
 from stspbr.geometry.topology import mesh_report, remove_small_components
 
 
@@ -117,26 +117,14 @@ def test_fixed_topology():
         FixedTopology(p[:5], f)
 
 
-def test_normal_consistency():
-    square = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
-    faces = torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
-    pairs = face_pairs(faces)
-    assert sorted(pairs[0].tolist()) == [0, 1]
-    assert normal_consistency(square, faces, pairs).item() == pytest.approx(0, abs=1e-6)
-    folded = square.clone()
-    folded[3] = torch.tensor([0.5, 0.5, np.sqrt(0.5)])  # the second face stands upright
-    assert normal_consistency(folded, faces, pairs).item() == pytest.approx(1, abs=1e-5)
-
-
 def test_gradients_repeat_bit_for_bit():
     p, f = _sphere(4)
-    faces, pairs = torch.from_numpy(f), face_pairs(f)
-    laplacian = UniformLaplacian(f, len(p))
+    faces, laplacian = torch.from_numpy(f), UniformLaplacian(f, len(p))
     grads = []
     for _ in range(3):
         points = torch.from_numpy(p).requires_grad_()
         loss = vertex_normals(points, faces).square().mul(torch.from_numpy(p)).sum()
-        (loss + laplacian(points).square().sum() + normal_consistency(points, faces, pairs)).backward()
+        (loss + laplacian(points).square().sum()).backward()
         grads.append(points.grad)
     assert torch.equal(grads[0], grads[1])
     assert torch.equal(grads[0], grads[2])
