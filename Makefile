@@ -49,7 +49,7 @@ $(BIN)/python:
 
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python scripts/install_torch.py constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,reference,photos,usd]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,reference,photos,usd,meshes]'
 	@touch $@
 
 # The glTF validator and a MikkTSpace, for tests that skip by name without them.
