@@ -18,8 +18,8 @@ from stspbr.doctor.cuda_machine import describe_machine
 from stspbr.errors import first_line
 
 FREE_DISK_GIB = 5.0
-_PACKAGES = ("numpy", "scipy", "pillow", "imageio", "pydantic", "safetensors", "fast-simplification", "libigl")
 _MODULES = {"pillow": "PIL", "fast-simplification": "fast_simplification", "libigl": "igl"}
+_PACKAGES = ("numpy", "scipy", "imageio", "pydantic", "safetensors", "trimesh", *_MODULES)
 
 
 def diagnose(folder: str | Path = ".") -> list[Check]:
