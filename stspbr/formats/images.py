@@ -210,8 +210,8 @@ def _decode(path: Path, data: bytes, upright: bool) -> tuple[np.ndarray, bool]:
         pixels = pixels.astype(np.float32)
     elif pixels.dtype not in (np.uint8, np.uint16):
         raise StspbrError(f"holds numbers of type {spec.format}: save it as EXR, or with 8 or 16 bits")
-    elif not straight:
-        pixels, straight = _unpremultiplied(pixels), True
+    else:  # of all integers, only a TIFF's are premultiplied
+        pixels, straight = pixels if straight or kind != "tiff" else _unpremultiplied(pixels), True
     if kind == "openexr":
         pixels = _display_window(pixels, spec)
     if kind == "hdr":  # every program that scales a Radiance file may add a line

@@ -140,6 +140,15 @@ def test_other_kinds(tmp_path, suffix):
     assert read_image(tmp_path / f"a{suffix}")[0] == pytest.approx(srgb_to_linear(pixels / 255), abs=1e-6)
 
 
+@pytest.mark.parametrize("suffix", [".bmp", ".tga", ".webp"])
+def test_alpha_of_other_kinds_is_straight(tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 4)).astype(np.uint8)
+    pixels[0, 0, 3] = 0
+    options = {"lossless": True, "exact": True} if suffix == ".webp" else {}
+    Image.fromarray(pixels).save(tmp_path / f"a{suffix}", **options)
+    assert np.array_equal(np.rint(read_pixels(tmp_path / f"a{suffix}") * 255), pixels)
+
+
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
 def test_avif_by_imageio(tmp_path):
     pixels = np.zeros((32, 48, 4), np.uint8)
