@@ -38,3 +38,9 @@ def missing_extra(package: str, extra: str, purpose: str) -> StspbrError:
         purpose: what needed it, e.g. ``"path-traced captures"``.
     """
     return StspbrError(f"{purpose} need the package {package}: pip install 'stspbr[{extra}]'")
+
+
+def first_line(error: object) -> str:
+    """The first line of a message, at most 200 characters; the exception's kind where it has none."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -42,12 +42,13 @@ def prepare_process() -> None:
 
 
 def set_threads(count: int | None = None) -> int:
-    """Give torch and Numba the same number of threads; ``None`` means every core there is. Returns the number."""
+    """Give torch, Numba and libigl the same number of threads; ``None`` means every core. Returns the number."""
     import numba
     import torch
 
     count = count or available_cores()
     count = min(count, numba.config.NUMBA_NUM_THREADS)
+    os.environ["IGL_NUM_THREADS"] = str(count)  # libigl reads it when it first runs in parallel
     torch.set_num_threads(count)
     numba.set_num_threads(count)
     return count

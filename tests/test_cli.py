@@ -77,7 +77,7 @@ try:
     stspbr.cli.main()
 except SystemExit as stop:
     assert not stop.code, stop.code
-slow = ("torch", "numba", "scipy", "trimesh", "xatlas", "pydantic", "tensorboard", "mitsuba", "numpy", "OpenEXR")
+slow = ("torch", "numba", "scipy", "trimesh", "xatlas", "pydantic", "tensorboard", "mitsuba", "numpy", "OpenImageIO")
 print([name for name in slow if name in sys.modules])
 """
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from stspbr.colour import linear_to_srgb
+from stspbr.colour import linear_to_srgb, luminance_of
 from stspbr.datasets.preparation.resampling import area_resampled
 from stspbr.scene import Frame
 from stspbr.scene.object_sphere import COVERED, estimate_object_sphere, mask_place, project
 from stspbr.threads import available_cores
 
 SIDE = 1024  # metrics are taken from images of at most this side: what is blurred only above it does no harm
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 _MID_GREY = 0.18
 _SMALL = 0.005  # of the mask: smaller holes and pieces look like mistakes of a mask, larger ones like the object
 _CLIPPED = 0.999
@@ -173,7 +172,7 @@ def _sizes(mask: np.ndarray) -> np.ndarray:
 def _put_look(metrics: FrameMetrics, image: np.ndarray, alpha: np.ndarray) -> None:
     # two pixels away from the outline, which is sharp even where the photograph is not
     inside = ndimage.binary_erosion(alpha[..., 0] > 0.99, iterations=2, border_value=1)
-    luminance = image @ _LUMINANCE
+    luminance = luminance_of(image)
     values = luminance[inside]
     if values.size < 16:
         return

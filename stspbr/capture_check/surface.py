@@ -9,6 +9,7 @@ import numpy as np
 
 from stspbr.capture_check.coverage import sphere_directions
 from stspbr.capture_check.frames import MISPLACED, ObjectPlace, mask_kind, mask_offset
+from stspbr.colour import luminance_of
 from stspbr.datasets.preparation.resampling import resampled
 from stspbr.errors import StspbrError
 from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
@@ -18,7 +19,6 @@ SIDE = 192  # pixels; the hull is a proxy, and blurring over its errors does the
 _GRID = 32
 _POINTS = 2500
 _FACING = 0.5  # cosine between normal and line of sight from which a point counts as seen
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 _FEWEST = 30  # points that a frame must share with others
 _PARTNERS = 12  # frames that each is compared with
 _ROUNDS, _SETTLED = 6, 0.02  # of reweighting; stops
@@ -177,7 +177,7 @@ def _log_luminance(frame: Frame, surface: ProxySurface) -> np.ndarray:
     seen &= facing > _FACING
     x, y = np.where(seen, column, 0).astype(np.int64), np.where(seen, row, 0).astype(np.int64)
     alpha = frame.alpha[y, x, 0] if mask_kind(frame) == "mask" else np.ones(len(x), np.float32)
-    luminance = frame.image[y, x] @ _LUMINANCE / np.maximum(alpha, 1e-6)
+    luminance = luminance_of(frame.image[y, x]) / np.maximum(alpha, 1e-6)
     # clipped pixels say only "at least": they would hide that a frame is brighter
     seen &= (alpha > 0.9) & (luminance > 0) & (luminance < 0.95 * frame.saturation)
     return np.where(seen, np.log2(np.maximum(luminance, 1e-12)), np.nan)

@@ -37,7 +37,7 @@ from stspbr.datasets.world_axes import (
     opencv_from_camera_to_world,
     y_up_from,
 )
-from stspbr.errors import StspbrError, missing_extra
+from stspbr.errors import StspbrError, first_line, missing_extra
 from stspbr.files import atomic_path
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
 from stspbr.scene.capture import Capture, Frame
@@ -179,9 +179,8 @@ def _load(place: Path) -> Any:
     try:
         return pycolmap.Reconstruction(str(place))
     except Exception as error:  # its own C++ errors, of several kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise StspbrError(
-            f"{place} is no COLMAP model that can be read ({reason}): export it again (a camera model "
+            f"{place} is no COLMAP model that can be read ({first_line(error)}): export it again (a camera model "
             "that is newer than pycolmap needs a newer one)"
         ) from error
 

@@ -25,10 +25,3 @@ class Check:
     detail: str
     remedy: str = ""
     optional: bool = False
-
-
-def one_line(error: object) -> str:
-    """The first line of a message, at most 200 characters; the exception's kind where it says nothing."""
-    lines = str(error).strip().splitlines()
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from stspbr.doctor.checks import one_line
 from stspbr.doctor.cuda import CudaMachine, Package
+from stspbr.errors import first_line
 
 
 def describe_machine() -> CudaMachine:
@@ -62,10 +62,10 @@ def _driver() -> tuple[tuple[tuple[str, tuple[int, int]], ...], str | None, str]
     try:
         answer = subprocess.run([tool, *query], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return (), None, one_line(error)
+        return (), None, first_line(error)
     if answer.returncode != 0:
         output = answer.stderr.strip() or answer.stdout.strip()
-        return (), None, "" if "No devices were found" in output else one_line(output)
+        return (), None, "" if "No devices were found" in output else first_line(output)
     return (*parse_gpus(answer.stdout), "")
 
 
@@ -99,7 +99,7 @@ def _tried(package: str, trial: Callable[[], str], devices: int) -> Package:
     try:
         return Package(True, trial())
     except Exception as error:  # built for another torch, another GPU, another CUDA: anything can come
-        return Package(True, one_line(error))
+        return Package(True, first_line(error))
 
 
 def _try_nvdiffrast() -> str:

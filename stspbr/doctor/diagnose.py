@@ -11,14 +11,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from stspbr.doctor.checks import Check, one_line
+from stspbr.doctor.checks import Check
 from stspbr.doctor.cuda import examine
 from stspbr.doctor.cuda_machine import describe_machine
+from stspbr.errors import first_line
 from stspbr.version import __version__
 
 FREE_DISK_GIB = 5.0
-_PACKAGES = ("numpy", "scipy", "pillow", "pydantic", "safetensors", "fast-simplification")
-_MODULES = {"pillow": "PIL", "fast-simplification": "fast_simplification"}
+_MODULES = {"pillow": "PIL", "fast-simplification": "fast_simplification", "libigl": "igl"}
+_PACKAGES = ("numpy", "scipy", "imageio", "pydantic", "safetensors", "trimesh", *_MODULES)
 
 
 def diagnose(folder: str | Path = ".") -> list[Check]:
@@ -30,7 +31,7 @@ def diagnose(folder: str | Path = ".") -> list[Check]:
         ("torch", lambda: [_package("torch")]),
         ("numba", _numba),
         ("xatlas", lambda: [_package("xatlas")]),
-        ("OpenEXR", lambda: [_package("OpenEXR")]),
+        ("OpenImageIO", lambda: [_package("OpenImageIO")]),
         ("tensorboard", _tensorboard),
         ("raster backends", _raster_backend),
         ("encoding backends", _encoding_backend),
@@ -42,7 +43,7 @@ def diagnose(folder: str | Path = ".") -> list[Check]:
         try:
             checks += look()
         except Exception as error:  # a broken installation can raise anything; the others are still looked at
-            checks.append(Check(name, "broken", one_line(error), "python -m pip install --force-reinstall stspbr"))
+            checks.append(Check(name, "broken", first_line(error), "python -m pip install --force-reinstall stspbr"))
     return checks
 
 
@@ -71,7 +72,7 @@ def _package(name: str, optional: bool = False) -> Check:
     try:
         importlib.import_module(module)
     except Exception as error:  # a wheel of the wrong platform raises OSError, a clash of versions anything
-        return Check(name, "broken", one_line(error), remedy, optional)
+        return Check(name, "broken", first_line(error), remedy, optional)
     return Check(name, "ok", importlib.metadata.version(name), optional=optional)
 
 
@@ -124,7 +125,7 @@ def _raster_backend() -> list[Check]:
     try:
         rast, _ = get_backend("cpu", torch.device("cpu")).rasterize(clip, faces, (4, 4))
     except Exception as error:  # e.g. an unwritable kernel cache
-        return [Check("raster backend cpu", "broken", one_line(error), "pip install --force-reinstall numba")]
+        return [Check("raster backend cpu", "broken", first_line(error), "pip install --force-reinstall numba")]
     if bool((rast[..., 3] == 1).all()):
         return [Check("raster backend cpu", "ok", "Numba kernels")]
     return [Check("raster backend cpu", "broken", "a triangle over the whole image left holes")]
@@ -151,7 +152,7 @@ def _encoding_backend() -> list[Check]:
         else:
             cpu = Check("encoding backend cpu", "broken", "a small hash grid gave a wrong result")
     except Exception as error:  # e.g. an unwritable kernel cache
-        cpu = Check("encoding backend cpu", "broken", one_line(error), "pip install --force-reinstall numba")
+        cpu = Check("encoding backend cpu", "broken", first_line(error), "pip install --force-reinstall numba")
     return [cpu]
 
 
@@ -163,9 +164,9 @@ def _mitsuba() -> list[Check]:
     version = importlib.metadata.version("mitsuba")
     works, status = llvm_status()
     if works:
-        return [Check("mitsuba", "ok", f"{version}, {one_line(status)}", optional=True)]
+        return [Check("mitsuba", "ok", f"{version}, {first_line(status)}", optional=True)]
     remedy = "brew install llvm" if sys.platform == "darwin" else "apt-get install libllvm19 (LLVM 19 or newer)"
-    return [Check("mitsuba", "broken", f"{version}: {one_line(status)}", remedy, True)]
+    return [Check("mitsuba", "broken", f"{version}: {first_line(status)}", remedy, True)]
 
 
 def _disk(folder: Path) -> Check:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stspbr.errors import StspbrError
+from stspbr.formats.trimesh_exchange import SUFFIXES, read_by_trimesh
 from stspbr.procedural.by_name import is_procedural, procedural_asset
 from stspbr.scene.asset import Asset
 
@@ -15,6 +16,8 @@ READABLE = (*GLTF, ".obj", *USD)
 
 def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
     """Read a ``.glb``, ``.gltf``, ``.obj`` or USD file by its suffix, or make ``procedural:NAME``.
+
+    STL, OFF, PLY, 3MF and COLLADA are read by trimesh: see :mod:`stspbr.formats.trimesh_exchange`.
 
     Args:
         textures: for OBJ only, a folder whose maps are picked by name (see :func:`stspbr.formats.obj.read_obj`).
@@ -30,11 +33,13 @@ def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
         from stspbr.formats.obj import read_obj
 
         return read_obj(path, textures)
-    if suffix not in READABLE:
+    if suffix not in (*READABLE, *SUFFIXES):
         kind = suffix or "a file without suffix"
-        raise StspbrError(f"{path}: cannot read {kind}: use {', '.join(READABLE)}")
+        raise StspbrError(f"{path}: cannot read {kind}: use {', '.join((*READABLE, *SUFFIXES))}")
     if textures is not None:
-        raise StspbrError(f"{path}: a folder of textures goes with OBJ only, glTF and USD files have their own")
+        raise StspbrError(f"{path}: a folder of textures goes with OBJ only, other files have their own")
+    if suffix in SUFFIXES:
+        return read_by_trimesh(path)
     if suffix in USD:
         from stspbr.formats.usd.asset import read_usd
 

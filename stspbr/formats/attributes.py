@@ -58,19 +58,22 @@ def joined(parts: list[Mesh], fill_tangents: bool) -> Mesh:
     )
 
 
-def written_normals(mesh: Mesh) -> Corners[np.ndarray]:
-    """The normals that a file gets: the mesh's own, or ``smooth_normals`` if it has none."""
+def mesh_normals(mesh: Mesh) -> Corners[np.ndarray]:
+    """The mesh's own normals, or ``smooth_normals`` if it has none."""
     return mesh.normals or Corners(smooth_normals(mesh.positions, mesh.faces), mesh.faces)
 
 
 def smooth_normals(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Area-weighted vertex normals ``[V, 3]`` float32, unit; (0, 1, 0) where no triangle says otherwise."""
+    """Area-weighted vertex normals ``[V, 3]`` float32, unit; +Z where faces cancel or there are none.
+
+    ``geometry.normals.vertex_normals`` is its differentiable twin.
+    """
     p = positions.astype(np.float64)[faces]
     area = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
     total = np.stack(
         [np.bincount(faces.reshape(-1), np.repeat(area[:, axis], 3), len(positions)) for axis in range(3)], axis=1
     )
-    return unit(total, (0.0, 1.0, 0.0))
+    return unit(total, (0.0, 0.0, 1.0))
 
 
 def unit(vectors: np.ndarray, fallback: tuple[float, float, float]) -> np.ndarray:

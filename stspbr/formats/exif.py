@@ -13,8 +13,7 @@ import numpy as np
 from stspbr.errors import StspbrError
 
 _DIAGONAL_35MM = math.hypot(36.0, 24.0)
-_MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # FocalPlaneResolutionUnit
-ORIENTATION, _MAKE, _MODEL, _EXIF_FOLDER = 0x0112, 0x010F, 0x0110, 0x8769
+_MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # of FocalPlaneResolutionUnit
 
 
 @dataclass(frozen=True)
@@ -39,28 +38,28 @@ class Exif:
 
 
 def read_exif(path: str | os.PathLike[str]) -> Exif:
-    """Read the Exif tags of a JPEG, PNG or TIFF; tags that make no sense are taken as absent.
+    """Read the Exif tags of an image file; tags that make no sense are taken as absent.
 
     Raises:
         StspbrError: the file is missing, or no image.
     """
-    from PIL import Image
+    from PIL import ExifTags, Image
 
     path = Path(path)
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
+        with Image.open(path) as image:
             width, height = image.size
             turned = image.format != "TIFF"  # of a TIFF, Pillow gives the upright size
             try:
                 head = image.getexif()
-                tags = {**head, **head.get_ifd(_EXIF_FOLDER)}
+                tags = {ExifTags.TAGS.get(k, k): v for k, v in {**head, **head.get_ifd(ExifTags.IFD.Exif)}.items()}
             except Exception:  # a broken Exif block raises nearly anything, and the picture is still good
                 tags = {}
     except FileNotFoundError:
         raise StspbrError(f"{path} does not exist: check the path") from None
     except OSError:
-        raise StspbrError(f"{path} is no JPEG, PNG or TIFF image: export or copy it again") from None
-    orientation = tags.get(ORIENTATION, 1)
+        raise StspbrError(f"{path} is not an image: export or copy it again") from None
+    orientation = tags.get("Orientation", 1)
     orientation = orientation if orientation in range(1, 9) else 1
     focal = _focal(tags, width, height)
     width, height = (height, width) if turned and orientation >= 5 else (width, height)
@@ -78,28 +77,30 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _focal(tags: dict[int, Any], width: int, height: int) -> float | None:
-    equivalent = _positive(tags.get(0xA405))
+def _focal(tags: dict[Any, Any], width: int, height: int) -> float | None:
+    equivalent = _positive(tags.get("FocalLengthIn35mmFilm"))
     if equivalent:
         return equivalent / _DIAGONAL_35MM * math.hypot(width, height)
-    length, resolution = _positive(tags.get(0x920A)), _positive(tags.get(0xA20E))
-    unit = _MILLIMETRES.get(tags.get(0xA210, 2))
+    length, resolution = _positive(tags.get("FocalLength")), _positive(tags.get("FocalPlaneXResolution"))
+    unit = _MILLIMETRES.get(tags.get("FocalPlaneResolutionUnit", 2))
     if not (length and resolution and unit):
         return None
-    full_width = _positive(tags.get(0xA002)) or width  # the plane's resolution counts pixels of the picture as taken
+    full_width = (
+        _positive(tags.get("ExifImageWidth")) or width
+    )  # the plane's resolution counts pixels of the picture as taken
     return length * resolution / unit * width / full_width
 
 
-def _exposure(tags: dict[int, Any]) -> float | None:
-    time = _positive(tags.get(0x829A)) or _power(tags.get(0x9201), -1.0)
-    f_number = _positive(tags.get(0x829D)) or _power(tags.get(0x9202), 0.5)
-    speed = tags.get(0x8827)
+def _exposure(tags: dict[Any, Any]) -> float | None:
+    time = _positive(tags.get("ExposureTime")) or _power(tags.get("ShutterSpeedValue"), -1.0)
+    f_number = _positive(tags.get("FNumber")) or _power(tags.get("ApertureValue"), 0.5)
+    speed = tags.get("ISOSpeedRatings")
     speed = _positive(speed[0] if isinstance(speed, tuple) and speed else speed)
     return time * speed / f_number**2 if time and f_number and speed else None
 
 
-def _camera(tags: dict[int, Any]) -> str | None:
-    make, model = (str(tags.get(tag) or "").strip(" \0") for tag in (_MAKE, _MODEL))
+def _camera(tags: dict[Any, Any]) -> str | None:
+    make, model = (str(tags.get(tag) or "").strip(" \0") for tag in ("Make", "Model"))
     # many makers begin the model's name with their own
     name = model if make and model.lower().startswith(make.lower()) else f"{make} {model}".strip()
     return name or None

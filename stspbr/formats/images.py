@@ -1,4 +1,4 @@
-"""Image files: PNG, JPEG and TIFF of 8 and 16 bits, OpenEXR, Radiance HDR.
+"""Image files, decoded by OpenImageIO, or by imageio if OpenImageIO cannot read the kind (AVIF, PCX).
 
 Two kinds of reading: :func:`read_image` gives linear radiance for frames and lights, :func:`read_pixels` the stored
 numbers for textures and data maps. PNG alpha is straight, EXR alpha is premultiplied; frames are premultiplied.
@@ -7,72 +7,65 @@ numbers for textures and data maps. PNG alpha is straight, EXR alpha is premulti
 from __future__ import annotations
 
 import functools
-import io
 import os
 import re
 import struct
-import sys
+import tempfile
+import warnings
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stspbr.colour import linear_to_srgb, srgb_to_linear
-from stspbr.errors import StspbrError
+from stspbr.errors import StspbrError, first_line
 from stspbr.files import atomic_path
 
-LDR_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+if TYPE_CHECKING:
+    import OpenImageIO
+
+LDR_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".bmp", ".tga")
 HDR_SUFFIXES = (".exr", ".hdr")
 IMAGE_SUFFIXES = LDR_SUFFIXES + HDR_SUFFIXES
 _HALF_MAX = 65504.0
-_JPEG_MAGIC = (b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1", b"\xff\xd8\xff\xdb")
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 def read_image(path: str | os.PathLike[str], *, upright: bool = False) -> tuple[np.ndarray, np.ndarray | None, float]:
     """Read a photograph, a render or a light.
 
-    PNG, JPEG and TIFF are decoded from sRGB; EXR and HDR are taken as linear.
+    Integers (PNG, JPEG, most TIFF, WebP …) are decoded from sRGB; floats (EXR, HDR, float TIFF) are taken as linear.
 
     Args:
         upright: turn a photograph as its Exif orientation says. Data sets that come with poses mean the pixels as
-            they are stored.
+            they are stored. TIFF and HDR, whose orientation is part of the format, always come upright.
 
     Returns:
         rgb ``[H, W, 3]`` float32 linear, premultiplied where there is alpha; alpha ``[H, W, 1]`` float32 or None;
-        the linear value at which the file clips: 1 for PNG, JPEG and TIFF, inf for EXR and HDR.
+        the linear value at which the file clips: 1 for integers, inf for floats.
 
     Raises:
         StspbrError: the file is missing, corrupt or truncated, or of another kind.
     """
-    path = Path(path)
-    if path.suffix.lower() in HDR_SUFFIXES:
-        channels = _read_hdr(path)
-        rgb, alpha = _split_alpha(channels)
-        return np.ascontiguousarray(rgb), alpha, float("inf")
-    stored = _read_integers(path, upright=upright)
-    table = _srgb_table(stored.dtype.itemsize)
+    stored, straight = _read(path, upright=upright)
     colour, coverage = _split_alpha(stored)
-    rgb = table[colour]
-    if coverage is None:
-        return rgb, None, 1.0
-    alpha = _to_unit(coverage)
-    return rgb * alpha, alpha, 1.0
+    linear = stored.dtype == np.float32
+    rgb = np.ascontiguousarray(colour) if linear else _srgb_table(stored.dtype.itemsize)[colour]
+    alpha = None if coverage is None else _to_unit(coverage)
+    return rgb * alpha if alpha is not None and straight else rgb, alpha, float("inf") if linear else 1.0
 
 
 def read_pixels(source: str | os.PathLike[str] | bytes, name: str | None = None) -> np.ndarray:
     """The stored numbers of an image file or of its bytes: no transfer function, no premultiplication.
 
     Returns:
-        ``[H, W, C]`` float32 with C in 1..4; PNG, JPEG and TIFF in [0, 1] with their 8 or 16 bits, EXR and HDR as they
-        are.
+        ``[H, W, C]`` float32 with C in 1..4; integers of 8 or 16 bits in [0, 1], floats as they are.
 
     Raises:
         StspbrError: as :func:`read_image`; ``name`` says where ``bytes`` came from.
     """
-    if not isinstance(source, bytes) and Path(source).suffix.lower() in HDR_SUFFIXES:
-        return _read_hdr(Path(source))
-    return _to_unit(_read_integers(source, name))
+    return _to_unit(_read(source, name)[0])
 
 
 def write_png8(path: str | os.PathLike[str], image: np.ndarray, *, srgb: bool, alpha: np.ndarray | None = None) -> None:
@@ -109,16 +102,22 @@ def write_exr(
 
     Half floats end at 65504: larger values are an error (StspbrError), not infinities.
     """
-    import OpenEXR
+    import OpenImageIO as oiio
 
     pixels = np.asarray(image, np.float32)
     if half and pixels.size and float(np.abs(pixels).max()) > _HALF_MAX:
         raise StspbrError(f"{path}: radiance above {_HALF_MAX:g} does not fit half floats: write it as float")
     pixels = pixels if alpha is None else np.concatenate([pixels, np.asarray(alpha, np.float32)], axis=-1)
     pixels = np.ascontiguousarray(pixels.astype(np.float16 if half else np.float32))
-    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    height, width, count = pixels.shape
+    spec = oiio.ImageSpec(width, height, count, oiio.HALF if half else oiio.FLOAT)
+    spec.attribute("compression", "zip")
+    spec.attribute("DateTime", "")  # else the time of writing gets in: the same pixels give the same bytes
     with atomic_path(path) as temporary:
-        OpenEXR.File(header, {"RGB" if alpha is None else "RGBA": pixels}).write(str(temporary))
+        file = oiio.ImageOutput.create(str(temporary))
+        if file is None or not (file.open(str(temporary), spec) and file.write_image(pixels) and file.close()):
+            reason = oiio.geterror() if file is None else file.geterror()
+            raise StspbrError(f"{path} cannot be written ({reason}): choose another place")
 
 
 def write_hdr(path: str | os.PathLike[str], image: np.ndarray) -> None:
@@ -153,140 +152,124 @@ def encode_png(image: np.ndarray, *, bits: int, srgb: bool, alpha: np.ndarray | 
     head = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
     body = zlib.compress(scanlines.tobytes(), 6)
     chunks = ((b"IHDR", head), (b"IDAT", body), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
+    return _PNG_MAGIC + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
 
 
-def _read_integers(
+def _read(
     source: str | os.PathLike[str] | bytes, name: str | None = None, *, upright: bool = False
-) -> np.ndarray:
-    """PNG, JPEG or TIFF pixels ``[H, W, C]`` as uint8 or uint16."""
-    where = name or ("image" if isinstance(source, bytes) else str(source))
-    data = source if isinstance(source, bytes) else _read_bytes(Path(source))
-    from PIL import Image
-
-    from stspbr.formats import exif
-
+) -> tuple[np.ndarray, bool]:
+    """Stored pixels ``[H, W, C]``, uint8, uint16 or float32, and whether their alpha is straight."""
+    if isinstance(source, bytes):  # OpenImageIO's Python module reads files only
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "image")
+            path.write_bytes(source)
+            return _read(path, name or "image", upright=upright)
+    path, where = Path(source), name or str(source)
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "TIFF")) as image:
-            # Pillow itself turns a TIFF upright, whose orientation is no afterthought but part of the format
-            turn = image.getexif().get(exif.ORIENTATION, 1) if upright and image.format != "TIFF" else 1
-            pixels = _decode_integers(image, data)
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise StspbrError(f"{where} does not exist: check the path") from None
+    except OSError as error:
+        raise StspbrError(f"{where} cannot be read ({error.strerror}): check the path") from error
+    try:
+        return _decode(path, data, upright)
     except StspbrError as error:
         raise StspbrError(f"{where} {error}") from error
     except Exception as error:  # decoders raise nearly anything on corrupt bytes
-        known = data[:4] in (b"\x89PNG", *_JPEG_MAGIC, b"II*\0", b"MM\0*")
-        what = "is truncated or corrupt" if known else "is no PNG, JPEG or TIFF image"
-        raise StspbrError(f"{where} {what} ({_reason(error)}): export or copy it again") from error
-    return exif.upright(pixels.reshape(*pixels.shape[:2], -1), turn)
+        what = "is truncated or corrupt, or not an image"
+        raise StspbrError(
+            f"{where} {what} ({first_line(error).replace(str(path), path.name)}): export or copy it again"
+        ) from error
 
 
-def _decode_integers(image: Any, data: bytes) -> np.ndarray:
-    """Pixels of an opened Pillow image, with all the bits of the file."""
-    if image.format == "PNG" and data[24] == 16:
-        return _decode_png16(data, channels={0: 1, 2: 3, 4: 2, 6: 4}[data[25]])
-    if image.format == "TIFF":
-        bits, kind = set(image.tag_v2.get(258, (1,))), set(image.tag_v2.get(339, (1,)))
-        if kind != {1} or max(bits) > 16:
-            raise StspbrError("is a TIFF of floating-point or 32-bit numbers: save it as EXR, or with 8 or 16 bits")
-        if bits == {16}:
-            return _decode_tiff16(data)
-    transparent = image.mode in ("P", "L", "RGB") and "transparency" in image.info
-    if transparent or image.mode == "P":
-        image = image.convert("RGBA" if transparent else "RGB")
-    elif image.mode not in ("L", "LA", "RGB", "RGBA"):
-        image = image.convert("L" if image.mode in ("1", "I", "I;16", "F") else "RGB")
-    return np.asarray(image)
+def _decode(path: Path, data: bytes, upright: bool) -> tuple[np.ndarray, bool]:
+    import OpenImageIO as oiio
+
+    from stspbr.formats import exif
+
+    if data.startswith(_PNG_MAGIC):
+        _check_png(data)
+    hints = oiio.ImageSpec()
+    hints.attribute("oiio:UnassociatedAlpha", 1)  # straight alpha comes as it is stored
+    file = oiio.ImageInput.open(str(path), hints)
+    if file is None:
+        reason = oiio.geterror()
+        try:
+            return _decode_other(data, upright), True
+        except Exception as error:
+            raise ValueError(reason) from error
+    spec, kind = file.spec(), file.format_name()
+    index = _channels(list(spec.channelnames))
+    pixels = file.read_image(0, 0, min(index), max(index) + 1, oiio.UNKNOWN)
+    if file.has_error or pixels is None:
+        raise ValueError(file.geterror())
+    pixels = pixels.reshape(spec.height, spec.width, -1)[..., np.subtract(index, min(index))]
+    straight = spec.get_int_attribute("oiio:UnassociatedAlpha") == 1
+    if kind == "openexr" or pixels.dtype.kind == "f":
+        pixels = pixels.astype(np.float32)
+    elif pixels.dtype not in (np.uint8, np.uint16):
+        raise StspbrError(f"holds numbers of type {spec.format}: save it as EXR, or with 8 or 16 bits")
+    else:  # of all integers, only a TIFF's are premultiplied
+        pixels, straight = pixels if straight or kind != "tiff" else _unpremultiplied(pixels), True
+    if kind == "openexr":
+        pixels = _display_window(pixels, spec)
+    if kind == "hdr":  # every program that scales a Radiance file may add a line
+        exposures = re.findall(rb"^EXPOSURE=\s*([0-9.eE+-]+)", data.partition(b"\n\n")[0], re.MULTILINE)
+        pixels /= np.float32(np.prod([float(value) for value in exposures]))
+    turn = spec.get_int_attribute("Orientation", 1) if upright or kind in ("tiff", "hdr") else 1
+    return exif.upright(pixels, turn), straight
 
 
-def _decode_tiff16(data: bytes) -> np.ndarray:
-    """All 16 bits of a TIFF: as for PNG, the two bytes of each number are asked for one after the other."""
-    from PIL import Image
+def _decode_other(data: bytes, upright: bool) -> np.ndarray:
+    """Pixels ``[H, W, 3|4]`` uint8 of the kinds that imageio's Pillow plugin knows."""
+    from imageio.v3 import imread
 
-    def decode(swapped: bool) -> np.ndarray:
-        with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
-            if image.mode.startswith("I;16"):
-                return np.asarray(image).astype(np.uint16)
-            modes = {tile.args[0] for tile in image.tile}
-            if not all(re.fullmatch(r"(RGB|RGBA|RGBX);16[BLN]", mode) for mode in modes):
-                raise StspbrError("is a TIFF of 16 bits in planes or with premultiplied alpha: save it interleaved")
-            if swapped:
-                other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-                image.tile = [
-                    tile._replace(args=(tile.args[0][:-1] + other[tile.args[0][-1]], *tile.args[1:]))
-                    for tile in image.tile
-                ]
-            return np.asarray(image).astype(np.uint16)
-
-    high = decode(swapped=False)
-    return high if high.ndim == 2 else high << 8 | decode(swapped=True)
+    with warnings.catch_warnings(action="ignore"):
+        pixels = imread(data, plugin="pillow", index=0, mode="RGBA", rotate=upright)
+    return pixels if (pixels[..., 3] < 255).any() else pixels[..., :3]
 
 
-def _decode_png16(data: bytes, channels: int) -> np.ndarray:
-    """All 16 bits of a PNG: Pillow keeps the high bytes only, so it is asked once for these and once for the others."""
-    from PIL import Image
-
-    def decode(rawmode: str) -> np.ndarray:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            image.tile = [tile._replace(args=rawmode) for tile in image.tile]
-            pixels = np.asarray(image)
-        return pixels.reshape(*pixels.shape[:2], -1).astype(np.uint16)
-
-    if channels == 1:
-        return decode("I;16B")
-    if channels == 2:  # grey with alpha has the four bytes of an RGBA pixel
-        halves = decode("RGBA")
-        return halves[..., 0::2] << 8 | halves[..., 1::2]
-    mode = "RGB" if channels == 3 else "RGBA"
-    return decode(f"{mode};16B") << 8 | decode(f"{mode};16L")
+def _check_png(data: bytes) -> None:
+    """ValueError where a chunk of a PNG is cut off or damaged, of which libpng would write to stderr."""
+    at, kind = len(_PNG_MAGIC), b""
+    while kind != b"IEND":
+        (length,), kind = struct.unpack_from(">I", data, at), data[at + 4 : at + 8]
+        if data[at + 8 + length : at + 12 + length] != struct.pack(">I", zlib.crc32(data[at + 4 : at + 8 + length])):
+            raise ValueError("a chunk is cut off or damaged")
+        at += 12 + length
 
 
-def _read_hdr(path: Path) -> np.ndarray:
-    """EXR or Radiance pixels ``[H, W, C]`` float32."""
-    data = _read_bytes(path)
-    try:
-        if path.suffix.lower() == ".hdr":
-            from stspbr.formats.rgbe import decode_rgbe
-
-            return decode_rgbe(data)
-        return _decode_exr(path)
-    except StspbrError:
-        raise
-    except Exception as error:
-        raise StspbrError(f"{path} is truncated or corrupt ({_reason(error)}): export or copy it again") from error
+def _channels(held: list[str]) -> list[int]:
+    """Where the channels of the image are among those of a file, whose layers have a prefix."""
+    found = {name.rpartition(".")[2]: k for k, name in sorted(enumerate(held), key=lambda item: "." not in item[1])}
+    for names in ("RGBA", "RGB", "YA", "Y"):
+        if all(name in found for name in names):
+            return [found[name] for name in names]
+    raise StspbrError(f"has no channels R, G, B or Y (it has: {', '.join(held)}): export the beauty image")
 
 
-def _decode_exr(path: Path) -> np.ndarray:
-    import OpenEXR
+def _unpremultiplied(pixels: np.ndarray) -> np.ndarray:
+    """Integers ``[H, W, C]`` with straight alpha, if they have any."""
+    if pixels.shape[-1] not in (2, 4):
+        return pixels
+    top, colour, alpha = np.iinfo(pixels.dtype).max, pixels[..., :-1].astype(np.uint32), pixels[..., -1:]
+    opaque = np.maximum(alpha, 1).astype(np.uint32)
+    colour = np.minimum((colour * np.uint32(top) + opaque // 2) // opaque, top)
+    return np.concatenate([colour.astype(pixels.dtype), alpha], axis=-1)
 
-    with OpenEXR.File(str(path), separate_channels=True) as file:
-        channels = {name.rpartition(".")[2]: channel.pixels.copy() for name, channel in file.channels().items()}
-        windows = {key: np.array(file.header()[key], int) for key in ("displayWindow", "dataWindow")}
-    names = next((n for n in ("RGBA", "RGB", "YA", "Y") if all(c in channels for c in n)), None)
-    if names is None:
-        held = ", ".join(channels)
-        raise StspbrError(f"{path} has no channels R, G, B or Y (it has: {held}): export the beauty image")
-    pixels = np.stack([np.asarray(channels[name], np.float32) for name in names], axis=-1)
-    (left, top), (right, bottom) = windows["displayWindow"]
-    x, y = windows["dataWindow"][0] - (left, top)
-    if (x, y) == (0, 0) and pixels.shape[:2] == (bottom - top + 1, right - left + 1):
-        return np.ascontiguousarray(pixels)
-    # A cropped render: what lies outside the data window is black and empty.
-    out = np.zeros((bottom - top + 1, right - left + 1, pixels.shape[-1]), np.float32)
-    x0, y0 = max(x, 0), max(y, 0)
-    part = pixels[y0 - y : out.shape[0] - y, x0 - x : out.shape[1] - x]
-    out[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]] = part
+
+def _display_window(pixels: np.ndarray, spec: OpenImageIO.ImageSpec) -> np.ndarray:
+    """What a cropped render shows: outside its data window it is black and empty."""
+    x, y = spec.x - spec.full_x, spec.y - spec.full_y
+    (height, width), (rows, columns) = (spec.full_height, spec.full_width), pixels.shape[:2]
+    if (x, y, columns, rows) == (0, 0, width, height):
+        return pixels
+    out = np.zeros((height, width, pixels.shape[-1]), np.float32)
+    part = pixels[max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)]
+    out[max(y, 0) : max(y, 0) + part.shape[0], max(x, 0) : max(x, 0) + part.shape[1]] = part
     return out
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise StspbrError(f"{path} does not exist: check the path") from None
-    except OSError as error:
-        raise StspbrError(f"{path} cannot be read ({error.strerror}): check the path") from error
 
 
 def _split_alpha(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -297,6 +280,8 @@ def _split_alpha(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _to_unit(stored: np.ndarray) -> np.ndarray:
+    if stored.dtype == np.float32:
+        return stored
     return stored.astype(np.float32) / np.float32(np.iinfo(stored.dtype).max)
 
 
@@ -304,7 +289,3 @@ def _to_unit(stored: np.ndarray) -> np.ndarray:
 def _srgb_table(item_size: int) -> np.ndarray:
     top = 2 ** (8 * item_size) - 1
     return srgb_to_linear(np.arange(top + 1) / top)
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

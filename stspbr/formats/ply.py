@@ -9,8 +9,9 @@ import numpy as np
 from stspbr.colour import linear_to_srgb
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
-from stspbr.formats.attributes import unique_rows, unit, written_normals
+from stspbr.formats.attributes import mesh_normals, unique_rows, unit
 from stspbr.scene.asset import Asset
+from stspbr.scene.bilinear import bilinear
 from stspbr.version import __version__
 
 _TYPES = {"f4": "float", "u1": "uchar"}
@@ -29,7 +30,7 @@ def write_ply(path: str | Path, asset: Asset) -> None:
     mesh = asset.mesh
     if len(mesh.faces) == 0:
         raise StspbrError(f"cannot write {path}: the mesh has no triangles")
-    normals, uvs = written_normals(mesh), mesh.uvs
+    normals, uvs = mesh_normals(mesh), mesh.uvs
     owner = mesh.material_of
     uv_faces = np.zeros_like(mesh.faces) if uvs is None else uvs.index
     corners = np.stack([mesh.faces, uv_faces, normals.index, np.repeat(owner[:, None], 3, axis=1)], axis=-1)
@@ -46,7 +47,7 @@ def write_ply(path: str | Path, asset: Asset) -> None:
         maps = (one.albedo, one.roughness, one.metallic)
         if uvs is None and any(image.shape[:2] != (1, 1) for image in maps):
             raise StspbrError(f"cannot write {path}: {one.name} has maps but the mesh has no UVs: unwrap it first")
-        values[chosen] = np.concatenate([_sampled(image, places[chosen]) for image in maps], axis=1)
+        values[chosen] = np.concatenate([bilinear(image, places[chosen]) for image in maps], axis=1)
     colour = np.rint(linear_to_srgb(np.clip(values[:, :3], 0, 1)) * 255).astype(np.uint8)
     columns |= dict(zip(("red", "green", "blue"), colour.T, strict=True))
     columns |= {"roughness": values[:, 3], "metallic": values[:, 4]}
@@ -65,16 +66,3 @@ def _encoded(columns: dict[str, np.ndarray], faces: np.ndarray) -> bytes:
     head += [f"property {_TYPES[kind]} {name}" for name, kind in kinds.items()]
     head += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
     return "\n".join(head).encode("ascii") + rows.tobytes() + triangles.tobytes()
-
-
-def _sampled(image: np.ndarray, uvs: np.ndarray) -> np.ndarray:
-    """``[N, C]`` bilinear values of a map ``[H, W, C]`` that repeats, texel centres at +0.5."""
-    height, width = image.shape[:2]
-    x, y = uvs[:, 0] * width - 0.5, uvs[:, 1] * height - 0.5
-    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-    across, down = (x - left)[:, None], (y - top)[:, None]
-    rows = [
-        image[(top + k) % height, left % width] * (1 - across) + image[(top + k) % height, (left + 1) % width] * across
-        for k in (0, 1)
-    ]
-    return rows[0] * (1 - down) + rows[1] * down

@@ -1,4 +1,4 @@
-"""Smoothness of a mesh of fixed topology: umbrella Laplacian and a barrier against folds."""
+"""What keeps a mesh of fixed topology in shape: the umbrella Laplacian, and a barrier against folds."""
 
 from __future__ import annotations
 

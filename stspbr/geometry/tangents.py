@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from stspbr.geometry.normals import mesh_normals, normalize
+from stspbr.formats.attributes import mesh_normals
+from stspbr.geometry.normals import normalize
 from stspbr.geometry.tangent_groups import group_corners
 from stspbr.scene import Corners, Mesh
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from stspbr.errors import StspbrError
+from stspbr.formats.attributes import weld
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.sampling import diagonal, face_normals, sample_surface, surface_tree
 from stspbr.scene.asset import Mesh
@@ -66,8 +68,6 @@ def topology_metrics(mesh: Mesh) -> dict:
         (V − E + F); ``genus`` (handles, the sum over the components, from their Euler characteristics V − E + F
         = 2 − 2·genus; None where the surface is not a closed manifold) and ``genus_reason`` (why it is None).
     """
-    from stspbr.metrics.self_intersection import self_intersections  # Numba: not before it is needed
-
     positions, faces = welded(mesh)
     report = mesh_report(positions, faces)
     kept = ("vertices", "faces", "components", "watertight", "boundary_edges", "non_manifold_edges")
@@ -81,9 +81,32 @@ def topology_metrics(mesh: Mesh) -> dict:
 
 
 def welded(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    """Positions ``[V, 3]`` float64, all different, and faces ``[F, 3]`` int64 with three different vertices each."""
-    positions = np.asarray(mesh.positions, dtype=np.float64) + 0.0  # −0 and 0 are one place
-    unique, index = np.unique(positions, axis=0, return_inverse=True)
-    faces = index.reshape(-1)[np.asarray(mesh.faces).reshape(-1, 3)]
-    collapsed = (faces == np.roll(faces, 1, axis=1)).any(axis=1)
-    return unique, faces[~collapsed]
+    """Positions ``[V, 3]`` float64, all different, and faces ``[F, 3]`` int64 with three different vertices each.
+
+    Raises:
+        StspbrError: a vertex is not finite.
+    """
+    if not np.isfinite(mesh.positions).all():
+        raise StspbrError("cannot measure a mesh with NaN or infinite vertices")
+    joined = weld(Mesh(np.asarray(mesh.positions, dtype=np.float64), np.asarray(mesh.faces).reshape(-1, 3)))
+    return joined.positions, joined.faces.astype(np.int64)
+
+
+def self_intersections(positions: np.ndarray, faces: np.ndarray) -> int:
+    """How many pairs of triangles have a point in common although they share no vertex, by exact predicates.
+
+    Triangles are closed: touching counts, as a point in common does. Pairs that share a vertex, even if they are
+    folded onto each other, and triangles without area are left out.
+
+    Args:
+        positions, faces: as :func:`welded` gives them.
+    """
+    from igl.predicates import find_self_intersections
+
+    a, b, c = (positions[faces[:, k]] for k in range(3))
+    faces = faces[np.cross(b - a, c - a).any(axis=1)]
+    if len(faces) < 2:
+        return 0
+    first, second = faces[find_self_intersections(positions, faces)[1]].transpose(1, 0, 2)
+    adjacent = (first[:, :, None] == second[:, None, :]).any(axis=(1, 2))
+    return int((~adjacent).sum())

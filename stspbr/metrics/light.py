@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from stspbr.colour import luminance_of
 from stspbr.errors import StspbrError
 from stspbr.scene.light import EnvironmentLight, direction_to_latlong, latlong_to_direction
 
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 _CELLS = (64, 128)  # the map that is convolved, 2.8° a cell
 _ROWS = 32  # rows of directions that it is convolved at, with as many columns as there are cells
 _FINEST = (128, 256)  # the map that main lights are looked for in; centroids are finer than its texels
@@ -57,7 +57,7 @@ def light_error(truth: EnvironmentLight, estimate: EnvironmentLight) -> dict:
         "blurred": _difference(*(_convolved(cells, _lobe) for cells in (cells_a, cells_b))),
         "irradiance": _difference(*(_convolved(cells, _cosine) for cells in (cells_a, cells_b))),
     }
-    totals = float(_mean(a) @ _LUMINANCE), float(_mean(b) @ _LUMINANCE)
+    totals = float(luminance_of(_mean(a))), float(luminance_of(_mean(b)))
     out["directions"] = _matched(main_lights(truth), main_lights(estimate), totals)
     met = [light for light in out["directions"] if light["angle"] is not None]
     energy = sum(light["energy_share"] for light in met)
@@ -74,7 +74,7 @@ def main_lights(light: EnvironmentLight) -> list[tuple[np.ndarray, float]]:
     Returns:
         ``(unit direction [3], energy)`` each: luminance above the median times solid angle, as a mean over the sphere.
     """
-    luminance = _radiance(light, "light") @ _LUMINANCE
+    luminance = luminance_of(_radiance(light, "light"))
     if luminance.shape[0] > _FINEST[0]:
         luminance = resample(luminance[..., None], *_FINEST)[..., 0]
     direction, weight = _directions(*luminance.shape)

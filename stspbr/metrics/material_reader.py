@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.formats.attributes import mesh_normals
 from stspbr.metrics.sampling import face_areas
 from stspbr.scene.asset import Asset, Corners, Material, Mesh
+from stspbr.scene.bilinear import bilinear
 
 _CHANNELS = {"albedo": 3, "roughness": 1, "metallic": 1}
 
@@ -71,7 +73,7 @@ class SurfaceReader:
         if image.shape[0] * image.shape[1] == 1:
             return np.broadcast_to(image.reshape(1, -1), (len(uv), image.shape[2]))
         if width <= 0:
-            return sample_map(image, uv)
+            return bilinear(image, uv)
         pyramid = self.pyramids.setdefault((material, name), [image])
         texel = self._face_stretch()[face] / np.sqrt(image.shape[0] * image.shape[1])
         return _sample_pyramid(pyramid, uv, np.log2(np.maximum(width / np.maximum(texel, 1e-30), 1.0)))
@@ -88,20 +90,6 @@ class SurfaceReader:
         return self._stretch
 
 
-def sample_map(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Bilinear lookup with wrap, ``[N, C]``: ``image`` ``[H, W, C]``, ``uv`` ``[N, 2]``, (0, 0) the top-left corner."""
-    height, width, channels = image.shape
-    x, y = uv[:, 0] * width - 0.5, uv[:, 1] * height - 0.5
-    column, row = np.floor(x), np.floor(y)
-    s, t = (x - column)[:, None], (y - row)[:, None]
-    c0, r0 = column.astype(np.int64) % width, row.astype(np.int64) % height
-    c1, r1 = (c0 + 1) % width, (r0 + 1) % height
-    flat = image.reshape(-1, channels)
-    upper = flat[r0 * width + c0] * (1 - s) + flat[r0 * width + c1] * s
-    lower = flat[r1 * width + c0] * (1 - s) + flat[r1 * width + c1] * s
-    return upper * (1 - t) + lower * t
-
-
 def _sample_pyramid(pyramid: list[np.ndarray], uv: np.ndarray, level: np.ndarray) -> np.ndarray:
     """Trilinear lookup at mip ``level`` ``[N]`` ≥ 0; ``pyramid`` grows as far as it is needed."""
     while len(pyramid) <= np.ceil(level.max(initial=0.0)) and max(pyramid[-1].shape[:2]) > 1:
@@ -112,9 +100,9 @@ def _sample_pyramid(pyramid: list[np.ndarray], uv: np.ndarray, level: np.ndarray
     for k in np.unique(lower):
         own = lower == k
         part = (level[own] - k)[:, None]
-        out[own] = sample_map(pyramid[k], uv[own])
+        out[own] = bilinear(pyramid[k], uv[own])
         if part.any():
-            out[own] = out[own] * (1 - part) + sample_map(pyramid[k + 1], uv[own]) * part
+            out[own] = out[own] * (1 - part) + bilinear(pyramid[k + 1], uv[own]) * part
     return out
 
 
@@ -148,8 +136,6 @@ def _with_frames(asset: Asset) -> Mesh:
         from stspbr.geometry.tangents import with_frames
 
         return with_frames(mesh)
-    from stspbr.geometry.normals import mesh_normals
-
     return replace(mesh, normals=mesh_normals(mesh))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+from stspbr.colour import luminance_of
+
 LIT, DARK = 0.02, 0.1
 """``lit`` is above the one albedo luminance, ``dark`` below the other."""
 
@@ -35,7 +36,7 @@ def regions(pair: tuple[Values, Values], scale: np.ndarray) -> dict[str, dict]:
         ``missed_metal_rate`` (the reverse); ``normal_angle_mean`` in degrees; and the standard errors of them all,
         ``…_se``. None stands where there are no such points.
     """
-    luminance = pair[0]["albedo"] @ LUMINANCE
+    luminance = luminance_of(pair[0]["albedo"])
     masks = {"all": np.ones(len(luminance), bool), "lit": luminance > LIT, "dark": luminance < DARK}
     return {name: _region(*pair, scale, mask) for name, mask in masks.items()}
 

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from stspbr.colour import luminance_of
 from stspbr.errors import StspbrError
 from stspbr.metrics.image import display, psnr, ssim
 from stspbr.scene.asset import Asset
@@ -16,7 +17,6 @@ from stspbr.scene.light import EnvironmentLight
 
 BEST_PSNR = 200.0
 """dB that stand for equal pictures, since JSON has no infinity."""
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 _MEAN_LUMINANCE = 0.5  # of the light after exposure: a white matt surface is bright, a highlight may clip
 
 
@@ -127,7 +127,7 @@ def _with_albedo_scale(asset: Asset, scale: np.ndarray) -> Asset:
 def _exposure(light: EnvironmentLight, name: str) -> float:
     radiance = np.asarray(light.radiance, dtype=np.float64)
     weight = -0.5 * np.diff(np.cos(np.pi * np.arange(len(radiance) + 1) / len(radiance)))
-    mean = float(weight @ radiance.mean(axis=1) @ _LUMINANCE)
+    mean = float(luminance_of(weight @ radiance.mean(axis=1)))
     if not np.isfinite(mean) or mean <= 0.0:
         raise StspbrError(f"the light {name} is black or not finite: nothing to see under it")
     return _MEAN_LUMINANCE / mean

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.metrics.triangle_tree import TriangleTree
 from stspbr.scene.asset import Mesh
 from stspbr.scene.camera import Camera
-
-if TYPE_CHECKING:
-    from stspbr.metrics.triangle_tree import TriangleTree
 
 
 def sample_surface(mesh: Mesh, count: int, seed: int | Sequence[int] = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -96,13 +93,11 @@ def pixel_footprint(mesh: Mesh, cameras: Sequence[Camera], poses: Sequence[np.nd
 
 def surface_tree(mesh: Mesh) -> TriangleTree:
     """The tree for closest points and rays; StspbrError for a mesh without faces or with vertices not finite."""
-    from stspbr.metrics.triangle_tree import build_tree  # Numba: not before it is needed
-
     if len(mesh.faces) == 0:
         raise StspbrError("cannot measure distances to an empty mesh: it has no face")
     if not np.isfinite(mesh.positions).all():
         raise StspbrError("cannot measure distances to a mesh with NaN or infinite vertices")
-    return build_tree(mesh.positions, mesh.faces)
+    return TriangleTree(mesh.positions, mesh.faces)
 
 
 def face_normals(mesh: Mesh) -> np.ndarray:

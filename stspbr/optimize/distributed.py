@@ -25,7 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from stspbr.errors import StspbrError, one_line
+from stspbr.errors import StspbrError, first_line, one_line
 from stspbr.torchrun import JoinError, Place
 
 Result = TypeVar("Result")
@@ -135,7 +135,7 @@ class TorchrunRanks(Ranks):
         try:
             dist.init_process_group("gloo", rank=place.rank, world_size=place.size, timeout=patience)
         except (RuntimeError, ValueError) as error:
-            raise JoinError(f"cannot join the torchrun job as rank {place.rank}: {_brief(error)}") from None
+            raise JoinError(f"cannot join the torchrun job as rank {place.rank}: {first_line(error)}") from None
         atexit.register(_leave)
 
     def use(self, device: torch.device) -> None:
@@ -276,7 +276,7 @@ class TorchrunRanks(Ranks):
             self._over = True
             raise LostError(
                 f"process {self.rank} of {self.size} has lost another one, killed perhaps for want of memory: "
-                f"run the same command with --resume ({_brief(error)})"
+                f"run the same command with --resume ({first_line(error)})"
             ) from None
 
 
@@ -289,11 +289,7 @@ def _tensors(state: Any) -> Iterator[Tensor]:
 
 
 def _error_line(error: BaseException) -> str:
-    return one_line(error) or f"{type(error).__name__}: {_brief(error)}"
-
-
-def _brief(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return one_line(error) or f"{type(error).__name__}: {first_line(error)}"
 
 
 def _leave() -> None:

@@ -11,18 +11,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
+from stspbr.colour import luminance_of
 from stspbr.errors import StspbrError, did_you_mean
+from stspbr.metrics.similarity import ms_ssim
 
 MAXIMUM_RADIANCE = 65535.0
 SMAPE_EPSILON = 0.01
 RELMSE_EPSILON = 0.01  # as a fraction of the exposure
 DARKEST_METAL = 1.0 / 3.0  # luminance of the albedo; bare metals lie above (Lagarde 2011, Hoffman 2013)
-MSSSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli, Bovik 2003, section 3.2
-MSSSIM_WINDOW = 11
-MSSSIM_SIGMA = 1.5
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,8 @@ def _logl2(rendered: Tensor, target: Tensor, _: Tensor | float) -> Tensor:
 
 
 def _msssim(rendered: Tensor, target: Tensor, _: Tensor | float) -> Tensor:
-    return 1.0 - ms_ssim(tonemap(rendered), tonemap(target))
+    # our tonemapped radiance has 1 at a radiance of 1.7; the floor keeps a start without likeness optimisable
+    return 1.0 - ms_ssim(tonemap(rendered), tonemap(target), floor=1e-6)
 
 
 _losses = {
@@ -226,8 +225,7 @@ def metal_prior(metallic: Tensor, albedo: Tensor) -> Tensor:
 
 def metal_likeness(albedo: Tensor) -> Tensor:
     """min(1, L/⅓) of the luminance L of linear albedo ``[..., 3]``; ``[..., 1]``: 1 where metals are as bright."""
-    red, green, blue = albedo.split(1, dim=-1)
-    return ((0.2126 * red + 0.7152 * green + 0.0722 * blue) / DARKEST_METAL).clamp(max=1.0)
+    return (luminance_of(albedo)[..., None] / DARKEST_METAL).clamp(max=1.0)
 
 
 def smoothness(values: Tensor, jittered: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -242,64 +240,3 @@ def smoothness(values: Tensor, jittered: Tensor, weights: Tensor | None = None) 
         return difference.mean()
     weights = weights.reshape(difference.shape)
     return (difference * weights).sum() / weights.sum().clamp(min=1e-12)
-
-
-def msssim_scales(height: int, width: int) -> int:
-    """Number of scales that MS-SSIM uses on images of this size: 5 from 176 pixels, fewer below, at least 1.
-
-    Each scale halves the image, and the coarsest must still hold the 11 × 11 window.
-
-    Raises:
-        StspbrError: the image is smaller than the window.
-    """
-    scales = sum(min(height, width) >> scale >= MSSSIM_WINDOW for scale in range(len(MSSSIM_WEIGHTS)))
-    if scales == 0:
-        size = f"{height} x {width}"
-        raise StspbrError(f"ms-ssim needs images of at least {MSSSIM_WINDOW} pixels a side, not {size}")
-    return scales
-
-
-def ms_ssim(images: Tensor, references: Tensor, data_range: float = 1.0) -> Tensor:
-    """Multi-scale structural similarity of [B,H,W,C] images; [B], 1 where they are equal.
-
-    Wang, Simoncelli, Bovik 2003, equation 7, with a Gaussian 11 × 11 window of sigma 1.5 without padding (torchmetrics
-    counts a reflected border in at the coarsest scale, and so differs in the second or third digit). On small
-    images the coarse scales are left out (``msssim_scales``) and the weights of the others made to sum to 1 again.
-    Negative means of a scale count as 1e-6, where the powers are still differentiable.
-
-    Args:
-        data_range: white minus black. Our tonemapped radiance has 1 at a radiance of 1.7.
-    """
-    batch, height, width, channels = images.shape
-    scales = msssim_scales(height, width)
-    weights = [weight / sum(MSSSIM_WEIGHTS[:scales]) for weight in MSSSIM_WEIGHTS[:scales]]
-    x = images.permute(0, 3, 1, 2).reshape(batch * channels, 1, height, width)
-    y = references.permute(0, 3, 1, 2).reshape(batch * channels, 1, height, width)
-    result = images.new_ones(batch)
-    for scale, weight in enumerate(weights):
-        luminance, structure = _ssim_maps(x, y, data_range)
-        similarity = structure if scale < scales - 1 else luminance * structure
-        mean = similarity.reshape(batch, -1).mean(dim=1)
-        result = result * mean.clamp(min=1e-6).pow(weight)
-        if scale < scales - 1:
-            x, y = functional.avg_pool2d(x, 2), functional.avg_pool2d(y, 2)
-    return result
-
-
-def _ssim_maps(x: Tensor, y: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
-    """Luminance and contrast-structure maps of SSIM for [N,1,H,W] images."""
-    offsets = torch.arange(MSSSIM_WINDOW, dtype=x.dtype, device=x.device) - (MSSSIM_WINDOW - 1) / 2
-    kernel = torch.exp(-offsets.square() / (2 * MSSSIM_SIGMA**2))
-    kernel = kernel / kernel.sum()
-
-    def blur(image: Tensor) -> Tensor:
-        rows = functional.conv2d(image, kernel.reshape(1, 1, -1, 1))
-        return functional.conv2d(rows, kernel.reshape(1, 1, 1, -1))
-
-    mean_x, mean_y, mean_xx, mean_yy, mean_xy = blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    # Rounding can make the variance of a flat patch slightly negative.
-    variance = (mean_xx - mean_x.square()).clamp(min=0) + (mean_yy - mean_y.square()).clamp(min=0)
-    covariance = mean_xy - mean_x * mean_y
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x.square() + mean_y.square() + c1)
-    return luminance, (2 * covariance + c2) / (variance + c2)

@@ -12,7 +12,7 @@ from stspbr.errors import StspbrError
 from stspbr.formats.exif import Exif, read_exif
 from stspbr.formats.images import LDR_SUFFIXES, read_image, read_pixels
 
-_RAW = (".heic", ".heif", ".avif", ".webp", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf", ".bmp")
+_RAW = (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def find_photos(folder: str | Path) -> tuple[list[Photo], dict[str, str]]:
     if len(pictures) < 3:
         other = sorted({path.suffix.lower() for path in files if path.suffix.lower() in _RAW})
         remedy = f"convert the {', '.join(other)} files to JPEG or TIFF" if other else "check the path"
-        raise StspbrError(f"{folder} holds {len(pictures)} photos (JPEG, PNG or TIFF), at least 3 are needed: {remedy}")
+        raise StspbrError(f"{folder} holds {len(pictures)} photos (JPEG, PNG, TIFF …), at least 3 are needed: {remedy}")
     photos, failed = [], {}
     for path in pictures:
         name = path.relative_to(folder).as_posix()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stspbr.artifacts import Artifact
-from stspbr.errors import StspbrError
+from stspbr.errors import StspbrError, first_line
 from stspbr.quality.configurations import encoding_parameters
 from stspbr.quality.ladder import CAPTURE_SEED, Job, Size, capture_settings, recipe_of, settings_hash
 from stspbr.settings import Recipe, Settings
@@ -92,7 +92,7 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
         record["values"] = _run(job, recipe, size, home, folder, machine)
         record["status"] = "done"
     except Exception as error:  # whatever it is, the other jobs go on and the table says what happened
-        text = str(error).splitlines()[0] if str(error) else "no message"
+        text = first_line(error)
         record["error"] = text if isinstance(error, StspbrError) else f"{type(error).__name__}: {text}"
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / RESULT, record)

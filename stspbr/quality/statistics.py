@@ -11,6 +11,7 @@ from stspbr.quality.configurations import CONFIGURATIONS, FLOOR
 from stspbr.quality.metrics import METRICS, Metric
 
 BASELINE, METHOD_NAME = CONFIGURATIONS[0], CONFIGURATIONS[-1]
+LEVEL = 0.05  # of the verdicts' test
 Group = tuple[str, str, str, str]
 """Object, light map, track, light mode."""
 
@@ -31,13 +32,15 @@ class Verdict:
     Attributes:
         difference: method − baseline.
         spread: standard deviation of such a difference between two runs, √(s² + s²); None with single seeds.
-        outcome: ``better``, ``worse``, ``within`` (the spread), ``equal``, ``unknown`` (single seeds) or
-            ``absent`` (one of the two has no value).
+        p_value: of Welch's t-test, two-sided: how often equal means would differ as much; None with single seeds.
+        outcome: ``better`` or ``worse`` at the level ``LEVEL``, ``within`` (what chance explains), ``equal``,
+            ``unknown`` (single seeds: no test is possible) or ``absent`` (one of the two has no value).
         floor_ratio: the method's mean over the floor's; None without one, or where the floor prints as 0.
     """
 
     difference: float | None
     spread: float | None
+    p_value: float | None
     outcome: str
     floor_ratio: float | None
 
@@ -54,21 +57,29 @@ def statistic(values: Iterable[float | None]) -> Statistic | None:
 
 
 def judge(metric: Metric, method: Statistic | None, baseline: Statistic | None, floor: Statistic | None) -> Verdict:
-    """Whether the method beats the baseline by more than the seeds' spread."""
+    """Whether the method beats the baseline, by Welch's t-test over the seeds (unequal variances)."""
+    from scipy.stats import ttest_ind_from_stats
+
     # a floor that prints as 0 is no divisor
     divisor = floor.mean if floor is not None and floor.mean >= 10.0**-metric.digits else None
     ratio = method.mean / divisor if method and divisor else None
     if method is None or baseline is None:
-        return Verdict(None, None, "absent", ratio)
+        return Verdict(None, None, None, "absent", ratio)
     difference = method.mean - baseline.mean
     if method.spread is None or baseline.spread is None:
-        return Verdict(difference, None, "equal" if difference == 0 else "unknown", ratio)
-    spread = math.hypot(method.spread, baseline.spread)
-    if abs(difference) <= spread:
+        return Verdict(difference, None, None, "equal" if difference == 0 else "unknown", ratio)
+    spread, p_value = math.hypot(method.spread, baseline.spread), float(difference == 0)
+    if spread > 0:  # else every seed gives the same, and no chance is left
+        p_value = float(
+            ttest_ind_from_stats(
+                method.mean, method.spread, method.n, baseline.mean, baseline.spread, baseline.n, equal_var=False
+            ).pvalue
+        )
+    if p_value > LEVEL:
         outcome = "equal" if difference == 0 else "within"
     else:
         outcome = "better" if (difference > 0) == metric.higher_is_better else "worse"
-    return Verdict(difference, spread, outcome, ratio)
+    return Verdict(difference, spread, p_value, outcome, ratio)
 
 
 @dataclass

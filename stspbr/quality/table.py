@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from stspbr.quality.configurations import FLOOR
 from stspbr.quality.metrics import METRICS, Metric
-from stspbr.quality.statistics import Comparison, Statistic, Verdict, compare, count_outcomes, targets
+from stspbr.quality.statistics import LEVEL, Comparison, Statistic, Verdict, compare, count_outcomes, targets
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA = 1
 _TRACKS = {"same": "same shading", "path": "path-traced"}
-_OUTCOMES = {"within": "within the spread", "unknown": "single seeds", "absent": "not measured"}
+_OUTCOMES = {"within": "not significant", "unknown": "single seeds", "absent": "not measured"}
 
 
 def write_tables(folder: Path, records: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[Comparison]:
@@ -45,7 +45,7 @@ def markdown(comparisons: Sequence[Comparison], facts: Mapping[str, Any]) -> str
     lines += [f"- ours against joint: {summary(comparisons)}", ""]
     lines += [
         "Mean ± sample standard deviation over seeds. `floor`: the same materials fitted on the true mesh under the "
-        "true light. A verdict is better or worse where the difference exceeds √(s² of ours + s² of joint).",
+        f"true light. A verdict is better or worse if Welch's t-test over the seeds gives p ≤ {LEVEL:g}.",
         "",
     ]
     for comparison in comparisons:
@@ -169,6 +169,7 @@ def verdict_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     pairs = list(zip(METRICS, verdicts, strict=True))
     return head, [
         ["difference", "", *(_difference(metric, verdict) for metric, verdict in pairs)],
+        ["p", "", *("" if v is None or v.p_value is None else f"{v.p_value:.2g}" for v in verdicts)],
         ["verdict", "", *(_outcome(metric, verdict) for metric, verdict in pairs)],
         ["ours / floor", "", *("" if v is None or v.floor_ratio is None else f"{v.floor_ratio:.2f}" for v in verdicts)],
     ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.formats.attributes import mesh_normals
 from stspbr.geometry.tangents import with_frames
 from stspbr.render.mitsuba_bsdf import BSDF_NAME, require_mitsuba
 from stspbr.scene.asset import Asset, Corners, Material, Mesh
@@ -275,7 +276,7 @@ def _corner_mesh(mesh: Mesh, chosen: np.ndarray) -> _CornerMesh:
     """Split vertices wherever any attribute splits, for the faces ``chosen``."""
     tables = [
         Corners(mesh.positions, mesh.faces),
-        mesh.normals or Corners(_smooth_normals(mesh), mesh.faces),
+        mesh_normals(mesh),
         mesh.uvs or Corners(np.zeros((1, 2), np.float32), np.zeros_like(mesh.faces)),
         *([mesh.tangents] if mesh.tangents else []),
     ]
@@ -288,16 +289,6 @@ def _corner_mesh(mesh: Mesh, chosen: np.ndarray) -> _CornerMesh:
     return _CornerMesh(
         positions, inverse.reshape(-1, 3).astype(np.uint32), normals, uvs, tangents[0] if tangents else None
     )
-
-
-def _smooth_normals(mesh: Mesh) -> np.ndarray:
-    """Area-weighted vertex normals ``[V, 3]`` of the welded positions."""
-    a, b, c = (mesh.positions[mesh.faces[:, k]].astype(np.float64) for k in range(3))
-    area = np.cross(b - a, c - a)
-    total = np.zeros((len(mesh.positions), 3))
-    for k in range(3):
-        np.add.at(total, mesh.faces[:, k], area)
-    return total / np.maximum(np.linalg.norm(total, axis=-1, keepdims=True), 1e-20)
 
 
 def _pole_to_pole(radiance: np.ndarray) -> np.ndarray:

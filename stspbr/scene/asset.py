@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import numpy as np
 
 from stspbr.errors import StspbrError
+
+if TYPE_CHECKING:
+    import trimesh
 
 Array = TypeVar("Array")
 
@@ -152,3 +155,25 @@ class Asset:
     name: str = "asset"
     nodes: list[Node] = field(default_factory=list)
     extras: dict = field(default_factory=dict)
+
+    def to_trimesh(self) -> trimesh.Scene:
+        """A trimesh scene with one mesh for each material: UVs (v upwards), normals and a ``PBRMaterial`` each.
+
+        Vertices are split at seams. Colours and maps have 8 bits there; tangents and nodes stay behind.
+        """
+        from stspbr.formats.trimesh_exchange import to_trimesh
+
+        return to_trimesh(self)
+
+    @classmethod
+    def from_trimesh(cls, source: trimesh.Trimesh | trimesh.Scene, name: str = "asset") -> Asset:
+        """All triangle meshes of a trimesh scene, transforms applied, with their UVs, vertex normals and materials.
+
+        What has no place here, such as colours that differ from vertex to vertex, is named in ``extras["notes"]``.
+
+        Raises:
+            StspbrError: no triangles, or vertices that are not finite.
+        """
+        from stspbr.formats.trimesh_exchange import from_trimesh
+
+        return from_trimesh(source, name)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stspbr.scene.bilinear import bilinear
+
 _CHUNK = 1 << 21  # samples of a turned map at a time
 
 
@@ -76,7 +78,7 @@ def turned_latlong(radiance: np.ndarray, turn: np.ndarray, size: tuple[int, int]
         v = (first * k + np.arange(count * k) + 0.5) / (height * k)
         weight = np.sin(np.pi * v).reshape(count, k)
         direction = latlong_to_direction(np.stack(np.meshgrid(u, v), axis=-1))
-        values = _bilinear(source, direction_to_latlong(direction @ np.asarray(turn).T))
+        values = bilinear(source, direction_to_latlong(direction @ np.asarray(turn).T), wrap_v=False)
         values = values.reshape(count, k, width, k, 3).mean(axis=3)
         out[first : first + count] = np.einsum("rkwc,rk->rwc", values, weight / weight.sum(axis=1, keepdims=True))
     flux, kept = (np.einsum("hwc,h->c", image, row_solid_angle(*image.shape[:2])) for image in (radiance, out))
@@ -99,17 +101,6 @@ def _smoothed_poles(source: np.ndarray, samples: int) -> np.ndarray:
             total = np.cumsum(wrapped, axis=0)
             out[row] = (total[span:] - total[:-span]) / span
     return out
-
-
-def _bilinear(source: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Values ``[..., 3]`` at lat-long coordinates: longitude wraps, latitude ends at the poles."""
-    h, w = source.shape[:2]
-    x, y = uv[..., 0] * w - 0.5, np.clip(uv[..., 1] * h - 0.5, 0, h - 1)
-    left, top = np.floor(x).astype(np.int64), np.minimum(np.floor(y).astype(np.int64), max(h - 2, 0))
-    fx, fy = (x - left)[..., None], (y - top)[..., None]
-    right, left, bottom = (left + 1) % w, left % w, np.minimum(top + 1, h - 1)
-    upper = source[top, left] * (1 - fx) + source[top, right] * fx
-    return upper * (1 - fy) + (source[bottom, left] * (1 - fx) + source[bottom, right] * fx) * fy
 
 
 def row_solid_angle(height: int, width: int) -> np.ndarray:

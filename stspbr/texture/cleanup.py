@@ -121,20 +121,22 @@ def remove_interior_shells(positions: np.ndarray, faces: np.ndarray) -> tuple[np
 
     Inside is decided by the winding number around a few of a component's vertices (Jacobson et al. 2013).
     """
+    from igl import winding_number
+
     component = face_components(faces)
     labels = np.unique(component)
     hidden = []
     points = np.asarray(positions, dtype=np.float64)
-    corners = [points[faces[component == c]] for c in labels]
-    boxes = [(c.min(axis=(0, 1)), c.max(axis=(0, 1))) for c in corners]
+    shells = [np.asarray(faces[component == c], np.int64) for c in labels]
+    boxes = [(points[shell].min(axis=(0, 1)), points[shell].max(axis=(0, 1))) for shell in shells]
     for inner in labels:
-        vertices = np.unique(faces[component == inner])
+        vertices = np.unique(shells[inner])
         samples = points[vertices[np.linspace(0, len(vertices) - 1, _SHELL_SAMPLES).astype(np.int64)]]
         for outer in labels:
             (low, high), (inner_low, inner_high) = boxes[outer], boxes[inner]
             if outer == inner or np.any(inner_low < low) or np.any(inner_high > high):
                 continue
-            if np.all(np.abs(_winding_numbers(samples, corners[outer])) > 0.5):
+            if np.all(np.abs(winding_number(points, shells[outer], samples)) > 0.5):
                 hidden.append(inner)
                 break
     if not hidden:
@@ -184,15 +186,3 @@ def _winding(corners: np.ndarray) -> np.ndarray:
     """``[F]`` +1 where the corners ``[F, 3]`` are an even permutation of ascending order, −1 where odd."""
     a, b, c = corners.T
     return np.sign(b - a) * np.sign(c - b) * np.sign(c - a)
-
-
-def _winding_numbers(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """``[N]`` solid angle of ``triangles [F, 3, 3]`` seen from ``points [N, 3]`` over 4π (Van Oosterom 1983)."""
-    out = np.empty(len(points))
-    for k, point in enumerate(points):
-        a, b, c = (triangles[:, i] - point for i in range(3))
-        la, lb, lc = (np.linalg.norm(x, axis=1) for x in (a, b, c))
-        volume = (a * np.cross(b, c)).sum(axis=1)
-        cosine = la * lb * lc + (a * b).sum(1) * lc + (b * c).sum(1) * la + (c * a).sum(1) * lb
-        out[k] = 2.0 * np.arctan2(volume, cosine).sum() / (4.0 * np.pi)
-    return out

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.normals import mesh_normals
+from stspbr.formats.attributes import mesh_normals
 from stspbr.scene import Corners, Mesh
 from stspbr.texture.lod_kernels import add_quadrics, collapse
 

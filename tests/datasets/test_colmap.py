@@ -179,7 +179,7 @@ def test_one_corrupt_jpeg_in_a_hundred(tmp_path, ball):
     for name in ("a13", "a17"):
         file = tmp_path / f"images/{name}.jpg"
         file.write_bytes(file.read_bytes()[:400])
-    with pytest.raises(StspbrError, match=r"a13\.jpg is truncated or corrupt .*\(and 1 more images of 20\)$"):
+    with pytest.raises(StspbrError, match=r"a13\.jpg is truncated or corrupt, .*\(and 1 more images of 20\)$"):
         read_colmap(tmp_path)
 
 

@@ -17,7 +17,7 @@ def checks() -> dict[str, Check]:
 
 
 def test_everything_is_looked_at(checks):
-    expected = {"stspbr", "python", "platform", "cores", "packages", "torch", "CUDA", "numba", "xatlas", "OpenEXR"}
+    expected = {"stspbr", "python", "platform", "cores", "packages", "torch", "CUDA", "numba", "xatlas", "OpenImageIO"}
     expected |= {"tensorboard", "mitsuba", "disk", "--backend auto"}
     expected |= {"raster backend cpu", "raster backend nvdiffrast"}
     expected |= {"encoding backend cpu", "encoding backend tinycudann"}
@@ -44,13 +44,13 @@ def test_a_package_that_cannot_be_imported_is_broken(monkeypatch):
     original = importlib.import_module
 
     def broken(name, *rest):
-        if name == "OpenEXR":
-            raise OSError("libOpenEXR.so: cannot open shared object\nmore")
+        if name == "OpenImageIO":
+            raise OSError("libOpenImageIO.so: cannot open shared object\nmore")
         return original(name, *rest)
 
     monkeypatch.setattr(importlib, "import_module", broken)
-    check = module._package("OpenEXR")
-    assert (check.state, check.detail) == ("broken", "libOpenEXR.so: cannot open shared object")
+    check = module._package("OpenImageIO")
+    assert (check.state, check.detail) == ("broken", "libOpenImageIO.so: cannot open shared object")
 
 
 def test_diagnose_does_not_raise_without_torch_and_numba():

@@ -88,5 +88,5 @@ def test_no_photograph(tmp_path):
     with pytest.raises(StspbrError, match="a.jpg does not exist"):
         read_exif(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").write_text("hello")
-    with pytest.raises(StspbrError, match="b.jpg is no JPEG, PNG or TIFF"):
+    with pytest.raises(StspbrError, match="b.jpg is not an image"):
         read_exif(tmp_path / "b.jpg")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from stspbr.colour import linear_to_srgb, srgb_to_linear
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
 from stspbr.formats.images import encode_png, read_image, read_pixels, write_exr, write_hdr, write_png8, write_png16
-from stspbr.formats.rgbe import decode_rgbe, encode_rgbe
+from stspbr.formats.rgbe import encode_rgbe
 
 ENVS = Path(__file__).parents[2] / "../shared/assets/envs"
 
@@ -103,14 +103,65 @@ def test_tiff_keeps_every_bit(tmp_path, order, compression, channels, kind):
     assert rgb.shape == (7, 11, 3) and (alpha is not None) == (channels == 4) and saturation == 1.0
 
 
-def test_tiff_that_cannot_be_had(tmp_path):
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_tiff_in_planes_and_with_premultiplied_alpha(tmp_path, kind):
     tifffile = pytest.importorskip("tifffile")
-    tifffile.imwrite(tmp_path / "f.tif", ramp(3, 4, 1)[..., 0], photometric="minisblack")
-    with pytest.raises(StspbrError, match="f.tif is a TIFF of floating-point or 32-bit numbers"):
-        read_image(tmp_path / "f.tif")
-    tifffile.imwrite(tmp_path / "p.tif", ramp().astype(np.uint16), photometric="rgb", planarconfig="separate")
-    with pytest.raises(StspbrError, match="p.tif is a TIFF of 16 bits in planes"):
-        read_image(tmp_path / "p.tif")
+    top = np.iinfo(kind).max
+    stored = ((ramp() * 2711) % top).astype(kind)
+    tifffile.imwrite(tmp_path / "p.tif", np.moveaxis(stored, 2, 0), photometric="rgb", planarconfig="separate")
+    assert np.array_equal(np.rint(read_pixels(tmp_path / "p.tif") * top), stored)
+    # half covered: the stored half of a value is the value
+    pixels = np.full((2, 2, 4), top // 5, kind)
+    pixels[..., 3], pixels[0, 0] = top // 2, 0
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["assocalpha"])
+    read = read_pixels(tmp_path / "a.tif")
+    assert read[1, 1] == pytest.approx([0.4, 0.4, 0.4, 0.5], abs=3 / top) and read[0, 0].tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_tiff_of_floats_is_linear(tmp_path, kind):
+    tifffile = pytest.importorskip("tifffile")
+    stored = (ramp() * 3 - 7).astype(kind)
+    tifffile.imwrite(tmp_path / "f.tif", stored, photometric="rgb")
+    rgb, alpha, saturation = read_image(tmp_path / "f.tif")
+    assert np.array_equal(rgb, stored) and alpha is None and saturation == float("inf")
+    tifffile.imwrite(tmp_path / "i.tif", np.ones((3, 4), np.uint32), photometric="minisblack")
+    with pytest.raises(StspbrError, match="i.tif holds numbers of type uint"):
+        read_image(tmp_path / "i.tif")
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tga", ".webp", ".pcx"])
+def test_other_kinds(tmp_path, suffix):
+    """OpenImageIO lacks PCX: imageio reads it."""
+    pixels = ((ramp() * 7) % 256).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / f"a{suffix}", **({"lossless": True} if suffix == ".webp" else {}))
+    assert np.array_equal(np.rint(read_pixels(tmp_path / f"a{suffix}") * 255), pixels)
+    assert np.array_equal(np.rint(read_pixels((tmp_path / f"a{suffix}").read_bytes()) * 255), pixels)
+    assert read_image(tmp_path / f"a{suffix}")[0] == pytest.approx(srgb_to_linear(pixels / 255), abs=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tga", ".webp"])
+def test_alpha_of_other_kinds_is_straight(tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 4)).astype(np.uint8)
+    pixels[0, 0, 3] = 0
+    options = {"lossless": True, "exact": True} if suffix == ".webp" else {}
+    Image.fromarray(pixels).save(tmp_path / f"a{suffix}", **options)
+    assert np.array_equal(np.rint(read_pixels(tmp_path / f"a{suffix}") * 255), pixels)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif_by_imageio(tmp_path):
+    pixels = np.zeros((32, 48, 4), np.uint8)
+    pixels[:16, :, 0], pixels[16:, :, 2], pixels[..., 3] = 188, 128, 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "opaque.avif", quality=95, exif=exif)
+    rgb, alpha, saturation = read_image(tmp_path / "opaque.avif")
+    assert alpha is None and saturation == 1.0 and rgb[2, 5] == pytest.approx([0.503, 0, 0], abs=0.03)
+    assert read_image(tmp_path / "opaque.avif", upright=True)[0].shape == (48, 32, 3)
+    pixels[:, :24, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "cut.avif", quality=95)
+    assert read_image(tmp_path / "cut.avif")[1][4, ::47, 0] == pytest.approx([0, 1], abs=0.03)
 
 
 def test_exr_round_trip(tmp_path):
@@ -126,34 +177,74 @@ def test_exr_round_trip(tmp_path):
     assert not (tmp_path / "c.exr").exists()
 
 
-def test_exr_grey_and_cropped_window(tmp_path):
-    import OpenEXR
+@pytest.mark.parametrize("half", [False, True])
+def test_exr_as_openexr_reads_it(tmp_path, half):
+    OpenEXR = pytest.importorskip("OpenEXR")
+    image = np.random.default_rng(0).normal(0, 100, (9, 7, 3)).astype(np.float32)
+    image[0, 0] = np.inf, np.nan, 1e-6
+    image = image[1:] if half else image
+    for name in ("a.exr", "b.exr"):
+        write_exr(tmp_path / name, image, half=half)
+    assert (tmp_path / "a.exr").read_bytes() == (tmp_path / "b.exr").read_bytes()
+    with OpenEXR.File(str(tmp_path / "a.exr")) as file:
+        pixels, header = file.channels()["RGB"].pixels.copy(), dict(file.header())
+    np.testing.assert_array_equal(pixels, image.astype(np.float16 if half else np.float32))
+    assert header["compression"] == OpenEXR.ZIP_COMPRESSION and "capDate" not in header  # no time of writing
 
-    grey = ramp(3, 4, 1)[..., 0].copy()
-    corner = np.array
+
+def test_exr_layers(tmp_path):
+    OpenEXR = pytest.importorskip("OpenEXR")
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    values = iter(np.random.default_rng(0).normal(size=(20, 4, 5)).astype(np.float32))
+
+    def written(*names):
+        held = {name: next(values) for name in names}
+        OpenEXR.File(header, held | {"id": np.ones((4, 5), np.uint32)}).write(str(tmp_path / "a.exr"))
+        return [held[name] for name in names]
+
+    beauty = written("View.R", "View.G", "View.B", "View.A", "View.Z")
+    assert np.array_equal(read_pixels(tmp_path / "a.exr"), np.stack(beauty[:4], -1))
+    image = written("R", "G", "B", "diffuse.R", "diffuse.G", "diffuse.B", "N.X")  # the image itself is no layer
+    assert np.array_equal(read_pixels(tmp_path / "a.exr"), np.stack(image[:3], -1))
+    written("X", "Z")
+    with pytest.raises(StspbrError, match=r"a.exr has no channels R, G, B or Y \(it has: .*X"):
+        read_image(tmp_path / "a.exr")
+
+
+@pytest.mark.parametrize("corner", [(1, 2), (-2, -1), (4, 6), (9, 2), (0, -9)])
+def test_exr_grey_and_cropped_window(tmp_path, corner):
+    OpenEXR = pytest.importorskip("OpenEXR")
+    grey, (x, y) = ramp(3, 4, 1)[..., 0] + 1, corner
+    window = np.array
     header = {
         "compression": OpenEXR.ZIP_COMPRESSION,
         "type": OpenEXR.scanlineimage,
-        "displayWindow": (corner([0, 0], np.int32), corner([5, 7], np.int32)),
-        "dataWindow": (corner([1, 2], np.int32), corner([4, 4], np.int32)),
+        "displayWindow": (window([5, 5], np.int32), window([10, 12], np.int32)),
+        "dataWindow": (window([5 + x, 5 + y], np.int32), window([8 + x, 7 + y], np.int32)),
     }
-    OpenEXR.File(header, {"Y": grey}).write(str(tmp_path / "a.exr"))
+    OpenEXR.File(header, {"Y": grey.copy()}).write(str(tmp_path / "a.exr"))
     rgb, alpha, _ = read_image(tmp_path / "a.exr")
-    expected = np.zeros((8, 6), np.float32)
-    expected[2:5, 1:5] = grey
-    assert alpha is None and np.array_equal(rgb, np.repeat(expected[..., None], 3, axis=-1))
+    wide = np.zeros((28, 26), np.float32)  # the display window with a margin of 10 all round
+    wide[10 + y : 13 + y, 10 + x : 14 + x] = grey
+    assert alpha is None and np.array_equal(rgb, np.repeat(wide[10:18, 10:16, None], 3, axis=-1))
 
 
 def test_rgbe_known_bytes():
     # (128, 64, 32, exponent 129) is 128·2⁻⁷, 64·2⁻⁷, 32·2⁻⁷
     header = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 2\n"
-    image = decode_rgbe(header + bytes((128, 64, 32, 129, 9, 9, 9, 0)))
+    image = read_pixels(header + bytes((128, 64, 32, 129, 9, 9, 9, 0)))
     assert image.tolist() == [[[1.0, 0.5, 0.25], [0.0, 0.0, 0.0]]]
     assert encode_rgbe(image)[-8:] == bytes((128, 64, 32, 129, 0, 0, 0, 0))
-    exposed = decode_rgbe(header.replace(b"\n\n", b"\nEXPOSURE=2\n\n") + bytes((128, 64, 32, 129, 0, 0, 0, 0)))
+    lines = b"\nEXPOSURE=4\nEXPOSURE= 0.5\n\n"
+    exposed = read_pixels(header.replace(b"\n\n", lines) + bytes((128, 64, 32, 129, 0, 0, 0, 0)))
     assert exposed[0, 0].tolist() == [0.5, 0.25, 0.125]
-    repeated = decode_rgbe(header.replace(b"+X 2", b"+X 5") + bytes((128, 64, 32, 129, 1, 1, 1, 4)))
-    assert repeated.tolist() == [[[1.0, 0.5, 0.25]] * 5]
+
+
+def test_hdr_upside_down_and_mirrored():
+    image = np.random.default_rng(0).random((6, 20, 3)).astype(np.float32)
+    data, straight = encode_rgbe(image), read_pixels(encode_rgbe(image))
+    assert np.array_equal(read_pixels(data.replace(b"-Y 6 +X 20", b"+Y 6 +X 20")), straight[::-1])
+    assert np.array_equal(read_pixels(data.replace(b"-Y 6 +X 20", b"-Y 6 -X 20")), straight[:, ::-1])
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 300])
@@ -169,7 +260,7 @@ def test_hdr_round_trip_is_exact_after_the_first(tmp_path, width):
     assert np.array_equal(read_image(tmp_path / "b.hdr")[0], once)
     # 255.7 of 256 rounds up into the next exponent, not over the edge
     edge = np.full((1, width, 3), 0.99999, np.float32)
-    assert decode_rgbe(encode_rgbe(edge)) == pytest.approx(1.0)
+    assert read_pixels(encode_rgbe(edge)) == pytest.approx(1.0)
 
 
 def test_hdr_rejects_what_it_cannot_hold(tmp_path):
@@ -178,28 +269,40 @@ def test_hdr_rejects_what_it_cannot_hold(tmp_path):
             write_hdr(tmp_path / "a.hdr", np.full((2, 2, 3), bad))
 
 
-@pytest.mark.parametrize("suffix", [".png", ".16.png", ".jpg", ".exr", ".hdr"])
+@pytest.mark.parametrize("suffix", [".png", ".16.png", ".jpg", ".tif", ".webp", ".exr", ".hdr"])
 @pytest.mark.parametrize("keep", [0, 0.05, 0.5, 0.9])
-def test_truncated_files_are_named(tmp_path, suffix, keep):
+def test_truncated_files_are_named(tmp_path, capfd, suffix, keep):
     path = tmp_path / f"shot{suffix}"
     image = np.random.default_rng(1).random((24, 24, 3)).astype(np.float32)
-    if suffix == ".jpg":
+    if suffix in (".jpg", ".tif", ".webp"):
         Image.fromarray((image * 255).astype(np.uint8)).save(path)
     else:
         {".png": lambda: write_png8(path, image, srgb=True), ".16.png": lambda: write_png16(path, image, srgb=True),
          ".exr": lambda: write_exr(path, image), ".hdr": lambda: write_hdr(path, image)}[suffix]()  # fmt: skip
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(StspbrError, match=f"shot{suffix}.*(truncated|no PNG)") as caught:
+    with pytest.raises(StspbrError, match=f"shot{suffix} is truncated or corrupt") as caught:
         read_image(path)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and capfd.readouterr() == ("", "")
+    with pytest.raises(StspbrError, match="the texture of it is truncated or corrupt"):
+        read_pixels(path.read_bytes(), "the texture of it")
+
+
+def test_damaged_png_is_named_and_nothing_printed(tmp_path, capfd):
+    write_png8(tmp_path / "a.png", np.random.default_rng(1).random((24, 24, 3)), srgb=True)
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    data[len(data) // 2] ^= 255
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(StspbrError, match="a.png is truncated or corrupt"):
+        read_image(tmp_path / "a.png")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_missing_file_and_no_image(tmp_path):
     with pytest.raises(StspbrError, match="gone.png does not exist"):
         read_image(tmp_path / "gone.png")
     (tmp_path / "a.png").write_text("hello")
-    with pytest.raises(StspbrError, match="a.png is no PNG, JPEG or TIFF"):
+    with pytest.raises(StspbrError, match="a.png is truncated or corrupt, or not an image"):
         read_image(tmp_path / "a.png")
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from stspbr.errors import StspbrError
-from stspbr.metrics.geometry import geometry_error, topology_metrics, welded
+from stspbr.metrics.geometry import geometry_error, self_intersections, topology_metrics, welded
 from stspbr.metrics.sampling import sample_surface
-from stspbr.metrics.self_intersection import self_intersections
 from stspbr.scene import Mesh
 
 TETRAHEDRON = np.int32([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
@@ -133,8 +132,8 @@ def test_touching_counts_and_sharing_a_vertex_does_not():
     inner = np.float32([[1, 1, 0], [2, 1, 0], [1, 2, 0]])
     outer = np.float32([[0, 0, 0], [8, 0, 0], [0, 8, 0]])
     pair = np.arange(6).reshape(2, 3)
-    assert self_intersections(np.concatenate([outer, inner]), pair) == 1
-    assert self_intersections(np.concatenate([outer, inner + np.float32([8, 0, 0])]), pair) == 0
+    assert _crossings(np.concatenate([outer, inner]), pair) == 1
+    assert _crossings(np.concatenate([outer, inner + np.float32([8, 0, 0])]), pair) == 0
 
 
 def test_self_intersections_against_linear_programming():
@@ -152,7 +151,7 @@ def test_self_intersections_against_linear_programming():
         weights = np.zeros((5, 6))
         weights[:3, :3], weights[:3, 3:], weights[3, :3], weights[4, 3:] = a.T, -b.T, 1, 1
         meet = linprog(np.zeros(6), A_eq=weights, b_eq=[0, 0, 0, 1, 1], bounds=(0, None)).status == 0
-        assert self_intersections(p, np.arange(6).reshape(2, 3)) == meet
+        assert _crossings(p, np.arange(6).reshape(2, 3)) == meet
         answers.append(meet)
     assert 40 < sum(answers) < len(answers) - 40
 
@@ -160,19 +159,19 @@ def test_self_intersections_against_linear_programming():
 def test_self_intersections_do_not_depend_on_place_size_or_turn(trimesh):
     made = trimesh.creation.icosphere(subdivisions=3)
     points = made.vertices + 0.08 * np.random.default_rng(1).normal(size=made.vertices.shape)
-    count = self_intersections(points, made.faces)
+    count = _crossings(points, made.faces)
     assert count > 50
     turn = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
-    assert self_intersections(1e-6 * points @ turn + 3.0, made.faces) == count
+    assert _crossings(1e-6 * points @ turn + 3.0, made.faces) == count
     rng = np.random.default_rng(3)
     shuffled = rng.permutation(made.faces)
-    assert self_intersections(1e5 * points, np.roll(shuffled, 1, axis=1)) == count
+    assert _crossings(1e5 * points, np.roll(shuffled, 1, axis=1)) == count
     # a fine plane in general position: neighbours touch, nothing else does
     plane = _grid(40)
-    assert self_intersections(np.float32(plane.positions @ turn), plane.faces) == 0
+    assert _crossings(np.float32(plane.positions @ turn), plane.faces) == 0
     with pytest.raises(StspbrError, match="NaN"):
-        self_intersections(np.full((3, 3), np.nan), np.int32([[0, 1, 2], [0, 1, 2]]))
-    assert self_intersections(np.zeros((0, 3)), np.zeros((0, 3), int)) == 0
+        _crossings(np.full((3, 3), np.nan), np.int32([[0, 1, 2], [0, 1, 2]]))
+    assert _crossings(np.zeros((0, 3)), np.zeros((0, 3), int)) == 0
 
 
 def test_agreement_with_trimesh(trimesh, ball):
@@ -207,6 +206,10 @@ def test_empty_and_broken_meshes_are_refused(ball):
     broken[7] = np.nan
     with pytest.raises(StspbrError, match="NaN"):
         geometry_error(ball, replace(ball, positions=broken), samples=10)
+
+
+def _crossings(points: np.ndarray, faces: np.ndarray) -> int:
+    return self_intersections(*welded(Mesh(points, faces)))
 
 
 def _grid(count: int, size: float = 1.0) -> Mesh:

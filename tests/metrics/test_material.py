@@ -13,10 +13,11 @@ from stspbr.errors import StspbrError
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.metrics.material import material_error, read_material
-from stspbr.metrics.material_reader import SurfaceReader, sample_map
+from stspbr.metrics.material_reader import SurfaceReader
 from stspbr.procedural.jar import demo_asset
 from stspbr.render.backend import get_backend
 from stspbr.scene import Asset, Camera, Corners, Material, Mesh, look_at
+from stspbr.scene.bilinear import bilinear
 from stspbr.texture.atlas import rasterize_atlas
 from stspbr.texture.dilate import dilate
 from stspbr.texture.unwrap import unwrap
@@ -110,9 +111,9 @@ def test_shading_normals_are_the_renderers(jar):
     view = ViewBatch.of([camera], [np.eye(4)], torch.device("cpu"))
     gbuffer = render_gbuffer(renderer.surface, view, renderer.backend)
     rendered = renderer._material(gbuffer).normal.numpy()
-    from stspbr.metrics.triangle_tree import build_tree
+    from stspbr.metrics.triangle_tree import TriangleTree
 
-    face, weights, distance = build_tree(mesh.positions, mesh.faces).closest(gbuffer.position.numpy())
+    face, weights, distance = TriangleTree(mesh.positions, mesh.faces).closest(gbuffer.position.numpy())
     read = read_material(asset, face, weights)["normal"]
     assert distance.max() < 1e-5
     assert np.degrees(np.arccos(np.clip((read * rendered).sum(1), -1, 1))).mean() < 0.3  # the renderer has mip levels
@@ -317,7 +318,7 @@ def test_textures_without_uvs_are_refused():
 def test_bilinear_lookup_wraps():
     image = np.arange(4, dtype=np.float32).reshape(1, 4, 1)
     u = np.array([0.125, 0.375, 0.25, 0.0, 1.0, -0.125, 1.125])
-    found = sample_map(image, np.stack([u, np.full_like(u, 0.7)], -1))[:, 0]
+    found = bilinear(image, np.stack([u, np.full_like(u, 0.7)], -1))[:, 0]
     np.testing.assert_allclose(found, [0, 1, 0.5, 1.5, 1.5, 3, 0])
 
 

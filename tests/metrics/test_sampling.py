@@ -25,13 +25,13 @@ def test_samples_are_uniform_by_area_and_reproducible():
 
 
 def test_closest_points_against_brute_force():
-    from stspbr.metrics.triangle_tree import build_tree
+    from stspbr.metrics.triangle_tree import TriangleTree
 
     rng = np.random.default_rng(5)
     p = rng.normal(size=(60, 3))
     faces = np.concatenate([rng.integers(0, 60, (120, 3)), [[3, 3, 7], [5, 5, 5]]]).astype(np.int32)
     points = rng.normal(size=(300, 3)) * 1.5
-    face, weights, distance = build_tree(p, faces).closest(points)
+    face, weights, distance = TriangleTree(p, faces).closest(points)
     assert (weights >= 0).all()
     np.testing.assert_allclose(weights.sum(1), 1.0)
     found = np.einsum("nk,nkd->nd", weights, p[faces[face]])
@@ -42,6 +42,35 @@ def test_closest_points_against_brute_force():
     brute = np.sqrt(((dense.reshape(-1, 3)[None] - points[:, None]) ** 2).sum(-1)).min(1)
     assert (distance <= brute + 1e-12).all()  # nothing on any triangle is closer
     assert np.abs(distance - brute).max() < 0.1
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e4])
+def test_blocked_segments_against_every_triangle(size):
+    from stspbr.metrics.triangle_tree import TriangleTree
+
+    rng = np.random.default_rng(6)
+    p, faces = size * rng.normal(size=(300, 3)), np.arange(300).reshape(100, 3)
+    p[faces[:, 1:]] = p[faces[:, :1]] + 0.3 * size * rng.normal(size=(100, 2, 3))
+    origins, targets = size * rng.normal(size=(2, 2000, 3))
+    targets[:500, :2] = origins[:500, :2]  # along an axis
+    a, b, c = (p[faces[:, k]] for k in range(3))
+    columns = np.broadcast_arrays((targets - origins)[:, None], (a - b)[None], (a - c)[None])
+    along, u, v = np.moveaxis(np.linalg.solve(np.stack(columns, -1), (a - origins[:, None])[..., None])[..., 0], -1, 0)
+    brute = ((along > 0) & (along < 1) & (u >= 0) & (v >= 0) & (u + v <= 1)).any(axis=1)
+    assert 0.1 < brute.mean() < 0.9
+    np.testing.assert_array_equal(TriangleTree(p, faces).blocked(origins, targets), brute)
+
+
+def test_weights_of_needles_give_the_closest_point():
+    from stspbr.metrics.triangle_tree import TriangleTree
+
+    rng = np.random.default_rng(7)
+    a, b = rng.normal(size=(2, 200, 3))
+    c = a + (b - a) * rng.uniform(size=(200, 1)) + 1e-7 * rng.normal(size=(200, 3))
+    p, faces, points = np.concatenate([a, b, c]), np.arange(600).reshape(3, 200).T, rng.normal(size=(2000, 3))
+    face, weights, distance = TriangleTree(p, faces).closest(points)
+    found = np.einsum("nk,nkd->nd", weights, p[faces[face]])
+    np.testing.assert_allclose(np.linalg.norm(found - points, axis=1), distance, rtol=0, atol=1e-12)
 
 
 def test_visibility_of_a_sphere_behind_a_wall():

@@ -22,7 +22,7 @@ def test_photos_are_found_in_order_and_broken_ones_named(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     photos, failed = find_photos(tmp_path)
     assert [photo.name for photo in photos] == ["a.PNG", "b.jpg", "sub/c.tif"]
-    assert list(failed) == ["d.jpeg"] and "d.jpeg is no JPEG, PNG or TIFF" in failed["d.jpeg"]
+    assert list(failed) == ["d.jpeg"] and "d.jpeg is not an image" in failed["d.jpeg"]
 
 
 def test_no_photos(tmp_path):

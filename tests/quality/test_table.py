@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 
+import numpy as np
 import pytest
 
 from stspbr.quality.metrics import METRICS, read_values
@@ -59,11 +61,27 @@ def test_verdicts():
     assert judge(score, high, low, None).outcome == "better"
     assert judge(score, low, high, None).outcome == "worse"
     assert judge(error, Statistic(0.10, 0.02, 2), Statistic(0.12, 0.02, 2), None).outcome == "within"
+    # farther apart than the spread, yet two seeds are too few to tell
+    assert judge(error, Statistic(0.04, 0.01, 2), Statistic(0.12, 0.03, 2), None).outcome == "within"
+    steady = judge(error, Statistic(0.1, 0.0, 2), Statistic(0.2, 0.0, 2), None)
+    assert (steady.outcome, steady.p_value, steady.spread) == ("better", 0.0, 0.0)
+    assert judge(error, Statistic(0.1, 0.0, 2), Statistic(0.2, 0.001, 2), None).outcome == "better"
     zero = Statistic(0.0, 0.0, 2)
     assert judge(error, zero, zero, zero).outcome == "equal"
     assert judge(error, zero, zero, zero).floor_ratio is None
     assert judge(error, Statistic(0.1, None, 1), low, None).outcome == "unknown"
     assert judge(error, None, low, None).outcome == "absent"
+
+
+def test_the_p_value_is_that_of_all_permutations():
+    """Welch's test of two larger samples against the share of relabellings that differ as much."""
+    rng = np.random.default_rng(5)
+    ours, joint = rng.normal(0.0, 1.0, 9), rng.normal(1.1, 1.0, 9)
+    verdict = judge(BY_NAME["roughness_mae"], statistic(ours), statistic(joint), None)
+    pooled, difference = np.concatenate([ours, joint]), abs(ours.mean() - joint.mean())
+    sums = pooled[np.array(list(itertools.combinations(range(18), 9)))].sum(axis=1)
+    extreme = np.abs(2 * sums - pooled.sum()) / 9 >= difference - 1e-12
+    assert verdict.p_value == pytest.approx(extreme.mean(), rel=0.15)
 
 
 def test_groups_rows_and_counts():
@@ -73,13 +91,13 @@ def test_groups_rows_and_counts():
     assert comparison.rows["joint"]["roughness_mae"] == Statistic(pytest.approx(0.12), pytest.approx(0.02828427), 2)
     outcomes = {name: verdict.outcome for name, verdict in comparison.verdicts.items() if verdict.outcome != "absent"}
     assert outcomes == {
-        "roughness_mae": "better",
+        "roughness_mae": "within",
         "false_metal": "better",
         "psnr": "equal",
         "step_seconds": "worse",
     }
     counts = count_outcomes([comparison])
-    assert counts["better"] == 2 and counts["worse"] == 1 and counts["equal"] == 1
+    assert counts["better"] == counts["within"] == counts["worse"] == counts["equal"] == 1
     assert sum(counts.values()) == sum(metric.judged for metric in METRICS)
 
 
@@ -138,7 +156,8 @@ def test_files(tmp_path):
     data = json.loads((tmp_path / "table.json").read_text())
     assert data["schema"] == 1 and len(data["jobs"]) == 6
     assert data["groups"][0]["rows"]["ours"]["roughness_mae"]["n"] == 2
-    assert data["outcomes"]["better"] == 2
+    assert data["outcomes"]["better"] == 1 and data["groups"][0]["verdicts"]["roughness_mae"]["p_value"] > 0.05
+    assert "| p |  | – |" not in text and "Welch's t-test over the seeds gives p ≤ 0.05" in text
 
 
 def test_an_empty_ladder_has_a_table(tmp_path):

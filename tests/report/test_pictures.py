@@ -14,8 +14,7 @@ from PIL import Image
 from stspbr.errors import StspbrError
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.gltf.writer import write_glb
-from stspbr.formats.images import write_png8, write_png16
-from stspbr.formats.rgbe import decode_rgbe
+from stspbr.formats.images import read_pixels, write_png8, write_png16
 from stspbr.procedural.jar import demo_asset
 from stspbr.report.glb_copy import page_copy
 from stspbr.report.pictures import light_base64, light_exposure, light_picture, picture, resized_light
@@ -60,7 +59,7 @@ def test_a_light_keeps_its_mean_and_its_place():
     assert small.shape == (16, 32, 3) and small.mean() == pytest.approx(light.mean(), rel=1e-5)
     assert np.unravel_index(small[..., 0].argmax(), (16, 32)) == (2, 5)
     assert resized_light(small, 16) is small
-    back = decode_rgbe(base64.b64decode(light_base64(light, 16)))
+    back = read_pixels(base64.b64decode(light_base64(light, 16)))
     np.testing.assert_allclose(back, small, rtol=0.01, atol=0.01 * small.max(axis=-1).max() / 256)
 
 

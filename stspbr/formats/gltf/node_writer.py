@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stspbr.formats.attributes import unique_rows, unit, written_normals
+from stspbr.formats.attributes import mesh_normals, unique_rows, unit
 from stspbr.formats.gltf.buffers import Buffers, normalized_integers
 from stspbr.scene.asset import Asset, Corners, Mesh, Node
 
@@ -31,7 +31,7 @@ def write_nodes(
         notes: remarks are appended.
     """
     asset = _with_nodes(asset)
-    mesh = replace(asset.mesh, normals=written_normals(asset.mesh))
+    mesh = replace(asset.mesh, normals=mesh_normals(asset.mesh))
     nodes: list[dict[str, Any]] = []
     worlds: list[np.ndarray] = []
     roots: list[int] = []
@@ -77,7 +77,7 @@ def _with_nodes(asset: Asset) -> Asset:
 
 def _corner_tables(mesh: Mesh, chosen: np.ndarray, world: np.ndarray) -> dict[str, np.ndarray]:
     """Attributes ``[3F, C]`` of the chosen faces' corners in the space of a node at ``world``."""
-    normals = written_normals(mesh)
+    normals = mesh_normals(mesh)
     attributes = {
         "POSITION": Corners(mesh.positions, mesh.faces),
         "NORMAL": Corners(unit(normals.values, (0.0, 1.0, 0.0)), normals.index),

@@ -21,7 +21,7 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path, safe_name
 from stspbr.formats.asset_checks import check_writable
-from stspbr.formats.attributes import unit, written_normals
+from stspbr.formats.attributes import mesh_normals, unit
 from stspbr.formats.images import encode_png, write_exr
 from stspbr.formats.usd.light import usd_latlong
 from stspbr.formats.usd.material_writer import MaterialWriter
@@ -165,7 +165,7 @@ def _write_meshes(stage: Any, root: Any, asset: Asset, materials: list[Any]) -> 
     """The nodes as Xforms, each with the triangles that belong to it; all triangles in one mesh without nodes."""
     from pxr import Gf, UsdGeom
 
-    mesh = replace(asset.mesh, normals=written_normals(asset.mesh))  # smooth over the borders of nodes
+    mesh = replace(asset.mesh, normals=mesh_normals(asset.mesh))  # smooth over the borders of nodes
     taken: dict[Any, set[str]] = {root.GetPath(): {"materials"}}
     if mesh.face_node is None or not asset.nodes:
         name = _identifier(asset.name, taken[root.GetPath()])
@@ -213,7 +213,7 @@ def _write_mesh(stage: Any, place: Any, label: str, mesh: Mesh, world: np.ndarra
     prim.CreateFaceVertexCountsAttr(Vt.IntArray.FromNumpy(np.full(len(mesh.faces), 3, np.int32)))
     prim.CreateFaceVertexIndicesAttr(_ints(faces.reshape(-1)))
 
-    normals = written_normals(mesh)
+    normals = mesh_normals(mesh)
     rows = unit(normals.values, (0.0, 1.0, 0.0))[normals.index[:, order].reshape(-1)]
     rows = rows if plain else unit(rows.astype(np.float64) @ linear, (0.0, 1.0, 0.0))
     prim.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(rows)))

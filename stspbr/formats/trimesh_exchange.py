@@ -1,0 +1,185 @@
+"""Assets to and from trimesh: for library users, and for the kinds of files that trimesh reads and we do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stspbr.colour import linear_to_srgb, srgb_to_linear
+from stspbr.errors import StspbrError, first_line, missing_extra
+from stspbr.formats.attributes import unique_rows, unit, weld
+from stspbr.formats.orm import pack_orm
+from stspbr.scene.asset import Asset, Corners, Material, Mesh
+
+if TYPE_CHECKING:
+    import trimesh
+
+SUFFIXES = (".stl", ".off", ".ply", ".3mf", ".dae")
+
+
+def read_by_trimesh(path: str | Path) -> Asset:
+    """Read a mesh file by trimesh, in the file's own axes and unit; what is left out stands in ``extras["notes"]``.
+
+    Raises:
+        StspbrError: missing, truncated or corrupt file; no triangles; a package that trimesh needs is absent.
+    """
+    import trimesh
+
+    path = Path(path)
+    if not path.is_file():
+        raise StspbrError(f"{path} does not exist: check the path")
+    if path.suffix.lower().lstrip(".") not in trimesh.available_formats():
+        package = {".3mf": "lxml", ".dae": "pycollada"}[path.suffix.lower()]
+        raise missing_extra(package, "meshes", f"{path.suffix} files")
+    try:
+        scene = trimesh.load_scene(path, process=False)
+    except Exception as error:  # parsers raise nearly anything on corrupt bytes
+        raise StspbrError(f"{path} is truncated or corrupt ({first_line(error)}): export or copy it again") from error
+    try:
+        return from_trimesh(scene, path.stem)
+    except StspbrError as error:
+        raise StspbrError(f"{path}: {error}") from error
+
+
+def from_trimesh(source: trimesh.Trimesh | trimesh.Scene, name: str = "asset") -> Asset:
+    """An asset of all triangle meshes of a scene, transforms applied; see :meth:`Asset.from_trimesh`."""
+    import trimesh
+
+    scene = source if isinstance(source, trimesh.Scene) else trimesh.Scene(source)
+    notes: list[str] = []
+    materials: dict[int, Material] = {}
+    tables: dict[str, list[np.ndarray]] = {key: [] for key in ("positions", "faces", "uvs", "normals", "material")}
+    count, has_uvs = 0, False
+    for node in sorted(scene.graph.nodes_geometry):
+        matrix, key = scene.graph[node]
+        geometry = scene.geometry[key]
+        if not isinstance(geometry, trimesh.Trimesh) or len(geometry.faces) == 0:
+            notes.append(f"{key}: a {type(geometry).__name__} without triangles is left out")
+            continue
+        visual: Any = geometry.visual
+        textured = visual.kind == "texture" and visual.uv is not None
+        identity = id(visual.material if visual.kind == "texture" else visual)
+        if identity not in materials:
+            materials[identity] = _from_visual(visual, textured, str(key), notes)
+        if geometry.vertex_attributes:
+            notes.append(f"{key}: the vertex attributes {', '.join(geometry.vertex_attributes)} are left out")
+        if not np.allclose(matrix, np.eye(4)):
+            geometry = geometry.copy()
+            geometry.apply_transform(matrix)
+        uvs = visual.uv[:, :2] * (1, -1) + (0, 1) if textured else np.zeros((len(geometry.vertices), 2))
+        rows = (geometry.vertices, geometry.faces + count, uvs, unit(geometry.vertex_normals, (0.0, 0.0, 1.0)))
+        for table, values in zip(tables.values(), rows, strict=False):
+            table.append(np.asarray(values))
+        tables["material"].append(np.full(len(geometry.faces), list(materials).index(identity)))
+        count, has_uvs = count + len(geometry.vertices), has_uvs or textured
+    if not count:
+        raise StspbrError("there are no triangles: a point cloud or a drawing is not a surface")
+    positions, faces, uvs, normals, owner = (np.concatenate(table) for table in tables.values())
+    faces = faces.astype(np.int32)
+    mesh = Mesh(
+        positions.astype(np.float32),
+        faces,
+        Corners(uvs.astype(np.float32), faces) if has_uvs else None,
+        Corners(normals, faces),
+        face_material=owner,
+    )
+    if not np.isfinite(mesh.positions).all():
+        raise StspbrError("there are vertices that are NaN or infinite")
+    return Asset(weld(mesh), list(materials.values()), name, extras={"notes": notes} if notes else {})
+
+
+def to_trimesh(asset: Asset) -> trimesh.Scene:
+    """One ``Trimesh`` for each material, vertices split at seams; see :meth:`Asset.to_trimesh`."""
+    import trimesh
+
+    mesh, scene = asset.mesh, trimesh.Scene()
+    unused = np.zeros_like(mesh.faces)
+    uv_faces, normal_faces = (unused if own is None else own.index for own in (mesh.uvs, mesh.normals))
+    corners = np.stack([mesh.faces, uv_faces, normal_faces], axis=-1)
+    for number, material in enumerate(asset.materials):
+        rows, index = unique_rows(corners[mesh.material_of == number].reshape(-1, 3))
+        if len(rows) == 0:
+            continue
+        uv = None if mesh.uvs is None else mesh.uvs.values[rows[:, 1]].astype(np.float64) * (1, -1) + (0, 1)
+        part = trimesh.Trimesh(
+            mesh.positions[rows[:, 0]],
+            index.reshape(-1, 3),
+            vertex_normals=None if mesh.normals is None else mesh.normals.values[rows[:, 2]],
+            visual=trimesh.visual.TextureVisuals(uv=uv, material=_to_pbr(material)),
+            process=False,
+        )
+        scene.add_geometry(part, node_name=material.name, geom_name=material.name)
+    return scene
+
+
+def _to_pbr(material: Material) -> Any:
+    from trimesh.visual.material import PBRMaterial
+
+    out = PBRMaterial(name=material.name, roughnessFactor=1.0, metallicFactor=1.0)
+    if material.albedo.shape[:2] == (1, 1):
+        out.baseColorFactor = [*np.clip(material.albedo[0, 0], 0, 1), 1.0]
+    else:
+        out.baseColorTexture = _picture(linear_to_srgb(material.albedo))
+    packed = pack_orm(material.occlusion, material.roughness, material.metallic)
+    if packed.shape[:2] == (1, 1):
+        out.roughnessFactor, out.metallicFactor = (float(value) for value in packed[0, 0, 1:])
+    else:
+        out.metallicRoughnessTexture = _picture(packed)
+    if material.occlusion is not None:
+        out.occlusionTexture = _picture(packed)
+    if material.normal is not None:
+        out.normalTexture = _picture(material.normal * 0.5 + 0.5)
+    return out
+
+
+def _from_visual(visual: Any, textured: bool, key: str, notes: list[str]) -> Material:
+    from trimesh.visual.material import MultiMaterial, PBRMaterial
+
+    if visual.kind != "texture":
+        colours = srgb_to_linear(np.atleast_2d(visual.vertex_colors)[:, :3] / 255.0)
+        if visual.kind is None:  # trimesh's own default colour is no property of the mesh
+            colours = np.full((1, 3), 0.5, np.float32)
+        if np.ptp(colours, axis=0).any():
+            notes.append(f"{key}: the colours of its vertices or faces are left out: their mean is the albedo")
+        return Material(colours.mean(axis=0).reshape(1, 1, 3), _texel(0.5), _texel(0.0), name=key)
+    given = visual.material
+    if isinstance(given, MultiMaterial):
+        notes.append(f"{key}: of several materials in one mesh the first is taken")
+        given = given.materials[0]
+    pbr = given if isinstance(given, PBRMaterial) else given.to_pbr()
+    images = ("baseColorTexture", "metallicRoughnessTexture", "occlusionTexture", "normalTexture")
+    colour, orm, occlusion, normal = (_pixels(getattr(pbr, image)) if textured else None for image in images)
+    factor = np.full(3, 255) if pbr.baseColorFactor is None else pbr.baseColorFactor[:3]
+    albedo = factor.reshape(1, 1, 3) / 255.0
+    # what glTF means by a factor that is absent; the materials of OBJ and COLLADA have no metallic
+    roughness = 1.0 if pbr.roughnessFactor is None else pbr.roughnessFactor
+    metallic = pbr.metallicFactor if pbr.metallicFactor is not None else float(pbr is given)
+    return Material(
+        _float32(albedo if colour is None else albedo * srgb_to_linear(colour)),
+        _texel(roughness) if orm is None else _float32(roughness * orm[..., 1:2]),
+        _texel(metallic) if orm is None else _float32(metallic * orm[..., 2:]),
+        None if occlusion is None else _float32(occlusion[..., :1]),
+        None if normal is None else normal * 2.0 - 1.0,
+        given.name or key,
+    )
+
+
+def _float32(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(image, np.float32)
+
+
+def _texel(value: float) -> np.ndarray:
+    return np.full((1, 1, 1), value, np.float32)
+
+
+def _picture(image: np.ndarray) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8))
+
+
+def _pixels(image: Any) -> np.ndarray | None:
+    """``[H, W, 3]`` float32 in [0, 1] of a Pillow image."""
+    return None if image is None else np.asarray(image.convert("RGB"), np.float32) / 255.0
