@@ -18,17 +18,18 @@ from stspbr.formats.attributes import weld
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.ply import write_ply
 from stspbr.procedural.jar import demo_asset
-from stspbr.scene import Asset, Material, Mesh
+from stspbr.scene import Asset, Corners, Material, Mesh
 
 
 def quad(uvs=True, material=None) -> Asset:
     """Two triangles with a seam in the UVs and a crease in the normals, each of its own material."""
     p = np.float32([[0, 0, 0], [2, 0, 0], [2, 1, 0.5], [0, 1, 0]])
     faces = np.int32([[0, 1, 2], [0, 2, 3]])
-    mesh = Mesh(p, faces, normals=np.float32([[0, 0, 1], [0, 0.6, 0.8]]), normal_faces=np.int32([[0] * 3, [1] * 3]))
-    mesh.face_material = np.int32([0, 1])
+    normals = Corners(np.float32([[0, 0, 1], [0, 0.6, 0.8]]), np.int32([[0] * 3, [1] * 3]))
+    mesh = Mesh(p, faces, normals=normals, face_material=np.int32([0, 1]))
     if uvs:
-        mesh.uvs, mesh.uv_faces = np.float32([[0, 0], [1, 0.1], [0.9, 1], [0.2, 0.7]]), np.int32([[0, 1, 2], [1, 2, 3]])
+        seam = np.int32([[0, 1, 2], [1, 2, 3]])
+        mesh.uvs = Corners(np.float32([[0, 0], [1, 0.1], [0.9, 1], [0.2, 0.7]]), seam)
     return Asset(mesh, material or [constant("a", 0.2), constant("b", 0.6)])
 
 
@@ -40,9 +41,9 @@ def constant(name, value):
 def corners(asset, name):
     """``[F, 3, C]`` of the corners, in an order that does not depend on the order of triangles."""
     mesh = asset.mesh
-    index = mesh.faces if name == "positions" else getattr(mesh, {"uvs": "uv_faces", "normals": "normal_faces"}[name])
+    own = Corners(mesh.positions, mesh.faces) if name == "positions" else mesh.required(name)
     order = np.lexsort(mesh.positions[mesh.faces].mean(axis=1).round(4).T)
-    return getattr(mesh, name)[index][order]
+    return own.values[own.index][order]
 
 
 def assert_same_surface(first, second):
@@ -113,7 +114,7 @@ def test_scenes_with_transforms_mirrors_and_materials_of_obj():
     facing = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
     centre = np.where(p.mean(1)[:, :1] > 1.5, [[5.0, 0, 0]], 0.0)
     assert ((facing * (p.mean(axis=1) - centre)).sum(1) > 0).all()  # outward, mirrored or not
-    normals = asset.mesh.normals[asset.mesh.normal_faces].mean(axis=1)
+    normals = asset.mesh.normals.values[asset.mesh.normals.index].mean(axis=1)
     assert ((facing * normals).sum(1) > 0).all()
     (material,) = asset.materials
     assert material.metallic.item() == 0.0 and material.albedo[0, 0] == pytest.approx([0.5028865, 0, 0], abs=1e-5)
@@ -144,7 +145,7 @@ def test_other_files(tmp_path, suffix):
     p = asset.mesh.positions[asset.mesh.faces]
     facets = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
     facets /= np.linalg.norm(facets, axis=1, keepdims=True)
-    found = asset.mesh.normals[asset.mesh.normal_faces]
+    found = asset.mesh.normals.values[asset.mesh.normals.index]
     agree = (found * facets[:, None]).sum(-1)
     if suffix == ".stl":  # a normal per facet, as the file has it
         assert agree.min() > 0.9999
