@@ -9,8 +9,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -47,14 +49,61 @@ class PosedPhoto:
     seen: np.ndarray
 
 
+@dataclass(frozen=True)
+class WorkingPhoto:
+    """What is held of a photo while masks are carried: it, small; and in a file at the size of its outline.
+
+    Attributes:
+        size: width and height of the photo itself.
+    """
+
+    small: PosedPhoto
+    size: tuple[int, int]
+    file: Path
+
+    @classmethod
+    def of(cls, photo: PosedPhoto, file: Path) -> WorkingPhoto:
+        """Reduce a photo; ``file`` (``.npz``) is written."""
+        fine = _resized(photo, _FULL_SIDE)
+        np.savez(file, image=fine.image, valid=fine.valid)
+        return cls(_resized(photo, _SMALL_SIDE), (photo.camera.width, photo.camera.height), file)
+
+    def fine(self) -> tuple[np.ndarray, np.ndarray]:
+        """Image and validity at the size of the outline."""
+        with np.load(self.file) as arrays:
+            return arrays["image"], arrays["valid"]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A mask as it was cut, ``[h, w]`` bool of at most 1600 pixels a side; its coverage is made when asked for."""
+
+    mask: np.ndarray
+
+    def coverage(self, valid: np.ndarray) -> np.ndarray:
+        """``[H, W, 1]`` float32 in [0, 1] at the photo's size, that of ``valid``: soft at the outline."""
+        cv2 = grabcut.require_opencv()
+        alpha = cv2.GaussianBlur(self.mask.astype(np.float32), (0, 0), _SOFTNESS)
+        size = valid.shape[::-1]
+        alpha = alpha if alpha.shape == valid.shape else cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR)
+        return np.ascontiguousarray((alpha * valid)[..., None])
+
+
+class Sighting(Protocol):
+    """A camera and the indices of the sparse points that its photo shows."""
+
+    camera: Camera
+    seen: np.ndarray
+
+
 def carry_masks(
-    photos: list[PosedPhoto],
+    photos: list[WorkingPhoto],
     points: np.ndarray,
     first: int,
     box: tuple[float, float, float, float],
     seed: int = 0,
     on_photo: Callable[[], None] = lambda: None,
-) -> tuple[list[np.ndarray | None], dict[str, str]]:
+) -> tuple[list[Outline | None], dict[str, str]]:
     """Masks of all photos from a box in one.
 
     Args:
@@ -63,20 +112,20 @@ def carry_masks(
         on_photo: called once a photo, when its mask is complete.
 
     Returns:
-        ``(masks, failed)``: for each photo coverage ``[H, W, 1]`` float32 in [0, 1] or None, and by name why None.
+        ``(masks, failed)``: the outline of each photo or None, and by name why None.
 
     Raises:
         StspbrError: OpenCV is missing; a box outside of the photo or with next to no sparse points in it.
     """
-    small = [_resized(photo, _SMALL_SIDE) for photo in photos]
+    small = [photo.small for photo in photos]
     votes = _Votes(len(points))
     masks: list[np.ndarray | None] = [None] * len(photos)
-    scale = small[first].camera.width / photos[first].camera.width
-    masks[first] = _first_mask(small[first], tuple(scale * side for side in box), photos[first].name, seed)
+    scale = small[first].camera.width / photos[first].size[0]
+    masks[first] = _first_mask(small[first], tuple(scale * side for side in box), seed)
     votes.add(small[first], points, masks[first])
     if int(votes.object().sum()) < _FEWEST_POINTS:
         raise StspbrError(
-            f"photo {photos[first].name}: the object in the box has {int(votes.object().sum())} sparse points, too few "
+            f"photo {small[first].name}: the object in the box has {int(votes.object().sum())} sparse points, too few "
             "to carry its mask to the other photos: choose another --box or --box-image, or give --masks"
         )
     for index in _most_seen_first(small, votes, masks):
@@ -90,10 +139,10 @@ def carry_masks(
             votes.add(photo, points, mask)
         if not votes.object().any():
             break
-    return _finished(photos, small, points, votes, masks, seed, on_photo)
+    return _finished(photos, points, votes, masks, seed, on_photo)
 
 
-def object_points(photos: list[PosedPhoto], masks: list[np.ndarray], points: np.ndarray) -> np.ndarray:
+def object_points(photos: Sequence[Sighting], masks: Sequence[np.ndarray], points: np.ndarray) -> np.ndarray:
     """``[P]`` bool: the sparse points that lie inside the masks ``[H, W]`` bool of most photos that show them."""
     votes = _Votes(len(points))
     for photo, mask in zip(photos, masks, strict=True):
@@ -107,7 +156,7 @@ class _Votes:
     def __init__(self, count: int) -> None:
         self.seen, self.inside = np.zeros(count), np.zeros(count)
 
-    def add(self, photo: PosedPhoto, points: np.ndarray, mask: np.ndarray) -> None:
+    def add(self, photo: Sighting, points: np.ndarray, mask: np.ndarray) -> None:
         columns, rows = _places(photo, points)
         self.seen[photo.seen] += 1
         self.inside[photo.seen] += mask[rows, columns]
@@ -119,7 +168,7 @@ class _Votes:
         return (self.seen > 0) & (self.inside <= _OUT * self.seen)
 
 
-def _places(photo: PosedPhoto, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _places(photo: Sighting, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Column and row of the sparse points that a photo shows."""
     xy, _ = projected(points[photo.seen], photo.camera)
     size = (photo.camera.width - 1, photo.camera.height - 1)
@@ -137,14 +186,15 @@ def _resized(photo: PosedPhoto, side: int) -> PosedPhoto:
     return PosedPhoto(photo.name, image, valid, camera.resized(width, height), photo.seen)
 
 
-def _first_mask(photo: PosedPhoto, box: tuple[float, ...], name: str, seed: int) -> np.ndarray:
+def _first_mask(photo: PosedPhoto, box: tuple[float, ...], seed: int) -> np.ndarray:
     labels = grabcut.inside_box(photo.valid.shape, box)
     labels[~photo.valid] = grabcut.BACKGROUND
     inside = int((labels != grabcut.BACKGROUND).sum())
     if inside < 16 or inside > 0.98 * labels.size:
+        what = "outside of the photo" if inside < 16 else "the whole photo"
         raise StspbrError(
-            f"photo {name}: the box is {'outside of the photo' if inside < 16 else 'the whole photo'}: give --box "
-            "x,y,width,height in pixels of the upright photo, a little larger than the object"
+            f"photo {photo.name}: the box is {what}: give --box x,y,width,height in pixels of the upright photo, "
+            "a little larger than the object"
         )
     return grabcut.cut(photo.image, labels, 6, seed)
 
@@ -213,45 +263,44 @@ def _consensus(masks: list[np.ndarray], photos: list[PosedPhoto], known: np.ndar
 
 
 def _finished(
-    photos: list[PosedPhoto],
-    small: list[PosedPhoto],
+    photos: list[WorkingPhoto],
     points: np.ndarray,
     votes: _Votes,
     masks: list[np.ndarray],
     seed: int,
     on_photo: Callable[[], None],
-) -> tuple[list[np.ndarray | None], dict[str, str]]:
+) -> tuple[list[Outline | None], dict[str, str]]:
     known = points[votes.object()]
     hull = None
     if len(known):
-        hull = _consensus(masks, small, known)
-    out: list[np.ndarray | None] = []
+        hull = _consensus(masks, [photo.small for photo in photos], known)
+    out: list[Outline | None] = []
     failed = {}
-    for photo, reduced, mask in zip(photos, small, masks, strict=True):
-        shape = np.zeros_like(mask) if hull is None else silhouette(hull, reduced.camera) & reduced.valid
+    for photo, mask in zip(photos, masks, strict=True):
+        small, name = photo.small, photo.small.name
+        shape = np.zeros_like(mask) if hull is None else silhouette(hull, small.camera) & small.valid
         agreement = float((mask & shape).sum() / max((mask | shape).sum(), 1))
         if not mask.any():
-            failed[photo.name] = "its mask is empty: the object was not found in it"
+            failed[name] = "its mask is empty: the object was not found in it"
         elif agreement < _LEAST_AGREEMENT:
-            failed[photo.name] = f"its mask agrees with those of the other photos by {agreement:.0%} only"
-        out.append(None if photo.name in failed else _outlined(photo, mask, seed))
+            failed[name] = f"its mask agrees with those of the other photos by {agreement:.0%} only"
+        out.append(None if name in failed else _outlined(photo, mask, seed))
         on_photo()
     return out, failed
 
 
-def _outlined(photo: PosedPhoto, mask: np.ndarray, seed: int) -> np.ndarray:
-    """The mask at full resolution: only a narrow band about its outline is cut again. ``[H, W, 1]`` float32."""
+def _outlined(photo: WorkingPhoto, mask: np.ndarray, seed: int) -> Outline:
+    """The mask at the size of its outline: only a narrow band about it is cut again."""
     cv2 = grabcut.require_opencv()
-    fine = _resized(photo, _FULL_SIDE)
-    size = (fine.camera.width, fine.camera.height)
-    ratio = fine.camera.width / mask.shape[1]
-    guess = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
+    image, valid = photo.fine()
+    ratio = valid.shape[1] / mask.shape[1]
+    guess = cv2.resize(mask.astype(np.float32), valid.shape[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
     if ratio > 1.01:
         band = 1.5 * ratio + 1.0
         labels = np.where(guess, grabcut.PROBABLE_OBJECT, grabcut.PROBABLE_BACKGROUND).astype(np.uint8)
         labels[grabcut.dilated(guess, -band)] = grabcut.OBJECT
         labels[~grabcut.dilated(guess, band)] = grabcut.BACKGROUND
-        labels[~fine.valid] = grabcut.BACKGROUND
+        labels[~valid] = grabcut.BACKGROUND
         rows, columns = (np.flatnonzero(guess.any(axis=axis)) for axis in (1, 0))
         margin = int(4 * band) + 8
         part = (
@@ -259,8 +308,5 @@ def _outlined(photo: PosedPhoto, mask: np.ndarray, seed: int) -> np.ndarray:
             slice(max(columns[0] - margin, 0), columns[-1] + margin),
         )
         guess = guess.copy()
-        guess[part] = grabcut.cut(fine.image[part], labels[part], 2, seed)
-    alpha = cv2.GaussianBlur(guess.astype(np.float32), (0, 0), _SOFTNESS)
-    full = (photo.camera.width, photo.camera.height)
-    alpha = alpha if size == full else cv2.resize(alpha, full, interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray((alpha * photo.valid)[..., None])
+        guess[part] = grabcut.cut(image[part], labels[part], 2, seed)
+    return Outline(guess)
