@@ -8,9 +8,10 @@ exact in float64; a determinant whose sign rounding could change is summed again
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from stspbr.errors import StspbrError
+from stspbr.kernel_cache import kernel
 from stspbr.metrics.triangle_tree import build_tree
 
 _BITS = 40
@@ -48,7 +49,7 @@ def self_intersections(positions: np.ndarray, faces: np.ndarray) -> int:
     return int(_count_pairs(tree.corners, owner, tree.low, tree.high, tree.right, tree.start, tree.count))
 
 
-@njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def _count_pairs(corners, owner, low, high, right, start, count):
     faces = len(corners)
     axes = np.empty(faces, np.int64)
@@ -83,7 +84,7 @@ def _count_pairs(corners, owner, low, high, right, start, count):
     return found.sum()
 
 
-@njit
+@kernel
 def _share_vertex(a, b):
     for k in range(3):
         if a[k] == b[0] or a[k] == b[1] or a[k] == b[2]:
@@ -91,7 +92,7 @@ def _share_vertex(a, b):
     return False
 
 
-@njit
+@kernel
 def _widest_axis(t):
     """The axis to drop so that the triangle keeps the most area; −1 where it has none."""
     best, axis = 0.0, -1
@@ -103,7 +104,7 @@ def _widest_axis(t):
     return axis
 
 
-@njit
+@kernel
 def _triangles_meet(a, b, axis_a, axis_b):
     side_a, side_b = np.empty(3, np.int64), np.empty(3, np.int64)
     for k in range(3):
@@ -123,7 +124,7 @@ def _triangles_meet(a, b, axis_a, axis_b):
     return False
 
 
-@njit
+@kernel
 def _segment_meets(p, q, side_p, side_q, t, axis):
     """Whether the closed segment p–q meets the closed triangle; the sides are those of its plane."""
     if side_p * side_q > 0:
@@ -137,7 +138,7 @@ def _segment_meets(p, q, side_p, side_q, t, axis):
     return u * w >= 0 and v * w >= 0
 
 
-@njit
+@kernel
 def _segment_meets_in_plane(p, q, t, x, y):
     turn = _orient2d(t[0], t[1], t[2], x, y)
     p_inside, q_inside = True, True
@@ -150,7 +151,7 @@ def _segment_meets_in_plane(p, q, t, x, y):
     return p_inside or q_inside
 
 
-@njit
+@kernel
 def _segments_meet(p, q, a, b, x, y):
     for k in (x, y):
         if min(p[k], q[k]) > max(a[k], b[k]) or max(p[k], q[k]) < min(a[k], b[k]):
@@ -160,7 +161,7 @@ def _segments_meet(p, q, a, b, x, y):
     return across_p <= 0 and across_a <= 0  # on one line: the boxes have said that they overlap
 
 
-@njit(inline="always")
+@kernel(inline="always")
 def _two_product(a, b):
     """a·b as a rounded product and what rounding took (Dekker 1971)."""
     product = a * b
@@ -172,7 +173,7 @@ def _two_product(a, b):
     return product, a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
 
 
-@njit
+@kernel
 def _orient2d(a, b, c, x, y):
     """Sign of the turn a → b → c in the plane of the axes x and y, exact."""
     left, left_rest = _two_product(a[x] - c[x], b[y] - c[y])
@@ -182,7 +183,7 @@ def _orient2d(a, b, c, x, y):
     return int(left_rest > right_rest) - int(left_rest < right_rest)
 
 
-@njit
+@kernel
 def _orient3d(a, b, c, d):
     """Sign of det[a − d, b − d, c − d], exact: which side of the plane a, b, c the point d is on."""
     ax, ay, az = a[0] - d[0], a[1] - d[1], a[2] - d[2]
@@ -208,7 +209,7 @@ def _orient3d(a, b, c, d):
     return 0
 
 
-@njit
+@kernel
 def _add_product(parts, used, a, b, c):
     """Add a·b·c to an expansion of ``used`` parts, exactly; returns how many there are then."""
     high, low = _two_product(a, b)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from stspbr.kernel_cache import kernel
 
 _FLAGS = {"contract", "arcp", "nsz"}
 _LEAF = 4
@@ -61,7 +63,7 @@ def build_tree(positions: np.ndarray, faces: np.ndarray) -> TriangleTree:
     return TriangleTree(np.ascontiguousarray(corners[order]), order, low, high, right, start, count)
 
 
-@njit(cache=True)
+@kernel
 def _build(corners):
     faces = corners.shape[0]
     middle = np.empty((faces, 3))
@@ -106,7 +108,7 @@ def _build(corners):
     return order, low, high, right, start[:nodes].copy(), count[:nodes].copy()
 
 
-@njit(inline="always")
+@kernel(inline="always")
 def _box_distance(p, low, high, node):
     total = 0.0
     for k in range(3):
@@ -115,7 +117,7 @@ def _box_distance(p, low, high, node):
     return total
 
 
-@njit(fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _on_segment(p, a, b):
     """Parameter in [0, 1] of the point of the segment a–b that is closest to p."""
     along, length = 0.0, 0.0
@@ -126,7 +128,7 @@ def _on_segment(p, a, b):
     return min(max(along / length, 0.0), 1.0) if length > 0.0 else 0.0
 
 
-@njit(fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _on_triangle(p, t, weights):
     """Squared distance from p to the triangle t ``[3, 3]``; fills the barycentrics of the closest point."""
     e1, e2, d = t[1] - t[0], t[2] - t[0], p - t[0]
@@ -153,7 +155,7 @@ def _on_triangle(p, t, weights):
     return best
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def _closest(points, corners, low, high, right, start, count):
     index, weights = np.zeros(len(points), np.int64), np.zeros((len(points), 3))
     squared = np.empty(len(points))
@@ -185,7 +187,7 @@ def _closest(points, corners, low, high, right, start, count):
     return index, weights, squared
 
 
-@njit(inline="always")
+@kernel(inline="always")
 def _segment_meets_box(o, d, low, high, node):
     enter, leave = 0.0, 1.0
     for k in range(3):
@@ -198,7 +200,7 @@ def _segment_meets_box(o, d, low, high, node):
     return enter <= leave
 
 
-@njit
+@kernel
 def _segment_meets_triangle(o, d, t):
     """Möller and Trumbore's test (1997), for segments: 0 < t < 1."""
     e1, e2 = t[1] - t[0], t[2] - t[0]
@@ -218,7 +220,7 @@ def _segment_meets_triangle(o, d, t):
     return along > 0.0 and along < 1.0
 
 
-@njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def _blocked(origins, targets, corners, low, high, right, start, count):
     out = np.zeros(len(origins), np.bool_)
     for i in prange(len(origins)):
