@@ -56,6 +56,7 @@ class CompileClock(event.Listener):
     def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
         self.seconds = 0.0
         self.count = 0
+        self._asked = 0.0
         self._on_first, self._lock, self._depth, self._since = on_first, threading.Lock(), 0, 0.0
 
     def __enter__(self) -> CompileClock:
@@ -64,6 +65,11 @@ class CompileClock(event.Listener):
 
     def __exit__(self, *_: object) -> None:
         event.unregister("numba:compile", self)
+
+    def taken(self) -> float:
+        """Seconds since this was last asked."""
+        before, self._asked = self._asked, self.seconds
+        return self._asked - before
 
     def on_start(self, event: Any) -> None:
         with self._lock:
