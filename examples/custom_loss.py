@@ -9,14 +9,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
-
-from stspbr.optimize.losses import LOSSES, LossFunction
-from stspbr.settings import CaptureMeshSettings, CoarseSettings, settings_for
-from stspbr.stages.capture import run_capture
-from stspbr.stages.coarse import run_coarse
-from stspbr.stages.session import Session
 from stspbr.threads import prepare_process
+
+prepare_process()  # before torch is imported
+
+import torch  # noqa: E402
+
+from stspbr.optimize.losses import LOSSES, LossFunction  # noqa: E402
+from stspbr.settings import CaptureMeshSettings, CoarseSettings, settings_for  # noqa: E402
+from stspbr.stages.capture import run_capture  # noqa: E402
+from stspbr.stages.coarse import run_coarse  # noqa: E402
+from stspbr.stages.session import Session  # noqa: E402
 
 
 def cauchy(rendered: torch.Tensor, target: torch.Tensor, exposure: torch.Tensor | float) -> torch.Tensor:
@@ -26,7 +29,6 @@ def cauchy(rendered: torch.Tensor, target: torch.Tensor, exposure: torch.Tensor 
 
 def main(run: Path, steps: int = 40) -> Path:
     """Fit a small capture of the demo object with the new loss for network A; returns the artifact's folder."""
-    prepare_process()
     LOSSES["cauchy"] = LossFunction(cauchy)
     session = Session.open(run, quiet=True)
     demo = "procedural:demo"

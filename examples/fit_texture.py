@@ -5,17 +5,19 @@ python examples/fit_texture.py
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-
-from stspbr.render.backend import get_backend
-from stspbr.scene import Camera, look_at
 from stspbr.threads import prepare_process, set_threads
+
+prepare_process()  # before torch is imported
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from stspbr.render.backend import get_backend  # noqa: E402
+from stspbr.scene import Camera, look_at  # noqa: E402
 
 
 def main(steps: int = 60, size: int = 32) -> float:
     """Fit a ``size``² texture to eight views of a unit square; returns the mean absolute error."""
-    prepare_process()
     set_threads()
     device = torch.device("cpu")
     ops = get_backend("auto", device)

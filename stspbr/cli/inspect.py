@@ -133,9 +133,19 @@ def artifacts(run: RunArgument, json_lines: JsonOption = False) -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    warm: Annotated[
+        bool, typer.Option("--warm", help="only compile all kernels, so that no stage has to wait")
+    ] = False,
+) -> None:
     """Versions, devices, backends; what is missing and how to get it."""
     prepare_process()
+    if warm:
+        from stspbr.doctor.warm import warm as compile_kernels
+
+        clock = compile_kernels(typer.echo)
+        typer.echo(f"{clock.count} kernels compiled in {clock.seconds:.0f} s; the others were in the cache")
+        return
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
