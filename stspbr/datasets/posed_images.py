@@ -60,7 +60,7 @@ def read_posed_images(
     Args:
         masks: the folder that masks were looked for in, for the error where an image has neither mask nor alpha.
         stream: leave the pixels on disk (:class:`stspbr.scene.stored_frame.StoredFrame`): every image is looked at
-            once, or twice where it is resampled, and none is held. Called with one line: how many images, how large,
+            once, or twice if it is resampled, and none is held. Called with one line: how many images, how large,
             and how much memory that takes.
 
     Raises:
@@ -178,8 +178,8 @@ class _Look:
     """What is known of an image that was read once.
 
     Attributes:
-        bounds: of the object where the lens is no pinhole, or the error that there are none.
-        summaries: of the frame, where it is the image as it stands.
+        bounds: of the object if the lens is not a pinhole, or the error that there are none.
+        summaries: of the frame, if the frame is the image as it stands.
     """
 
     lens: Lens
@@ -191,7 +191,7 @@ class _Look:
 
 
 def _looked_at(item: PosedImage, index: int, kept: dict[int, _Read] | None) -> _Look | StspbrError:
-    """Read an image; its pixels go into ``kept`` where that is."""
+    """Read an image; its pixels go into ``kept`` unless that is None."""
     try:
         image, alpha, lens, saturation = read = _read(item)
     except StspbrError as error:

@@ -33,7 +33,7 @@ def cached_poses(
     """Poses as :func:`reconstruct_poses` finds them, in a folder of ``cache`` named by the content of the photos.
 
     Args:
-        masks: by the photo's name; where there are any, features are sought inside of them only.
+        masks: by the photo's name; if there are any, features are sought inside of them only.
         failed: is given the reasons for photos that cannot be read.
 
     Raises:
@@ -57,7 +57,7 @@ def cached_poses(
 
 
 def require_three(good: list[Photo], photos: list[Photo], failed: dict[str, str]) -> None:
-    """StspbrError that names a reason of ``failed`` where fewer than three of ``photos`` are ``good``."""
+    """StspbrError that names a reason of ``failed`` if fewer than three of ``photos`` are ``good``."""
     if len(good) < 3:
         reason = next(iter(failed.values()), "the others are missing")
         raise StspbrError(f"{len(good)} of {len(photos)} photos can be used, at least 3 are needed: {reason}")

@@ -12,10 +12,10 @@ import numpy as np
 
 from stspbr.datasets.lens import Lens, PinholeImage, object_bounds, pinhole_image, undistorted, undistortion_map
 from stspbr.errors import StspbrError
-from stspbr.photos.carried_masks import Outline
 from stspbr.photos.grabcut import inside_box
 from stspbr.photos.photographs import Photo, read_mask, read_photo
 from stspbr.photos.sparse_model import SparseModel, View
+from stspbr.photos.working_photos import Outline
 from stspbr.scene import Camera
 from stspbr.scene.object_sphere import COVERED, MaskSummary
 
@@ -46,13 +46,13 @@ class UnpackedMasks(Sequence[np.ndarray]):
         return self._masks[index].unpacked()
 
 
-@dataclass(eq=False)  # told apart by identity
+@dataclass(eq=False)  # one photo, one shot
 class Shot:
     """A photo without distortion; nothing of the size of its pixels is held.
 
     Attributes:
         camera: a pinhole, of the reduced size.
-        mask_file: its mask, where there is one; ``outline``: its mask where one was carried to it.
+        mask_file: its mask, if there is one; ``outline``: its mask if one was carried to it.
         mask: where it is covered, once :meth:`look` has been called; ``summary``: of its alpha, likewise.
         box: of the photo that has one, in its pixels.
     """
@@ -86,7 +86,7 @@ class Shot:
         return self.lens.valid()
 
     def alpha(self) -> np.ndarray | None:
-        """``[H, W, 1]`` float32 coverage in [0, 1]; None where the photo has neither mask nor alpha."""
+        """``[H, W, 1]`` float32 coverage in [0, 1]; None if the photo has neither mask nor alpha."""
         if self.outline is not None:
             return self.outline.coverage(self.valid())
         alpha = own_alpha(self.photo, self.mask_file)
@@ -140,7 +140,7 @@ def make_shots(
 
 
 def own_alpha(photo: Photo, mask_file: Path | None) -> np.ndarray | None:
-    """The photo's own alpha times its mask ``[H, W, 1]``, or None where it has neither.
+    """The photo's own alpha times its mask ``[H, W, 1]``, or None if it has neither.
 
     Raises:
         StspbrError: as :func:`stspbr.photos.photographs.read_mask`.

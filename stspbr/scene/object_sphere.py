@@ -18,7 +18,7 @@ class MaskSummary:
 
     Attributes:
         lowest, highest: alpha.
-        box: left, top, right, bottom of the covered pixels, whole numbers; None where there are none.
+        box: left, top, right, bottom of the covered pixels, whole numbers; None if there are none.
         centre: their centroid (column, row) in pixels.
     """
 

@@ -18,13 +18,14 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.optimize.progress import Reporter
-from stspbr.photos.carried_masks import PosedPhoto, WorkingPhoto, carry_masks
+from stspbr.photos.carried_masks import carry_masks
 from stspbr.photos.grabcut import require_opencv
 from stspbr.photos.photographs import Photo, display, find_masks, find_photos
 from stspbr.photos.pose_cache import cached_poses, require_three
 from stspbr.photos.shots import Shot, make_shots, own_alpha
 from stspbr.photos.sparse_model import SparseModel
 from stspbr.photos.structure_from_motion import PoseOptions, check_camera_model, require_pycolmap
+from stspbr.photos.working_photos import PosedPhoto, WorkingPhoto
 from stspbr.scene import Capture
 from stspbr.scene.stored_frame import memory_line, workers
 from stspbr.settings import CapturePhotosSettings

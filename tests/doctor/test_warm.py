@@ -10,7 +10,6 @@ from stspbr.bench.scenes import make_problems, make_scene
 from stspbr.bench.settings import bench_settings
 from stspbr.doctor.warm import warm
 from stspbr.kernel_cache import CompileClock
-from stspbr.optimize.loop import Stopwatch
 from stspbr.render.backend import get_backend
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from stspbr.errors import StspbrError
-from stspbr.photos.carried_masks import PosedPhoto, WorkingPhoto, carry_masks, object_points
+from stspbr.photos.carried_masks import carry_masks, object_points
+from stspbr.photos.working_photos import PosedPhoto, WorkingPhoto
 
 pytest.importorskip("cv2")
 
