@@ -57,6 +57,8 @@ ENV PATH=/opt/venv/bin:$PATH NUMBA_CACHE_DIR=/var/cache/numba HOME=/home/stspbr
 RUN useradd --create-home --uid 10001 stspbr \
     && mkdir -p /var/cache/numba /work \
     && chmod 1777 /var/cache/numba /work /home/stspbr
+# Kernels are compiled for this machine's processor; on another one they are compiled anew at first use.
+RUN stspbr doctor --warm && chmod -R a+rwX /var/cache/numba
 USER stspbr
 WORKDIR /work
 ENTRYPOINT ["stspbr"]

@@ -79,6 +79,10 @@ class ObjectPlace:
 
 def mask_kind(frame: Frame) -> str:
     """``"mask"``, ``"none"`` (every pixel is covered, or the mask has another size) or ``"empty"``."""
+    return frame.summary(_mask_kind)
+
+
+def _mask_kind(frame: Frame) -> str:
     if frame.alpha.shape[:2] != frame.image.shape[:2] or not np.isfinite(frame.alpha).all():
         return "none"
     if frame.alpha.max(initial=0.0) <= COVERED:

@@ -60,7 +60,7 @@ def reduced_frames(frames: Sequence[Frame], side: int = SIDE) -> list[Frame]:
         width, height = frame.camera.width, frame.camera.height
         scale = max(1.0, max(width, height) / side)
         size = max(1, round(width / scale)), max(1, round(height / scale))
-        small = resampled(frame, (0, 0, width, height), size)
+        small = resampled(frame, (0, 0, width, height), size).loaded()
         finite = np.isfinite(small.image)
         out.append(small if finite.all() else replace(small, image=np.where(finite, small.image, np.float32(0))))
     return out

@@ -127,9 +127,19 @@ def settings(
 
 
 @app.command(cls=InspectCommand)
-def doctor() -> None:
+def doctor(
+    warm: Annotated[
+        bool, typer.Option("--warm", help="only compile all kernels, so that no stage has to wait")
+    ] = False,
+) -> None:
     """Versions, devices, backends; what is missing and how to get it."""
     prepare_process()
+    if warm:
+        from stspbr.doctor.warm import warm as compile_kernels
+
+        clock = compile_kernels(typer.echo)
+        typer.echo(f"{clock.count} kernels compiled in {clock.seconds:.0f} s; the others were in the cache")
+        return
     from stspbr.doctor.diagnose import diagnose, healthy
 
     checks = diagnose()

@@ -22,6 +22,7 @@ def read_capture(
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
     known_light: bool = False,
+    stream: Callable[[str], None] | None = None,
 ) -> Capture:
     """Read and check a capture: a folder of a data set, or a ``transforms.json``.
 
@@ -34,6 +35,7 @@ def read_capture(
             COLMAP have it.
         hold_out_every: where the data set has no splits every 8th image is held out; 0: none.
         known_light: ``orb``: take the benchmark's light.
+        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
 
     Raises:
         StspbrError: the folder is none of these, or the reader's own errors.
@@ -47,23 +49,23 @@ def read_capture(
     if kind == "nerfstudio":
         from stspbr.datasets.transforms import read_transforms
 
-        return read_transforms(path, on_warning, up=up, masks=masks, hold_out_every=hold_out_every)
+        return read_transforms(path, on_warning, up=up, masks=masks, hold_out_every=hold_out_every, stream=stream)
     if kind == "nerf":
         from stspbr.datasets.nerf_synthetic import read_nerf_synthetic
 
-        return read_nerf_synthetic(path, on_warning, up=up, masks=masks)
+        return read_nerf_synthetic(path, on_warning, up=up, masks=masks, stream=stream)
     if kind == "llff":
         from stspbr.datasets.llff import read_llff
 
-        return read_llff(path, on_warning, up=up, masks=masks, hold_out_every=hold_out_every)
+        return read_llff(path, on_warning, up=up, masks=masks, hold_out_every=hold_out_every, stream=stream)
     if kind == "colmap":
         from stspbr.datasets.colmap import read_colmap
 
-        return read_colmap(path, on_warning, up=up, masks=masks, hold_out_every=hold_out_every)
+        return read_colmap(path, on_warning, up=up, masks=masks, hold_out_every=hold_out_every, stream=stream)
     if kind == "orb":
         from stspbr.datasets.orb import read_orb
 
-        return read_orb(path, on_warning, up=up, known_light=known_light)
+        return read_orb(path, on_warning, up=up, known_light=known_light, stream=stream)
     raise StspbrError(f"captures of kind {kind!r} are not known: choose one of {', '.join(KINDS)}")
 
 

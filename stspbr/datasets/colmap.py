@@ -53,6 +53,7 @@ def read_colmap(
     up: str = "auto",
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
+    stream: Callable[[str], None] | None = None,
 ) -> Capture:
     """Read and check a COLMAP model and its photographs, which are undistorted where their lens needs it.
 
@@ -66,6 +67,7 @@ def read_colmap(
         up: the world's up axis, ``"auto"`` for the mean of the cameras' own.
         masks: a folder of masks in place of ``masks``; it must be there.
         hold_out_every: 0 holds none out where there are no lists.
+        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
 
     Raises:
         StspbrError: no model, or one that is broken; images of the model that are not there; no masks; a camera model
@@ -107,7 +109,7 @@ def read_colmap(
         for image, file, pose, split in zip(posed, found, camera_to_world, splits, strict=True)
         if split is not None
     ]
-    frames = with_clip_planes(read_posed_images(items, mask_place))
+    frames = with_clip_planes(read_posed_images(items, mask_place, stream))
     return checked(Capture(frames, folder_light(root, rotation)), on_warning)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,7 +11,7 @@ from stspbr.errors import StspbrError
 from stspbr.files import safe_name
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr, write_png8, write_png16
 from stspbr.scene.capture import Frame
-from stspbr.threads import available_cores
+from stspbr.scene.stored_frame import for_each_frame
 
 IMAGE_FORMATS = ("exr", "exr32", "png", "png16")
 
@@ -25,7 +24,7 @@ def image_suffix(image_format: str) -> str:
 
 
 def write_images(folder: Path, frames: Sequence[Frame], files: Sequence[str], image_format: str) -> None:
-    """Write the frames in parallel, with alpha.
+    """Write the frames in parallel, with alpha; of stored ones no more are in memory than :func:`for_each_frame` lets.
 
     Args:
         files: paths relative to ``folder``, one a frame.
@@ -36,11 +35,7 @@ def write_images(folder: Path, frames: Sequence[Frame], files: Sequence[str], im
     if len({file.lower() for file in files}) != len(files):
         raise StspbrError(f"cannot write {folder}: two frames would have the same file name")
 
-    def write(item: tuple[Frame, str]) -> None:
-        _write_image(folder / item[1], item[0], image_format)
-
-    with ThreadPoolExecutor(available_cores()) as pool:
-        list(pool.map(write, zip(frames, files, strict=True)))
+    for_each_frame(frames, lambda frame, file: _write_image(folder / file, frame.loaded(), image_format), files)
 
 
 def frame_path(name: str, suffix: str) -> str:

@@ -39,6 +39,7 @@ _MODELS = {
 _WIDEST = math.tan(math.radians(80.0))  # a pinhole image of more has 6 times the side and shows next to nothing
 _GROWTH = 8
 _FOLD_STEP = 8
+_BAND = 256  # rows
 _LARGEST = 4.0  # sides of the pinhole image over the photograph's
 
 
@@ -207,25 +208,39 @@ def undistortion_map(lens: Lens, image: PinholeImage) -> np.ndarray:
 
     Pixels whose ray the lens does not see, among them those where its polynomial has folded back, lie at −10⁴.
     """
-    columns, rows = np.arange(image.width) + 0.5, np.arange(image.height) + 0.5
-    x, y = np.meshgrid((columns - image.cx) / image.fx, (rows - image.cy) / image.fy)
-    rays = np.stack([x, y, np.ones_like(x)], axis=-1)
-    pixels = lens.project(rays.reshape(-1, 3)).reshape(rays.shape[:2] + (2,))
-    inside = np.all((pixels > -1) & (pixels < (lens.width + 1, lens.height + 1)), axis=-1)  # False for NaN
+    columns, rows = np.arange(image.width), np.arange(image.height)
+
+    def rays(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        x, y = np.meshgrid((columns + 0.5 - image.cx) / image.fx, (rows + 0.5 - image.cy) / image.fy)
+        return np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3)
+
+    def pixels_of(rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pixels = lens.project(rays)
+        return pixels, np.all((pixels > -1) & (pixels < (lens.width + 1, lens.height + 1)), axis=-1)  # False for NaN
+
     # The inverse is slow where it fails, so some pixels tell first whether there is a fold at all.
-    some = np.zeros_like(inside)
-    some[::_FOLD_STEP, ::_FOLD_STEP] = some[-1, ::_FOLD_STEP] = some[::_FOLD_STEP, -1] = some[-1, -1] = True
-    if _folded(lens, rays[some & inside], pixels[some & inside]).any():
-        inside[inside] = ~_folded(lens, rays[inside], pixels[inside])
-    pixels[~inside] = -1e4
-    return (pixels - 0.5).astype(np.float32)
+    some = rays(*(np.union1d(side[::_FOLD_STEP], side[-1:]) for side in (rows, columns)))
+    pixels, inside = pixels_of(some)
+    folds = _folded(lens, some[inside], pixels[inside]).any()
+    out = np.empty((image.height, image.width, 2), np.float32)
+    for first in range(
+        0, image.height, _BAND
+    ):  # 64-bit numbers of all rays at once would be 1 GB of a large photograph
+        band = rays(rows[first : first + _BAND], columns)
+        pixels, inside = pixels_of(band)
+        if folds:
+            inside[inside] = ~_folded(lens, band[inside], pixels[inside])
+        pixels[~inside] = -1e4
+        out[first : first + _BAND] = (pixels - 0.5).reshape(-1, image.width, 2)
+    return out
 
 
 def undistorted(rgba: np.ndarray, where_from: np.ndarray) -> np.ndarray:
     """A photograph resampled bilinearly.
 
     Args:
-        rgba: ``[H, W, C]`` float32, linear and premultiplied by alpha.
+        rgba: ``[H, W, C]`` float32 with C of 1, 3 or 4, linear and premultiplied by alpha (of other C OpenCV rounds
+            the places to 1/32 pixel).
         where_from: :func:`undistortion_map`.
 
     Returns:

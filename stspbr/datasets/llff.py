@@ -41,6 +41,7 @@ def read_llff(
     up: str = "auto",
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
+    stream: Callable[[str], None] | None = None,
 ) -> Capture:
     """Read and check an LLFF data set.
 
@@ -52,6 +53,7 @@ def read_llff(
         up: the world's up axis, ``"auto"`` for the mean of the cameras' own.
         masks: a folder of masks in place of ``masks``; it must be there.
         hold_out_every: 0 holds none out where there are no lists.
+        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
 
     Raises:
         StspbrError: no ``poses_bounds.npy``, or not one row for each image; and what the checks find.
@@ -81,7 +83,7 @@ def read_llff(
         for file, row, pose, split in zip(files, rows, camera_to_world, splits, strict=True)
         if split is not None
     ]
-    frames = with_clip_planes(read_posed_images(items, mask_place))
+    frames = with_clip_planes(read_posed_images(items, mask_place, stream))
     return checked(Capture(frames, folder_light(folder, rotation)), on_warning)
 
 

@@ -29,6 +29,7 @@ def read_nerf_synthetic(
     include_val: bool = False,
     up: str = "auto",
     masks: str | None = None,
+    stream: Callable[[str], None] | None = None,
 ) -> Capture:
     """Read and check a NeRF-synthetic capture.
 
@@ -38,6 +39,7 @@ def read_nerf_synthetic(
         include_val: take the validation frames, too, as held-out ones.
         up: the world's up axis; ``"auto"`` is Blender's, +Z.
         masks: a folder of masks, for images without alpha.
+        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
 
     Raises:
         StspbrError: no training file, or anything missing, broken or contradictory.
@@ -57,7 +59,7 @@ def read_nerf_synthetic(
             raise StspbrError(f"{path} has no frames: check the file")
         names = frame_files(path, entries)
         chosen = [(entry, file, split) for entry, file in zip(entries, names, strict=True)]
-        frames += read_frames(path, content, chosen, rotation=rotation, masks=place)
+        frames += read_frames(path, content, chosen, rotation=rotation, masks=place, stream=stream)
     # The light's axes are those that Blender's world has when it is turned to +Y up.
     return checked(Capture(frames, folder_light(folder, rotation @ y_up_from("+z").T)), on_warning)
 

@@ -32,6 +32,7 @@ def read_orb(
     *,
     up: str = "auto",
     known_light: bool = False,
+    stream: Callable[[str], None] | None = None,
 ) -> Capture:
     """Read and check one scene.
 
@@ -41,18 +42,19 @@ def read_orb(
         up: the world's up axis; ``"auto"`` is Blender's +Z, and the mean of the cameras' own for COLMAP's layout.
         known_light: take the light from ``ground_truth``: of the first test image that has one. The benchmark gives
             it for evaluation only.
+        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
 
     Raises:
         StspbrError: neither layout; masks or images that are not there; no ground truth where it is asked for.
     """
     folder = Path(folder)
     if (folder / "transforms_train.json").is_file():
-        capture = _read_blender(folder, up, on_warning)
+        capture = _read_blender(folder, up, on_warning, stream)
     elif (folder / "poses_bounds.npy").is_file() or (folder / "sparse").is_dir():
         others = sorted(p.name for p in (folder / "sparse").glob("*") if p.is_dir() and p.name != "0")
         if others and on_warning is not None:
             on_warning(f"views from other scenes are left out, these have other lights: {', '.join(others)}")
-        capture = read_colmap(folder, up=up)
+        capture = read_colmap(folder, up=up, stream=stream)
     else:
         raise StspbrError(
             f"{folder} is no Stanford-ORB scene, it has neither transforms_train.json nor sparse/0: give the folder of "
@@ -63,7 +65,9 @@ def read_orb(
     return checked(capture, on_warning)
 
 
-def _read_blender(folder: Path, up: str, on_warning: Callable[[str], None] | None) -> Capture:
+def _read_blender(
+    folder: Path, up: str, on_warning: Callable[[str], None] | None, stream: Callable[[str], None] | None
+) -> Capture:
     rotation = y_up_from("+z" if up == "auto" else up)
     frames: list[Frame] = []
     for split in ("train", "test"):
@@ -80,7 +84,7 @@ def _read_blender(folder: Path, up: str, on_warning: Callable[[str], None] | Non
         chosen = [
             ({**entry, "mask_path": mask}, file, split) for entry, file, mask in zip(entries, names, masks, strict=True)
         ]
-        frames += read_frames(path, content, chosen, rotation=rotation)
+        frames += read_frames(path, content, chosen, rotation=rotation, stream=stream)
     novel = folder / "transforms_novel.json"
     if novel.is_file() and on_warning is not None:
         count = len(read_json(novel).get("frames") or [])

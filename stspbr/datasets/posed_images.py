@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from stspbr.datasets.lens import Lens, object_bounds, pinhole_image, undistorted, undistortion_map
+from stspbr.datasets.lens import Lens, PinholeImage, object_bounds, pinhole_image, undistorted, undistortion_map
+from stspbr.datasets.validation import pixel_findings
 from stspbr.errors import StspbrError
-from stspbr.formats.images import IMAGE_SUFFIXES, read_image, read_pixels
+from stspbr.formats.images import IMAGE_SUFFIXES, image_size, read_image, read_pixels
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Frame
-from stspbr.scene.object_sphere import estimate_object_sphere
+from stspbr.scene.object_sphere import estimate_object_sphere, mask_summary
+from stspbr.scene.stored_frame import StoredFrame, for_each_frame, memory_line, workers
 from stspbr.threads import available_cores
 
 HOLD_OUT_EVERY = 8
@@ -47,30 +50,38 @@ class PosedImage:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-def read_posed_images(images: Sequence[PosedImage], masks: Path | None = None) -> list[Frame]:
+def read_posed_images(
+    images: Sequence[PosedImage], masks: Path | None = None, stream: Callable[[str], None] | None = None
+) -> list[Frame]:
     """Read the images in parallel, and resample those that were not taken through a pinhole.
 
     All photographs of one lens become pinhole images of one size, see :func:`stspbr.datasets.lens.pinhole_image`.
 
     Args:
         masks: the folder that masks were looked for in, for the error where an image has neither mask nor alpha.
+        stream: leave the pixels on disk (:class:`stspbr.scene.stored_frame.StoredFrame`): every image is looked at
+            once, or twice if it is resampled, and none is held. Called with one line: how many images, how large,
+            and how much memory that takes.
 
     Raises:
         StspbrError: files that are missing or broken, all of them counted; masks or lenses of another size.
     """
-    with ThreadPoolExecutor(available_cores()) as pool:
-        read = _read_all(images, pool)
-        bare = [item.name for item, (_, alpha, _, _) in zip(images, read, strict=True) if alpha is None]
-        if bare and masks is not None:
-            raise StspbrError(
-                f"no masks: {first_few(bare)} of {len(images)} images have neither alpha nor a mask in {masks} "
-                "(NAME.png or STEM.png, black where the object is not): make masks, or name their folder"
-            )
-        for item, (_, alpha, lens, _) in zip(images, read, strict=True):
-            # Resampling brings empty borders, which would hide from the checks that there is no mask.
-            if not lens.is_pinhole and (alpha is None or float(alpha.min(initial=1.0)) >= _NO_MASK):
-                raise StspbrError(f"frame {item.name}: has no mask: give alpha in the image or a mask_path")
-        return _to_pinholes(images, read, pool)
+    sizes = [image_size(item.image) for item in images]
+    if stream is not None and images:
+        stream(memory_line(sizes))
+    kept: dict[int, _Read] | None = {} if stream is None else None  # what is wanted in memory anyway is read once
+    pixels = [width * height for width, height in sizes]
+    at_once = available_cores() if stream is None else workers(max(pixels, default=0))
+    with ThreadPoolExecutor(at_once) as pool:
+        looks = list(pool.map(lambda index: _looked_at(images[index], index, kept), range(len(images))))
+    sound = _sound(images, looks, masks)
+    frames = _stored_frames(images, sound, pixels, kept)
+    if stream is None:
+        with ThreadPoolExecutor(at_once) as pool:
+            return list(pool.map(StoredFrame.loaded, frames))
+    resampled = [frame for frame, look in zip(frames, sound, strict=True) if not look.lens.is_pinhole]
+    for_each_frame(resampled, lambda frame: frame.summary(mask_summary))
+    return [*frames]
 
 
 def held_out(names: Sequence[str], every: int = HOLD_OUT_EVERY) -> list[str]:
@@ -143,7 +154,7 @@ def first_few(names: Sequence[str], count: int = 3) -> str:
 
 def with_clip_planes(frames: list[Frame]) -> list[Frame]:
     """Near and far planes for a world of unknown scale: 1/100 and 100 times the cameras' distance to the object."""
-    covered = [frame for frame in frames if frame.alpha.max(initial=0.0) > 0.5]
+    covered = [frame for frame in frames if frame.summary(mask_summary).box is not None]
     sphere = estimate_object_sphere(covered)
     if sphere is None:
         return frames
@@ -155,27 +166,107 @@ def with_clip_planes(frames: list[Frame]) -> list[Frame]:
     if not np.isfinite(distance) or distance <= 0:
         return frames
     near, far = 0.01 * distance, 100.0 * distance
-    return [replace(frame, camera=replace(frame.camera, near=near, far=far)) for frame in frames]
+    return [frame.with_fields(camera=replace(frame.camera, near=near, far=far)) for frame in frames]
 
 
 _Read = tuple[np.ndarray, np.ndarray | None, Lens, float]  # premultiplied image, alpha, lens, saturation
+_WANTED = (mask_summary, pixel_findings)
 
 
-def _read_all(images: Sequence[PosedImage], pool: ThreadPoolExecutor) -> list[_Read]:
-    """Every image; where some cannot be read, the first of them is named and the others are counted."""
+@dataclass(frozen=True)
+class _Look:
+    """What is known of an image that was read once.
 
-    def attempt(item: PosedImage) -> _Read | StspbrError:
+    Attributes:
+        bounds: of the object if the lens is not a pinhole, or the error that there are none.
+        summaries: of the frame, if the frame is the image as it stands.
+    """
+
+    lens: Lens
+    saturation: float
+    bare: bool
+    lowest: float
+    bounds: tuple[float, float, float, float] | StspbrError | None = None
+    summaries: dict[Callable[[Frame], Any], Any] = field(default_factory=dict)
+
+
+def _looked_at(item: PosedImage, index: int, kept: dict[int, _Read] | None) -> _Look | StspbrError:
+    """Read an image; its pixels go into ``kept`` unless that is None."""
+    try:
+        image, alpha, lens, saturation = read = _read(item)
+    except StspbrError as error:
+        return error
+    lowest = 1.0 if alpha is None else float(alpha.min(initial=1.0))
+    look = _Look(lens, saturation, alpha is None, lowest)
+    if kept is not None:
+        kept[index] = read
+    if not lens.is_pinhole:
+        if alpha is None or lowest >= _NO_MASK:
+            return look
         try:
-            return _read(item)
+            return replace(look, bounds=object_bounds(lens, alpha, f"frame {item.name}"))
         except StspbrError as error:
-            return error
+            return replace(look, bounds=error)
+    if kept is None:
+        frame = Frame(item.name, _camera(item, pinhole_image(lens)), image, _or_full(alpha, image),
+                      **_fields(item, saturation))  # fmt: skip
+        look.summaries.update({of: of(frame) for of in _WANTED})
+    return look
 
-    results = list(pool.map(attempt, images))
-    faults = [result for result in results if isinstance(result, StspbrError)]
+
+def _sound(images: Sequence[PosedImage], every: Sequence[_Look | StspbrError], masks: Path | None) -> list[_Look]:
+    """``every`` without errors; of images that cannot be read the first is named and the others are counted."""
+    faults = [look for look in every if isinstance(look, StspbrError)]
     if faults:
         more = f" (and {len(faults) - 1} more images of {len(images)})" if len(faults) > 1 else ""
         raise StspbrError(f"{faults[0]}{more}") from faults[0]
-    return [result for result in results if not isinstance(result, StspbrError)]
+    looks = [look for look in every if not isinstance(look, StspbrError)]
+    bare = [item.name for item, look in zip(images, looks, strict=True) if look.bare]
+    if bare and masks is not None:
+        raise StspbrError(
+            f"no masks: {first_few(bare)} of {len(images)} images have neither alpha nor a mask in {masks} "
+            "(NAME.png or STEM.png, black where the object is not): make masks, or name their folder"
+        )
+    for item, look in zip(images, looks, strict=True):
+        # Resampling brings empty borders, which would hide from the checks that there is no mask.
+        if not look.lens.is_pinhole and look.lowest >= _NO_MASK:
+            raise StspbrError(f"frame {item.name}: has no mask: give alpha in the image or a mask_path")
+    for look in looks:
+        if isinstance(look.bounds, StspbrError):
+            raise look.bounds
+    return looks
+
+
+def _stored_frames(
+    images: Sequence[PosedImage], looks: Sequence[_Look], pixels: Sequence[int], kept: dict[int, _Read] | None
+) -> list[StoredFrame]:
+    bounds: dict[Lens, list[Any]] = {}
+    for look in looks:
+        bounds.setdefault(look.lens, []).extend([look.bounds] if look.bounds else [])
+    pinholes = {lens: pinhole_image(lens, found) for lens, found in bounds.items()}
+    mapped = functools.lru_cache(1)(undistortion_map)  # photographs of one lens follow one another as a rule
+
+    def stored(index: int) -> StoredFrame:
+        item, lens = images[index], looks[index].lens
+        pinhole = pinholes[lens]
+
+        def read() -> tuple[np.ndarray, np.ndarray]:
+            image, alpha, _, _ = _read(item) if kept is None else kept.pop(index)
+            if not lens.is_pinhole:
+                source = mapped(lens, pinhole)
+                image = undistorted(image, source)
+                alpha = None if alpha is None else undistorted(alpha, source)
+            return image, _or_full(alpha, image)
+
+        frame = StoredFrame(item.name, _camera(item, pinhole), read, pixels[index], _WANTED if kept is None else (),
+                            **_fields(item, looks[index].saturation))  # fmt: skip
+        return frame.with_summaries(looks[index].summaries)
+
+    return [stored(index) for index in range(len(images))]
+
+
+def _or_full(alpha: np.ndarray | None, image: np.ndarray) -> np.ndarray:
+    return np.ones((*image.shape[:2], 1), np.float32) if alpha is None else alpha  # the checks report "no mask"
 
 
 def _read(item: PosedImage) -> _Read:
@@ -183,13 +274,14 @@ def _read(item: PosedImage) -> _Read:
     height, width = image.shape[:2]
     if item.mask is not None:
         mask = read_pixels(item.mask)
-        mask = mask[..., :1] if mask.shape[-1] != 2 else mask[..., :1] * mask[..., 1:]
+        mask = np.clip(mask[..., :1] if mask.shape[-1] != 2 else mask[..., :1] * mask[..., 1:], 0.0, 1.0)
         if mask.shape[:2] != (height, width):
             raise StspbrError(
                 f"frame {item.name}: its mask is {mask.shape[1]}x{mask.shape[0]}, the image {width}x{height}: "
                 "export the mask again"
             )
-        image, alpha = image * mask, mask if alpha is None else alpha * mask
+        image *= mask
+        alpha = mask if alpha is None else alpha * mask
     lens = item.lens(width, height)
     if not lens.is_pinhole and (lens.width, lens.height) != (width, height):
         raise StspbrError(
@@ -199,52 +291,13 @@ def _read(item: PosedImage) -> _Read:
     return image, alpha, lens, saturation
 
 
-def _to_pinholes(images: Sequence[PosedImage], read: list[_Read], pool: ThreadPoolExecutor) -> list[Frame]:
-    """The frames, in order; ``read`` is emptied on the way, so that no photograph is held twice for long."""
-    groups: dict[Lens, list[int]] = {}
-    for index, (_, _, lens, _) in enumerate(read):
-        groups.setdefault(lens, []).append(index)
-    left = dict(enumerate(read))
-    read.clear()
-    frames: dict[int, Frame] = {}
-
-    def bounds(index: int) -> tuple[float, float, float, float]:
-        image, alpha, lens, _ = left[index]
-        return object_bounds(lens, _coverage(image, alpha), f"frame {images[index].name}")
-
-    def convert(members: list[int], mapper: Callable[..., Iterable[Any]]) -> None:
-        lens = left[members[0]][2]
-        pinhole = pinhole_image(lens, [] if lens.is_pinhole else list(mapper(bounds, members)))
-        source = None if lens.is_pinhole else undistortion_map(lens, pinhole)
-
-        def make(index: int) -> None:
-            image, alpha, _, saturation = left.pop(index)
-            alpha = _coverage(image, alpha)
-            if source is not None:
-                rgba = undistorted(np.concatenate([image, alpha], axis=-1), source)
-                image, alpha = rgba[..., :3].copy(), rgba[..., 3:].copy()
-            frames[index] = _frame(images[index], vars(pinhole), image, alpha, saturation)
-
-        list(mapper(make, members))
-
-    if len(groups) >= available_cores():  # a lens for each image, as COLMAP has it unless it is told otherwise
-        list(pool.map(lambda members: convert(members, map), groups.values()))
-    else:
-        for members in groups.values():
-            convert(members, pool.map)
-    return [frames[index] for index in range(len(images))]
+def _camera(item: PosedImage, pinhole: PinholeImage) -> Camera:
+    options: dict[str, Any] = {**vars(pinhole), **item.planes}
+    return Camera(item.camera_to_world, **options)
 
 
-def _coverage(image: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """``alpha``, or ones, which the checks report as "no mask"."""
-    return np.ones((*image.shape[:2], 1), np.float32) if alpha is None else alpha
-
-
-def _frame(item: PosedImage, numbers: dict[str, Any], image: np.ndarray, alpha: np.ndarray, saturation: float) -> Frame:
-    options: dict[str, Any] = {**numbers, **item.planes}
-    camera = Camera(item.camera_to_world, **options)
-    fields = {"saturation": saturation, **item.fields}
-    return Frame(item.name, camera, image, alpha, item.object_to_world, item.split, **fields)
+def _fields(item: PosedImage, saturation: float) -> dict[str, Any]:
+    return {"object_to_world": item.object_to_world, "split": item.split, "saturation": saturation, **item.fields}
 
 
 def _listed(path: Path) -> set[str]:

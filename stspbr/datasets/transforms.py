@@ -60,6 +60,7 @@ def read_transforms(
     up: str = "auto",
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
+    stream: Callable[[str], None] | None = None,
 ) -> Capture:
     """Read and check a capture.
 
@@ -73,6 +74,7 @@ def read_transforms(
         up: the world's up axis, ``"auto"`` for what the file says.
         masks: a folder of masks for the frames without ``mask_path``.
         hold_out_every: 0 holds none out where the file has no splits.
+        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
 
     Raises:
         StspbrError: anything missing, broken or contradictory; a lens that no pinhole image can stand for.
@@ -91,7 +93,7 @@ def read_transforms(
     splits = _splits(path, content, entries, names, hold_out_every)
     chosen = [(entry, name, split) for entry, name, split in zip(entries, names, splits, strict=True) if split]
     folder = None if masks is None else mask_folder(path.parent, masks)
-    frames = read_frames(path, content, chosen, rotation=rotation, masks=folder)
+    frames = read_frames(path, content, chosen, rotation=rotation, masks=folder, stream=stream)
     light = None
     if content.get("environment"):
         radiance, _, _ = read_image(path.parent / content["environment"])
@@ -142,7 +144,7 @@ def write_nerfstudio(
         content |= {"train_filenames": lists["train"], "val_filenames": lists["test"], "test_filenames": lists["test"]}
     to_z_up = y_up_from("+z").T
     frames = [
-        replace(frame, camera=replace(frame.camera, camera_to_world=to_z_up @ frame.camera.camera_to_world))
+        frame.with_fields(camera=replace(frame.camera, camera_to_world=to_z_up @ frame.camera.camera_to_world))
         for frame in capture.frames
     ]
     return _write(folder, replace(capture, frames=frames), files, content, image_format)
@@ -217,12 +219,14 @@ def read_frames(
     *,
     rotation: np.ndarray,
     masks: Path | None = None,
+    stream: Callable[[str], None] | None = None,
 ) -> list[Frame]:
     """The frames ``(entry, file, split)`` of one JSON file.
 
     Args:
         rotation: ``[4, 4]``, from the file's world to ours.
         masks: a folder for the masks of frames without ``mask_path``.
+        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
     """
     names = [file for _, file, _ in chosen]
 
@@ -232,7 +236,7 @@ def read_frames(
         return None if masks is None else find_mask(masks, file, names)
 
     images = [_posed_image(path, content, *item, rotation, mask_of(*item[:2])) for item in chosen]
-    return read_posed_images(images, masks)
+    return read_posed_images(images, masks, stream)
 
 
 def _posed_image(

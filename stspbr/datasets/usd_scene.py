@@ -11,17 +11,19 @@ asset is referred to by a Z-up stage, its prim lies on its side in object space:
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stspbr.datasets.lens import Lens
+from stspbr.datasets.posed_images import PosedImage, read_posed_images
 from stspbr.datasets.validation import checked
 from stspbr.errors import StspbrError
-from stspbr.formats.images import read_image, read_pixels
+from stspbr.formats.images import image_size
 from stspbr.formats.usd.camera import Fit, aperture_fit, camera_at, camera_remarks
 from stspbr.formats.usd.light import LightChoice, read_lights
 from stspbr.formats.usd.stage import (
@@ -32,8 +34,7 @@ from stspbr.formats.usd.stage import (
     rigid_and_scale,
     up_and_metres,
 )
-from stspbr.scene.capture import Capture, Frame
-from stspbr.threads import available_cores
+from stspbr.scene.capture import Capture
 
 _TOKEN = re.compile(r"\$F(?P<houdini>\d*)|(?P<hashes>#+)|%(?:0(?P<printf>\d+))?d")
 
@@ -49,6 +50,7 @@ def read_usd_scene(
     fit: Fit = "auto",
     light: LightChoice = "auto",
     on_warning: Callable[[str], None] | None = None,
+    stream: Callable[[str], None] | None = None,
 ) -> Capture:
     """Read and check a USD scene with its rendered images.
 
@@ -65,6 +67,7 @@ def read_usd_scene(
         fit: see :func:`stspbr.formats.usd.camera.aperture_fit`.
         light: see :func:`stspbr.formats.usd.light.read_lights`.
         on_warning: called with each remark (units, up axis, lights, apertures) and warning, one line each.
+        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
 
     Raises:
         StspbrError: usd-core is absent; anything missing (files, prims: the nearest are named), broken, contradictory
@@ -86,22 +89,29 @@ def read_usd_scene(
         mask_files = frame_files(path, masks, numbers, "mask") if masks else [None] * len(numbers)
         poses = _object_poses(target, numbers, rotation, metres, remarks)
         known = read_lights(stage, target, numbers, rotation, light, remarks.append)
-        with ThreadPoolExecutor(available_cores()) as pool:
-            pixels = list(pool.map(_read_pixels, image_files, mask_files))
         aperture = aperture_fit(stage, lens, fit)
-        names = _names(images, numbers)
-        out = []
-        for index, (number, (image, alpha, saturation)) in enumerate(zip(numbers, pixels, strict=True)):
-            height, width = image.shape[:2]
-            view = camera_at(lens, number, width, height, rotation, metres, aperture)
-            if index == 0:
-                remarks += camera_remarks(lens, number, width, height, aperture)
-            split = "test" if hold_out_every and index % hold_out_every == 0 else "train"
-            out.append(Frame(names[index], view, image, alpha, poses[index], split, saturation))
+        sizes = [image_size(file) for file in image_files]
+        sizes = [size if all(size) else (1, 1) for size in sizes]  # the reader says why
+        remarks += camera_remarks(lens, numbers[0], *sizes[0], aperture)
+        items = []
+        for index, (number, name, size) in enumerate(zip(numbers, _names(images, numbers), sizes, strict=True)):
+            view = camera_at(lens, number, *size, rotation, metres, aperture)
+            items.append(
+                PosedImage(
+                    name,
+                    image_files[index],
+                    functools.partial(Lens, "PINHOLE", (view.fx, view.fy, view.cx, view.cy)),
+                    view.camera_to_world,
+                    "test" if hold_out_every and index % hold_out_every == 0 else "train",
+                    mask_files[index],
+                    poses[index],
+                    {"near": view.near, "far": view.far},
+                )
+            )
     if on_warning is not None:
         for remark in dict.fromkeys(remarks):
             on_warning(remark)
-    return checked(Capture(out, known), on_warning)
+    return checked(Capture(read_posed_images(items, stream=stream), known), on_warning)
 
 
 def frame_numbers(text: str) -> list[int]:
@@ -187,17 +197,3 @@ def _object_poses(
     if abs(scales[0] - 1) > 1e-4:
         remarks.append(f"object {target.GetPath()} is scaled by {scales[0]:.4g}: object space has the scaled size")
     return poses
-
-
-def _read_pixels(image_file: Path, mask_file: Path | None) -> tuple[np.ndarray, np.ndarray, float]:
-    """Premultiplied radiance, coverage and the value at which the image clips."""
-    image, alpha, saturation = read_image(image_file)
-    if mask_file is not None:
-        mask = np.clip(read_pixels(mask_file)[..., :1], 0.0, 1.0)
-        if mask.shape[:2] != image.shape[:2]:
-            (h, w), (mh, mw) = image.shape[:2], mask.shape[:2]
-            raise StspbrError(f"mask {mask_file} is {mw}x{mh}, its image {w}x{h}: export the mask again")
-        image, alpha = image * mask, mask if alpha is None else alpha * mask
-    if alpha is None:
-        alpha = np.ones((*image.shape[:2], 1), np.float32)  # which the checks report as "no mask"
-    return image, alpha, saturation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,10 +31,15 @@ def check_capture(capture: Capture, min_train: int = 10) -> list[str]:
     if not capture.frames:
         raise StspbrError("the capture has no frames: check the path")
     warnings: list[str] = []
+    digests = []
     for frame in capture.frames:
         _check_camera(frame)
-        _check_pixels(frame, warnings)
-    _check_duplicates(capture.frames)
+        found = frame.summary(pixel_findings)
+        if found.fault:
+            raise StspbrError(found.fault)
+        warnings += found.warnings
+        digests.append(found.digest)
+    _check_duplicates(capture.frames, digests)
     train, test = len(capture.split("train")), len(capture.split("test"))
     if train == 0:
         raise StspbrError('the capture has no training frames: mark some with "split": "train"')
@@ -47,6 +53,28 @@ def check_capture(capture: Capture, min_train: int = 10) -> list[str]:
             raise StspbrError("the known light has NaN, infinite or negative pixels: export it again")
     _check_views(capture.frames, warnings)
     return warnings
+
+
+@dataclass(frozen=True)
+class PixelFindings:
+    """What a check of one frame's pixels found: the fault that refuses it, or warnings, and a hash to find twins by."""
+
+    fault: str = ""
+    warnings: tuple[str, ...] = ()
+    digest: bytes = b""
+
+
+def pixel_findings(frame: Frame) -> PixelFindings:
+    """Check the pixels of one frame; use it as ``frame.summary(pixel_findings)``."""
+    warnings: list[str] = []
+    try:
+        _check_sizes(frame)
+        _check_pixels(frame, warnings)
+    except StspbrError as error:
+        return PixelFindings(str(error))
+    digest = hashlib.sha256(np.ascontiguousarray(frame.image).data)
+    digest.update(np.ascontiguousarray(frame.alpha).data)
+    return PixelFindings("", tuple(warnings), digest.digest())
 
 
 class RefusedCapture(StspbrError):
@@ -77,6 +105,19 @@ def _check_camera(frame: Frame) -> None:
     name, camera = frame.name, frame.camera
     if frame.split not in ("train", "test"):
         raise StspbrError(f"frame {name}: its split is {frame.split!r}: it must be train or test")
+    intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float64)
+    if not np.isfinite(intrinsics).all() or camera.fx <= 0 or camera.fy <= 0:
+        raise StspbrError(f"frame {name}: its focal length is not a positive number: check fl_x or camera_angle_x")
+    # a crop far from the middle of a large image leaves it well outside; more than this is a mistake in the file
+    width, height = camera.width, camera.height
+    if not (-20 * width < camera.cx < 20 * width and -20 * height < camera.cy < 20 * height):
+        raise StspbrError(f"frame {name}: its principal point is far outside the image: check cx and cy")
+    _check_rigid(name, "camera matrix", camera.camera_to_world)
+    _check_rigid(name, "object_to_world", frame.object_to_world)
+
+
+def _check_sizes(frame: Frame) -> None:
+    name, camera = frame.name, frame.camera
     if frame.image.ndim != 3 or frame.image.shape[-1] != 3:
         raise StspbrError(f"frame {name}: its image has shape {frame.image.shape}, not [height, width, 3]")
     height, width = frame.image.shape[:2]
@@ -87,14 +128,6 @@ def _check_camera(frame: Frame) -> None:
         )
     if frame.alpha.shape != (height, width, 1):
         raise StspbrError(f"frame {name}: its mask has shape {frame.alpha.shape[:2]}, the image is {height}x{width}")
-    intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float64)
-    if not np.isfinite(intrinsics).all() or camera.fx <= 0 or camera.fy <= 0:
-        raise StspbrError(f"frame {name}: its focal length is not a positive number: check fl_x or camera_angle_x")
-    # a crop far from the middle of a large image leaves it well outside; more than this is a mistake in the file
-    if not (-20 * width < camera.cx < 20 * width and -20 * height < camera.cy < 20 * height):
-        raise StspbrError(f"frame {name}: its principal point is far outside the image: check cx and cy")
-    _check_rigid(name, "camera matrix", camera.camera_to_world)
-    _check_rigid(name, "object_to_world", frame.object_to_world)
 
 
 def _check_rigid(name: str, what: str, matrix: np.ndarray) -> None:
@@ -111,11 +144,11 @@ def _check_rigid(name: str, what: str, matrix: np.ndarray) -> None:
 
 def _check_pixels(frame: Frame, warnings: list[str]) -> None:
     name, image, alpha = frame.name, frame.image, frame.alpha
-    bad = int((~np.isfinite(image)).any(axis=-1).sum())
-    if bad:
+    if not np.isfinite(image).all():
+        bad = int((~np.isfinite(image)).any(axis=-1).sum())
         raise StspbrError(f"frame {name}: {bad} pixels are NaN or infinite: render or export the image again")
-    bad = int((image < 0).any(axis=-1).sum())
-    if bad:
+    if image.min(initial=0.0) < 0:
+        bad = int((image < 0).any(axis=-1).sum())
         raise StspbrError(f"frame {name}: {bad} pixels are negative: clip the image at 0 (a sharpening filter?)")
     if not np.isfinite(alpha).all() or alpha.min() < 0 or alpha.max() > 1 + 1e-3:
         raise StspbrError(f"frame {name}: its mask has values outside [0, 1]: export it again")
@@ -124,26 +157,25 @@ def _check_pixels(frame: Frame, warnings: list[str]) -> None:
     if alpha.min() >= 0.999:
         raise StspbrError(f"frame {name}: has no mask, every pixel is covered: give alpha in the image or a mask_path")
     outside = alpha[..., 0] <= 0
-    if outside.any() and float(image[outside].max()) > 1e-3:
+    brightest = np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])
+    if outside.any() and float(brightest[outside].max()) > 1e-3:
         warnings.append(f"frame {name}: there is colour where the mask is 0: the image is not premultiplied by alpha")
     if np.isfinite(frame.saturation):
         inside = alpha[..., 0] > COVERED
-        clipped = float((image[inside] >= 0.999 * frame.saturation).any(axis=-1).mean())
+        clipped = float((brightest[inside] >= 0.999 * frame.saturation).mean())
         if clipped > 0.1:
             warnings.append(f"frame {name}: {clipped:.0%} of the object is clipped: expose darker or capture HDR")
 
 
-def _check_duplicates(frames: list[Frame]) -> None:
+def _check_duplicates(frames: list[Frame], digests: list[bytes]) -> None:
     names: dict[str, str] = {}
     images: dict[bytes, str] = {}
     poses: dict[tuple[float, ...], str] = {}
-    for frame in frames:
+    for frame, digest in zip(frames, digests, strict=True):
         if frame.name in names:
             raise StspbrError(f"frame {frame.name}: the capture has two frames of this name: remove one")
         names[frame.name] = frame.name
-        digest = hashlib.sha256(np.ascontiguousarray(frame.image).data)
-        digest.update(np.ascontiguousarray(frame.alpha).data)
-        twin = images.setdefault(digest.digest(), frame.name)
+        twin = images.setdefault(digest, frame.name)
         if twin != frame.name:
             raise StspbrError(f"frame {frame.name}: the same image as {twin}: remove one")
         camera = frame.camera

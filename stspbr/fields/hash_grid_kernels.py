@@ -10,21 +10,23 @@ Entries are unsigned: a signed index costs a test for being negative at each of 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from stspbr.kernel_cache import kernel
 
 _FLAGS = {"contract", "arcp", "nsz"}
 _PRIME_Y, _PRIME_Z = np.uint32(2654435761), np.uint32(805459861)
 _BLOCK = 256
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _block_buffers():
     """Coordinates, entries of the eight vertices and positions in the cell, for a block of samples."""
     coordinates = np.empty((3, _BLOCK), np.float32)
     return coordinates, np.empty((8, _BLOCK), np.uint32), np.empty((3, _BLOCK), np.float32)
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _load(points, first, last, coordinates):
     """The points of a block by axis, clamped to [0, 1]; NaN becomes 0, so that no entry lies outside the table."""
     for sample in range(first, last):
@@ -34,7 +36,7 @@ def _load(points, first, last, coordinates):
             coordinates[axis, sample - first] = x if x < 1 else np.float32(1)
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _find(coordinates, count, resolution, size, entries, fractions):
     """Entries in the level's table of the vertices around each point (x changes fastest), and positions in the cell."""
     scale, last = np.float32(resolution), np.int32(resolution - 1)
@@ -72,7 +74,7 @@ def _find(coordinates, count, resolution, size, entries, fractions):
             entries[7, i] = (x1 ^ y1 ^ z1) & mask
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _vertices(entries, i):
     return (
         np.uint64(entries[0, i]), np.uint64(entries[1, i]), np.uint64(entries[2, i]), np.uint64(entries[3, i]),
@@ -80,7 +82,7 @@ def _vertices(entries, i):
     )  # fmt: skip
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _weights(fractions, i):
     """Position in the cell along x, y and z, and what is left to one."""
     fx, fy, fz = fractions[0, i], fractions[1, i], fractions[2, i]
@@ -88,7 +90,7 @@ def _weights(fractions, i):
     return fx, fy, fz, one - fx, one - fy, one - fz
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def hash_forward(points, table, resolutions, offsets, sizes, active, features, out):
     count = points.shape[0]
     for block in prange((count + _BLOCK - 1) // _BLOCK):
@@ -109,7 +111,7 @@ def hash_forward(points, table, resolutions, offsets, sizes, active, features, o
         out[first:last, active * len(features) :] = 0
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def hash_backward_table(points, grad_out, resolutions, offsets, sizes, active, features, workers, grad):
     """Gradient by table into ``grad``, which need not be cleared. A level belongs to one worker, which adds its
     samples in order: the sums are the same for any number of workers."""
@@ -143,7 +145,7 @@ def hash_backward_table(points, grad_out, resolutions, offsets, sizes, active, f
                         own[h, k] += fx * high
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def hash_backward_points(points, table, grad_out, resolutions, offsets, sizes, active, features, grad):
     """Gradient by point; zero along an axis where the point is outside [0, 1]."""
     count = points.shape[0]

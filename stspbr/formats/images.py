@@ -68,6 +68,27 @@ def read_pixels(source: str | os.PathLike[str] | bytes, name: str | None = None)
     return _to_unit(_read(source, name)[0])
 
 
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height from the file's head alone; (0, 0) for a file that cannot be read, whose reading says why."""
+    from PIL import Image
+
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".exr":
+            import OpenEXR
+
+            left, top, right, bottom = np.ravel(OpenEXR.File(str(path), header_only=True).header()["displayWindow"])
+            return int(right - left + 1), int(bottom - top + 1)
+        if path.suffix.lower() == ".hdr":
+            with path.open("rb") as stream:
+                sides = dict(re.findall(rb"[-+]([XY]) (\d+)", stream.read(4096)))
+            return int(sides[b"X"]), int(sides[b"Y"])
+        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
+            return image.size
+    except Exception:  # decoders raise nearly anything on corrupt bytes
+        return 0, 0
+
+
 def write_png8(path: str | os.PathLike[str], image: np.ndarray, *, srgb: bool, alpha: np.ndarray | None = None) -> None:
     """Write ``[H, W, 1|3]`` values as an 8-bit PNG, clipped to [0, 1] and rounded.
 

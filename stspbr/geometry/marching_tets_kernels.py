@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from stspbr.kernel_cache import kernel
 
 # Slabs are a property of the work, not of the thread count: the result's order never depends on threads.
 _SLABS = 16
@@ -38,7 +40,7 @@ def case_table() -> tuple[np.ndarray, np.ndarray]:
     return counts, table
 
 
-@njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def tet_edge_table(tets, edges, first_edge):
     """``[T, 6]`` int32: row in ``edges`` (sorted, smaller index first) of each tet's edges.
 
@@ -58,7 +60,7 @@ def tet_edge_table(tets, edges, first_edge):
     return out
 
 
-@njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def crossing_edges(inside, edges):
     """Edges with one end inside: ``crossing [M, 2]`` int64 (inside end first), ``new_index [E]`` int32 (or −1)."""
     count = edges.shape[0]
@@ -86,7 +88,7 @@ def crossing_edges(inside, edges):
     return crossing, new_index
 
 
-@njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def crossing_faces(inside, tets, tet_edges, new_index, case_counts, case_edges):
     """``[F, 3]`` int32 faces into the crossing edges, counter-clockwise seen from outside."""
     count = tets.shape[0]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from stspbr.kernel_cache import kernel
 
 
-@njit(cache=True)
+@kernel
 def flood(across: np.ndarray, side: np.ndarray) -> np.ndarray:
     """Group the corners of a mesh.
 

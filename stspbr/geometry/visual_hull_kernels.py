@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
-from numba import njit, prange
+from numba import prange
+
+from stspbr.kernel_cache import kernel
 
 
-@njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def carve(points, object_to_camera, fx, fy, cx, cy, near, outline, whole, distance):
     """Raise ``distance [V]`` to one frame's signed distance at ``points [V, 3]`` where the frame sees them.
 

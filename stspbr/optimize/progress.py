@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from stspbr.kernel_cache import CompileClock
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -39,8 +41,9 @@ class Reporter:
     """Reports the steps of one stage. Use it as a context manager.
 
     On a terminal there is a bar with the losses, seconds per step and time left; elsewhere a plain line about every
-    tenth of the stage. Scalars and images also go to TensorBoard and PNG files under ``out_dir``, which lies outside
-    of the artifact: what is logged never changes an artifact.
+    tenth of the stage. Both leave out the time in which Numba compiles kernels, which is announced. Scalars and images
+    also go to TensorBoard and PNG files under ``out_dir``, which lies outside of the artifact: what is logged never
+    changes an artifact.
 
     Args:
         stage: name shown and used in JSON.
@@ -77,10 +80,14 @@ class Reporter:
         self._printed_tenth = -1
         self._parts: dict[str, float] = {}
         self._steps_since_log = 0
-        self._started = self._last_log = time.monotonic()
+        self._compiled = 0
+        self._measured_from = math.nan, total_steps  # when, and after which step: nothing is known yet
+        self._compiling = CompileClock(lambda: self.message("compiling kernels (once per machine) …"))
+        self._started = self._last_log = self._now()
 
     def __enter__(self) -> Reporter:
-        self._started = self._last_log = time.monotonic()
+        self._compiling.__enter__()
+        self._started = self._last_log = self._now()
         if self.speaks:
             from rich.console import Console
 
@@ -90,6 +97,7 @@ class Reporter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._compiling.__exit__()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -118,15 +126,21 @@ class Reporter:
         for part, value in seconds.items():
             self._parts[part] = self._parts.get(part, 0.0) + value
         self._steps_since_log += 1
+        if self._compiling.count != self._compiled:  # the first steps that load kernels are no measure of the others
+            self._compiled = self._compiling.count
+            self._measured_from = self._now(), step
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
         if not self._log_due(step):
             return
-        now = time.monotonic()
+        now = self._now()
         means = {part: total / self._steps_since_log for part, total in self._parts.items()}
+        if "step" in means:
+            means["step"] = max(0.0, means["step"] - self._compiling.taken() / self._steps_since_log)
         means.setdefault("step", (now - self._last_log) / self._steps_since_log)
         self._last_log, self._steps_since_log, self._parts = now, 0, {}
-        left = (now - self._started) / (step - self._steps_before) * (self.total_steps - step)
+        since, first = self._measured_from if self._measured_from[1] < step else (self._started, self._steps_before)
+        left = (now - since) / (step - first) * (self.total_steps - step)
         values = {name: float(value) for name, value in losses.items()}
 
         self.scalars("loss", values, step)
@@ -135,7 +149,9 @@ class Reporter:
         if self.json_lines:
             self._write_json(step, values, rates, means, left)
         elif self._bar is not None:
-            self._bar.update(self._task, losses=_loss_text(values), pace=f"{means['step']:.3f} s/step")
+            self._bar.update(
+                self._task, losses=_loss_text(values), pace=f"{means['step']:.3f} s/step", left=_rest(left)
+            )
         elif self.speaks:
             self._print_tenth(step, values, means["step"], left)
 
@@ -185,21 +201,24 @@ class Reporter:
             self.message(line)
 
     def _start_bar(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[pace]}"),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[losses]}", markup=False),
             console=self._console,
             refresh_per_second=2,
-            speed_estimate_period=60,
         )
-        self._task = self._bar.add_task(self.stage, total=self.total_steps, losses="", pace="")
+        self._task = self._bar.add_task(self.stage, total=self.total_steps, losses="", pace="", left="")
         self._bar.start()
+
+    def _now(self) -> float:
+        """Seconds of a clock that stands still while kernels are compiled."""
+        return time.monotonic() - self._compiling.seconds
 
     def _log_due(self, step: int) -> bool:
         first = step - 1 == self._steps_before
@@ -211,7 +230,7 @@ class Reporter:
             return
         self._printed_tenth = tenth
         percent = 100 * step // self.total_steps
-        rest = f"{_duration(left)} left" if step < self.total_steps else "done"
+        rest = _rest(left) if step < self.total_steps else "done"
         head = f"{self.stage} {step}/{self.total_steps} ({percent} %)"
         self.message(f"{head}  {pace:.3f} s/step  {rest}  {_loss_text(values)}".rstrip())
 
@@ -272,6 +291,10 @@ def _finite(values: Mapping[str, Any]) -> dict[str, float | None]:
     """JSON has no NaN and no infinity: they become null."""
     numbers = {name: float(value) for name, value in values.items()}
     return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+
+
+def _rest(seconds: float) -> str:
+    return f"{_duration(seconds)} left"
 
 
 def _duration(seconds: float) -> str:

@@ -9,52 +9,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.photos import grabcut
 from stspbr.photos.consensus_hull import Hull, consensus_hull, projected, silhouette
+from stspbr.photos.working_photos import Outline, PosedPhoto, WorkingPhoto
 from stspbr.scene.camera import Camera
 
-_SMALL_SIDE, _FULL_SIDE = 512, 1600  # longer sides at which masks are carried, and their outlines drawn
 _FEWEST_POINTS = 6
 _IN, _OUT = 0.7, 0.3  # shares of the masks from and up to which a point is the object's or is not
 _ROUNDS = 3
 _REACH = 3.5  # half side of the cube, in distances of the known points: those of one side may be all there are
 _LEAST_AGREEMENT = 0.6  # intersection over union of a mask with the silhouette of the consensus
-_SOFTNESS = 0.7  # pixels: the coverage of a straight edge, about
 
 
-@dataclass(frozen=True)
-class PosedPhoto:
-    """A photo without lens distortion, and where it was taken from.
+class Sighting(Protocol):
+    """A camera and the indices of the sparse points that its photo shows."""
 
-    Attributes:
-        name: of the photo.
-        image: ``[H, W, 3]`` uint8 sRGB.
-        valid: ``[H, W]`` bool: the photo reaches there.
-        camera: of the image's size.
-        seen: ``[K]`` indices of the sparse points that were found in it.
-    """
+    @property
+    def camera(self) -> Camera: ...
 
-    name: str
-    image: np.ndarray
-    valid: np.ndarray
-    camera: Camera
-    seen: np.ndarray
+    @property
+    def seen(self) -> np.ndarray: ...
 
 
 def carry_masks(
-    photos: list[PosedPhoto],
+    photos: list[WorkingPhoto],
     points: np.ndarray,
     first: int,
     box: tuple[float, float, float, float],
     seed: int = 0,
     on_photo: Callable[[], None] = lambda: None,
-) -> tuple[list[np.ndarray | None], dict[str, str]]:
+) -> tuple[list[Outline | None], dict[str, str]]:
     """Masks of all photos from a box in one.
 
     Args:
@@ -63,20 +53,20 @@ def carry_masks(
         on_photo: called once a photo, when its mask is complete.
 
     Returns:
-        ``(masks, failed)``: for each photo coverage ``[H, W, 1]`` float32 in [0, 1] or None, and by name why None.
+        ``(masks, failed)``: the outline of each photo or None, and by name why None.
 
     Raises:
         StspbrError: OpenCV is missing; a box outside of the photo or with next to no sparse points in it.
     """
-    small = [_resized(photo, _SMALL_SIDE) for photo in photos]
+    small = [photo.small for photo in photos]
     votes = _Votes(len(points))
-    scale = small[first].camera.width / photos[first].camera.width
+    scale = small[first].camera.width / photos[first].size[0]
     x, y, width, height = (scale * side for side in box)
-    found = {first: _first_mask(small[first], (x, y, width, height), photos[first].name, seed)}
+    found = {first: _first_mask(small[first], (x, y, width, height), seed)}
     votes.add(small[first], points, found[first])
     if int(votes.object().sum()) < _FEWEST_POINTS:
         raise StspbrError(
-            f"photo {photos[first].name}: the object in the box has {int(votes.object().sum())} sparse points, too few "
+            f"photo {small[first].name}: the object in the box has {int(votes.object().sum())} sparse points, too few "
             "to carry its mask to the other photos: choose another --box or --box-image, or give --masks"
         )
     for index in _most_seen_first(small, votes, first):
@@ -91,10 +81,10 @@ def carry_masks(
             votes.add(photo, points, mask)
         if not votes.object().any():
             break
-    return _finished(photos, small, points, votes, masks, seed, on_photo)
+    return _finished(photos, points, votes, masks, seed, on_photo)
 
 
-def object_points(photos: list[PosedPhoto], masks: list[np.ndarray], points: np.ndarray) -> np.ndarray:
+def object_points(photos: Sequence[Sighting], masks: Sequence[np.ndarray], points: np.ndarray) -> np.ndarray:
     """``[P]`` bool: the sparse points that lie inside the masks ``[H, W]`` bool of most photos that show them."""
     votes = _Votes(len(points))
     for photo, mask in zip(photos, masks, strict=True):
@@ -108,7 +98,7 @@ class _Votes:
     def __init__(self, count: int) -> None:
         self.seen, self.inside = np.zeros(count), np.zeros(count)
 
-    def add(self, photo: PosedPhoto, points: np.ndarray, mask: np.ndarray) -> None:
+    def add(self, photo: Sighting, points: np.ndarray, mask: np.ndarray) -> None:
         columns, rows = _places(photo, points)
         self.seen[photo.seen] += 1
         self.inside[photo.seen] += mask[rows, columns]
@@ -120,7 +110,7 @@ class _Votes:
         return (self.seen > 0) & (self.inside <= _OUT * self.seen)
 
 
-def _places(photo: PosedPhoto, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _places(photo: Sighting, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Column and row of the sparse points that a photo shows."""
     xy, _ = projected(points[photo.seen], photo.camera)
     size = (photo.camera.width - 1, photo.camera.height - 1)
@@ -128,24 +118,15 @@ def _places(photo: PosedPhoto, points: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return columns, rows
 
 
-def _resized(photo: PosedPhoto, side: int) -> PosedPhoto:
-    cv2 = grabcut.require_opencv()
-    camera = photo.camera
-    factor = min(1.0, side / max(camera.width, camera.height))
-    width, height = max(1, round(camera.width * factor)), max(1, round(camera.height * factor))
-    image = cv2.resize(photo.image, (width, height), interpolation=cv2.INTER_AREA)
-    valid = cv2.resize(photo.valid.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
-    return PosedPhoto(photo.name, image, valid, camera.resized(width, height), photo.seen)
-
-
-def _first_mask(photo: PosedPhoto, box: tuple[float, float, float, float], name: str, seed: int) -> np.ndarray:
+def _first_mask(photo: PosedPhoto, box: tuple[float, float, float, float], seed: int) -> np.ndarray:
     labels = grabcut.inside_box(photo.valid.shape, box)
     labels[~photo.valid] = grabcut.BACKGROUND
     inside = int((labels != grabcut.BACKGROUND).sum())
     if inside < 16 or inside > 0.98 * labels.size:
+        what = "outside of the photo" if inside < 16 else "the whole photo"
         raise StspbrError(
-            f"photo {name}: the box is {'outside of the photo' if inside < 16 else 'the whole photo'}: give --box "
-            "x,y,width,height in pixels of the upright photo, a little larger than the object"
+            f"photo {photo.name}: the box is {what}: give --box x,y,width,height in pixels of the upright photo, "
+            "a little larger than the object"
         )
     return grabcut.cut(photo.image, labels, 6, seed)
 
@@ -214,45 +195,44 @@ def _consensus(masks: list[np.ndarray], photos: list[PosedPhoto], known: np.ndar
 
 
 def _finished(
-    photos: list[PosedPhoto],
-    small: list[PosedPhoto],
+    photos: list[WorkingPhoto],
     points: np.ndarray,
     votes: _Votes,
     masks: list[np.ndarray],
     seed: int,
     on_photo: Callable[[], None],
-) -> tuple[list[np.ndarray | None], dict[str, str]]:
+) -> tuple[list[Outline | None], dict[str, str]]:
     known = points[votes.object()]
     hull = None
     if len(known):
-        hull = _consensus(masks, small, known)
-    out: list[np.ndarray | None] = []
+        hull = _consensus(masks, [photo.small for photo in photos], known)
+    out: list[Outline | None] = []
     failed = {}
-    for photo, reduced, mask in zip(photos, small, masks, strict=True):
-        shape = np.zeros_like(mask) if hull is None else silhouette(hull, reduced.camera) & reduced.valid
+    for photo, mask in zip(photos, masks, strict=True):
+        small, name = photo.small, photo.small.name
+        shape = np.zeros_like(mask) if hull is None else silhouette(hull, small.camera) & small.valid
         agreement = float((mask & shape).sum() / max((mask | shape).sum(), 1))
         if not mask.any():
-            failed[photo.name] = "its mask is empty: the object was not found in it"
+            failed[name] = "its mask is empty: the object was not found in it"
         elif agreement < _LEAST_AGREEMENT:
-            failed[photo.name] = f"its mask agrees with those of the other photos by {agreement:.0%} only"
-        out.append(None if photo.name in failed else _outlined(photo, mask, seed))
+            failed[name] = f"its mask agrees with those of the other photos by {agreement:.0%} only"
+        out.append(None if name in failed else _outlined(photo, mask, seed))
         on_photo()
     return out, failed
 
 
-def _outlined(photo: PosedPhoto, mask: np.ndarray, seed: int) -> np.ndarray:
-    """The mask at full resolution: only a narrow band about its outline is cut again. ``[H, W, 1]`` float32."""
+def _outlined(photo: WorkingPhoto, mask: np.ndarray, seed: int) -> Outline:
+    """The mask at the size of its outline: only a narrow band about it is cut again."""
     cv2 = grabcut.require_opencv()
-    fine = _resized(photo, _FULL_SIDE)
-    size = (fine.camera.width, fine.camera.height)
-    ratio = fine.camera.width / mask.shape[1]
-    guess = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
+    image, valid = photo.fine()
+    ratio = valid.shape[1] / mask.shape[1]
+    guess = cv2.resize(mask.astype(np.float32), valid.shape[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
     if ratio > 1.01:
         band = 1.5 * ratio + 1.0
         labels = np.where(guess, grabcut.PROBABLE_OBJECT, grabcut.PROBABLE_BACKGROUND).astype(np.uint8)
         labels[grabcut.dilated(guess, -band)] = grabcut.OBJECT
         labels[~grabcut.dilated(guess, band)] = grabcut.BACKGROUND
-        labels[~fine.valid] = grabcut.BACKGROUND
+        labels[~valid] = grabcut.BACKGROUND
         rows, columns = (np.flatnonzero(guess.any(axis=axis)) for axis in (1, 0))
         margin = int(4 * band) + 8
         part = (
@@ -260,8 +240,5 @@ def _outlined(photo: PosedPhoto, mask: np.ndarray, seed: int) -> np.ndarray:
             slice(max(columns[0] - margin, 0), columns[-1] + margin),
         )
         guess = guess.copy()
-        guess[part] = grabcut.cut(fine.image[part], labels[part], 2, seed)
-    alpha = cv2.GaussianBlur(guess.astype(np.float32), (0, 0), _SOFTNESS)
-    full = (photo.camera.width, photo.camera.height)
-    alpha = alpha if size == full else cv2.resize(alpha, full, interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray((alpha * photo.valid)[..., None])
+        guess[part] = grabcut.cut(image[part], labels[part], 2, seed)
+    return Outline(guess)

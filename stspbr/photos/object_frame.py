@@ -96,14 +96,17 @@ def up_axis(
 
 def _hull(cameras: Sequence[Camera], masks: Sequence[np.ndarray], points: np.ndarray) -> Hull:
     hull = consensus_hull(masks, cameras, *_first_cube(cameras, masks, points))
-    shapes = [silhouette(hull, camera) for camera in cameras]
-    agreement = [(s & mask).sum() / max((s | mask).sum(), 1) for s, mask in zip(shapes, masks, strict=True)]
+    agreement = [_agreement(silhouette(hull, camera), mask) for camera, mask in zip(cameras, masks, strict=True)]
     if np.median(agreement) < _AGREEMENT:
         raise StspbrError(
             "the masks contradict each other: they do not belong to one object at rest; check the masks, and that the "
             "object did not move against its background (for a turntable: --set features=object)"
         )
     return hull
+
+
+def _agreement(shape: np.ndarray, mask: np.ndarray) -> float:
+    return (shape & mask).sum() / max((shape | mask).sum(), 1)
 
 
 def _first_cube(cameras: Sequence[Camera], masks: Sequence[np.ndarray], points: np.ndarray) -> tuple[np.ndarray, float]:

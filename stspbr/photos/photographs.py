@@ -13,6 +13,7 @@ from stspbr.formats.exif import Exif, read_exif
 from stspbr.formats.images import LDR_SUFFIXES, read_image, read_pixels
 
 _RAW = (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf")
+_BAND = 256  # rows
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,11 @@ def read_photo(photo: Photo) -> tuple[np.ndarray, np.ndarray | None]:
 
 def display(rgb: np.ndarray) -> np.ndarray:
     """``[H, W, 3]`` uint8 sRGB of linear values: what feature detectors and people look at."""
-    return np.rint(255.0 * np.clip(linear_to_srgb(rgb), 0.0, 1.0)).astype(np.uint8)
+    out = np.empty(rgb.shape, np.uint8)
+    for first in range(0, len(rgb), _BAND):  # the curve takes several 64-bit numbers per value
+        band = slice(first, first + _BAND)
+        out[band] = np.rint(255.0 * np.clip(linear_to_srgb(rgb[band]), 0.0, 1.0))
+    return out
 
 
 def find_masks(folder: str | Path, photos: list[Photo]) -> dict[str, Path]:

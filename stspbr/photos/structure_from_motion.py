@@ -7,6 +7,7 @@ found at first, which doubles the matches of views that are far apart.
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ import numpy as np
 
 from stspbr.datasets.lens import lens, parameter_names
 from stspbr.errors import StspbrError, missing_extra
+from stspbr.files import atomic_path
+from stspbr.photos.colmap_database import feature_counts, photo_ids, picture, verified_matches, write_photos
 from stspbr.photos.image_pairs import nearest_pairs
 from stspbr.photos.photographs import Photo
 from stspbr.photos.sparse_model import SparseModel, View
@@ -24,7 +27,6 @@ from stspbr.photos.sparse_model import SparseModel, View
 EXHAUSTIVE_UP_TO = 150  # photos; beyond, each is matched with those that look alike
 FEWEST_FEATURES = 50
 _OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-_FOCAL_FACTOR = 1.2  # of the longer side, where Exif is silent: COLMAP's own guess
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,17 @@ def reconstruct_poses(
     options: PoseOptions,
     on_photo: Callable[[str], None] = lambda stage: None,
     on_message: Callable[[str], None] = lambda text: None,
-    mask_folder: Path | None = None,
 ) -> SparseModel:
     """Find the poses of photos whose upright 8-bit pictures lie in ``folder/images`` under ``photo.name`` + ``.png``.
 
+    What is finished stays in ``folder``: features and matches in ``database.db``, complete once there is a file
+    ``matched`` (the pictures are removed then); the models in ``models``. A second call goes on from there.
+
     Args:
-        folder: a scratch folder; the database is written there.
+        folder: for these photos and options, and nothing else. Where it has ``masks``, features are sought only where
+            ``masks/<name>.png.png`` is not black.
         on_photo: called once a photo with ``"features"`` and with ``"poses"``.
         on_message: lines for people.
-        mask_folder: features are sought only where ``mask_folder/<name>.png.png`` is not black.
 
     Returns:
         The largest model that holds together. Photos outside of it are in its ``failed``.
@@ -89,19 +93,30 @@ def reconstruct_poses(
     """
     pycolmap = require_pycolmap()
     model = check_camera_model(options.camera_model)
-    database, images = folder / "database.db", folder / "images"
+    database, matched, place = folder / "database.db", folder / "matched", folder / "models"
     with _quiet(pycolmap):
         pycolmap.set_random_seed(options.seed)
-        ids = _write_photos(pycolmap, database, photos, model, options.shared_camera)
-        _extract(pycolmap, database, images, photos, options, model, mask_folder, on_photo)
-        with pycolmap.Database.open(database) as opened:
-            features = {photo.name: opened.num_keypoints_for_image(ids[photo.name]) for photo in photos}
-        pairs = _match(pycolmap, database, folder, photos, ids, options, on_message)
-        models = _map(pycolmap, database, images, folder, options, on_photo)
+        if matched.exists():
+            on_message(f"features and matches{', and poses' if place.exists() else ''}: from the cache")
+        else:
+            if not database.exists():
+                write_photos(pycolmap, database, photos, model, options.shared_camera)
+            _extract(pycolmap, database, folder, photos, options, model, on_photo)
+            _match(pycolmap, database, folder, photos, options, on_message)
+            matched.touch()
+            for name in ("images", "masks"):
+                shutil.rmtree(folder / name, ignore_errors=True)
+        if not place.exists():
+            _map(pycolmap, database, folder, options, on_photo)
+        models = [
+            pycolmap.Reconstruction(str(path)) for path in sorted(place.iterdir(), key=lambda path: int(path.name))
+        ]
+        ids = photo_ids(pycolmap, database, photos)
+        features, pairs = feature_counts(pycolmap, database, ids), verified_matches(pycolmap, database, ids)
     best = max(models, key=lambda found: (found.num_reg_images(), found.num_points3D()), default=None)
     registered = set() if best is None else {best.images[i].name for i in best.reg_image_ids()}
     others = [{found.images[i].name for i in found.reg_image_ids()} for found in models if found is not best]
-    by_picture = {_picture(photo): photo.name for photo in photos}
+    by_picture = {picture(photo): photo.name for photo in photos}
     registered, others = ({by_picture[n] for n in registered}, [{by_picture[n] for n in group} for group in others])
     failed = {
         photo.name: _reason(photo.name, features, pairs, registered, others)
@@ -111,10 +126,6 @@ def reconstruct_poses(
     if len(registered) < 3:
         _fail(photos, failed)
     return _sparse_model(best, photos, failed)
-
-
-def _picture(photo: Photo) -> str:
-    return photo.name + ".png"
 
 
 @contextlib.contextmanager
@@ -128,61 +139,26 @@ def _quiet(pycolmap: Any) -> Iterator[None]:
         pycolmap.logging.minloglevel = before
 
 
-def _write_photos(pycolmap: Any, path: Path, photos: list[Photo], model: str, shared: bool) -> dict[str, int]:
-    """Cameras and images in the order of the photos, so that ids do not depend on threads; the ids by name."""
-    ids: dict[str, int] = {}
-    with pycolmap.Database.open(path) as database:
-        for group in _groups(photos, shared):
-            exif = group[0].exif
-            focals = [photo.exif.focal for photo in group if photo.exif.focal]
-            focal = float(np.median(focals)) if focals else _FOCAL_FACTOR * max(exif.width, exif.height)
-            camera = pycolmap.Camera.create_from_model_name(0, model, focal, exif.width, exif.height)
-            camera.has_prior_focal_length = bool(focals)
-            camera.camera_id = database.write_camera(camera)
-            rig = pycolmap.Rig()
-            rig.add_ref_sensor(camera.sensor_id)
-            rig_id = database.write_rig(rig)
-            for photo in group:
-                image = pycolmap.Image(name=_picture(photo), camera_id=camera.camera_id)
-                image.image_id = ids[photo.name] = database.write_image(image)
-                frame = pycolmap.Frame()
-                frame.rig_id = rig_id
-                frame.add_data_id(image.data_id)
-                database.write_frame(frame)
-    return ids
-
-
-def _groups(photos: list[Photo], shared: bool) -> list[list[Photo]]:
-    """Photos that one camera with one zoom took; focal lengths within 2 % are one."""
-    groups: dict[Any, list[Photo]] = {}
-    for number, photo in enumerate(photos):
-        exif = photo.exif
-        zoom = None if exif.focal is None else round(np.log(exif.focal) / 0.02)
-        groups.setdefault((exif.width, exif.height, exif.camera, zoom) if shared else number, []).append(photo)
-    return list(groups.values())
-
-
 def _extract(
     pycolmap: Any,
     database: Path,
-    images: Path,
+    folder: Path,
     photos: list[Photo],
     options: PoseOptions,
     model: str,
-    mask_folder: Path | None,
     on_photo: Callable[[str], None],
 ) -> None:
     extraction, reader = pycolmap.FeatureExtractionOptions(), pycolmap.ImageReaderOptions()
     extraction.num_threads, extraction.max_image_size = options.threads, options.feature_size
     reader.camera_model = model
-    if mask_folder is not None:
-        reader.mask_path = mask_folder
+    if (folder / "masks").exists():
+        reader.mask_path = folder / "masks"
     for first in range(0, len(photos), max(options.threads, 1)):
         some = photos[first : first + max(options.threads, 1)]
         pycolmap.extract_features(
             database,
-            images,
-            image_names=[_picture(photo) for photo in some],
+            folder / "images",
+            image_names=[picture(photo) for photo in some],
             reader_options=reader,
             extraction_options=extraction,
             device=pycolmap.Device.cpu,
@@ -196,11 +172,10 @@ def _match(
     database: Path,
     folder: Path,
     photos: list[Photo],
-    ids: dict[str, int],
     options: PoseOptions,
     on_message: Callable[[str], None],
-) -> dict[tuple[str, str], int]:
-    """Match and verify; the number of verified matches by pair of names."""
+) -> None:
+    """Match and verify."""
     matching, verification = pycolmap.FeatureMatchingOptions(), pycolmap.TwoViewGeometryOptions()
     matching.num_threads, matching.guided_matching = options.threads, True
     verification.ransac.random_seed = options.seed
@@ -214,24 +189,17 @@ def _match(
         on_message(f"matching {len(photos) * (len(photos) - 1) // 2} pairs of photos …")
         pycolmap.match_exhaustive(database, **common)
     else:
+        ids = photo_ids(pycolmap, database, photos)
         with pycolmap.Database.open(database) as opened:
             descriptors = [_descriptors(opened, ids[photo.name]) for photo in photos]
         chosen = nearest_pairs(descriptors, seed=options.seed)
         on_message(f"matching {len(chosen)} pairs of photos that look alike …")
-        lines = [f"{_picture(photos[a])} {_picture(photos[b])}" for a, b in chosen]
+        lines = [f"{picture(photos[a])} {picture(photos[b])}" for a, b in chosen]
         listed = folder / "pairs.txt"
         listed.write_text("\n".join(lines) + "\n", "utf-8")
         pairing = pycolmap.ImportedPairingOptions()
         pairing.match_list_path = listed
         pycolmap.match_image_pairs(database, pairing_options=pairing, **common)
-    names = {number: name for name, number in ids.items()}
-    with pycolmap.Database.open(database) as opened:
-        pair_ids, counts = opened.read_two_view_geometry_num_inliers()
-    found = {}
-    for pair_id, count in zip(pair_ids, counts, strict=True):
-        first, second = pycolmap.pair_id_to_image_pair(pair_id)
-        found[names[first], names[second]] = int(count)
-    return found
 
 
 def _descriptors(database: Any, image_id: int) -> np.ndarray:
@@ -239,30 +207,29 @@ def _descriptors(database: Any, image_id: int) -> np.ndarray:
     return np.asarray(getattr(found, "data", found), np.float32)
 
 
-def _map(
-    pycolmap: Any,
-    database: Path,
-    images: Path,
-    folder: Path,
-    options: PoseOptions,
-    on_photo: Callable[[str], None],
-) -> list[Any]:
-    """Models, found with thresholds for sets that are small and photographed from far apart."""
+def _map(pycolmap: Any, database: Path, folder: Path, options: PoseOptions, on_photo: Callable[[str], None]) -> None:
+    """Write ``models/0``, ``1``, …, found with thresholds for sets that are small and photographed from far apart."""
     mapping = pycolmap.IncrementalPipelineOptions()
     mapping.min_model_size, mapping.num_threads = 3, options.threads
     mapping.random_seed = options.seed
+    mapping.extract_colors = False
     mapping.mapper.init_min_num_inliers, mapping.mapper.init_min_tri_angle = 30, 8.0
     mapping.mapper.abs_pose_min_num_inliers = 15
-    out = folder / "models"
-    out.mkdir()
 
     def registered() -> None:
         on_photo("poses")
 
-    found = pycolmap.incremental_mapping(
-        database, images, out, options=mapping, initial_image_pair_callback=registered, next_image_callback=registered
-    )
-    return list(found.values())
+    with atomic_path(folder / "models") as out:
+        shutil.rmtree(out, ignore_errors=True)  # of a killed process with this number
+        out.mkdir()
+        pycolmap.incremental_mapping(
+            database,
+            folder,  # the pictures are not needed any more
+            out,
+            options=mapping,
+            initial_image_pair_callback=registered,
+            next_image_callback=registered,
+        )
 
 
 def _reason(
@@ -308,7 +275,7 @@ def _sparse_model(found: Any, photos: list[Photo], failed: dict[str, str]) -> Sp
     images = {found.images[i].name: found.images[i] for i in found.reg_image_ids()}
     views = []
     for photo in photos:
-        image = images.get(_picture(photo))
+        image = images.get(picture(photo))
         if image is None:
             continue
         camera = found.cameras[image.camera_id]

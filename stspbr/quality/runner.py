@@ -15,14 +15,13 @@ from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError, first_line
 from stspbr.quality.configurations import encoding_parameters
 from stspbr.quality.ladder import CAPTURE_SEED, Job, Size, capture_settings, recipe_of, settings_hash
-from stspbr.settings import Recipe, Settings
+from stspbr.settings import Recipe
 from stspbr.version import __version__
 
 RESULT = "result.json"
 _STARTED = "started.json"
 SCHEMA = 1
-# what a capture depends on besides its settings
-_CAPTURE_SOURCES = ("scene/", "procedural/", "datasets/", "render/", "stages/capture")
+_LOOKERS = ("quality/", "report/", "cli/", "bench/", "doctor/")  # what only looks at results
 
 
 @dataclass(frozen=True)
@@ -34,19 +33,16 @@ class Machine:
     threads: int | None = None
 
 
-def source_hash(parts: tuple[str, ...] = ("",)) -> str:
-    """SHA-256 (hex, 16 digits) of the package's sources: tells results of one method from those of another.
+def source_hash() -> str:
+    """SHA-256 (hex, 16 digits) of the package's sources: tells results and captures of one method from another's.
 
     What only looks at results (the report, this ladder, the command line) is left out.
-
-    Args:
-        parts: only paths inside the package that start so.
     """
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()
-        if name.startswith(parts) and not name.startswith(("quality/", "report/", "cli")):
+        if not name.startswith(_LOOKERS):
             digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
@@ -101,11 +97,8 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
 
 def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine: Machine) -> dict[str, float | None]:
     from stspbr.quality.metrics import read_values
-    from stspbr.stages.bake import run_bake
-    from stspbr.stages.coarse import run_coarse
-    from stspbr.stages.evaluate import run_evaluate
+    from stspbr.stages.run import run_recipe
     from stspbr.stages.session import Session
-    from stspbr.stages.specialize import run_specialize
 
     options: dict[str, Any] = {"device": machine.device, "backend": machine.backend, "threads": machine.threads}
     (home / ".cache").mkdir(parents=True, exist_ok=True)
@@ -113,21 +106,9 @@ def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine
     _share(capture.path.parent, folder / "capture")
     _share(home / ".cache", folder / ".cache")
 
-    # the stages of run_recipe, but for a capture of another seed, and without the unpacked maps that nobody reads
     session = Session.open(folder, seed=job.seed, quiet=True, resume=True, versions={"capture": capture.version},
                            **options)  # fmt: skip
-    stages: tuple[tuple[str, Settings, Callable[[Session, Any], Artifact], str], ...] = (
-        ("coarse", recipe.coarse, run_coarse, "capture"),
-        ("specialize", recipe.specialize, run_specialize, "coarse"),
-        ("bake", recipe.bake, run_bake, "specialize"),
-        ("evaluate", recipe.evaluate, run_evaluate, "bake"),
-    )
-    done: dict[str, Artifact] = {"capture": capture}
-    for stage, settings, run, parent in stages:
-        found = session.store.find(stage, settings.model_dump(mode="json"), [done[parent]], session.seed)
-        done[stage] = found or run(session, settings)
-        session.versions[stage] = done[stage].version
-    return read_values(done)
+    return read_values(run_recipe(session, recipe, lambda line: None, capture=capture, unpack=False))
 
 
 def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], Any]) -> Artifact:
@@ -138,7 +119,7 @@ def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], An
 
     run = home / "captures" / job.capture_name
     with FileLock(home / ".cache" / f"{job.capture_name}.lock"):  # another worker may be at it
-        _prepare(run, {"source": source_hash(_CAPTURE_SOURCES)})
+        _prepare(run, {"source": source_hash()})
         _share(home / ".cache", run / ".cache")
         session, settings = open_session(run), capture_settings(job, size)
         found = session.store.find("capture", settings.model_dump(mode="json"), [], CAPTURE_SEED)

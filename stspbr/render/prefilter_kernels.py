@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from stspbr.kernel_cache import kernel
 from stspbr.render.cpu.cubemap_kernels import direction_to_face, face_to_direction
 
 _FLAGS = {"contract", "arcp", "nsz"}
@@ -18,7 +19,7 @@ _STACK = 512
 COSINE = -1.0  # as a kernel's width: the clamped cosine
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _kernel(gap, alpha):
     """Kernel at squared chord ``gap`` between two unit vectors, not normalised; zero from 90 degrees on."""
     cosine = 1.0 - 0.5 * gap
@@ -33,14 +34,14 @@ def _kernel(gap, alpha):
     return cosine / (lobe * lobe * visibility)
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _texel_direction(face, row, column, n):
     x, y, z = face_to_direction(face, (2.0 * column + 1.0) / n - 1.0, (2.0 * row + 1.0) / n - 1.0, 1.0)
     scale = 1.0 / math.sqrt(x * x + y * y + z * z)
     return x * scale, y * scale, z * scale
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _cell_weight(dx, dy, dz, face, row, column, n, sub, alpha):
     """Integral of the kernel over a cell, by ``sub × sub`` points with their solid angles."""
     total = 0.0
@@ -55,7 +56,7 @@ def _cell_weight(dx, dy, dz, face, row, column, n, sub, alpha):
     return total * (2.0 / (n * sub)) ** 2
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _collect(dx, dy, dz, alpha, opening, fine, root, starts, stack, indices, weights):
     """Taps for one direction into ``indices`` and ``weights`` (which sum to 1); returns how many."""
     core = 1.29 * alpha if alpha > 0.0 else 1.0  # half width at half height in the reflected direction
@@ -97,7 +98,7 @@ def _collect(dx, dy, dz, alpha, opening, fine, root, starts, stack, indices, wei
     return count
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def count_taps(size, alpha, opening, fine, root, starts, counts):
     """Taps of each texel of a ``[6, size, size]`` result."""
     for line in prange(6 * size):
@@ -111,7 +112,7 @@ def count_taps(size, alpha, opening, fine, root, starts, counts):
             )
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def fill_taps(size, alpha, opening, fine, root, starts, row_starts, out_indices, out_weights):
     """The taps themselves, at ``row_starts`` (made from the counts)."""
     for line in prange(6 * size):
@@ -127,7 +128,7 @@ def fill_taps(size, alpha, opening, fine, root, starts, row_starts, out_indices,
                 out_weights[first + k] = weights[k]
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def convolve(size, alpha, opening, fine, root, starts, flux, area, middle, bright, out):
     """Kernel times a light for each texel of ``out [6·size·size, 3]``.
 
@@ -180,7 +181,7 @@ def convolve(size, alpha, opening, fine, root, starts, flux, area, middle, brigh
             out[texel, 0], out[texel, 1], out[texel, 2] = red / total, green / total, blue / total
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def fold_pyramid(fine, root, area, values):
     """Fill the coarser cells of ``values [cells, 3]`` with the means of four, by solid angle."""
     first, n, parents = 0, fine, 6 * fine * fine
@@ -199,7 +200,7 @@ def fold_pyramid(fine, root, area, values):
         first, parents, n = parents, parents + 6 * half * half, half
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def unfold_pyramid(fine, root, area, grads):
     """The transpose, in place: after it the first ``6·fine·fine`` rows hold the gradient by the finest cells."""
     sizes, firsts = np.empty(16, np.int64), np.empty(16, np.int64)
@@ -225,7 +226,7 @@ def unfold_pyramid(fine, root, area, grads):
                         grads[child + n + 1, ch] += share * area[child + n + 1]
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _nearest_texel(face, row, column, n):
     """A texel that may lie one step off its face: the one across the edge."""
     if 0 <= row < n and 0 <= column < n:
@@ -237,7 +238,7 @@ def _nearest_texel(face, row, column, n):
     return (other * n + i) * n + j
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def fill_doubling(n, out_indices, out_weights):
     """Taps of a bilinear enlargement of ``[6, n, n]`` to ``[6, 2n, 2n]``: four a texel."""
     for line in prange(12 * n):
@@ -254,7 +255,7 @@ def fill_doubling(n, out_indices, out_weights):
                 out_weights[first + tap] = (fi if a else 1.0 - fi) * (fj if b else 1.0 - fj)
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def sparse_product(blocks, row_starts, indices, weights, values, out):
     """``out [rows, 3] = matrix · values [columns, 3]``; block b is the rows from ``blocks[b]`` on, one thread's."""
     for block in prange(blocks.shape[0] - 1):
@@ -280,7 +281,7 @@ def sparse_product(blocks, row_starts, indices, weights, values, out):
             out[row, 0], out[row, 1], out[row, 2] = red + red2, green + green2, blue + blue2
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def cube_from_latlong(radiance, size, sub, out):
     """Mean of ``sub × sub`` bilinear look-ups of a lat-long map in each texel of ``out [6·size·size, 3]``."""
     for line in prange(6 * size):
@@ -303,7 +304,7 @@ def cube_from_latlong(radiance, size, sub, out):
             out[texel, 0], out[texel, 1], out[texel, 2] = red / area, green / area, blue / area
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def latlong_lookup(radiance, x, y, z):
     """Bilinear look-up of a lat-long map ``[H, W, 3]`` by unit direction; wraps around, clamps at the poles."""
     height, width = radiance.shape[0], radiance.shape[1]

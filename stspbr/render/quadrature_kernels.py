@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from stspbr.kernel_cache import kernel
 from stspbr.render.prefilter_kernels import latlong_lookup
 
 _FLAGS = {"contract", "arcp", "nsz"}
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _frame(nx, ny, nz):
     """Two unit vectors that complete a unit normal to a frame (Duff et al. 2017)."""
     sign = math.copysign(1.0, nz)
@@ -21,7 +22,7 @@ def _frame(nx, ny, nz):
     return 1.0 + sign * nx * nx * a, sign * b, -sign * nx, b, sign + ny * ny * a, -ny
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def integrate(radiance, normals, view, roughness, samples, diffuse_samples, out):
     """Integrals ``out [N, 4, 3]`` of the light: specular (1 − Fc), specular Fc, diffuse (1 − Fc), cosine over π.
 

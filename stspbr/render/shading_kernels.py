@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from stspbr.kernel_cache import kernel
 
 _FLAGS = {"contract", "arcp", "nsz"}
 _EPS2 = np.float32(1e-4)
@@ -17,7 +19,7 @@ _ONE, _HALF, _TWO = np.float32(1), np.float32(0.5), np.float32(2)
 _F0 = np.float32(0.04)
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _cell(roughness, cosine, grid):
     """Soft-clamped N·V and the table's cell and fractions."""
     root = np.float32(math.sqrt(cosine * cosine + _EPS2))
@@ -30,7 +32,7 @@ def _cell(roughness, cosine, grid):
     return soft, y, root, i, j, fx - np.float32(i), fy - np.float32(j)
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _light_level(level, skipped):
     """Level in a light that lacks the ``skipped`` finest ones, and its derivative: smooth, and never flat."""
     if skipped == 0:
@@ -41,7 +43,7 @@ def _light_level(level, skipped):
     return level - d, _ONE
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def plan_forward(normals, view, roughness, table, rotations, owner, skipped, directions, levels, weights):
     """directions ``[K + 1, N, 3]`` (the last is the normal), levels ``[K, N]``, weights ``[N, 3·(K + 1)]``."""
     count, grid = normals.shape[0], table.shape[0]
@@ -81,7 +83,7 @@ def plan_forward(normals, view, roughness, table, rotations, owner, skipped, dir
             weights[p, k] = w00 * a[e] + w01 * b[e] + w10 * c[e] + w11 * d[e]
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def plan_backward(
     normals, view, roughness, table, rotations, owner, skipped,
     grad_directions, grad_levels, grad_weights, grad_normals, grad_view, grad_roughness,
@@ -151,7 +153,7 @@ def plan_backward(
         grad_view[p, 2] = to_cosine * nz - rgz
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def combine_forward(found, around, weights, albedo, metallic, occlusion, diffuse, specular):
     """Diffuse and specular radiance ``[N, 3]`` of look-ups ``[K, N, 3]`` and of the diffuse cube ``[N, 3]``."""
     lookups = found.shape[0]
@@ -171,7 +173,7 @@ def combine_forward(found, around, weights, albedo, metallic, occlusion, diffuse
             diffuse[p, ch] = open_ * colour * (_ONE - metal) * (_ONE - f0) * c
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def combine_backward(
     found, around, weights, albedo, metallic, occlusion, grad_diffuse, grad_specular,
     grad_found, grad_around, grad_weights, grad_albedo, grad_metallic, grad_occlusion,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from stspbr.scene.camera import Camera
 from stspbr.scene.light import EnvironmentLight
 
+T = TypeVar("T")
+
 
 @dataclass
 class Frame:
-    """One image of the object.
+    """One image of the object, with its pixels in memory; :class:`stspbr.scene.stored_frame.StoredFrame` leaves them.
 
     Attributes:
         name: unique within the capture; the image's path relative to the capture as a rule.
@@ -36,6 +40,25 @@ class Frame:
     saturation: float = float("inf")
     exposure: float | None = None
     white_balance: tuple[float, float, float] | None = None
+
+    def loaded(self) -> Frame:
+        """This frame with its pixels in memory."""
+        return self
+
+    def summary(self, of: Callable[[Frame], T]) -> T:
+        """``of(self)``: something small that pixels, name and camera's size alone determine."""
+        return of(self)
+
+    def with_fields(self, **fields: Any) -> Frame:
+        """The same pixels with other poses, clipping planes, split or exposure."""
+        return replace(self, **fields)
+
+    def with_pixels(
+        self, change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]], **fields: Any
+    ) -> Frame:
+        """Image and alpha put through ``change``, with the fields that this changes, too."""
+        image, alpha = change(self.image, self.alpha)
+        return replace(self, image=image, alpha=alpha, **fields)
 
 
 @dataclass

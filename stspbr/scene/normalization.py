@@ -59,4 +59,4 @@ class Normalization:
         camera_to_world[:3, 3] /= self.scale
         near, far = frame.camera.near / self.scale, frame.camera.far / self.scale
         camera = replace(frame.camera, camera_to_world=camera_to_world, near=near, far=far)
-        return replace(frame, camera=camera, object_to_world=pose)
+        return frame.with_fields(camera=camera, object_to_world=pose)

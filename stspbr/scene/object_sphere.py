@@ -3,12 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from stspbr.errors import StspbrError
 from stspbr.scene.capture import Frame
 
 COVERED = 0.5  # alpha from which a pixel counts as object
+
+
+@dataclass(frozen=True)
+class MaskSummary:
+    """What is needed of a mask to decide about its frame.
+
+    Attributes:
+        lowest, highest: alpha.
+        box: left, top, right, bottom of the covered pixels, whole numbers; None if there are none.
+        centre: their centroid (column, row) in pixels.
+    """
+
+    lowest: float
+    highest: float
+    box: tuple[int, int, int, int] | None
+    centre: tuple[float, float]
+
+    @classmethod
+    def of(cls, alpha: np.ndarray) -> MaskSummary:
+        """Of ``[H, W, 1]`` coverage."""
+        covered = alpha[..., 0] > COVERED
+        columns, rows = covered.sum(axis=0), covered.sum(axis=1)
+        lowest, highest = float(alpha.min(initial=1.0)), float(alpha.max(initial=0.0))
+        total = columns.sum()
+        if not total:
+            return cls(lowest, highest, None, (float("nan"), float("nan")))
+        x = float((columns * (np.arange(len(columns)) + 0.5)).sum() / total)
+        y = float((rows * (np.arange(len(rows)) + 0.5)).sum() / total)
+        (left, right), (top, bottom) = (np.flatnonzero(count)[[0, -1]].tolist() for count in (columns, rows))
+        return cls(lowest, highest, (left, top, right + 1, bottom + 1), (x, y))
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether it tells the object from the rest: some pixels covered, some not."""
+        return self.highest > COVERED >= self.lowest
+
+
+def mask_summary(frame: Frame) -> MaskSummary:
+    """The summary of a frame's alpha; use it as ``frame.summary(mask_summary)``."""
+    return MaskSummary.of(frame.alpha)
 
 
 def estimate_object_sphere(frames: Sequence[Frame]) -> tuple[np.ndarray, float] | None:
@@ -45,14 +87,12 @@ def project(frame: Frame, point: np.ndarray) -> tuple[float, float, float]:
 
 def mask_place(frame: Frame) -> tuple[float, float, float]:
     """Centroid (column, row) in pixels and half the larger side of the bounding box over the focal length."""
-    covered = frame.alpha[..., 0] > COVERED
-    columns, rows = covered.sum(axis=0), covered.sum(axis=1)
-    total = columns.sum()
-    x = float((columns * (np.arange(len(columns)) + 0.5)).sum() / total)
-    y = float((rows * (np.arange(len(rows)) + 0.5)).sum() / total)
-    wide, high = (np.flatnonzero(count)[[0, -1]] for count in (columns, rows))
-    half = 0.5 * max((wide[1] - wide[0] + 1) / frame.camera.fx, (high[1] - high[0] + 1) / frame.camera.fy)
-    return x, y, float(half)
+    mask = frame.summary(mask_summary)
+    if mask.box is None:
+        raise StspbrError(f"frame {frame.name}: its mask is empty")
+    left, top, right, bottom = mask.box
+    half = 0.5 * max((right - left) / frame.camera.fx, (bottom - top) / frame.camera.fy)
+    return *mask.centre, float(half)
 
 
 def _centroid_ray(frame: Frame) -> tuple[np.ndarray, np.ndarray, float]:

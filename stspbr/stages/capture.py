@@ -30,10 +30,6 @@ def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     reported: list[str] = []
     facts: dict[str, Any] = {}
     capture = _make(session, settings, reported.append, facts)
-    warnings = list(dict.fromkeys([*reported, *check_capture(capture)]))
-    if not session.quiet and not session.json_lines:
-        for warning in warnings:
-            sys.stderr.write(f"stspbr: warning: {warning}\n")
     with session.store.create(
         "capture",
         settings=settings.model_dump(mode="json"),
@@ -42,7 +38,12 @@ def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
         seed=session.seed,
     ) as draft:
         write_transforms(draft.path, capture)
+        # what is written is checked when it is: the pixels of stored frames are then there
+        warnings = list(dict.fromkeys([*reported, *check_capture(capture)]))
         draft.run.update(facts, warnings=warnings)
+    if not session.quiet and not session.json_lines:
+        for warning in warnings:
+            sys.stderr.write(f"stspbr: warning: {warning}\n")
     return draft.artifact
 
 
@@ -63,12 +64,19 @@ def _make(
         # the images come reduced by the whole part of the scale already
         rest = settings.model_copy(update={"image_scale": settings.image_scale / int(settings.image_scale)})
         return prepared(capture, rest, on_warning)
+
+    def say(line: str) -> None:
+        if not session.quiet and not session.json_lines:
+            sys.stdout.write(f"capture: {line}\n")
+
     if isinstance(settings, CaptureUsdSettings):
-        return prepared(_read_usd(settings, on_warning), settings, on_warning)
-    return prepared(_read_folder(settings, on_warning), settings, on_warning)
+        return prepared(_read_usd(settings, on_warning, say), settings, on_warning)
+    return prepared(_read_folder(settings, on_warning, say), settings, on_warning)
 
 
-def _read_folder(settings: CaptureFolderSettings, on_warning: Callable[[str], None]) -> Capture:
+def _read_folder(
+    settings: CaptureFolderSettings, on_warning: Callable[[str], None], stream: Callable[[str], None]
+) -> Capture:
     return read_capture(
         settings.folder,
         on_warning,
@@ -77,10 +85,13 @@ def _read_folder(settings: CaptureFolderSettings, on_warning: Callable[[str], No
         masks=settings.masks,
         hold_out_every=settings.hold_out_every,
         known_light=settings.known_light,
+        stream=stream,
     )
 
 
-def _read_usd(settings: CaptureUsdSettings, on_warning: Callable[[str], None]) -> Capture:
+def _read_usd(
+    settings: CaptureUsdSettings, on_warning: Callable[[str], None], stream: Callable[[str], None]
+) -> Capture:
     from stspbr.datasets.usd_scene import read_usd_scene
 
     return read_usd_scene(
@@ -94,4 +105,5 @@ def _read_usd(settings: CaptureUsdSettings, on_warning: Callable[[str], None]) -
         fit=settings.fit,
         light=settings.light,
         on_warning=on_warning,
+        stream=stream,
     )

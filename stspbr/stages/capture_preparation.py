@@ -48,5 +48,5 @@ def with_estimated_exposure(capture: Capture, on_warning: Callable[[str], None] 
                 f"frame {frame.name}: shares too little with the other frames to estimate its exposure: "
                 "leave it out, or give exposures"
             )
-        frames.append(replace(frame, exposure=2.0**stops, white_balance=None))
+        frames.append(frame.with_fields(exposure=2.0**stops, white_balance=None))
     return replace(capture, frames=frames)

@@ -17,31 +17,42 @@ from stspbr.stages.specialize import run_specialize
 from stspbr.stages.unpack_orm import run_unpack_orm
 
 
-def run_recipe(session: Session, recipe: Recipe, announce: Callable[[str], None]) -> dict[str, Artifact]:
+def run_recipe(
+    session: Session,
+    recipe: Recipe,
+    announce: Callable[[str], None],
+    *,
+    capture: Artifact | None = None,
+    unpack: bool = True,
+) -> dict[str, Artifact]:
     """Run ``recipe`` in ``session.run``.
 
     Where the object was rendered from an asset, or the recipe names a reference, the result is compared with it.
 
     Args:
         announce: is told, a line at a time, which stage runs and which stands already.
+        capture: taken in place of the recipe's own.
+        unpack: write one map a channel, too.
 
     Returns:
         The artifact of each stage by name.
     """
     stages: list[tuple[str, Settings, Callable[[Session, Any], Artifact], str | None]] = [
-        ("capture", recipe.capture, run_capture, None),
         ("coarse", recipe.coarse, run_coarse, "capture"),
         ("specialize", recipe.specialize, run_specialize, "coarse"),
         ("bake", recipe.bake, run_bake, "specialize"),
-        ("unpack-orm", recipe.unpack_orm, run_unpack_orm, "bake"),
     ]
+    if capture is None:
+        stages.insert(0, ("capture", recipe.capture, run_capture, None))
+    if unpack:
+        stages.append(("unpack-orm", recipe.unpack_orm, run_unpack_orm, "bake"))
     evaluation = recipe.evaluate
     if evaluation.reference is None and isinstance(recipe.capture, CaptureMeshSettings):
         evaluation = evaluation.model_copy(update={"reference_capture": True})
     if evaluation.reference is not None or evaluation.reference_capture:
         stages.append(("evaluate", evaluation, run_evaluate, "bake"))
 
-    done: dict[str, Artifact] = {}
+    done: dict[str, Artifact] = {} if capture is None else {"capture": capture}
     for name, settings, run, parent in stages:
         parents = [done[parent]] if parent else []
         found = session.ranks.first(partial(_standing, session, name, settings, parents))

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from stspbr.kernel_cache import kernel
 
 _REACH = math.sqrt(0.5)  # from a texel's centre to its corner
 
 
-@njit(cache=True)
+@kernel
 def reach_squared():
     """Squared texels within which a texel's square touches a face; a little more, for what lies on the corner."""
     return _REACH * _REACH * (1.0 + 1e-9)
 
 
-@njit(cache=True)
+@kernel
 def nearest_on_edges(px, py, ax, ay, bx, by, cx, cy):
     """Squared distance from a point to a triangle's outline, the edge that is nearest and the place along it."""
     best, edge, place = np.inf, 0, 0.0
@@ -39,7 +40,7 @@ def nearest_on_edges(px, py, ax, ay, bx, by, cx, cy):
     return best, edge, place
 
 
-@njit(cache=True)
+@kernel
 def nearest_on_charts(points, faces, height, width, inside, triangle, barycentric):
     """Give texels that are not ``inside`` but within reach of a face the nearest point of the nearest face.
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from stspbr.kernel_cache import kernel
 from stspbr.texture.atlas_kernels import nearest_on_edges, reach_squared
 
 _MOST_TILES = 8  # of a face that repeats more often, along u or v, only so many tiles are looked at, evenly spread
 
 
-@njit(cache=True)
+@kernel
 def _span(low, high, side):
     """First and last tile of an extent in texels (a texel's reach included), and the step over the tiles between."""
     first, last = math.floor((low - 1.0) / side), math.floor((high + 1.0) / side)
     return int(first), int(last), int((last - first + _MOST_TILES) // _MOST_TILES)
 
 
-@njit(cache=True)
+@kernel
 def _side(sx, sy, ex, ey, px, py, sign):
     """Twice the area of (s, e, p): positive inside; 0 or −1 on the edge, which is one face's of the two that meet."""
     across = ((sx - px) * (ey - py) - (sy - py) * (ex - px)) * sign
@@ -28,7 +28,7 @@ def _side(sx, sy, ex, ey, px, py, sign):
     return across
 
 
-@njit(cache=True)
+@kernel
 def _visit(points, faces, height, width, count, first, limit, triangle, barycentric):
     """Go over all texels whose centre lies in a face, modulo the unit square; count them, or keep some of each.
 
@@ -90,7 +90,7 @@ def _visit(points, faces, height, width, count, first, limit, triangle, barycent
                         seen[t] += 1
 
 
-@njit(cache=True)
+@kernel
 def _rim(points, faces, height, width, inside, triangle, barycentric):
     """As ``nearest_on_charts``, modulo the unit square."""
     best = np.full(height * width, reach_squared())

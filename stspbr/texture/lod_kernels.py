@@ -5,13 +5,14 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 
 import numpy as np
-from numba import njit
+
+from stspbr.kernel_cache import kernel
 
 _MIN_COSINE = 0.2  # a face that turns farther than this when a corner moves is not wanted
 _SEAM_FACES = 2
 
 
-@njit(cache=True)
+@kernel
 def add_quadrics(corners: np.ndarray, wedge: np.ndarray, seam: np.ndarray, seam_weight: float, count: int):
     """Squared distances to the planes of faces and the lines of seams, for each wedge (Garland and Heckbert 1998).
 
@@ -51,7 +52,7 @@ def add_quadrics(corners: np.ndarray, wedge: np.ndarray, seam: np.ndarray, seam_
     return a, b, c
 
 
-@njit(cache=True)
+@kernel
 def _add(a, b, c, w, p, first, second, plane, weight):
     dimensions = len(p)
     along1, along2 = np.dot(p, first), np.dot(p, second) if plane else 0.0
@@ -65,7 +66,7 @@ def _add(a, b, c, w, p, first, second, plane, weight):
     c[w] += weight * (np.dot(p, p) - along1 * along1 - along2 * along2)
 
 
-@njit(cache=True)
+@kernel
 def collapse(points, uvs, values, faces, wedge, kind, a, b, c, target):
     """Collapse vertices into neighbours, the cheapest first, until ``target`` faces are left or nothing may go.
 
@@ -148,7 +149,7 @@ def collapse(points, uvs, values, faces, wedge, kind, a, b, c, target):
     return alive
 
 
-@njit(cache=True)
+@kernel
 def _pairs(u, v, faces, wedge, alive, head, after):
     """Row 0 counts; then rows (wedge at u, wedge at v) of the faces that share the edge, each once."""
     out = np.full((1 + _SEAM_FACES + 1, 2), -1, np.int64)
@@ -172,7 +173,7 @@ def _pairs(u, v, faces, wedge, alive, head, after):
     return out
 
 
-@njit(cache=True)
+@kernel
 def _mapped(pairs, w):
     for k in range(pairs[0, 0]):
         if pairs[k + 1, 0] == w:
@@ -180,7 +181,7 @@ def _mapped(pairs, w):
     return -1
 
 
-@njit(cache=True)
+@kernel
 def _cost(u, v, faces, wedge, alive, head, after, values, kind, a, b, c):
     """The error of u in v's place, and whether u's wedges have a place there."""
     pairs = _pairs(u, v, faces, wedge, alive, head, after)
@@ -204,7 +205,7 @@ def _cost(u, v, faces, wedge, alive, head, after, values, kind, a, b, c):
     return max(total, 0.0), True
 
 
-@njit(cache=True)
+@kernel
 def _manifold(u, v, faces, alive, head, after, seen, mark):
     """The link condition: u and v have no common neighbours but those of their common faces."""
     common_faces = 0
@@ -231,7 +232,7 @@ def _manifold(u, v, faces, alive, head, after, seen, mark):
     return common == common_faces
 
 
-@njit(cache=True)
+@kernel
 def _folds(u, v, pairs, points, uvs, faces, wedge, alive, head, after):
     """Whether a face that stays would turn over or collapse, in space or in the image."""
     corner = head[u]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import stspbr
 from stspbr.artifacts import ArtifactStore
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import read_pixels
@@ -29,6 +31,23 @@ def test_every_example_is_tested_here():
     imported = {"photo_set", "photo_table"}  # by make_photo_set, with tests of their own
     assert {path.stem for path in EXAMPLES.glob("*.py")} - imported == {
         "custom_loss", "fit_texture", "make_photo_set", "plot_artifact"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["custom_loss", "fit_texture"])
+def test_the_process_is_prepared_before_torch_is_imported(name):
+    script = (
+        "import os, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch': print(os.environ.get('OMP_WAIT_POLICY'))\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        f"import {name}"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    paths = os.pathsep.join([str(EXAMPLES), str(Path(stspbr.__file__).parents[1])])
+    done = subprocess.run([sys.executable, "-c", script], env=environment | {"PYTHONPATH": paths},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout == "passive\n"
 
 
 def test_fit_texture_recovers_the_texture():

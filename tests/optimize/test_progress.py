@@ -139,3 +139,36 @@ def test_markup_in_a_message_is_plain_text(tmp_path):
     with Reporter("coarse", 20, tmp_path, console=console) as reporter:
         reporter.message("file [bold]name[/].png")
     assert console.file.getvalue() == "file [bold]name[/].png\n"
+
+
+def test_compiling_is_announced_once_and_left_out_of_the_time(tmp_path, monkeypatch):
+    from numba.core.event import end_event, start_event
+
+    seconds = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: seconds[0])
+
+    def works(compiling: float, rest: float) -> None:
+        for _ in range(2 if compiling else 0):  # two kernels
+            start_event("numba:compile")
+            seconds[0] += 0.5 * compiling
+            end_event("numba:compile")
+        seconds[0] += rest
+
+    console = plain_console()
+    with Reporter("coarse", 10, tmp_path, console=console, log_every=1) as reporter:
+        works(40.0, 5.0)
+        reporter.step(1, {}, {}, {"step": 45.0})
+        works(20.0, 3.0)
+        reporter.step(2, {}, {}, {"step": 23.0})
+        works(0.0, 2.0)
+        reporter.step(3, {}, {}, {"step": 2.0})
+    lines = console.file.getvalue().splitlines()
+    assert lines == [
+        "compiling kernels (once per machine) …",
+        "coarse 1/10 (10 %)  5.000 s/step  45 s left",
+        "coarse 2/10 (20 %)  3.000 s/step  32 s left",
+        "coarse 3/10 (30 %)  2.000 s/step  14 s left",  # as the step that compiled nothing
+    ]
+    start_event("numba:compile")  # nobody listens any more
+    end_event("numba:compile")
+    assert len(console.file.getvalue().splitlines()) == 4

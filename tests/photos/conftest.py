@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from photo_table import printed_paper
 from stspbr.scene import Camera, look_at
@@ -108,3 +109,12 @@ def _visible(points: np.ndarray, camera: Camera) -> np.ndarray:
 def ball() -> BallScene:
     """Seven photos of 200 × 150."""
     return ball_scene()
+
+
+@pytest.fixture(scope="session")
+def ball_photos(tmp_path_factory):
+    """A folder with five photos of 400 × 300 that fit together."""
+    folder = tmp_path_factory.mktemp("photos")
+    for k, image in enumerate(ball_scene(5, (400, 300), arc=100.0).images):
+        Image.fromarray(image).save(folder / f"p{k}.png")
+    return folder

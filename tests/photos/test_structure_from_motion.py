@@ -9,6 +9,7 @@ import pytest
 from stspbr.errors import StspbrError
 from stspbr.formats.exif import Exif
 from stspbr.photos import structure_from_motion as sfm
+from stspbr.photos.colmap_database import camera_groups
 from stspbr.photos.photographs import Photo
 
 
@@ -33,9 +34,9 @@ def test_reasons():
 def test_photos_of_one_zoom_share_a_camera():
     photos = [photo("a", focal=500), photo("b", focal=502), photo("c", focal=600), photo("d", 300, 400, 500),
               photo("e"), photo("f", camera="D", focal=500)]  # fmt: skip
-    groups = [[p.name for p in group] for group in sfm._groups(photos, shared=True)]
+    groups = [[p.name for p in group] for group in camera_groups(photos, shared=True)]
     assert sorted(groups) == [["a", "b"], ["c"], ["d"], ["e"], ["f"]]
-    assert len(sfm._groups(photos, shared=False)) == 6
+    assert len(camera_groups(photos, shared=False)) == 6
 
 
 def test_nothing_fits_together():

@@ -163,9 +163,19 @@ def test_other_sources_start_afresh(tmp_path):
     assert (shared / "kept").exists()
 
 
-def test_source_hash_is_stable():
-    assert runner.source_hash() == runner.source_hash()
-    assert len(runner.source_hash()) == 16
+def test_the_source_hash_is_of_all_that_results_depend_on(tmp_path, monkeypatch):
+    assert runner.source_hash() == runner.source_hash() and len(runner.source_hash()) == 16
+    method = ["formats/images.py", "geometry/normals.py", "render/cpu/mip_chain.py", "texture/atlas.py", "threads.py"]
+    lookers = ["quality/runner.py", "report/page.py", "cli/__init__.py", "bench/measure.py", "doctor/checks.py"]
+    monkeypatch.setattr(runner.stspbr, "__file__", str(tmp_path / "__init__.py"))
+    hashes = []
+    for name in ["__init__.py", *lookers, *method]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+        hashes.append(runner.source_hash())
+    assert len(set(hashes[: len(lookers) + 1])) == 1 and len(set(hashes)) == len(method) + 1
+    (tmp_path / "formats" / "images.py").write_text("another decoder")
+    assert runner.source_hash() not in hashes
 
 
 def test_a_ladder_of_one_configuration_still_has_its_floor():

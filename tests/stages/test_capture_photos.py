@@ -14,7 +14,6 @@ from PIL import Image
 from stspbr.cli import main
 from stspbr.datasets.transforms import read_transforms
 from stspbr.errors import StspbrError
-from stspbr.photos.photographs import find_photos
 from stspbr.settings import CapturePhotosSettings, Recipe, parse_settings
 from stspbr.stages import capture_photos as stage
 from stspbr.stages.capture import run_capture
@@ -69,10 +68,8 @@ def test_broken_photos_are_left_out_until_too_few_are_left(tmp_path, session):
     folder = fill(tmp_path / "photos", 3)
     whole = (folder / "p1.png").read_bytes()
     (folder / "p1.png").write_bytes(whole[:60])
-    photos, failed = find_photos(folder)
-    chosen = settings(folder, mask="grabcut", box=(1, 1, 9, 9))
     with pytest.raises(StspbrError, match="2 of 3 photos can be used, at least 3 are needed: .*p1.png is truncated"):
-        stage._copied(photos, {}, tmp_path / "scratch", chosen, failed)
+        run_capture(session, settings(folder, mask="grabcut", box=(1, 1, 9, 9)))
 
 
 def test_the_report():
@@ -104,22 +101,6 @@ def test_the_command_line(tmp_path, capsys, monkeypatch, box):
     said = capsys.readouterr().err
     assert caught.value.code == 2 and f"--box {box}: give x,y,width,height" in said and "Traceback" not in said
     assert not (tmp_path / "run").exists()
-
-
-def test_a_box_moves_with_the_lens_and_the_scale():
-    from stspbr.datasets.lens import lens, pinhole_image, undistortion_map
-    from stspbr.scene import Camera
-
-    barrel = lens("SIMPLE_RADIAL", (200.0, 100.0, 75.0, -0.2), 200, 150, "x")
-    pinhole = pinhole_image(barrel)
-    camera = Camera(np.eye(4), **vars(pinhole))
-    source = undistortion_map(barrel, pinhole)
-    small = camera.resized(100, 75)
-    x, y, width, height = stage._moved_box((60, 40, 80, 70), barrel, source, camera)
-    # barrel distortion drew the corners in: undone, the box is larger, and about the same centre
-    assert 80 < width < 90 and 70 < height < 80 and abs(x + width / 2 - 100) < 1.5 and abs(y + height / 2 - 75) < 1.5
-    halved = stage._moved_box((60, 40, 80, 70), barrel, source, small)
-    assert np.allclose(halved, np.array([x, y, width, height]) / 2)
 
 
 @pytest.fixture(scope="module")

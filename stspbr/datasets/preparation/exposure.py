@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -43,9 +42,11 @@ def divided(frame: Frame, factor: np.ndarray) -> Frame:
     a measured one; channels that clip later lose what they hold above it.
     """
     factor = np.asarray(factor, np.float64)
-    image = frame.image if (factor == 1).all() else frame.image / factor.astype(np.float32)
-    saturation = frame.saturation / float(factor.max())
-    return replace(frame, image=image, saturation=saturation, exposure=None, white_balance=None)
+    fields = {"saturation": frame.saturation / float(factor.max()), "exposure": None, "white_balance": None}
+    if (factor == 1).all():
+        return frame.with_fields(**fields)
+    divisor = factor.astype(np.float32)
+    return frame.with_pixels(lambda image, alpha: (image / divisor, alpha), **fields)
 
 
 def _of_all(frames: Sequence[Frame], key: str, values: list) -> np.ndarray | None:

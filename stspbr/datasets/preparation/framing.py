@@ -11,7 +11,7 @@ import numpy as np
 from stspbr.datasets.preparation.resampling import Box
 from stspbr.errors import StspbrError
 from stspbr.scene.capture import Frame
-from stspbr.scene.object_sphere import COVERED, estimate_object_sphere, project
+from stspbr.scene.object_sphere import estimate_object_sphere, mask_summary, project
 
 _CROP_MULTIPLE = 8  # so that coarse stages can halve the frames
 _SAME_SIZE = 1.05  # finer by less than this is as fine
@@ -88,7 +88,7 @@ def _matched_sizes(frames: Sequence[Frame]) -> list[tuple[int, int]]:
 def _pixels_per_unit(frames: Sequence[Frame]) -> list[float]:
     """Pixels that a unit of length has where the object is; per radian where nobody knows where that is."""
     focal = [math.sqrt(frame.camera.fx * frame.camera.fy) for frame in frames]
-    sphere = estimate_object_sphere([frame for frame in frames if has_mask(frame)])
+    sphere = estimate_object_sphere([frame for frame in frames if frame.summary(mask_summary).is_mask])
     if sphere is None:
         return focal
     depths = [project(frame, sphere[0])[0] for frame in frames]
@@ -97,21 +97,15 @@ def _pixels_per_unit(frames: Sequence[Frame]) -> list[float]:
     return [f / depth for f, depth in zip(focal, depths, strict=True)]
 
 
-def has_mask(frame: Frame) -> bool:
-    """Whether the alpha tells the object from the rest: some pixels covered, some not."""
-    covered = frame.alpha > COVERED
-    return bool(covered.any()) and not bool(covered.all())
-
-
 def _mask_box(frame: Frame, like: tuple[int, int]) -> tuple[float, float, float, float]:
     """Left, top, right and bottom of the mask, in pixels of the size ``like``."""
-    covered = frame.alpha[..., 0] > COVERED
-    if not covered.any() or covered.all():
-        what = "is empty" if not covered.any() else "covers the whole image"
+    mask = frame.summary(mask_summary)
+    if not mask.is_mask or mask.box is None:
+        what = "is empty" if mask.box is None else "covers the whole image"
         raise StspbrError(f"frame {frame.name}: its mask {what}: --crop needs to know where the object is")
-    columns, rows = np.flatnonzero(covered.any(axis=0)), np.flatnonzero(covered.any(axis=1))
     x, y = like[0] / frame.camera.width, like[1] / frame.camera.height
-    return columns[0] * x, rows[0] * y, (columns[-1] + 1) * x, (rows[-1] + 1) * y
+    left, top, right, bottom = mask.box
+    return left * x, top * y, right * x, bottom * y
 
 
 def _crop_size(masks: Sequence[Box], canvas: tuple[int, int], margin: float) -> tuple[int, int]:
@@ -143,12 +137,12 @@ def _warn_of_cuts(
 ) -> None:
     """An object that runs out of its image would seem to end where padding begins."""
     for frame, (w, h), (left, top) in zip(frames, matched_sizes, corners, strict=True):
-        covered = frame.alpha[..., 0] > COVERED
-        padded = (
-            (left < 0 and covered[:, 0].any())
-            or (top < 0 and covered[0].any())
-            or (left + canvas[0] > w and covered[:, -1].any())
-            or (top + canvas[1] > h and covered[-1].any())
+        box, camera = frame.summary(mask_summary).box, frame.camera
+        padded = box is not None and (
+            (left < 0 and box[0] == 0)
+            or (top < 0 and box[1] == 0)
+            or (left + canvas[0] > w and box[2] == camera.width)
+            or (top + canvas[1] > h and box[3] == camera.height)
         )
         if padded and on_warning is not None:
             on_warning(

@@ -26,10 +26,10 @@ def in_light_frame(capture: Capture, where: LightFrame) -> Capture:
 
 def _on_camera(frame: Frame) -> Frame:
     pose = frame.camera.world_to_camera @ np.asarray(frame.object_to_world, np.float64)
-    return replace(frame, camera=replace(frame.camera, camera_to_world=np.eye(4)), object_to_world=pose)
+    return frame.with_fields(camera=replace(frame.camera, camera_to_world=np.eye(4)), object_to_world=pose)
 
 
 def _on_object(frame: Frame) -> Frame:
     to_object = np.linalg.inv(np.asarray(frame.object_to_world, np.float64))
     camera = replace(frame.camera, camera_to_world=to_object @ np.asarray(frame.camera.camera_to_world, np.float64))
-    return replace(frame, camera=camera, object_to_world=np.eye(4))
+    return frame.with_fields(camera=camera, object_to_world=np.eye(4))

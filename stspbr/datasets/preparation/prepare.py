@@ -38,8 +38,8 @@ def prepare(capture: Capture, settings: Preparation, on_warning: Callable[[str],
     2. every image is cut, padded and reduced in one area filter (:mod:`stspbr.datasets.preparation.framing`);
     3. the world is put where the light is fixed (:mod:`stspbr.datasets.preparation.light_frame`).
 
-    The plan is made from poses and masks first and then carried out frame by frame; images that need nothing are
-    shared with ``capture``.
+    The plan is made from poses and masks first and then carried out frame by frame, for stored frames not before their
+    pixels are asked for; images that need nothing are shared with ``capture``.
 
     Args:
         on_warning: called with a line for each thing that the user should know.
@@ -60,6 +60,6 @@ def prepare(capture: Capture, settings: Preparation, on_warning: Callable[[str],
     for number, frame in enumerate(capture.frames):
         if factors is not None:
             frame = divided(frame, factors[number])
-        frame = replace(frame, exposure=None, white_balance=None)  # settled: nobody divides by them later
+        frame = frame.with_fields(exposure=None, white_balance=None)  # settled: nobody divides by them later
         frames.append(resampled(frame, framing.boxes[number], framing.sizes[number]))
     return in_light_frame(replace(capture, frames=frames), settings.light_frame)

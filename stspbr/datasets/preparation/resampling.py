@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from stspbr.scene.capture import Frame
@@ -35,12 +33,11 @@ def resampled(frame: Frame, box: Box, size: tuple[int, int]) -> Frame:
     camera = frame.camera
     if box == (0, 0, camera.width, camera.height) and size == (camera.width, camera.height):
         return frame
-    return replace(
-        frame,
-        camera=camera.resampled(box, size),
-        image=area_resampled(frame.image, box, size),
-        alpha=np.minimum(area_resampled(frame.alpha, box, size), np.float32(1)),
-    )
+
+    def reduced(image: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return area_resampled(image, box, size), np.minimum(area_resampled(alpha, box, size), np.float32(1))
+
+    return frame.with_pixels(reduced, camera=camera.resampled(box, size))
 
 
 def _means(image: np.ndarray, start: float, extent: float, count: int, axis: int) -> np.ndarray:

@@ -9,7 +9,9 @@ p takes that share of q's colour; negative, q takes minus that share of p's.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from stspbr.kernel_cache import kernel
 
 FAST = {"contract", "arcp", "nsz"}
 CHUNK = 256  # faces of one task
@@ -17,7 +19,7 @@ SLACK = 1.0 / 128.0  # pixels that the crossing may lie beyond a centre: coverag
 ON_LINE = 1e-12  # relative: positions are float32, the arithmetic is float64
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@kernel(fastmath=FAST, error_model="numpy")
 def _side(nx, ny, nw, clip, b, vertex):
     """Sign of the line (nx, ny, nw) at a vertex: 0 where only rounding would decide, as at a degenerate face."""
     x, y, w = nx * clip[b, vertex, 0], ny * clip[b, vertex, 1], nw * clip[b, vertex, 3]
@@ -25,7 +27,7 @@ def _side(nx, ny, nw, clip, b, vertex):
     return int(value > noise) - int(value < -noise)
 
 
-@njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")
+@kernel(parallel=True, fastmath=FAST, error_model="numpy")
 def find_silhouettes(clip, faces, edge, start, opposite, flags):
     """Bit c of ``flags[b, f]``: no face at the edge opposite to corner c lies on its other side on screen."""
     batch, count = clip.shape[0], faces.shape[0]
@@ -53,7 +55,7 @@ def find_silhouettes(clip, faces, edge, start, opposite, flags):
             flags[b, f] = bits
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@kernel(fastmath=FAST, error_model="numpy")
 def _crossing(clip, b, faces, f, bits, axis, x, y, scale_x, scale_y, away):
     """Where the triangle's outline leaves the pixel pair: ``(corner or -1, β)``.
 
@@ -88,7 +90,7 @@ def _crossing(clip, b, faces, f, bits, axis, x, y, scale_x, scale_y, away):
     return (found if steep == (axis == 0) else -1), beta
 
 
-@njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")
+@kernel(parallel=True, fastmath=FAST, error_model="numpy")
 def find_crossings(rast, clip, faces, flags, shift, code):
     """Fill ``shift`` float32 and ``code`` uint8, both ``[2,B,H,W]``."""
     batch, height, width = rast.shape[0], rast.shape[1], rast.shape[2]
@@ -120,7 +122,7 @@ def find_crossings(rast, clip, faces, flags, shift, code):
                     code[axis, b, row, column] = 1 + corner + (0 if own else 3)
 
 
-@njit(parallel=True, cache=True, fastmath=FAST)
+@kernel(parallel=True, fastmath=FAST)
 def blend(color, shift, code, out):
     """Every pixel gathers what its four pairs give it."""
     batch, height, width, channels = color.shape
@@ -143,7 +145,7 @@ def blend(color, shift, code, out):
                         out[b, row, column, c] += share * (color[b, row_o, column_o, c] - color[b, row, column, c])
 
 
-@njit(parallel=True, cache=True, fastmath=FAST)
+@kernel(parallel=True, fastmath=FAST)
 def blend_backward(grad_out, shift, code, grad_color):
     """The transpose of :func:`blend`, again gathered by the pixel that owns the result."""
     batch, height, width, channels = grad_out.shape
@@ -169,7 +171,7 @@ def blend_backward(grad_out, shift, code, grad_color):
                         grad_color[b, row, column, c] -= share * grad_out[b, row_o, column_o, c]
 
 
-@njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")
+@kernel(parallel=True, fastmath=FAST, error_model="numpy")
 def clip_backward(grad_out, color, rast, clip, faces, shift, code, grad_clip):
     """Gradient of the edges' vertices ``[B,V,4]`` (z stays 0): an image has one owner, crossings are few."""
     batch, height, width, channels = color.shape

@@ -10,12 +10,14 @@ image. Every sum has one owner and one order.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from stspbr.kernel_cache import kernel
 
 FAST = {"contract", "arcp", "nsz"}
 
 
-@njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")
+@kernel(parallel=True, fastmath=FAST, error_model="numpy")
 def barycentrics(clip, faces, rast, rast_db):
     """Fill u and v of ``rast`` ``[B,H,W,4]``, whose ids are set, and all of ``rast_db`` ``[B,H,W,4]``."""
     batch, height = rast.shape[0], rast.shape[1]
@@ -23,7 +25,7 @@ def barycentrics(clip, faces, rast, rast_db):
         _row(clip, task // height, faces, task % height, rast, rast_db)
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
+@kernel(fastmath=FAST, error_model="numpy")
 def _row(clip, b, faces, row, rast, rast_db):
     height, width = rast.shape[1], rast.shape[2]
     scale_x, scale_y = 2.0 / width, 2.0 / height
@@ -61,7 +63,7 @@ def _row(clip, b, faces, row, rast, rast_db):
         rast[b, row, column, 0], rast[b, row, column, 1] = u, v
 
 
-@njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")
+@kernel(parallel=True, fastmath=FAST, error_model="numpy")
 def reduce_triangles(clip, faces, grad_rast, grad_db, has_rast, has_db, group_starts, triangles, starts, pixels):
     """Gradient ``[K, 9]`` float64 of the visible triangles' corners (x, y, w of vertex 0, 1, 2)."""
     batch, height, width = grad_rast.shape[0], grad_rast.shape[1], grad_rast.shape[2]
@@ -125,7 +127,7 @@ def reduce_triangles(clip, faces, grad_rast, grad_db, has_rast, has_db, group_st
     return out
 
 
-@njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")
+@kernel(parallel=True, fastmath=FAST, error_model="numpy")
 def scatter_corners(corner_grad, faces, group_starts, triangles, grad_clip):
     """Add the corners' gradients into ``grad_clip`` ``[B,V,4]`` (z stays 0); one owner an image."""
     batch, vertices = grad_clip.shape[0], grad_clip.shape[1]

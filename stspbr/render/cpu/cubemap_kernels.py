@@ -6,14 +6,15 @@ Faces are in OpenGL's order and orientation: +X, −X, +Y, −Y, +Z, −Z, colum
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from stspbr.kernel_cache import kernel
 from stspbr.render.cpu.mip_chain import float_pointer, mip_bracket
 
 _FLAGS = {"contract", "arcp", "nsz"}
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def direction_to_face(x, y, z):
     """Face, coordinates s and t on it, and the length c of the major component: texture coordinates are s/c, t/c."""
     ax, ay, az = abs(x), abs(y), abs(z)
@@ -30,7 +31,7 @@ def direction_to_face(x, y, z):
     return 0, -z, -y, ax
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def face_to_direction(face, s, t, c):
     """The inverse; being a signed permutation it also carries gradients by (s, t, c) to gradients by direction."""
     if face == 0:
@@ -46,7 +47,7 @@ def face_to_direction(face, s, t, c):
     return -s, -t, -c
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _texel(face, i, j, n):
     """Number of texel (row i, column j); one step off the face is the texel across the edge, off two edges is −1."""
     row_inside = 0 <= i < n
@@ -63,7 +64,7 @@ def _texel(face, i, j, n):
     return (face * n + i) * n + j
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _edge_taps(face, i, j, n):
     """Four texels around a cell that reaches over the border of a face, and which of them is missing (−1: none)."""
     a = _texel(face, i, j, n)
@@ -81,7 +82,7 @@ def _edge_taps(face, i, j, n):
     return a, b, c, d, -1
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _taps(face, u, v, n, nearest):
     """Four texels, the fractions between them, and the tap beyond a corner (−1: none): the mean of the other three
     stands for it, which is what makes the corner the same from all three faces."""
@@ -102,7 +103,7 @@ def _taps(face, u, v, n, nearest):
     return a, b, c, d, fx, fy, missing
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _weights(fx, fy, missing):
     one = np.float32(1)
     wa, wb, wc, wd = (one - fx) * (one - fy), fx * (one - fy), (one - fx) * fy, fx * fy
@@ -118,7 +119,7 @@ def _weights(fx, fy, missing):
     return wa + wd * third, wb + wd * third, wc + wd * third, np.float32(0)
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _locate(directions, sample):
     """Face and coordinates u, v in [0, 1] of a direction, with s/c, t/c and 1/(2c); a zero or NaN one looks at 0.5."""
     face, s, t, c = direction_to_face(directions[sample, 0], directions[sample, 1], directions[sample, 2])
@@ -132,7 +133,7 @@ def _locate(directions, sample):
     return face, u, v, half
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def cube_forward(addresses, sizes, textures, per_image, channels, directions, level, nearest, out):
     top = sizes.size - 1
     for sample in prange(directions.shape[0]):
@@ -162,7 +163,7 @@ def cube_forward(addresses, sizes, textures, per_image, channels, directions, le
             out[sample, k] = rest * low + fraction * high
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def cube_backward(
     addresses, sizes, starts, textures, per_image, channels, directions, level, nearest,
     grad_out, slabs, grad_directions, grad_level,
@@ -238,7 +239,7 @@ def cube_backward(
                 grad_directions[sample, 2] = gz
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def sum_slabs(slabs, total):
     """``total[i] = Σ slabs[:, i]``, always in the order of the slabs."""
     block = 4096

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from stspbr.kernel_cache import kernel
 
 FAST = {"contract", "arcp", "nsz"}
 BLOCK = 1024  # pixels of one task
 
 
-@njit(parallel=True, cache=True, fastmath=FAST)
+@kernel(parallel=True, fastmath=FAST)
 def forward(attributes, faces, rast, rast_db, selected, out, out_da):
     """``attributes [G,V,C]``, ``rast [G,P,4]``, ``rast_db`` likewise (read only where ``selected`` has entries)
     to ``out [G,P,C]`` and ``out_da [G,P,2·D]``."""
@@ -36,7 +38,7 @@ def forward(attributes, faces, rast, rast_db, selected, out, out_da):
                 out_da[g, p, 2 * k + 1] = to0 * rast_db[g, p, 1] + to1 * rast_db[g, p, 3]
 
 
-@njit(parallel=True, cache=True, fastmath=FAST)
+@kernel(parallel=True, fastmath=FAST)
 def backward_pixels(attributes, faces, rast, selected, grad_out, grad_da, has_out, grad_rast, grad_db):
     """Gradient of ``rast`` ``[G,P,4]`` and, where ``selected`` has entries, of ``rast_db`` ``[G,P,4]``."""
     groups, count, channels, wanted = rast.shape[0], rast.shape[1], attributes.shape[2], selected.shape[0]
@@ -66,7 +68,7 @@ def backward_pixels(attributes, faces, rast, selected, grad_out, grad_da, has_ou
                 grad_db[g, p, 0], grad_db[g, p, 1], grad_db[g, p, 2], grad_db[g, p, 3] = gux, guy, gvx, gvy
 
 
-@njit(parallel=True, cache=True, fastmath=FAST)
+@kernel(parallel=True, fastmath=FAST)
 def reduce_triangles(rast, rast_db, selected, grad_out, grad_da, has_out, channels, group_starts, starts, pixels):
     """Gradient ``[K, 3, C]`` float64 of the corners of the visible triangles, summed over their pixels."""
     visible = starts.shape[0] - 1
@@ -98,7 +100,7 @@ def reduce_triangles(rast, rast_db, selected, grad_out, grad_da, has_out, channe
     return out
 
 
-@njit(parallel=True, cache=True, fastmath=FAST)
+@kernel(parallel=True, fastmath=FAST)
 def scatter_corners(corner_grad, faces, group_starts, triangles, grad_attributes):
     """Add the corners' gradients into ``grad_attributes`` ``[G,V,C]``; a slice of channels has one owner."""
     groups, vertices, channels = grad_attributes.shape

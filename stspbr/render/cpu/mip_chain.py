@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numba import njit, prange, types
+from numba import prange, types
 from numba.extending import intrinsic
 from torch.autograd.function import once_differentiable
 
-# Numba's disk cache looks only at a kernel's own file: after a change to float_pointer or mip_bracket also touch the
-# kernel modules that use them.
+from stspbr.kernel_cache import kernel
+
 _FLAGS = {"contract", "arcp", "nsz"}
 
 
@@ -65,7 +65,7 @@ def float_pointer(typingctx, address):
     return types.CPointer(types.float32)(types.int64), codegen
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def mip_bracket(level, sample, top):
     """Lower and upper mip level, and the fraction between them; equal levels where the level is clamped (or NaN)."""
     if level.size == 0:
@@ -95,7 +95,7 @@ class _Halve(torch.autograd.Function):
         return grad
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def _halve(tex, out):
     images, height, width, channels = out.shape
     tall, wide = tex.shape[1] // height, tex.shape[2] // width
@@ -118,7 +118,7 @@ def _halve(tex, out):
                 out[image, i, j, k] = total * scale
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def _spread(grad_out, grad):
     images, height, width, channels = grad.shape
     tall, wide = height // grad_out.shape[1], width // grad_out.shape[2]
@@ -130,7 +130,7 @@ def _spread(grad_out, grad):
                 grad[image, i, j, k] = grad_out[image, i // tall, j // wide, k] * scale
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def collect_mips(flat, starts, sizes, textures, channels):
     """Gradients by the levels of ``build_mips``, one after the other in ``flat``: each level's is spread over the
     finer one and added, the coarsest first, until level 0 holds the gradient by the texture."""

@@ -9,7 +9,9 @@ vertex lies behind the camera (Olano and Greer 1997, "Triangle Scan Conversion u
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from stspbr.kernel_cache import kernel
 
 BAND = 8  # rows of one band: a unit of work, owned by one thread
 SLABS = 8  # parts of the face list when binning; constant, so that nothing depends on the thread count
@@ -20,13 +22,13 @@ REACH = float(1 << 20)  # guard band in pixels: far beyond any image, yet int64 
 
 # No fastmath in this file: a vertex must snap alike in all the triangles that share it, and a fused or
 # reciprocal operation here but not there would break that.
-@njit(cache=True, error_model="numpy", inline="always")
+@kernel(error_model="numpy", inline="always")
 def _snap(position, inverse_w, size):
     ndc = position * inverse_w
     return np.int64(np.floor((ndc * 0.5 + 0.5) * size * 256.0 + 0.5))
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@kernel(error_model="numpy", inline="always")
 def _distance(vertex, plane, guard_x, guard_y):
     """Signed distance of a homogeneous vertex to a clip plane; inside is not negative."""
     x, y, z, w = vertex[0], vertex[1], vertex[2], vertex[3]
@@ -43,7 +45,7 @@ def _distance(vertex, plane, guard_x, guard_y):
     return guard_y * w - y
 
 
-@njit(cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _clip_polygon(clip, b, faces, f, height, width, polygon, spare, points):
     """Clip one triangle to the near and far planes and the guard band; snapped corners go to ``points``.
 
@@ -84,7 +86,7 @@ def _clip_polygon(clip, b, faces, f, height, width, polygon, spare, points):
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _depth_plane(clip, b, i0, i1, i2, height, width, depth, f, whole):
     """z/w = d[0] + column·d[1] + row·d[2] within [d[3], d[4]], d = depth[b, f]; False if the triangle is edge-on.
 
@@ -122,7 +124,7 @@ def _depth_plane(clip, b, i0, i1, i2, height, width, depth, f, whole):
     return True
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@kernel(parallel=True, error_model="numpy")
 def project(clip, height, width, screen, code):
     """Snapped positions ``[B,V,2]`` and a code ``[B,V]`` of the vertices.
 
@@ -147,7 +149,7 @@ def project(clip, height, width, screen, code):
             code[b, i] = bits
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@kernel(parallel=True, error_model="numpy")
 def set_up(clip, faces, height, width, screen, code, rows, clipped, depth):
     """First and last row ``[B,F,2]`` of the triangles (first > last: nothing), whether they need clipping
     ``[B,F]``, and their depth plane with its lower and upper bound ``[B,F,5]``."""
@@ -185,7 +187,7 @@ def set_up(clip, faces, height, width, screen, code, rows, clipped, depth):
                 rows[b, f, 0], rows[b, f, 1] = first, last
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@kernel(parallel=True, error_model="numpy")
 def bin_faces(rows, bands):
     """The faces of every band in ascending order: ``(starts [B·bands + 1], faces)``."""
     batch, count = rows.shape[0], rows.shape[1]
@@ -218,7 +220,7 @@ def bin_faces(rows, bands):
     return starts, members
 
 
-@njit(cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _draw(x0, y0, x1, y1, x2, y2, depth, b, f, row_begin, row_end, nearest, winner):
     """One snapped triangle into the depth buffer of rows ``[row_begin, row_end)``; either orientation."""
     width = nearest.shape[1]
@@ -268,7 +270,7 @@ def _draw(x0, y0, x1, y1, x2, y2, depth, b, f, row_begin, row_end, nearest, winn
             e0, e1, e2 = e0 + step0, e1 + step1, e2 + step2
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@kernel(parallel=True, error_model="numpy")
 def draw_bands(clip, faces, screen, clipped, depth, starts, members, rast):
     """Draw every band and write z/w and triangle id + 1 of its rows into ``rast`` ``[B,H,W,4]``."""
     batch, height, width = rast.shape[0], rast.shape[1], rast.shape[2]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from stspbr.kernel_cache import kernel
 from stspbr.render.cpu.mip_chain import float_pointer, mip_bracket
 
 _FLAGS = {"contract", "arcp", "nsz"}
 WRAP, CLAMP, ZERO = 0, 1, 2
 
 
-@njit(cache=True, fastmath=_FLAGS)
+@kernel(fastmath=_FLAGS)
 def _axis(coordinate, size, boundary, nearest):
     """Two texels along one axis, their weights, and the derivatives of the weights by the position in texels."""
     zero, one = np.float32(0), np.float32(1)
@@ -51,7 +52,7 @@ def _axis(coordinate, size, boundary, nearest):
     )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def plane_forward(addresses, sizes, textures, per_image, channels, uv, level, boundary, nearest, out):
     top = sizes.shape[0] - 1
     for sample in prange(uv.shape[0]):
@@ -83,7 +84,7 @@ def plane_forward(addresses, sizes, textures, per_image, channels, uv, level, bo
             out[sample, k] = rest * low + fraction * high
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def plane_backward_samples(
     addresses, sizes, textures, per_image, channels, uv, level, boundary, grad_out, grad_uv, grad_level
 ):
@@ -124,7 +125,7 @@ def plane_backward_samples(
             grad_level[sample] = slope if upper > lower else np.float32(0)
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def plane_backward_texels(
     sizes, starts, first_rows, owners, workers, textures, per_image, channels, uv, level, boundary, nearest,
     grad_out, grad,
@@ -175,7 +176,7 @@ def plane_backward_texels(
                         grad[b + k] += wx1 * g
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def footprint_forward(uv_da, width, height, level):
     for sample in prange(uv_da.shape[0]):
         xx, xy = uv_da[sample, 0] * width, uv_da[sample, 1] * width
@@ -186,7 +187,7 @@ def footprint_forward(uv_da, width, height, level):
         level[sample] = np.float32(0.5) * np.log2(max(major, np.float32(1e-30)))
 
 
-@njit(parallel=True, cache=True, fastmath=_FLAGS)
+@kernel(parallel=True, fastmath=_FLAGS)
 def footprint_backward(uv_da, width, height, grad_level, grad):
     half, zero = np.float32(0.5), np.float32(0)
     for sample in prange(uv_da.shape[0]):

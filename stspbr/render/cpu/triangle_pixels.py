@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from stspbr.kernel_cache import kernel
 
 PARTS = 8  # constant, so that nothing depends on the thread count
 
 
-@njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def group_pixels(ids, face_count):
     """Group pixels by triangle with a counting sort.
 
