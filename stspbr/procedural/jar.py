@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stspbr.procedural.painting import add_softboxes, light_of, paint, round_lamp, sky_directions, smoothstep
+from stspbr.procedural.painting import add_softboxes, dimmed, paint, round_lamp, sky_directions, smoothstep
 from stspbr.procedural.revolution import Profile, revolve
 from stspbr.scene.asset import Asset, Material
 from stspbr.scene.light import EnvironmentLight
@@ -96,7 +96,7 @@ def demo_light(height: int = 256) -> EnvironmentLight:
     ]
     lamp = round_lamp(d, -35.0, 33.0, 2.6, 4.2) * np.array([110.0, 84.0, 52.0])
     # dimmed so that cream glaze under the key light stays below 1: little is lost in 8-bit images
-    return light_of(add_softboxes(room, d, boxes) + lamp, 0.7)
+    return dimmed(add_softboxes(room, d, boxes) + lamp, 0.7)
 
 
 def _spots(x: np.ndarray, y: np.ndarray, z: np.ndarray, soft: float) -> np.ndarray:

@@ -8,15 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stspbr.procedural.painting import (
-    add_softboxes,
-    direction,
-    light_of,
-    round_lamp,
-    sky_directions,
-    smoothstep,
-    softbox,
-)
+from stspbr.procedural.painting import add_softboxes, dimmed, direction, round_lamp, sky_directions, smoothstep, softbox
 from stspbr.scene.light import EnvironmentLight
 
 
@@ -34,7 +26,7 @@ def studio_light(height: int = 256) -> EnvironmentLight:
         ((-168.0, -30.0, 20.0, 6.0), (2.0, 2.1, 2.3)),  # reflector on the floor
     ]
     lamp = round_lamp(d, -62.0, 42.0, 3.0, 4.8) * np.array([62.0, 58.0, 50.0])
-    return light_of(add_softboxes(room, d, boxes) + lamp, 0.40)
+    return dimmed(add_softboxes(room, d, boxes) + lamp, 0.40)
 
 
 def sunset_light(height: int = 256) -> EnvironmentLight:
@@ -54,7 +46,7 @@ def sunset_light(height: int = 256) -> EnvironmentLight:
     disc = smoothstep(5.2, 3.0, angle) * np.array([105.0, 62.0, 27.0])
     # a bank of cloud breaks the gradient on the far side
     bank = softbox(d, -70.0, 16.0, 34.0, 7.0) * np.array([0.50, 0.36, 0.38])
-    return light_of(radiance + glow + disc + bank, 0.85)
+    return dimmed(radiance + glow + disc + bank, 0.85)
 
 
 def window_light(height: int = 256) -> EnvironmentLight:
@@ -72,8 +64,8 @@ def window_light(height: int = 256) -> EnvironmentLight:
         for side in (-1.0, 1.0):
             for level in (-1.0, 1.0):
                 place = azimuth + side * (half_width + 1.4), centre + level * (half_height + 1.2)
-                dimmed = colour if level > 0 else tuple(0.62 * c for c in colour)
-                panes.append(((*place, half_width, half_height), dimmed))
+                pane = colour if level > 0 else tuple(0.62 * c for c in colour)
+                panes.append(((*place, half_width, half_height), pane))
     lamps = round_lamp(d, 38.0, 24.0, 4.5, 7.5) * np.array([46.0, 26.0, 10.5])
     lamps = lamps + round_lamp(d, -20.0, 55.0, 3.6, 6.0) * np.array([40.0, 25.0, 12.0])
-    return light_of(add_softboxes(room, d, panes) + lamps, 0.72)
+    return dimmed(add_softboxes(room, d, panes) + lamps, 0.72)

@@ -44,7 +44,7 @@ def round_lamp(d: np.ndarray, azimuth: float, elevation: float, inner: float, ou
     return smoothstep(outer, inner, np.degrees(np.arccos(cosine)))[..., None]
 
 
-def light_of(radiance: np.ndarray, factor: float) -> EnvironmentLight:
+def dimmed(radiance: np.ndarray, factor: float) -> EnvironmentLight:
     """The light of ``factor`` times ``radiance`` ``[H, W, 3]``."""
     return EnvironmentLight(np.ascontiguousarray(factor * radiance, dtype=np.float32))
 
