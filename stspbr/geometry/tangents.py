@@ -108,7 +108,7 @@ def to_tangent_space(n: torch.Tensor, t: torch.Tensor, object_normals: torch.Ten
         n: ``[N, 3]``, t: ``[N, 4]``: as for ``shading_normals``; object_normals: ``[N, 3]``.
 
     Returns:
-        ``[N, 3]`` unit vectors; z is negative where the normal lies below the interpolated one's horizon.
+        ``[N, 3]`` unit vectors; z is negative if the normal is below the interpolated one's horizon.
     """
     n = normalize(n)
     tangent, bitangent = _frame(n, t)

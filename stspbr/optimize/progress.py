@@ -66,7 +66,7 @@ class Reporter:
         self.total_steps = total_steps
         self.out_dir = Path(out_dir)
         self.json_lines = json_lines
-        self.speaks = not quiet and not json_lines
+        self.prints = not quiet and not json_lines
         self.log_every = max(1, log_every)
         self._steps_before: int | None = None  # steps done before the first reported one: > 0 after a resume
         self._console = console
@@ -81,7 +81,7 @@ class Reporter:
 
     def __enter__(self) -> Reporter:
         self._started = self._last_log = time.monotonic()
-        if self.speaks:
+        if self.prints:
             from rich.console import Console
 
             self._console = self._console or Console()
@@ -136,7 +136,7 @@ class Reporter:
             sys.stdout.flush()
         elif self._bar is not None:
             self._bar.update(self._task, losses=_loss_text(values), pace=f"{means['step']:.3f} s/step")
-        elif self.speaks:
+        elif self.prints:
             self._print_tenth(step, values, means["step"], left)
 
     def image(self, tag: str, array: Any, step: int) -> Path:
@@ -173,7 +173,7 @@ class Reporter:
 
     def message(self, text: str) -> None:
         """Print one line, above the bar."""
-        if self.speaks and self._console is not None:
+        if self.prints and self._console is not None:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def summary(self, lines: Iterable[str]) -> None:

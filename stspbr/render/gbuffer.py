@@ -73,7 +73,7 @@ class ViewBatch:
     Attributes:
         clip_from_object: ``[B, 4, 4]``.
         eye: ``[B, 3]`` the cameras' centres in object space.
-        object_rotation: ``[B, 3, 3]`` object to world, by which the light is looked up.
+        object_rotation: ``[B, 3, 3]`` object to world, for looking up the light.
         resolution: (height, width).
     """
 
@@ -102,7 +102,7 @@ class ViewBatch:
 
 @dataclass
 class GBuffer:
-    """What the raster operations found; lists are over the N covered pixels of all views.
+    """The rasterised surface; lists are over the N covered pixels of all views.
 
     Attributes:
         rast: ``[B, H, W, 4]``; clip: ``[B, V, 4]``; faces: ``[F, 3]``.
@@ -110,7 +110,7 @@ class GBuffer:
         view: ``[N]`` int64, which view of the batch each belongs to.
         triangle: ``[N]`` int64.
         position: ``[N, 3]`` object space.
-        normal: ``[N, 3]`` unit, object space: the smooth normal, bent by the surface's normal maps where it has some.
+        normal: ``[N, 3]`` unit, object space: the smooth normal, bent by the surface's normal maps, if any.
         to_eye: ``[N, 3]`` unit, from the surface to the camera, object space.
         tangent: ``[N, 4]`` interpolated, or None. uv: ``[N, 2]``, uv_da ``[N, 4]`` per pixel, or None.
         object_rotation: ``[B, 3, 3]``.

@@ -119,7 +119,7 @@ def _pairs_over_edges(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
             cosine = directions[one] @ directions[other].T
             nearest, back = cosine.argmax(1), cosine.argmax(0)
             here = torch.arange(len(nearest))
-            # the nearest texels of opposite faces are no neighbours: they are at least a quarter turn apart
+            # the nearest texels of opposite faces are not neighbours: they are at least a quarter turn apart
             met = (back[nearest] == here) & (cosine.amax(1) > math.cos(2.0 / size))
             pairs.append(torch.stack([border[one, here[met]], border[other, nearest[met]]]))
     first, second = torch.cat(pairs, dim=1).to(device)

@@ -244,7 +244,7 @@ def test_msssim_is_close_to_torchmetrics_own():
 
 def test_msssim_scales_by_size():
     assert [msssim_scales(size, 400) for size in (11, 21, 22, 44, 88, 175, 176, 1024)] == [1, 1, 2, 3, 4, 4, 5, 5]
-    with pytest.raises(StspbrError, match="at least 11 pixels.*10 x 400"):
+    with pytest.raises(StspbrError, match="at least 11 x 11 pixels.*10 x 400"):
         msssim_scales(10, 400)
 
 
