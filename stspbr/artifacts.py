@@ -1,8 +1,8 @@
 """Versioned, atomic, content-hashed outputs of the stages: ``RUN/<stage>/v0001/``.
 
-A version holds the stage's payload files, ``manifest.json`` (what it is, from what it was made, the hash of every
-file) and ``run.json`` (wall time, host, date: facts of one run that are no part of the result). It is filled in a
-hidden directory beside its final name and renamed when complete, so a reader sees a whole version or none.
+A version holds the stage's payload files, ``manifest.json`` (settings, parents, the hash of every file) and
+``run.json`` (wall time, host, date: facts of one run that are not part of the result). It is written to a hidden
+directory beside its final name and renamed when complete: a reader sees a whole version or none.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Artifact:
 
     @property
     def parents(self) -> dict[str, dict[str, str]]:
-        """``{stage: {"version", "content_hash"}}`` of what it was made from."""
+        """``{stage: {"version", "content_hash"}}`` of the artifacts it was made from."""
         return self.manifest["parents"]
 
     @property
@@ -67,7 +67,7 @@ class Artifact:
         return list(self.manifest["files"])
 
     def file(self, name: str) -> Path:
-        """Path of one payload file; StspbrError where the manifest does not list it."""
+        """Path of one payload file; StspbrError if the manifest does not list it."""
         if name not in self.manifest["files"]:
             held = ", ".join(self.files[:8]) or "none"
             raise StspbrError(f"{self.path} has no file {name!r} (it holds: {held}): run `stspbr {self.stage}` again")
@@ -76,7 +76,7 @@ class Artifact:
 
 @dataclass
 class Draft:
-    """A version being written: put payload files under ``path``, facts of the run into ``run``."""
+    """A version being written: payload files go under ``path``, facts of the run into ``run``."""
 
     path: Path
     run: dict[str, Any] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class ArtifactRow:
-    """One line of ``stspbr artifacts``: ``state`` is ``"complete"``, ``"unfinished"`` or says what is wrong."""
+    """One line of ``stspbr artifacts``: ``state`` is ``"complete"``, ``"unfinished"`` or the error."""
 
     stage: str
     version: str
@@ -98,7 +98,12 @@ class ArtifactRow:
 
 
 def plain(value: Any, where: str = "settings") -> Any:
-    """``value`` as plain JSON data (tuples to lists, paths to strings, NumPy scalars to numbers)."""
+    """``value`` as plain JSON data (tuples to lists, paths to strings, NumPy scalars to numbers).
+
+    Raises:
+        StspbrError: a number that is not finite; ``where`` names it.
+        TypeError: a value of another type.
+    """
     if isinstance(value, dict):
         return {str(key): plain(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -111,16 +116,15 @@ def plain(value: Any, where: str = "settings") -> Any:
         raise StspbrError(f"{where} is {value}: artifacts hold finite numbers only")
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise TypeError(f"{where}: {type(value).__name__} is no plain data")
+    raise TypeError(f"{where}: {type(value).__name__} is not plain JSON data")
 
 
 def content_hash(manifest: dict[str, Any]) -> str:
-    """The hash that says *what* an artifact is: SHA-256 of canonical JSON (sorted keys, no blanks, UTF-8).
+    """The hash that identifies an artifact: SHA-256 (hex) of canonical JSON (sorted keys, no blanks, UTF-8).
 
-    It covers stage, settings, seed, the parents' content hashes, and every file's name and SHA-256. Device, backends,
-    thread count and package version stand in the manifest but are left out, as are wall time and host: they say how the
-    work was done. Where they change the result they change the files' hashes, and where they do not, the same work
-    has the same hash.
+    It covers stage, settings, seed, the parents' content hashes, and every file's name and SHA-256. It leaves out
+    device, backends, thread count, package version, wall time and host: if one of them changes the result, it changes
+    the files' hashes.
     """
     identity = {
         "stage": manifest["stage"],
@@ -129,7 +133,8 @@ def content_hash(manifest: dict[str, Any]) -> str:
         "parents": {stage: parent["content_hash"] for stage, parent in manifest["parents"].items()},
         "files": {name: entry["sha256"] for name, entry in manifest["files"].items()},
     }
-    return hashlib.sha256(_canonical(identity)).hexdigest()
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 class ArtifactStore:
@@ -153,10 +158,10 @@ class ArtifactStore:
         """Write a new version: yields a :class:`Draft`, whose directory becomes the next free version.
 
         On a normal exit the files are hashed, the manifest is written, everything is flushed to disk and the
-        directory is renamed; ``draft.artifact`` is then set. When the body raises, nothing is left.
+        directory is renamed; ``draft.artifact`` is then set. If the body raises, nothing is left.
 
         Raises:
-            StspbrError: the disk is full or the place cannot be written.
+            StspbrError: the disk is full or the directory cannot be written.
             ValueError: a bad stage name, or two parents of one stage.
         """
         _check_stage(stage)
@@ -178,7 +183,8 @@ class ArtifactStore:
         with _one_line(folder):
             folder.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(folder)
-            draft = Draft(self._new_draft_dir(folder))
+            draft = Draft(folder / f".{_next_version(folder)}.partial-{os.getpid()}-{next(_DRAFT_NUMBER)}-{_host()}")
+            draft.path.mkdir()
         try:
             with _one_line(folder):
                 yield draft
@@ -193,8 +199,9 @@ class ArtifactStore:
                 }
                 _write_json(draft.path / RUN_FACTS, facts)
                 _write_json(draft.path / MANIFEST, manifest)
-                _flush_to_disk(draft.path)
-                final = self._claim(folder, draft.path)
+                for place in [*draft.path.rglob("*"), draft.path]:
+                    _flush(place)
+                final = _claim(folder, draft.path)
             draft.artifact = Artifact(final, stage, final.name, manifest)
             draft.path = final
         except BaseException:
@@ -202,13 +209,13 @@ class ArtifactStore:
             raise
 
     def resolve(self, stage: str, version: str | int | None = None) -> Artifact:
-        """The newest complete version of a stage, or the one asked for (``"v0003"``, ``"3"`` or 3), checked.
+        """The newest version of a stage, or the one asked for (``"v0003"``, ``"3"`` or 3), checked.
 
-        Every payload file must be there with its size and SHA-256. A broken newest version is an error, never
-        silently passed over.
+        Every payload file must exist with its size and SHA-256. A broken newest version is an error: it is never
+        skipped.
 
         Raises:
-            StspbrError: there is none; or a file is missing, truncated or edited; or the schema is newer.
+            StspbrError: no such version; or a file is missing, truncated or edited; or the schema is newer.
         """
         _check_stage(stage)
         folder = self.run_dir / stage
@@ -228,7 +235,7 @@ class ArtifactStore:
     ) -> Artifact | None:
         """The newest sound version made with these settings, seed and parents (by content hash), or None.
 
-        It is how a stage whose inputs have not changed is not run again; broken versions are passed over.
+        A stage whose inputs have not changed is thus not run again. Broken versions are skipped.
         """
         _check_stage(stage)
         wanted = (plain(settings), plain(seed), {p.stage: p.content_hash for p in parents})
@@ -244,7 +251,7 @@ class ArtifactStore:
         return None
 
     def list(self) -> list[ArtifactRow]:
-        """Every version of every stage, also broken and unfinished ones; never raises for their sake."""
+        """Every version of every stage, broken and unfinished ones too, which raise no error here."""
         rows = []
         stages = sorted(p for p in self.run_dir.iterdir() if p.is_dir()) if self.run_dir.is_dir() else []
         for folder in stages:
@@ -254,27 +261,20 @@ class ArtifactStore:
             rows += [_row(p, folder.name) for p in sorted(folder.iterdir()) if _PARTIAL.fullmatch(p.name)]
         return rows
 
-    def _new_draft_dir(self, folder: Path) -> Path:
-        versions = _versions(folder)
-        following = int(versions[-1][1:]) + 1 if versions else 1
-        path = folder / f".v{following:04d}.partial-{os.getpid()}-{next(_DRAFT_NUMBER)}-{_host()}"
-        path.mkdir()
-        return path
 
-    def _claim(self, folder: Path, draft: Path) -> Path:
-        """Rename ``draft`` to the next free version. The rename itself decides between two writers."""
-        while True:
-            versions = _versions(folder)
-            final = folder / f"v{int(versions[-1][1:]) + 1 if versions else 1:04d}"
-            try:
-                os.rename(draft, final)
-            except OSError as error:
-                taken = error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
-                if not (taken or (os.name == "nt" and final.exists())):
-                    raise
-                continue
-            _flush(folder)
-            return final
+def _claim(folder: Path, draft: Path) -> Path:
+    """Rename ``draft`` to the next free version. The rename itself decides between two writers."""
+    while True:
+        final = folder / _next_version(folder)
+        try:
+            os.rename(draft, final)
+        except OSError as error:
+            taken = error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+            if not (taken or (os.name == "nt" and final.exists())):
+                raise
+            continue
+        _flush(folder)
+        return final
 
 
 def _check_stage(stage: str) -> None:
@@ -285,14 +285,18 @@ def _check_stage(stage: str) -> None:
 def _version_name(version: str | int) -> str:
     digits = re.fullmatch(r"v?(\d+)", str(version))
     if not digits:
-        raise StspbrError(f"{version!r} is no version: write it as v0003")
+        raise StspbrError(f"{version!r} is not a version: write it as v0003")
     return f"v{int(digits[1]):04d}"
 
 
 def _versions(folder: Path) -> list[str]:
-    """Names of the versions in ``folder``, oldest first. A stray file of such a name takes its number, too."""
+    """Names of the versions in ``folder``, oldest first. A stray file with such a name counts as one."""
     names = [p.name for p in folder.iterdir() if _VERSION.fullmatch(p.name)] if folder.is_dir() else []
     return sorted(names, key=lambda name: int(name[1:]))
+
+
+def _next_version(folder: Path) -> str:
+    return f"v{int((_versions(folder) or ['v0'])[-1][1:]) + 1:04d}"
 
 
 def _load(path: Path) -> Artifact:
@@ -307,18 +311,18 @@ def _load(path: Path) -> Artifact:
                 what = "truncated" if size < entry["size"] else "edited"
                 raise StspbrError(f"{place} was {what} ({size} bytes, {entry['size']} expected): {remedy}")
             if _sha256(place) != entry["sha256"]:
-                raise StspbrError(f"{place} was edited (its SHA-256 is not the manifest's): {remedy}")
+                raise StspbrError(f"{place} was edited (its SHA-256 differs from the manifest's): {remedy}")
         except FileNotFoundError:
             raise StspbrError(f"{place} is missing: {remedy}") from None
         except OSError as error:
             raise StspbrError(f"{place} cannot be read ({error.strerror}): {remedy}") from error
     if content_hash(manifest) != manifest["content_hash"]:
-        raise StspbrError(f"{path / MANIFEST} was edited (its content hash does not fit): {remedy}")
+        raise StspbrError(f"{path / MANIFEST} was edited (its content hash does not match): {remedy}")
     return Artifact(path, manifest["stage"], path.name, manifest)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a version with its shape checked, but not yet the files."""
+    """The manifest of a version; its structure is checked, the files are not."""
     place = path / MANIFEST
     remedy = f"remove {path} and run the stage again, or choose another version with --from"
     try:
@@ -328,14 +332,14 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise StspbrError(f"{place} cannot be read ({error.strerror}): {remedy}") from error
     except ValueError:
-        raise StspbrError(f"{place} is truncated or no JSON: {remedy}") from None
+        raise StspbrError(f"{place} is truncated or not JSON: {remedy}") from None
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if not isinstance(schema, int) or isinstance(schema, bool):
         raise StspbrError(f"{place} has no schema number: {remedy}")
     if schema > SCHEMA:
         raise StspbrError(f"{place} has schema {schema}, this stspbr reads up to {SCHEMA}: install a newer stspbr")
     if not _well_formed(manifest) or manifest["stage"] != path.parent.name:
-        raise StspbrError(f"{place} was edited (fields are missing or not what they should be): {remedy}")
+        raise StspbrError(f"{place} was edited (fields are missing or of the wrong type): {remedy}")
     return manifest
 
 
@@ -375,9 +379,9 @@ def _hash_payload(path: Path) -> dict[str, dict[str, Any]]:
     for place in sorted(path.rglob("*")):
         name = place.relative_to(path).as_posix()
         if place.is_symlink():
-            raise ValueError(f"{name} is a link; an artifact holds files")
+            raise ValueError(f"{name} is a link: an artifact holds files only")
         if name in (MANIFEST, RUN_FACTS):
-            raise ValueError(f"{name} is the store's own name")
+            raise ValueError(f"{name} is a name that the store uses itself")
         if place.is_file():
             files[name] = {"sha256": _sha256(place), "size": place.stat().st_size}
     return files
@@ -388,22 +392,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _canonical(value: Any) -> bytes:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8")
-
-
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 
 
-def _flush_to_disk(path: Path) -> None:
-    for place in [*path.rglob("*"), path]:
-        _flush(place)
-
-
 def _flush(path: Path) -> None:
-    """fsync a file or, where the system can, a directory."""
+    """fsync a file or, if the system can, a directory."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -421,7 +415,7 @@ def _host() -> str:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes of this host left; drafts of living processes and other hosts stay."""
+    """Remove the drafts that killed processes of this host left."""
     for place in folder.iterdir():
         match = _PARTIAL.fullmatch(place.name)
         if match and match[2] == _host() and os.name != "nt" and not _alive(int(match[1])):
@@ -440,7 +434,7 @@ def _alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def _one_line(folder: Path) -> Iterator[None]:
-    """Turn "no room" and "not allowed" into one line that names the place."""
+    """Turn "disk full" and "not allowed" into one line that names the path."""
     try:
         yield
     except OSError as error:

@@ -19,7 +19,7 @@ def srgb_to_linear(value: np.ndarray) -> np.ndarray:
 
 
 def linear_to_srgb(value: np.ndarray) -> np.ndarray:
-    """Linear values to sRGB-encoded ones: the inverse of :func:`srgb_to_linear`; nothing is clipped."""
+    """Linear values to sRGB-encoded ones: the inverse of :func:`srgb_to_linear`, without clipping."""
     v = np.asarray(value, dtype=np.float64)
     return np.where(v <= 0.0031308, v * 12.92, 1.055 * np.maximum(v, 0.0031308) ** (1 / 2.4) - 0.055).astype(np.float32)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
 
 
 class StspbrError(Exception):
-    """Bad input or a bad environment, said in one line: what is wrong, where, and what to do."""
+    """Bad input or a bad environment, in one line: what is wrong, where, and what to do."""
 
 
 def one_line(error: BaseException) -> str | None:
-    """What users are told of an error that is not a fault of ours; None where it is one and wants its traceback."""
+    """The line that users see of an error that is not a bug of ours; None for a bug, which needs its traceback."""
     if isinstance(error, StspbrError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -18,6 +19,17 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}"
+    return None
+
+
+def why_not_importable(package: str, module: str) -> str | None:
+    """Why ``module`` of ``package`` cannot be imported, in one line; None if it can."""
+    if importlib.util.find_spec(package) is None:
+        return f"{package} is not installed"
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # built for another torch or GPU, it raises whatever its loader does
+        return f"{package} cannot be imported: {first_line(error)}"
     return None
 
 
@@ -34,8 +46,8 @@ def missing_extra(package: str, extra: str, purpose: str) -> StspbrError:
 
     Args:
         package: the distribution that could not be imported, e.g. ``"mitsuba"``.
-        extra: the extra of stspbr that brings it, e.g. ``"reference"``.
-        purpose: what needed it, e.g. ``"path-traced captures"``.
+        extra: the extra of stspbr that installs it, e.g. ``"reference"``.
+        purpose: what needs it, e.g. ``"path-traced captures"``.
     """
     return StspbrError(f"{purpose} need the package {package}: pip install 'stspbr[{extra}]'")
 

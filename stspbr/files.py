@@ -1,4 +1,4 @@
-"""Names of files, and files that are whole or not there."""
+"""Safe file names, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TEMPORARY = itertools.count()
 
 
 def safe_name(name: str, taken: set[str]) -> str:
-    """``name`` as part of a file name, unlike any in ``taken`` (case aside), to which it is added."""
+    """``name`` as part of a file name that differs from all in ``taken`` (whatever the case); it is added to them."""
     base = re.sub(r"[^\w.-]+", "_", name).strip("._") or "material"
     out, count = base, 2
     while out.lower() in taken:
@@ -26,9 +26,12 @@ def safe_name(name: str, taken: set[str]) -> str:
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside ``path`` (same suffix) that takes its name when the body is through.
+    """A temporary path beside ``path`` (same suffix) that is renamed to it when the body ends.
 
-    Folders are made as needed; when the body raises, ``path`` is what it was.
+    Missing folders are created. If the body raises, ``path`` is unchanged.
+
+    Raises:
+        StspbrError: the path cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{next(_TEMPORARY)}{path.suffix}")

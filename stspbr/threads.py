@@ -1,4 +1,4 @@
-"""Threads and memory of the process: one knob for torch and Numba, set before either is imported."""
+"""Threads and memory of the process: one setting for torch and Numba."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 def available_cores() -> int:
-    """Cores that this process may use: its affinity mask, limited by the cgroup's CPU quota."""
+    """Number of cores that this process may use: its affinity mask, limited by the cgroup's CPU quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         with open("/sys/fs/cgroup/cpu.max") as stream:
@@ -21,11 +21,10 @@ def available_cores() -> int:
 
 
 def prepare_process() -> None:
-    """Set what must be set before torch and Numba are imported; harmless when called again.
+    """Set what must be set before torch and Numba are imported; may be called again.
 
-    Two OpenMP pools (torch's and Numba's) live in one process: with passive waiting an idle one does not
-    spin on the cores of the busy one. glibc gives every large temporary back to the kernel by default,
-    whose page faults cost a third of a training step.
+    Torch and Numba have an OpenMP pool each: with passive waiting the idle one does not spin on the cores of the busy
+    one. By default glibc returns every large temporary to the kernel; the page faults cost a third of a training step.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if not os.access(os.path.dirname(os.path.abspath(__file__)), os.W_OK):
@@ -42,12 +41,11 @@ def prepare_process() -> None:
 
 
 def set_threads(count: int | None = None) -> int:
-    """Give torch, Numba and libigl the same number of threads; ``None`` means every core. Returns the number."""
+    """Give torch, Numba and libigl the same number of threads; ``None`` means all cores. Returns the number."""
     import numba
     import torch
 
-    count = count or available_cores()
-    count = min(count, numba.config.NUMBA_NUM_THREADS)
+    count = min(count or available_cores(), numba.config.NUMBA_NUM_THREADS)
     os.environ["IGL_NUM_THREADS"] = str(count)  # libigl reads it when it first runs in parallel
     torch.set_num_threads(count)
     numba.set_num_threads(count)

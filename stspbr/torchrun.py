@@ -1,4 +1,4 @@
-"""Whether this process is one of several that torchrun started: its place among them, from the environment alone."""
+"""Whether torchrun started this process as one of several, and its place among them, from the environment alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 class JoinError(StspbrError):
-    """This process, perhaps this one alone, could not become one of the job."""
+    """This process could not join the job; the others perhaps did."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Place:
 
 
 def place(environment: Mapping[str, str] = os.environ) -> Place:
-    """This process's place; that of the only one where torchrun's variables are not all there.
+    """This process's place; that of a single process unless all of torchrun's variables are set.
 
     Raises:
-        StspbrError: they are there and make no sense.
+        StspbrError: the variables contradict each other.
     """
     if not all(environment.get(name) for name in _NEEDED):
         return Place()
@@ -51,12 +51,12 @@ def place(environment: Mapping[str, str] = os.environ) -> Place:
         found = Place(-1)
     if not (0 <= found.rank < found.size and 0 <= found.local_rank < found.local_size <= found.size):
         variables = " ".join(f"{name}={environment[name]}" for name in _NEEDED[:3])
-        raise StspbrError(f"{variables}: this is no place in a torchrun job; unset them or start with torchrun")
+        raise StspbrError(f"{variables}: not a valid place in a torchrun job; unset them or start with torchrun")
     return found
 
 
 def is_first() -> bool:
-    """Whether this process speaks and writes for the job. A place that makes no sense is complained of aloud."""
+    """Whether this process prints and writes for the job; also true if its variables are invalid, to report that."""
     try:
         return place().rank == 0
     except StspbrError:
@@ -64,10 +64,10 @@ def is_first() -> bool:
 
 
 def leave(code: int | str | None) -> NoReturn:
-    """End this process with ``code``, as ``sys.exit`` does; one of a job at once, when its output is flushed.
+    """End this process with ``code``, as ``sys.exit`` does; a process of a job flushes its output and ends at once.
 
-    An orderly exit tears down the transport's threads while the other ends of their connections go, too, and is
-    aborted by them now and then, after all is done.
+    In an orderly exit the transport's threads now and then abort the process, because the other ends of their
+    connections close at the same time.
     """
     try:
         several = place().size > 1

@@ -63,7 +63,7 @@ def test_newest_version_or_the_one_asked_for(tmp_path):
         assert store.resolve("coarse", version).file("sub/a.bin").read_text() == "2"
     with pytest.raises(StspbrError, match=r"no version v0009 \(it has: v0001, v0002, v0003\)"):
         store.resolve("coarse", 9)
-    with pytest.raises(StspbrError, match="no version: write it as v0003"):
+    with pytest.raises(StspbrError, match="not a version: write it as v0003"):
         store.resolve("coarse", "newest")
     with pytest.raises(StspbrError, match="run `stspbr bake` first"):
         store.resolve("bake")
@@ -190,10 +190,10 @@ def test_bad_names_and_values(tmp_path):
             pass
     with pytest.raises(StspbrError, match="rate is nan"), store.create("a", settings={"rate": float("nan")}):
         pass
-    with pytest.raises(TypeError, match="no plain data"), store.create("a", settings={"x": object()}):
+    with pytest.raises(TypeError, match="not plain JSON data"), store.create("a", settings={"x": object()}):
         pass
     for name in ("manifest.json", "run.json"):
-        with pytest.raises(ValueError, match="store's own name"), store.create("a", settings={}) as draft:
+        with pytest.raises(ValueError, match="the store uses itself"), store.create("a", settings={}) as draft:
             (draft.path / name).write_text("{}")
     with pytest.raises(ValueError, match="is a link"), store.create("a", settings={}) as draft:
         (draft.path / "link").symlink_to(tmp_path)

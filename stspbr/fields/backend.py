@@ -1,29 +1,26 @@
-"""Who evaluates encodings and networks: the Numba kernels, plain torch, or tiny-cuda-nn."""
+"""The choice of what evaluates encodings and networks: the Numba kernels, plain torch, or tiny-cuda-nn."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-
 import torch
 
-from stspbr.errors import StspbrError
+from stspbr.errors import StspbrError, why_not_importable
 
 ENCODINGS = ("auto", "cpu", "torch", "tinycudann")
 
 
 def choose_encoding(name: str, device: torch.device) -> str:
-    """The encoding backend ``name`` for ``device``; ``"auto"`` is the best that is there.
+    """The encoding backend ``name`` for ``device``; ``"auto"`` is the best one available.
 
-    On the CPU that is ``cpu``. On CUDA it is ``tinycudann`` where it can be imported, else ``torch``: an installation
-    that is broken (built for another torch or another GPU) counts as absent here, and `stspbr doctor` explains it.
-    Parameters are the same under every backend, so a state that one has made is read by all.
+    On the CPU that is ``cpu``. On CUDA it is ``tinycudann`` if it can be imported, else ``torch``: a broken
+    installation (built for another torch or another GPU) counts as absent here; `stspbr doctor` explains it. All
+    backends have the same parameters, so each reads the state of any other.
 
     Raises:
         StspbrError: an unknown name, or a backend that does not fit the device, is absent or is broken.
     """
     if name not in ENCODINGS:
-        raise StspbrError(f"encoding backend {name!r} is none of {', '.join(ENCODINGS)}")
+        raise StspbrError(f"encoding backend {name!r} is not one of {', '.join(ENCODINGS)}")
     if name == "auto":
         if device.type == "cpu":
             return "cpu"
@@ -39,12 +36,5 @@ def choose_encoding(name: str, device: torch.device) -> str:
 
 
 def why_no_tinycudann() -> str | None:
-    """Why tiny-cuda-nn cannot be used, in one line; None where it can be imported."""
-    if importlib.util.find_spec("tinycudann") is None:
-        return "tinycudann is not installed"
-    try:
-        importlib.import_module("tinycudann")
-    except Exception as error:  # its bindings raise whatever the loader does
-        lines = str(error).strip().splitlines()
-        return f"tinycudann cannot be imported: {lines[0] if lines else type(error).__name__}"
-    return None
+    """Why tiny-cuda-nn cannot be used, in one line; None if it can be imported."""
+    return why_not_importable("tinycudann", "tinycudann")

@@ -20,22 +20,21 @@ _PRIMES = (1, 2654435761, 805459861)
 class HashGridEncoding(torch.nn.Module):
     """Trainable features of points in the unit cube, interpolated trilinearly from grids of several resolutions.
 
-    Level l has ``floor(base · b^l)`` cells along an axis, b such that the last level has ``finest_resolution``
-    (equations 2 and 3). Its vertices have an entry each where the table holds them all, and else share the entries by
-    a hash (equation 4). All levels lie in one parameter ``table [total, features]``, coarsest first, level l at
+    Level l has ``floor(base · b^l)`` cells along an axis, with b such that the last level has ``finest_resolution``
+    (equations 2 and 3). Each vertex has an entry of its own if all fit the table; else they share entries by a hash
+    (equation 4). All levels are in one parameter ``table [total, features]``, coarsest first, level l at
     ``offsets[l] : offsets[l] + sizes[l]``; it starts uniform in ±1e-4.
 
     Args:
         levels: number of grids.
-        features: features a level.
+        features: features per level.
         log2_table_size: log2 of the largest number of entries of a level.
-        base_resolution: cells along an axis of the coarsest level.
-        finest_resolution: the same of the finest.
+        base_resolution, finest_resolution: cells along an axis of the coarsest and of the finest level.
         generator: for the initial table (CPU); ``None``: torch's default one.
         backend: ``"cpu"``: Numba kernels, for float32 on the CPU; ``"torch"``: plain torch, for any device and type;
-            ``"tinycudann"``: tiny-cuda-nn on CUDA (see ``fields.tinycudann``); ``"auto"``: the kernels where they
-            can, else torch. The table is the same under each: a state made with one is read by all.
-        precision: of the features on their way to the network: ``"float32"``, or ``"float16"`` with tinycudann.
+            ``"tinycudann"``: tiny-cuda-nn on CUDA (see ``fields.tinycudann``); ``"auto"``: the kernels if they take
+            the tensors, else torch. The table is the same for all: each reads the state of any other.
+        precision: of the features that the network gets: ``"float32"``, or ``"float16"`` with tinycudann.
 
     Attributes:
         output_dim: ``levels · features``.
@@ -63,9 +62,9 @@ class HashGridEncoding(torch.nn.Module):
             wanted = f"{base_resolution} .. {(1 << 20) - 1}"
             raise StspbrError(f"hash grid: finest_resolution is {finest_resolution}, but must be in {wanted}")
         if backend not in ENCODINGS:
-            raise StspbrError(f"hash grid: backend {backend!r} is none of {', '.join(ENCODINGS)}")
+            raise StspbrError(f"hash grid: backend {backend!r} is not one of {', '.join(ENCODINGS)}")
         if precision not in ("float32", "float16") or (precision == "float16" and backend != "tinycudann"):
-            raise StspbrError(f"hash grid: precision {precision} with {backend}; half precision is tinycudann's")
+            raise StspbrError(f"hash grid: precision {precision} with {backend}: only tinycudann has half precision")
         self.levels, self.features, self.backend, self.precision = levels, features, backend, precision
         self.log2_table_size = log2_table_size
         self._fused: tuple[torch.device, Any] | None = None
@@ -82,10 +81,10 @@ class HashGridEncoding(torch.nn.Module):
     def forward(self, x: Tensor, active_levels: int | None = None) -> Tensor:
         """Features ``[N, levels · features]``, coarsest level first, of points ``x [N, 3]`` clamped to [0, 1].
 
-        ``active_levels``: only that many levels, the coarsest, are computed; the features of the others are zero.
+        ``active_levels``: only so many of the coarsest levels are computed; the features of the others are zero.
 
-        Gradients go to the table, and to ``x`` if it requires one (zero along an axis where it was clamped). Their
-        sums are in a fixed order on the CPU: equal inputs give equal bits, with any number of threads.
+        Gradients go to the table, and to ``x`` if it requires one (zero along an axis on which it was clamped). On the
+        CPU their sums are in a fixed order: equal inputs give equal bits, with any number of threads.
 
         Raises:
             StspbrError: ``x`` has another shape, or does not fit the backend.
@@ -102,14 +101,14 @@ class HashGridEncoding(torch.nn.Module):
         return hash_grid_torch(x, self.table, self.resolutions, self.offsets, self.sizes, active)
 
     def _tiny_cuda_grid(self) -> Any:
-        """The executor on the table's device, made when it is first needed there."""
+        """The executor on the table's device, created at its first use there."""
         from stspbr.fields.tinycudann import TinyCudaGrid
 
         device = self.table.device
         if self._fused is None or self._fused[0] != device:
             if device.type != "cuda" or self.table.dtype != torch.float32:
-                kind = f"{self.table.dtype} on {device}"
-                raise StspbrError(f"hash grid: backend tinycudann takes float32 on CUDA, not {kind}")
+                own = f"{self.table.dtype} on {device}"
+                raise StspbrError(f"hash grid: backend tinycudann takes float32 on CUDA, not {own}")
             precision = torch.float16 if self.precision == "float16" else torch.float32
             layout = (self.resolutions, self.sizes, self.features, self.log2_table_size)
             self._fused = device, TinyCudaGrid(*layout, precision, device)
@@ -122,7 +121,10 @@ class HashGridEncoding(torch.nn.Module):
 def hash_grid_torch(
     x: Tensor, table: Tensor, resolutions: np.ndarray, offsets: np.ndarray, sizes: np.ndarray, active: int
 ) -> Tensor:
-    """The encoding in plain torch, on the device and in the type of ``x`` and ``table``: what defines all others."""
+    """The encoding in plain torch, on the device and in the type of ``x`` and ``table``: it defines all others.
+
+    Arguments as of ``HashGridEncoding``, with ``x [N, 3]``; returns ``[N, levels · features]``.
+    """
     x = _into_cube(x)
     out = []
     for resolution, offset, size in zip(resolutions.tolist()[:active], offsets.tolist(), sizes.tolist(), strict=False):
@@ -145,12 +147,12 @@ def _locate(x: Tensor, resolution: int) -> tuple[list[Tensor], Tensor]:
 
 
 def _corner_entry(cell: list[Tensor], corner: int, resolution: int, size: int) -> Tensor:
-    """``[N]`` entries in the level's table of one of the cells' eight vertices; bit a of ``corner``: axis a."""
+    """``[N]`` entries in the level's table of one of each cell's eight vertices; bit a of ``corner``: axis a."""
     vertex = [cell[axis] + (corner >> axis & 1) for axis in range(3)]
     side = resolution + 1
     if side**3 <= size:
         return vertex[0] + side * (vertex[1] + side * vertex[2])
-    # 64-bit products: their low bits, which the mask keeps, are those of 32-bit ones
+    # the mask keeps the low bits of 64-bit products, which are those of 32-bit ones
     hashed = [vertex[axis] * _PRIMES[axis] for axis in range(3)]
     return (hashed[0] ^ hashed[1] ^ hashed[2]) & (size - 1)
 
@@ -161,14 +163,14 @@ def _corner_weights(fraction: Tensor, corner: int) -> list[Tensor]:
 
 
 def _into_cube(x: Tensor) -> Tensor:
-    """Points clamped to [0, 1]; NaN becomes 0, so that no entry lies outside of the table."""
+    """Points clamped to [0, 1]; NaN becomes 0, so that no entry is outside the table."""
     return torch.where(torch.isnan(x), 0.0, x).clamp(0, 1)
 
 
 class _TorchLookup(torch.autograd.Function):
-    """``hash_grid_torch`` in float32 on any device; a backward pass finds the vertices anew.
+    """``hash_grid_torch`` in float32 on any device; the backward pass recomputes the vertices.
 
-    Autograd would keep entries, weights and features of eight vertices a level: gigabytes for a million points.
+    Autograd would keep entries, weights and features of eight vertices per level: gigabytes for a million points.
     """
 
     @staticmethod
@@ -236,5 +238,5 @@ class _HashGridLookup(torch.autograd.Function):
 
 def _resolutions(levels: int, base: int, finest: int) -> np.ndarray:
     growth = math.log(finest / base) / max(1, levels - 1)
-    # the small sum keeps the last level from being floored to finest − 1 by rounding
+    # without 1e-6, rounding could floor the last level to finest − 1
     return np.array([math.floor(base * math.exp(growth * level) + 1e-6) for level in range(levels)], dtype=np.int64)

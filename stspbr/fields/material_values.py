@@ -1,4 +1,4 @@
-"""The material at points, and the order of its channels where several lie in one tensor."""
+"""The material at points, and the order of its channels in a tensor of several."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 ALBEDO, NORMAL = slice(0, 3), slice(3, 6)
-"""Channels of appearance: what network A gives."""
+"""Channels of appearance, the output of network A."""
 ROUGHNESS, METALLIC, OCCLUSION = slice(0, 1), slice(1, 2), slice(2, 3)
-"""Channels of reflectance: what network B gives, and its maps; occlusion may be absent."""
+"""Channels of reflectance, the output of network B, and of its maps; occlusion may be absent."""
 
 
 @dataclass
@@ -19,9 +19,9 @@ class MaterialValues:
 
     Attributes:
         albedo: ``[N, 3]`` linear in [0, 1].
-        roughness, metallic: ``[N, 1]``.
-        normal: ``[N, 3]`` object space: the unit shading normal; from the networks, the offset that is to be added to
-            the unit smooth normal.
+        roughness, metallic: ``[N, 1]`` in [0, 1], roughness perceptual.
+        normal: ``[N, 3]`` object space: the unit shading normal; from the networks, the offset to add to the unit
+            smooth normal.
         occlusion: ``[N, 1]``, 1 = open; or None.
     """
 

@@ -17,18 +17,16 @@ from stspbr.settings import FieldSettings, HashGridSettings
 class MaterialFields(nn.Module):
     """Networks from object-space position to material.
 
-    In ``split`` mode network A (``appearance``) gives albedo and normal offset and network B
-    (``reflectance``) roughness, metallic and, where asked for, occlusion; B sees detached positions, so
-    that no reflectance loss reaches the geometry. In ``joint`` mode one network gives all of them.
-
-    ``extent`` is the box's longest side.
+    In ``split`` mode network A (``appearance``) outputs albedo and normal offset, and network B (``reflectance``)
+    roughness, metallic and optionally occlusion; B gets detached positions, so that no reflectance loss reaches the
+    geometry. In ``joint`` mode one network outputs all of them. ``extent`` is the box's longest side.
 
     Args:
         settings: sizes, ranges and starting values.
         box: ``[2, 3]`` object-space bounds that map to the encodings' unit cube.
         generator: source of all starting values.
-        backend: of the encodings (``"auto"``, ``"cpu"``, ``"torch"``, ``"tinycudann"``). ``settings.precision`` of
-            ``float16`` is what tinycudann may use, fused layers included where they have a width for it; the others
+        backend: of the encodings (``"auto"``, ``"cpu"``, ``"torch"``, ``"tinycudann"``). With ``settings.precision``
+            ``float16``, tinycudann works in half precision, with fused layers if it has their width; the others
             evaluate the same parameters in float32.
     """
 
@@ -49,27 +47,13 @@ class MaterialFields(nn.Module):
         appearance_start = [_logit(settings.initial_albedo)] * 3 + [0.0] * 3
 
         def network(grid: HashGridSettings, start: list[float]) -> nn.ModuleDict:
-            encoding = HashGridEncoding(
-                levels=grid.levels,
-                features=grid.features,
-                log2_table_size=grid.log2_table_size,
-                base_resolution=grid.base_resolution,
-                finest_resolution=grid.finest_resolution,
-                generator=generator,
-                backend=backend,
-                precision="float16" if half else "float32",
-            )
-            head = MLP(
-                encoding.output_dim,
-                len(start),
-                settings.width,
-                settings.hidden_layers,
-                torch.tensor(start),
-                generator,
-                backend="tinycudann" if half and settings.width in FUSED_WIDTHS else "torch",
-            )
+            precision = "float16" if half else "float32"
+            encoding = HashGridEncoding(**dict(grid), generator=generator, backend=backend, precision=precision)
+            kind = "tinycudann" if half and settings.width in FUSED_WIDTHS else "torch"
+            sizes = encoding.output_dim, len(start), settings.width, settings.hidden_layers
+            head = MLP(*sizes, torch.tensor(start), generator, backend=kind)
             with torch.no_grad():
-                head.weights[-1][NORMAL] = 0.0  # the normal offset starts at exactly zero; network B has no such rows
+                head.weights[-1][NORMAL] = 0.0  # the normal offset starts at zero; network B has no such rows
             return nn.ModuleDict({"encoding": encoding, "head": head})
 
         if settings.mode == "joint":
@@ -83,7 +67,7 @@ class MaterialFields(nn.Module):
         return {name: list(module.parameters()) for name, module in self.named_children()}
 
     def forward(self, positions: Tensor) -> MaterialValues:
-        """Material at ``positions`` ``[N, 3]`` (object space; outside the box they are clamped to it)."""
+        """Material at ``positions`` ``[N, 3]`` (object space, clamped to the box)."""
         x = self._unit_cube(positions)
         if self.settings.mode == "joint":
             a, b = self._run(self.joint, x).split([NORMAL.stop, self._reflectance_channels], dim=1)
@@ -93,7 +77,7 @@ class MaterialFields(nn.Module):
         return MaterialValues.of(torch.sigmoid(a[:, ALBEDO]), self._to_reflectance(b), torch.tanh(a[:, NORMAL]))
 
     def reflectance_at(self, positions: Tensor) -> Tensor:
-        """``[N, 2 or 3]`` roughness, metallic (and occlusion) alone, at detached ``positions``; for smoothness."""
+        """``[N, 2 or 3]`` roughness, metallic (and occlusion) at detached ``positions`` ``[N, 3]``; for smoothness."""
         x = self._unit_cube(positions.detach())
         if self.settings.mode == "joint":
             b = self._run(self.joint, x)[:, NORMAL.stop :]
@@ -102,7 +86,7 @@ class MaterialFields(nn.Module):
         return self._to_reflectance(b)
 
     def appearance_at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Albedo ``[N, 3]`` and normal offset ``[N, 3]`` alone, at detached ``positions``; for smoothness."""
+        """Albedo ``[N, 3]`` and normal offset ``[N, 3]`` at detached ``positions`` ``[N, 3]``; for smoothness."""
         x = self._unit_cube(positions.detach())
         network = self.joint if self.settings.mode == "joint" else self.appearance
         a = self._run(network, x)

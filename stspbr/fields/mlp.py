@@ -19,7 +19,10 @@ class MLP(nn.Module):
         bias: ``[outputs]`` start of the last bias (before any activation).
         generator: the source of the Kaiming-uniform start.
         backend: ``"torch"``, or ``"tinycudann"``: tiny-cuda-nn's fused kernels, in half precision, on CUDA (see
-            ``fields.tinycudann``). The weights are the same under both.
+            ``fields.tinycudann``). The weights are the same for both.
+
+    Raises:
+        StspbrError: another backend; in ``forward``, a device that is not CUDA with tinycudann.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class MLP(nn.Module):
         return nn.functional.linear(x, self.weights[-1], self.bias)
 
     def _tiny_cuda_perceptron(self) -> Any:
-        """The executor on the weights' device, made when it is first needed there."""
+        """The executor on the weights' device, created at its first use there."""
         from stspbr.fields.tinycudann import TinyCudaPerceptron
 
         device = self.bias.device

@@ -1,23 +1,23 @@
 """tiny-cuda-nn as an executor of our encodings and networks (CUDA; installed by the user, see ``stspbr doctor``).
 
-**Unverified:** written against tiny-cuda-nn 2's documentation and bindings; no line of it has run on a GPU. It is
-tested against a stand-in that follows the same conventions (``tests/fields/conftest.py``).
+**Unverified:** written against tiny-cuda-nn 2's documentation and bindings; it has not run on a GPU. It is tested
+against a stand-in with the same conventions (``tests/fields/conftest.py``).
 
-tiny-cuda-nn keeps parameters of its own: one flat vector. Here it does not: the parameters stay ours, are laid out
-anew for each evaluation, and a checkpoint means the same under every backend. What differs, and how it is met:
+tiny-cuda-nn keeps its parameters in one flat vector. Here the parameters stay ours and are laid out anew for each
+evaluation, so that a checkpoint means the same for every backend. The differences, and how they are handled:
 
-* *Where a level's vertices lie.* Level l of its grid looks up ``x·s + 0.5`` with ``s = base·b^l − 1``, so that levels
-  are shifted against each other; ours looks up ``x·R``. A grid of **one** level with ``base_resolution = R + 1`` has
-  ``s = R`` exactly, and ``x − 0.5/R`` takes the shift back. Each of our levels is therefore a grid of its own, all of
-  them nested in one ``Composite`` encoding with three inputs a level: one call, one kernel launch a level. (Its own
-  many-level grid would be one launch, and another function: no state could be exchanged.)
+* *Vertices.* Level l of its grid looks up ``x·s + 0.5`` with ``s = base·b^l − 1``, so that levels are shifted against
+  each other; ours looks up ``x·R``. A grid of **one** level with ``base_resolution = R + 1`` has ``s = R`` exactly,
+  and ``x − 0.5/R`` undoes the shift. Each of our levels is therefore a grid of its own, nested in one ``Composite``
+  encoding with three inputs per level: one call, one kernel launch per level. (Its own many-level grid needs one
+  launch, but is another function: states could not be exchanged.)
 * *Sizes.* A table has ``min(⌈side³⌉₈, 2^T)`` entries: dense ones are padded to a multiple of eight. Dense order
   (x fastest), the hash (XOR of x, 2654435761·y and 805459861·z in 32 bits) and its mask are the same as ours.
-* *Features* a level are 1, 2, 4 or 8; others are refused.
-* *Batches* are padded to a multiple of 256 by its bindings, results are cut back.
+* *Features* per level are 1, 2, 4 or 8; others are refused.
+* *Batches* are padded to a multiple of 256 by its bindings; results are cut back.
 * *The perceptron* has no bias, widths that are multiples of 16 (inputs padded with ones, outputs cut), weights
-  ``[out, in]`` row by row, first layer first, and runs in half precision: it is used where ``precision`` is
-  ``float16`` and the width is 16, 32, 64 or 128. Padded weights are zero; the last bias is added outside.
+  ``[out, in]`` row by row, first layer first, and runs in half precision: it is used if ``precision`` is ``float16``
+  and the width is 16, 32, 64 or 128. Padded weights are zero; the last bias is added outside.
 * *Half precision* needs loss scaling: see ``GradientScale``.
 """
 
@@ -41,14 +41,14 @@ class TinyCudaGrid:
     """Evaluates the tables of a ``HashGridEncoding`` on one CUDA device.
 
     Args:
-        resolutions, sizes: ``[levels]`` as the encoding has them.
-        features: a level, 1, 2, 4 or 8.
+        resolutions, sizes: ``[levels]`` of the encoding.
+        features: per level; 1, 2, 4 or 8.
         log2_table_size: of the encoding.
         precision: ``torch.float32``, or ``torch.float16``: features and their gradients in half precision.
-        device: where; tables and points have to be there.
+        device: of tables and points.
 
     Raises:
-        StspbrError: a number of features that tiny-cuda-nn has no grid for.
+        StspbrError: a number of features for which tiny-cuda-nn has no grid.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class TinyCudaGrid:
 
         if features not in GRID_FEATURES:
             wanted = "it has 1, 2, 4 or 8; or use --backend auto+torch"
-            raise StspbrError(f"encoding backend tinycudann: {features} features a level, but {wanted}")
+            raise StspbrError(f"encoding backend tinycudann: {features} features per level, but {wanted}")
         self.levels, self.features, self.precision = len(resolutions), features, precision
         nested = [
             {
@@ -84,7 +84,7 @@ class TinyCudaGrid:
             self._module = tinycudann.Encoding(
                 3 * self.levels, {"otype": "Composite", "nested": nested}, dtype=precision
             )
-        self._module.loss_scale = 1.0  # ours is GradientScale: its own is divided out in half precision again
+        self._module.loss_scale = 1.0  # its own is divided out in half precision again: ours is GradientScale
         self._shift = torch.as_tensor(0.5 / resolutions, dtype=torch.float32, device=device)[:, None]
         padded = [min(-(-(int(side + 1) ** 3) // _ROWS) * _ROWS, 1 << log2_table_size) for side in resolutions]
         starts = np.cumsum([0, *padded])
@@ -116,14 +116,17 @@ class TinyCudaPerceptron:
     """Evaluates the weights of an ``MLP`` with the fully fused kernels, in half precision, on one CUDA device.
 
     Args:
-        inputs, outputs, width, hidden_layers: as the ``MLP`` has them; the width is 16, 32, 64 or 128.
+        inputs, outputs, width, hidden_layers: of the ``MLP``; the width is 16, 32, 64 or 128.
+
+    Raises:
+        StspbrError: another width.
     """
 
     def __init__(self, inputs: int, outputs: int, width: int, hidden_layers: int, device: torch.device) -> None:
         import tinycudann
 
         if width not in FUSED_WIDTHS:
-            raise StspbrError(f"backend tinycudann: a hidden width of {width}; it fuses 16, 32, 64 and 128")
+            raise StspbrError(f"backend tinycudann: a hidden width of {width}; it fuses only 16, 32, 64 and 128")
         config = {
             "otype": "FullyFusedMLP",
             "activation": "ReLU",
@@ -156,11 +159,11 @@ class TinyCudaPerceptron:
 class GradientScale:
     """Loss scaling of one evaluation in half precision, chosen anew in each backward pass, on the device.
 
-    Gradients of a mean over a million pixels are below what half precision holds (6e-8). ``raise_`` multiplies the
-    gradient of the output by the power of two that brings its largest entry to about 1: sums over thousands of
-    samples then stay below 65504, and entries ten thousand times smaller are still exact to three digits. ``lower``
-    divides the gradients of the inputs by it, in float32. An entry whose sum overflowed all the same gets no gradient
-    in that step; a gradient that was not finite to begin with stays so. The host is never waited for.
+    Gradients of a mean over a million pixels are below the smallest number of half precision (6e-8). ``raise_``
+    multiplies the gradient of the output by the power of two that brings its largest entry to about 1: sums over
+    thousands of samples then stay below 65504, and entries ten thousand times smaller are still exact to three digits.
+    ``lower`` divides the gradients of the inputs by it, in float32. An entry whose sum overflows nevertheless gets no
+    gradient in that step; a gradient that was not finite before stays so. Nothing waits for the host.
     """
 
     def __init__(self) -> None:
@@ -207,11 +210,11 @@ def _aligned(width: int) -> int:
 
 
 def _check_parameters(module: Any, expected: int) -> None:
-    """A version with another layout must not be fed with ours."""
+    """StspbrError if this version lays its parameters out in another way than ours."""
     found = module.params.numel()
     module.params.requires_grad_(False)  # the parameters that count are ours
     if found != expected:
         raise StspbrError(
-            f"tinycudann lays out {found} parameters where {expected} were expected: "
-            "this version has other conventions than stspbr knows; use --backend auto+torch"
+            f"tinycudann has {found} parameters instead of {expected}: "
+            "this version has other conventions than stspbr expects; use --backend auto+torch"
         )

@@ -14,15 +14,18 @@ from stspbr.geometry.tet_grid import border_vertices, tet_grid
 class DMTet(torch.nn.Module):
     """Geometry whose topology may change: the zero level of ``sdf`` on a deformable grid.
 
-    Parameters: ``sdf [V]`` (negative inside, object units by convention) and ``deform [V, 3]``, of which
-    ``tanh(deform)`` times half a cell is added to the grid. A cell is the voxel of the same volume as a
-    tetrahedron, ``extent / resolution``: small enough that neighbours cannot pass each other easily.
+    Parameters: ``sdf [V]`` (negative inside, object units by convention) and ``deform [V, 3]``: ``tanh(deform)`` times
+    half a cell is added to the grid. A cell is a voxel with the volume of a tetrahedron, ``extent / resolution``:
+    small enough that neighbours cannot easily pass each other.
 
     Args:
         resolution: see ``tet_grid``.
-        box_min, box_max: ``[3]`` object units. The surface closes at the box, whatever is in it.
-        generator: draws the initial distances, uniform in [−0.18, 0.02] of the box's shortest side: noise that
-            is nine tenths inside, to be carved. ``init_sphere`` or ``init_sdf`` leave the optimiser less to do.
+        box_min, box_max: ``[3]`` object units. The surface always closes at the box.
+        generator: draws the initial distances, uniform in [−0.18, 0.02] of the box's shortest side: nine tenths of
+            the noise are inside. ``init_sphere`` and ``init_sdf`` are better starts.
+
+    Raises:
+        StspbrError: an empty box, or a resolution below 4.
     """
 
     grid: torch.Tensor
@@ -33,16 +36,13 @@ class DMTet(torch.nn.Module):
     _symmetric: torch.Tensor
 
     def __init__(
-        self,
-        resolution: int,
-        box_min: np.ndarray,
-        box_max: np.ndarray,
-        generator: torch.Generator | None = None,
+        self, resolution: int, box_min: np.ndarray, box_max: np.ndarray, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
         vertices, tets, edges = tet_grid(resolution, box_min, box_max)
         low, high = vertices.min(axis=0), vertices.max(axis=0)
-        self.marching = MarchingTets(tets, edges, border_vertices(vertices))
+        border = border_vertices(vertices)
+        self.marching = MarchingTets(tets, edges, border)
         self.cell = float((high - low).max() / resolution)
         self.register_buffer("grid", torch.from_numpy(vertices), persistent=False)
         self.register_buffer("box_min", torch.from_numpy(low))
@@ -54,7 +54,6 @@ class DMTet(torch.nn.Module):
         np.add.at(offsets, edges[:, 0], vertices[edges[:, 1]] - vertices[edges[:, 0]])
         np.add.at(offsets, edges[:, 1], vertices[edges[:, 0]] - vertices[edges[:, 1]])
         touches_border = np.zeros(len(vertices), bool)
-        border = border_vertices(vertices)
         touches_border[edges[border[edges].any(axis=1)].ravel()] = True
         symmetric = (np.abs(offsets).max(axis=1) < 1e-3 * self.cell) & ~touches_border
         self.register_buffer("_symmetric", torch.from_numpy(symmetric), persistent=False)
@@ -64,7 +63,7 @@ class DMTet(torch.nn.Module):
 
     @property
     def box(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """``(box_min [3], box_max [3])`` of the undeformed grid: what encodings normalise positions by."""
+        """``(box_min [3], box_max [3])`` of the undeformed grid, by which encodings normalise positions."""
         return self.box_min, self.box_max
 
     def vertices(self) -> torch.Tensor:
@@ -93,18 +92,18 @@ class DMTet(torch.nn.Module):
         if values.shape != self.sdf.shape:
             raise StspbrError(f"the grid has {len(self.sdf)} vertices but {tuple(values.shape)} distances were given")
         if not bool(torch.isfinite(values).all()):
-            raise StspbrError("the initial distances hold NaN or infinity: check the masks and cameras")
+            raise StspbrError("the initial distances contain NaN or infinity: check the masks and cameras")
         if not bool((self.marching.values(values) < 0).any()):
             raise StspbrError("the initial shape is empty inside the grid's box: check the masks, cameras and box")
         self.sdf.copy_(values)
         self.deform.zero_()
 
     def regularizer(self) -> torch.Tensor:
-        """Sign-change penalty (scalar): keeps neighbours on either side of the surface close to zero and each other.
+        """Sign-change penalty (scalar): keeps neighbours on both sides of the surface close to zero and each other.
 
         Mean over the grid's edges with a sign change of
-        ``BCE(sigmoid(s_i), [s_j ≥ 0]) + BCE(sigmoid(s_j), [s_i ≥ 0])`` (Munkberg et al. 2022); the distances
-        are taken in object units. Zero where nothing crosses.
+        ``BCE(sigmoid(s_i), [s_j ≥ 0]) + BCE(sigmoid(s_j), [s_i ≥ 0])`` (Munkberg et al. 2022), with distances in
+        object units. Zero if no edge crosses.
         """
         values = self.marching.values(self.sdf)
         inside = values.detach() < 0
@@ -120,9 +119,9 @@ class DMTet(torch.nn.Module):
     def smoothness(self) -> torch.Tensor:
         """Bending of the level set (scalar): mean squared umbrella of the distances at the grid's vertices near it.
 
-        Of a signed distance the Laplacian is the mean curvature; on the symmetric lattice the umbrella of a plane's
-        distances is zero. Distances are in cells, so that the weight does not depend on the resolution. Vertices
-        within two cells of the surface count, except at the box, where the lattice is not symmetric.
+        The Laplacian of a signed distance is the mean curvature; on the symmetric lattice the umbrella of a plane's
+        distances is zero. Distances are in cells, so the weight does not depend on the resolution. Vertices within
+        two cells of the surface count, except those at the box, where the lattice is not symmetric.
         """
         values = self.marching.values(self.sdf) / self.cell
         first, second = self._edges
@@ -136,16 +135,16 @@ class DMTet(torch.nn.Module):
 def masked_sign_penalty(
     values: torch.Tensor, crosses: torch.Tensor, first: torch.Tensor, second: torch.Tensor
 ) -> torch.Tensor:
-    """The regulariser over all edges with a mask ``crosses [E]``; zero where nothing crosses.
+    """The regulariser over all edges with a mask ``crosses [E]``, a scalar; zero if no edge crosses.
 
-    On a GPU all edges cost less than to wait for the number of those that cross.
+    On a GPU, all edges cost less than waiting for the number of crossing ones.
     """
     loss = torch.where(crosses, _sign_penalty(values, first, second), 0.0)
     return loss.sum() / crosses.sum().clamp(min=1)
 
 
 def _sign_penalty(values: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Each edge's cost, from its end points' distances and the other's sign."""
+    """The cost ``[E]`` of each edge, from each end point's distance and the other's sign."""
     a, b = torch.index_select(values, 0, first), torch.index_select(values, 0, second)
     loss = F.binary_cross_entropy_with_logits(a, (b >= 0).to(a.dtype), reduction="none")
     return loss + F.binary_cross_entropy_with_logits(b, (a >= 0).to(b.dtype), reduction="none")

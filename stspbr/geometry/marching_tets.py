@@ -13,27 +13,26 @@ from stspbr.geometry import marching_tets_kernels as kernels
 
 
 class MarchingTets(torch.nn.Module):
-    """The extraction for one grid; what depends on its connectivity alone is prepared once.
+    """The extraction for one grid; whatever depends on its connectivity alone is prepared once.
 
-    On the CPU the topology is found by Numba kernels, elsewhere by torch on the device of the distances: the same
-    edges and faces in the same order. It has no state to save; ``to`` moves what the torch twin needs.
+    Numba kernels find the topology on the CPU, torch finds it on other devices: the same edges and faces in the same
+    order. The module has no state to save; ``to`` moves what the torch twin needs.
 
     Args:
         tets: ``[T, 4]`` int32, positive volumes (see ``tet_grid``).
-        edges: ``[E, 2]`` int32: every edge of the tets once, smaller index first, sorted; or None: found here.
-        border: ``[V]`` bool: vertices that are outside whatever their value, so that the surface closes there;
-            or None. Their distance counts with its absolute value.
+        edges: ``[E, 2]`` int32: every edge of the tets once, smaller index first, sorted; None: computed here.
+        border: ``[V]`` bool: vertices that are always outside, so that the surface closes there: their distance counts
+            with its absolute value; or None.
         backend: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernel_dispatch``.
+
+    Raises:
+        ValueError: ``edges`` lacks an edge of the tets.
     """
 
     border: torch.Tensor | None
 
     def __init__(
-        self,
-        tets: np.ndarray,
-        edges: np.ndarray | None = None,
-        border: np.ndarray | None = None,
-        backend: str = "auto",
+        self, tets: np.ndarray, edges: np.ndarray | None = None, border: np.ndarray | None = None, backend: str = "auto"
     ) -> None:
         super().__init__()
         self.backend = backend
@@ -45,20 +44,18 @@ class MarchingTets(torch.nn.Module):
         first_edge = np.searchsorted(self.edges[:, 0], np.arange(vertex_count + 1)).astype(np.int64)
         self._tet_edges = kernels.tet_edge_table(self.tets, self.edges, first_edge)
         if np.any(self._tet_edges < 0):
-            raise ValueError("edges do not hold every edge of the tets")
+            raise ValueError("edges must contain every edge of the tets")
         self._case_counts, self._case_edges = kernels.case_table()
         self._tables: tuple[torch.device, list[torch.Tensor]] | None = None
 
     def values(self, sdf: torch.Tensor) -> torch.Tensor:
         """``[V]``: the distances that count: ``|sdf|`` at the border, ``sdf`` elsewhere."""
-        if self.border is None:
-            return sdf
-        return torch.where(self.border, sdf.abs(), sdf)
+        return sdf if self.border is None else torch.where(self.border, sdf.abs(), sdf)
 
     def topology(self, sdf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Crossing edges ``[M, 2]`` int64 (inside end first) and faces ``[F, 3]`` int32 between them.
 
-        The order of both follows the grid's and does not depend on threads, nor on the backend.
+        Both follow the grid's order, whatever the threads and the backend.
         """
         sdf = sdf.detach()
         if not embedded.usable(self.backend, sdf, what="marching tetrahedra"):
@@ -73,7 +70,7 @@ class MarchingTets(torch.nn.Module):
         return torch.from_numpy(crossing), torch.from_numpy(faces)
 
     def _topology_torch(self, sdf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same in torch. On a GPU the host waits twice, for the numbers of edges and of faces."""
+        """``topology`` in torch. On a GPU the host waits twice: for the numbers of edges and of faces."""
         if self._tables is None or self._tables[0] != sdf.device:
             arrays = (self.tets, self.edges, self._tet_edges, self._case_counts, self._case_edges.reshape(16, 2, 3))
             self._tables = sdf.device, [torch.from_numpy(a).to(sdf.device, torch.int64) for a in arrays]
@@ -91,7 +88,7 @@ class MarchingTets(torch.nn.Module):
         corners = inside.index_select(0, tets.reshape(-1)).reshape(-1, 4).to(torch.int64)
         case = corners[:, 0] + 2 * corners[:, 1] + 4 * corners[:, 2] + 8 * corners[:, 3]
         count = case_counts.index_select(0, case)[:, None]
-        slots = torch.nonzero((count > torch.arange(2, device=sdf.device)).reshape(-1)).squeeze(1)  # two a tet
+        slots = torch.nonzero((count > torch.arange(2, device=sdf.device)).reshape(-1)).squeeze(1)  # two per tet
         tet, face = torch.div(slots, 2, rounding_mode="floor"), slots % 2
         sides = case_edges.reshape(32, 3).index_select(0, case.index_select(0, tet) * 2 + face)
         found = torch.gather(tet_edges.index_select(0, tet), 1, sides)
@@ -106,15 +103,15 @@ class MarchingTets(torch.nn.Module):
             sdf: ``[V]`` float32 signed distances, negative inside; zero counts as outside.
 
         Returns:
-            ``positions [M, 3]`` float32, differentiable with respect to both arguments, one for each crossing
-            edge (welded: neighbours share them); ``faces [F, 3]`` int32, counter-clockwise from outside. Both
-            are empty where nothing is inside: the caller has to say so.
+            ``positions [M, 3]`` float32, differentiable in both arguments, one per crossing edge (welded: neighbours
+            share them); ``faces [F, 3]`` int32, counter-clockwise from outside. Both are empty if nothing is inside:
+            the caller must report it.
         """
         crossing, faces = self.topology(sdf)
         inner, outer = crossing.T.contiguous()
         values = self.values(sdf)
         inner_value, outer_value = torch.index_select(values, 0, inner), torch.index_select(values, 0, outer)
-        weight = (inner_value / (inner_value - outer_value)).unsqueeze(1)  # the divisor is below zero by the signs
+        weight = (inner_value / (inner_value - outer_value)).unsqueeze(1)  # the signs make the divisor negative
         start, end = torch.index_select(vertices, 0, inner), torch.index_select(vertices, 0, outer)
         return start + weight * (end - start), faces
 

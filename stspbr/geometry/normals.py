@@ -1,10 +1,10 @@
-"""Normals of a triangle mesh, differentiable and the same bits every time."""
+"""Normals of a triangle mesh, differentiable and bit-reproducible."""
 
 from __future__ import annotations
 
 import torch
 
-_TINY = 1e-20  # squared length without a direction; its power −3/2, which backward takes, must fit into float32
+_TINY = 1e-20  # below this squared length: no direction; backward takes its power −3/2, which must fit into float32
 
 
 def normalize(vectors: torch.Tensor) -> torch.Tensor:
@@ -15,7 +15,7 @@ def normalize(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def face_cross_products(positions: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    """``[F, 3]`` normals of ``faces [F, 3]`` with twice their area as length, outward for counter-clockwise faces."""
+    """``[F, 3]`` normals of ``faces [F, 3]``, twice the area long, outward for counter-clockwise faces."""
     index = faces.long()
     a, b, c = (torch.index_select(positions, 0, index[:, k]) for k in range(3))
     return torch.linalg.cross(b - a, c - a)
@@ -29,8 +29,7 @@ def vertex_normals(positions: torch.Tensor, faces: torch.Tensor) -> torch.Tensor
         faces: ``[F, 3]`` int32, counter-clockwise from outside.
 
     Returns:
-        ``[V, 3]`` unit normals, differentiable. A vertex whose faces cancel or that has none gets +Z, so that
-        every normal is a direction.
+        ``[V, 3]`` unit normals, differentiable. A vertex without faces, or whose faces cancel, gets +Z.
     """
     crosses, index = face_cross_products(positions, faces), faces.long()
     total = torch.zeros_like(positions)
@@ -38,5 +37,5 @@ def vertex_normals(positions: torch.Tensor, faces: torch.Tensor) -> torch.Tensor
         total = total.index_add(0, index[:, k], crosses)
     normals = normalize(total)
     missing = (normals.detach() == 0).all(dim=1, keepdim=True)
-    up = torch.eye(3, dtype=positions.dtype, device=positions.device)[2]  # made there: a copy would wait for the GPU
+    up = torch.eye(3, dtype=positions.dtype, device=positions.device)[2]  # created there: a copy waits for the GPU
     return torch.where(missing, up, normals)

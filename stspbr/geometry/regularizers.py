@@ -46,8 +46,7 @@ class UniformLaplacian(torch.nn.Module):
 def laplacian_loss(laplacian: UniformLaplacian, values: torch.Tensor) -> torch.Tensor:
     """Mean of the squared components of the umbrella vectors (scalar, units of ``values`` squared).
 
-    *Relative*: give it the displacements, so that the shape one starts from costs nothing. *Absolute*: give it
-    the positions, so that the mesh itself becomes smooth.
+    Given the displacements, the initial shape costs nothing; given the positions, the mesh itself becomes smooth.
     """
     return laplacian(values).square().mean()
 
@@ -55,13 +54,13 @@ def laplacian_loss(laplacian: UniformLaplacian, values: torch.Tensor) -> torch.T
 class FoldBarrier(torch.nn.Module):
     """Keeps the faces of a mesh of fixed topology from turning over.
 
-    A face's *signed area* is its area seen along the smooth normal of the shape it began as. It costs nothing while
-    it stays above ``keep`` of what it was, and in proportion to what is missing below: a sliver's cost is bounded,
-    unlike that of the angle of its normal.
+    A face's *signed area* is its area seen along the smooth normal of the initial shape. Above ``keep`` times its
+    initial value it costs nothing; below, the cost is proportional to what is missing. A sliver's cost is thus
+    bounded, unlike one on the angle of its normal.
 
     Args:
-        positions: ``[V, 3]``, faces: ``[F, 3]``: the mesh as it begins.
-        keep: fraction of the signed area that is free.
+        positions: ``[V, 3]``, faces: ``[F, 3]``: the initial mesh.
+        keep: fraction of the signed area below which a face costs something.
     """
 
     _faces: torch.Tensor
@@ -81,6 +80,6 @@ class FoldBarrier(torch.nn.Module):
         self.register_buffer("_mean", areas.mean().clamp_min(1e-30), persistent=False)
 
     def forward(self, positions: torch.Tensor) -> torch.Tensor:
-        """Mean of what the faces' signed areas at ``positions [V, 3]`` lack, in mean areas; a scalar."""
+        """Mean of what the faces' signed areas at ``positions [V, 3]`` lack, in units of the mean area; a scalar."""
         areas = (face_cross_products(positions, self._faces) * self._normals).sum(dim=1)
         return (self._least - areas).clamp_min(0.0).mean() / self._mean

@@ -1,8 +1,8 @@
-"""Tangent frames: how they are made, and the one rule by which everybody shades with them.
+"""Tangent frames: how they are computed, and the one rule for shading with them.
 
 glTF 2.0, §3.7.2.1: ``bitangent = cross(normal, tangent.xyz) · tangent.w``; the tangent runs along increasing u
 and the bitangent *up* in the image, along decreasing v (glTF's v points down, normal maps are +Y up). Frames
-after Mikkelsen 2008 (MikkTSpace): per-vertex, and the normal and tangent that were interpolated are used as they are.
+after Mikkelsen 2008 (MikkTSpace): per vertex; the interpolated normal and tangent are used unchanged.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from stspbr.geometry.normals import normalize
 from stspbr.geometry.tangent_groups import group_corners
 from stspbr.scene import Corners, Mesh
 
-_SINGULAR = 1e-6  # a frame whose three axes span less than this is none
+_SINGULAR = 1e-6  # a frame whose three axes span less volume than this counts as none
 
 
 def compute_tangents(
     positions: np.ndarray, faces: np.ndarray, uvs: Corners[np.ndarray], normals: Corners[np.ndarray]
 ) -> Corners[np.ndarray]:
-    """Tangents as MikkTSpace makes them (Mikkelsen 2008): baked by one tool, shaded alike by the next.
+    """Tangents as MikkTSpace computes them (Mikkelsen 2008), so that maps baked by one tool shade alike in another.
 
-    Corners count as one vertex where position, UV and normal have equal values, however they are indexed. Around a
-    vertex, faces joined by an edge add up as long as their images are not mirrored against each other. Each adds
-    its direction of increasing u, laid into the tangent plane and made unit, weighted by the corner's angle in that
-    plane.
+    Corners count as one vertex if position, UV and normal have equal values, however they are indexed. Around a
+    vertex, faces joined by an edge add up unless their images are mirrored against each other. Each adds its
+    direction of increasing u, projected into the tangent plane and normalised, weighted by the corner's angle in
+    that plane.
 
     Args:
         positions: ``[V, 3]``; faces: ``[F, 3]``.
@@ -37,7 +37,7 @@ def compute_tangents(
 
     Returns:
         ``[M, 4]`` float32: unit, perpendicular to the normal; w = ±1. All corners of a face have the same w. A face
-        without area in UV space adds nothing and joins a neighbour; a corner that only such faces meet gets any
+        without area in UV space adds nothing and joins a neighbour; a corner of such faces only gets any
         perpendicular.
     """
     points = np.asarray(positions, dtype=np.float64)[faces]
@@ -62,7 +62,7 @@ def compute_tangents(
 
 
 def with_frames(mesh: Mesh) -> Mesh:
-    """``mesh`` (with UVs) with what a normal map needs: smooth normals and tangents of its own where it has none.
+    """``mesh`` (with UVs) with what a normal map needs: smooth normals and tangents are computed if missing.
 
     A corner whose tangent is a row of zeros has none.
     """
@@ -80,10 +80,10 @@ def with_frames(mesh: Mesh) -> Mesh:
 
 
 def shading_normals(n: torch.Tensor, t: torch.Tensor, normal_map: torch.Tensor) -> torch.Tensor:
-    """Normals that a tangent-space normal map makes of interpolated frames: the one rule of this package.
+    """Shading normals from a tangent-space normal map and interpolated frames: the one rule of this package.
 
-    ``normalize(x·t + y·w·cross(n, t) + z·n)`` with n made unit first and t as it was interpolated, neither made
-    unit nor perpendicular again, as MikkTSpace's bakers assume.
+    ``normalize(x·t + y·w·cross(n, t) + z·n)`` with n normalised first and t as interpolated, neither normalised nor
+    made perpendicular again, as MikkTSpace's bakers assume.
 
     Args:
         n: ``[N, 3]`` interpolated normals, of any length.
@@ -102,25 +102,21 @@ def shading_normals(n: torch.Tensor, t: torch.Tensor, normal_map: torch.Tensor) 
 def to_tangent_space(n: torch.Tensor, t: torch.Tensor, object_normals: torch.Tensor) -> torch.Tensor:
     """Tangent-space normals that ``shading_normals`` turns back into ``object_normals``: its exact inverse.
 
-    Solves the 3×3 system of the frame at each point. A frame without volume (no tangent, or one along the
-    normal) gives (0, 0, 1).
+    Solves the frame's 3×3 system at each point. A frame without volume (no tangent, or one along the normal) gives
+    (0, 0, 1).
 
     Args:
         n: ``[N, 3]``, t: ``[N, 4]``: as for ``shading_normals``; object_normals: ``[N, 3]``.
 
     Returns:
-        ``[N, 3]`` unit vectors; z is negative where the normal lies below the interpolated one's horizon.
+        ``[N, 3]`` unit vectors; z is negative if the normal is below the interpolated one's horizon.
     """
     n = normalize(n)
     tangent, bitangent = _frame(n, t)
-    across_t, across_b, across_n = (
-        torch.linalg.cross(bitangent, n),
-        torch.linalg.cross(n, tangent),
-        torch.linalg.cross(tangent, bitangent),
-    )
-    volume = (tangent * across_t).sum(dim=-1, keepdim=True)
-    # Dividing by the volume would only change the length, but for its sign.
-    rows = [(across * object_normals).sum(dim=-1, keepdim=True) for across in (across_t, across_b, across_n)]
+    normal_to = [torch.linalg.cross(*pair) for pair in ((bitangent, n), (n, tangent), (tangent, bitangent))]
+    volume = (tangent * normal_to[0]).sum(dim=-1, keepdim=True)
+    # the volume's sign matters; its size would change the length only
+    rows = [(across * object_normals).sum(dim=-1, keepdim=True) for across in normal_to]
     solved = normalize(torch.cat(rows, dim=-1) * torch.sign(volume))
     flat = torch.tensor([0.0, 0.0, 1.0], dtype=n.dtype, device=n.device)
     return torch.where(volume.abs() > _SINGULAR, solved, flat)
@@ -132,7 +128,7 @@ def _frame(n: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 
 
 def _face_tangents(points: np.ndarray, coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unit direction of increasing u ``[F, 3]`` (zero where there is none) and twice the area in UV space ``[F]``."""
+    """Unit direction of increasing u ``[F, 3]`` (zero if there is none) and twice the area in UV space ``[F]``."""
     edge1, edge2 = points[:, 1] - points[:, 0], points[:, 2] - points[:, 0]
     du, dv = (np.stack([coords[:, k, c] - coords[:, 0, c] for k in (1, 2)], axis=1) for c in (0, 1))
     area = du[:, 0] * dv[:, 1] - dv[:, 0] * du[:, 1]
@@ -140,7 +136,7 @@ def _face_tangents(points: np.ndarray, coords: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _corner_angles(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """``[F, 3]`` radians between a corner's edges, laid into the plane of its normal."""
+    """``[F, 3]`` radians between a corner's edges, projected into the plane of its normal."""
     forward = _unit(_laid(np.roll(points, -1, axis=1) - points, normals))
     backward = _unit(_laid(np.roll(points, 1, axis=1) - points, normals))
     return np.arccos(np.clip((forward * backward).sum(axis=-1), -1.0, 1.0))

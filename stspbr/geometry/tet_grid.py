@@ -1,4 +1,4 @@
-"""The tetrahedral grid that the signed distance lives on: a body-centred cubic lattice, made in code."""
+"""The tetrahedral grid of the signed distance: a body-centred cubic lattice."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ _TETS_PER_CELL = 12
 def tet_grid(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fill a box with the tetrahedra of a body-centred cubic lattice.
 
-    Every tetrahedron spans two neighbouring cell centres and one edge of the face between them, so that all
-    inner ones have the same good shape (dihedral angles 60° and 90°). At the box's border half pyramids close
-    the grid, so that it fills the box exactly.
+    Every tetrahedron spans two neighbouring cell centres and one edge of the face between them: all inner ones have
+    the same good shape (dihedral angles 60° and 90°). Half pyramids at the border make the grid fill the box exactly.
 
     Args:
-        resolution: along the box's longest side, the grid is as fine as a voxel grid of this resolution, voxels
-            and tetrahedra having the same volume: a cube at 64 has about 64³ tetrahedra.
+        resolution: of a voxel grid along the box's longest side whose voxels have the volume of the tetrahedra: a cube
+            at 64 has about 64³ tetrahedra.
         box_min, box_max: ``[3]`` corners of the box, object units. Cells are stretched to fit it.
 
     Returns:
@@ -38,7 +37,7 @@ def tet_grid(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> tuple
     corner_count = int(np.prod(cells + 1))
     vertices = np.concatenate([_lattice(cells + 1, 0.0), _lattice(cells, 0.5)])
     vertices = (low + vertices * ((high - low) / cells)).astype(np.float32)
-    # The border must be recognisable by comparing with the box: no rounding there.
+    # border vertices are recognised by comparing with the box: no rounding there
     low32, high32 = low.astype(np.float32), high.astype(np.float32)
     corners = vertices[:corner_count].reshape(*(cells + 1), 3)
     for axis in range(3):
@@ -49,14 +48,14 @@ def tet_grid(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> tuple
 
 
 def grid_cells(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> np.ndarray:
-    """``[3]`` int: cubic cells along each axis of the box (twelve tetrahedra each)."""
+    """``[3]`` int: number of cubic cells along each axis of the box (twelve tetrahedra per cell)."""
     extent = np.asarray(box_max, dtype=np.float64) - np.asarray(box_min, dtype=np.float64)
     longest = max(2, round(resolution / _TETS_PER_CELL ** (1.0 / 3.0)))
     return np.maximum(2, np.rint(longest * extent / extent.max())).astype(np.int64)
 
 
 def border_vertices(vertices: np.ndarray) -> np.ndarray:
-    """``[V]`` bool: the grid's vertices that lie on the faces of its box."""
+    """``[V]`` bool: which vertices ``[V, 3]`` of the grid are on the faces of its box."""
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     return np.any((vertices <= low) | (vertices >= high), axis=1)
 
@@ -103,33 +102,24 @@ def _tets_along(axis: int, cells: np.ndarray, corner_count: int) -> np.ndarray:
         centre = _centre_index(border_cell, cells, corner_count)
         order = (0, 1, 2, 3) if last else (0, 3, 2, 1)
         a, b, c, d = (ring[:, k] for k in order)
-        parts += [np.stack([a, b, c, centre], axis=1)[:, [0, 2, 1, 3]]]
-        parts += [np.stack([a, c, d, centre], axis=1)[:, [0, 2, 1, 3]]]
+        parts += [np.stack(corners, axis=1) for corners in ([a, c, b, centre], [a, d, c, centre])]
     return np.concatenate(parts).astype(np.int32)
 
 
 def _edges(cells: np.ndarray, corner_count: int) -> np.ndarray:
-    parts = []
     all_cells = _integer_lattice(cells)
     centre = _centre_index(all_cells, cells, corner_count)
-    for corner in _integer_lattice(np.array([2, 2, 2])):
-        parts.append(np.stack([_corner_index(all_cells + corner, cells), centre], axis=1))
+    ends = [(_corner_index(all_cells + corner, cells), centre) for corner in _integer_lattice(np.array([2, 2, 2]))]
     for axis in range(3):
         step = np.eye(3, dtype=np.int64)[axis]
         start = _integer_lattice(cells + 1 - step)
-        parts.append(np.stack([_corner_index(start, cells), _corner_index(start + step, cells)], axis=1))
+        ends.append((_corner_index(start, cells), _corner_index(start + step, cells)))
         start = _integer_lattice(cells - step)
-        parts.append(
-            np.stack(
-                [_centre_index(start, cells, corner_count), _centre_index(start + step, cells, corner_count)], axis=1
-            )
-        )
-        for last in (False, True):  # the diagonals of the border's squares
-            plane = cells.copy()
-            plane[axis] = 1
-            face = _integer_lattice(plane) + step * (cells[axis] if last else 0)
-            ring = _face_corners(axis, face, cells)
-            parts.append(np.sort(ring[:, [0, 2]], axis=1))
-    edges = np.concatenate(parts)
-    order = np.lexsort((edges[:, 1], edges[:, 0]))
-    return edges[order].astype(np.int32)
+        ends.append((_centre_index(start, cells, corner_count), _centre_index(start + step, cells, corner_count)))
+        plane = cells.copy()
+        plane[axis] = 1
+        for border in (0, cells[axis]):  # the diagonals of the border's squares
+            ring = _face_corners(axis, _integer_lattice(plane) + step * border, cells)
+            ends.append(tuple(np.sort(ring[:, [0, 2]], axis=1).T))
+    edges = np.concatenate([np.stack(pair, axis=1) for pair in ends])
+    return edges[np.lexsort((edges[:, 1], edges[:, 0]))].astype(np.int32)

@@ -1,4 +1,4 @@
-"""What kind of surface a mesh is: closed, manifold, in how many pieces, with how many handles."""
+"""The topology of a mesh: closed, manifold, number of pieces and handles."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ def mesh_report(positions: np.ndarray, faces: np.ndarray) -> dict:
         A dict that JSON can hold: ``vertices`` (used ones), ``faces``, ``edges``, ``watertight`` (every edge has
         exactly two faces, which run along it in opposite directions), ``boundary_edges`` (one face),
         ``non_manifold_edges`` (more than two), ``flipped_edges`` (two faces, same direction),
-        ``non_manifold_vertices`` (extra fans of faces that meet in nothing but a vertex), ``components``
-        (joined by vertices), ``euler`` (V − E + F), ``genus`` (total, None unless watertight and manifold),
-        ``degenerate_faces`` (a repeated vertex or no area), ``area``, ``volume`` (signed, positive for
-        outward faces; meaningful where watertight).
+        ``non_manifold_vertices`` (extra fans of faces that share only a vertex), ``components`` (joined by vertices),
+        ``euler`` (V − E + F), ``genus`` (total, None unless watertight and manifold), ``degenerate_faces`` (a repeated
+        vertex or no area), ``area``, ``volume`` (signed, positive for outward faces; meaningful if watertight).
     """
     faces = np.asarray(faces).reshape(-1, 3).astype(np.int64)
     start, end = half_edges(faces)
@@ -68,22 +67,26 @@ def mesh_report(positions: np.ndarray, faces: np.ndarray) -> dict:
 
 
 def face_components(faces: np.ndarray) -> np.ndarray:
-    """``[F]`` int: component of each face (joined by shared vertices), numbered by first face."""
+    """``[F]`` int: component (joined by shared vertices) of each of ``faces [F, 3]``, numbered by first face."""
     faces = np.asarray(faces).reshape(-1, 3).astype(np.int64)
     if len(faces) == 0:
         return np.zeros(0, dtype=np.int64)
     start, end = half_edges(faces)
-    count = int(faces.max()) + 1
-    graph = coo_matrix((np.ones(len(start), dtype=np.int8), (start, end)), shape=(count, count))
-    label = connected_components(graph, directed=False)[1][faces[:, 0]]
+    label = connected(start, end, int(faces.max()) + 1)[1][faces[:, 0]]
     _, first, inverse = np.unique(label, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
     return rank[inverse]
 
 
+def connected(start: np.ndarray, end: np.ndarray, count: int) -> tuple[int, np.ndarray]:
+    """How many components the edges from ``start [E]`` to ``end [E]`` make of ``count`` nodes, and each node's."""
+    graph = coo_matrix((np.ones(len(start), dtype=np.int8), (start, end)), shape=(count, count))
+    return connected_components(graph, directed=False)
+
+
 def keep_faces(positions: np.ndarray, faces: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The faces where ``keep [F]`` is true, and only the vertices that they use, in order."""
+    """The faces for which ``keep [F]`` is true, and only the vertices that they use, in order."""
     faces = np.asarray(faces)[keep]
     used, index = np.unique(faces, return_inverse=True)
     return np.ascontiguousarray(np.asarray(positions)[used]), index.reshape(-1, 3).astype(np.int32)
@@ -114,7 +117,7 @@ def _areas(positions: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _corner_fans(faces: np.ndarray, edge_of: np.ndarray, uses: np.ndarray) -> int:
-    """How many fans of faces there are around vertices: corners joined across edges with two faces."""
+    """Number of fans of faces around vertices: corners joined across edges with two faces."""
     if len(faces) == 0:
         return 0
     order = np.argsort(edge_of, kind="stable")
@@ -127,5 +130,4 @@ def _corner_fans(faces: np.ndarray, edge_of: np.ndarray, uses: np.ndarray) -> in
     same = vertex[a] == vertex[b]
     left = np.concatenate([a, a_end])
     right = np.concatenate([np.where(same, b, b_end), np.where(same, b_end, b)])
-    graph = coo_matrix((np.ones(len(left), dtype=np.int8), (left, right)), shape=(3 * count, 3 * count))
-    return int(connected_components(graph, directed=False)[0])
+    return int(connected(left, right, 3 * count)[0])

@@ -1,4 +1,4 @@
-"""The visual hull: what the masks alone say about the shape and about where it is. Object space throughout."""
+"""The visual hull: shape and place of the object from the masks alone. Object space throughout."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from stspbr.errors import StspbrError
 from stspbr.geometry.visual_hull_kernels import carve
 from stspbr.scene import Frame
 
-_BOX_GRID = 40  # points along each side of the cube in which the box is sought
+_BOX_GRID = 40  # points along each side of the cube that is searched for the box
 _BOX_ROUNDS = 3
 
 
 def visual_hull_sdf(points: np.ndarray, frames: Sequence[Frame], threshold: float = 0.5) -> np.ndarray:
-    """Signed distance to the hull of the masks: the largest over the frames of each frame's own distance.
+    """Signed distance to the hull of the masks: the largest of all frames' distances.
 
     A frame's distance at a point is the signed distance in pixels from the point's image to the mask's outline
-    times depth over focal length: metric, and exact where the outline is seen square on.
+    times depth over focal length: metric, and exact if the outline is seen square on.
 
     Args:
         points: ``[V, 3]`` object space.
-        frames: what was seen; ``alpha > threshold`` is the object. A frame says nothing about points behind its
-            near plane nor, where its mask reaches the image's border, about points beside its image; a mask
-            that does not shows all of the object, and what falls beside the image is outside.
-        threshold: coverage from which on a pixel is the object.
+        frames: ``alpha > threshold`` is the object. A frame does not constrain points behind its near plane. If its
+            mask reaches the image's border, it does not constrain points beside its image either; otherwise the mask
+            shows all of the object, and points beside the image are outside.
+        threshold: coverage above which a pixel shows the object.
 
     Returns:
-        ``[V]`` float32, negative inside. Points that no frame sees are outside, as far as the farthest seen.
+        ``[V]`` float32, object units, negative inside. Points that no frame sees are outside, as far as the farthest
+        seen one.
 
     Raises:
         StspbrError: no frames, or a frame whose mask is empty.
@@ -44,13 +45,13 @@ def estimate_box(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The box of the object from cameras and masks alone.
 
-    A cube around the point where the lines of sight through the masks' centres meet is carved coarsely, then
-    the box of what is left, three times.
+    The lines of sight through the masks' centres meet near the object. A cube around that point is carved coarsely,
+    then the box of what remains, three times in all.
 
     Args:
         frames: as for ``visual_hull_sdf``; at least two.
         margin: added on every side, as a fraction of the longest side.
-        threshold: coverage from which on a pixel is the object.
+        threshold: coverage above which a pixel shows the object.
 
     Returns:
         ``(box_min [3], box_max [3])`` float64, object units; it contains the hull.
@@ -68,7 +69,7 @@ def estimate_box(
         axes = [np.linspace(low[k], high[k], _BOX_GRID) for k in range(3)]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         step = (high - low) / (_BOX_GRID - 1)
-        # A part of the object is missed only if it is thinner than the grid's diagonal.
+        # misses only parts of the object that are thinner than the grid's diagonal
         inside = points[_hull(points.astype(np.float32), outlines) < 0.5 * np.linalg.norm(step)]
         if len(inside) == 0:
             raise StspbrError(
@@ -83,24 +84,24 @@ def estimate_box(
 def _checked(frames: Sequence[Frame]) -> list[Frame]:
     frames = list(frames)
     if not frames:
-        raise StspbrError("the visual hull needs frames, and there are none")
+        raise StspbrError("the visual hull needs frames, but the capture has none")
     return frames
 
 
 def _mask(frame: Frame, threshold: float) -> np.ndarray:
     mask = np.asarray(frame.alpha).reshape(frame.camera.height, frame.camera.width) > threshold
     if not mask.any():
-        raise StspbrError(f"frame {frame.name}: its mask is empty")
+        raise StspbrError(f"frame {frame.name}: its mask is empty; mend the mask or leave the frame out")
     return mask
 
 
 def _outline_distance(frame: Frame, threshold: float) -> np.ndarray:
     """``[H, W]`` float32 pixels from each pixel centre to the mask's outline, negative inside."""
     mask = _mask(frame, threshold)
-    if mask.all():  # the outline is outside the image: at least the image's border is inside
+    if mask.all():  # the outline is outside the image: measure to the image's border
         rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5 for n in mask.shape)
         return -np.minimum(rows[:, None], columns[None, :]).astype(np.float32)
-    # EDT measures to the next pixel's centre; the outline runs half a pixel before it.
+    # EDT measures to the next pixel's centre; the outline is half a pixel before it
     outside, inside = distance_transform_edt(~mask), distance_transform_edt(mask)
     return np.where(mask, 0.5 - inside, outside - 0.5).astype(np.float32)
 
@@ -111,7 +112,7 @@ def _hull(points: np.ndarray, outlines) -> np.ndarray:
         camera = frame.camera
         pose = camera.world_to_camera @ np.asarray(frame.object_to_world, dtype=np.float64)
         border = (outline[0], outline[-1], outline[:, 0], outline[:, -1])
-        whole = min(float(edge.min()) for edge in border) > 0.0  # a connected object that does not reach the border
+        whole = min(float(edge.min()) for edge in border) > 0.0  # the mask does not reach the border
         intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy, camera.near)
         carve(points, np.ascontiguousarray(pose[:3]), *intrinsics, outline, whole, distance)
     unseen = np.isneginf(distance)
@@ -120,7 +121,7 @@ def _hull(points: np.ndarray, outlines) -> np.ndarray:
 
 
 def _first_cube(frames: list[Frame], threshold: float) -> tuple[np.ndarray, float]:
-    """Centre ``[3]`` and half side of a cube that surely holds the object: from lines of sight and mask sizes."""
+    """Centre ``[3]`` and half side of a cube that surely contains the object, from lines of sight and mask sizes."""
     origins, directions, angles = [], [], []
     for frame in frames:
         rows, columns = np.nonzero(_mask(frame, threshold))
@@ -138,5 +139,5 @@ def _first_cube(frames: list[Frame], threshold: float) -> tuple[np.ndarray, floa
         raise StspbrError("all lines of sight are parallel: the object's box needs views from different sides")
     centre = np.linalg.solve(matrix, np.einsum("fij,fj->i", across, start))
     distances = np.linalg.norm(start - centre, axis=1)
-    # Perspective hides part of the size, and a mask's middle is not the object's: twice as much is enough.
+    # perspective hides part of the size, and a mask's middle is not the object's: twice as much is enough
     return centre, 2.0 * float((distances * np.array(angles)).max())

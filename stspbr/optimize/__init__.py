@@ -1,1 +1,1 @@
-"""The training loop and what it needs: losses, schedules, routing of gradients, progress."""
+"""The training loop and its parts: losses, routing of gradients, views, the survey, progress."""

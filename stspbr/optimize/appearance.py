@@ -1,4 +1,4 @@
-"""Where the reconstruction takes its material from: the fields, or texture maps."""
+"""The sources of the reconstruction's material: the fields, or texture maps."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from stspbr.settings import LossSettings
 
 
 class Appearance(Protocol):
-    """What the reconstruction asks of a material."""
+    """The interface of a material to the reconstruction."""
 
     def groups(self) -> dict[str, list[Tensor]]:
         """Parameters by group: appearance and reflectance, or joint."""
 
     def evaluate(self, gbuffer: GBuffer, progress: float) -> MaterialValues:
-        """The material at the covered pixels."""
+        """The material at the N covered pixels."""
 
     def smoothness(
         self,
@@ -41,7 +41,7 @@ class Appearance(Protocol):
         """Terms that keep each map smooth, each driving its own group.
 
         Args:
-            span: the pixels' place among those of all ranks, for which all of them draw the same numbers.
+            span: the pixels' place among those of all ranks, which all draw the same numbers; None: the only rank.
         """
 
     def constrain(self) -> None:
@@ -49,9 +49,9 @@ class Appearance(Protocol):
 
 
 class FieldAppearance(nn.Module):
-    """Material from the networks; normal offsets take part once ``progress`` reaches ``normals_from``."""
+    """Material from the networks; normal offsets are used from ``progress`` ``normals_from`` on."""
 
-    SUBSET = 8  # smoothness is estimated on one in so many covered pixels: the fields dominate a step's time
+    SUBSET = 8  # smoothness is estimated on one in eight covered pixels: the fields dominate a step's time
 
     def __init__(self, fields: MaterialFields, normals_from: float) -> None:
         super().__init__()
@@ -93,21 +93,8 @@ class FieldAppearance(nn.Module):
         ramp = min(1.0, progress / losses.smoothness_ramp)
         albedo, offset = self.fields.appearance_at(points + noise)
         reflectance = self.fields.reflectance_at(points + noise)
-        here = inputs.reflectance
-        terms = [
-            Term(
-                "albedo_smooth",
-                ramp * losses.albedo_smoothness * smoothness(inputs.albedo.index_select(0, subset), albedo),
-                STRICT_A,
-                closed=True,
-            ),
-            Term(
-                "reflectance_smooth",
-                ramp * losses.reflectance_smoothness * smoothness(here.index_select(0, subset), reflectance),
-                STRICT_B,
-                closed=True,
-            ),
-        ]
+        here = [values.index_select(0, subset) for values in (inputs.albedo, inputs.reflectance)]
+        terms = _smooth_terms(losses, ramp, here, [albedo, reflectance])
         if progress >= self.normals_from:
             _, offset_here = self.fields.appearance_at(points)
             value = smoothness(offset_here, offset) + 0.1 * offset.abs().mean()
@@ -120,8 +107,12 @@ class FieldAppearance(nn.Module):
 
 @dataclass
 class MaterialMaps:
-    """Maps of one material over its own layout: albedo ``[H, W, 3]``, reflectance ``[H, W, 2|3]`` roughness, metallic
-    (and occlusion), tangent-space normal ``[H, W, 3]`` or None where it has none."""
+    """Maps of one material, each over its own layout.
+
+    Attributes:
+        albedo: ``[H, W, 3]`` linear; reflectance: ``[H, W, 2|3]`` roughness, metallic (and occlusion).
+        normal: ``[H, W, 3]`` tangent space; or None.
+    """
 
     albedo: Tensor
     reflectance: Tensor
@@ -129,14 +120,14 @@ class MaterialMaps:
 
 
 class TextureAppearance(nn.Module):
-    """Material from trainable maps over the mesh's UVs, which may leave the unit square: maps repeat.
+    """Material from trainable maps over the mesh's UVs; outside the unit square the maps repeat.
 
     Args:
-        maps: one set a material; all with two, or all with three channels of reflectance.
-        face_material: ``[F]`` int64 into ``maps``; None for one material.
-        roughness_range: bounds that hold after every step.
-        learn_normal: whether the normal maps are refined with the others, or stay as they are.
+        maps: one set per material; all with two, or all with three channels of reflectance.
+        roughness_range: bounds, enforced after every step.
         joint: the maps form one group ``joint`` (the baseline) instead of two.
+        face_material: ``[F]`` int64 into ``maps``; None for one material.
+        learn_normal: whether the normal maps are refined too.
     """
 
     JITTER_TEXELS = 2.0
@@ -157,7 +148,7 @@ class TextureAppearance(nn.Module):
     ) -> None:
         super().__init__()
         modules = nn.ModuleList(_TrainableMaps(own, learn_normal) for own in maps)
-        self.materials = modules  # type: ignore[assignment]  # torch does not say what a ModuleList holds
+        self.materials = modules  # type: ignore[assignment]  # torch does not type the items of a ModuleList
         self.roughness_range = roughness_range
         self.joint = joint
         self._texture = backend.texture
@@ -198,24 +189,11 @@ class TextureAppearance(nn.Module):
         ramp = min(1.0, progress / losses.smoothness_ramp)
         albedo = self._sample("albedo", pixels, uv + noise, uv_da)
         reflectance = self._sample("reflectance", pixels, uv + noise, uv_da)
-        here = inputs.reflectance
-        terms = [
-            Term(
-                "albedo_smooth",
-                ramp * losses.albedo_smoothness * smoothness(inputs.albedo, albedo),
-                STRICT_A,
-                closed=True,
-            ),
-            Term(
-                "reflectance_smooth",
-                ramp * losses.reflectance_smoothness * smoothness(here, reflectance),
-                STRICT_B,
-                closed=True,
-            ),
-        ]
+        terms = _smooth_terms(losses, ramp, [inputs.albedo, inputs.reflectance], [albedo, reflectance])
         if self._learns_normal:
-            # one look-up for both: its mips and its texels' gradients are made once
-            both = self._sample("normal", self._twice(pixels, len(uv)), torch.cat([uv, uv + noise]), uv_da.repeat(2, 1))
+            # one look-up for both, which computes mips and texel gradients once
+            twice = None if pixels is None else [torch.cat([own, own + len(uv)]) for own in pixels]
+            both = self._sample("normal", twice, torch.cat([uv, uv + noise]), uv_da.repeat(2, 1))
             value = smoothness(*both.split(len(uv)))
             terms.append(Term("normal_smooth", ramp * losses.normal_smoothness * value, STRICT_A, closed=True))
         return scaled([term for term in terms if term.value.requires_grad], span.fraction)
@@ -234,13 +212,8 @@ class TextureAppearance(nn.Module):
     def _pixels(self, gbuffer: GBuffer) -> list[Tensor] | None:
         return material_pixels(gbuffer.triangle, self._face_material, len(self.materials))
 
-    @staticmethod
-    def _twice(pixels: list[Tensor] | None, count: int) -> list[Tensor] | None:
-        """``_pixels`` of the same ``count`` pixels laid end to end."""
-        return None if pixels is None else [torch.cat([own, own + count]) for own in pixels]
-
     def _jitter(self, gbuffer: GBuffer) -> Tensor:
-        """``[1 or N, 2]``: the deviation of a jittered lookup in UV, as many texels in every material's maps."""
+        """``[1 or N, 2]``: the deviation of a jittered look-up in UV; in texels it is the same for every material."""
         texel = self.JITTER_TEXELS * self._texel
         if self._face_material is None:
             return texel[:1]
@@ -253,8 +226,17 @@ class TextureAppearance(nn.Module):
         return sample_maps(maps, pixels, uv, uv_da.detach(), self._texture)
 
 
+def _smooth_terms(losses: LossSettings, ramp: float, here: Sequence[Tensor], jittered: Sequence[Tensor]) -> list[Term]:
+    """Smoothness of albedo ``[N, 3]`` and reflectance ``[N, 2|3]``, in this order in both lists."""
+    a, b = (smoothness(*pair) for pair in zip(here, jittered, strict=True))
+    return [
+        Term("albedo_smooth", ramp * losses.albedo_smoothness * a, STRICT_A, closed=True),
+        Term("reflectance_smooth", ramp * losses.reflectance_smoothness * b, STRICT_B, closed=True),
+    ]
+
+
 class _TrainableMaps(nn.Module):
-    """The maps ``[1, H, W, C]`` of one material; ``normal`` is None where it has none."""
+    """The maps ``[1, H, W, C]`` of one material; ``normal`` is None if it has none."""
 
     def __init__(self, maps: MaterialMaps, learn_normal: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Checkpoints of a running stage: atomic, and bound to the work that they belong to."""
+"""Checkpoints of a running stage: atomic, and bound to their work."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from stspbr.errors import StspbrError
 class Checkpoints:
     """The newest checkpoint of one piece of work (stage, settings, parents, seed) in ``folder``.
 
-    A checkpoint of other work (settings changed since) is never picked up.
+    A checkpoint of other work (after a change of settings) is never loaded.
 
     Args:
-        folder: where to keep it, outside the artifacts.
-        work: whatever names the work uniquely, as JSON-serialisable data.
+        folder: outside the artifacts.
+        work: identifies the work uniquely; JSON-serialisable.
     """
 
     def __init__(self, folder: Path, work: dict[str, Any]) -> None:
@@ -28,7 +28,11 @@ class Checkpoints:
         self.path = folder / f"{key}.pt"
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write beside and rename: a kill at any moment leaves the last complete checkpoint."""
+        """Write beside and rename: a kill at any moment leaves the last complete checkpoint.
+
+        Raises:
+            StspbrError: the checkpoint cannot be written.
+        """
         partial = self.path.with_suffix(f".partial-{os.getpid()}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,21 +43,26 @@ class Checkpoints:
             os.replace(partial, self.path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             partial.unlink(missing_ok=True)
-            raise StspbrError(f"{self.path}: cannot write the checkpoint: {error}") from None
+            raise StspbrError(
+                f"{self.path}: cannot write the checkpoint ({error}): make room or choose another run"
+            ) from None
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The last checkpoint of this work, or None where there is none."""
+        """The last checkpoint of this work, its tensors on ``device``; None if there is none.
+
+        Raises:
+            StspbrError: the checkpoint cannot be read.
+        """
         if not self.path.exists():
             return None
         try:
             return torch.load(self.path, map_location=device, weights_only=True)
         except Exception as error:
-            raise StspbrError(
-                f"{self.path}: the checkpoint cannot be read ({type(error).__name__}): delete it to start over"
-            ) from None
+            kind = type(error).__name__
+            raise StspbrError(f"{self.path}: cannot read the checkpoint ({kind}): delete it to start over") from None
 
     def clear(self) -> None:
-        """Forget this work's checkpoint, and what a kill left of one; called when its artifact stands."""
+        """Delete this work's checkpoint and partial files; called when its artifact is complete."""
         self.path.unlink(missing_ok=True)
         for partial in self.path.parent.glob(f"{self.path.stem}.partial-*"):
             partial.unlink(missing_ok=True)

@@ -1,12 +1,12 @@
-"""Several processes at one optimisation: who takes which views, how gradients are summed, how all stop together.
+"""Several processes in one optimisation: each one's views, the sum of the gradients, the common stop.
 
-Every process (rank) holds all parameters and renders its share of a step's views. The terms are weighted so that
-their sum over the ranks is the whole batch's, so the sum of the gradients is the one-process gradient within
-rounding, and equal optimisers keep the parameters equal. ``DistributedDataParallel`` itself does not fit: strict
-routing differentiates several times by selected parameters, which its hooks do not see.
+Every process (rank) has all parameters and renders its share of a step's views. The terms are weighted so that their
+sum over the ranks is the whole batch's. The sum of the gradients is thus the one-process gradient up to rounding, and
+equal optimisers keep the parameters equal. ``DistributedDataParallel`` does not fit: strict routing differentiates
+several times by selected parameters, which its hooks do not see.
 
 No rank enters an exchange before all have agreed, by a message on the CPU (gloo), to enter the same one. A rank that
-fails says so in place of that message, wherever the others are: nobody waits for it, on NCCL neither.
+fails sends its failure instead of that message, so that no other waits for it, not even in NCCL.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from stspbr.torchrun import JoinError, Place
 Result = TypeVar("Result")
 
 PATIENCE = timedelta(hours=6)
-"""How long the others wait for the first rank to write, unwrap or evaluate. A process that died is noticed at once."""
+"""How long the others wait while the first rank writes, unwraps or evaluates. A dead process is noticed at once."""
 
 _CONTINUES, _INTERRUPTED, _FAILED = 0, 1, 2
 
@@ -42,7 +42,7 @@ class LostError(StspbrError):
 
 @dataclass(frozen=True)
 class Span:
-    """Which of a step's covered pixels are this rank's: ``count`` from ``start`` on, of ``total`` over all ranks."""
+    """This rank's part of a step's covered pixels: ``count`` from ``start`` on, of ``total`` over all ranks."""
 
     start: int
     count: int
@@ -50,18 +50,18 @@ class Span:
 
     @property
     def fraction(self) -> float:
-        """By how much a mean over this rank's pixels counts in the mean over all."""
+        """The weight of a mean over this rank's pixels in the mean over all."""
         return 1.0 if self.count == self.total else self.count / self.total
 
     def own(self, drawn: Tensor) -> Tensor | None:
-        """Places ``[M]`` in ``drawn`` (``[K]`` pixels of all) that fall to this rank; None where all do."""
+        """Positions ``[M]`` in ``drawn`` (``[K]`` pixels of all) that belong to this rank; None if all do."""
         if self.count == self.total:
             return None
         return torch.nonzero((drawn >= self.start) & (drawn < self.start + self.count)).squeeze(1)
 
 
 class Ranks:
-    """The only process there is: nothing to share and nobody to ask. All methods are the job's interface."""
+    """A single process, which shares nothing; its methods are the interface of every job."""
 
     rank = 0
     size = 1
@@ -73,27 +73,27 @@ class Ranks:
 
     @property
     def is_last(self) -> bool:
-        """Whether this rank counts the terms that depend on no view: the one with the fewest views."""
+        """Whether this rank, the one with the fewest views, counts the terms that depend on no view."""
         return self.rank == self.size - 1
 
     def use(self, device: torch.device) -> None:
-        """Say where this rank's gradients are."""
+        """Set the device of this rank's gradients."""
 
     def part(self, batch: Sequence[int]) -> list[int]:
-        """This rank's views of ``batch``: consecutive ones, the earlier ranks have one more where it does not divide.
+        """This rank's consecutive views of ``batch``; the first ranks have one more if the division leaves a rest.
 
-        With more ranks than views the later ranks have none.
+        With more ranks than views the last ranks have none.
         """
         each, more = divmod(len(batch), self.size)
         start = self.rank * each + min(self.rank, more)
         return list(batch[start : start + each + (self.rank < more)])
 
     def gather(self, *numbers: float) -> list[tuple[float, ...]]:
-        """These numbers of every rank, by rank."""
+        """The numbers of every rank, by rank."""
         return [numbers]
 
     def sum_gradients(self, parameters: list[Tensor]) -> None:
-        """Make every ``.grad`` the sum over the ranks; None where it is None on all of them."""
+        """Replace every ``.grad`` by its sum over the ranks; it stays None if it is None on all of them."""
 
     def sum_values(self, values: dict[str, Tensor]) -> dict[str, Any]:
         """The sum over the ranks by name; a rank may lack a name."""
@@ -103,15 +103,15 @@ class Ranks:
         """Overwrite every tensor in ``state`` (nested dictionaries) with the first rank's."""
 
     def first(self, make: Callable[[], Result]) -> Result:
-        """What ``make`` returns on the first rank, on all of them; the others wait meanwhile."""
+        """Call ``make`` on the first rank only and return its result on all; the others wait."""
         return make()
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Nobody goes on where one fails: an error or Ctrl-C in the block ends it on every rank.
+        """An error or Ctrl-C of one rank in the block ends it on every rank.
 
-        The error is the first failing rank's, on the others as a StspbrError that names it. The processes are to end
-        then, each by itself: they ignore SIGTERM, which torchrun sends to all as soon as one has gone.
+        All raise the first failing rank's error, the others as a StspbrError that names the rank. Each process must
+        then end by itself: it ignores the SIGTERM that torchrun sends to all once one has ended.
         """
         yield
 
@@ -121,14 +121,14 @@ class TorchrunRanks(Ranks):
 
     Raises (all methods):
         StspbrError: another rank failed or is gone.
-        KeyboardInterrupt: any rank was told to stop by Ctrl-C.
+        KeyboardInterrupt: Ctrl-C on any rank.
     """
 
     def __init__(self, place: Place, patience: timedelta = PATIENCE) -> None:
         self.rank, self.size = place.rank, place.size
         self._interrupts = 0
-        self._depth = 0  # of `first`: the first rank acts alone there
-        self._over = False  # all ranks know that it has ended
+        self._depth = 0  # of nested `first`, in which the first rank acts alone
+        self._over = False  # all ranks have agreed to end
         self._gradients: Any = None  # the group for CUDA tensors
         if dist.is_initialized():  # by an earlier session of this process
             return
@@ -142,7 +142,7 @@ class TorchrunRanks(Ranks):
         """NCCL carries the gradients of CUDA devices."""
         kinds = self.gather(float(device.type == "cuda"))
         if len(set(kinds)) > 1:
-            raise StspbrError("some processes found CUDA and some did not: choose with --device cuda or --device cpu")
+            raise StspbrError("only some processes found CUDA: choose --device cuda or --device cpu")
         if device.type == "cuda":
             torch.cuda.set_device(device)
             self._gradients = dist.new_group(backend="nccl")
@@ -171,8 +171,11 @@ class TorchrunRanks(Ranks):
                 parameter.grad = total.view_as(parameter)
 
     def sum_values(self, values: dict[str, Tensor]) -> dict[str, float]:
+        self._agree("values")
+        every: list[Any] = [None] * self.size
+        self._exchange(dist.all_gather_object, every, {name: float(value) for name, value in values.items()})
         total: dict[str, float] = {}
-        for rank in self._gather_objects({name: float(value) for name, value in values.items()}):
+        for rank in every:
             for name, value in rank.items():
                 total[name] = total.get(name, 0.0) + value
         return total
@@ -219,29 +222,29 @@ class TorchrunRanks(Ranks):
                     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _interrupt(self, *_: object) -> None:
-        """Ctrl-C is kept until the next message, which takes it to all; at once where no other rank is mid-way."""
+        """Keep Ctrl-C until the next message, which reaches all ranks; raise at once in ``first`` or if repeated."""
         self._interrupts += 1
         if self._depth or self._interrupts > 1:
             raise KeyboardInterrupt
 
     def _agree(self, what: str) -> None:
-        """Wait until every rank is about to do ``what``; raises on all of them where one is not."""
+        """Wait until every rank is about to do ``what``; raise on all of them if one is not."""
         worst = self._worst(_INTERRUPTED if self._interrupts else _CONTINUES, what)
         if worst != _CONTINUES:
             self._stop(worst, None)
 
     def _report(self, error: BaseException) -> None:
-        """Say that this rank has failed in place of its next message. Returns on the rank whose error it is."""
+        """Send this rank's failure instead of its next message. Returns on the rank with the error."""
         interrupted = isinstance(error, KeyboardInterrupt)
         try:
             self._stop(self._worst(_INTERRUPTED if interrupted else _FAILED, ""), error)
         except (StspbrError, KeyboardInterrupt) as agreed:
             same = interrupted and isinstance(agreed, KeyboardInterrupt)
-            if not same and not isinstance(agreed, LostError):  # with nobody left to tell, its own error is what counts
+            if not same and not isinstance(agreed, LostError):  # if no other rank is left, its own error counts
                 raise agreed from None
 
     def _worst(self, state: int, what: str) -> int:
-        """Exchange states; the worst. Ranks that continue must be about to do the same."""
+        """Exchange states and return the worst. Ranks that continue must be about to do the same."""
         tag = zlib.crc32(what.encode())
         message = torch.tensor([state, tag, -tag] if state == _CONTINUES else [state, 0, -(2**40)])
         self._exchange(dist.all_reduce, message, dist.ReduceOp.MAX)
@@ -252,22 +255,18 @@ class TorchrunRanks(Ranks):
         return worst
 
     def _stop(self, worst: int, error: BaseException | None) -> None:
-        """End it on all ranks, by the error of the first that has one. The rank whose error that is returns."""
+        """Raise the error of the first rank that has one on all other ranks; return on that rank."""
         self._over = True
         if worst == _INTERRUPTED:
             raise KeyboardInterrupt
-        status = None if error is None or isinstance(error, KeyboardInterrupt) else _error_line(error)
+        status = None
+        if error is not None and not isinstance(error, KeyboardInterrupt):
+            status = one_line(error) or f"{type(error).__name__}: {first_line(error)}"
         every: list[Any] = [None] * self.size
         self._exchange(dist.all_gather_object, every, status)
         rank, text = next((rank, text) for rank, text in enumerate(every) if text is not None)
         if rank != self.rank:
             raise StspbrError(f"process {rank} of {self.size}: {text}")
-
-    def _gather_objects(self, own: Any) -> list[Any]:
-        self._agree("objects")
-        every: list[Any] = [None] * self.size
-        self._exchange(dist.all_gather_object, every, own)
-        return every
 
     def _exchange(self, operation: Callable[..., Any], *values: Any, **options: Any) -> None:
         try:
@@ -275,7 +274,7 @@ class TorchrunRanks(Ranks):
         except RuntimeError as error:
             self._over = True
             raise LostError(
-                f"process {self.rank} of {self.size} has lost another one, killed perhaps for want of memory: "
+                f"process {self.rank} of {self.size} has lost another one, perhaps killed for lack of memory: "
                 f"run the same command with --resume ({first_line(error)})"
             ) from None
 
@@ -286,10 +285,6 @@ def _tensors(state: Any) -> Iterator[Tensor]:
     elif isinstance(state, dict):
         for value in state.values():
             yield from _tensors(value)
-
-
-def _error_line(error: BaseException) -> str:
-    return one_line(error) or f"{type(error).__name__}: {first_line(error)}"
 
 
 def _leave() -> None:

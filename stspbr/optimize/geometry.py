@@ -1,4 +1,4 @@
-"""The geometry that a stage optimises, as the renderer wants it: implicit, or of fixed topology."""
+"""The geometry that a stage optimises: implicit, or of fixed topology."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from stspbr.settings import GeometrySettings
 
 
 class Geometry(Protocol):
-    """What the reconstruction asks of a shape."""
+    """The interface of a shape to the reconstruction."""
 
     def parameters(self) -> Iterable[Tensor]:
-        """What the optimiser moves; empty for a given mesh."""
+        """The optimiser's parameters; empty for a given mesh."""
 
     def surface(self) -> Surface:
         """The current mesh."""
 
     def regularizers(self, progress: float) -> list[Term]:
-        """Terms that keep the shape sound."""
+        """Terms that keep the shape regular; ``progress`` in [0, 1]."""
 
 
 class ImplicitGeometry(nn.Module):
-    """A DMTet whose mesh is extracted anew at every step."""
+    """A DMTet; its mesh is extracted anew in every step."""
 
     def __init__(self, dmtet: DMTet, settings: GeometrySettings) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class ImplicitGeometry(nn.Module):
         self.settings = settings
 
     def surface(self) -> Surface:
-        """The zero level set; raises StspbrError when there is none."""
+        """The zero level set; StspbrError if there is none."""
         positions, faces = self.dmtet.extract()
         if len(faces) == 0:
             raise StspbrError(
@@ -61,17 +61,18 @@ class ImplicitGeometry(nn.Module):
 
 
 class FixedGeometry(nn.Module):
-    """A mesh whose vertices may move while topology, UVs and tangents stay.
+    """A mesh whose vertices may move while topology, UVs and tangents are fixed.
 
-    A mesh that may not move keeps its own normals; one that moves has area-weighted smooth ones.
+    A mesh that does not move keeps its own normals; one that moves gets area-weighted smooth ones.
 
     Args:
+        movable: whether the vertices are optimised.
         laplacian: weight of the displacement's umbrella energy, falling to 0; folding: weight of the fold barrier.
-        normal_maps: one a material, ``[H, W, 3]`` tangent space or None where it has none: part of the given shape
-            (the mesh then has UVs and tangents).
+        normal_maps: one per material, ``[H, W, 3]`` tangent space, or None: part of the given shape, which then needs
+            UVs and tangents.
 
     Raises:
-        StspbrError: no faces, or faces that point outside of the vertices.
+        StspbrError: no faces, or faces with indices beyond the vertices.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class FixedGeometry(nn.Module):
             value = self.barrier(self._fixed.positions + self.offsets)
             terms.append(Term("folding", self.folding * value, STRICT_A, closed=True))
         if self.umbrella is not None:
-            # in units of the object's diagonal, so that the weight means the same for every object
+            # in units of the object's diagonal: the weight means the same for every object
             value = laplacian_loss(self.umbrella, self.offsets) / self.scale**2
             terms.append(Term("laplacian", 1e4 * self.laplacian * (1.0 - progress) * value, STRICT_A, closed=True))
         return terms

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 
@@ -12,25 +9,29 @@ from stspbr.optimize.routing import STRICT_A, Term
 from stspbr.render.light import EnvironmentCube, PrefilteredLight
 
 
-class Light(Protocol):
-    """What the reconstruction asks of a light."""
+class Light(nn.Module):
+    """The interface of a light to the reconstruction; by default nothing about it is learned."""
 
-    def parameters(self) -> Iterable[Tensor]: ...
-
-    def prefiltered(self) -> PrefilteredLight: ...
+    def prefiltered(self) -> PrefilteredLight:
+        """The light as ``shade`` reads it."""
+        raise NotImplementedError
 
     def albedo_factor(self) -> Tensor | None:
-        """``[3]``: what the albedo is multiplied with because the light took the inverse; None: nothing."""
+        """``[3]``: factor of the albedo that compensates the light's common scale; None: 1."""
+        return None
 
     def settle(self) -> None:
-        """Keep the light's scale as it is from now on; the albedo must have taken its factor."""
+        """Fix the light's scale from now on; the albedo must already contain its factor."""
 
-    def regularizers(self) -> list[Term]: ...
+    def regularizers(self) -> list[Term]:
+        """Terms that keep the light plausible."""
+        return []
 
-    def constrain(self) -> None: ...
+    def constrain(self) -> None:
+        """Bring the parameters back into their ranges after a step."""
 
 
-class KnownLight(nn.Module):
+class KnownLight(Light):
     """A light that is given and does not change."""
 
     def __init__(self, light: PrefilteredLight) -> None:
@@ -40,27 +41,19 @@ class KnownLight(nn.Module):
     def prefiltered(self) -> PrefilteredLight:
         return self._light
 
-    def albedo_factor(self) -> Tensor | None:
-        return None
 
-    def settle(self) -> None:
-        pass
+class LearnedLight(Light):
+    """A learned cube map, whose logarithmic radiance needs no constraint.
 
-    def regularizers(self) -> list[Term]:
-        return []
+    A brighter light and a darker albedo give nearly the same image: they differ only in the highlights of non-metals,
+    whose strength is known. In the gradients of single texels that difference is lost. If the cube has a common scale,
+    the albedo compensates it (``albedo_factor``): one parameter per channel then moves along exactly this direction,
+    with a gradient from all pixels.
 
-    def constrain(self) -> None:
-        pass
-
-
-class LearnedLight(nn.Module):
-    """A cube map that is learned; ``white_balance`` weighs the mean deviation from grey, ``smoothness`` the texels'
-    differences from their neighbours: a matte object does not say where a lamp's light comes from.
-
-    A brighter light and a darker albedo make nearly the same image: only the highlights of non-metals, whose strength
-    is known, tell them apart. Texel by texel that small gradient drowns in all others. Where the cube has a common
-    scale, the albedo gives back what the light takes (``albedo_factor``): one parameter a channel then moves along this
-    very direction, and all pixels vote on it.
+    Args:
+        white_balance: weight of the mean deviation from grey.
+        smoothness: weight of the texels' differences from their neighbours: on a matte object the images do not
+            determine the direction of a lamp.
     """
 
     def __init__(self, cube: EnvironmentCube, white_balance: float, smoothness: float = 0.0) -> None:
@@ -90,11 +83,8 @@ class LearnedLight(nn.Module):
             terms.append(Term("light_smooth", self.smoothness * self.cube.variation(), STRICT_A, closed=True))
         return terms
 
-    def constrain(self) -> None:
-        """Nothing to do: the cube keeps the logarithm of its radiance."""
-
 
 def in_units_of(light: Light, albedo: Tensor) -> Tensor:
-    """Albedo ``[..., 3]`` with the factor that ``light`` left to it, at most 1."""
+    """Linear albedo ``[..., 3]`` times the light's ``albedo_factor``, at most 1."""
     factor = light.albedo_factor()
     return albedo if factor is None else (albedo * factor).clamp(max=1.0)

@@ -21,10 +21,10 @@ from stspbr.threads import set_threads
 
 
 class Problem(Protocol):
-    """What a stage optimises."""
+    """The interface of an optimisation problem to the loop."""
 
     def groups(self) -> dict[str, list[Tensor]]:
-        """Parameters by group; names are those of ``RateSettings``."""
+        """Parameters by group, named as in ``RateSettings``."""
 
     def terms(self, step: int, progress: float, watch: Stopwatch) -> list[Term]:
         """The loss terms of one step; ``progress`` is step / iterations in [0, 1)."""
@@ -51,7 +51,7 @@ class Stopwatch:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Count the seconds of the enclosed block to ``name``."""
+        """Add the seconds of the enclosed block to ``name``."""
         start = time.perf_counter()
         yield
         seconds = time.perf_counter() - start
@@ -73,17 +73,20 @@ def optimize(
 ) -> Stopwatch:
     """Run a stage's optimisation from its start or, with ``resume``, from the last checkpoint.
 
-    Adam throughout; every group has its own rate and schedule over the fraction of the stage that is done.
-    A checkpoint holds parameters, moments, the step and the thread count; all random numbers are functions
-    of seed and step. On the CPU a resumed run is therefore bit-identical to an uninterrupted one; a GPU adds up in
-    no fixed order. There the terms are checked and read only at steps that are logged, kept or the last, so that the
-    host does not wait for it between them, and the seconds of a part are those that the host spent on it.
+    Adam throughout; every group has its own rate and schedule over the stage's progress. A checkpoint contains
+    parameters, moments, the step and the thread count; all random numbers are functions of seed and step. On the CPU a
+    resumed run is therefore bit-identical to an uninterrupted one; a GPU sums in no fixed order. On a GPU the terms are
+    checked and read only at steps that are logged or saved and at the last, so that the host does not wait in between;
+    the seconds of a part are those that the host spent on it.
 
     Args:
-        ranks: the processes that share the work, all of which call this; ``problem.terms`` is one's share of it. The
-            first alone reports, previews and saves.
-        before: step to what changes the problem before that step and says in one line what it did; the first rank
-            does it, and the others take over its state.
+        ranks: the processes that share the work; all of them call this, and ``problem.terms`` is each one's share. Only
+            the first reports, previews and saves.
+        before: by step, a function that changes the problem before that step and returns a line for the log; the first
+            rank runs it, and the others copy its state.
+
+    Returns:
+        The stopwatch, with its totals over the stage.
 
     Raises:
         StspbrError: a loss is not finite, the checkpoint cannot be read or written, another rank failed.
@@ -100,11 +103,12 @@ def optimize(
     )
     start = 0
     if resume and checkpoints and (saved := checkpoints.load(device)) is not None:
-        begun_by = saved.get("ranks", 1)
-        if begun_by != ranks.size:
-            reporter.message(f"begun by {begun_by} process(es), goes on with {ranks.size}: equal within rounding only")
+        writers = saved.get("ranks", 1)
+        if writers != ranks.size:
+            change = f"checkpoint from {writers} process(es) resumed with {ranks.size}"
+            reporter.message(f"{change}: the result is equal up to rounding only")
         elif saved["threads"] != torch.get_num_threads() and set_threads(saved["threads"]) != saved["threads"]:
-            reporter.message(f"this machine has fewer than the {saved['threads']} threads that the run began with")
+            reporter.message(f"this machine has fewer than the {saved['threads']} threads with which the run started")
         problem.load_state(saved["problem"])
         optimizer.load_state_dict(saved["optimizer"])
         start = saved["step"]
@@ -113,7 +117,7 @@ def optimize(
     cpu = time.process_time()
     if ranks.size > 1:
         if len(set(ranks.gather(start))) > 1:
-            raise StspbrError("the processes see different checkpoints: the run's folder must be one that all share")
+            raise StspbrError("the processes see different checkpoints: put the run into a folder that all share")
         ranks.copy_from_first(problem.state())
 
     routing = settings.routing_of(groups)
@@ -145,12 +149,7 @@ def optimize(
         values = logged_values(terms)
         if step == start or done % settings.log_every == 0 or done == settings.iterations:  # when the reporter reads
             values = ranks.sum_values(values)
-        reporter.step(
-            done,
-            values,
-            {group["name"]: group["lr"] for group in optimizer.param_groups},
-            dict(watch.last),
-        )
+        reporter.step(done, values, {group["name"]: group["lr"] for group in optimizer.param_groups}, dict(watch.last))
         if not ranks.is_first:
             continue
         if done % settings.preview_every == 0 or done == settings.iterations:
@@ -160,11 +159,11 @@ def optimize(
             state = {"problem": problem.state(), "optimizer": optimizer.state_dict()}
             checkpoints.save({**state, "step": done, "threads": torch.get_num_threads(), "ranks": ranks.size})
     watch.totals["steps"] = float(settings.iterations - start)
-    watch.totals["cpu"] = time.process_time() - cpu  # of all threads: what other work on the machine does not stretch
+    watch.totals["cpu"] = time.process_time() - cpu  # of all threads: independent of other work on the machine
     return watch
 
 
 def _looks(done: int, start: int, settings: OptimizeSettings) -> bool:
-    """Whether the loss is read after ``done`` steps: it is logged then, or what it led to is kept."""
+    """Whether the loss is read after ``done`` steps: at those that are logged or saved, the first and the last."""
     regular = done % settings.log_every == 0 or done % settings.checkpoint_every == 0
     return regular or done in (start + 1, settings.iterations)

@@ -20,7 +20,7 @@ from stspbr.metrics.similarity import ms_ssim
 MAXIMUM_RADIANCE = 65535.0
 SMAPE_EPSILON = 0.01
 RELMSE_EPSILON = 0.01  # as a fraction of the exposure
-DARKEST_METAL = 1.0 / 3.0  # luminance of the albedo; bare metals lie above (Lagarde 2011, Hoffman 2013)
+DARKEST_METAL = 1.0 / 3.0  # luminance of the albedo; bare metals are brighter (Lagarde 2011, Hoffman 2013)
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LossFunction:
     """One entry of the table.
 
     ``function(rendered, target, exposure)`` gets clamped radiance of equal shapes. It returns the error of each
-    element (same shape), or, where ``whole_image`` is set, one error for each image of [B,H,W,C].
+    element (same shape) or, if ``whole_image`` is set, one error per image of [B,H,W,C].
     """
 
     function: Callable[[Tensor, Tensor, Tensor | float], Tensor]
@@ -39,14 +39,14 @@ class LossFunction:
 
 
 def clamp_radiance(radiance: Tensor) -> Tensor:
-    """Radiance limited to [0, 65535]; outside the limits there is no gradient, NaN stays NaN."""
+    """Radiance clamped to [0, 65535], any shape; no gradient outside, NaN stays NaN."""
     return radiance.clamp(0.0, MAXIMUM_RADIANCE)
 
 
 def tonemap(radiance: Tensor) -> Tensor:
-    """T(x) = sRGB(ln(x + 1)) of radiance >= 0, any shape; 0 to 0 and 1 to 0.85. Its slope at 0 is 12.92."""
+    """T(x) = sRGB(ln(x + 1)) of radiance >= 0, any shape; T(0) = 0, T(1) = 0.85, and the slope at 0 is 12.92."""
     logarithm = torch.log1p(radiance)
-    # The power's argument is kept off 0, where its slope is infinite and `where` would turn it into NaN.
+    # clamped because the power's slope at 0 is infinite, which `where` would turn into NaN
     curve = 1.055 * logarithm.clamp(min=0.0031308).pow(1 / 2.4) - 0.055
     return torch.where(logarithm > 0.0031308, curve, 12.92 * logarithm)
 
@@ -59,53 +59,29 @@ def tonemap_slope(radiance: Tensor) -> Tensor:
 
 
 def measure_exposure(target: Tensor) -> Tensor:
-    """The squared radiance that is typical of the covered ``target`` pixels [..., C]; a scalar tensor.
+    """Typical squared radiance of the covered ``target`` pixels [..., C]; a scalar tensor.
 
     The square of the power mean with exponent 1/2, (mean sqrt(y))^4. Scaling the light by s scales it by s², like
-    mean(y²), but a few highlights thousands of times brighter than the rest do not decide it.
+    mean(y²), but it is robust against a few highlights thousands of times brighter than the rest.
     """
     return clamp_radiance(target).sqrt().mean().pow(4)
 
 
-def _mse(rendered: Tensor, target: Tensor, _: Tensor | float) -> Tensor:
-    return (rendered - target).square()
-
-
-def _l1(rendered: Tensor, target: Tensor, _: Tensor | float) -> Tensor:
-    return (rendered - target).abs()
-
-
-def _smape(rendered: Tensor, target: Tensor, _: Tensor | float) -> Tensor:
-    return (rendered - target).abs() / (rendered + target + SMAPE_EPSILON)
-
-
 def _relmse(rendered: Tensor, target: Tensor, exposure: Tensor | float) -> Tensor:
-    # A fixed epsilon as large as 0.1 would make this plain MSE wherever paint is dark.
+    # a fixed epsilon as large as 0.1 would make this plain MSE on dark paint
     epsilon = RELMSE_EPSILON * exposure + 1e-20
     return (rendered - target).square() / (rendered.square() + target.square() + epsilon)
 
 
-def _logl1(rendered: Tensor, target: Tensor, _: Tensor | float) -> Tensor:
-    return (tonemap(rendered) - tonemap(target)).abs()
-
-
-def _logl2(rendered: Tensor, target: Tensor, _: Tensor | float) -> Tensor:
-    return (tonemap(rendered) - tonemap(target)).square()
-
-
-def _msssim(rendered: Tensor, target: Tensor, _: Tensor | float) -> Tensor:
-    # our tonemapped radiance has 1 at a radiance of 1.7; the floor keeps a start without likeness optimisable
-    return 1.0 - ms_ssim(tonemap(rendered), tonemap(target), floor=1e-6)
-
-
 _losses = {
-    "mse": LossFunction(_mse),
-    "l1": LossFunction(_l1),
-    "smape": LossFunction(_smape),
+    "mse": LossFunction(lambda x, y, _: (x - y).square()),
+    "l1": LossFunction(lambda x, y, _: (x - y).abs()),
+    "smape": LossFunction(lambda x, y, _: (x - y).abs() / (x + y + SMAPE_EPSILON)),
     "relmse": LossFunction(_relmse),
-    "logl1": LossFunction(_logl1),
-    "logl2": LossFunction(_logl2),
-    "msssim": LossFunction(_msssim, whole_image=True),
+    "logl1": LossFunction(lambda x, y, _: (tonemap(x) - tonemap(y)).abs()),
+    "logl2": LossFunction(lambda x, y, _: (tonemap(x) - tonemap(y)).square()),
+    # the floor keeps a start without likeness optimisable
+    "msssim": LossFunction(lambda x, y, _: 1.0 - ms_ssim(tonemap(x), tonemap(y), floor=1e-6), whole_image=True),
 }
 LOSSES: Mapping[str, LossFunction] = MappingProxyType(_losses)
 """x rendered, y target, T the tonemap: mse (x−y)², l1 |x−y|, smape |x−y|/(x+y+0.01),
@@ -132,10 +108,10 @@ def register_loss(
 
 
 class CompositeLoss:
-    """A weighted sum of entries of the table.
+    """A weighted sum of losses of the table.
 
     Args:
-        terms: name to weight, e.g. ``{"logl1": 0.35, "smape": 0.15}``; terms of weight 0 are left out.
+        terms: weight by name, e.g. ``{"logl1": 0.35, "smape": 0.15}``; terms of weight 0 are left out.
 
     Raises:
         StspbrError: no terms, an unknown name, or a weight that is negative or not finite.
@@ -144,17 +120,18 @@ class CompositeLoss:
     def __init__(self, terms: Mapping[str, float]) -> None:
         for name, weight in terms.items():
             if name not in LOSSES:
-                raise StspbrError(f"unknown loss {name!r}; there are {', '.join(LOSSES)}{did_you_mean(name, LOSSES)}")
+                choices = f"{', '.join(LOSSES)}{did_you_mean(name, LOSSES)}"
+                raise StspbrError(f"unknown loss {name!r}: choose from {choices}")
             if not math.isfinite(weight) or weight < 0:
                 raise StspbrError(f"loss {name}: weight {weight} is not a finite number >= 0")
         self.terms = {name: float(weight) for name, weight in terms.items() if weight > 0}
         if not self.terms:
-            raise StspbrError(f"a composite loss needs a term with a weight above 0; there are {', '.join(LOSSES)}")
+            raise StspbrError(f"a composite loss needs a weight above 0: choose from {', '.join(LOSSES)}")
         self._functions = {name: LOSSES[name] for name in self.terms}
 
     @property
     def needs_images(self) -> bool:
-        """Whether a term compares whole images, which ``__call__`` then demands."""
+        """Whether a term compares whole images, which ``__call__`` then needs."""
         return any(function.whole_image for function in self._functions.values())
 
     def __call__(
@@ -167,21 +144,24 @@ class CompositeLoss:
         saturation: Tensor | float | None = None,
         images: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compare pixels, and whole images where a term asks for them.
+        """Compare pixels, and whole images if a term needs them.
 
         Args:
-            rendered, target: [..., C] linear radiance of the same pixels: the union of both coverages. The caller
-                has weighted them by their coverage.
-            normalizer: what sums over pixels are divided by: the target's coverage in pixels, times C. An object
-                that covers more pixels than it should is thus not rewarded by a larger divisor. At least 1 is used.
+            rendered, target: [..., C] linear radiance of the same pixels, those of the union of both coverages,
+                premultiplied by their coverage.
+            normalizer: divisor of sums over pixels: the target's coverage in pixels, times C, so that an object that
+                covers too many pixels is not rewarded by a larger divisor. At least 1 is used.
             exposure: ``measure_exposure`` of the capture, in radiance²; scales the epsilon of relmse.
-            saturation: radiance (broadcastable to the pixels) at which the target's sensor clips: where both are
-                at or above it there is no error.
-            images: (rendered, target) [B,H,W,C], and where it clips (saturation) [B,1,1,1]; whole-image terms are the
-                mean over B and are not divided.
+            saturation: radiance (broadcastable to the pixels) at which the target's sensor clips: if both values are
+                at or above it, the error is 0.
+            images: (rendered, target) [B,H,W,C], and their saturation [B,1,1,1]; whole-image terms are the mean over
+                B and are not divided.
 
         Returns:
             The weighted sum, and each term's value without its weight, detached.
+
+        Raises:
+            StspbrError: a whole-image term without ``images``.
         """
         rendered, target = _prepare(rendered, target, saturation)
         divisor = normalizer.clamp(min=1.0) if isinstance(normalizer, Tensor) else max(float(normalizer), 1.0)
@@ -198,7 +178,7 @@ class CompositeLoss:
 
 
 def _prepare(rendered: Tensor, target: Tensor, saturation: Tensor | float | None = None) -> tuple[Tensor, Tensor]:
-    """Both clamped, with ``rendered`` replaced by the target where both are saturated."""
+    """Both clamped; ``rendered`` is replaced by the target in pixels in which both are saturated."""
     rendered, target = clamp_radiance(rendered), clamp_radiance(target)
     if saturation is not None:
         rendered = torch.where((target >= saturation) & (rendered >= saturation), target, rendered)
@@ -211,20 +191,20 @@ def mask_loss(rendered: Tensor, target: Tensor) -> Tensor:
 
 
 def metal_prior(metallic: Tensor, albedo: Tensor) -> Tensor:
-    """Dielectric first: the mean of metallic where the albedo is too dark for a metal; a scalar in [0, 1].
+    """Dielectric first: the mean of metallic, weighted by how much too dark the albedo is for a metal; in [0, 1].
 
     A dielectric reflects 4 % of the light at normal incidence, a metal its albedo: a black dielectric and a metal of
-    albedo 0.04 are the same surface, and no image tells them apart. Real metals reflect more than a third, so
-    metallic is charged by 1 − L/⅓ where the luminance L of the albedo is below ⅓, and not at all above.
+    albedo 0.04 look the same in every image. Real metals reflect more than a third, so metallic costs 1 − L/⅓ if the
+    luminance L of the albedo is below ⅓, and nothing above.
 
     Args:
-        metallic: [..., 1] in [0, 1]; albedo: [..., 3] linear, a constant here.
+        metallic: [..., 1] in [0, 1]; albedo: [..., 3] linear, which gets no gradient.
     """
     return (metallic * (1.0 - metal_likeness(albedo.detach()))).mean()
 
 
 def metal_likeness(albedo: Tensor) -> Tensor:
-    """min(1, L/⅓) of the luminance L of linear albedo ``[..., 3]``; ``[..., 1]``: 1 where metals are as bright."""
+    """min(1, L/⅓) ``[..., 1]`` of the luminance L of linear albedo ``[..., 3]``: 1 if it is as bright as metals."""
     return (luminance_of(albedo)[..., None] / DARKEST_METAL).clamp(max=1.0)
 
 
@@ -233,7 +213,7 @@ def smoothness(values: Tensor, jittered: Tensor, weights: Tensor | None = None) 
 
     Args:
         values, jittered: [..., C] samples of the field.
-        weights: [..., 1] or [...] weight of each point (e.g. its coverage), constant; normalised to sum to 1.
+        weights: [..., 1] or [...] constant weight of each point (e.g. its coverage); normalised to sum to 1.
     """
     difference = (values - jittered).abs().mean(dim=-1)
     if weights is None:

@@ -1,4 +1,4 @@
-"""What the training views see of the surface, pixel by pixel, and the small cells over which that is summed."""
+"""The training views' observations of the surface, pixel by pixel, and the small cells over which they are summed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from stspbr.render.gbuffer import compose, render_gbuffer
 if TYPE_CHECKING:
     from stspbr.optimize.reconstruction import Reconstruction
 
-_PER_CELL = 6.0  # observations: with its 26 neighbours a cell then has some 50, over a pixel or two of the views
-_COLUMNS = 32  # views that are counted at a time
+_PER_CELL = 6.0  # observations: a cell and its 26 neighbours then have about 50, over a pixel or two of the views
+_COLUMNS = 32  # views counted at a time
 
 
 @dataclass
@@ -46,17 +46,17 @@ class Observations:
         return replace(self, **{name: getattr(self, name)[places] for name in self.lists()})
 
     def lists(self) -> list[str]:
-        """Names of what there is one row of per pixel."""
+        """Names of the tensors with one row per pixel."""
         names = ["position", "normal", "to_eye", "view", "radiance"]
         return names if self.occlusion is None else [*names, "occlusion"]
 
 
 @torch.no_grad()
 def observe(problem: Reconstruction, limit: int) -> Observations:
-    """What ``problem``'s training views see of its present surface.
+    """Observations of ``problem``'s current surface in its training views.
 
     Args:
-        limit: about how many observations at most; of more, that many are drawn at random.
+        limit: about how many observations at most; a random subset if there are more.
     """
     views, device = problem.views, problem.views.device
     surface = problem.geometry.surface()
@@ -89,13 +89,13 @@ def observe(problem: Reconstruction, limit: int) -> Observations:
 
 
 class Cells:
-    """The cells of a regular grid that hold points, fine enough for some six points each.
+    """The cells of a regular grid that contain points, fine enough for about six points each.
 
     Args:
         points: ``[N, 3]`` in the cube [−1, 1]³; N ≥ 1.
 
     Attributes:
-        owner: ``[N]`` int64, the cell of each point; ``count``: how many cells there are.
+        owner: ``[N]`` int64, the cell of each point; count: number of cells.
     """
 
     def __init__(self, points: Tensor) -> None:
@@ -111,7 +111,7 @@ class Cells:
             wanted = _flat(near, self.resolution)
             found = torch.searchsorted(used, wanted).clamp(max=self.count - 1)
             there = ((near >= 0) & (near < self.resolution)).all(dim=1) & (used.index_select(0, found) == wanted)
-            # cells that hold nothing share one row of zeros behind the last
+            # empty cells share one row of zeros after the last cell
             self._neighbours.append(torch.where(there, found, torch.full_like(found, self.count)))
 
     def pooled(self, values: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class Cells:
         return sum((sums.index_select(0, near) for near in self._neighbours), values.new_zeros(()))
 
     def distinct(self, groups: Tensor) -> Tensor:
-        """``[count, 1]``: different values of ``groups`` ``[N]`` (int64, ≥ 0) in a cell and its neighbours."""
+        """``[count, 1]``: number of distinct values of ``groups`` ``[N]`` (int64, ≥ 0) in a cell and its neighbours."""
         total = torch.zeros(self.count, 1, device=groups.device)
         for first in range(0, int(groups.max()) + 1, _COLUMNS):
             column = groups - first
@@ -133,7 +133,7 @@ class Cells:
 
 
 def _resolution(points: Tensor) -> int:
-    """Cells along the cube's side at which the points have some ``_PER_CELL`` cells: those of a surface go with r²."""
+    """Cells along the cube's side for about ``_PER_CELL`` points per cell; a surface occupies a number ~ r² of them."""
     resolution = 32
     for _ in range(3):
         used = len(torch.unique(_flat(_grid(points, resolution), resolution)))

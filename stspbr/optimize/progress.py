@@ -1,4 +1,4 @@
-"""What a stage tells people while it runs: a progress bar, TensorBoard, preview images, or JSON lines."""
+"""Reports of a running stage: a progress bar, TensorBoard, preview images, or JSON lines."""
 
 from __future__ import annotations
 
@@ -20,39 +20,38 @@ if TYPE_CHECKING:
 
 
 class Reporting(Protocol):
-    """What hears of a stage's progress; see :class:`Reporter`."""
+    """The interface of a reporter of a stage's progress; see :class:`Reporter`."""
 
     def step(
         self, step: int, losses: Mapping[str, Any], rates: Mapping[str, float], seconds: Mapping[str, float]
     ) -> None:
-        """A step is done."""
+        """Report a step."""
 
     def image(self, tag: str, array: Any, step: int) -> object:
-        """A picture ``[H, W, 3]`` in [0, 1] is to be kept."""
+        """Keep a picture ``[H, W, 3]`` in [0, 1]."""
 
     def message(self, text: str) -> None:
-        """One line for people."""
+        """Print one line."""
 
     def summary(self, lines: Iterable[str]) -> None:
-        """What was written."""
+        """Print the closing lines."""
 
 
 class Reporter:
     """Reports the steps of one stage. Use it as a context manager.
 
-    On a terminal there is a bar with the losses, seconds per step and time left; elsewhere a plain line about every
+    On a terminal it shows a bar with the losses, seconds per step and time left; elsewhere it prints a line about every
     tenth of the stage. Both leave out the time in which Numba compiles kernels, which is announced. Scalars and images
-    also go to TensorBoard and PNG files under ``out_dir``, which lies outside of the artifact: what is logged never
-    changes an artifact.
+    also go to TensorBoard and PNG files under ``out_dir``, outside the artifact: logs never change an artifact.
 
     Args:
-        stage: name shown and used in JSON.
-        total_steps: steps of the whole stage, those before a resume included.
-        out_dir: e.g. ``RUN/logs/coarse``; made when first written to.
-        quiet: print nothing; errors come as exceptions.
-        json_lines: print one JSON object per logged step on stdout and nothing else (also when ``quiet``).
-        log_every: steps between records; tensors are read, which waits for a GPU, only then.
-        console: where people read; stdout by default.
+        stage: name on screen and in JSON.
+        total_steps: steps of the whole stage, including those before a resume.
+        out_dir: e.g. ``RUN/logs/coarse``; created when first written to.
+        quiet: print nothing; errors are exceptions.
+        json_lines: print one JSON object per logged step on stdout and nothing else (even if ``quiet``).
+        log_every: steps between records; only then tensors are read, which waits for a GPU.
+        console: for the bar and the messages; stdout by default.
     """
 
     def __init__(
@@ -69,9 +68,9 @@ class Reporter:
         self.total_steps = total_steps
         self.out_dir = Path(out_dir)
         self.json_lines = json_lines
-        self.speaks = not quiet and not json_lines
+        self.prints = not quiet and not json_lines
         self.log_every = max(1, log_every)
-        self._steps_before: int | None = None  # steps done before the first that is reported: > 0 after a resume
+        self._steps_before: int | None = None  # steps done before the first reported one: > 0 after a resume
         self._console = console
         self._bar: Any = None
         self._task: Any = None
@@ -88,7 +87,7 @@ class Reporter:
     def __enter__(self) -> Reporter:
         self._compiling.__enter__()
         self._started = self._last_log = self._now()
-        if self.speaks:
+        if self.prints:
             from rich.console import Console
 
             self._console = self._console or Console()
@@ -106,20 +105,16 @@ class Reporter:
             self._writer = None
 
     def step(
-        self,
-        step: int,
-        losses: Mapping[str, Any],
-        rates: Mapping[str, float],
-        seconds: Mapping[str, float],
+        self, step: int, losses: Mapping[str, Any], rates: Mapping[str, float], seconds: Mapping[str, float]
     ) -> None:
         """Report a step.
 
         Args:
-            step: how many steps of the stage are done now: 1 after the first, ``total_steps`` after the last.
+            step: number of finished steps of the stage: 1 after the first, ``total_steps`` after the last.
             losses: value by term, floats or scalar tensors on any device.
             rates: learning rate by parameter group.
             seconds: time of this step by part, e.g. ``{"render": 0.2, "backward": 0.3}``; the mean since the last
-                record is what is logged. The part ``step`` is the whole; the wall clock gives it where it is left out.
+                record is logged. The part ``step`` is the whole; by default it is taken from the wall clock.
         """
         if self._steps_before is None:
             self._steps_before = step - 1
@@ -131,7 +126,7 @@ class Reporter:
             self._measured_from = self._now(), step
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
-        if not self._log_due(step):
+        if not (step - 1 == self._steps_before or step % self.log_every == 0 or step == self.total_steps):
             return
         now = self._now()
         means = {part: total / self._steps_since_log for part, total in self._parts.items()}
@@ -147,12 +142,15 @@ class Reporter:
         self.scalars("learning rate", rates, step)
         self.scalars("seconds per step", means, step)
         if self.json_lines:
-            self._write_json(step, values, rates, means, left)
+            record: dict[str, Any] = {"stage": self.stage, "step": step, "total_steps": self.total_steps}
+            record |= {"losses": _finite(values), "rates": _finite(rates), "seconds": _finite(means)}
+            sys.stdout.write(json.dumps(record | {"seconds_left": round(left, 3)}, allow_nan=False) + "\n")
+            sys.stdout.flush()
         elif self._bar is not None:
             self._bar.update(
                 self._task, losses=_loss_text(values), pace=f"{means['step']:.3f} s/step", left=_rest(left)
             )
-        elif self.speaks:
+        elif self.prints:
             self._print_tenth(step, values, means["step"], left)
 
     def image(self, tag: str, array: Any, step: int) -> Path:
@@ -160,7 +158,7 @@ class Reporter:
 
         Args:
             tag: e.g. ``"validation/3"``.
-            array: [H,W,3] or [H,W] display-encoded values in [0, 1], an array or a tensor; clipped, NaN is black.
+            array: [H,W,3] or [H,W] display-encoded values in [0, 1], an array or a tensor; clipped, NaN becomes black.
 
         Returns:
             The PNG's path.
@@ -188,12 +186,12 @@ class Reporter:
                 writer.add_scalar(f"{group}/{name}", float(value), step)
 
     def message(self, text: str) -> None:
-        """Print one line for people, above the bar."""
-        if self.speaks and self._console is not None:
+        """Print one line, above the bar."""
+        if self.prints and self._console is not None:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def summary(self, lines: Iterable[str]) -> None:
-        """Print the stage's closing lines; ends the bar."""
+        """End the bar and print the stage's closing lines."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -220,10 +218,6 @@ class Reporter:
         """Seconds of a clock that stands still while kernels are compiled."""
         return time.monotonic() - self._compiling.seconds
 
-    def _log_due(self, step: int) -> bool:
-        first = step - 1 == self._steps_before
-        return first or step % self.log_every == 0 or step == self.total_steps
-
     def _print_tenth(self, step: int, values: Mapping[str, float], pace: float, left: float) -> None:
         tenth = 10 * step // self.total_steps
         if tenth == self._printed_tenth:
@@ -234,28 +228,8 @@ class Reporter:
         head = f"{self.stage} {step}/{self.total_steps} ({percent} %)"
         self.message(f"{head}  {pace:.3f} s/step  {rest}  {_loss_text(values)}".rstrip())
 
-    def _write_json(
-        self,
-        step: int,
-        values: Mapping[str, float],
-        rates: Mapping[str, float],
-        seconds: Mapping[str, float],
-        left: float,
-    ) -> None:
-        record = {
-            "stage": self.stage,
-            "step": step,
-            "total_steps": self.total_steps,
-            "losses": _finite(values),
-            "rates": _finite(rates),
-            "seconds": _finite(seconds),
-            "seconds_left": round(left, 3),
-        }
-        sys.stdout.write(json.dumps(record, allow_nan=False) + "\n")
-        sys.stdout.flush()
-
     def _tensorboard(self) -> Any:
-        """The writer, made at first use: the import alone takes a second. None where TensorBoard cannot be imported."""
+        """The writer, created at first use: the import alone takes a second. None if TensorBoard cannot be imported."""
         if self._writer is None and not self._writer_failed:
             try:
                 from torch.utils.tensorboard import SummaryWriter
@@ -263,14 +237,14 @@ class Reporter:
                 self._writer_failed = True
                 self.message(f"no TensorBoard records ({error}): pip install --upgrade tensorboard")
                 return None
-            # After a resume the steps that the killed run had logged beyond its checkpoint are hidden.
+            # after a resume, hide the steps that the killed run logged beyond its checkpoint
             purge = self._steps_before + 1 if self._steps_before else None
             self._writer = SummaryWriter(str(self.out_dir), purge_step=purge, flush_secs=20)
         return self._writer
 
 
 class SilentReporter:
-    """What the ranks other than the first report to: it prints, writes and reads nothing."""
+    """The reporter of all ranks but the first: it prints, writes and reads nothing."""
 
     def step(self, *_: object) -> None: ...
 
@@ -288,7 +262,7 @@ def _loss_text(values: Mapping[str, float]) -> str:
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, float | None]:
-    """JSON has no NaN and no infinity: they become null."""
+    """``values`` for JSON, which has no NaN and no infinity: they become null."""
     numbers = {name: float(value) for name, value in values.items()}
     return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
 

@@ -28,15 +28,15 @@ _Pixels = tuple[Tensor, Tensor, Tensor]  # radiance rendered and photographed, a
 
 
 class Reconstruction:
-    """Geometry, appearance and light that are to explain the views.
+    """Geometry, appearance and light, fitted to the views.
 
     Args:
         views: the training frames.
-        geometry, appearance, light: what is optimised; each says its own parameters and regularisers.
+        geometry, appearance, light: what is optimised; each has its own parameters and regularisers.
         settings: batch, losses, routing.
         backend: raster operations.
         seed: of batches and of all noise.
-        held_out: views to judge by; previews show the first of them, or a training view where there are none.
+        held_out: views for evaluation; previews show the first of them, or the first training view if there are none.
         ranks: the processes that share each batch.
     """
 
@@ -71,10 +71,10 @@ class Reconstruction:
         self._colour_a = CompositeLoss(losses.joint if self._joint else losses.appearance)
         self._colour_b = None if self._one_loss else CompositeLoss(losses.reflectance)
 
-    # -- what the loop asks -----------------------------------------------------------------------------
+    # -- the loop's interface ---------------------------------------------------------------------------
 
     def groups(self) -> dict[str, list[Tensor]]:
-        """Parameters of all that is optimised, by group."""
+        """All optimised parameters by group."""
         return {
             "geometry": list(self.geometry.parameters()),
             **self.appearance.groups(),
@@ -82,7 +82,7 @@ class Reconstruction:
         }
 
     def terms(self, step: int, progress: float, watch: Stopwatch) -> list[Term]:
-        """All loss terms of one step: this rank's share of them, which add up to the whole batch's over the ranks."""
+        """This rank's share of all loss terms of one step; over the ranks they add up to the whole batch's."""
         self.progress = progress
         batch = batch_ids(step, len(self.views), self.settings.batch, self.seed)
         ids = self.ranks.part(batch)
@@ -94,7 +94,7 @@ class Reconstruction:
         with watch.part("losses"):
             share = len(ids) / len(batch)
             coverage, span = self._normalizers(targets, gbuffer)
-            seen = span.count > 0 or span.total == 0  # means over no pixels are no numbers
+            seen = span.count > 0 or span.total == 0  # a mean over no pixels is NaN
             terms = scaled(self._image_terms(image, targets, self.settings.losses, coverage * share), share)
             if seen:
                 albedo = in_units_of(self.light, inputs.albedo)
@@ -113,7 +113,7 @@ class Reconstruction:
         self.light.constrain()
 
     def modules(self) -> dict[str, torch.nn.Module]:
-        """The parts whose state a checkpoint holds."""
+        """The parts whose state a checkpoint contains."""
         parts = {"geometry": self.geometry, "appearance": self.appearance, "light": self.light}
         return {name: part for name, part in parts.items() if isinstance(part, torch.nn.Module)}
 
@@ -127,7 +127,7 @@ class Reconstruction:
             module.load_state_dict(state[name])
 
     def _normalizers(self, targets: Targets | None, gbuffer: GBuffer | None) -> tuple[Tensor, Span]:
-        """The target coverage of the whole batch, and the place of this rank's covered pixels; None: it has no view."""
+        """The target coverage of the whole batch, and the span of this rank's covered pixels; None: it has no view."""
         coverage = torch.zeros(()) if targets is None else targets.alpha.sum()
         count = 0 if gbuffer is None else len(gbuffer.covered)
         if self.ranks.size == 1:
@@ -139,7 +139,7 @@ class Reconstruction:
         )
 
     def _regularizers(self, progress: float) -> list[Term]:
-        """What depends on no view is counted once: by the last rank, which has the fewest."""
+        """Terms that depend on no view, counted once: by the last rank, which has the fewest views."""
         return self.geometry.regularizers(progress) + self.light.regularizers() if self.ranks.is_last else []
 
     # -- rendering ---------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class Reconstruction:
         )
 
     def preview(self) -> dict[str, np.ndarray]:
-        """One row for one view: target, result, albedo, roughness, metallic, normal."""
+        """One view as a row of pictures: target, result, albedo, roughness, metallic, normal."""
         views, targets = (self.held_out or self.views).batch([0])
         out = {name: image[0].cpu().numpy() for name, image in self.render(views).items()}
         row = [
@@ -203,7 +203,7 @@ class Reconstruction:
         """Mask over the whole image; colour over the union of both coverages, divided by the target's.
 
         Args:
-            coverage: of the target in pixels, where these are not all images of the batch.
+            coverage: of the target in pixels, if these are not all images of the batch.
         """
         alpha = image[..., 3:]
         terms = []
@@ -239,7 +239,7 @@ class Reconstruction:
 
 
 def _metallic_terms(metallic: Tensor, albedo: Tensor, losses: LossSettings) -> list[Term]:
-    """What is believed of metals before any image is seen."""
+    """The priors on metallic."""
     terms = []
     if losses.metal_prior == "dielectric-first" and losses.metal_prior_weight > 0:
         value = losses.metal_prior_weight * metal_prior(metallic, albedo)

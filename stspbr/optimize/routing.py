@@ -1,4 +1,4 @@
-"""Which loss drives which parameter group, and the backward pass that keeps to it."""
+"""Which loss drives which parameter group, and the backward pass that implements it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Term:
     """One weighted loss term.
 
     Attributes:
-        name: as it is logged.
-        value: scalar, weight included.
+        name: in the log.
+        value: scalar, including the weight.
         drives: the groups that it drives under strict routing.
-        closed: it depends on no other group anyway, and so may share the backward pass of a term that drives more.
         parts: for a composite, its entries by name, detached and without weights.
+        closed: it depends on no other group anyway, so it may share the backward pass of a term that drives more.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Term:
 
 
 def scaled(terms: list[Term], weight: float) -> list[Term]:
-    """The terms of a part of the batch by their weight in the whole; unchanged for the weight 1."""
+    """The terms of a part of the batch times its weight in the whole; the same list for weight 1."""
     if weight == 1.0:
         return terms
     return [
@@ -55,7 +55,11 @@ def logged_values(terms: list[Term]) -> dict[str, Tensor]:
 
 
 def check_finite(terms: list[Term], step: int) -> None:
-    """Stop with the step and the name of the first term that is not finite."""
+    """Check all terms of a step.
+
+    Raises:
+        StspbrError: a term is not finite; names the step and the first such term.
+    """
     values = logged_values(terms)
     finite = torch.isfinite(torch.stack([value.float() for value in values.values()])).tolist()
     for name, good in zip(values, finite, strict=True):
@@ -69,11 +73,10 @@ def check_finite(terms: list[Term], step: int) -> None:
 def backpropagate(terms: list[Term], groups: dict[str, list[Tensor]], routing: Literal["strict", "shared"]) -> None:
     """Set ``.grad`` of every parameter from one forward pass.
 
-    Under ``strict`` each term reaches only the groups it drives: the terms that drive the same groups are
-    summed and differentiated by those groups' parameters alone, so autograd never walks into the others'
-    graphs; closed terms join the first pass that covers them. Under ``shared`` every term reaches everything
-    it depends on (the prototype's behaviour).
-    Parameters that no term reaches get ``grad = None`` and are left alone by the optimiser.
+    With ``strict`` each term reaches only the groups it drives: the terms that drive the same groups are summed and
+    differentiated by those groups' parameters alone, so autograd never enters the others' graphs; closed terms join
+    the first pass that covers them. With ``shared`` every term reaches everything it depends on (the prototype's
+    behaviour). Parameters that no term reaches get ``grad = None``, so the optimiser skips them.
     """
     for parameters in groups.values():
         for parameter in parameters:

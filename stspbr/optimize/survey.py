@@ -1,10 +1,10 @@
-"""The survey: which points the views show to be metal, found by search where the gradient finds no way.
+"""The survey: a search for the points that are metal according to the views, because the gradient does not find them.
 
-A rough metal and a half metal that is darker and smoother look nearly alike: a fit that starts as a dielectric stays
-there, with tens of times the error of the metal. But with geometry and light and a roughness given, the radiance of a
-pure metal and of a pure dielectric is affine in albedo, and the best albedo is a linear least-squares fit to all that
-was seen of a point. So both kinds are tried at a row of roughnesses in every small cell of the surface, and where one
-explains the views clearly better, the networks are taught what it found.
+A rough metal and a darker, smoother half metal look nearly alike: a fit that starts as a dielectric stays there, with
+tens of times the error of the metal. But for given geometry, light and roughness, the radiance of a pure metal and of
+a pure dielectric is affine in albedo, and the best albedo is a linear least-squares fit to all observations of a
+point. So both kinds are tried at several roughnesses in every small cell of the surface. If one explains the views
+clearly better, the networks are trained towards it.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 ROUGHNESSES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 PURE = 0.03
-"""How far from 0 and 1 the metallic of a decided point is put: its sigmoid still moves there."""
+"""Distance of a decided point's metallic from 0 or 1: the gradient of its sigmoid does not vanish there."""
 DECIDED = 0.1
-"""Within this of 0 or 1 the metallic of a point counts as decided by B itself: it is not asked about."""
+"""A point whose metallic is within this of 0 or 1 counts as decided by network B and is not surveyed."""
 DOUBT = 0.3
-"""Metallic from which a point that looks dielectric is taught so; below, B is on its way and knows the point better."""
+"""Metallic above which a point that looks dielectric is changed; below, network B is already close and more precise."""
 LEAST_VIEWS = 8
-"""Views from which a cell or its neighbours must be seen: from few sides a shadow is explained as well by a metal."""
+"""Views in which a cell or its neighbours must be visible: from few sides, a metal explains a shadow equally well."""
 _DARK = 0.01  # radiance below which the tonemap is so steep that the noise of black pixels would decide
-_EQUAL = 1e-3  # of tonemapped radiance: two fits that are both as good as this are equally good
-_LESSON = 4096  # points a step of teaching
+_EQUAL = 1e-3  # of tonemapped radiance: two fits with errors below this are equally good
+_LESSON = 4096  # points per training step
 _CHUNK = 1 << 16
 
 
@@ -59,20 +59,20 @@ class Fit:
 
 @dataclass
 class Verdicts:
-    """What N points should be: ``material`` ``[N, 5]`` albedo, roughness, metallic; ``changed`` ``[N]`` bool."""
+    """The decision on N points: ``material`` ``[N, 5]`` albedo, roughness, metallic; ``changed`` ``[N]`` bool."""
 
     material: Tensor
     changed: Tensor
 
 
 def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySettings) -> str:
-    """Decide the points that network B is undecided about, and teach ``fields`` what was found.
+    """Decide the points about which network B is undecided, and train ``fields`` accordingly.
 
     Args:
-        problem: within the box [−1, 1]³; its appearance is made of ``fields``.
+        problem: within the box [−1, 1]³; its appearance consists of ``fields``.
 
     Returns:
-        What was done, in one line.
+        A summary in one line.
     """
     seen = observe(problem, settings.observations)
     known = _values(fields, seen.position)
@@ -98,7 +98,7 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
         teach(fields, seen.position, known, changed, settings.steps, problem.seed)
     metals = int((verdicts.material[verdicts.changed, 4] > 0.5).sum())
     share = [f"{100 * count / len(seen):.1f} %" for count in (len(places), metals, len(changed) - metals)]
-    return f"survey: {share[0]} of what is seen was undecided; {share[1]} is metal now, {share[2]} dielectric"
+    return f"survey: {share[0]} of the visible surface was undecided; {share[1]} is metal now, {share[2]} dielectric"
 
 
 @torch.no_grad()
@@ -107,8 +107,8 @@ def fit_cells(
 ) -> tuple[Fit, Fit]:
     """The best pure dielectric and the best pure metal of every cell: a search over roughness, exact in albedo.
 
-    Residuals are weighted by the tonemap's slope at what was photographed: to first order they are those of the loss
-    logl2. They are summed over the observations of a cell and its neighbours, in double precision.
+    Residuals are weighted by the tonemap's slope at the photographed radiance: to first order they are those of the
+    loss logl2. They are summed over the observations of a cell and its neighbours, in double precision.
 
     Args:
         texture: the backend's texture function.
@@ -132,13 +132,13 @@ def fit_cells(
 def decide(
     own: Tensor, cells: Cells, enough: Tensor, dielectric: Fit, metal: Fit, margin: float, prior: bool
 ) -> Verdicts:
-    """The material of each point: its cell's winner where one of both fits is clearly better, else its ``own``.
+    """The material of each point: its cell's better fit if that is clearly better, else its ``own``.
 
     Args:
-        own: ``[N, 5]`` albedo, roughness, metallic as the networks have it.
-        enough: ``[U, 1]`` bool: whether the cell was seen from enough sides to be decided.
-        margin: a kind wins where its error is below this share of the other's.
-        prior: dielectric first: no metal reflects less than a third, so a darker one has to be better by as much.
+        own: ``[N, 5]`` albedo, roughness, metallic of the networks.
+        enough: ``[U, 1]`` bool: whether enough views see the cell.
+        margin: a kind wins if its error is below this share of the other's.
+        prior: dielectric first: no metal reflects less than a third, so a darker one must be better by as much.
     """
     errors = dielectric.error + _EQUAL, metal.error + _EQUAL
     bound = margin * metal_likeness(metal.albedo) if prior else margin
@@ -159,10 +159,10 @@ def decide(
 
 
 def teach(fields: MaterialFields, points: Tensor, target: Tensor, changed: Tensor, steps: int, seed: int) -> None:
-    """Fit the networks to their outputs ``target`` (as ``_values`` lists them) at ``points`` ``[N, 3]``.
+    """Fit the networks to the outputs ``target`` (in the order of ``_values``) at ``points`` ``[N, 3]``.
 
     Args:
-        changed: ``[M]`` indices of points that make a quarter of each step's, however few they are.
+        changed: ``[M]`` indices of points that are a quarter of each step's, however few they are.
     """
     optimizer = torch.optim.Adam([p for p in fields.parameters() if p.requires_grad], eps=1e-15, fused=True)
     device = points.device
@@ -209,5 +209,5 @@ def _outputs(fields: MaterialFields, points: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _values(fields: MaterialFields, points: Tensor) -> Tensor:
-    """``_outputs`` without gradients, in pieces that fit the memory."""
+    """``_outputs`` without gradients, in pieces that fit into memory."""
     return torch.cat([_outputs(fields, piece) for piece in points.split(_CHUNK)])

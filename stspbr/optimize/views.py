@@ -1,8 +1,8 @@
-"""The frames of a capture as tensors, and which of them a step sees.
+"""The frames of a capture as tensors, and the choice of each step's frames.
 
-Images lie on the device (*resident*), or in the host's memory, from where each batch is copied (*streamed*): pinned
-and non-blocking where the device is a GPU, so that the host does not wait. Both give the same batches, bit for bit.
-The GPU part of this has not run on a GPU yet.
+Images are kept on the device (*resident*), or in the host's memory, from which each batch is copied (*streamed*):
+pinned and non-blocking for a GPU, so that the host does not wait. Both give the same batches, bit for bit.
+The GPU part has not run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from stspbr.render.gbuffer import ViewBatch
 from stspbr.scene import Frame
 
 FULL_COVERAGE = 0.999
-"""Coverage from which a pixel counts as one that no silhouette crosses."""
+"""Coverage above which a pixel counts as fully covered: no silhouette crosses it."""
 
 
 @dataclass
 class Targets:
-    """What the frames of one batch show.
+    """The photographs of one batch.
 
     Attributes:
         image: ``[B, H, W, 3]`` linear radiance premultiplied by alpha.
-        alpha: ``[B, H, W, 1]``.
+        alpha: ``[B, H, W, 1]`` coverage in [0, 1].
         saturation: ``[B, 1, 1, 1]`` radiance at which each frame clips.
     """
 
@@ -42,8 +42,8 @@ class ViewSet:
     """Frames of one size, reduced by ``scale`` with a box filter; their batches are on ``device``.
 
     Args:
-        storage: where the images lie: ``"resident"`` on the device, ``"streamed"`` in the host's memory; ``"auto"``
-            keeps them on a GPU while they take less than half of its free memory. ``self.storage`` is what was chosen.
+        storage: of the images: ``"resident"`` on the device, ``"streamed"`` in the host's memory; ``"auto"`` keeps
+            them on a GPU if they take less than half of its free memory. ``self.storage`` is the choice.
 
     Raises:
         StspbrError: no frames, or frames whose sizes differ or are not divisible by ``scale``.
@@ -57,7 +57,7 @@ class ViewSet:
         storage: Literal["auto", "resident", "streamed"] = "auto",
     ) -> None:
         if not frames:
-            raise StspbrError("the capture has no frames of the split that is needed")
+            raise StspbrError("the capture has no frames of the required split: capture more, or change the split")
         first = frames[0].camera
         for frame in frames:
             size = (frame.camera.width, frame.camera.height)
@@ -83,7 +83,7 @@ class ViewSet:
         return len(self.names)
 
     def batch(self, ids: list[int]) -> tuple[ViewBatch, Targets]:
-        """The views and targets of the frames ``ids``."""
+        """The views and targets of the frames with the indices ``ids``."""
         index = _to_device(torch.as_tensor(ids, dtype=torch.int64), self.device)
         targets = Targets(
             self._gather(self.image, ids, index),
@@ -97,7 +97,7 @@ class ViewSet:
             return values.to(self.device)
         try:
             return values.pin_memory() if self.device.type == "cuda" else values
-        except RuntimeError:  # more than may be locked in memory: copies then wait, and that is all
+        except RuntimeError:  # more than may be locked in memory: copies then wait, nothing else changes
             return values
 
     def _gather(self, values: Tensor, ids: list[int], index: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class ViewSet:
         return out
 
     def exposure(self) -> float:
-        """Typical squared radiance of the covered pixels, which relMSE's ε is relative to."""
+        """Typical squared radiance of the covered pixels, for relMSE's ε; StspbrError if all masks are empty."""
         covered = torch.nonzero(self.alpha.reshape(-1) > 0.5).squeeze(1)
         if len(covered) == 0:
             raise StspbrError("the masks of all frames are empty: there is nothing to reconstruct")
@@ -127,9 +127,9 @@ def choose_storage(storage: str, needed: int, device: torch.device) -> str:
 
 
 def batch_ids(step: int, count: int, batch: int, seed: int) -> list[int]:
-    """Frames of one step: each epoch is a fresh shuffle of all ``count``, a function of ``seed`` alone.
+    """Frames of one step: each epoch is a new shuffle of all ``count``, a function of ``seed`` alone.
 
-    Stateless, so that a resumed run sees what an uninterrupted one does.
+    Stateless, so that a resumed run gets the same frames as an uninterrupted one.
     """
     ids = []
     for position in range(step * batch, (step + 1) * batch):
@@ -140,7 +140,7 @@ def batch_ids(step: int, count: int, batch: int, seed: int) -> list[int]:
 
 
 def step_generator(step: int, seed: int, device: torch.device) -> torch.Generator:
-    """The random numbers of one step, a function of ``seed`` and ``step`` alone."""
+    """The random generator of one step, a function of ``seed`` and ``step`` alone."""
     value = np.random.Generator(np.random.Philox(key=[seed, step], counter=1)).integers(2**63 - 1)
     return torch.Generator(device=device).manual_seed(int(value))
 
@@ -155,5 +155,5 @@ def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 def _to_device(values: Tensor, device: torch.device) -> Tensor:
-    """A small tensor of the host on ``device``; the host does not wait for a GPU."""
+    """A small tensor of the host, copied to ``device`` without waiting for a GPU."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)

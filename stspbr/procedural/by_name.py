@@ -1,4 +1,4 @@
-"""The objects and lights that stspbr makes itself, by name: ``procedural:NAME`` in place of a path."""
+"""The objects and lights that stspbr makes itself, by name: ``procedural:NAME`` instead of a path."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIGHTS: Mapping[str, Callable[[], EnvironmentLight]] = {
 
 
 def is_procedural(name: str) -> bool:
-    """Whether ``name`` stands for something made in code and not for a file."""
+    """Whether ``name`` is an object or light made in code, not a file."""
     return name.startswith(PREFIX)
 
 
@@ -38,21 +38,21 @@ def procedural_asset(name: str) -> Asset:
     """The object ``procedural:NAME``; always the same one.
 
     Raises:
-        StspbrError: there is none of this name.
+        StspbrError: no object has this name.
     """
     return _find(OBJECTS, name, "object")()
 
 
 def procedural_light(name: str) -> EnvironmentLight:
-    """The light ``procedural:NAME``, 512×256.
+    """The light ``procedural:NAME``, 512×256 (width × height).
 
     Raises:
-        StspbrError: there is none of this name.
+        StspbrError: no light has this name.
     """
     return _find(LIGHTS, name, "light")()
 
 
 def _find(table: Mapping[str, Callable], name: str, what: str) -> Callable:
     if name.removeprefix(PREFIX) not in table:
-        raise StspbrError(f"{name}: no such {what}; there are {', '.join(PREFIX + key for key in table)}")
+        raise StspbrError(f"{name}: no such {what}; choose from {', '.join(PREFIX + key for key in table)}")
     return table[name.removeprefix(PREFIX)]

@@ -1,4 +1,4 @@
-"""A small object and a light made in code, with exactly known maps: what the demo and the tests capture.
+"""A small object and a light made in code, with exactly known maps, for the demo and the tests.
 
 The object is a lidded jar: light glazed ceramic with black glossy spots, polished brass trim and an
 unglazed foot. Black gloss beside metal is the case that a jointly optimised material network gets wrong.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from stspbr.procedural.painting import direction, paint, smoothstep, softbox
+from stspbr.procedural.painting import add_softboxes, dimmed, paint, round_lamp, sky_directions, smoothstep
 from stspbr.procedural.revolution import Profile, revolve
 from stspbr.scene.asset import Asset, Material
-from stspbr.scene.light import EnvironmentLight, latlong_to_direction
+from stspbr.scene.light import EnvironmentLight
 
-# (radius, height) control points of the profile, from the knob's top on the axis down to the foot's
-# middle on the axis: a clamped cubic B-spline, so that a point given twice makes a tighter bend.
+# (radius, height) control points, from the knob's top on the axis down to the foot's middle on the axis
 _PROFILE = np.array(
     [
         (0.00, 1.010), (0.09, 1.010), (0.19, 0.960), (0.205, 0.84), (0.14, 0.76), (0.10, 0.71),  # knob
@@ -40,7 +39,7 @@ def demo_asset(resolution: int = 512, around: int = 80, along: int = 56) -> Asse
     two poles every triangle has its own corner in the middle of its column. Positions are welded.
 
     Args:
-        resolution: side of the square maps, a power of two as glTF likes it.
+        resolution: side of the square maps, preferably a power of two.
         around, along: columns and rows of the mesh; ``2·around·(along − 1)`` faces.
 
     Returns:
@@ -52,7 +51,7 @@ def demo_asset(resolution: int = 512, around: int = 80, along: int = 56) -> Asse
 
 
 def demo_material(resolution: int = 512) -> Material:
-    """The jar's maps, evaluated at texel centres; borders of regions are about two texels soft."""
+    """The jar's maps at texel centres; borders of regions are about two texels soft."""
     parameter, profile, _ = _JAR.sampled(2048)
     centres = (np.arange(resolution) + 0.5) / resolution
     radius = np.interp(centres, parameter, profile[:, 0])[:, None]
@@ -77,40 +76,27 @@ def demo_material(resolution: int = 512) -> Material:
     trim = _below(height, _TRIM_ABOVE, soft) * (1.0 - _below(height, _TRIM_BELOW, soft))
     brass = np.maximum(trim, 1.0 - _below(height, _KNOB_BELOW, soft))
     albedo, roughness, metallic = paint(albedo, roughness, metallic, brass, BRASS, 0.25, 1.0)
-    return Material(
-        np.ascontiguousarray(albedo, dtype=np.float32),
-        np.ascontiguousarray(roughness[..., None], dtype=np.float32),
-        np.ascontiguousarray(metallic[..., None], dtype=np.float32),
-        name="glazed_jar",
-    )
+    return Material.of(albedo, roughness[..., None], metallic[..., None], name="glazed_jar")
 
 
 def demo_light(height: int = 256) -> EnvironmentLight:
-    """A photo studio in code, ``[height, 2·height, 3]``: soft room, three softboxes and one small strong lamp.
+    """A photo studio, ``[height, 2·height, 3]``: soft room, three softboxes and one small strong lamp.
 
     Nothing in it is symmetric: a light that is mirrored, turned or upside down shows at once.
     """
-    rows, columns = (np.arange(height) + 0.5) / height, (np.arange(2 * height) + 0.5) / (2 * height)
-    u, v = np.meshgrid(columns, rows)
-    d = latlong_to_direction(np.stack([u, v], axis=-1))
+    d = sky_directions(height)
     up = d[..., 1:2]
     ceiling, wall, floor = np.array([0.50, 0.54, 0.60]), np.array([0.26, 0.25, 0.24]), np.array([0.13, 0.10, 0.08])
     room = wall + (ceiling - wall) * smoothstep(0.0, 0.9, up) + (floor - wall) * smoothstep(0.05, -0.35, up)
     room = room * (1.0 + 0.30 * d[..., 0:1] - 0.15 * d[..., 2:3])  # one side of the room is brighter
-    # (azimuth from −Z towards +X, elevation, half width, half height) in degrees, radiance
     boxes = [
         ((128.0, 38.0, 24.0, 15.0), (9.5, 8.6, 7.2)),  # key: large, warm
         ((-118.0, 14.0, 9.0, 30.0), (3.6, 4.6, 6.2)),  # strip: tall, cool
         ((20.0, 62.0, 26.0, 9.0), (4.8, 4.8, 4.6)),  # above and behind
     ]
-    radiance = room
-    for (azimuth, elevation, half_width, half_height), colour in boxes:
-        radiance = radiance + softbox(d, azimuth, elevation, half_width, half_height) * np.array(colour)
-    lamp = direction(-35.0, 33.0)
-    angle = np.degrees(np.arccos(np.clip(d @ lamp, -1.0, 1.0)))[..., None]
-    radiance = radiance + smoothstep(4.2, 2.6, angle) * np.array([110.0, 84.0, 52.0])
+    lamp = round_lamp(d, -35.0, 33.0, 2.6, 4.2) * np.array([110.0, 84.0, 52.0])
     # dimmed so that cream glaze under the key light stays below 1: little is lost in 8-bit images
-    return EnvironmentLight(np.ascontiguousarray(0.7 * radiance, dtype=np.float32))
+    return dimmed(add_softboxes(room, d, boxes) + lamp, 0.7)
 
 
 def _spots(x: np.ndarray, y: np.ndarray, z: np.ndarray, soft: float) -> np.ndarray:

@@ -1,17 +1,16 @@
-"""Shiny objects in code, with exactly known maps: what the ladder of ``stspbr.quality`` captures.
+"""Shiny objects made in code, with exactly known maps, for the ladder of ``stspbr.quality``.
 
 Each is a closed surface of revolution about +Y inside the unit sphere with one UV chart (u around, v from the
-top down), smooth normals, and one material. What varies is chosen so that colour never gives reflectance away.
+top down), smooth normals, and one material. Colour never reveals reflectance.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from stspbr.procedural.painting import paint, smoothstep
+from stspbr.procedural.painting import direction, paint, smoothstep
 from stspbr.procedural.revolution import Profile, revolve, turned
-from stspbr.scene.asset import Asset, Material
-from stspbr.scene.light import latlong_to_direction
+from stspbr.scene.asset import Asset, Material, Mesh
 
 GOLD, COPPER, SILVER, STEEL = (1.00, 0.77, 0.34), (0.93, 0.62, 0.52), (0.95, 0.93, 0.88), (0.62, 0.64, 0.67)
 """Base colours of metals; all reflect more than half of the light."""
@@ -41,8 +40,8 @@ _BALL_RADIUS = 0.92
 def dark_gloss(resolution: int = 512) -> Asset:
     """A flask of black lacquer: dielectric, albedo 0.02 to 0.08, roughness 0.08 to 0.3, with a few ivory marks.
 
-    At normal incidence half and more of what it reflects is highlight, as with a dark metal: only how the
-    highlight's strength and colour change with the angle tells the two apart.
+    At normal incidence at least half of the reflected light is highlight, as for a dark metal: the two differ only in
+    how the highlight's strength and colour change with the angle.
     """
     points = _FLASK.texels(resolution)
     x, y, z = np.moveaxis(points, -1, 0)
@@ -51,8 +50,7 @@ def dark_gloss(resolution: int = 512) -> Asset:
     drift = 0.5 + 0.5 * np.sin(3.3 * z + 1.9 * x - 2.6 * y)
     brown, blue = np.array([0.066, 0.040, 0.031]), np.array([0.026, 0.034, 0.062])
     albedo = blue + (brown - blue) * clouds[..., None]
-    # roughness goes its own way: it follows another wave than the colour does
-    roughness = 0.09 + 0.19 * drift
+    roughness = 0.09 + 0.19 * drift  # independent of the colour
     metallic = np.zeros_like(x)
     swirl = y + 0.05 * np.sin(3.0 * np.arctan2(x, -z))
     ring = smoothstep(0.028 + soft, 0.028 - soft, np.abs(swirl + 0.42))
@@ -65,11 +63,11 @@ def dark_gloss(resolution: int = 512) -> Asset:
     ):
         cover = _disc(points, _FLASK, azimuth, height, size, soft)
         albedo, roughness, metallic = paint(albedo, roughness, metallic, cover, colour, 0.15, 0.0)
-    return _turned(_FLASK, albedo, roughness, metallic, "dark-gloss")
+    return _asset(revolve(*_FLASK.sampled(61), 88), albedo, roughness, metallic, "dark-gloss")
 
 
 def letters(resolution: int = 512) -> Asset:
-    """A glazed ball with inlaid letters: gold, silver and copper ones, and dielectric ones of like colours.
+    """A glazed ball with inlaid letters: gold, silver and copper ones, and dielectric ones of similar colours.
 
     The golden S is metal and the ochre R is paint; the silver T is metal and the white E is glaze.
     """
@@ -104,12 +102,11 @@ def letters(resolution: int = 512) -> Asset:
     ):
         cover = _letter(points, letter, azimuth, elevation, 0.40, soft)
         albedo, roughness, metallic = paint(albedo, roughness, metallic, cover, colour, rough, metal)
-    mesh = revolve(theta / np.pi, _BALL_RADIUS * normal, normal, 96)
-    return Asset(mesh, [_material(albedo, roughness, metallic, "letters")], name="letters")
+    return _asset(revolve(theta / np.pi, _BALL_RADIUS * normal, normal, 96), albedo, roughness, metallic, "letters")
 
 
 def ramp(resolution: int = 512) -> Asset:
-    """A vase whose roughness runs from 0.05 at the top to 0.9 at the foot; metal on one side, not on the other.
+    """A vase whose roughness runs from 0.05 at the top to 0.9 at the foot; metal on one side, paint on the other.
 
     Six sectors of different albedo, three of metal (x < 0) and three of paint, one of them dark.
     """
@@ -133,15 +130,11 @@ def ramp(resolution: int = 512) -> Asset:
     metal_row += np.roll(metals, 1, axis=0)[which] * from_last
     albedo = np.broadcast_to(row[None], points.shape)
     metallic = np.broadcast_to(metal_row[None, :, 0], x.shape)
-    return _turned(_VASE, albedo, roughness, metallic, "ramp")
+    return _asset(revolve(*_VASE.sampled(61), 88), albedo, roughness, metallic, "ramp")
 
 
-def _turned(profile: Profile, albedo, roughness, metallic, name: str) -> Asset:
-    return Asset(revolve(*profile.sampled(61), 88), [_material(albedo, roughness, metallic, name)], name=name)
-
-
-def _material(albedo: np.ndarray, roughness: np.ndarray, metallic: np.ndarray, name: str) -> Material:
-    return Material.of(albedo, roughness[..., None], metallic[..., None], name=name)
+def _asset(mesh: Mesh, albedo: np.ndarray, roughness: np.ndarray, metallic: np.ndarray, name: str) -> Asset:
+    return Asset(mesh, [Material.of(albedo, roughness[..., None], metallic[..., None], name=name)], name=name)
 
 
 def _disc(points: np.ndarray, profile: Profile, azimuth: float, height: float, radius: float, soft: float):
@@ -153,12 +146,9 @@ def _disc(points: np.ndarray, profile: Profile, azimuth: float, height: float, r
     return smoothstep(radius + soft, radius - soft, np.linalg.norm(points - centre, axis=-1))
 
 
-_ARC = np.linspace(0.0, 1.0, 13)
-
-
 def _arc(centre: tuple[float, float], radius: tuple[float, float], start: float, stop: float) -> np.ndarray:
     """Polyline ``[13, 2]`` of an ellipse's arc; degrees counter-clockwise from +x."""
-    angle = np.radians(start + (stop - start) * _ARC)
+    angle = np.radians(start + (stop - start) * np.linspace(0.0, 1.0, 13))
     return np.stack([centre[0] + radius[0] * np.cos(angle), centre[1] + radius[1] * np.sin(angle)], axis=-1)
 
 
@@ -166,43 +156,36 @@ def _line(*points: tuple[float, float]) -> np.ndarray:
     return np.array(points)
 
 
+_P = [
+    _line((-0.48, -0.98), (-0.48, 0.95), (0.08, 0.95)),
+    _arc((0.08, 0.46), (0.46, 0.49), 90.0, -90.0),
+    _line((0.08, -0.03), (-0.48, -0.03)),
+]
 # strokes in a box of width 1.1 and height 2 about the origin
 _STROKES: dict[str, list[np.ndarray]] = {
     "S": [
         np.concatenate([_arc((0.0, 0.48), (0.52, 0.50), 25.0, 270.0), _arc((0.0, -0.50), (0.55, 0.48), 90.0, -155.0)])
     ],
     "T": [_line((-0.62, 0.95), (0.62, 0.95)), _line((0.0, 0.95), (0.0, -0.98))],
-    "E": [
-        _line((0.50, 0.95), (-0.48, 0.95), (-0.48, -0.95), (0.50, -0.95)),
-        _line((-0.48, 0.02), (0.34, 0.02)),
-    ],
-    "P": [
-        _line((-0.48, -0.98), (-0.48, 0.95), (0.08, 0.95)),
-        _arc((0.08, 0.46), (0.46, 0.49), 90.0, -90.0),
-        _line((0.08, -0.03), (-0.48, -0.03)),
-    ],
+    "E": [_line((0.50, 0.95), (-0.48, 0.95), (-0.48, -0.95), (0.50, -0.95)), _line((-0.48, 0.02), (0.34, 0.02))],
+    "P": _P,
     "B": [
         _line((0.05, -0.95), (-0.48, -0.95), (-0.48, 0.95), (0.05, 0.95)),
         _arc((0.05, 0.48), (0.40, 0.47), 90.0, -90.0),
         _line((0.05, 0.01), (-0.48, 0.01)),
         _arc((0.05, -0.47), (0.50, 0.48), 90.0, -90.0),
     ],
-    "R": [
-        _line((-0.48, -0.98), (-0.48, 0.95), (0.08, 0.95)),
-        _arc((0.08, 0.46), (0.46, 0.49), 90.0, -90.0),
-        _line((0.08, -0.03), (-0.48, -0.03)),
-        _line((-0.02, -0.03), (0.52, -0.98)),
-    ],
+    "R": [*_P, _line((-0.02, -0.03), (0.52, -0.98))],
 }
 _STROKE = 0.19  # half the width of a stroke, in the letters' own units
 
 
 def _letter(points: np.ndarray, letter: str, azimuth: float, elevation: float, height: float, soft: float):
-    """Coverage ``[R, R]`` of a letter that stands upright on the ball, seen from outside.
+    """Coverage ``[R, R]`` of a letter that is upright on the ball, seen from outside.
 
-    The letter lies in the tangent plane of its middle and is projected along that plane's normal.
+    The letter is in the tangent plane of its middle and is projected along that plane's normal.
     """
-    axis = latlong_to_direction(np.array([azimuth / 360.0 + 0.5, 0.5 - elevation / 180.0]))
+    axis = direction(azimuth, elevation)
     right = np.cross([0.0, 1.0, 0.0], axis)
     right /= np.linalg.norm(right)
     top = np.cross(axis, right)

@@ -1,4 +1,4 @@
-"""Surfaces of revolution: a smooth profile, and the mesh with UVs that it draws when it turns about +Y."""
+"""Surfaces of revolution: a smooth profile, and the mesh with UVs that it generates around +Y."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Profile:
 
     Attributes:
         control: ``[N, 2]`` control points (radius, height); a point given twice makes a tighter bend.
-        scale: what the curve is multiplied with.
+        scale: factor of the curve.
     """
 
     control: np.ndarray
@@ -28,9 +28,9 @@ class Profile:
         return float(np.linalg.norm(np.diff(points, axis=0), axis=-1).sum())
 
     def texels(self, resolution: int) -> np.ndarray:
-        """Points ``[R, R, 3]`` of the surface of revolution at the centres of the texels of a square map.
+        """Points ``[R, R, 3]`` of the surface of revolution at the texel centres of a square map.
 
-        Column u runs around from −Z, row v along the profile, as in the mesh that ``revolve`` makes.
+        Column u runs around from −Z, row v along the profile, as in the mesh of ``revolve``.
         """
         parameter, profile, _ = self.sampled(2048)
         centres = (np.arange(resolution) + 0.5) / resolution
@@ -40,7 +40,7 @@ class Profile:
     def sampled(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Arc-length parameter ``[count]`` in [0, 1], points ``[count, 2]`` and outward normals ``[count, 2]``.
 
-        Points are dense where the profile bends, so that few rows draw the bends well.
+        Points are denser in bends, so that few rows suffice for them.
         """
         fine, points, tangents = self.dense()
         turn = np.abs(np.diff(np.unwrap(np.arctan2(tangents[:, 1], tangents[:, 0]))))
@@ -74,7 +74,13 @@ def turned(rows: np.ndarray, columns: int) -> np.ndarray:
 
 
 def revolve(parameter: np.ndarray, profile: np.ndarray, normal: np.ndarray, around: int) -> Mesh:
-    """Turn a profile about +Y; the first and the last point are poles. Attributes are split at the seam only."""
+    """Turn a profile about +Y into a mesh; attributes are split at the seam only.
+
+    Args:
+        parameter: ``[R]`` v of each row; profile: ``[R, 2]`` (radius, height); normal: ``[R, 2]`` outward. The first
+            and the last row are poles.
+        around: columns.
+    """
     rows = len(parameter)
     phi = 2.0 * np.pi * (np.arange(around) / around - 0.5)
     ring = np.stack([np.sin(phi), np.zeros(around), np.cos(phi)], axis=-1)
@@ -85,7 +91,7 @@ def revolve(parameter: np.ndarray, profile: np.ndarray, normal: np.ndarray, arou
     positions = np.concatenate([points.reshape(-1, 3), [[0.0, profile[0, 1], 0.0], [0.0, profile[-1, 1], 0.0]]])
     normals = np.concatenate([normals.reshape(-1, 3), [up, -up]])
 
-    # uvs: (around + 1) columns for the inner rows, then one corner a column for either pole
+    # uvs: (around + 1) columns for the inner rows, then one corner per column for either pole
     u = np.arange(around + 1) / around
     inner_uv = np.stack(np.broadcast_arrays(u[None, :], parameter[inner][:, None]), axis=-1).reshape(-1, 2)
     middle = (np.arange(around) + 0.5) / around

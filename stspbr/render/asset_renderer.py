@@ -1,4 +1,4 @@
-"""Render a textured asset: what a capture is made with, and how an exported file is looked at again."""
+"""Render a textured asset, for captures and to view exported files."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ class AssetRenderer:
     """Renders an asset with the same raster operations and the same shading as the training.
 
     Args:
-        asset: one or several materials; a normal map needs UVs, and tangents are made where there are none.
-        backend, device: raster operations and where.
+        asset: one or several materials; a normal map needs UVs, and tangents are computed if missing.
+        backend, device: of the raster operations.
+
+    Raises:
+        StspbrError: textures without UVs, an empty mesh, or faces with indices beyond the vertices.
     """
 
     def __init__(self, asset: Asset, backend: RasterBackend, device: torch.device) -> None:
         mesh = asset.mesh
         textured = any(m.normal is not None or _side(m) > 1 for m in asset.materials)
         if mesh.uvs is None and textured:
-            raise StspbrError(f"{asset.name}: it has textures but no UV coordinates")
+            raise StspbrError(f"{asset.name}: it has textures but no UV coordinates; unwrap the mesh")
         self.backend = backend
         self.normal_mapped = any(m.normal is not None for m in asset.materials)
         if mesh.tangents is None and self.normal_mapped:
@@ -59,7 +62,7 @@ class AssetRenderer:
     def _material(self, gbuffer: GBuffer) -> MaterialValues:
         """The maps at the covered pixels."""
         pixels = material_pixels(gbuffer.triangle, self.face_material, len(self.materials))
-        if gbuffer.uv is None:  # then every map is a constant
+        if gbuffer.uv is None:  # every map is a constant
             uv, uv_da = (gbuffer.position.new_zeros(len(gbuffer.covered), channels) for channels in (2, 4))
         else:
             uv, uv_da = gbuffer.coordinates()
@@ -67,20 +70,18 @@ class AssetRenderer:
         def lookup(name: str) -> Tensor:
             return sample_maps([maps[name] for maps in self.materials], pixels, uv, uv_da, self.backend.texture)
 
-        normal = gbuffer.normal
-        if self.normal_mapped:
-            normal = gbuffer.bent(lookup("normal"))
+        normal = gbuffer.bent(lookup("normal")) if self.normal_mapped else gbuffer.normal
         return MaterialValues(lookup("albedo"), lookup("roughness"), lookup("metallic"), normal, lookup("occlusion"))
 
 
 def _side(material: Material) -> int:
-    """The longest side of the material's maps in texels; 1 where all are constants."""
+    """The longest side of the material's maps in texels; 1 if all are constants."""
     maps = (material.albedo, material.roughness, material.metallic, material.occlusion)
     return max(side for m in maps if m is not None for side in m.shape[:2])
 
 
 def _maps(material: Material, device: torch.device) -> dict[str, Tensor]:
-    """The material's maps ``[1, H, W, C]``; for those that it lacks, constants that change nothing."""
+    """The material's maps ``[1, H, W, C]``; neutral constants for missing ones."""
     occlusion = np.ones((1, 1, 1)) if material.occlusion is None else material.occlusion
     normal = np.array([[[0.0, 0.0, 1.0]]]) if material.normal is None else material.normal
     maps = {"albedo": material.albedo, "roughness": material.roughness, "metallic": material.metallic}

@@ -17,14 +17,14 @@ DIELECTRIC_F0 = 0.04
 
 
 def fresnel_weight(v_dot_h: torch.Tensor) -> torch.Tensor:
-    """Schlick's ``(1 − v·h)^5``; the cosine is clamped to [0, 1]."""
+    """Schlick's ``(1 − v·h)^5``, any shape; the cosine is clamped to [0, 1]."""
     return (1.0 - v_dot_h.clamp(0.0, 1.0)) ** 5
 
 
 def ggx_distribution(n_dot_h: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
     """GGX normal distribution ``D`` per steradian (Walter et al. 2007, eq. 33); zero for ``n·h ≤ 0``."""
     a2 = alpha * alpha
-    # sin² and α²·cos² are summed apart: 1 − (1 − α²)·cos² loses every digit at low roughness in float32
+    # sin² + α²·cos², because 1 − (1 − α²)·cos² loses every digit at low roughness in float32
     cos2 = n_dot_h * n_dot_h
     denominator = (1.0 - cos2).clamp_min(0.0) + a2 * cos2
     return (n_dot_h > 0) * a2 / (math.pi * denominator * denominator).clamp_min(1e-30)
@@ -54,11 +54,10 @@ def evaluate(
     """BRDF value times ``n·l``, [..., 3], in 1/sr.
 
     Args:
-        normals, view, light: unit directions [..., 3], view and light pointing away from the surface.
+        normals, view, light: unit directions [..., 3]; view and light point away from the surface. Directions below
+            the horizon of ``normals`` give zero.
         albedo: linear colour [..., 3] in [0, 1].
         roughness, metallic: [..., 1] in [0, 1], roughness perceptual.
-
-    Directions under the horizon of ``normals`` give zero.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Directional albedo of the glTF BRDF: the sums that every approximation of the lobe has to keep."""
+"""Directional albedo of the glTF BRDF: the sums that every approximation of the lobe must preserve."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def specular_albedo(roughness: ArrayLike, n_dot_v: ArrayLike, samples: int = 128
 
 
 def diffuse_fresnel(n_dot_v: np.ndarray, samples: int = 256) -> np.ndarray:
-    """Cosine-weighted mean over the hemisphere of ``(1 − v·h)^5``: what Fresnel takes from the diffuse lobe.
+    """Cosine-weighted mean over the hemisphere of ``(1 − v·h)^5``: the share that Fresnel takes from the diffuse lobe.
 
-    The diffuse radiance under a white sky is ``albedo·(1 − metallic)·(1 − F0)·(1 − this)``.
+    The diffuse radiance under a white sky is ``albedo·(1 − metallic)·(1 − F0)·(1 − this)``; any shape of ``n_dot_v``.
     """
     n_dot_v = np.asarray(n_dot_v, float)
     u = (np.arange(samples) + 0.5) / samples

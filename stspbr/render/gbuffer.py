@@ -1,4 +1,4 @@
-"""The G-buffer: what is seen at each covered pixel, and the way back from pixel lists to images."""
+"""The G-buffer: the surface at each covered pixel, and the conversion of pixel lists to images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Surface:
         normals: ``[N, 3]`` unit, object space.
         uvs: ``[T, 2]``; or None.
         tangents: ``[M, 4]``; or None.
-        normal_maps: one ``[1, H, W, 3]`` a material, tangent space, part of the shape itself (needs UVs and tangents;
+        normal_maps: one ``[1, H, W, 3]`` per material, tangent space, part of the shape itself (needs UVs and tangents;
             a 1×1 map (0, 0, 1) bends nothing); or None.
         face_material: ``[F]`` int64 into ``normal_maps``; or None (all 0).
     """
@@ -46,12 +46,14 @@ class Surface:
         """A mesh as tensors on ``device``; smooth normals if it has none.
 
         Raises:
-            StspbrError: no faces, or faces that point outside of the vertices.
+            StspbrError: no faces, or faces with indices beyond the vertices.
         """
         if len(mesh.faces) == 0:
             raise StspbrError("the mesh is empty: it has no faces to render")
         if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.positions):
-            raise StspbrError(f"the mesh's faces point outside of its {len(mesh.positions)} vertices")
+            raise StspbrError(
+                f"the mesh's faces have indices beyond its {len(mesh.positions)} vertices: export it again"
+            )
         points = corner_tensors(Corners(mesh.positions, mesh.faces), device)
         own = {name: corner_tensors(corners, device) for name, corners in mesh.attributes()}
         normals = own.get("normals") or Corners(vertex_normals(points.values, points.index), points.index)
@@ -71,7 +73,7 @@ class ViewBatch:
     Attributes:
         clip_from_object: ``[B, 4, 4]``.
         eye: ``[B, 3]`` the cameras' centres in object space.
-        object_rotation: ``[B, 3, 3]`` object to world, by which the light is looked up.
+        object_rotation: ``[B, 3, 3]`` object to world, for looking up the light.
         resolution: (height, width).
     """
 
@@ -100,7 +102,7 @@ class ViewBatch:
 
 @dataclass
 class GBuffer:
-    """What the raster operations found; lists are over the N covered pixels of all views.
+    """The rasterised surface; lists are over the N covered pixels of all views.
 
     Attributes:
         rast: ``[B, H, W, 4]``; clip: ``[B, V, 4]``; faces: ``[F, 3]``.
@@ -108,7 +110,7 @@ class GBuffer:
         view: ``[N]`` int64, which view of the batch each belongs to.
         triangle: ``[N]`` int64.
         position: ``[N, 3]`` object space.
-        normal: ``[N, 3]`` unit, object space: the smooth normal, bent by the surface's normal maps where it has some.
+        normal: ``[N, 3]`` unit, object space: the smooth normal, bent by the surface's normal maps, if any.
         to_eye: ``[N, 3]`` unit, from the surface to the camera, object space.
         tangent: ``[N, 4]`` interpolated, or None. uv: ``[N, 2]``, uv_da ``[N, 4]`` per pixel, or None.
         object_rotation: ``[B, 3, 3]``.

@@ -1,4 +1,4 @@
-"""The light that is learned: a cube map of radiance, prefiltered anew at every step."""
+"""The learned light: a cube map of radiance, prefiltered anew in every step."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from stspbr.render.prefilter import PrefilteredLight, latlong_to_cube, light_fil
 from stspbr.scene.light import EnvironmentLight, latlong_to_direction
 
 _FLOOR = 1e-4
-_EQUAL = 0.01  # of log radiance: neighbours that differ by less than a per cent are as good as equal
+_EQUAL = 0.01  # of log radiance: neighbours that differ by less than 1 % count as equal
 _SCALE_PACE = 0.1  # one scale moves the whole image: its steps are a tenth of a texel's
 
 
 class EnvironmentCube(nn.Module):
     """Learned distant light; its parameter ``log_radiance [6, N, N, 3]`` is the logarithm of linear radiance.
 
-    The logarithm keeps radiance positive without a clamp between steps, and a lamp a hundred times as bright as the
-    grey start is some 150 Adam steps of 0.03 away, not 1500. Its gradients are small (a texel is one of many), so
-    give its group an Adam ``eps`` of at most 1e-12.
+    The logarithm keeps radiance positive without a clamp between steps. A lamp a hundred times as bright as the grey
+    start is about 150 Adam steps of 0.03 away, not 1500. Its gradients are small (a texel is one of many), so its
+    group needs an Adam ``eps`` of at most 1e-12.
 
     Args:
         resolution: face size N: 16, 32, 64, 128 or 256.
         initial: radiance of the grey start, positive.
-        common_scale: whether the light's scale, one number a channel, is a parameter of its own (``common``).
+        common_scale: whether the light's scale, one number per channel, is a parameter of its own (``common``).
+
+    Raises:
+        StspbrError: another resolution, or ``initial`` is not positive.
     """
 
     def __init__(self, resolution: int = 64, initial: float = 0.5, common_scale: bool = False):
@@ -43,7 +46,7 @@ class EnvironmentCube(nn.Module):
 
     @property
     def log_scale(self) -> Tensor:
-        """``[3]``: what the common scale adds to the logarithm of every texel."""
+        """``[3]``: the common scale's addition to the logarithm of every texel."""
         return _SCALE_PACE * self.common
 
     @property
@@ -58,10 +61,10 @@ class EnvironmentCube(nn.Module):
         self.common.zero_()
 
     def variation(self) -> Tensor:
-        """Mean difference of the log radiance of neighbouring texels, over the cube's edges too; a scalar.
+        """Mean difference of the log radiance of neighbouring texels, also across the cube's edges; a scalar.
 
-        Charbonnier's sqrt(d² + ε²) − ε with ε = 0.01 in place of |d|: between texels that are equal but for rounding
-        the sign of d, and with it Adam's step, would be chance.
+        Charbonnier's sqrt(d² + ε²) − ε with ε = 0.01 replaces |d|: for texels that are equal up to rounding, the sign
+        of d, and with it Adam's step, would be random.
         """
         values = self.log_radiance
         first, second = _pairs_over_edges(self.resolution, values.device)
@@ -75,24 +78,24 @@ class EnvironmentCube(nn.Module):
         return sum(totals, values.new_zeros(())) / sum(part.numel() for part in differences)
 
     def prefilter(self) -> PrefilteredLight:
-        """The light as ``shade`` reads it, differentiable in the parameter; once a step."""
+        """The light as ``shade`` reads it, differentiable in the parameter; once per step."""
         return self._filter(self.radiance)
 
     @classmethod
     def from_latlong(cls, light: EnvironmentLight, resolution: int = 64) -> EnvironmentCube:
-        """A cube that starts at a given light, averaged in each texel."""
+        """A cube initialised with a given light, averaged over each texel."""
         cube = cls(resolution)
         cube.set_radiance(torch.from_numpy(latlong_to_cube(light, resolution)))
         return cube
 
     @torch.no_grad()
     def to_latlong(self, width: int = 1024) -> EnvironmentLight:
-        """Export as a lat-long map ``[width/2, width, 3]``, bilinear, for an HDR file."""
+        """The light as a lat-long map ``[width/2, width, 3]``, sampled bilinearly, for an HDR file."""
         return cube_to_latlong(self.radiance.detach().cpu(), width)
 
 
 def cube_to_latlong(cube: Tensor, width: int = 1024) -> EnvironmentLight:
-    """A cube ``[6, N, N, 3]`` of linear radiance, looked up at each texel centre of a lat-long map."""
+    """A cube ``[6, N, N, 3]`` of linear radiance, sampled at the texel centres of a map ``[width/2, width, 3]``."""
     from stspbr.render.cpu.cubemap import sample_cube
 
     height = width // 2
@@ -104,7 +107,7 @@ def cube_to_latlong(cube: Tensor, width: int = 1024) -> EnvironmentLight:
 
 @functools.lru_cache(maxsize=16)
 def _pairs_over_edges(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Indices ``[12 · size]`` twice into the texels ``[6 · size · size]``: neighbours that lie on different faces."""
+    """Two index tensors ``[12 · size]`` into the texels ``[6 · size · size]``: neighbours on different faces."""
     flat = torch.arange(6 * size * size).reshape(6, size, size)
     inner = torch.ones(size, size, dtype=torch.bool)
     inner[1:-1, 1:-1] = False
@@ -116,7 +119,7 @@ def _pairs_over_edges(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
             cosine = directions[one] @ directions[other].T
             nearest, back = cosine.argmax(1), cosine.argmax(0)
             here = torch.arange(len(nearest))
-            # opposite faces have nearest texels, too, but a quarter turn or more apart
+            # the nearest texels of opposite faces are not neighbours: they are at least a quarter turn apart
             met = (back[nearest] == here) & (cosine.amax(1) > math.cos(2.0 / size))
             pairs.append(torch.stack([border[one, here[met]], border[other, nearest[met]]]))
     first, second = torch.cat(pairs, dim=1).to(device)

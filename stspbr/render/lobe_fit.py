@@ -1,4 +1,4 @@
-"""Makes the lobe table: directions and levels by descent over the whole grid, weights in closed form.
+"""Fit the lobe table: directions and levels by descent over the whole grid, weights in closed form.
 
 The error of a cell is a squared distance between true and approximate lobe over the sphere of directions: the expected
 squared error of radiance under random lights with detail of every size. Nothing depends on a particular light.
@@ -19,9 +19,9 @@ from stspbr.render.brdf_table import diffuse_fresnel, specular_albedo
 from stspbr.render.lobes import GRID, LOOKUPS, TABLE_FILE, grid_coordinates
 from stspbr.render.prefilter import WIDTHS
 
-_RAW_WIDTH = 0.0025  # what the first, unfiltered level amounts to: about one texel
+_RAW_WIDTH = 0.0025  # the effective width of the first, unfiltered level: about one texel
 _RIDGE = 1e-3
-_GRAIN = (0.02, 0.05, 0.15, 0.5)  # detail in the lights that the fit expects, radians
+_GRAIN = (0.02, 0.05, 0.15, 0.5)  # sizes of detail in the expected lights, radians
 _FIRST = 2  # row of roughness 1/16
 
 
@@ -42,10 +42,10 @@ class Cells:
 
 
 def sample_cells(roughness: np.ndarray, n_dot_v: np.ndarray, count: int, strict: bool = False) -> Cells:
-    """True lobes of cells given as two flat arrays, at deterministic directions that crowd into the lobe.
+    """True lobes of cells given as two flat arrays, at deterministic directions that are dense in the lobe.
 
-    ``strict`` weighs the haze around a lobe more: it keeps directions and levels smooth where they are searched for;
-    the weights are better found without, as round kernels cannot follow the edge of a narrow lobe that grazes.
+    ``strict`` weighs the haze around a lobe more, which keeps directions and levels smooth during their search. The
+    weights are better without it: round kernels cannot follow the edge of a narrow, grazing lobe.
     """
     roughness, n_dot_v = np.broadcast_arrays(roughness, n_dot_v)
     f32 = torch.float32
@@ -85,7 +85,7 @@ def sample_cells(roughness: np.ndarray, n_dot_v: np.ndarray, count: int, strict:
     targets = torch.stack([lobe * (1 - fc), lobe * fc, cosine * (1 - fc)], -1)
     a, b = specular_albedo(roughness, n_dot_v)
     sums = torch.tensor(np.stack([a, b, 1 - diffuse_fresnel(n_dot_v)], -1), dtype=f32)
-    # the sampled lobe is scaled to its exact integral, so that sampling noise cannot tilt the weights
+    # scaled to the lobe's exact integral, so that sampling noise cannot bias the weights
     targets = targets * (sums / (2 * (targets * areas[..., None]).sum(1)).clamp_min(1e-12))[:, None]
     broad = (alpha / 0.16).clamp(max=1.0)
     tail, floor = (torch.full_like(broad, 0.3), 0.03) if strict else (0.1 * broad, 0.1)
@@ -98,10 +98,10 @@ def sample_cells(roughness: np.ndarray, n_dot_v: np.ndarray, count: int, strict:
 def solve_weights(cells: Cells, q: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     """Best weights ``[C, K + 1, 3]`` for directions ``q [C, K]`` and levels ``[C, K]``, and errors ``[C, 3]``.
 
-    Least squares with the sums held exactly; an error is relative to the size of what it is added to.
+    Least squares with the sums as constraints; an error is relative to the size of the lobe.
     """
     kernels = _kernels(cells, q, level)
-    # each kernel's sampled integral is put right, or a narrow one could hide between the samples
+    # each kernel's sampled integral is corrected, or a narrow one could fall between the samples
     kernels = kernels / (2 * (kernels * cells.areas[..., None]).sum(1, keepdim=True)).clamp_min(0.2)
     basis = torch.cat([kernels, cells.cosine[..., None]], -1)
     weighted = cells.metric @ basis
@@ -112,11 +112,11 @@ def solve_weights(cells: Cells, q: Tensor, level: Tensor) -> tuple[Tensor, Tenso
     right = (moments.detach() * scale[..., None]).double()
     eye = torch.eye(gram.shape[-1], dtype=torch.float64)
     specular = _best_above_zero(system + _RIDGE * eye, right[..., :2], scale.double(), cells.sums[:, :2].double())
-    # diffuse: the cosine alone, unless the samples speak clearly against it
+    # diffuse: the cosine alone, unless the samples clearly contradict it
     right[:, -1, 2] += 30 * _RIDGE * cells.sums[:, 2] / scale[:, -1]
     diffuse = _best_above_zero(system + 30 * _RIDGE * eye, right[..., 2:], scale.double(), cells.sums[:, 2:].double())
     weights = torch.cat([specular, diffuse], -1).float() * scale[..., None]
-    # at its minimum the error does not change with the weights: its gradient needs none through the solution
+    # at the minimum the error's derivative by the weights is 0: no gradient through the solution is needed
     squared = cells.size + (weights * (gram @ weights - 2 * moments)).sum(1)
     a, b, c = cells.size.unbind(-1)
     return weights, squared / torch.stack([a, 0.01 * a + b, c], -1)
@@ -125,8 +125,8 @@ def solve_weights(cells: Cells, q: Tensor, level: Tensor) -> tuple[Tensor, Tenso
 def _best_above_zero(system: Tensor, right: Tensor, scale: Tensor, sums: Tensor) -> Tensor:
     """Minimise ``x·S·x − 2·r·x`` over ``x ≥ 0`` with ``scale·x = sum``: ``x [C, J, R]`` for ``right [C, J, R]``.
 
-    Without negative weights no light can be shaded darker than black. J is small: every set of weights that are not
-    zero is solved, and the best that holds is taken, which is exact and so continuous from cell to cell.
+    Without negative weights no light is shaded darker than black. J is small: the problem is solved for every set of
+    nonzero weights, and the best admissible solution is exact and thus continuous from cell to cell.
     """
     count, size, kinds = right.shape
     sets = torch.tensor([[bits >> k & 1 for k in range(size)] for bits in range(1, 2**size)], dtype=torch.float64)
@@ -146,7 +146,7 @@ def _best_above_zero(system: Tensor, right: Tensor, scale: Tensor, sums: Tensor)
 def fit_grid(
     roughness: np.ndarray, n_dot_v: np.ndarray, steps: int = 200, count: int = 480, smooth: float = 0.003
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Directions and levels ``[R, T, K]`` on a grid, in the units of ``_units``, and the errors ``[R, T, 3]`` left."""
+    """Directions and levels ``[R, T, K]`` on a grid, in the units of ``_units``, and remaining errors ``[R, T, 3]``."""
     rows, columns = len(roughness), len(n_dot_v)
     r, v = np.meshgrid(roughness, n_dot_v, indexing="ij")
     cells = sample_cells(r.ravel(), v.ravel(), count, strict=True)
@@ -178,7 +178,7 @@ def fit_grid(
 def fit_table(steps: int = 200) -> tuple[np.ndarray, Tensor]:
     """The table, and the fit's errors on its rows from ``_FIRST`` on.
 
-    Lobes narrower than a texel cannot be told apart: rows before ``_FIRST`` go in a straight line to the mirror
+    Lobes narrower than a texel are indistinguishable: rows before ``_FIRST`` are interpolated linearly to the mirror
     at roughness 0, so that the derivative by roughness never vanishes.
     """
     roughness, n_dot_v = grid_coordinates()
@@ -194,16 +194,16 @@ def fit_table(steps: int = 200) -> tuple[np.ndarray, Tensor]:
 
 
 def _units(roughness: np.ndarray, n_dot_v: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Lobe width in units of q and level of width ``α``, ``[R, T, 1]`` each: in these the fit's fields are smooth."""
+    """Lobe width in units of q and level of width ``α``, ``[R, T, 1]`` each: units in which the fit is smooth."""
     r, v = np.meshgrid(roughness, n_dot_v, indexing="ij")
     alpha = torch.tensor(np.maximum(r, 0.05) ** 2, dtype=torch.float32)[..., None]
-    # straight on, where q says nothing, it must not run away: between the last two columns q counts again
+    # at normal incidence q has no effect, but must stay bounded: it has one between the last two columns
     sin_v = torch.tensor(np.sqrt(1 - v * v), dtype=torch.float32)[..., None].clamp_min(0.35)
     return 1.5 * alpha / (sin_v + alpha), _level_of(alpha)
 
 
 def _refine(field: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
-    """A field given on some rows and columns of the table, on all of them from ``_FIRST`` on; linear between."""
+    """A field on some rows and columns of the table, interpolated linearly to all of them from ``_FIRST`` on."""
     values = field.numpy()
     every = np.arange(_FIRST, GRID)
     values = np.apply_along_axis(lambda line: np.interp(every, rows, line), 0, values)
@@ -225,7 +225,7 @@ def table_weights(row: int, q: Tensor, level: Tensor, count: int = 576) -> Tenso
     cells = sample_cells(np.full(GRID, roughness[row]), n_dot_v, count)
     if row > 0:
         return solve_weights(cells, q, level)[0]
-    # a mirror: any split between equal look-ups will do, and the next row's is the smooth one
+    # a mirror: any split between equal look-ups is right; the next row's is smooth
     following = table_weights(1, q, level, count)
     weights = torch.zeros_like(following)
     weights[:, :LOOKUPS, :2] = cells.sums[:, None, :2] / LOOKUPS
@@ -234,11 +234,11 @@ def table_weights(row: int, q: Tensor, level: Tensor, count: int = 576) -> Tenso
 
 
 def _metric(directions: Tensor, areas: Tensor, lobe: Tensor, tail: Tensor, floor: float) -> Tensor:
-    """Inner product of functions on the samples: what lights with detail of every size make of an error.
+    """Inner product of functions on the samples: the expected effect of an error for lights with detail of every size.
 
     The light's covariance is a sum of Gaussians of several widths; both halves of the sphere count. A second part
-    weighs an error by what the lobe has there, so that the haze around a lamp is right where all else is dark; its
-    share is ``tail [C, 1]``, and ``floor`` of the mean lobe is added to what it divides by.
+    weighs errors relative to the lobe, so that the haze around a lamp is right in dark surroundings; its share is
+    ``tail [C, 1]``, and ``floor`` times the mean lobe is added to its divisor.
     """
     metric = torch.zeros(areas.shape[0], areas.shape[1], areas.shape[1])
     for other in (directions, directions * directions.new_tensor([1, -1, 1])):
@@ -282,7 +282,7 @@ def _kernels(cells: Cells, q: Tensor, level: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=1)
 def _whole(widths: tuple[float, ...]) -> Tensor:
-    """Integrals of the kernels, by which they are divided."""
+    """Integrals of the kernels, their divisors."""
     return torch.tensor([float(np.add(*specular_albedo(math.sqrt(w), 1.0))) for w in widths])
 
 
@@ -296,7 +296,7 @@ def _kernel(gap: Tensor, alpha: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Fit the table and write it where the package reads it."""
+    """Fit the table and write it to the file that the package reads."""
     torch.manual_seed(0)
     values, _ = fit_table()
     np.savez_compressed(TABLE_FILE, values=values.astype(np.float32))

@@ -1,10 +1,10 @@
-"""The glTF lobes as a few look-ups into prefiltered levels: the table, and how a cell of it is defined.
+"""The glTF lobes as a few look-ups into prefiltered levels: the table, and the definition of its cells.
 
-For a roughness and an N·V the lobes times ``n·l`` are replaced by ``LOOKUPS`` kernels of ``prefilter.WIDTHS`` in the
-plane of incidence and the clamped cosine around ``n`` (the diffuse cube). Look-up k has the direction
+For a roughness and an N·V, ``LOOKUPS`` kernels of ``prefilter.WIDTHS`` in the plane of incidence and the clamped cosine
+around ``n`` (the diffuse cube) replace the lobes times ``n·l``. Look-up k has the direction
 ``(1 − q_k)·n + q_k·r`` with ``r`` the mirrored view, the level ``c_k`` in units of ``WIDTHS`` and three weights: ``A``
-(specular, 1 − Fc part), ``B`` (specular, Fc part), ``C`` (diffuse, 1 − Fc part). Each kind of weight sums to the exact
-directional albedo, so that a white sky is shaded exactly; none is negative, so that no light is shaded below black.
+(specular, 1 − Fc part), ``B`` (specular, Fc part), ``C`` (diffuse, 1 − Fc part). The weights of each kind sum to the
+exact directional albedo, so a white sky is shaded exactly; none is negative, so no light is shaded below black.
 
 The grid is uniform in roughness and in √(N·V), both from 0 to 1 at its ends.
 """
@@ -30,7 +30,7 @@ class LobeTable:
     Attributes:
         values: ``[GRID, GRID, 2·K + 3·(K + 1)]`` by roughness, then by √(N·V): ``q`` of K look-ups, ``c`` of K,
             then ``A``, ``B`` and ``C`` of the K look-ups and of the cosine.
-        on_device: the values as torch tensors by device and type, kept by those who need them there.
+        on_device: cache of the values as torch tensors by device and type.
     """
 
     values: np.ndarray
@@ -44,12 +44,12 @@ class LobeTable:
 
 @functools.lru_cache(maxsize=1)
 def load_lobe_table() -> LobeTable:
-    """The table that ships with the package (made by ``python -m stspbr.render.lobe_fit``)."""
+    """The table that is shipped with the package (made by ``python -m stspbr.render.lobe_fit``)."""
     with np.load(TABLE_FILE) as stored:
         return LobeTable(np.ascontiguousarray(stored["values"], np.float32))
 
 
 def grid_coordinates() -> tuple[np.ndarray, np.ndarray]:
-    """Roughness of each row and N·V of each column of the grid; a column at 0 stands for a grazing 1e-4."""
+    """Roughness of each row and N·V of each column of the grid, ``[GRID]`` each; the column at 0 has N·V 1e-4."""
     steps = np.linspace(0.0, 1.0, GRID)
     return steps, np.maximum(steps**2, 1e-4)

@@ -1,6 +1,6 @@
-"""glTF 2.0 metallic-roughness as a Mitsuba 3 BSDF, and what it takes to have Mitsuba's LLVM backend run.
+"""glTF 2.0 metallic-roughness as a Mitsuba 3 BSDF, and the search for an LLVM that Mitsuba can use.
 
-Mitsuba's own ``principled`` differs from glTF's model by up to 20 %, so the reference path tracer gets ours.
+Mitsuba's own ``principled`` differs from glTF's model by up to 20 %, so the reference path tracer uses ours.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ print("rendered", mi.render(scene, spp=1).numpy().shape, mi.__version__)
 
 
 def find_llvm() -> list[str]:
-    """Paths of every libLLVM ≥ 19 in the system's library folders, the newest first; one a version."""
+    """Paths of every libLLVM ≥ 19 in the system's library folders, newest first, one per version."""
     found: dict[int, str] = {}
     for folder in _LLVM_FOLDERS:
         for path in sorted(glob.glob(f"{folder}/libLLVM*")):
@@ -45,18 +45,17 @@ def find_llvm() -> list[str]:
 
 @functools.cache
 def llvm_status() -> tuple[bool, str]:
-    """Whether Mitsuba can render with LLVM here, and its version or what to do about it.
+    """Whether Mitsuba can render with LLVM here, and its version or the reason and the remedy.
 
-    The trial runs in another process, because an LLVM that is too old (15) aborts the process it is in.
-    Where the default library fails and a newer one is found, ``DRJIT_LIBLLVM_PATH`` is set for this process.
+    The trial runs in another process, because too old an LLVM (15) aborts its process. If the default library fails
+    and a newer one is found, ``DRJIT_LIBLLVM_PATH`` is set for this process.
     """
     if importlib.util.find_spec("mitsuba") is None:
         return False, "Mitsuba is not installed: pip install 'stspbr[reference]'"
     given = os.environ.get("DRJIT_LIBLLVM_PATH")
-    # libraries that we found go first: the loader's default may be an old one that aborts
+    # found libraries first: the loader's default may be an old one that aborts
     for path in [given] if given else [*find_llvm(), None]:
-        environment = dict(os.environ, **({"DRJIT_LIBLLVM_PATH": path} if path else {}))
-        ok, status = _probe(environment)
+        ok, status = _probe(dict(os.environ, **({"DRJIT_LIBLLVM_PATH": path} if path else {})))
         if ok:
             if path and not given:
                 os.environ["DRJIT_LIBLLVM_PATH"] = path
@@ -66,7 +65,7 @@ def llvm_status() -> tuple[bool, str]:
 
 
 def require_mitsuba(purpose: str):
-    """Import Mitsuba with the LLVM variant and our BSDF in place; ``purpose`` is named in the error.
+    """Import Mitsuba with the LLVM variant and our BSDF registered; the error names ``purpose``.
 
     Raises:
         StspbrError: Mitsuba or a fitting LLVM is not installed.
@@ -105,8 +104,10 @@ def _register() -> None:
     import drjit as dr
     import mitsuba as mi
 
+    flags = mi.BSDFFlags
+
     class GltfBSDF(mi.BSDF):
-        """glTF 2.0 appendix B, simplified form, with its textures; seen alike from both sides.
+        """glTF 2.0 appendix B, simplified form, with its textures; the same on both sides.
 
         f = (1 − F)·c_diff/π + F·D·V; c_diff = albedo·(1 − metallic), F = F0 + (1 − F0)(1 − v·h)⁵ with
         F0 = lerp(0.04, albedo, metallic), D = GGX(α = roughness²), V = height-correlated Smith.
@@ -122,8 +123,8 @@ def _register() -> None:
             self.bumpy = bool(props.get("has_normal", False))
             if self.bumpy:
                 self.normal, self.tangent, self.handedness = (props[k] for k in ("normal", "tangent", "handedness"))
-            sides = mi.BSDFFlags.FrontSide | mi.BSDFFlags.BackSide | mi.BSDFFlags.SpatiallyVarying
-            self.m_components = [mi.BSDFFlags.DiffuseReflection | sides, mi.BSDFFlags.GlossyReflection | sides]
+            sides = flags.FrontSide | flags.BackSide | flags.SpatiallyVarying
+            self.m_components = [flags.DiffuseReflection | sides, flags.GlossyReflection | sides]
             self.m_flags = self.m_components[0] | self.m_components[1]
 
         def sample(self, ctx, si, sample1, sample2, active=True):
@@ -135,17 +136,12 @@ def _register() -> None:
             reflected = 2.0 * dr.dot(wi, h) * h - wi
             local = dr.select(specular, reflected, mi.warp.square_to_cosine_hemisphere(sample2))
             value, pdf = self._evaluate(material, share, wi, local)
-            wo = frame.to_world(local)
             bs = mi.BSDFSample3f()
-            bs.wo = wo
-            bs.pdf = pdf
-            bs.eta = 1.0
+            bs.wo, bs.pdf, bs.eta = frame.to_world(local), pdf, 1.0
             bs.sampled_component = dr.select(specular, mi.UInt32(1), mi.UInt32(0))
-            bs.sampled_type = dr.select(
-                specular, mi.UInt32(+mi.BSDFFlags.GlossyReflection), mi.UInt32(+mi.BSDFFlags.DiffuseReflection)
-            )
-            ok = active & (pdf > 0.0)
-            return bs, dr.select(ok, value / dr.maximum(pdf, 1e-30), 0.0)
+            glossy, diffuse = (mi.UInt32(+kind) for kind in (flags.GlossyReflection, flags.DiffuseReflection))
+            bs.sampled_type = dr.select(specular, glossy, diffuse)
+            return bs, dr.select(active & (pdf > 0.0), value / dr.maximum(pdf, 1e-30), 0.0)
 
         def eval(self, ctx, si, wo, active=True):
             return self.eval_pdf(ctx, si, wo, active)[0]
@@ -177,14 +173,14 @@ def _register() -> None:
             return albedo, dr.clip(self.metallic.eval_1(si, active), 0.0, 1.0), roughness * roughness
 
         def _frame(self, si, active):
-            """The frame to shade in, relative to ``si.sh_frame``, and the view direction in it (z > 0)."""
+            """The shading frame, relative to ``si.sh_frame``, and the view direction in it (z > 0)."""
             n = mi.Vector3f(0.0, 0.0, 1.0)
             if self.bumpy:
                 t = dr.normalize(si.sh_frame.to_local(self.tangent.eval_3(si, active)))
                 b = self.handedness.eval_1(si, active) * dr.cross(n, t)
                 m = self.normal.eval_3(si, active)
                 n = dr.normalize(m.x * t + m.y * b + m.z * n)
-            # the side is the triangle's: an interpolated normal may point away from a face that is seen
+            # the triangle decides the side: an interpolated normal may point away from a visible face
             n = n * dr.select(dr.dot(si.n, si.to_world(si.wi)) < 0.0, -1.0, 1.0)
             frame = mi.Frame3f(n)
             wi = frame.to_local(si.wi)
@@ -222,14 +218,12 @@ def _register() -> None:
             return dr.select(ok, value, 0.0), dr.select(ok, pdf, 0.0)
 
         def _visible_normal(self, wi, alpha, sample):
-            """A microfacet normal in proportion to its visible area."""
+            """A microfacet normal, with a density proportional to its visible area."""
             stretched = dr.normalize(mi.Vector3f(alpha * wi.x, alpha * wi.y, wi.z))
             length = dr.square(stretched.x) + dr.square(stretched.y)
-            across = dr.rsqrt(dr.maximum(length, 1e-20))
-            flat = length < 1e-14
-            t1 = mi.Vector3f(
-                dr.select(flat, 1.0, -stretched.y * across), dr.select(flat, 0.0, stretched.x * across), 0.0
-            )
+            across, flat = dr.rsqrt(dr.maximum(length, 1e-20)), length < 1e-14
+            x, y = dr.select(flat, 1.0, -stretched.y * across), dr.select(flat, 0.0, stretched.x * across)
+            t1 = mi.Vector3f(x, y, 0.0)
             t2 = dr.cross(stretched, t1)
             r, phi = dr.sqrt(sample.x), 2.0 * dr.pi * sample.y
             p1, p2 = r * dr.cos(phi), r * dr.sin(phi)

@@ -1,6 +1,6 @@
 """Path-traced views of an asset by Mitsuba 3: shadows and interreflections, with our conventions.
 
-Needs the extra ``reference`` and LLVM ≥ 19 (``mitsuba_bsdf.llvm_status`` says what is missing).
+Needs the extra ``reference`` and LLVM ≥ 19 (``mitsuba_bsdf.llvm_status`` reports what is missing).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stspbr.scene.asset import Asset, Corners, Material, Mesh
 from stspbr.scene.camera import Camera
 from stspbr.scene.light import EnvironmentLight
 
-_SAMPLES_A_PASS = 1 << 23  # wavefront size: about 1.5 GiB of state
+_SAMPLES_PER_PASS = 1 << 23  # wavefront size: about 1.5 GiB of state
 
 
 def render(
@@ -33,21 +33,20 @@ def render(
     """Path-trace ``asset`` under ``light`` from each camera.
 
     Args:
-        asset: object-space mesh with its materials; a mesh with a normal map but no tangents gets
-            MikkTSpace's.
-        light: lat-long radiance; it stays in the world.
-        cameras: their own width and height are rendered; square pixels (``fx = fy``).
-        poses: ``object_to_world`` ``[4, 4]`` of each camera's frame; None for identity everywhere.
-        spp: samples a pixel (box filter), rounded up to a square number a pass: they are stratified.
+        asset: object-space mesh with its materials; for a normal map, missing tangents are computed (MikkTSpace).
+        light: lat-long radiance, fixed in the world.
+        cameras: each is rendered with its own width and height; square pixels (``fx = fy``).
+        poses: ``object_to_world`` ``[4, 4]`` of each camera's frame; None: identity.
+        spp: samples per pixel (box filter, stratified), rounded up to a square number per pass.
         max_depth: 2 is direct light only, 3 adds one bounce, and so on.
-        seed: the same seed gives the same noise; each frame has its own.
+        seed: the same seed gives the same noise, which differs from frame to frame.
 
     Returns:
         For each camera ``(rgb, alpha)``: float32 ``[H, W, 3]`` linear radiance premultiplied by coverage (the
         object over black), and ``[H, W, 1]`` coverage in [0, 1].
 
     Raises:
-        StspbrError: Mitsuba or LLVM is missing, or a camera cannot be had.
+        StspbrError: Mitsuba or LLVM is missing, or a camera's pixels are not square.
     """
     return list(render_each(asset, light, cameras, poses, spp, max_depth, seed))
 
@@ -61,9 +60,9 @@ def render_each(
     max_depth: int = 5,
     seed: int = 0,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """``render``, one view at a time: for progress bars and large captures. The scene is loaded once."""
+    """``render``, one view at a time, for progress bars and large captures. The scene is loaded once."""
     if poses is not None and len(poses) != len(cameras):
-        raise StspbrError(f"{len(cameras)} cameras but {len(poses)} object poses: give one pose a camera, or none")
+        raise StspbrError(f"{len(cameras)} cameras but {len(poses)} object poses: give one pose per camera, or none")
     scene = PathTracer(asset, light, max_depth)
     for index, camera in enumerate(cameras):
         yield scene.view(camera, None if poses is None else poses[index], spp, seed=seed * 1_000_003 + index)
@@ -73,9 +72,9 @@ class PathTracer:
     """One asset under one light, loaded once; ``view`` moves the camera and the object.
 
     Args:
-        surroundings: what stands still about the object (a table): seen, shadowed and mirrored like the object, but
-            not part of its ``coverage``. World space.
-        show_light: the light is seen behind everything, as in a photograph; else there is nothing, with alpha 0.
+        surroundings: static things around the object (a table), world space: rendered, shadowed and mirrored like the
+            object, but not part of its ``coverage``.
+        show_light: show the light behind everything, as in a photograph; else the background is black, with alpha 0.
     """
 
     def __init__(
@@ -90,21 +89,15 @@ class PathTracer:
         mesh = asset.mesh
         if mesh.uvs is not None and any(material.normal is not None for material in asset.materials):
             mesh = with_frames(mesh)
-        groups = _faces_of_materials(mesh, len(asset.materials))
-        self._parts = [_corner_mesh(mesh, faces) for faces in groups.values()]
+        parts = _parts(mesh, asset.materials)
+        self._parts = [part for part, _ in parts]
         path = {"type": "path", "max_depth": int(max_depth), "rr_depth": 64, "hide_emitters": not show_light}
-        description = {
-            "type": "scene",
-            "integrator": path,
-            "light": self._envmap(light),
-        }
-        for k, (part, material) in enumerate(zip(self._parts, groups, strict=True)):
-            description[f"part{k}"] = self._mesh(f"part{k}", part, asset.materials[material])
+        description = {"type": "scene", "integrator": path, "light": self._envmap(light)}
+        named = [(f"part{k}", *part) for k, part in enumerate(parts)]
         if surroundings is not None:
-            groups = _faces_of_materials(surroundings.mesh, len(surroundings.materials))
-            for k, (material, faces) in enumerate(groups.items()):
-                part = _corner_mesh(surroundings.mesh, faces)
-                description[f"surrounding{k}"] = self._mesh(f"surrounding{k}", part, surroundings.materials[material])
+            around = _parts(surroundings.mesh, surroundings.materials)
+            named += [(f"surrounding{k}", *part) for k, part in enumerate(around)]
+        description |= {name: self._mesh(name, part, material) for name, part, material in named}
         self._scene = self._mi.load_dict(description)
         self._parameters = self._mi.traverse(self._scene)
         self._pose = np.eye(4)
@@ -112,16 +105,16 @@ class PathTracer:
     def view(
         self, camera: Camera, object_to_world: np.ndarray | None = None, spp: int = 256, seed: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """One image: ``(rgb [H, W, 3], alpha [H, W, 1])`` as ``render`` describes them."""
+        """One image: ``(rgb [H, W, 3], alpha [H, W, 1])`` as described at ``render``."""
         mi = self._mi
-        self._place(np.eye(4) if object_to_world is None else np.asarray(object_to_world, dtype=np.float64))
+        self._place(object_to_world)
         sensor = self._sensor(camera)
         pixels = camera.width * camera.height
-        passes = -(-max(int(spp), 1) * pixels // _SAMPLES_A_PASS)
+        passes = -(-max(int(spp), 1) * pixels // _SAMPLES_PER_PASS)
         side = int(np.ceil(np.sqrt(spp / passes)))
         total = np.zeros((camera.height, camera.width, 4))
         for step in range(passes):
-            # frames and passes have seeds of their own: 64 passes a frame before two could meet
+            # each frame and pass has its own seed, up to 64 passes per frame
             image = mi.render(self._scene, sensor=sensor, spp=side * side, seed=(seed * 64 + step) % 2**32)
             total += np.array(image, dtype=np.float64)
         total = (total / passes).astype(np.float32)
@@ -130,9 +123,9 @@ class PathTracer:
     def coverage(
         self, camera: Camera, object_to_world: np.ndarray | None = None, spp: int = 16, seed: int = 0
     ) -> np.ndarray:
-        """``[H, W, 1]`` float32: how much of each pixel shows the object itself, not its surroundings."""
+        """``[H, W, 1]`` float32 in [0, 1]: how much of each pixel shows the object itself, not its surroundings."""
         mi = self._mi
-        self._place(np.eye(4) if object_to_world is None else np.asarray(object_to_world, dtype=np.float64))
+        self._place(object_to_world)
         sensor = self._sensor(camera)
         side = int(np.ceil(np.sqrt(spp)))
         rng = np.random.default_rng(seed)
@@ -149,14 +142,15 @@ class PathTracer:
         blocks = shown.reshape(camera.height, side, camera.width, side)
         return blocks.mean(axis=(1, 3), dtype=np.float32)[..., None]
 
-    def _place(self, object_to_world: np.ndarray) -> None:
-        if np.array_equal(object_to_world, self._pose):
+    def _place(self, object_to_world: np.ndarray | None) -> None:
+        pose = np.eye(4) if object_to_world is None else np.array(object_to_world, dtype=np.float64)
+        if np.array_equal(pose, self._pose):
             return
         for k, part in enumerate(self._parts):
-            for name, values in part.placed(object_to_world).items():
+            for name, values in part.placed(pose).items():
                 self._parameters[f"part{k}.{name}"] = self._mi.Float(values.ravel())
         self._parameters.update()
-        self._pose = object_to_world.copy()
+        self._pose = pose
 
     def _sensor(self, camera: Camera):
         mi = self._mi
@@ -243,7 +237,7 @@ class PathTracer:
 
 @dataclass
 class _CornerMesh:
-    """A mesh with one index for all attributes, in object space: what a ray tracer holds."""
+    """A mesh with one index for all attributes, in object space, as a ray tracer needs it."""
 
     positions: np.ndarray
     faces: np.ndarray
@@ -263,39 +257,38 @@ class _CornerMesh:
         return {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in out.items()}
 
 
-def _faces_of_materials(mesh: Mesh, count: int) -> dict[int, np.ndarray]:
-    """Face indices of each material that has any."""
-    if mesh.face_material is None:
-        return {0: np.arange(len(mesh.faces))}
-    if len(mesh.face_material) and not 0 <= mesh.face_material.min() <= mesh.face_material.max() < count:
-        raise StspbrError(f"the mesh names material {mesh.face_material.max()} but the asset has {count}")
-    return {int(k): np.flatnonzero(mesh.face_material == k) for k in np.unique(mesh.face_material)}
+def _parts(mesh: Mesh, materials: Sequence[Material]) -> list[tuple[_CornerMesh, Material]]:
+    """The mesh of each material that has faces, and the material."""
+    owner = mesh.face_material
+    if owner is None:
+        return [(_corner_mesh(mesh, np.arange(len(mesh.faces))), materials[0])]
+    if len(owner) and not 0 <= owner.min() <= owner.max() < len(materials):
+        raise StspbrError(f"the mesh refers to material {owner.max()}, but the asset has {len(materials)}")
+    return [(_corner_mesh(mesh, np.flatnonzero(owner == k)), materials[k]) for k in np.unique(owner)]
 
 
 def _corner_mesh(mesh: Mesh, chosen: np.ndarray) -> _CornerMesh:
-    """Split vertices wherever any attribute splits, for the faces ``chosen``."""
+    """The faces ``chosen``, with a vertex split if any of its attributes is."""
     tables = [
         Corners(mesh.positions, mesh.faces),
         mesh_normals(mesh),
         mesh.uvs or Corners(np.zeros((1, 2), np.float32), np.zeros_like(mesh.faces)),
         *([mesh.tangents] if mesh.tangents else []),
     ]
-    unique, inverse = np.unique(
-        np.stack([table.index[chosen].reshape(-1) for table in tables], axis=-1), axis=0, return_inverse=True
-    )
+    corners = np.stack([table.index[chosen].reshape(-1) for table in tables], axis=-1)
+    unique, inverse = np.unique(corners, axis=0, return_inverse=True)
     positions, normals, uvs, *tangents = (
         np.asarray(table.values[rows], dtype=np.float32) for table, rows in zip(tables, unique.T, strict=True)
     )
-    return _CornerMesh(
-        positions, inverse.reshape(-1, 3).astype(np.uint32), normals, uvs, tangents[0] if tangents else None
-    )
+    faces = inverse.reshape(-1, 3).astype(np.uint32)
+    return _CornerMesh(positions, faces, normals, uvs, tangents[0] if tangents else None)
 
 
 def _pole_to_pole(radiance: np.ndarray) -> np.ndarray:
-    """The same light on ``2H + 1`` rows from pole to pole, as Mitsuba's ``envmap`` places its rows.
+    """The same light on ``2H + 1`` rows from pole to pole, where Mitsuba's ``envmap`` has its rows.
 
-    Ours stand at texel centres, (i + ½)/H: every second new row is one of ours, and those between are the
-    mean of their neighbours, so that bilinear lookup gives the same value everywhere.
+    Ours are at texel centres, (i + ½)/H: every second new row is one of ours, and the others are the mean of their
+    neighbours, so that a bilinear look-up gives the same value everywhere.
     """
     height, width, _ = radiance.shape
     out = np.empty((2 * height + 1, width, 3), dtype=np.float32)

@@ -1,14 +1,14 @@
 """nvdiffrast behind the raster protocol (CUDA; installed by the user, see ``stspbr doctor``).
 
-**Unverified:** written against the documentation and the input checks of nvdiffrast 0.4; no line of it has run on a
-GPU. It is tested against a stand-in that makes the same checks (``tests/render/test_nvdiffrast.py``).
+**Unverified:** written against the documentation and the input checks of nvdiffrast 0.4; it has not run on a GPU. It
+is tested against a stand-in with the same checks (``tests/render/test_nvdiffrast.py``).
 
-Where nvdiffrast is stricter or other than the ``cpu`` backend:
+Differences from the ``cpu`` backend:
 
-* it takes contiguous tensors with at least one pixel and one triangle: lists of no pixels are answered here;
-* it has no mip chain below a side that is odd: chains end there, as ``build_mips`` ends them;
-* it snaps vertices to 1/16 pixel, not 1/256, so that coverage at edges may differ by a pixel;
-* its ``rasterize`` waits for the GPU once a call; sums in its backward passes have no fixed order.
+* it takes contiguous tensors with at least one pixel and one triangle: empty ones are handled here;
+* it has no mip levels below one with an odd side: chains end there, as in ``build_mips``;
+* it snaps vertices to 1/16 pixel, not 1/256, so coverage at edges may differ by a pixel;
+* its ``rasterize`` waits for the GPU once per call; sums in its backward passes have no fixed order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stspbr.render.raster_backend import RasterBackend
 
 
 def nvdiffrast_backend(device: torch.device) -> RasterBackend:
-    """nvdiffrast's own operations with a CUDA context of their own on ``device``."""
+    """nvdiffrast's operations with a CUDA context of their own on ``device``."""
     import nvdiffrast.torch as dr
 
     context = dr.RasterizeCudaContext(device=device)
@@ -84,5 +84,5 @@ def _exact_halvings(height: int, width: int) -> int:
 
 
 def _nothing(source: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Zeros that hang on ``source`` as a result would, so that a backward pass finds its way."""
+    """Zeros that depend on ``source`` as a result does, for the backward pass."""
     return source.new_zeros(shape) + 0.0 * source.sum()

@@ -17,7 +17,7 @@ from stspbr.render.cpu.texture import texture as cpu_texture
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
-_backend = functools.lru_cache(maxsize=8)(functools.partial(get_backend, "auto"))  # a GPU's context is made once
+_backend = functools.lru_cache(maxsize=8)(functools.partial(get_backend, "auto"))  # creates a GPU's context once
 
 
 def _by_device(operation: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

@@ -1,6 +1,6 @@
-"""Lights prefiltered for shading: one meaning of a mip level for learned and known lights alike.
+"""Lights prefiltered for shading: learned and known lights have the same mip levels.
 
-Level ``w`` holds the light convolved with the kernel ``D(h)·V(1, n·l)·(n·l)`` of GGX width ``α = WIDTHS[w]`` at
+Level ``w`` is the light convolved with the kernel ``D(h)·V(1, n·l)·(n·l)`` of GGX width ``α = WIDTHS[w]`` at
 ``n = v``, normalised: the exact lobe at normal incidence. The first level is the light itself.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from stspbr import kernel_dispatch
 from stspbr.errors import StspbrError
+from stspbr.files import atomic_path
 from stspbr.scene.light import EnvironmentLight
 
 WIDTHS = (0.0, 0.01, 0.03, 0.08, 0.22, 0.6)
@@ -36,7 +36,7 @@ class PrefilteredLight:
     """A light as the shading reads it; cubes have OpenGL's faces and are looked up by world direction.
 
     Attributes:
-        specular: ``[6, n, n, 3]`` a level, finest first, each half as large as the one before it.
+        specular: ``[6, n, n, 3]`` linear radiance per level, finest first, each half as large as the previous one.
         widths: GGX width ``α`` of each level's kernel: the last ``len(specular) − 1`` of ``WIDTHS``, after 0.
         diffuse: ``[6, m, m, 3]`` cosine-weighted mean radiance around each direction (irradiance over π).
     """
@@ -47,12 +47,11 @@ class PrefilteredLight:
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> PrefilteredLight:
         """The same light on a device, in a float type."""
-        return PrefilteredLight(
-            [level.to(device, dtype) for level in self.specular], self.widths, self.diffuse.to(device, dtype)
-        )
+        specular = [level.to(device, dtype) for level in self.specular]
+        return PrefilteredLight(specular, self.widths, self.diffuse.to(device, dtype))
 
     def detach(self) -> PrefilteredLight:
-        """The same light, cut off from the graph."""
+        """The same light, detached from the graph."""
         return PrefilteredLight([level.detach() for level in self.specular], self.widths, self.diffuse.detach())
 
 
@@ -60,8 +59,7 @@ class LightFilter:
     """The linear map from a base cube ``[6, N, N, 3]`` to its prefiltered levels, as a sparse matrix.
 
     The matrix reads a pyramid of 2×2 means of the base; it and its transpose are stored, so that either product is
-    a plain loop over rows, in a fixed order whatever the number of threads. Made once for a resolution
-    (``light_filter``).
+    a plain loop over rows, in a fixed order whatever the number of threads. ``light_filter`` keeps one per resolution.
     """
 
     def __init__(self, resolution: int, opening: float = 0.65):
@@ -98,16 +96,14 @@ class LightFilter:
         """The matrix and its transpose as torch tensors, in the float type and on the device of ``like``; kept."""
         key = (like.device, like.dtype)
         if key not in self._torch:
-            rows, cells = self.forward_matrix[1].size - 1, self.areas.size
-            self._torch[key] = (
-                _torch_matrix(self.forward_matrix, cells, like), _torch_matrix(self.backward_matrix, rows, like)
-            )  # fmt: skip
+            forward = _torch_matrix(self.forward_matrix, self.areas.size, like)
+            self._torch[key] = forward, _torch_matrix(self.backward_matrix, forward.shape[0], like)
         return self._torch[key]
 
 
 @functools.lru_cache(maxsize=4)
 def light_filter(resolution: int) -> LightFilter:
-    """The prefilter of ``[6, resolution, resolution, 3]`` cubes; a power of two from 16 to 256."""
+    """The prefilter of ``[6, resolution, resolution, 3]`` cubes; StspbrError unless a power of two from 16 to 256."""
     if resolution not in (16, 32, 64, 128, 256):
         raise StspbrError(f"light resolution {resolution}: must be 16, 32, 64, 128 or 256")
     return LightFilter(resolution)
@@ -121,7 +117,7 @@ def prefilter_latlong(
     Args:
         light: radiance ``[H, W, 3]``, linear.
         base_resolution: face size of the finest level, a power of two from 128.
-        cache_dir: folder of finished results, named by the hash of the light and of the method; None: no cache.
+        cache_dir: folder of cached results, named by the hash of the light and the method; None: no cache.
 
     Raises:
         StspbrError: a radiance that is not ``[H, W, 3]``, is negative or not finite, or a bad resolution.
@@ -153,7 +149,7 @@ def latlong_to_cube(light: EnvironmentLight, resolution: int) -> np.ndarray:
 
 
 def cells_of(fine: int) -> np.ndarray:
-    """First cell of each level of a pyramid over ``[6, fine, fine]``, and their number at the end; int64."""
+    """First cell of each level of a pyramid over ``[6, fine, fine]``, and at the end the number of cells; int64."""
     sizes = [6 * n * n for n in _levels(fine)]
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
@@ -211,9 +207,9 @@ def _torch_matrix(matrix: tuple[np.ndarray, ...], columns: int, like: Tensor) ->
 
 
 def _pyramid(base: Tensor) -> Tensor:
-    """Cells ``[count, C]`` of a base ``[6, N, N, C]`` and its means over 2×2, by solid angle, finest first.
+    """Cells ``[count, C]`` of a base ``[6, N, N, C]`` and its means over 2×2, weighted by solid angle, finest first.
 
-    By solid angle, or a lamp near a corner of the cube would weigh a third more or less than it does.
+    Without these weights, a lamp near a corner of the cube would be wrong by a third.
     """
     size, channels = base.shape[1], base.shape[3]
     levels = [base]
@@ -234,7 +230,7 @@ def _cell_areas(fine: int) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _solid_angles_on(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """``_solid_angles``, copied to a device once."""
+    """``_solid_angles`` on a device; cached."""
     return _solid_angles(size).to(device, dtype)
 
 
@@ -291,14 +287,13 @@ def _doubling_matrix(resolution: int):
 
 
 def _widen(matrix, starts: np.ndarray):
-    """A matrix over the finest or over the coarser levels only, as one over all cells."""
+    """A matrix over the finest or the coarser levels only, as one over all cells."""
     import scipy.sparse
 
     total = int(starts[-1])
     offset = 0 if matrix.shape[1] in (total, int(starts[1])) else total - matrix.shape[1]
-    return scipy.sparse.csr_matrix(
-        (matrix.data, matrix.indices + np.int32(offset), matrix.indptr), shape=(matrix.shape[0], total)
-    )
+    parts = matrix.data, matrix.indices + np.int32(offset), matrix.indptr
+    return scipy.sparse.csr_matrix(parts, shape=(matrix.shape[0], total))
 
 
 def _csr_arrays(matrix) -> tuple[np.ndarray, ...]:
@@ -314,7 +309,7 @@ def _checked_radiance(light: EnvironmentLight) -> np.ndarray:
     if radiance.ndim != 3 or radiance.shape[2] != 3:
         raise StspbrError(f"environment light: expected an image [H, W, 3], not {list(radiance.shape)}")
     if not np.isfinite(radiance).all() or radiance.min() < 0:
-        raise StspbrError("environment light: radiance is negative or not finite; clean the HDR file")
+        raise StspbrError("environment light: radiance is negative or not finite: clean the HDR file")
     return radiance
 
 
@@ -361,17 +356,10 @@ def _read_cache(path: Path) -> list[np.ndarray] | None:
         with np.load(path) as stored:
             return [stored[f"level{i}"] for i in range(len(stored.files))]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
-        return None  # absent or spoilt: it is made again
+        return None  # missing or damaged: it is computed again
 
 
 def _write_cache(path: Path, arrays: list[np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            named: dict[str, Any] = {f"level{i}": array for i, array in enumerate(arrays)}
-            np.savez(stream, **named)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    named: dict[str, Any] = {f"level{i}": array for i, array in enumerate(arrays)}
+    with atomic_path(path) as temporary:
+        np.savez(temporary, **named)

@@ -1,4 +1,4 @@
-"""The slow reference of the shading: the full glTF BRDF integrated over a lat-long light in double precision."""
+"""The slow reference of the shading: the full glTF BRDF, integrated over a lat-long light in double precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stspbr.scene.light import EnvironmentLight
 
 @dataclass(frozen=True)
 class LightIntegrals:
-    """What a surface point gathers, per RGB channel, before the material's colours; all ``[N, 3]`` float64.
+    """Integrals of the light at N surface points per RGB channel, without the material's colours: ``[N, 3]`` float64.
 
     Attributes:
         specular: light times ``D·V·(n·l)·(1 − Fc)``; specular_grazing: the same with ``Fc``.
@@ -46,6 +46,9 @@ def integrate_light(
         roughness: ``[N]`` or ``[N, 1]``, from 0.01.
         light: lat-long radiance, read bilinearly, wrapped around.
         samples: side of the grid of half vectors; diffuse_samples: of the grid of cosine directions.
+
+    Raises:
+        StspbrError: a normal that faces away from the viewer.
     """
     from stspbr.render.quadrature_kernels import integrate
 
@@ -72,7 +75,7 @@ def quadrature_radiance(
 
 
 def sphere_points(count: int, low: float, high: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Normals and views ``[count, 3]`` float64 with N·V spread evenly over ``[low, high]``, both all around."""
+    """Normals and views ``[count, 3]`` float64 in all directions, with N·V spread evenly over ``[low, high]``."""
     k = np.arange(count)
     y = 1.0 - 2.0 * (k + 0.5) / count
     phi = k * np.pi * (3.0 - np.sqrt(5.0))

@@ -1,7 +1,7 @@
-"""Image-based shading of glTF metallic-roughness surfaces: the one function that every stage uses.
+"""Image-based shading of glTF metallic-roughness surfaces: the one function for every stage.
 
-The lobes are sums of look-ups into a prefiltered light (``lobes``); on the CPU in float32 the algebra of a point runs
-in fused kernels, elsewhere and in double precision in the plain torch twin below, which defines it.
+The lobes are sums of look-ups into a prefiltered light (``lobes``). On the CPU in float32 the algebra of a point runs
+in fused kernels; elsewhere and in double precision it runs in the plain torch twin below, which defines it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def shade(
     """Linear radiance ``[N, 3]`` towards the camera of N surface points under a distant light, without shadows.
 
     Differentiable in all tensors and in the light's texels; exact under a white sky; no dead zone in roughness.
-    Normals that face away are shaded as if at grazing incidence, with a gradient that can bring them back.
+    Normals that face away are shaded as at grazing incidence, with a gradient that can turn them back.
 
     Args:
         normals: ``[N, 3]`` unit shading normals, object space.
@@ -48,7 +48,7 @@ def shade(
         metallic: ``[N, 1]`` in [0, 1].
         light: a prefiltered light, in world space.
         texture: the backend's texture function.
-        light_rotation: rotations ``[R, 3, 3]`` object to world and which of them each point has ``[N]`` int; None:
+        light_rotation: rotations ``[R, 3, 3]`` object to world and each point's index into them ``[N]`` int; None:
             object space is world space. Rotations get no gradient.
         occlusion: ``[N, 1]``, 1 = open; multiplies both parts.
         table: lobes other than the shipped ones.
@@ -71,17 +71,19 @@ def pure_responses(
     table: LobeTable | None = None,
     backend: str = "auto",
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """How the radiance of a pure dielectric and of a pure metal depends on albedo: it is affine in it.
+    """The radiance of a pure dielectric and of a pure metal as affine functions of albedo, without gradients.
+
+    The arguments are those of ``shade``.
 
     Returns:
-        (slope, offset) of the dielectric and of the metal, each ``[N, 3]``: ``shade`` gives slope · albedo + offset
-        where metallic is 0 or 1 and nothing occludes. Without gradients; the arguments are those of ``shade``.
+        (slope, offset) of the dielectric and of the metal, each ``[N, 3]``: for metallic 0 or 1 and without occlusion
+        ``shade`` gives slope · albedo + offset.
     """
     found, around, weights = _look_up(normals, view, roughness, light, texture, light_rotation, table, backend)
     white = normals.new_ones(normals.shape[0], 3)
     diffuse, dielectric = _combine(found, around, weights, white, torch.zeros_like(roughness), None, backend)
     _, mirror = _combine(found, around, weights, white, torch.ones_like(roughness), None, backend)
-    # both lobes are F0 · a + b: of F0 = 0.04 here and of F0 = 1 there
+    # both lobes are F0 · a + b, with F0 = 0.04 and F0 = 1
     slope = (mirror - dielectric) / (1.0 - DIELECTRIC_F0)
     return (diffuse, dielectric), (slope, mirror - slope)
 
@@ -153,7 +155,7 @@ def plan_twin(
 
 
 def _table_tensor(table: LobeTable, like: Tensor) -> Tensor:
-    """The table on the device and in the type of ``like``; copied there once, not in each step."""
+    """The table on the device and in the type of ``like``; cached."""
     key = (like.device, like.dtype)
     if key not in table.on_device:
         table.on_device[key] = torch.as_tensor(table.values, device=like.device).to(like.dtype)
@@ -176,7 +178,7 @@ def _combine(
 def combine_twin(
     found: Tensor, around: Tensor, weights: Tensor, albedo: Tensor, metallic: Tensor, occlusion: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Diffuse and specular radiance ``[N, 3]`` of what was looked up, in plain torch."""
+    """Diffuse and specular radiance ``[N, 3]`` from the look-ups, in plain torch."""
     light = torch.cat([found, around[None]])
     a, b, c = (light[None] * weights.T.reshape(3, -1, weights.shape[0], 1)).sum(1)
     f0 = base_reflectance(albedo, metallic)

@@ -1,4 +1,4 @@
-"""The shading's error against the quadrature, beside plain split-sum; run as ``python -m`` it prints the tables."""
+"""The shading's error against the quadrature, compared with plain split-sum; ``python -m`` prints the tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MATERIALS = ((0.6, 1.0), (0.03, 0.0), (0.6, 0.0))
 
 @dataclass(frozen=True)
 class ShadingError:
-    """One cell of the table: PSNR in dB, whose peak is the brightest true radiance of its material on the sphere.
+    """One cell of the table: PSNR in dB; the peak is the brightest true radiance of the material on the sphere.
 
     Attributes:
         albedo, metallic, roughness: the material; band: range of N·V.
@@ -49,7 +49,7 @@ def shading_errors(
     samples: int = 320,
     table: LobeTable | None = None,
 ) -> list[ShadingError]:
-    """Errors on an unshadowed sphere for every roughness, material and band of N·V; ``points`` a band."""
+    """Errors on an unshadowed sphere for every roughness, material and band of N·V; ``points`` per band."""
     from stspbr.render.cpu.texture import texture
 
     prefiltered = prefiltered or prefilter_latlong(light)
@@ -62,14 +62,12 @@ def shading_errors(
             peak = max(part.max() for part in truth)
             for band, (n, v), exact in zip(BANDS, geometry, truth, strict=True):
                 frame = torch.tensor(n, dtype=torch.float32), torch.tensor(v, dtype=torch.float32)
-                material = (
-                    torch.full((points, 3), albedo), torch.full((points, 1), value), torch.full((points, 1), metallic)
-                )  # fmt: skip
+                rough, metal = (torch.full((points, 1), number) for number in (value, metallic))
+                material = torch.full((points, 3), albedo), rough, metal
                 ours = shade(*frame, *material, prefiltered, texture=texture, table=table)
                 plain = split_sum(*frame, *material, prefiltered, texture=texture)
-                cells.append(
-                    ShadingError(albedo, metallic, value, band, _psnr(ours, exact, peak), _psnr(plain, exact, peak))
-                )
+                psnr = [_psnr(image, exact, peak) for image in (ours, plain)]
+                cells.append(ShadingError(albedo, metallic, value, band, *psnr))
     return cells
 
 
@@ -83,7 +81,10 @@ def split_sum(
     *,
     texture: Callable[..., Tensor],
 ) -> Tensor:
-    """Plain split-sum (Karis 2013), the yardstick: one look-up in the mirrored direction, lobe of ``n = v = r``."""
+    """Plain split-sum (Karis 2013) for comparison: one look-up in the mirrored direction, lobe of ``n = v = r``.
+
+    Arguments and result as of ``shade``, on the CPU and without gradients.
+    """
     cosine = (normals * view).sum(-1, keepdim=True).clamp(1e-3, 1.0)
     mirrored = 2 * cosine * normals - view
     widths = np.log([0.0025, *WIDTHS[1:]])
@@ -101,7 +102,7 @@ def split_sum(
 
 
 def markdown_table(name: str, cells: Sequence[ShadingError]) -> str:
-    """The errors as a table: ours, and plain split-sum in brackets."""
+    """The errors as a Markdown table: ours, and plain split-sum in brackets."""
     head = " | ".join(f"N·V {low:g}–{high:g}" for low, high in BANDS)
     lines = [f"| {name}: material | roughness | {head} |", "|" + " --- |" * (2 + len(BANDS))]
     for albedo, metallic in MATERIALS:

@@ -16,7 +16,7 @@ from stspbr.texture.layout_kernels import layout_points
 Rasterize = Callable[[torch.Tensor, torch.Tensor, tuple[int, int]], tuple[torch.Tensor, torch.Tensor]]
 
 FARTHEST_UV = 1e6
-"""Repeats from where float32 tells no texels apart, and UVs are garbage."""
+"""UVs beyond this are garbage: float32 no longer resolves texels there."""
 
 
 @dataclass
@@ -25,11 +25,11 @@ class TexelMap:
 
     Attributes:
         resolution: ``(H, W)`` of the texture.
-        texel: ``[N]`` int64, ``row · W + column``, ascending; once each in an atlas, repeated where parts of the
-            surface share a texel (``rasterize_layout``).
+        texel: ``[N]`` int64, ``row · W + column``, ascending; once each in an atlas, repeated if parts of the surface
+            share a texel (``rasterize_layout``).
         triangle: ``[N]`` int32 face shown by the texel.
         barycentric: ``[N, 3]`` float32 weights of the face's corners, in [0, 1], sum 1.
-        inside: ``[N]`` bool: the texel's centre lies in a chart; elsewhere it shows the nearest point of one.
+        inside: ``[N]`` bool: the texel's centre is in a chart; if not, it shows the nearest point of one.
     """
 
     resolution: tuple[int, int]
@@ -59,7 +59,7 @@ class TexelMap:
         return parts[0] + parts[1] + parts[2]
 
     def scatter(self, values: torch.Tensor, fill: float = 0.0) -> torch.Tensor:
-        """``[H, W, C]`` image of ``values [N, C]``, their mean where a texel is shared; ``fill`` elsewhere."""
+        """``[H, W, C]`` image of ``values [N, C]``, their mean in a shared texel; ``fill`` elsewhere."""
         height, width = self.resolution
         image = torch.full((height * width, values.shape[1]), fill, dtype=values.dtype, device=values.device)
         texel = self.texel
@@ -70,7 +70,7 @@ class TexelMap:
 
 
 def mean_of_groups(values: torch.Tensor, group: torch.Tensor, count: int) -> torch.Tensor:
-    """``[count, C]`` means of the rows of ``values [N, C]`` that share a number in ``group [N]``, none empty."""
+    """``[count, C]`` means of the rows of ``values [N, C]`` by their number in ``group [N]``; no group is empty."""
     total = torch.zeros(count, values.shape[1], dtype=values.dtype, device=values.device).index_add(0, group, values)
     return total / torch.bincount(group, minlength=count).unsqueeze(1)
 
@@ -81,17 +81,17 @@ def rasterize_atlas(
     rasterize: Rasterize,
     device: torch.device | str = "cpu",
 ) -> TexelMap:
-    """Find for each texel the face and the point on it.
+    """Find the face and the point on it for each texel.
 
     Args:
         uvs: ``[T, 2]`` glTF convention, in [0, 1].
         resolution: side of the texture, or ``(H, W)``.
         rasterize: the backend's ``rasterize(clip, faces, (H, W)) -> (rast, rast_db)``.
-        device: where ``rasterize`` works; the map lies there.
+        device: of ``rasterize`` and of the map.
 
     Returns:
-        The map. Texels whose square a chart touches without covering its centre show the chart's nearest
-        point, so that bilinear filtering at a chart's border meets measured texels first.
+        The map. A texel that a chart touches without covering its centre shows the chart's nearest point, so that
+        bilinear filtering at a chart's border reads measured texels first.
 
     Raises:
         StspbrError: UVs that are not finite.
@@ -100,7 +100,7 @@ def rasterize_atlas(
     coords = torch.as_tensor(uvs.values, dtype=torch.float32).to(device)
     faces = torch.as_tensor(uvs.index, dtype=torch.int32).to(device).contiguous()
     if not bool(torch.isfinite(coords).all()):
-        raise StspbrError("the mesh's UVs hold NaN or infinity: unwrap it again")
+        raise StspbrError("the mesh's UVs contain NaN or infinity: unwrap it again")
     flat = torch.zeros(len(coords), 4, device=coords.device)
     flat[:, :2] = coords * 2.0 - 1.0  # raster row 0 is clip y = −1, texture row 0 is v = 0
     flat[:, 3] = 1.0
@@ -129,19 +129,19 @@ def rasterize_layout(
     limit: int = 8,
     device: torch.device | str = "cpu",
 ) -> TexelMap:
-    """Find for each texel of a layout that was not made for baking all the points that show it.
+    """Find all points that show each texel of a layout that was not made for baking.
 
     UVs may leave the unit square (textures repeat), overlap, be mirrored or have no area.
 
     Args:
         uvs: ``[T, 2]`` glTF convention.
         resolution: ``(H, W)`` of the texture.
-        faces: ``[K]`` the faces that count, and that the map names; None for all.
-        limit: points a texel; where more share it, so many of them, evenly chosen.
-        device: where the map lies.
+        faces: ``[K]`` the faces to use; None for all.
+        limit: points per texel; if more share it, so many of them are chosen evenly.
+        device: of the map.
 
     Returns:
-        The map, a row a point. Texels that faces touch without covering their centre show one nearest point.
+        The map, one row per point. A texel that faces touch without covering its centre shows one nearest point.
 
     Raises:
         StspbrError: UVs that are not finite, or beyond ``FARTHEST_UV``.
@@ -151,7 +151,7 @@ def rasterize_layout(
     coords = np.asarray(uvs.values, np.float64)
     corners = np.ascontiguousarray(uvs.index[own], dtype=np.int64)
     if not (np.abs(coords[corners]) <= FARTHEST_UV).all():
-        raise StspbrError("the mesh's UVs hold NaN, infinity or numbers beyond a million: unwrap it again")
+        raise StspbrError("the mesh's UVs contain NaN, infinity or numbers beyond a million: unwrap it again")
     points = np.ascontiguousarray(coords * np.array([width, height], np.float64))
     texel, triangle, barycentric, inside = layout_points(points, corners, height, width, limit)
     arrays = (texel, own[triangle].astype(np.int32), barycentric, inside)

@@ -1,16 +1,14 @@
-"""Make an optimised mesh fit for unwrapping: one skin, no specks, as few faces as it needs."""
+"""Prepare an optimised mesh for unwrapping: one outer surface, no specks, as few faces as it needs."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.topology import face_components, keep_faces, mesh_report, remove_small_components
+from stspbr.geometry.topology import connected, face_components, keep_faces, mesh_report, remove_small_components
 
 _SHELL_SAMPLES = 16
 _WELD_FRACTION = 1e-6  # of the mesh's diagonal
@@ -27,20 +25,20 @@ def clean(
 
     Args:
         positions: ``[V, 3]``; faces: ``[F, 3]``.
-        target_faces: simplify to about this many where there are more; None: leave all.
-        floater_fraction: components with less than this share of the largest one's area go.
-        remove_interior: whether components that lie inside another one go: no camera ever sees them.
+        target_faces: simplify to about this many if there are more; None: leave all.
+        floater_fraction: drop components with less than this share of the largest one's area.
+        remove_interior: whether to drop components inside another one, which no camera sees.
 
     Returns:
         ``positions [V', 3]`` float32, ``faces [F', 3]`` int32, and a report that JSON can hold: what each step
         removed, and ``mesh_report`` ``before`` and ``after``.
 
     Raises:
-        StspbrError: positions that are not finite, or nothing left.
+        StspbrError: positions that are not finite, or no face left.
     """
     positions, faces = np.asarray(positions, dtype=np.float32), np.asarray(faces, dtype=np.int32)
     if not np.isfinite(positions).all():
-        raise StspbrError("the mesh has vertices that are NaN or infinite")
+        raise StspbrError("the mesh has vertices that are NaN or infinite: clean or export it again")
     report: dict[str, Any] = {"before": mesh_report(positions, faces)}
     positions, faces, report["welded_vertices"] = weld(positions, faces)
     positions, faces, report["degenerate_faces"] = remove_degenerate(positions, faces)
@@ -65,7 +63,7 @@ def weld(
     """Merge vertices closer than ``tolerance`` (None: a millionth of the diagonal), each into the first of its group.
 
     Returns:
-        Positions, faces (some may have become degenerate), and how many vertices were merged away.
+        Positions, faces (some may be degenerate now), and the number of removed vertices.
     """
     used = np.unique(faces)
     if len(used) == 0:
@@ -73,9 +71,7 @@ def weld(
     if tolerance is None:
         tolerance = _WELD_FRACTION * float(np.linalg.norm(np.ptp(positions[used], axis=0)))
     pairs = cKDTree(positions).query_pairs(tolerance, output_type="ndarray")
-    count = len(positions)
-    graph = coo_matrix((np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    _, group = connected_components(graph, directed=False)
+    _, group = connected(pairs[:, 0], pairs[:, 1], len(positions))
     _, first = np.unique(group, return_index=True)
     faces = first[group][faces].astype(np.int32)
     positions, faces = keep_faces(positions, faces, np.ones(len(faces), dtype=bool))
@@ -88,15 +84,13 @@ def remove_degenerate(positions: np.ndarray, faces: np.ndarray) -> tuple[np.ndar
     Slivers stay: without them the surface would have holes.
 
     Returns:
-        Positions, faces, and how many faces went.
+        Positions, faces, and the number of removed faces.
     """
     distinct = ~(faces == np.roll(faces, 1, axis=1)).any(axis=1)
     index = np.nonzero(distinct)[0]
     corners = faces[index].astype(np.int64)
-    ordered = np.sort(corners, axis=1)
-    # An even permutation of the sorted corners runs one way round, an odd one the other.
     turn = _winding(corners)
-    _, group = np.unique(ordered, axis=0, return_inverse=True)
+    _, group = np.unique(np.sort(corners, axis=1), axis=0, return_inverse=True)
     group = group.reshape(-1)
     net = np.sign(np.bincount(group, weights=turn))
     candidates = np.nonzero((turn == net[group]) & (net[group] != 0))[0]
@@ -110,16 +104,16 @@ def remove_degenerate(positions: np.ndarray, faces: np.ndarray) -> tuple[np.ndar
 
 
 def remove_floaters(positions: np.ndarray, faces: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """Drop components with less than ``fraction`` of the largest one's area; returns also how many."""
+    """Drop components with less than ``fraction`` of the largest one's area; also returns their number."""
     before = len(np.unique(face_components(faces)))
     positions, faces = remove_small_components(positions, faces, fraction)
     return positions, faces, before - len(np.unique(face_components(faces)))
 
 
 def remove_interior_shells(positions: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Drop components that lie wholly inside another one (cavities and solids alike); returns also how many.
+    """Drop components that are wholly inside another one (cavities and solids); also returns their number.
 
-    Inside is decided by the winding number around a few of a component's vertices (Jacobson et al. 2013).
+    The winding number around a few vertices of a component decides (Jacobson et al. 2013).
     """
     from igl import winding_number
 
@@ -147,8 +141,8 @@ def remove_interior_shells(positions: np.ndarray, faces: np.ndarray) -> tuple[np
 def simplify(positions: np.ndarray, faces: np.ndarray, target_faces: int) -> tuple[np.ndarray, np.ndarray]:
     """Collapse edges by quadric error (Garland and Heckbert 1997) until about ``target_faces`` are left.
 
-    The boundary stays. If collapsing makes a manifold mesh non-manifold, fewer edges are collapsed; what cannot
-    be had that way is returned as it came.
+    The boundary stays. If collapsing makes a manifold mesh non-manifold, fewer edges are collapsed; if that does not
+    help, the mesh is returned unchanged.
 
     Raises:
         StspbrError: ``target_faces`` below 4.
@@ -183,6 +177,6 @@ def _defects(positions: np.ndarray, faces: np.ndarray) -> tuple[int, int, int, i
 
 
 def _winding(corners: np.ndarray) -> np.ndarray:
-    """``[F]`` +1 where the corners ``[F, 3]`` are an even permutation of ascending order, −1 where odd."""
+    """``[F]`` orientation: +1 if the corners ``[F, 3]`` are an even permutation of ascending order, −1 if odd."""
     a, b, c = corners.T
     return np.sign(b - a) * np.sign(c - b) * np.sign(c - a)

@@ -1,4 +1,4 @@
-"""Fill the texels outside of the charts, so that filtering and mips never see anything but the surface."""
+"""Fill the texels outside the charts, so that filtering and mips read nothing but the surface."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from stspbr.errors import StspbrError
 def dilate(image: np.ndarray, mask: np.ndarray, band: int = 8) -> np.ndarray:
     """Fill every uncovered texel.
 
-    Up to ``band`` texels from a chart the nearest covered texel is repeated, which is what bilinear filtering
-    and the first mips need; beyond, a push-pull pyramid blends smoothly, so that coarse mips get the mean of
-    what is near.
+    Up to ``band`` texels from a chart the nearest covered texel is repeated, for bilinear filtering and the first
+    mips; beyond, a push-pull pyramid blends smoothly, so that coarse mips get the mean of nearby texels.
 
     Args:
-        image: ``[H, W, C]`` float; unit vectors have to be normalised again afterwards.
-        mask: ``[H, W]`` bool, true where ``image`` is valid.
+        image: ``[H, W, C]`` float; unit vectors must be normalised again afterwards.
+        mask: ``[H, W]`` bool, true for texels at which ``image`` is valid.
         band: texels.
 
     Returns:
-        ``[H, W, C]`` of the same type; covered texels are unchanged, bit for bit. What lies in uncovered ones
-        before (NaN too) does not matter.
+        ``[H, W, C]`` of the same type; covered texels are unchanged, bit for bit. The values of uncovered ones do not
+        matter, NaN included.
 
     Raises:
         StspbrError: nothing is covered.
@@ -49,13 +48,13 @@ def _push_pull(weighted: np.ndarray, weight: np.ndarray) -> np.ndarray:
     if weight.min() > 0 or (height == 1 and width == 1):
         return value
     coarse = _push_pull(*_halved(weighted, weight))
-    # Weights saturate at one: where a texel is known enough the coarse level must not blur it.
+    # weights saturate at one: the coarse level must not blur a texel that is known
     share = np.minimum(weight, 1.0)
     return value * share + _doubled(coarse, height, width) * (1.0 - share)
 
 
 def _halved(weighted: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums over 2×2 blocks (an odd border is padded with nothing), with the weight limited to one."""
+    """Sums over 2×2 blocks (an odd border is padded with zeros), with the weight limited to one."""
     pad = [(0, n % 2) for n in weight.shape[:2]] + [(0, 0)]
 
     def blocks(x: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Fewer triangles under the same textures: simplification that keeps UVs, seams, hard edges and material borders.
 
-A vertex goes by collapsing into a neighbour, so that every corner that is left has the position, UV, normal and
-tangent that it had. What is lost is measured over position, UV and normal together (Garland and Heckbert 1998,
-"Simplifying surfaces with color and texture using quadric error metrics"), on each side of a seam by itself
-(Hoppe 1999); vertices on a seam move along it only, and where seams meet or end they stay.
+A vertex is removed by collapsing into a neighbour, so every remaining corner keeps its position, UV, normal and
+tangent. The error is measured over position, UV and normal together (Garland and Heckbert 1998, "Simplifying surfaces
+with color and texture using quadric error metrics"), on each side of a seam separately (Hoppe 1999). Vertices on a
+seam move only along it; vertices at which seams meet or end stay.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from stspbr.formats.attributes import mesh_normals
 from stspbr.scene import Corners, Mesh
 from stspbr.texture.lod_kernels import add_quadrics, collapse
 
-_UV_WEIGHT = 0.2  # of a slip of the texture over the surface, against the surface's own shift of that length
-_NORMAL_WEIGHT = 0.02  # of a turn by one radian, against a shift of the whole radius
+_UV_WEIGHT = 0.2  # of a shift of the texture on the surface, relative to a shift of the surface of that length
+_NORMAL_WEIGHT = 0.02  # of a turn by one radian, relative to a shift by the whole radius
 _SEAM_WEIGHT = 1.0
 
 
@@ -26,12 +26,12 @@ def simplify_textured(mesh: Mesh, target_faces: int) -> Mesh:
     """``mesh`` with at most ``target_faces`` triangles, or as few as its seams allow.
 
     Args:
-        mesh: any; what has no UVs is simplified by shape and normals alone.
+        mesh: any; without UVs, shape and normals alone count.
         target_faces: at least 4.
 
     Returns:
-        A mesh whose attributes are rows of the given one's; materials and nodes of faces are kept. The same mesh
-        where it is small enough already.
+        A mesh whose attributes are rows of the given one's; materials and nodes of faces are kept. The same mesh if it
+        is already small enough.
 
     Raises:
         StspbrError: ``target_faces`` below 4.
@@ -63,7 +63,7 @@ def _wedges(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _values(mesh: Mesh, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points ``[V, 3]`` in units of the mesh's radius, UVs ``[W, 2]``, and what errors are measured in ``[W, 8]``."""
+    """Points ``[V, 3]`` in units of the mesh's radius, UVs ``[W, 2]``, and the error metric's values ``[W, 8]``."""
     points = np.asarray(mesh.positions, np.float64)
     used = points[np.unique(mesh.faces)]
     centre = 0.5 * (used.min(axis=0) + used.max(axis=0))
@@ -72,14 +72,14 @@ def _values(mesh: Mesh, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     uvs, scale = np.zeros((len(rows), 2)), 0.0
     if mesh.uvs is not None:
         coords = np.asarray(mesh.uvs.values, np.float64)
-        uvs, scale = coords[rows[:, 1]], _units_a_uv(points[mesh.faces], coords[mesh.uvs.index])
+        uvs, scale = coords[rows[:, 1]], _units_per_uv(points[mesh.faces], coords[mesh.uvs.index])
     normals = np.asarray(mesh_normals(mesh).values, np.float64)[normal_of]
     values = np.concatenate([points[rows[:, 0]], _UV_WEIGHT * scale * uvs, _NORMAL_WEIGHT * normals], axis=1)
     return points, np.ascontiguousarray(uvs), np.ascontiguousarray(values)
 
 
-def _units_a_uv(corners: np.ndarray, coords: np.ndarray) -> float:
-    """Lengths on the surface that a length of 1 in the image stands for, on average."""
+def _units_per_uv(corners: np.ndarray, coords: np.ndarray) -> float:
+    """Mean length on the surface per length of 1 in the image."""
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum()
     first, second = coords[:, 1] - coords[:, 0], coords[:, 2] - coords[:, 0]
     image = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).sum()
@@ -104,7 +104,7 @@ def _seams(faces: np.ndarray, wedge: np.ndarray, vertices: int) -> tuple[np.ndar
 
 
 def _picked(mesh: Mesh, rows: np.ndarray, alive: np.ndarray) -> Mesh:
-    """The mesh of the corners ``rows [F', 3, 6]``, without the rows of tables that none of them uses."""
+    """The mesh of the corners ``rows [F', 3, 6]``, without unused rows of the tables."""
 
     def own(corners: Corners[np.ndarray], column: int) -> Corners[np.ndarray]:
         used, picked = np.unique(rows[..., column], return_inverse=True)

@@ -1,4 +1,4 @@
-"""UV charts by xatlas, packed so that they fit one square texture with a padding counted in its texels."""
+"""UV charts by xatlas, packed into one square texture with a padding in its texels."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def unwrap(
     Args:
         positions: ``[V, 3]``; faces: ``[F, 3]``, clean (see ``cleanup.clean``).
         resolution: side of the texture in texels that the padding refers to.
-        padding_px: texels left free between charts at that resolution, and half as many along the border.
-        max_faces: the budget; a limit by work and not by the clock, so that results do not depend on the machine.
+        padding_px: free texels between charts at that resolution, and half as many along the border.
+        max_faces: a limit of work instead of time, so that results do not depend on the machine.
         chart_iterations: how often xatlas improves its charts; more gives fewer seams and takes longer.
 
     Returns:
@@ -33,7 +33,7 @@ def unwrap(
         Faces too thin for xatlas get UVs along a neighbour's edge.
 
     Raises:
-        StspbrError: no faces, more than the budget, or charts that cannot fit.
+        StspbrError: no faces, more than ``max_faces``, or charts that cannot fit.
     """
     import xatlas
 
@@ -42,7 +42,7 @@ def unwrap(
         raise StspbrError("cannot unwrap a mesh without faces")
     if len(faces) > max_faces:
         raise StspbrError(
-            f"the mesh has {len(faces)} faces and unwrapping takes at most {max_faces}: simplify it first "
+            f"the mesh has {len(faces)} faces, but unwrapping takes at most {max_faces}: simplify it first "
             f"(target_faces), or raise max_faces and be patient"
         )
     points = np.asarray(positions, dtype=np.float64)
@@ -68,7 +68,7 @@ def unwrap(
 
 
 def _pack(atlas, resolution: int, padding: int, cost: float, chart_iterations: int) -> bool:  # noqa: ANN001
-    """Chart and pack; whether it all fits one square. A higher ``cost`` allows larger, more distorted charts."""
+    """Chart and pack; whether all fit one square. A higher ``cost`` allows larger, more distorted charts."""
     import xatlas
 
     charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
@@ -82,8 +82,8 @@ def _pack(atlas, resolution: int, padding: int, cost: float, chart_iterations: i
         if atlas.atlas_count == 1 and size <= room:
             return True
         if atlas.chart_count * (3 * padding) ** 2 > resolution**2:
-            return False  # so many charts that their paddings alone nearly fill it: shrinking takes long and fails
-        # With a density given, xatlas makes one atlas as large as it needs: shrink until that is small enough.
+            return False  # the paddings alone nearly fill the square: shrinking takes long and fails
+        # given a density, xatlas makes one atlas as large as it needs: shrink until that is small enough
         shrink = min(0.99, 0.98 * (room - padding) / max(size - padding, 1))
         packing.texels_per_unit = atlas.texels_per_unit * max(shrink, 0.25)
         packing.resolution = 0
@@ -91,7 +91,7 @@ def _pack(atlas, resolution: int, padding: int, cost: float, chart_iterations: i
 
 
 def _adopt_unassigned(faces: np.ndarray, uvs: np.ndarray, uv_faces: np.ndarray) -> np.ndarray:
-    """Give faces without area in UV space the texels of a neighbour's edge, so that they sample the surface."""
+    """Give faces without area in UV space the UVs of a neighbour's edge, so that they sample the surface."""
     uv_faces = uv_faces.copy()
     pending = [int(f) for f in np.nonzero(_uv_areas(uvs, uv_faces) == 0)[0]]
     touching: dict[int, list[int]] = {}

@@ -149,11 +149,11 @@ def test_another_layout_is_refused(tinycudann, monkeypatch):
 
 
 def test_what_it_cannot_do_is_one_line(tinycudann):
-    with pytest.raises(StspbrError, match="3 features a level"):
+    with pytest.raises(StspbrError, match="3 features per level"):
         pair(**{**GRIDS[0], "features": 3})
     with pytest.raises(StspbrError, match="hidden width of 48"):
         TinyCudaPerceptron(8, 3, 48, 2, CPU)
-    with pytest.raises(StspbrError, match="half precision is tinycudann's"):
+    with pytest.raises(StspbrError, match="only tinycudann has half precision"):
         HashGridEncoding(**GRIDS[0], precision="float16")
     with pytest.raises(StspbrError, match="takes float32 on CUDA, not torch.float32 on cpu"):
         HashGridEncoding(**GRIDS[0], backend="tinycudann")(torch.zeros(2, 3))

@@ -57,6 +57,6 @@ def test_the_vertices_of_a_mesh_move_by_offsets_that_bend_it_or_not():
     assert geometry.regularizers(0.0)[0].value.item() > 1e-3
     still = FixedGeometry(mesh, movable=False, laplacian=1, folding=1, device=CPU)
     assert not still.surface().positions.requires_grad and still.regularizers(0.0) == []
-    for why, change in (("no faces", {"faces": mesh.faces[:0]}), ("outside", {"positions": mesh.positions[:5]})):
+    for why, change in (("no faces", {"faces": mesh.faces[:0]}), ("indices beyond", {"positions": mesh.positions[:5]})):
         with pytest.raises(StspbrError, match=why):
             FixedGeometry(replace(mesh, **change), movable=True, laplacian=1, folding=0, device=CPU)

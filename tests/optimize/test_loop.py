@@ -139,7 +139,7 @@ def test_a_run_that_more_processes_began_goes_on_and_says_so(tmp_path):
     threads = torch.get_num_threads()
     torch.save({**saved, "ranks": 2, "threads": threads + 1}, path)
     reporter = run(tmp_path, Noisy(), resume=True)
-    assert reporter.said[0].startswith("begun by 2 process(es), goes on with 1")
+    assert reporter.said[0].startswith("checkpoint from 2 process(es) resumed with 1")
     assert len(reporter.rates) == 16 and torch.get_num_threads() == threads
 
 

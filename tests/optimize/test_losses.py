@@ -190,12 +190,12 @@ def test_an_empty_list_of_pixels_gives_zero_with_a_gradient():
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ({"vgg": 1.0}, "unknown loss 'vgg'; there are mse.*logl1"),
-        ({"logl3": 1.0}, r"unknown loss 'logl3'; there are mse.*; did you mean logl[12]\?$"),
+        ({"vgg": 1.0}, "unknown loss 'vgg': choose from mse.*logl1"),
+        ({"logl3": 1.0}, r"unknown loss 'logl3': choose from mse.*; did you mean logl[12]\?$"),
         ({"mse": -1.0}, "mse.*-1"),
         ({"mse": float("nan")}, "nan"),
-        ({}, "needs a term"),
-        ({"mse": 0.0}, "needs a term"),
+        ({}, "needs a weight above 0"),
+        ({"mse": 0.0}, "needs a weight above 0"),
     ],
 )
 def test_bad_terms_are_refused(terms, message):

@@ -77,7 +77,7 @@ def test_backends_of_a_session(tmp_path, backend, encoding):
     ("backend", "message"),
     [
         ("opengl", "--backend opengl: unknown"),
-        ("cpu+triton", "'triton' is none of"),
+        ("cpu+triton", "'triton' is not one of"),
         ("cpu+tinycudann", "needs an NVIDIA GPU, not cpu"),
         ("nvdiffrast", "needs an NVIDIA GPU, not cpu"),
     ],

@@ -1,4 +1,4 @@
-"""Antialias silhouettes, which is what makes coverage differentiable in the vertices."""
+"""Antialias silhouettes, which makes coverage differentiable in the vertices."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def antialias(
     faces: torch.Tensor,
     topology: EdgeTopology | None = None,
 ) -> torch.Tensor:
-    """Blend neighbouring pixels across silhouettes by the share of the pixel that the edge leaves to each.
+    """Blend neighbouring pixels across silhouettes by the area that the edge leaves to each.
 
-    Two pixels side by side that see different triangles form a pair. If a silhouette edge of the nearer
-    triangle passes between their centres at the fraction β from the first, then for β < ½ the first takes
-    ½ − β of the second's colour, else the second β − ½ of the first's. Edges steeper than 45° (in pixels)
-    act on horizontal pairs, the others on vertical ones. A silhouette edge has no face on its other side:
-    it bounds the mesh, or all its faces lie on one side on screen; a face seen exactly edge-on lies on neither
-    (Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering", section 3.4).
-    Only edges of triangles that a pixel of the pair shows are found: where faces at the outline are thinner
-    than a pixel, much of it stays unblended and its gradient is too small; more pixels help.
+    Two adjacent pixels that show different triangles form a pair. If a silhouette edge of the nearer triangle passes
+    between their centres at the fraction β from the first, then for β < ½ the first takes ½ − β of the second's
+    colour, else the second takes β − ½ of the first's. Edges steeper than 45° (in pixels) act on horizontal pairs,
+    the others on vertical ones. A silhouette edge has no face on its other side: it bounds the mesh, or all its faces
+    are on one side on screen; a face seen exactly edge-on is on neither (Laine et al. 2020, "Modular Primitives for
+    High-Performance Differentiable Rendering", section 3.4). Only edges of triangles that the pair shows are found:
+    if faces at the outline are thinner than a pixel, much of it stays unblended and its gradient is too small; a
+    higher resolution helps.
 
     Args:
-        color: ``[B, H, W, C]`` float32, any colour space in which blending makes sense (linear).
+        color: ``[B, H, W, C]`` float32 in a linear colour space.
         rast: ``[B, H, W, 4]`` float32 from ``rasterize`` with the same ``clip`` and ``faces``.
         clip: ``[B, V, 4]`` float32.
         faces: ``[F, 3]`` int32. Vertices must be shared between neighbours (no seams): a seam is a silhouette.
-        topology: ``edge_topology(faces)``, to spare looking it up by content.
+        topology: ``edge_topology(faces)``, to avoid its look-up by content.
 
     Returns:
         ``[B, H, W, C]``. Gradients reach ``color`` and x, y, w of the silhouettes' vertices in ``clip``.

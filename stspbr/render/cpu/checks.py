@@ -1,4 +1,4 @@
-"""Input checks that the raster operations share: a kernel that reads past an array takes the process with it."""
+"""Input checks that the raster operations share: a kernel that reads past an array can crash the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cube map lookup with mip levels on the CPU, seamless over edges and corners, differentiable in everything."""
+"""Cube map look-up with mip levels on the CPU, seamless over edges and corners, fully differentiable."""
 
 from __future__ import annotations
 
@@ -15,26 +15,23 @@ _MAX_SLABS = 8
 
 
 def sample_cube(
-    levels: Sequence[torch.Tensor],
-    directions: torch.Tensor,
-    level: torch.Tensor | None = None,
-    nearest: bool = False,
+    levels: Sequence[torch.Tensor], directions: torch.Tensor, level: torch.Tensor | None = None, nearest: bool = False
 ) -> torch.Tensor:
     """Look a cube map up by direction.
 
-    Bilinear in a face and linear between the two mip levels around ``level``. A tap that falls off a face is the
-    texel across the edge; beyond a corner, where there is none, it is the mean of the other three. So the result is
+    Bilinear in a face and linear between the two mip levels around ``level``. A tap beyond a face's edge is the texel
+    across it; a tap beyond a corner, which has no texel, is the mean of the other three. The result is thus
     continuous over the whole sphere, on every level.
 
     Args:
-        levels: one ``[B or 1, 6, N, N, C]`` float32 tensor a mip level, finest first; faces in the order
+        levels: one ``[B or 1, 6, N, N, C]`` float32 tensor per mip level, finest first; faces in the order
             +X, −X, +Y, −Y, +Z, −Z with OpenGL's orientation.
-        directions: ``[B, h, w, 3]``, of any length; a zero direction looks at the centre of +X.
+        directions: ``[B, h, w, 3]``, of any length; a zero direction reads the centre of +X.
         level: ``[B, h, w]`` mip level, clamped to ``[0, len(levels) − 1]``; ``None``: level 0 everywhere.
         nearest: take the nearest texel of a level instead; then directions get a zero gradient.
 
     Returns:
-        ``[B, h, w, C]``. Gradients go to every level's texels, to the directions, and to ``level`` (zero where it is
+        ``[B, h, w, C]``. Gradients go to every level's texels, to the directions, and to ``level`` (zero if it is
         clamped); their sums are in a fixed order, whatever the number of threads.
     """
     shape = directions.shape
@@ -64,14 +61,11 @@ class _CubeLookup(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_out):
         directions, level, *levels = ctx.saved_tensors
-        want_directions, want_level, want_texels = (
-            ctx.needs_input_grad[0],
-            ctx.needs_input_grad[1],
-            any(ctx.needs_input_grad[4:]),
-        )
+        want_directions, want_level = ctx.needs_input_grad[:2]
+        want_texels = any(ctx.needs_input_grad[4:])
         count, channels = grad_out.shape
         total = sum(texels.numel() for texels in levels) if want_texels else 0
-        # by the work alone, never by the threads: many samples on a small map are worth many partial sums
+        # depends on the work alone, never on the threads: many samples of a small map justify many partial sums
         runs = min(_MAX_SLABS, max(1, 64 * count // total)) if want_texels else _MAX_SLABS
         slabs = directions.new_empty(runs, total)
         grad_directions = torch.zeros_like(directions) if want_directions else directions.new_empty(0, 3)
@@ -81,23 +75,15 @@ class _CubeLookup(torch.autograd.Function):
             directions.numpy(), level.numpy(), ctx.nearest,
             grad_out.contiguous().numpy(), slabs.numpy(), grad_directions.numpy(), grad_level.numpy(),
         )  # fmt: skip
-        grad_levels: list[torch.Tensor | None] = [None] * len(levels)
+        grad_levels: Sequence[torch.Tensor | None] = [None] * len(levels)
         if want_texels:
             flat = slabs[0]
             if runs > 1:
                 flat = directions.new_empty(total)
                 sum_slabs(slabs.numpy(), flat.numpy())
-            grad_levels = [
-                grad if wanted else None
-                for grad, wanted in zip(split_like(flat, levels), ctx.needs_input_grad[4:], strict=True)
-            ]
-        return (
-            grad_directions if want_directions else None,
-            grad_level if want_level else None,
-            None,
-            None,
-            *grad_levels,
-        )
+            grad_levels = split_like(flat, levels)
+        to_samples = grad_directions if want_directions else None, grad_level if want_level else None
+        return *to_samples, None, None, *grad_levels
 
 
 def _sizes(levels: Sequence[torch.Tensor]) -> np.ndarray:

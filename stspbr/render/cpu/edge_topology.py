@@ -1,4 +1,4 @@
-"""Which faces meet at which edge: what tells a silhouette from an edge within the surface."""
+"""Which faces meet at which edge: it distinguishes silhouettes from edges within the surface."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class EdgeTopology(NamedTuple):
     Attributes:
         edge: ``[F, 3]`` int32, the edge opposite to each corner.
         start: ``[E+1]`` int32 into ``opposite``.
-        opposite: ``[3F]`` int32: the vertices opposite to edge ``e``, one for each of its faces, are
+        opposite: ``[3F]`` int32: the vertices opposite to edge ``e``, one per face, are
             ``opposite[start[e]:start[e+1]]``.
     """
 
@@ -25,7 +25,7 @@ class EdgeTopology(NamedTuple):
 
 
 def edge_topology(faces: torch.Tensor) -> EdgeTopology:
-    """The edges of ``faces`` ``[F, 3]`` int32 (CPU); the last few results are kept by content."""
+    """The edges of ``faces`` ``[F, 3]`` int32 (CPU); the last few results are cached by content."""
     return _from_bytes(np.ascontiguousarray(faces.detach().numpy(), dtype=np.int32).tobytes())
 
 

@@ -1,4 +1,4 @@
-"""Interpolate vertex attributes at the points that the rasteriser found."""
+"""Interpolate vertex attributes at the rasterised points."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def interpolate(
 
     Args:
         attributes: ``[B, V, C]`` float32, or ``[1, V, C]`` shared by all images.
-        rast: ``[B, H, W, 4]`` float32 from ``rasterize``; any list of its pixels, e.g. ``[1, 1, N, 4]``, will do.
-        faces: ``[F, 3]`` int32 into V: the rasterised triangles in the same order, perhaps with other indices.
+        rast: ``[B, H, W, 4]`` float32 from ``rasterize``, or a list of its pixels, e.g. ``[1, 1, N, 4]``.
+        faces: ``[F, 3]`` int32 into V: the rasterised triangles in the same order; their indices may differ.
         rast_db: ``[B, H, W, 4]`` float32 from ``rasterize``; needed for derivatives only.
-        diff_attributes: channels whose derivatives are wanted: indices, ``"all"`` or None.
+        diff_attributes: channels to differentiate: indices, ``"all"`` or None.
 
     Returns:
         Values ``[B, H, W, C]`` and derivatives ``[B, H, W, 2·D]``: dA0/dX, dA0/dY, dA1/dX, … per pixel step of
-        the D wanted channels in the order given. Both are 0 where ``rast`` is empty. Gradients reach
+        the D chosen channels in the given order. Both are 0 in empty pixels of ``rast``. Gradients reach
         ``attributes``, u and v of ``rast``, and ``rast_db``.
 
     Raises:
@@ -38,7 +38,7 @@ def interpolate(
     check_floats("rast", rast, "B,H,W,4")
     check_faces(faces, attributes.shape[1])
     if attributes.shape[0] not in (1, rast.shape[0]):
-        raise ValueError(f"attributes have batch {attributes.shape[0]}, rast has {rast.shape[0]}: want 1 or the same")
+        raise ValueError(f"attributes have batch {attributes.shape[0]}, rast has {rast.shape[0]}: give 1 or the same")
     selected = _selection(diff_attributes, attributes.shape[2])
     if len(selected):
         if rast_db is None:
@@ -60,7 +60,7 @@ def _selection(diff_attributes, channels):
         return np.arange(channels, dtype=np.int32)
     selected = np.asarray(list(diff_attributes), dtype=np.int32)
     if len(selected) and (selected.min() < 0 or selected.max() >= channels):
-        raise ValueError(f"diff_attributes {list(diff_attributes)} for {channels} channels")
+        raise ValueError(f"diff_attributes {list(diff_attributes)} must be indices of the {channels} channels")
     return selected
 
 
@@ -72,15 +72,8 @@ class _Interpolate(torch.autograd.Function):
         groups, channels = attributes.shape[0], attributes.shape[2]
         out = torch.empty(*rast.shape[:3], channels)
         out_da = torch.empty(*rast.shape[:3], 2 * len(selected))
-        interpolate_kernels.forward(
-            attributes.numpy(),
-            faces.numpy(),
-            _flat(rast, groups),
-            _flat(rast if rast_db is None else rast_db, groups),
-            selected,
-            _flat(out, groups),
-            _flat(out_da, groups),
-        )
+        points, slopes, *outputs = (_flat(image, groups) for image in (rast, _or(rast_db, rast), out, out_da))
+        interpolate_kernels.forward(attributes.numpy(), faces.numpy(), points, slopes, selected, *outputs)
         ctx.save_for_backward(attributes, rast, rast_db, faces)
         ctx.selected = selected
         ctx.set_materialize_grads(False)
@@ -95,39 +88,33 @@ class _Interpolate(torch.autograd.Function):
         if not has_out and not len(selected):
             return None, None, None, None, None
         groups, channels = attributes.shape[0], attributes.shape[2]
-        flat_rast = _flat(rast, groups)
-        flat_db = _flat(rast if rast_db is None else rast_db, groups)
-        # An absent gradient is not read; the kernels still want an array in its place.
+        flat_rast, flat_db = _flat(rast, groups), _flat(_or(rast_db, rast), groups)
+        # a missing gradient is not read, but the kernels need an array in its place
         flat_out = _flat(grad_out.contiguous() if has_out else rast, groups)
         flat_da = _flat(grad_da.contiguous() if len(selected) else rast, groups)
+        given = selected, flat_out, flat_da, has_out
         grad_attributes = grad_rast = grad_db = None
         if ctx.needs_input_grad[1] or (ctx.needs_input_grad[2] and len(selected)):
             grad_rast = torch.empty_like(rast)
             grad_db = torch.empty_like(rast) if len(selected) else None
-            interpolate_kernels.backward_pixels(
-                attributes.numpy(),
-                faces.numpy(),
-                flat_rast,
-                selected,
-                flat_out,
-                flat_da,
-                has_out,
-                _flat(grad_rast, groups),
-                _flat(grad_rast if grad_db is None else grad_db, groups),
-            )
+            grads = _flat(grad_rast, groups), _flat(_or(grad_db, grad_rast), groups)
+            interpolate_kernels.backward_pixels(attributes.numpy(), faces.numpy(), flat_rast, *given, *grads)
         if ctx.needs_input_grad[0]:
             ids = np.ascontiguousarray(flat_rast[..., 3])
             group_starts, triangles, starts, pixels = group_pixels(ids, faces.shape[0])
             corner_grad = interpolate_kernels.reduce_triangles(
-                flat_rast, flat_db, selected, flat_out, flat_da, has_out, channels, group_starts, starts, pixels
+                flat_rast, flat_db, *given, channels, group_starts, starts, pixels
             )
             grad_attributes = torch.empty_like(attributes)
-            interpolate_kernels.scatter_corners(
-                corner_grad, faces.numpy(), group_starts, triangles, grad_attributes.numpy()
-            )
+            place = faces.numpy(), group_starts, triangles
+            interpolate_kernels.scatter_corners(corner_grad, *place, grad_attributes.numpy())
         return grad_attributes, grad_rast, grad_db, None, None
 
 
+def _or(tensor, substitute):
+    return substitute if tensor is None else tensor
+
+
 def _flat(image, groups):
-    """``[B,H,W,K]`` as ``[groups, pixels, K]``: images that share their attributes become one list."""
+    """``[B,H,W,K]`` as ``[groups, pixels, K]``: images with common attributes become one list."""
     return image.numpy().reshape(groups, int(np.prod(image.shape[:3])) // max(groups, 1), image.shape[3])

@@ -1,4 +1,4 @@
-"""Rasterise triangles: which one each pixel sees, where on it, and how that point moves with the vertices."""
+"""Rasterise triangles: the one in each pixel, the point on it, and its derivatives by the vertices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stspbr.render.cpu import barycentric_kernels, rasterize_kernels
 from stspbr.render.cpu.checks import check_faces, check_floats
 from stspbr.render.cpu.triangle_pixels import group_pixels
 
-MAX_SIZE = 1 << 15  # pixels a side; the kernels' guard band lies far beyond
+MAX_SIZE = 1 << 15  # pixels per side; the kernels' guard band is far beyond
 
 
 def rasterize(
@@ -18,11 +18,10 @@ def rasterize(
     """Nearest triangle, barycentrics and their screen-space derivatives at every pixel centre.
 
     Pixel ``(row, column)`` has its centre at clip ``((2·column+1)/W − 1, (2·row+1)/H − 1)``. Triangles are
-    clipped to −w ≤ z ≤ w and drawn whichever way they face; those of zero area cover nothing. A pixel on
-    an edge shared by two triangles belongs to exactly one of them. Vertices are snapped to 1/256 pixel to
-    decide coverage only. The nearest z/w wins, the lower triangle a tie. Barycentrics are perspective-correct,
-    refer to the unclipped triangle and are clamped to it (the clamp, below 1/256 pixel, is transparent to
-    gradients).
+    clipped to −w ≤ z ≤ w and drawn from both sides; those of zero area cover nothing. A pixel on an edge of two
+    triangles belongs to exactly one of them. Vertices are snapped to 1/256 pixel for coverage only. The nearest z/w
+    wins, in a tie the lower triangle. Barycentrics are perspective-correct, refer to the unclipped triangle and are
+    clamped to it; gradients ignore the clamp, which is below 1/256 pixel.
 
     Args:
         clip: ``[B, V, 4]`` float32 homogeneous clip-space positions (x, y, z, w).
@@ -31,7 +30,7 @@ def rasterize(
 
     Returns:
         ``rast`` ``[B, H, W, 4]`` float32: (u, v, z/w, triangle_id + 1), where u weighs vertex 0, v vertex 1 and
-        1−u−v vertex 2; all 0 where no triangle is seen. ``rast_db`` ``[B, H, W, 4]`` float32:
+        1−u−v vertex 2; all 0 in empty pixels. ``rast_db`` ``[B, H, W, 4]`` float32:
         (du/dX, du/dY, dv/dX, dv/dY) per pixel step along columns X and rows Y.
         Gradients reach x, y and w of ``clip`` through u, v and ``rast_db``; z/w and the id pass none.
 
@@ -42,7 +41,7 @@ def rasterize(
     check_faces(faces, clip.shape[1])
     height, width = (int(size) for size in resolution)
     if not (1 <= height <= MAX_SIZE and 1 <= width <= MAX_SIZE):
-        raise ValueError(f"resolution must be (H, W) with 1 to {MAX_SIZE} pixels a side, not {tuple(resolution)}")
+        raise ValueError(f"resolution must be (H, W) with 1 to {MAX_SIZE} pixels each, not {tuple(resolution)}")
     return _Rasterize.apply(clip, faces, height, width)
 
 
@@ -77,20 +76,11 @@ class _Rasterize(torch.autograd.Function):
             return None, None, None, None
         ids = rast[..., 3].flatten(1)
         group_starts, triangles, starts, pixels = group_pixels(ids.numpy(), faces.shape[0])
-        # The kernel wants an array for either gradient; an absent one is not read.
-        bary = (rast if grad_rast is None else grad_rast.contiguous()).numpy()
-        derivatives = (rast if grad_db is None else grad_db.contiguous()).numpy()
+        # the kernel needs an array for either gradient; a missing one is not read
+        grads = [(rast if grad is None else grad.contiguous()).numpy() for grad in (grad_rast, grad_db)]
+        given = grad_rast is not None, grad_db is not None
         corner_grad = barycentric_kernels.reduce_triangles(
-            clip.numpy(),
-            faces.numpy(),
-            bary,
-            derivatives,
-            grad_rast is not None,
-            grad_db is not None,
-            group_starts,
-            triangles,
-            starts,
-            pixels,
+            clip.numpy(), faces.numpy(), *grads, *given, group_starts, triangles, starts, pixels
         )
         grad_clip = torch.empty_like(clip)
         barycentric_kernels.scatter_corners(corner_grad, faces.numpy(), group_starts, triangles, grad_clip.numpy())

@@ -1,4 +1,4 @@
-"""Texture lookup on the CPU with nvdiffrast's meaning: 2D and cube maps, mip levels, gradients to everything."""
+"""Texture look-up on the CPU with nvdiffrast's semantics: 2D and cube maps, mip levels, gradients to all inputs."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def texture(
         tex: ``[B or 1, H, W, C]`` float32, or with ``boundary_mode="cube"`` a cube map ``[B or 1, 6, N, N, C]``.
         uv: ``[B, h, w, 2]``, (0, 0) the top left corner of row 0, texel centres at half texels; for a list of N
             samples ``[1, 1, N, 2]``. For a cube map directions ``[B, h, w, 3]`` of any length.
-        uv_da: ``[B, h, w, 4]``, (du/dX, du/dY, dv/dX, dv/dY) in uv per pixel. The mip level is log2 of the major
-            axis, in texels of ``tex``, of the ellipse to which it maps the unit circle. Not for cube maps.
+        uv_da: ``[B, h, w, 4]``, (du/dX, du/dY, dv/dX, dv/dY) in uv per pixel: it maps the unit circle to an ellipse,
+            and the mip level is log2 of its major axis in texels of ``tex``. Not for cube maps.
         mip_level_bias: ``[B, h, w]``, added to that level; without ``uv_da`` it is the level itself.
-        mip: the levels 1, 2, … (without ``tex``), of any sizes; ``None``: :func:`build_mips` where levels are needed.
-        filter_mode: ``"auto"`` is ``"linear-mipmap-linear"`` where ``uv_da`` or ``mip_level_bias`` is given, else
+        mip: the levels 1, 2, … (without ``tex``), of any sizes; ``None``: :func:`build_mips` if levels are needed.
+        filter_mode: ``"auto"`` is ``"linear-mipmap-linear"`` if ``uv_da`` or ``mip_level_bias`` is given, else
             ``"linear"``. ``"linear-mipmap-nearest"`` rounds the level (half up), and so has no gradient to it.
         boundary_mode: outside [0, 1] 2D textures repeat, keep their border, or are zero.
-        max_mip_level: use no level beyond this one.
+        max_mip_level: the last level to use.
 
     Returns:
         ``[B, h, w, C]``. Gradients go to ``tex``, every tensor of ``mip``, ``uv``, ``uv_da`` and ``mip_level_bias``
-        (none to the latter two where the level is clamped to the levels there are). Sums over samples are in a fixed
-        order: equal inputs give equal bits, with any number of threads.
+        (none to the latter two if the level is clamped to the existing ones). Sums over samples are in a fixed order:
+        equal inputs give equal bits, with any number of threads.
 
     Raises:
         StspbrError: wrong shapes or types, unknown modes, or a mip filter without a level.
@@ -56,7 +56,7 @@ def texture(
     if "mipmap" not in filter_mode:
         return sample_cube([tex], uv, None, nearest) if cube else sample_plane([tex], uv, None, boundary_mode, nearest)
 
-    own_mips = mip is None and not cube  # built, and their gradients collected, within the lookup
+    own_mips = mip is None and not cube  # the look-up collects the gradients of these itself
     if own_mips:
         with torch.no_grad():
             mip = build_mips(tex, max_mip_level)
@@ -73,11 +73,11 @@ def texture(
 
 
 def _check(tex, uv, uv_da, mip_level_bias, mip, filter_mode, boundary_mode, max_mip_level) -> str:
-    """Refuse what the kernels cannot take, and resolve ``"auto"``: the filter to use."""
+    """Check the kernels' preconditions and return the filter to use, with ``"auto"`` resolved."""
     if filter_mode not in _FILTERS:
-        raise StspbrError(f"texture: filter_mode {filter_mode!r} is none of {', '.join(_FILTERS)}")
+        raise StspbrError(f"texture: filter_mode {filter_mode!r} is not one of {', '.join(_FILTERS)}")
     if boundary_mode not in _BOUNDARIES:
-        raise StspbrError(f"texture: boundary_mode {boundary_mode!r} is none of {', '.join(_BOUNDARIES)}")
+        raise StspbrError(f"texture: boundary_mode {boundary_mode!r} is not one of {', '.join(_BOUNDARIES)}")
     cube = boundary_mode == "cube"
     wanted = "[B, 6, N, N, C]" if cube else "[B, H, W, C]"
     levels = [tex, *(mip or ())]
@@ -88,9 +88,8 @@ def _check(tex, uv, uv_da, mip_level_bias, mip, filter_mode, boundary_mode, max_
         if texels.ndim != (5 if cube else 4) or not square or 0 in shape:
             raise StspbrError(f"texture: {name} is {list(shape)}, but must be {wanted} and not empty")
         if shape[0] != tex.shape[0] or shape[-1] != tex.shape[-1]:
-            raise StspbrError(
-                f"texture: {name} is {list(shape)}, but tex has batch {tex.shape[0]} and {tex.shape[-1]} channels"
-            )
+            own = f"batch {tex.shape[0]} and {tex.shape[-1]} channels"
+            raise StspbrError(f"texture: {name} is {list(shape)}, but tex has {own}")
     components = 3 if cube else 2
     if uv.ndim != 4 or uv.shape[-1] != components:
         raise StspbrError(f"texture: uv is {list(uv.shape)}, but must be [B, h, w, {components}]")
@@ -104,9 +103,8 @@ def _check(tex, uv, uv_da, mip_level_bias, mip, filter_mode, boundary_mode, max_
         raise StspbrError(f"texture: mip_level_bias is {list(mip_level_bias.shape)}, but must be {list(uv.shape[:3])}")
     for tensor in (*levels, uv, uv_da, mip_level_bias):
         if tensor is not None and (tensor.dtype != torch.float32 or tensor.device.type != "cpu"):
-            raise StspbrError(
-                f"texture: the cpu backend takes float32 on the CPU, not {tensor.dtype} on {tensor.device}"
-            )
+            kind = f"{tensor.dtype} on {tensor.device}"
+            raise StspbrError(f"texture: the cpu backend takes float32 on the CPU, not {kind}")
     if max_mip_level is not None and max_mip_level < 0:
         raise StspbrError(f"texture: max_mip_level is {max_mip_level}, but must be 0 or more")
     has_level = uv_da is not None or mip_level_bias is not None

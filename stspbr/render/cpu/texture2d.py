@@ -1,4 +1,4 @@
-"""2D texture lookup with mip levels on the CPU, as autograd functions around the kernels."""
+"""2D texture look-up with mip levels on the CPU, as autograd functions around the kernels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stspbr.render.cpu import texture2d_kernels as kernels
 from stspbr.render.cpu.mip_chain import collect_mips, level_addresses, level_starts, split_like
 
 _BOUNDARIES = {"wrap": kernels.WRAP, "clamp": kernels.CLAMP, "zero": kernels.ZERO}
-_ROWS_A_BLOCK = 8
+_ROWS_PER_BLOCK = 8
 
 
 def sample_plane(
@@ -27,10 +27,10 @@ def sample_plane(
     """Look up a chain of levels ``[B or 1, H, W, C]`` at ``uv [B, h, w, 2]`` and mip ``level [B, h, w]``.
 
     The level is clamped to ``[0, len(levels) − 1]``; ``None`` is level 0. Gradients go to the levels, to ``uv``
-    (zero for ``nearest``) and to ``level`` (zero where it is clamped). Returns ``[B, h, w, C]``.
+    (zero for ``nearest``) and to ``level`` (zero if it is clamped). Returns ``[B, h, w, C]``.
 
-    ``halved``: the levels are :func:`build_mips` of the first, which gets the gradients of all of them: one pass over
-    one buffer, where autograd would keep and add a copy of each level.
+    ``halved``: the levels are :func:`build_mips` of the first, which gets the gradients of all of them in one pass over
+    one buffer; autograd would keep and add a copy of each level.
     """
     shape = uv.shape
     flat_level = None if level is None else level.reshape(-1)
@@ -40,8 +40,8 @@ def sample_plane(
 
 
 def footprint_level(uv_da: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """Mip level ``[B, h, w]`` of a pixel's footprint: log2 of the major axis, in texels of a ``width × height``
-    texture, of the ellipse to which ``uv_da [B, h, w, 4]`` maps the unit circle (−50 where ``uv_da`` is zero)."""
+    """Mip level ``[B, h, w]`` of a pixel's footprint, the ellipse to which ``uv_da [B, h, w, 4]`` maps the unit circle:
+    log2 of its major axis in texels of a ``width × height`` texture; −50 if ``uv_da`` is zero."""
     return _FootprintLevel.apply(uv_da.reshape(-1, 4), width, height).reshape(uv_da.shape[:3])
 
 
@@ -80,12 +80,12 @@ class _PlaneLookup(torch.autograd.Function):
                 uv.numpy(), level.numpy(), boundary, grad_out.numpy(),
                 points.numpy(), slopes.numpy(),
             )  # fmt: skip
-        grad_levels: list[torch.Tensor | None] = [None] * len(levels)
+        grad_levels: Sequence[torch.Tensor | None] = [None] * len(levels)
         if any(ctx.needs_input_grad[6:]):
             rows = [textures * texels.shape[1] for texels in levels]
             first_rows = np.cumsum([0, *rows[:-1]], dtype=np.int64)
             workers = numba.get_num_threads()
-            owners = ((np.arange(sum(rows)) // _ROWS_A_BLOCK) % workers).astype(np.int32)
+            owners = ((np.arange(sum(rows)) // _ROWS_PER_BLOCK) % workers).astype(np.int32)
             flat = uv.new_empty(sum(texels.numel() for texels in levels))
             kernels.plane_backward_texels(
                 _sizes(levels), level_starts(levels), first_rows, owners, workers, textures, per_image, channels,
@@ -93,10 +93,7 @@ class _PlaneLookup(torch.autograd.Function):
             )  # fmt: skip
             if halved:
                 collect_mips(flat.numpy(), level_starts(levels), _sizes(levels), textures, channels)
-            grad_levels = [
-                grad if wanted else None
-                for grad, wanted in zip(split_like(flat, levels), ctx.needs_input_grad[6:], strict=True)
-            ]
+            grad_levels = split_like(flat, levels)
         return grad_uv, grad_level, None, None, None, None, *grad_levels
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-SLACK = 1.0 / 128.0  # pixels, as the fast kernels: coverage is decided on snapped vertices
+SLACK = 1.0 / 128.0  # pixels, as in the fast kernels: snapped vertices decide coverage
 
 
 def antialias(color: torch.Tensor, rast: torch.Tensor, clip: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
@@ -44,7 +44,7 @@ def _faces_at_edges(faces):
 
 
 def _crossing(rast, clip, faces, edges, p, q):
-    """The fraction of the way from pixel ``p`` to ``q`` at which the nearer triangle's silhouette lies, or None."""
+    """The fraction of the way from pixel ``p`` to ``q`` at the nearer triangle's silhouette, or None."""
     height, width = rast.shape[:2]
     id_p, id_q = int(rast[p][3]), int(rast[q][3])
     if id_p == id_q:
@@ -84,6 +84,6 @@ def _crossing(rast, clip, faces, edges, p, q):
 
 
 def _side(line, vertex):
-    """−1, 0 or +1; 0 where only rounding would decide."""
+    """−1, 0 or +1; 0 if only rounding would decide."""
     terms = line * vertex[[0, 1, 3]].detach()
     return 0 if abs(terms.sum()) <= 1e-12 * terms.abs().sum() else (1 if terms.sum() > 0 else -1)

@@ -1,4 +1,4 @@
-"""Interpolate by gathering three vertices a pixel, in double precision; gradients are autograd's."""
+"""Interpolate by gathering three vertices per pixel, in double precision; gradients are autograd's."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Rasterise by asking every pixel about every triangle, in double precision.
+"""Rasterise by testing every pixel against every triangle, in double precision.
 
-Nothing is snapped, binned or clipped: a pixel centre sees a triangle where the three homogeneous
-barycentrics, w and the distances to the near and far plane are all positive. Only pixels whose centre lies
-within the fast kernels' snapping of an edge may differ from theirs.
+Nothing is snapped, binned or clipped: a pixel centre sees a triangle if the three homogeneous barycentrics, w and the
+distances to the near and far plane are all positive. Only pixels within the fast kernels' snapping distance of an
+edge may differ from theirs.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _nearest(positions, faces, height, width):
         det = corners[0, 0] * normals[0, 0] + corners[0, 1] * normals[0, 1] + corners[0, 3] * normals[0, 2]
         if det == 0:
             continue
-        # Barycentric times 1/w: b_i = share_i / Σ share, 1/w = Σ share.
+        # barycentric times 1/w: b_i = share_i / Σ share, 1/w = Σ share
         share = (normals[:, 0, None, None] * x + normals[:, 1, None, None] * y + normals[:, 2, None, None]) / det
         zw = (share * corners[:, 2, None, None]).sum(0)
         inside = (share >= 0).all(0) & (share.sum(0) > 0) & (zw >= -1) & (zw <= 1)

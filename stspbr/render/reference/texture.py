@@ -1,4 +1,4 @@
-"""Texture lookup in plain torch float64: slow and obvious; autograd gives the gradients. The twin of the kernels."""
+"""Texture look-up in plain torch float64, slow and obvious, with autograd's gradients: the twin of the kernels."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def build_mips(tex: torch.Tensor, max_level: int | None = None) -> list[torch.Te
 
 
 def footprint_level(uv_da: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """log2 of the major semi-axis, in texels, of the ellipse that ``uv_da`` maps the unit pixel circle to."""
+    """``[B, h, w]`` log2 of the major semi-axis, in texels, of the ellipse to which ``uv_da`` maps the unit circle."""
     d = uv_da.double()
     jacobian = torch.stack([d[..., 0] * width, d[..., 1] * width, d[..., 2] * height, d[..., 3] * height], -1)
     jacobian = jacobian.unflatten(-1, (2, 2))
@@ -148,7 +148,7 @@ def _cube_lookup(tex, directions, boundary_mode, nearest):
         return nearest_texel(face, s.detach(), t.detach())
 
     def fetch(i, j):
-        # the centre of the (perhaps imagined) texel as a direction: its nearest real texel is across the edge
+        # the centre of the texel as a direction; beyond the face, its nearest real texel is across the edge
         s, t = (2 * j + 1) / size - 1, (2 * i + 1) / size - 1
         outward, columns, rows = (torch.tensor(axes, dtype=torch.float64)[face] for axes in (_OUTWARD, _COLUMNS, _ROWS))
         value = nearest_texel(*_project(outward + s[..., None] * columns + t[..., None] * rows))
