@@ -28,11 +28,7 @@ MITSUBA_SAMPLES = (1, 16)
 
 
 def compare_with_peers(
-    scene: BenchScene,
-    settings: BenchSettings,
-    problems: dict[str, Reconstruction],
-    device: torch.device,
-    repeats: int,
+    scene: BenchScene, settings: BenchSettings, problems: dict[str, Reconstruction], device: torch.device, repeats: int
 ) -> Iterator[dict[str, Any]]:
     """Every comparison that this device has, one by one as they are done."""
     if device.type == "cpu":
@@ -109,11 +105,7 @@ def _mitsuba(
             "squared error"
         )
         yield take_turns(
-            f"{name}, {samples} spp",
-            ours,
-            (words, partial(theirs, samples)),
-            torch.device("cpu"),
-            repeats,
+            f"{name}, {samples} spp", ours, (words, partial(theirs, samples)), torch.device("cpu"), repeats
         )
 
 

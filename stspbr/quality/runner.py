@@ -15,7 +15,7 @@ from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.quality.configurations import encoding_parameters
 from stspbr.quality.ladder import CAPTURE_SEED, Job, Size, capture_settings, recipe_of, settings_hash
-from stspbr.settings import Recipe, Settings
+from stspbr.settings import Recipe
 from stspbr.version import __version__
 
 RESULT = "result.json"
@@ -101,11 +101,8 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
 
 def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine: Machine) -> dict[str, float | None]:
     from stspbr.quality.metrics import read_values
-    from stspbr.stages.bake import run_bake
-    from stspbr.stages.coarse import run_coarse
-    from stspbr.stages.evaluate import run_evaluate
+    from stspbr.stages.run import run_recipe
     from stspbr.stages.session import Session
-    from stspbr.stages.specialize import run_specialize
 
     options: dict[str, Any] = {"device": machine.device, "backend": machine.backend, "threads": machine.threads}
     (home / ".cache").mkdir(parents=True, exist_ok=True)
@@ -113,21 +110,8 @@ def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine
     _share(capture.path.parent, folder / "capture")
     _share(home / ".cache", folder / ".cache")
 
-    # the stages of run_recipe, but for a capture of another seed, and without the unpacked maps that nobody reads
-    session = Session.open(folder, seed=job.seed, quiet=True, resume=True, versions={"capture": capture.version},
-                           **options)  # fmt: skip
-    stages: tuple[tuple[str, Settings, Callable[[Session, Any], Artifact], str], ...] = (
-        ("coarse", recipe.coarse, run_coarse, "capture"),
-        ("specialize", recipe.specialize, run_specialize, "coarse"),
-        ("bake", recipe.bake, run_bake, "specialize"),
-        ("evaluate", recipe.evaluate, run_evaluate, "bake"),
-    )
-    done: dict[str, Artifact] = {"capture": capture}
-    for stage, settings, run, parent in stages:
-        found = session.store.find(stage, settings.model_dump(mode="json"), [done[parent]], session.seed)
-        done[stage] = found or run(session, settings)
-        session.versions[stage] = done[stage].version
-    return read_values(done)
+    session = Session.open(folder, seed=job.seed, quiet=True, resume=True, **options)
+    return read_values(run_recipe(session, recipe, lambda line: None, capture, without=["unpack-orm"]))
 
 
 def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], Any]) -> Artifact:

@@ -7,15 +7,7 @@ from typing import Any
 
 from stspbr.report.charts import run_charts
 from stspbr.report.curves import latest_previews, read_curves
-from stspbr.report.gallery import (
-    Shot,
-    contact_sheet,
-    map_rows,
-    preview_shots,
-    read_run_light,
-    relit_rows,
-    view_rows,
-)
+from stspbr.report.gallery import Shot, contact_sheet, map_rows, preview_shots, read_run_light, relit_rows, view_rows
 from stspbr.report.metrics import GROUPS, Metric, headline, metric_of, metrics, with_unit
 from stspbr.report.models import embed_model
 from stspbr.report.page import render

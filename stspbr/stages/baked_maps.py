@@ -50,9 +50,7 @@ def bake_fields(
             bent = _unit(bent + torch.cat([v.normal for v in values]))
         normal = _front(to_tangent_space(smooth, tangent, bent))
     maps = MaterialMaps(
-        spread(albedo, texels),
-        spread(reflectance, texels),
-        None if normal is None else _unit(spread(normal, texels)),
+        spread(albedo, texels), spread(reflectance, texels), None if normal is None else _unit(spread(normal, texels))
     )
     return maps, _sharing(texels, positions, albedo, reflectance)
 

@@ -1,8 +1,8 @@
-"""Run: all stages of a recipe in order; a stage whose inputs and settings have not changed is not run again."""
+"""Run: all stages of a recipe in order, except those that are up to date."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any
 
@@ -17,13 +17,21 @@ from stspbr.stages.specialize import run_specialize
 from stspbr.stages.unpack_orm import run_unpack_orm
 
 
-def run_recipe(session: Session, recipe: Recipe, announce: Callable[[str], None]) -> dict[str, Artifact]:
+def run_recipe(
+    session: Session,
+    recipe: Recipe,
+    announce: Callable[[str], None],
+    capture: Artifact | None = None,
+    without: Container[str] = (),
+) -> dict[str, Artifact]:
     """Run ``recipe`` in ``session.run``.
 
-    Where the object was rendered from an asset, or the recipe names a reference, the result is compared with it.
+    If the capture was rendered from an asset, or the recipe names a reference, the result is compared with it.
 
     Args:
-        announce: is told, a line at a time, which stage runs and which stands already.
+        announce: called with one line per stage: it runs, or it is up to date.
+        capture: takes the place of the recipe's capture.
+        without: stages to leave out.
 
     Returns:
         The artifact of each stage by name.
@@ -43,17 +51,15 @@ def run_recipe(session: Session, recipe: Recipe, announce: Callable[[str], None]
 
     done: dict[str, Artifact] = {}
     for name, settings, run, parent in stages:
-        parents = [done[parent]] if parent else []
-        found = session.ranks.first(partial(_standing, session, name, settings, parents))
+        if name in without:
+            continue
+        find = partial(session.store.find, name, settings.model_dump(mode="json"), [done[parent]] if parent else [])
+        found = capture if name == "capture" and capture else session.ranks.first(partial(find, session.seed))
         if found is not None:
-            announce(f"{name}: {found.path} stands, settings and inputs have not changed")
+            announce(f"{name}: {found.path} is up to date")
         else:
             announce(f"{name}: running")
             found = run(session, settings)
         done[name] = found
         session.versions[name] = found.version
     return done
-
-
-def _standing(session: Session, stage: str, settings: Settings, parents: list[Artifact]) -> Artifact | None:
-    return session.store.find(stage, settings.model_dump(mode="json"), parents, session.seed)
