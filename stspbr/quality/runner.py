@@ -1,4 +1,4 @@
-"""Carry out one job: share its capture, run its stages, keep its values; or find that it is done."""
+"""Carry out one job: share its capture, run its stages, record its values; or find its earlier record."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
+from stspbr.files import atomic_path
 from stspbr.quality.configurations import encoding_parameters
 from stspbr.quality.ladder import CAPTURE_SEED, Job, Size, capture_settings, recipe_of, settings_hash
 from stspbr.settings import Recipe
@@ -27,7 +28,7 @@ _CAPTURE_SOURCES = ("scene/", "procedural/", "datasets/", "render/", "stages/cap
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the jobs run; as ``Session.open`` takes it."""
+    """Where the jobs run; the values are those of ``Session.open``."""
 
     device: str = "auto"
     backend: str = "auto"
@@ -35,12 +36,12 @@ class Machine:
 
 
 def source_hash(parts: tuple[str, ...] = ("",)) -> str:
-    """SHA-256 (hex, 16 digits) of the package's sources: tells results of one method from those of another.
+    """SHA-256 (hex, 16 digits) of the package's sources, to distinguish results of different versions of the method.
 
-    What only looks at results (the report, this ladder, the command line) is left out.
+    The report, this ladder and the command line are left out: they only read results.
 
     Args:
-        parts: only paths inside the package that start so.
+        parts: beginnings of the paths to include, relative to the package.
     """
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
@@ -52,7 +53,7 @@ def source_hash(parts: tuple[str, ...] = ("",)) -> str:
 
 
 def finished(job: Job, size: Size, home: Path) -> dict[str, Any] | None:
-    """The record of ``job`` where it was carried out with the same settings; None where it has to run."""
+    """The record of ``job`` if it was carried out with the same settings; None if it has to run."""
     record = _read(_folder(job, home) / RESULT)
     wanted = settings_hash(recipe_of(job, size))
     if record is None or record.get("status") != "done" or record.get("settings_hash") != wanted:
@@ -61,10 +62,10 @@ def finished(job: Job, size: Size, home: Path) -> dict[str, Any] | None:
 
 
 def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -> dict[str, Any]:
-    """Run ``job`` and write its record. What goes wrong becomes the record's ``error``, one line.
+    """Run ``job`` and write its record. A failure becomes the record's ``error``, one line.
 
     Args:
-        home: the ladder's folder; captures and prefiltered lights in it are shared by all jobs.
+        home: the ladder's folder; all jobs share its captures and prefiltered lights.
         source: ``source_hash()`` of the running package.
     """
     folder = _folder(job, home)
@@ -91,10 +92,9 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
         _prepare(folder, {"settings_hash": record["settings_hash"], "source": source})
         record["values"] = _run(job, recipe, size, home, folder, machine)
         record["status"] = "done"
-    except Exception as error:  # whatever it is, the other jobs go on and the table says what happened
+    except Exception as error:  # the other jobs go on, and the table lists the failure
         text = str(error).splitlines()[0] if str(error) else "no message"
         record["error"] = text if isinstance(error, StspbrError) else f"{type(error).__name__}: {text}"
-    folder.mkdir(parents=True, exist_ok=True)
     _write(folder / RESULT, record)
     return record
 
@@ -121,7 +121,7 @@ def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], An
     from stspbr.stages.capture import run_capture
 
     run = home / "captures" / job.capture_name
-    with FileLock(home / ".cache" / f"{job.capture_name}.lock"):  # another worker may be at it
+    with FileLock(home / ".cache" / f"{job.capture_name}.lock"):  # another worker may make the same capture
         _prepare(run, {"source": source_hash(_CAPTURE_SOURCES)})
         _share(home / ".cache", run / ".cache")
         session, settings = open_session(run), capture_settings(job, size)
@@ -130,15 +130,14 @@ def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], An
 
 
 def _prepare(folder: Path, identity: dict[str, str]) -> None:
-    """Keep what an interrupted run of the very same work left; clear away what other settings or sources made."""
+    """Keep the folder of an interrupted run of the same work; clear it if other settings or sources made it."""
     if _read(folder / _STARTED) != identity and folder.is_dir():
         shutil.rmtree(folder)  # links in it are removed, not followed
-    folder.mkdir(parents=True, exist_ok=True)
     _write(folder / _STARTED, identity)
 
 
 def _share(source: Path, place: Path) -> None:
-    """``source`` under another name without a second copy, where the system has links."""
+    """Link ``place`` to ``source``; copy if the system has no links."""
     if place.is_symlink() or place.exists():
         return
     try:
@@ -160,6 +159,5 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
