@@ -1,4 +1,4 @@
-"""One line of what `stspbr doctor` says."""
+"""One line of the report of `stspbr doctor`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Check:
     """One line of the report.
 
     Attributes:
-        name: what was looked at.
-        state: ``missing`` is not there; ``broken`` is there and does not work, or not well.
+        name: what was checked.
+        state: ``missing``: not installed; ``broken``: it does not work, or not well.
         detail: what was found.
-        remedy: the command or the step that mends it; empty where there is nothing to do.
+        remedy: the command or the step that fixes it; empty if there is nothing to do.
         optional: stspbr runs without it.
     """
 
@@ -28,7 +28,7 @@ class Check:
 
 
 def one_line(error: object) -> str:
-    """The first line of a message, at most 200 characters; the exception's kind where it says nothing."""
+    """The first line of a message, at most 200 characters; the exception's type if the message is empty."""
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= 200 else f"{text[:199]}…"
