@@ -67,7 +67,7 @@ def command_for(
 ) -> Function:
     """``function(..., settings: SomeSettings, **options)`` as a function of plain options, which Typer reads.
 
-    Other parameters stay as they are. The model's fields become options, but for nested models and ``kind``.
+    Other parameters stay as they are. The model's fields become options, except nested models and ``kind``.
 
     Args:
         name: of the command, for errors.
