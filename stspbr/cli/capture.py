@@ -25,7 +25,7 @@ _USUAL: dict[str, Any] = {"positional": ["folder"], "without": ["known_light"], 
 _PHOTOS = "Find poses and masks of photographs of one object.\n\nNeeds pip install 'stspbr[photos]'."
 _WAYS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("photos", _PHOTOS, {"common": ["seed", "threads", *_PRINTING]}),
-    ("mesh", "Render a textured mesh under a light, from cameras around it.",
+    ("mesh", "Render a textured mesh under a light from cameras on a sphere.",
      {"positional": ["asset"], "common": ["seed", "device", "backend", "threads", *_PRINTING]}),
     ("usd", "Read a USD scene (cameras, turntables, domes) and its images.",
      {"positional": ["file"], "aliases": {"hold_out_every": "--held-out"}}),

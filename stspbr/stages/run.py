@@ -53,8 +53,9 @@ def run_recipe(
     for name, settings, run, parent in stages:
         if name in without:
             continue
-        find = partial(session.store.find, name, settings.model_dump(mode="json"), [done[parent]] if parent else [])
-        found = capture if name == "capture" and capture else session.ranks.first(partial(find, session.seed))
+        values, parents = settings.model_dump(mode="json"), [done[parent]] if parent else []
+        find = partial(session.store.find, name, values, parents, session.seed)
+        found = capture if name == "capture" and capture else session.ranks.first(find)
         if found is not None:
             announce(f"{name}: {found.path} is up to date")
         else:
