@@ -1,4 +1,4 @@
-"""A loss of one's own: register it, then name it in the settings.
+"""Your own loss: register it, then name it in the settings.
 
 python examples/custom_loss.py [RUN]
 """
@@ -18,7 +18,7 @@ import torch  # noqa: E402
 
 
 def cauchy(rendered: torch.Tensor, target: torch.Tensor, exposure: torch.Tensor | float) -> torch.Tensor:
-    """ln(1 + d²/e): gentle with outliers; its scale follows the exposure of the capture."""
+    """ln(1 + d²/e): robust to outliers; its scale follows the exposure of the capture."""
     return torch.log1p((rendered - target) ** 2 / (0.1 * exposure + 1e-8))
 
 

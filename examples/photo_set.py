@@ -1,7 +1,7 @@
-"""Sets of photographs from the path tracer, with all that is wrong with real ones, and the truth beside them.
+"""Synthetic photographs from the path tracer with the defects of real ones, and the truth beside them.
 
-An asset stands on a printed table under an environment. The photos have exposures of their own (in their Exif),
-sensor noise, a slight blur and JPEG's artefacts; the masks err by about two pixels.
+An asset is placed on a printed table under an environment. The photos have different exposures (in their Exif), sensor
+noise, a slight blur and JPEG artefacts; the masks are wrong by about two pixels.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _F_NUMBER, _ISO = 8.0, 100
 
 @dataclass(frozen=True)
 class PhotoSetOptions:
-    """What the photos are like.
+    """Options of the photos.
 
     Attributes:
-        views: how many, on three rings; size: ``(width, height)`` in pixels.
+        views: their number, on three rings; size: ``(width, height)`` in pixels.
         fov_degrees: of the shorter side.
         samples, max_depth: of the path tracer.
-        exposure_stops: exposures differ by up to so many stops to either side.
-        photons: that a white pixel catches: sets the shot noise; read_noise: as a share of white.
+        exposure_stops: largest deviation of an exposure from the mean, in stops.
+        photons: per white pixel, for the shot noise; read_noise: as a share of white.
         blur: standard deviation in pixels; quality: of the JPEG.
-        mask_error: standard deviation in pixels by which the masks' outlines are displaced.
-        seed: of everything.
+        mask_error: standard deviation of the masks' outlines in pixels.
+        seed: of everything random.
     """
 
     views: int = 30
@@ -64,8 +64,8 @@ def make_photo_set(
 ) -> Path:
     """Render a set: ``images/*.jpg``, ``masks/*.png`` (with errors), ``true_masks/*.png``, ``truth.json``.
 
-    ``truth.json`` has nerfstudio's keys: the cameras (``transform_matrix``, OpenGL axes, ``"up_axis": "y"``), and for
-    each frame the ``exposure`` that its linear image was multiplied by.
+    ``truth.json`` has nerfstudio's keys: the cameras (``transform_matrix``, OpenGL axes, ``"up_axis": "y"``), and the
+    ``exposure`` of each frame, a factor of its linear image.
 
     Returns:
         The path of ``truth.json``.
@@ -89,7 +89,7 @@ def make_photo_set(
         name, seed = f"photo_{index:03d}", options.seed * 1000 + index
         rgb, _ = tracer.view(camera, spp=options.samples, seed=seed)
         cover = tracer.coverage(camera, seed=seed)
-        # as a camera has it: the exposure is a shutter time of few digits
+        # as in a camera, the exposure is a shutter time of few digits
         time = float(f"{1 / 50 * 2.0**stop:.4g}")
         exposure = time * 50
         write_jpeg(folder / "images" / f"{name}.jpg", photographed(rgb * exposure, options, rng), camera, time, options)
@@ -108,10 +108,10 @@ def make_photo_set(
 
 
 def ring_cameras(options: PhotoSetOptions, centre: np.ndarray, radius: float, rng: np.random.Generator) -> list[Camera]:
-    """As someone walks about the table: three rings, at heights, distances and aims that are not exact."""
+    """Cameras on three rings around the object, with inexact heights, distances and aims, as if hand-held."""
     width, height = options.size
     if options.views < 3 or min(width, height) < 16:
-        raise StspbrError(f"a photo set of {options.views} views of {width}x{height} is too small: 3 views of 16x16")
+        raise StspbrError(f"a photo set of {options.views} views of {width}x{height} is too small: use 3 of 16x16")
     focal = 0.5 * min(width, height) / np.tan(0.5 * np.radians(options.fov_degrees))
     distance = 1.25 * radius / np.sin(0.5 * np.radians(options.fov_degrees))
     cameras = []
@@ -128,7 +128,7 @@ def ring_cameras(options: PhotoSetOptions, centre: np.ndarray, radius: float, rn
 
 
 def photographed(radiance: np.ndarray, options: PhotoSetOptions, rng: np.random.Generator) -> np.ndarray:
-    """``[H, W, 3]`` linear as a sensor has it: blurred by the lens, with shot and read noise, clipped at 1."""
+    """``[H, W, 3]`` linear as from a sensor: blurred by the lens, with shot and read noise, clipped at 1."""
     from scipy.ndimage import gaussian_filter
 
     image = np.asarray(radiance, np.float64)
@@ -139,7 +139,7 @@ def photographed(radiance: np.ndarray, options: PhotoSetOptions, rng: np.random.
 
 
 def displaced_mask(cover: np.ndarray, error: float, rng: np.random.Generator) -> np.ndarray:
-    """``[H, W]`` bool: a mask drawn by hand, its outline off by ``error`` pixels (standard deviation), smoothly."""
+    """``[H, W]`` bool: a mask as drawn by hand, its outline smoothly wrong by ``error`` pixels (standard deviation)."""
     from scipy.ndimage import distance_transform_edt, gaussian_filter
 
     mask = cover > 0.5

@@ -1,4 +1,4 @@
-"""A table to put an object on: a plane whose pattern gives feature detectors something to find."""
+"""A table for the object: a plane with a pattern for feature detectors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from stspbr.scene.asset import Asset, Corners, Material, Mesh
 
 
 def table_asset(height: float, size: float = 8.0, resolution: int = 1024, seed: int = 0) -> Asset:
-    """A square with its upper side at ``y = height``, covered with printed paper: no two places look alike.
+    """A square with its upper side at ``y = height``, covered with printed paper that does not repeat.
 
     Args:
         size: side in world units, about the y axis.

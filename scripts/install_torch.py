@@ -1,9 +1,9 @@
-"""Install the pinned torch: the CPU build where there is no NVIDIA GPU, which spares gigabytes of CUDA libraries.
+"""Install the pinned torch: the CPU build if there is no NVIDIA GPU, which saves gigabytes of CUDA libraries.
 
 Usage: python scripts/install_torch.py constraints.txt   (standard library only; installs into its own interpreter)
 
-Without a GPU on Linux, in this order: the build that pip, as it is configured, would choose, if that is a CPU
-build; PyTorch's own CPU index, if it answers; whatever pip chooses. Elsewhere: whatever pip chooses.
+On Linux without a GPU, in this order: pip's own choice if that is a CPU build; PyTorch's CPU index if it answers; pip's
+own choice. Elsewhere: pip's own choice.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def has_gpu() -> bool:
 
 
 def is_cpu_build(metadata: dict) -> bool:
-    """Whether a wheel's metadata (as pip reports it) is a build of torch without CUDA."""
+    """Whether a wheel's metadata (from pip's report) belong to a build of torch without CUDA."""
     local = metadata["version"].partition("+")[2]
     if local:
         return local.startswith("cpu")
@@ -57,7 +57,7 @@ def is_cpu_build(metadata: dict) -> bool:
 
 
 def pip_would_choose(requirement: str) -> dict | None:
-    """Metadata of the wheel that the configured pip would install; None when there is none or pip cannot tell."""
+    """Metadata of the wheel that the configured pip would install; None if there is none or pip reports none."""
     command = [*PIP, "install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps", "--only-binary", ":all:"]
     try:
         answer = subprocess.run([*command, "--report", "-", requirement], capture_output=True, text=True, timeout=300)
@@ -67,7 +67,7 @@ def pip_would_choose(requirement: str) -> dict | None:
 
 
 def index_answers(index: str, version: str) -> bool:
-    """Whether ``index`` can be reached within seconds and lists ``version``; asks through pip, so with its settings."""
+    """Whether ``index`` can be reached within seconds and lists ``version``; uses pip and its settings."""
     command = [*PIP, "--timeout", "5", "--retries", "0", "index", "versions", "torch", "--index-url", index]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
@@ -77,14 +77,14 @@ def index_answers(index: str, version: str) -> bool:
 
 
 def choose(version: str, linux: bool, gpu: bool) -> list[str]:
-    """Arguments of ``pip install`` that bring the right build of torch ``version``."""
+    """Arguments of ``pip install`` for the right build of torch ``version``."""
     plain = f"torch=={version}"
     if not linux:
         return [plain]
     found = pip_would_choose(plain)
     cpu_found = found is not None and is_cpu_build(found)
     if gpu:
-        # A CPU build that pip is configured to find sorts above the plain one; === leaves it out.
+        # a CPU build in pip's indexes sorts above the plain one; === excludes it
         exact = f"torch==={version}"
         return [exact] if cpu_found and pip_would_choose(exact) is not None else [plain]
     if cpu_found:

@@ -106,7 +106,7 @@ def test_the_command_works_where_no_checkout_is(installed):
     assert {line.split()[0] for line in recipes} == {path.stem for path in (ROOT / "stspbr/pipelines").iterdir()}
     done = installed("stspbr", "run", "nosuch")
     assert done.returncode == 2 and not done.stdout
-    assert done.stderr.startswith("stspbr: nosuch: no such file and no such recipe") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("stspbr: nosuch: no such file or recipe") and done.stderr.count("\n") == 1
 
 
 def test_the_library_works_where_no_checkout_is(installed):

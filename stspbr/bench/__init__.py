@@ -1,1 +1,1 @@
-"""How fast a step is, where its time goes, and what else one could use. Import from the modules."""
+"""The speed of a step, its parts, and alternatives. Import from the modules."""

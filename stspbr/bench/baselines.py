@@ -1,20 +1,20 @@
-"""The same work by what a user would pick instead, in one run on one machine, taken in turns.
+"""The same work by alternatives that a user could choose, timed in turns on the same machine.
 
 Each comparison is a dict: ``name``; ``ours``/``theirs`` in words; ``ours_seconds``/``theirs_seconds``, each with the
-lists ``wall`` and ``cpu`` over the repeats; ``ratio`` theirs / ours as ``{wall, cpu: [median, lowest, highest]}``; or
-``skipped``, the reason why there is none.
+lists ``wall`` and ``cpu`` over the repeats; ``ratio`` theirs / ours as ``{wall, cpu: [median, lowest, highest]}``. A
+comparison that was not made has ``name`` and ``skipped``, the reason.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
 
+from stspbr.bench.machine import read_clocks
 from stspbr.bench.scenes import BenchScene
 from stspbr.bench.settings import BenchSettings
 from stspbr.errors import StspbrError
@@ -28,13 +28,9 @@ MITSUBA_SAMPLES = (1, 16)
 
 
 def compare_with_peers(
-    scene: BenchScene,
-    settings: BenchSettings,
-    problems: dict[str, Reconstruction],
-    device: torch.device,
-    repeats: int,
+    scene: BenchScene, settings: BenchSettings, problems: dict[str, Reconstruction], device: torch.device, repeats: int
 ) -> Iterator[dict[str, Any]]:
-    """Every comparison that this device has, one by one as they are done."""
+    """The comparisons for this device, one by one."""
     if device.type == "cpu":
         yield from _mitsuba(scene, settings, problems["refinement, learned light"], repeats)
         yield from _encodings(settings, repeats)
@@ -54,43 +50,28 @@ def differentiate(problem: Reconstruction) -> Step:
 def take_turns(
     name: str, ours: tuple[str, Step], theirs: tuple[str, Step], device: torch.device, repeats: int
 ) -> dict[str, Any]:
-    """Time both, once each to warm up and then ``repeats`` times in turns, so that both see the same machine."""
+    """Time both, once each to warm up and then ``repeats`` times in turns, so that both have the same conditions."""
     sides = {"ours": ours, "theirs": theirs}
     seconds: dict[str, dict[str, list[float]]] = {side: {"wall": [], "cpu": []} for side in sides}
     for turn in range(repeats + 1):
         for side, (_, step) in sides.items():
-            wall, cpu = _timed(step, device)
-            if turn > 0:
-                seconds[side]["wall"].append(wall)
-                seconds[side]["cpu"].append(cpu)
+            began = read_clocks(device)
+            step()
+            for clock, start, end in zip(("wall", "cpu"), began, read_clocks(device), strict=True):
+                if turn > 0:
+                    seconds[side][clock].append(end - start)
     ratio = {}
     for clock in ("wall", "cpu"):
         values = [b / a for a, b in zip(seconds["ours"][clock], seconds["theirs"][clock], strict=True)]
         ratio[clock] = [statistics.median(values), min(values), max(values)]
-    return {
-        "name": name,
-        "ours": ours[0],
-        "theirs": theirs[0],
-        "ours_seconds": seconds["ours"],
-        "theirs_seconds": seconds["theirs"],
-        "ratio": ratio,
-    }
-
-
-def _timed(step: Step, device: torch.device) -> tuple[float, float]:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    wall, cpu = time.perf_counter(), time.process_time()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - wall, time.process_time() - cpu
+    words = {"name": name, "ours": ours[0], "theirs": theirs[0], "ratio": ratio}
+    return words | {f"{side}_seconds": measured for side, measured in seconds.items()}
 
 
 def _mitsuba(
     scene: BenchScene, settings: BenchSettings, problem: Reconstruction, repeats: int
 ) -> Iterator[dict[str, Any]]:
-    """Mitsuba's path replay backpropagation at one bounce: it also casts shadows, and its images are noisy."""
+    """Mitsuba's path replay backpropagation at one bounce: with shadows, and with noise."""
     from stspbr.bench.mitsuba_baseline import MitsubaStep
 
     name = "Mitsuba 3, llvm_ad_rgb"
@@ -105,15 +86,11 @@ def _mitsuba(
     )
     for samples in MITSUBA_SAMPLES:
         words = (
-            f"prb, direct light with shadows, {samples} samples a pixel forward and backward: maps and environment, "
+            f"prb, direct light with shadows, {samples} samples per pixel forward and backward: maps and environment, "
             "squared error"
         )
         yield take_turns(
-            f"{name}, {samples} spp",
-            ours,
-            (words, partial(theirs, samples)),
-            torch.device("cpu"),
-            repeats,
+            f"{name}, {samples} spp", ours, (words, partial(theirs, samples)), torch.device("cpu"), repeats
         )
 
 

@@ -1,9 +1,9 @@
-"""A coarse step in the configuration of nvdiffrec (Munkberg et al. 2022): what separate networks and lists save.
+"""A coarse step in the configuration of nvdiffrec (Munkberg et al. 2022): the cost of one network on whole images.
 
-One joint network over 16 levels of 2^19 entries, evaluated at every pixel of the images, covered or not; the loss is
-taken over whole images. Geometry, rasteriser, light and shading are ours: its own need its CUDA extensions. On CUDA
-encoding and network are tiny-cuda-nn's and the raster operations nvdiffrast's; that path has never run on a GPU. On
-the CPU they are ours, so that the ratio says what the configuration costs and not who wrote the kernels.
+One joint network over 16 levels of 2^19 entries is evaluated at every pixel of the images, covered or not; the loss is
+taken over whole images. Geometry, rasteriser, light and shading are ours, because nvdiffrec's need its CUDA
+extensions. On CUDA, encoding and network are tiny-cuda-nn's and the raster operations nvdiffrast's; that path has never
+run on a GPU. On the CPU they are ours, so that the ratio compares the configurations and not the kernels.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _BOX = 1.1
 
 
 class WholeImageStep:
-    """Forward and backward of one such step on the geometry and the views of ``problem``.
+    """Forward and backward pass of one such step on the geometry and the views of ``problem``.
 
     Attributes:
-        how: in words, whose encoding it is.
+        how: the encoding's library, in words.
 
     Raises:
         StspbrError: on CUDA, tiny-cuda-nn is missing.

@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and how much memory it took."""
+"""The machine of a benchmark, its clocks and its peak memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,22 @@ def describe_machine(device: torch.device, threads: int) -> dict[str, Any]:
     return out
 
 
+def read_clocks(device: torch.device) -> tuple[float, float]:
+    """Wall and CPU time in seconds, after the device has finished its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter(), time.process_time()
+
+
 def reset_peak(device: torch.device) -> None:
-    """Start to look for the peak of memory from here on; on the CPU where Linux lets one."""
+    """Reset the peak of memory; on the CPU only if Linux permits it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        pass  # then the peak is the process's, its start included
+        pass  # the peak then includes the start of the process
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from stspbr.bench.machine import peak_bytes, reset_peak
+from stspbr.bench.machine import peak_bytes, read_clocks, reset_peak
 from stspbr.bench.profile import PartClock
 from stspbr.bench.scenes import SteadyProblem
 from stspbr.optimize.loop import Stopwatch, optimize
@@ -21,7 +20,7 @@ from stspbr.settings import OptimizeSettings
 PARTS = (
     "light", "geometry", "rasterize", "material", "shade", "antialias", "losses", "smoothness", "optimizer", "rest",
 )  # fmt: skip
-"""As the loop names them: ``geometry`` extracts the mesh and its normals, ``rasterize`` includes interpolation,
+"""The loop's names: ``geometry`` extracts the mesh and its normals, ``rasterize`` includes interpolation,
 ``material`` is encoding and network or the texture look-ups, ``losses`` includes the shape's regularisers."""
 
 
@@ -31,18 +30,18 @@ def measure(
     """Metrics of one problem, all seconds per step.
 
     Returns:
-        ``wall``/``cpu``: median of undisturbed steps, with ``wall_quartiles``; ``parts``: by name and direction, of
-        further steps under the clock; ``backward``: the whole pass under the clock; ``pixels``, ``covered``,
-        ``triangles`` a step; ``pixels_per_second``, ``covered_per_second``; ``peak_bytes`` while stepping.
+        ``wall``/``cpu``: median of undisturbed steps, with ``wall_quartiles``; ``parts``: by name and direction, from
+        further steps under the clock; ``pixels``, ``covered``, ``triangles`` per step; ``pixels_per_second``,
+        ``covered_per_second``; ``peak_bytes`` of the undisturbed steps.
     """
     reset_peak(device)
     walls: list[float] = []
     cpus: list[float] = []
-    _run(problem, settings, device, warm_up + steps, Stopwatch(), _nothing, _Intervals(device, walls, cpus))
+    _run(problem, settings, device, warm_up + steps, Stopwatch(), lambda _: None, _Intervals(device, walls, cpus))
     peak = peak_bytes(device)
     walls, cpus = walls[warm_up:], cpus[warm_up:]
     clock = PartClock(device)
-    _run(problem, settings, device, 1 + steps, clock, clock.watch_backward, _EndStep(clock))
+    _run(problem, settings, device, 1 + steps, clock, clock.watch_backward, clock)
     parts = _medians(clock.steps[1:])
     wall = statistics.median(walls)
     covered, triangles = _sizes(problem, settings, steps)
@@ -72,54 +71,28 @@ def _run(
     after_forward: Callable[[list], None],
     reporter: Any,
 ) -> None:
-    """The loop itself, as the stages run it, without previews and checkpoints."""
-    settings = settings.model_copy(
-        update={"iterations": steps, "checkpoint_every": steps + 1, "preview_every": steps + 1}
-    )
-    optimize(
-        SteadyProblem(problem, after_forward),
-        settings,
-        reporter=reporter,
-        checkpoints=None,
-        resume=False,
-        device=device,
-        watch=watch,
-    )
-
-
-def _nothing(_: list) -> None:
-    pass
+    """The loop of the stages, without previews and checkpoints."""
+    length = {"iterations": steps, "checkpoint_every": steps + 1, "preview_every": steps + 1}
+    steady, settings = SteadyProblem(problem, after_forward), settings.model_copy(update=length)
+    optimize(steady, settings, reporter=reporter, checkpoints=None, resume=False, device=device, watch=watch)
 
 
 class _Intervals:
-    """A reporter that takes the time from one step's end to the next."""
+    """A reporter that measures the time between the ends of steps."""
 
     def __init__(self, device: torch.device, walls: list[float], cpus: list[float]) -> None:
         self._device, self._walls, self._cpus = device, walls, cpus
-        self._last = self._read()
+        self._last = read_clocks(device)
 
     def step(self, *_: object) -> None:
-        now = self._read()
+        now = read_clocks(self._device)
         self._walls.append(now[0] - self._last[0])
         self._cpus.append(now[1] - self._last[1])
         self._last = now
 
-    def _read(self) -> tuple[float, float]:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter(), time.process_time()
-
-
-class _EndStep:
-    def __init__(self, clock: PartClock) -> None:
-        self._clock = clock
-
-    def step(self, *_: object) -> None:
-        self._clock.end_step()
-
 
 def _medians(steps: list[dict[tuple[str, str], tuple[float, float]]]) -> dict[str, dict[str, dict[str, float]]]:
-    """By part and direction the median ``wall`` and ``cpu``; the loop's "backward" is split, and its rest is named."""
+    """Median ``wall`` and ``cpu`` by part and direction; the loop's "backward" is split into parts and "rest"."""
     tidy = []
     for step in steps:
         step = dict(step)
@@ -143,15 +116,13 @@ def _order(part: str) -> int:
 
 
 def _quartiles(values: list[float]) -> list[float]:
-    if len(values) < 2:
-        return [values[0], values[0]]
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    low, _, high = statistics.quantiles(values * 2 if len(values) == 1 else values, n=4, method="inclusive")
     return [low, high]
 
 
 @torch.no_grad()
 def _sizes(problem: Reconstruction, settings: OptimizeSettings, steps: int) -> tuple[float, int]:
-    """Mean number of covered pixels of a step's batch (over four steps at most), and triangles."""
+    """Mean number of covered pixels per step (over at most four steps), and of triangles."""
     surface = problem.geometry.surface()
     counts = []
     for step in range(min(steps, 4)):

@@ -20,7 +20,7 @@ class MitsubaStep(PathTracer):
     Mesh, maps, environment and cameras are those of the benchmark; the material is Mitsuba's own ``principled``.
 
     Raises:
-        StspbrError: Mitsuba or LLVM is missing, or a gradient comes back without any value.
+        StspbrError: Mitsuba or LLVM is missing, or a gradient is all zeros.
     """
 
     def __init__(self, scene: BenchScene, batch: int) -> None:
@@ -44,7 +44,7 @@ class MitsubaStep(PathTracer):
             raise StspbrError(f"Mitsuba gave no gradient for {', '.join(lost) or 'some parameter'}")
 
     def __call__(self, samples: int) -> dict[str, np.ndarray]:
-        """One step at ``samples`` a pixel, forward and backward; the gradients by name."""
+        """One step at ``samples`` per pixel, forward and backward; returns the gradients by name."""
         dr, mi, parameters = self._dr, self._mi, self._parameters
         for name in self._names:
             dr.enable_grad(parameters[name])
@@ -59,16 +59,9 @@ class MitsubaStep(PathTracer):
         return {name: np.array(dr.grad(parameters[name])) for name in self._names}
 
     def _bsdf(self, material: Material, bumpy: bool) -> dict[str, Any]:
+        def texture(values: np.ndarray) -> dict[str, Any]:
+            bitmap = self._mi.Bitmap(np.ascontiguousarray(values, dtype=np.float32))
+            return {"type": "bitmap", "bitmap": bitmap, "raw": True, "format": "variant"}
+
         maps = {"base_color": material.albedo, "roughness": material.roughness, "metallic": material.metallic}
-        return {
-            "type": "principled",
-            **{
-                name: {
-                    "type": "bitmap",
-                    "bitmap": self._mi.Bitmap(np.ascontiguousarray(values, dtype=np.float32)),
-                    "raw": True,
-                    "format": "variant",
-                }
-                for name, values in maps.items()
-            },
-        }
+        return {"type": "principled", **{name: texture(values) for name, values in maps.items()}}

@@ -1,4 +1,4 @@
-"""The problems whose steps are timed: a coarse and a refinement step on an object made in memory."""
+"""The timed problems: a coarse and a refinement step on an object made in memory."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from stspbr.scene.camera_rig import object_cameras
 from stspbr.settings import BakeSettings, CoarseSettings, OptimizeSettings
 
 _SEED = 0
-_PROGRESS = 0.5  # of a stage, where a step's work is that of most of its steps
+_PROGRESS = 0.5  # of a stage: a typical step
 
 
 @dataclass
 class BenchScene:
-    """The demo object, its light, cameras around it and what they see; the object fits into [−1, 1]³."""
+    """The demo object, its light, cameras around it and their frames; the object fits into [−1, 1]³."""
 
     asset: Asset
     light: EnvironmentLight
@@ -46,7 +46,7 @@ class BenchScene:
 
 
 def make_scene(settings: BenchSettings, backend: RasterBackend, device: torch.device) -> BenchScene:
-    """The scene of ``settings``, always the same one."""
+    """The scene of ``settings``; equal settings give equal scenes."""
     asset = demo_asset(settings.texture_resolution, settings.around, settings.along)
     light = demo_light(128)
     prefiltered = prefilter_latlong(light, base_resolution=settings.light_resolution).to(device)
@@ -70,15 +70,13 @@ def make_scene(settings: BenchSettings, backend: RasterBackend, device: torch.de
 def make_problems(
     scene: BenchScene, settings: BenchSettings, backend: RasterBackend, device: torch.device
 ) -> Iterator[tuple[str, OptimizeSettings, Reconstruction]]:
-    """(name, settings of the loop, problem) of each step that is timed, with a known and with a learned light."""
+    """(name, settings of the loop, problem) of each timed step, with a known and with a learned light."""
     views = ViewSet(scene.frames, 1, device)
     coarse, bake = CoarseSettings(), BakeSettings()
 
     def problem(optimize: OptimizeSettings, geometry: Geometry, appearance: Appearance, light: Light):  # noqa: ANN202
-        optimize = optimize.model_copy(update={"batch": settings.batch})
-        return optimize, Reconstruction(
-            views, geometry, appearance, light, settings=optimize, backend=backend, seed=_SEED
-        )
+        optimize, parts = optimize.model_copy(update={"batch": settings.batch}), (geometry, appearance, light)
+        return optimize, Reconstruction(views, *parts, settings=optimize, backend=backend, seed=_SEED)
 
     for kind in ("known", "learned"):
         geometry, appearance = _coarse_parts(scene, settings, coarse, device)
@@ -92,7 +90,7 @@ class SteadyProblem:
 
     Args:
         problem: what the loop optimises.
-        after_forward: is given the terms of each step before they are differentiated.
+        after_forward: called with the terms of each step before they are differentiated.
     """
 
     def __init__(self, problem: Reconstruction, after_forward: Any) -> None:
@@ -134,7 +132,7 @@ def _coarse_parts(
 def _refinement_parts(
     scene: BenchScene, coarse: CoarseSettings, bake: BakeSettings, backend: RasterBackend, device: torch.device
 ) -> tuple[Geometry, Appearance]:
-    """The object itself with a flat normal map: the maps are right already, and a step's work is the same."""
+    """The object itself with a flat normal map: the maps start at the truth, which does not change a step's work."""
     material = scene.asset.materials[0]
     mesh = replace(scene.asset.mesh, face_material=None)
     geometry = FixedGeometry(mesh, movable=True, laplacian=bake.laplacian, folding=bake.folding, device=device)

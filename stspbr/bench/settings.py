@@ -1,4 +1,4 @@
-"""The fixed settings that benchmarks are made at, by name."""
+"""The fixed settings of benchmarks, by name."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from stspbr.errors import StspbrError
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """One fixed amount of work; two results can be compared only where these are equal.
+    """One fixed amount of work; results are comparable only at equal settings.
 
     Attributes:
-        name: as the command line says it.
+        name: the value of ``--settings``.
         device: "cpu" or "cuda".
-        resolution: side of the square images; batch: views a step; views: of the capture.
+        resolution: side of the square images; batch: views per step; views: of the capture.
         around, along: columns and rows of the refined mesh, ``2·around·(along − 1)`` triangles.
         grid: cells along an axis of the coarse step's tetrahedral grid.
         texture_resolution: side of the refined maps.
         light_resolution: side of the known light's cube.
-        points: of the comparison of encodings.
+        points: for the comparison of encodings.
     """
 
     name: str
@@ -48,15 +48,15 @@ SETTINGS: Mapping[str, BenchSettings] = {
         BenchSettings("tiny", "cpu", 32, 2, 4, 16, 13, 12, 32, 128, 1024),
     )
 }
-"""``cpu`` and ``gpu`` are for results; ``tiny`` only tells whether everything runs."""
+"""``cpu`` and ``gpu`` are for results; ``tiny`` only tests that everything runs."""
 
 
 def bench_settings(name: str) -> BenchSettings:
     """The settings of this name.
 
     Raises:
-        StspbrError: there are none.
+        StspbrError: the name is unknown.
     """
     if name not in SETTINGS:
-        raise StspbrError(f"--settings {name}: unknown; there are {', '.join(SETTINGS)}")
+        raise StspbrError(f"--settings {name}: unknown; choose {', '.join(SETTINGS)}")
     return SETTINGS[name]

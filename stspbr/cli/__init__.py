@@ -1,4 +1,4 @@
-"""The command line: parse, call a stage, show what it wrote. No work is done here."""
+"""The command line: parse, call a stage, print what it wrote. No work is done here."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ app.add_typer(inspect.app)
 
 
 def main() -> None:
-    """Entry point: what went wrong is one line on stderr and exit code 2; Ctrl-C is exit code 130.
+    """Entry point: an error is one line on stderr and exit code 2; Ctrl-C is exit code 130.
 
-    Of several processes the first says it for all.
+    If there are several processes, the first prints the error.
     """
     try:
         app()
@@ -42,9 +42,7 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
-) -> None:
+def _root(version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False) -> None:
     if version:
         typer.echo(__version__)
         raise typer.Exit

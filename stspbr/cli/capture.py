@@ -1,4 +1,4 @@
-"""`stspbr capture …`: every way in."""
+"""`stspbr capture …`: every way to make a capture, and its check."""
 
 from __future__ import annotations
 
@@ -13,61 +13,39 @@ from stspbr.cli.options import FromOption, InspectCommand, JsonOption, QuietOpti
 from stspbr.threads import prepare_process
 
 if TYPE_CHECKING:
-    from stspbr.settings import (
-        CaptureFolderSettings,
-        CaptureMeshSettings,
-        CapturePhotosSettings,
-        CaptureSettings,
-        CaptureUsdSettings,
-    )
+    from stspbr.settings import CaptureSettings
 
-app = typer.Typer(help="Frames, poses, masks and perhaps the light.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Make a capture: frames, poses, masks, perhaps the light.", no_args_is_help=True,
+                  rich_markup_mode=None)  # fmt: skip
 
-LONG_TABLE = 60  # frames; of more, only those with warnings are printed
+LONG_TABLE = 60  # frames; if there are more, only those with warnings are printed
 
 _PRINTING = ("overrides", "quiet", "json_lines")
+_USUAL: dict[str, Any] = {"positional": ["folder"], "without": ["known_light"], "common": _PRINTING}
+_PHOTOS = "Find poses and masks of photographs of one object.\n\nNeeds pip install 'stspbr[photos]'."
+_WAYS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("photos", _PHOTOS, {"common": ["seed", "threads", *_PRINTING]}),
+    ("mesh", "Render a textured mesh under a light from cameras on a sphere.",
+     {"positional": ["asset"], "common": ["seed", "device", "backend", "threads", *_PRINTING]}),
+    ("usd", "Read a USD scene (cameras, turntables, domes) and its images.",
+     {"positional": ["file"], "aliases": {"hold_out_every": "--held-out"}}),
+    ("nerf", "Read a NeRF-synthetic folder (transforms_*.json, RGBA images).",
+     {"without": ["known_light", "hold_out_every"]}),
+    ("nerfstudio", "Read a nerfstudio-style transforms.json with images and masks.", {}),
+    ("llff", "Read LLFF data: poses_bounds.npy, images/, masks/ or alpha.", {}),
+    ("colmap", "Read a COLMAP model (sparse/0) with images/, masks/ or alpha.", {}),
+    ("orb", "Read a Stanford-ORB scene (blender_HDR/teapot_scene001, …).", {"without": ["masks", "hold_out_every"]}),
+)  # fmt: skip
 
 
-def _capture(run: Path, settings: CaptureSettings, **options: Any) -> None:
+def _capture(run: RunArgument, settings: CaptureSettings, **options: Any) -> None:
     from stspbr.stages.capture import run_capture
 
     run_stage(run_capture, run, settings, **options)
 
 
-@settings_command(app, "capture photos", positional=["folder"], common=["seed", "threads", *_PRINTING])
-def capture_photos(run: RunArgument, settings: CapturePhotosSettings, **options: Any) -> None:
-    """Find poses and masks of photographs of one object (pip install 'stspbr[photos]')."""
-    _capture(run, settings, **options)
-
-
-@settings_command(
-    app, "capture mesh", positional=["asset"], common=["seed", "device", "backend", "threads", *_PRINTING]
-)
-def capture_mesh(run: RunArgument, settings: CaptureMeshSettings, **options: Any) -> None:
-    """Render a textured mesh under an environment from cameras on a sphere."""
-    _capture(run, settings, **options)
-
-
-@settings_command(app, "capture usd", positional=["file"], aliases={"hold_out_every": "--held-out"}, common=_PRINTING)
-def capture_usd(run: RunArgument, settings: CaptureUsdSettings, **options: Any) -> None:
-    """Read a USD scene (animated cameras, turntables, dome lights) with the images rendered from it."""
-    _capture(run, settings, **options)
-
-
-def _folder(run: RunArgument, settings: CaptureFolderSettings, **options: Any) -> None:
-    _capture(run, settings, **options)
-
-
-for kind, without, text in (
-    ("nerf", ["known_light", "hold_out_every"], "Read a NeRF-synthetic folder (transforms_*.json, RGBA images)."),
-    ("nerfstudio", ["known_light"], "Read a nerfstudio-style transforms.json with images and masks."),
-    ("llff", ["known_light"], "Read an LLFF folder (poses_bounds.npy, images/, and masks/ or alpha)."),
-    ("colmap", ["known_light"], "Read a COLMAP model (sparse/0, text or binary) with images/, and masks/ or alpha."),
-    ("orb", ["masks", "hold_out_every"], "Read a scene of Stanford-ORB, e.g. blender_HDR/teapot_scene001."),
-):
-    settings_command(
-        app, f"capture {kind}", help=text, positional=["folder"], without=without, kind=kind, common=_PRINTING
-    )(_folder)
+for _kind, _help, _choices in _WAYS:
+    settings_command(app, f"capture {_kind}", help=_help, kind=_kind, **{**_USUAL, **_choices})(_capture)
 
 
 @app.command("check", cls=InspectCommand)
@@ -80,7 +58,7 @@ def capture_check(
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
-    """Look at a capture: contact sheet, cameras in 3D, coverage, blur, exposure, masks, and what to mend."""
+    """Check a capture and suggest fixes. Writes a contact sheet, cameras in 3D, coverage, blur, exposure, masks."""
     prepare_process()
     from stspbr.stages.capture_check import as_json, run_capture_check
 

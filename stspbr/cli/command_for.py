@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
@@ -26,8 +26,8 @@ def settings_command(
     The model is read, and pydantic imported, only when the command is invoked or its help is shown.
 
     Args:
-        name: the whole one, e.g. ``"capture photos"``.
-        base: what kind of command it is.
+        name: all words, e.g. ``"capture photos"``.
+        base: the command's class.
         choices: see :func:`command_for`; ``context_settings`` is Typer's.
     """
     context_settings = choices.pop("context_settings", None)
@@ -36,7 +36,7 @@ def settings_command(
         class Generated(base):  # type: ignore[misc, valid-type]
             def __init__(self, **declared: Any) -> None:
                 super().__init__(**declared)
-                del self.params, self.callback  # made when they are asked for
+                del self.params, self.callback  # made at first use
 
             def __getattr__(self, attribute: str) -> Any:
                 if attribute not in ("params", "callback"):
@@ -67,22 +67,26 @@ def command_for(
 ) -> Function:
     """``function(..., settings: SomeSettings, **options)`` as a function of plain options, which Typer reads.
 
-    Its other parameters stay as they are. The fields of the model become options, nested models and ``kind`` do not.
+    Other parameters stay as they are. The model's fields become options, except nested models and ``kind``.
 
     Args:
         name: of the command, for errors.
         positional: fields that are arguments.
-        nested: dotted keys that are options, too, by their last part.
+        nested: dotted keys that also become options, named by their last part.
         without: fields that are not options.
         aliases: a second option name by field.
-        kind: the value of ``kind`` if the model has several.
+        kind: the value of ``kind``; it picks the model if ``SomeSettings`` is a union.
         common: names in ``COMMON`` that ``function`` takes as ``**options``; ``overrides`` (``--set``) is used here.
     """
     from stspbr import settings as models
+    from stspbr.settings.parsing import kinds_of
 
     hints = get_type_hints(function, localns=vars(models), include_extras=True)
+    model = hints["settings"]
+    if kind is not None and get_args(model):
+        model = next(one for one in get_args(model) if kind in kinds_of(one))
     fields: dict[str, tuple[str, FieldInfo, inspect.Parameter]] = {}
-    for key, field, default in models.every_setting(hints["settings"]):
+    for key, field, default in models.every_setting(model):
         if key in nested or not ("." in key or key in without or key == "kind"):
             option = key.rpartition(".")[2]
             names = [_flag(option), (aliases or {}).get(key)]
@@ -107,7 +111,7 @@ def command_for(
                     value = {part: value}
                 base = models.merged(base, value)
                 typed[key] = f"{option.upper() if key in positional else _flag(option)} {text}"
-        settings = models.settings_for(hints["settings"], values.pop("overrides", None) or [], base, name, typed)
+        settings = models.settings_for(model, values.pop("overrides", None) or [], base, name, typed)
         prepare_process()
         function(**values, settings=settings)
 
@@ -142,7 +146,7 @@ def _flag(name: str) -> str:
 
 
 def _value(field: FieldInfo, text: Any) -> Any:
-    """What was typed as the field's model takes it: numbers as numbers, ``1,2,3`` as a list."""
+    """The typed text as a value for the field: numbers as numbers, ``1,2,3`` as a list."""
     from stspbr.settings.parsing import parse_value
     from stspbr.settings.table import type_text
 

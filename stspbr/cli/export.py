@@ -1,4 +1,4 @@
-"""`stspbr export …`: every way out."""
+"""`stspbr export …`: assets and data sets for other tools."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from stspbr.cli.options import FromOption, InspectCommand, JsonOption, QuietOpti
 if TYPE_CHECKING:
     from stspbr.settings import ExportDatasetSettings, ExportSettings
 
-app = typer.Typer(help="What others can read.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Write assets and data sets for other tools.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @settings_command(app, "export dataset", base=InspectCommand)
 def export_dataset(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="the run whose capture it is")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="the run that holds the capture")],
     settings: ExportDatasetSettings,
     out: Annotated[Path, typer.Option(metavar="path", help="a new folder")],
     from_version: FromOption = None,
@@ -31,15 +31,7 @@ def export_dataset(
     from stspbr.stages.export_dataset import export_dataset as export
 
     warnings: list[str] = []
-    path = export(
-        run,
-        settings.to,
-        out,
-        image_format=settings.image_format,
-        version=from_version,
-        text=settings.text,
-        on_warning=warnings.append,
-    )
+    path = export(run, out, settings, version=from_version, on_warning=warnings.append)
     if json_lines:
         typer.echo(json.dumps({"dataset": str(path), "kind": settings.to, "warnings": warnings}))
     elif not quiet:
@@ -50,14 +42,14 @@ def export_dataset(
 
 @settings_command(app, "export asset", base=InspectCommand)
 def export_asset(
-    source: Annotated[str, typer.Argument(metavar="RUN|FILE", help="a run with a bake, or any GLB, glTF, OBJ or USD")],
+    source: Annotated[str, typer.Argument(metavar="RUN|FILE", help="a run with a bake, or a GLB, glTF, OBJ or USD")],
     settings: ExportSettings,
-    out: Annotated[Path, typer.Option(metavar="path", help="the file; for blender a folder")],
+    out: Annotated[Path, typer.Option(metavar="path", help="the file; a folder for blender")],
     from_version: FromOption = None,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
-    """Write an asset, and the light of a run beside it, for other tools."""
+    """Write an asset, and a run's light, for other tools."""
     from stspbr.stages.export_asset import export_asset as export
 
     report = export(source, out, settings, version=from_version)

@@ -1,7 +1,10 @@
-"""The commands that inspect what there is: report, compare, artifacts, settings, doctor, bench."""
+"""The commands that inspect runs, settings and the machine; they write no artifact."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,9 +34,7 @@ def report(
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
-    """Write one HTML page of a run: metrics, curves, pictures, a 3D view; it needs no network."""
-    import json
-
+    """Write one HTML page of a run. It holds metrics, curves, pictures and a 3D view, and needs no network."""
     from stspbr.stages.report import write_report
 
     path = write_report(run, out, from_version)
@@ -45,16 +46,12 @@ def report(
 
 @app.command(cls=InspectCommand)
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders of two runs or more")],
-    out: Annotated[
-        Path | None, typer.Option(help="the page; default compare.html, and none with --json or --quiet")
-    ] = None,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="two or more folders of runs")],
+    out: Annotated[Path | None, typer.Option(help="the page; default compare.html; none with --json, --quiet")] = None,
     quiet: QuietOption = False,
     json_lines: Annotated[bool, typer.Option("--json", help="print the table as one JSON object")] = False,
 ) -> None:
-    """Set runs side by side: what is better, which settings differ; in the terminal and as one HTML page."""
-    import json
-
+    """Compare runs in the terminal and as one HTML page. The page also lists the settings that differ."""
     from stspbr.report.comparison import as_json
     from stspbr.stages.compare import compare_runs
 
@@ -70,10 +67,7 @@ def compare(
 
 @app.command(cls=InspectCommand)
 def artifacts(run: RunArgument, json_lines: JsonOption = False) -> None:
-    """List what a run holds: size, age, settings, parents, and whether it is whole."""
-    import json
-    from dataclasses import asdict
-
+    """List a run's artifacts: size, age, settings, parents, state. The state is complete, unfinished, or the error."""
     from stspbr.artifacts import ArtifactStore
 
     rows = ArtifactStore(run).list()
@@ -92,9 +86,7 @@ def artifacts(run: RunArgument, json_lines: JsonOption = False) -> None:
 
 @app.command(cls=InspectCommand)
 def recipes(json_lines: JsonOption = False) -> None:
-    """List the recipes that come with stspbr, for `stspbr run NAME`."""
-    import json
-
+    """List the recipes that `stspbr run NAME` can run."""
     from stspbr.settings import shipped_recipes
 
     for name, file in shipped_recipes().items():
@@ -109,10 +101,7 @@ def settings(
     ] = None,
     json_lines: JsonOption = False,
 ) -> None:
-    """List every setting: key, type, default, range and meaning; change them by --set, or in a recipe."""
-    import json
-    from dataclasses import asdict
-
+    """List every setting: key, type, default, range and meaning. Change settings with --set, or in a recipe."""
     from stspbr.settings.table import chosen_stages, rows
 
     for name, model in chosen_stages(stage).items():
@@ -120,9 +109,7 @@ def settings(
             for row in rows(model):
                 typer.echo(json.dumps({"stage": name, **asdict(row)}))
             continue
-        cells = (
-            [row.key, row.type.replace("|", " | "), row.default, row.range, row.description] for row in rows(model)
-        )
+        cells = ([*asdict(replace(row, type=row.type.replace("|", " | "))).values()] for row in rows(model))
         print_table(("key", "type", "default", "range", "description"), cells, name)
 
 
@@ -132,7 +119,7 @@ def doctor(
         bool, typer.Option("--warm", help="only compile all kernels, so that no stage has to wait")
     ] = False,
 ) -> None:
-    """Versions, devices, backends; what is missing and how to get it."""
+    """Report what this machine lacks for stspbr and how to get it. Lists versions, devices and backends."""
     prepare_process()
     if warm:
         from stspbr.doctor.warm import warm as compile_kernels
@@ -144,7 +131,7 @@ def doctor(
 
     checks = diagnose()
     print_table(("what", "state", "detail"), ([check.name, check.state, check.detail or ""] for check in checks))
-    for check in checks:  # each on a line of its own, unbroken: to be copied
+    for check in checks:  # one unbroken line per command, to be copied
         if check.remedy:
             typer.echo(f"{check.name}: {check.remedy}")
     if not healthy(checks):
@@ -153,22 +140,18 @@ def doctor(
 
 @app.command()
 def bench(
-    settings: Annotated[
-        str | None, typer.Option(help="cpu, gpu or tiny: a fixed amount of work; default: by the device")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="write the result there as JSON")] = None,
-    steps: Annotated[int, typer.Option(help="steps that are timed, of each kind", min=1)] = 20,
-    compare: Annotated[bool, typer.Option("--compare", help="also time what one could use instead")] = False,
-    repeats: Annotated[int, typer.Option(help="of each comparison", min=1)] = 5,
+    settings: Annotated[str | None, typer.Option(help="amount of work: cpu, gpu or tiny; default: by device")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the result")] = None,
+    steps: Annotated[int, typer.Option(help="timed steps per kind", min=1)] = 20,
+    compare: Annotated[bool, typer.Option("--compare", help="also time the alternatives")] = False,
+    repeats: Annotated[int, typer.Option(help="repeats per comparison", min=1)] = 5,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
-    """Seconds per step by part, throughput and memory, at fixed settings on an object made in memory."""
+    """Time the parts of a step at fixed settings. Prints seconds, throughput and memory for a built-in object."""
     prepare_process()
-    import json
-
     from stspbr.stages.bench import run_bench
     from stspbr.stages.session import Session
 
@@ -179,16 +162,8 @@ def bench(
     session = Session.open(Path(), device=device, threads=threads)
     name = settings or ("gpu" if session.device.type == "cuda" else "cpu")
     verbose = not quiet and not json_lines
-    result = run_bench(
-        name,
-        device=session.device,
-        threads=session.threads,
-        steps=steps,
-        out=out,
-        compare=compare,
-        repeats=repeats,
-        log=(lambda text: typer.echo(text, err=True)) if verbose else (lambda _: None),
-    )
+    log = partial(typer.echo, err=True) if verbose else lambda _: None
+    result = run_bench(session, name, steps=steps, out=out, compare=compare, repeats=repeats, log=log)
     if json_lines:
         typer.echo(json.dumps(result))
     elif verbose:
@@ -198,7 +173,7 @@ def bench(
 
 
 def print_bench(result: dict[str, Any]) -> None:
-    """The machine, a column per kind of step, and the ratios."""
+    """Print the machine, a column per kind of step, and the ratios."""
     from stspbr.stages.bench import comparison_table, step_table
 
     machine, fixed = result["machine"], result["settings"]
@@ -212,8 +187,7 @@ def print_bench(result: dict[str, Any]) -> None:
 
 
 def print_errors(run: Path) -> None:
-    import json
-
+    """Print the table of the newest evaluation and the path of its contact sheet."""
     from stspbr.artifacts import ArtifactStore
     from stspbr.stages.evaluate import error_table
 
@@ -224,7 +198,7 @@ def print_errors(run: Path) -> None:
 
 
 def print_comparison(comparison: Any) -> None:
-    """The metrics that can be better or worse; the page and --json hold all of them."""
+    """Print the metrics that can be better or worse; the page and --json hold all of them."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -267,7 +241,7 @@ def _age(seconds: float) -> str:
 
 
 def _brief(settings: dict[str, Any]) -> str:
-    """The settings that tell two versions apart at a glance."""
+    """The settings in which two versions most often differ."""
     optimize = settings.get("optimize", {})
     keys = ("asset", "folder", "renderer", "views", "resolution", "mesh", "texture_resolution", "bits", "reference")
     parts = [f"{key}={settings[key]}" for key in keys if settings.get(key) is not None]

@@ -1,7 +1,8 @@
-"""What several commands share: their options, and how a stage is run and reported."""
+"""Options that several commands share, and how a stage is run and reported."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,7 +57,7 @@ COMMON: Mapping[str, tuple[Any, Any]] = {
 
 
 def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """Print plain cells as a table; the first column stays whole, what is printed to a file or a pipe is wide."""
+    """Print plain cells as a table; the first column is never wrapped, and files and pipes get wide lines."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -70,7 +71,7 @@ def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]], title: st
 
 
 class InspectCommand(TyperCommand):
-    """A command that opens no session: of several processes only the first runs it, and waits for no other."""
+    """A command that opens no session: if there are several processes, only the first runs it, and waits for none."""
 
     def make_context(self, *arguments: Any, **extra: Any) -> Any:
         if not torchrun.is_first():
@@ -80,14 +81,12 @@ class InspectCommand(TyperCommand):
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Ctrl-C says how to go on; typer alone would only print "Aborted"."""
+    """On Ctrl-C, print how to resume; Typer alone prints only "Aborted"."""
     try:
         yield
     except KeyboardInterrupt:
         if torchrun.is_first():
-            sys.stderr.write(
-                "stspbr: interrupted; run the same command with --resume to go on from the last checkpoint\n"
-            )
+            sys.stderr.write("stspbr: interrupted; run the same command with --resume to continue\n")
         raise typer.Exit(130) from None
 
 
@@ -99,9 +98,10 @@ def run_stage(
     from_version: str | None = None,
     **options: Any,
 ) -> None:
-    """Open a session on ``run``, run the stage on the newest ``parent`` or that version, and print its artifact.
+    """Open a session on ``run``, run the stage, and print its artifact.
 
     Args:
+        parent: the stage that this one builds on; from_version: its version, None for the newest.
         options: of ``Session.open``.
     """
     from stspbr.stages.session import Session
@@ -113,9 +113,7 @@ def run_stage(
 
 
 def report_artifact(session: Session, artifact: Artifact) -> None:
-    """Print the stage and where its artifact is; with ``--json`` as one JSON line."""
-    import json
-
+    """Print the stage and the path of its artifact; with ``--json`` as one JSON line."""
     if session.json_lines:
         facts = {"stage": artifact.stage, "artifact": str(artifact.path), "content_hash": artifact.content_hash}
         typer.echo(json.dumps(facts))

@@ -1,7 +1,8 @@
-"""The stages after the capture, and all of them from a recipe."""
+"""The stages after the capture, and whole recipes."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,7 +39,7 @@ _ROUTING = ["optimize.routing"]
 
 @settings_command(app, "coarse", nested=_ROUTING, common=[*COMMON])
 def coarse(run: RunArgument, settings: CoarseSettings, **options: Any) -> None:
-    """Let geometry and colour settle; network B is held back."""
+    """Learn geometry and colour; network B is held back."""
     from stspbr.stages.coarse import run_coarse
 
     run_stage(run_coarse, run, settings, "capture", **options)
@@ -46,7 +47,7 @@ def coarse(run: RunArgument, settings: CoarseSettings, **options: Any) -> None:
 
 @settings_command(app, "specialize", nested=_ROUTING, common=[*COMMON])
 def specialize(run: RunArgument, settings: SpecializeSettings, **options: Any) -> None:
-    """Let network B work out roughness and metallic."""
+    """Learn roughness and metallic with network B."""
     from stspbr.stages.specialize import run_specialize
 
     run_stage(run_specialize, run, settings, "coarse", **options)
@@ -54,7 +55,7 @@ def specialize(run: RunArgument, settings: SpecializeSettings, **options: Any) -
 
 @settings_command(app, "bake", nested=_ROUTING, common=[*COMMON])
 def bake(run: RunArgument, settings: BakeSettings, **options: Any) -> None:
-    """Unwrap, bake and refine the maps; write GLB, OBJ and the light."""
+    """Unwrap, bake and refine maps; write GLB, OBJ and light."""
     from stspbr.stages.bake import run_bake
 
     run_stage(run_bake, run, settings, "specialize", **options)
@@ -64,9 +65,7 @@ def bake(run: RunArgument, settings: BakeSettings, **options: Any) -> None:
 def unpack_orm(
     source: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="a run, or any GLB, glTF or ORM image")],
     settings: UnpackSettings,
-    out: Annotated[
-        Path | None, typer.Option(metavar="path", help="folder for the maps of a FILE; default: beside it")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="path", help="folder for a FILE's maps; default: its own")] = None,
     from_version: FromOption = None,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
@@ -77,11 +76,9 @@ def unpack_orm(
 
         run_stage(run_unpack_orm, source, settings, "bake", from_version, quiet=quiet, json_lines=json_lines)
     elif torchrun.is_first():
-        import json
+        from stspbr.formats.orm import unpack
 
-        from stspbr.stages.unpack_orm import unpack_file
-
-        for path in unpack_file(source, out or source.parent, settings.bits):
+        for path in unpack(source, out or source.parent, settings.bits):
             if json_lines or not quiet:
                 typer.echo(json.dumps({"file": str(path)}) if json_lines else str(path))
 
@@ -93,11 +90,11 @@ _NO_RESUME = [name for name in COMMON if name != "resume"]
     app, "evaluate", without=["reference_capture"], common=_NO_RESUME, context_settings={"allow_extra_args": True}
 )
 def evaluate(context: typer.Context, run: RunArgument, settings: EvaluateSettings, **options: Any) -> None:
-    """Compare the bake with its original: material and geometry in 3D, held-out views, other lights."""
+    """Compare the bake with the original asset. Measures maps and shape in 3D, held-out views, other lights."""
     extra = [word for word in context.args if not word.lower().endswith((".hdr", ".exr"))]
     if extra or (context.args and not settings.lights):
         word = (extra or context.args)[0]
-        raise StspbrError(f"{word}: not understood here; lights go after --lights (an HDR or EXR each)")
+        raise StspbrError(f"{word}: unexpected argument; give lights (HDR or EXR) after --lights")
     from stspbr.stages.evaluate import run_evaluate
 
     captured = settings.reference_capture or settings.reference is None
@@ -112,7 +109,7 @@ def run_all(
     recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="a name from `stspbr recipes`, or a TOML file")],
     out: Annotated[Path | None, typer.Option(help="the run's folder; default runs/<name>")] = None,
     settings: SetOption = None,
-    seed: Annotated[int | None, typer.Option(help="in place of the recipe's seed")] = None,
+    seed: Annotated[int | None, typer.Option(help="replaces the recipe's seed")] = None,
     device: DeviceOption = "auto",
     backend: BackendOption = "auto",
     threads: ThreadsOption = None,
@@ -120,7 +117,7 @@ def run_all(
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
-    """Run all stages of a recipe; a stage that stands with the same inputs and settings is not run again."""
+    """Run all stages of a recipe, except those up to date. These have a version of equal inputs and settings."""
     prepare_process()
     from stspbr.settings import load_recipe
 

@@ -1,1 +1,1 @@
-"""What this machine has, what is missing, and how to get it."""
+"""`stspbr doctor`: what this machine has and lacks, and how to get what it lacks."""

@@ -1,4 +1,4 @@
-"""One line of what `stspbr doctor` says."""
+"""One line of the report of `stspbr doctor`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Check:
     """One line of the report.
 
     Attributes:
-        name: what was looked at.
-        state: ``missing`` is not there; ``broken`` is there and does not work, or not well.
+        name: what was checked.
+        state: ``missing``: not installed; ``broken``: it does not work, or not well.
         detail: what was found.
-        remedy: the command or the step that mends it; empty where there is nothing to do.
+        remedy: the command or the step that fixes it; empty if there is nothing to do.
         optional: stspbr runs without it.
     """
 

@@ -1,4 +1,4 @@
-"""What stands between a machine and stspbr's CUDA path: pure functions over a described machine.
+"""What a machine lacks for stspbr's CUDA path: pure functions of a description of the machine.
 
 Facts used: CUDA 11, 12 and 13 need drivers from 450, 525 and 580 (NVIDIA's minor version compatibility), Blackwell
 (10.0, 12.0) a toolkit and a torch from CUDA 12.8 and a driver from 570; a GPU runs kernels built for its own major
@@ -10,8 +10,9 @@ need networks, nvdiffrast for ``TORCH_CUDA_ARCH_LIST`` (12.0). The machine itsel
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from stspbr.doctor.checks import Check, State
+from stspbr.doctor.checks import Check
 
 _DRIVER_FOR_CUDA = {11: 450, 12: 525, 13: 580}
 _TOOLKIT_FOR = (((10, 0), (12, 8)), ((8, 9), (11, 8)), ((8, 6), (11, 1)), ((8, 0), (11, 0)))
@@ -20,12 +21,12 @@ _TURING = (7, 5)
 _TINY_NEWEST = 120
 _NVDIFFRAST = "git+https://github.com/NVlabs/nvdiffrast.git"
 _TINYCUDANN = "git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch"
-_NO_DEVICE = "it needs a CUDA device that torch sees"
+_NO_DEVICE = "it needs a CUDA device that torch finds"
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package that is compiled on the user's machine. ``error``: why it does not work, in one line; else empty."""
+    """A package that is compiled on the user's machine. ``error``: why it does not work, in one line, or empty."""
 
     installed: bool
     error: str = ""
@@ -33,15 +34,15 @@ class Package:
 
 @dataclass(frozen=True)
 class CudaMachine:
-    """What matters of a machine for the CUDA path.
+    """The parts of a machine that matter for the CUDA path.
 
     Attributes:
-        gpus: name and compute capability (12, 0) of each, as the driver tells.
-        driver: version of the NVIDIA driver; None where there is none. driver_error: what nvidia-smi complains of.
+        gpus: name and compute capability, such as (12, 0), of each GPU, from the driver.
+        driver: version of the NVIDIA driver, or None; driver_error: the error of nvidia-smi.
         torch: its version; torch_cuda: the CUDA that it was built for (``"12.8"``), None for a CPU build.
-        torch_devices: how many CUDA devices it sees. torch_architectures: ``sm_90``, ``compute_120``, …
-        visible: ``CUDA_VISIBLE_DEVICES``, None where it is not set.
-        nvcc: release of the toolkit's compiler (``"12.8"``), None where there is none.
+        torch_devices: number of CUDA devices that torch finds; torch_architectures: ``sm_90``, ``compute_120``, …
+        visible: ``CUDA_VISIBLE_DEVICES``, None if not set.
+        nvcc: release of the toolkit's compiler (``"12.8"``), or None.
         compiler: whether there is a C++ compiler; windows: whether commands are for cmd.exe.
     """
 
@@ -61,7 +62,7 @@ class CudaMachine:
 
 
 def examine(machine: CudaMachine) -> list[Check]:
-    """CUDA, its toolkit, the two libraries, and what ``--backend auto`` takes; all of them optional."""
+    """CUDA, its toolkit, the two libraries, and the choice of ``--backend auto``; all of them optional."""
     cuda, toolkit = check_cuda(machine), check_toolkit(machine)
     raster = _library("raster backend nvdiffrast", "nvdiffrast", machine.nvdiffrast, machine, cuda, toolkit)
     encoding = _library("encoding backend tinycudann", "tinycudann", machine.tinycudann, machine, cuda, toolkit)
@@ -69,15 +70,11 @@ def examine(machine: CudaMachine) -> list[Check]:
 
 
 def check_cuda(machine: CudaMachine) -> Check:
-    """Whether torch can work on the GPU, and why not."""
-
-    def check(state: State, detail: str, remedy: str = "") -> Check:
-        return Check("CUDA", state, detail, remedy, optional=True)
-
+    """Whether torch can work on the GPU, and if not, why."""
+    check = partial(Check, "CUDA", optional=True)
     if machine.driver_error:
-        return check(
-            "broken", f"nvidia-smi: {machine.driver_error}", "reboot; if that does not help, reinstall the driver"
-        )
+        remedy = "reboot; if that does not help, reinstall the driver"
+        return check("broken", f"nvidia-smi: {machine.driver_error}", remedy)
     if not machine.gpus and not machine.torch_devices:
         return check("missing", "no NVIDIA GPU: everything runs on the CPU")
     if machine.torch is None:
@@ -95,13 +92,10 @@ def check_cuda(machine: CudaMachine) -> Check:
 
 
 def check_toolkit(machine: CudaMachine) -> Check:
-    """Whether the compilers are there that nvdiffrast and tiny-cuda-nn are built with."""
-
-    def check(state: State, detail: str, remedy: str = "") -> Check:
-        return Check("CUDA toolkit", state, detail, remedy, optional=True)
-
+    """Whether the compilers that nvdiffrast and tiny-cuda-nn need are installed."""
+    check = partial(Check, "CUDA toolkit", optional=True)
     if not machine.gpus or machine.torch_cuda is None:
-        return check("missing", f"of no use yet: {_NO_DEVICE}")
+        return check("missing", f"not needed yet: {_NO_DEVICE}")
     wanted = max([_version(machine.torch_cuda), *(_toolkit_for(capability) for _, capability in machine.gpus)])
     if wanted[0] != _version(machine.torch_cuda)[0]:
         return check("missing", "no toolkit fits both this torch and this GPU", _torch_command(machine))
@@ -138,11 +132,11 @@ def runs_on(architectures: tuple[str, ...], capability: tuple[int, int]) -> bool
 
 
 def torch_index(machine: CudaMachine) -> str | None:
-    """PyTorch's wheel index for this driver and these GPUs, e.g. ``cu128``; None where the driver is too old."""
+    """PyTorch's wheel index for this driver and these GPUs, e.g. ``cu128``; None if the driver is too old."""
     driver = _version(machine.driver or "0")[0]
     oldest = min((capability for _, capability in machine.gpus), default=_TURING)
     newest = max((capability for _, capability in machine.gpus), default=_TURING)
-    if oldest >= _TURING or newest >= _BLACKWELL:  # beside a Blackwell an older GPU than Turing has to stand back
+    if oldest >= _TURING or newest >= _BLACKWELL:  # beside a Blackwell, GPUs before Turing are ignored
         if driver >= 580:
             return "cu130"
         if driver >= _BLACKWELL_DRIVER:
@@ -151,7 +145,7 @@ def torch_index(machine: CudaMachine) -> str | None:
 
 
 def install_command(library: str, machine: CudaMachine, again: bool = False) -> str:
-    """The command that builds ``nvdiffrast`` or ``tinycudann`` for this machine's GPUs; ``again`` over a broken one."""
+    """The command that builds ``nvdiffrast`` or ``tinycudann`` for this machine's GPUs; ``again`` replaces a build."""
     capabilities = sorted({capability for _, capability in machine.gpus})
     if library == "nvdiffrast":
         name, value, source = "TORCH_CUDA_ARCH_LIST", ";".join(f"{a}.{b}" for a, b in capabilities), _NVDIFFRAST
@@ -178,7 +172,7 @@ def _library(label: str, library: str, package: Package, machine: CudaMachine, c
 
 
 def _cause(error: str) -> str:
-    """What the loader's message means."""
+    """The meaning of the loader's message."""
     text = error.lower()
     if "undefined symbol" in text or "dll load failed" in text or "procedure could not be found" in text:
         return "built for another torch: "
@@ -201,15 +195,15 @@ def _auto(cuda: Check, raster: Check, encoding: Check) -> Check:
 
 
 def _why_unseen(machine: CudaMachine) -> tuple[str, str]:
-    """Why a CUDA build of torch sees no device though the driver lists a GPU, and what to do."""
-    seen = f"torch for CUDA {machine.torch_cuda} sees no device"
+    """Why a CUDA build of torch finds no device though the driver lists a GPU, and what to do."""
+    seen = f"torch for CUDA {machine.torch_cuda} finds no device"
     if machine.visible is not None and machine.visible.strip() in ("", "-1"):
         return f"{seen}: CUDA_VISIBLE_DEVICES={machine.visible!r} hides it", "unset CUDA_VISIBLE_DEVICES"
     needed = _DRIVER_FOR_CUDA.get(_version(machine.torch_cuda or "")[0])
     if machine.driver is not None and needed is not None and _version(machine.driver)[0] < needed:
         update = f"update the NVIDIA driver to {needed} or newer"
         remedy = update if torch_index(machine) is None else f"{update}, or: {_torch_command(machine)}"
-        return f"{seen}: driver {machine.driver} is older than the {needed} that it needs", remedy
+        return f"{seen}: it needs driver {needed}, but {machine.driver} is installed", remedy
     return seen, "in a container: start it with --gpus all; else reboot, as after an update of the driver"
 
 

@@ -1,4 +1,4 @@
-"""Describe this machine for ``doctor_cuda``: the driver, torch, the toolkit, and a trial of the two libraries."""
+"""Describe this machine for ``doctor.cuda``: the driver, torch, the toolkit, and a trial of the two libraries."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from stspbr.doctor.cuda import CudaMachine, Package
 from stspbr.errors import first_line
 
+if TYPE_CHECKING:
+    import torch
+
 
 def describe_machine() -> CudaMachine:
-    """This machine. Takes seconds where there is a GPU, and never raises for the machine's sake."""
+    """This machine. Takes seconds if there is a GPU, and raises nothing."""
     gpus, driver, driver_error = _driver()
     version, cuda, devices, architectures = _torch()
     return CudaMachine(
@@ -49,7 +53,7 @@ def parse_gpus(text: str) -> tuple[tuple[tuple[str, tuple[int, int]], ...], str 
 
 
 def parse_nvcc(text: str) -> str | None:
-    """The release (``"12.8"``) in what ``nvcc --version`` prints."""
+    """The release (``"12.8"``) in the output of ``nvcc --version``."""
     found = re.search(r"release (\d+\.\d+)", text)
     return None if found is None else found[1]
 
@@ -72,7 +76,7 @@ def _driver() -> tuple[tuple[tuple[str, tuple[int, int]], ...], str | None, str]
 def _torch() -> tuple[str | None, str | None, int, tuple[str, ...]]:
     try:
         import torch
-    except Exception:  # absent or broken: another line of the report says so
+    except Exception:  # missing or broken: another line of the report
         return None, None, 0, ()
     if not torch.cuda.is_available():
         return torch.__version__, torch.version.cuda, 0, ()
@@ -98,25 +102,31 @@ def _tried(package: str, trial: Callable[[], str], devices: int) -> Package:
         return Package(True)
     try:
         return Package(True, trial())
-    except Exception as error:  # built for another torch, another GPU, another CUDA: anything can come
+    except Exception as error:  # a build for another torch, GPU or CUDA can raise anything
         return Package(True, first_line(error))
 
 
 def _try_nvdiffrast() -> str:
-    """One triangle over a small image; what is wrong with it, or nothing. It has not run on a GPU yet."""
+    """Rasterize one triangle; returns what is wrong, or nothing. It has not run on a GPU yet."""
     import torch
 
     from stspbr.render.nvdiffrast import nvdiffrast_backend
 
     device = torch.device("cuda", torch.cuda.current_device())
+    return try_rasterize(nvdiffrast_backend(device).rasterize, device)
+
+
+def try_rasterize(rasterize: Callable[..., Any], device: torch.device) -> str:
+    """Rasterize a triangle over a whole small image; returns what is wrong, or nothing."""
+    import torch
+
     clip = torch.tensor([[[-1.0, -1.0, 0.0, 1.0], [3.0, -1.0, 0.0, 1.0], [-1.0, 3.0, 0.0, 1.0]]], device=device)
-    faces = torch.tensor([[0, 1, 2]], dtype=torch.int32, device=device)
-    rast, _ = nvdiffrast_backend(device).rasterize(clip, faces, (8, 8))
+    rast, _ = rasterize(clip, torch.tensor([[0, 1, 2]], dtype=torch.int32, device=device), (8, 8))
     return "" if bool((rast[..., 3] == 1).all()) else "a triangle over the whole image left holes"
 
 
 def _try_tinycudann() -> str:
-    """A small grid against the embedded kernels; what is wrong with it, or nothing. It has not run on a GPU yet."""
+    """Compare a small grid with the CPU kernels; returns what is wrong, or nothing. It has not run on a GPU yet."""
     import torch
 
     from stspbr.fields.hash_grid import HashGridEncoding
@@ -129,4 +139,4 @@ def _try_tinycudann() -> str:
     points = torch.rand(300, 3, generator=generator)
     wanted, found = ours(points), theirs.cuda()(points.cuda()).cpu()
     close = torch.allclose(found, wanted, rtol=1e-2, atol=1e-7)
-    return "" if close else "its hash grid differs from the embedded kernels'; use --backend auto+torch"
+    return "" if close else "its hash grid differs from the CPU kernels'; use --backend auto+torch"

@@ -1,4 +1,4 @@
-"""What this machine has for stspbr, what is missing, and the command that brings it. Nothing here ever raises."""
+"""What this machine has for stspbr, what is missing, and the command that installs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stspbr.doctor.checks import Check
 from stspbr.doctor.cuda import examine
-from stspbr.doctor.cuda_machine import describe_machine
+from stspbr.doctor.cuda_machine import describe_machine, try_rasterize
 from stspbr.errors import first_line
 from stspbr.version import __version__
 
@@ -23,7 +23,7 @@ _PACKAGES = ("numpy", "scipy", "imageio", "pydantic", "safetensors", "trimesh", 
 
 
 def diagnose(folder: str | Path = ".") -> list[Check]:
-    """Look at everything; ``folder`` is where runs would be written. Takes some seconds, never raises."""
+    """Run all checks; ``folder`` is where runs would be written. Takes some seconds, never raises."""
     checks: list[Check] = []
     looks: list[tuple[str, Callable[[], list[Check]]]] = [
         ("stspbr", _versions),
@@ -42,13 +42,13 @@ def diagnose(folder: str | Path = ".") -> list[Check]:
     for name, look in looks:
         try:
             checks += look()
-        except Exception as error:  # a broken installation can raise anything; the others are still looked at
+        except Exception as error:  # a broken installation can raise anything; the other checks still run
             checks.append(Check(name, "broken", first_line(error), "python -m pip install --force-reinstall stspbr"))
     return checks
 
 
 def healthy(checks: list[Check]) -> bool:
-    """Whether nothing that stspbr cannot do without is missing or broken."""
+    """Whether everything that stspbr needs works."""
     return all(check.state == "ok" or check.optional for check in checks)
 
 
@@ -64,7 +64,7 @@ def _versions() -> list[Check]:
 
 
 def _package(name: str, optional: bool = False) -> Check:
-    """Import a package and tell its version."""
+    """Import a package and report its version."""
     remedy = f"pip install --force-reinstall {name}"
     module = _MODULES.get(name, name)
     if importlib.util.find_spec(module) is None:
@@ -120,40 +120,31 @@ def _raster_backend() -> list[Check]:
 
     from stspbr.render.backend import get_backend
 
-    clip = torch.tensor([[[-1.0, -1.0, 0.0, 1.0], [3.0, -1.0, 0.0, 1.0], [-1.0, 3.0, 0.0, 1.0]]])
-    faces = torch.tensor([[0, 1, 2]], dtype=torch.int32)
+    cpu = torch.device("cpu")
+    return [_kernels("raster backend cpu", lambda: try_rasterize(get_backend("cpu", cpu).rasterize, cpu))]
+
+
+def _kernels(name: str, trial: Callable[[], str]) -> Check:
+    """A check of Numba kernels; ``trial`` returns what is wrong, or nothing."""
     try:
-        rast, _ = get_backend("cpu", torch.device("cpu")).rasterize(clip, faces, (4, 4))
+        fault = trial()
     except Exception as error:  # e.g. an unwritable kernel cache
-        return [Check("raster backend cpu", "broken", first_line(error), "pip install --force-reinstall numba")]
-    if bool((rast[..., 3] == 1).all()):
-        return [Check("raster backend cpu", "ok", "Numba kernels")]
-    return [Check("raster backend cpu", "broken", "a triangle over the whole image left holes")]
+        return Check(name, "broken", first_line(error), "pip install --force-reinstall numba")
+    return Check(name, "broken", fault) if fault else Check(name, "ok", "Numba kernels")
 
 
 def _encoding_backend() -> list[Check]:
     import torch
 
-    try:
+    def trial() -> str:
         from stspbr.fields.hash_grid import HashGridEncoding
 
-        encoding = HashGridEncoding(
-            levels=2,
-            features=2,
-            log2_table_size=8,
-            base_resolution=4,
-            finest_resolution=8,
-            generator=torch.Generator().manual_seed(0),
-            backend="cpu",
-        )
+        encoding = HashGridEncoding(2, 2, 8, 4, 8, generator=torch.Generator().manual_seed(0), backend="cpu")
         features = encoding(torch.full((3, 3), 0.3))
-        if features.shape == (3, 4) and bool(torch.isfinite(features).all()):
-            cpu = Check("encoding backend cpu", "ok", "Numba kernels")
-        else:
-            cpu = Check("encoding backend cpu", "broken", "a small hash grid gave a wrong result")
-    except Exception as error:  # e.g. an unwritable kernel cache
-        cpu = Check("encoding backend cpu", "broken", first_line(error), "pip install --force-reinstall numba")
-    return [cpu]
+        works = features.shape == (3, 4) and bool(torch.isfinite(features).all())
+        return "" if works else "a small hash grid gave a wrong result"
+
+    return [_kernels("encoding backend cpu", trial)]
 
 
 def _mitsuba() -> list[Check]:

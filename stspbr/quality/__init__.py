@@ -1,1 +1,1 @@
-"""The ladder: a shiny suite, the method and its baselines under one budget, and the table that compares them."""
+"""The quality ladder: a suite of shiny objects, the method and its baselines at equal budgets, and their tables."""

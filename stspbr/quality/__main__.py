@@ -1,4 +1,4 @@
-"""``python -m stspbr.quality small|full``: run the ladder, or what is left of it, and print its table."""
+"""``python -m stspbr.quality small|full``: run the remaining jobs of the ladder and print its tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; 0 when every job that was asked for is done, 1 when one failed, 2 for bad input, 130 for Ctrl-C."""
+    """Entry point; returns 0 if all selected jobs are done, 1 if one failed, 2 for bad input, 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
     prepare_process()
     try:
@@ -32,23 +32,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m stspbr.quality",
-        description="Compare the method with its baselines on the shiny suite. Jobs that are done with the same "
-        "settings are not repeated.",
+        description="Compare the method with its baselines on shiny objects. Jobs done with the same settings are not "
+        "repeated.",
     )
     parser.add_argument("ladder", choices=["small", "full"])
     parser.add_argument("--out", type=Path, help="folder of captures, runs and tables; default runs/quality-<ladder>")
-    parser.add_argument("--only", action="append", default=[], metavar="GLOB", help="jobs whose name matches, e.g. "
-                        "'letters-*-ours-*'; may be given several times")  # fmt: skip
-    parser.add_argument("--tracks", default="same,path", help="same, path or both; default both")
-    parser.add_argument("--configurations", metavar="A,B", help="in place of the ladder's own; all: every rung")
-    parser.add_argument("--seeds", type=int, help="seeds 0, 1, … in place of the ladder's own number")
+    parser.add_argument("--only", action="append", default=[], metavar="GLOB",
+                        help="jobs whose name matches, e.g. 'letters-*-ours-*'; repeatable")  # fmt: skip
+    parser.add_argument("--tracks", default="same,path", help="same, path or both; default: both")
+    parser.add_argument("--configurations", metavar="A,B", help="replace the ladder's configurations; all: every rung")
+    parser.add_argument("--seeds", type=int, help="number of seeds, from 0; default: the ladder's")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--workers", type=int, default=1, help="jobs at the same time, each with --threads of its own")
-    parser.add_argument("--redo-stale", action="store_true", help="repeat what other sources of stspbr have made")
+    parser.add_argument("--workers", type=int, default=1, help="parallel jobs, each with its own --threads")
+    parser.add_argument("--redo-stale", action="store_true", help="repeat jobs done by other sources of stspbr")
     parser.add_argument("--list", action="store_true", help="print the jobs and whether they are done; run nothing")
-    parser.add_argument("--table", action="store_true", help="only make the tables of what is done")
+    parser.add_argument("--table", action="store_true", help="write the tables of finished jobs; run nothing")
     return parser
 
 
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     ladder, skipped = (ladders.small_ladder(), []) if options.ladder == "small" else ladders.full_ladder()
     if options.seeds is not None:
         if options.seeds < 1:
-            raise StspbrError(f"--seeds {options.seeds}: at least one")
+            raise StspbrError(f"--seeds {options.seeds}: give at least 1")
         ladder = replace(ladder, seeds=tuple(range(options.seeds)))
     if options.configurations is not None:
         ladder = replace(ladder, configurations=_configurations(options.configurations))
@@ -75,15 +75,14 @@ def _run(options: argparse.Namespace) -> int:
     if options.only:
         jobs = [job for job in jobs if any(fnmatchcase(job.name, pattern) for pattern in options.only)]
         if not jobs:
-            raise StspbrError(f"--only {' '.join(options.only)}: no job has such a name; see --list")
+            raise StspbrError(f"--only {' '.join(options.only)}: no job matches; --list prints the jobs")
     home = options.out or Path("runs") / f"quality-{options.ladder}"
 
     source = runner.source_hash()
     done = {job.name: runner.finished(job, ladder.size, home) for job in jobs}
     stale = [name for name, record in done.items() if record is not None and record["source"] != source]
     if options.redo_stale:
-        done.update(dict.fromkeys(stale))
-        stale = []
+        done, stale = done | dict.fromkeys(stale), []
     if options.list:
         for job in jobs:
             log(f"{job.name}: {'to do' if done[job.name] is None else 'done'}")
@@ -93,7 +92,8 @@ def _run(options: argparse.Namespace) -> int:
         log(line)
     example = next((job for job in jobs if job.configuration == "ours"), None)
     counts = check_equal_parameters(ladders.recipe_of(example, ladder.size)) if example else {}
-    facts: dict[str, Any] = {"ladder": ladder.name, "source": source, "encoding_parameters": _counts(counts)}
+    parameters = ", ".join(f"{name} {count}" for name, count in counts.items()) or None
+    facts: dict[str, Any] = {"ladder": ladder.name, "source": source, "encoding_parameters": parameters}
     facts["skipped"] = skipped
     left = [] if options.table else [job for job in jobs if done[job.name] is None]
     log(f"{len(jobs)} jobs, {len(jobs) - sum(r is None for r in done.values())} done, {len(left)} to run, in {home}")
@@ -122,17 +122,17 @@ def _run(options: argparse.Namespace) -> int:
         log(f"{len(stale)} results were made by other sources of stspbr; --redo-stale repeats them")
     log(f"wrote {home / 'table.md'}, {home / 'table.csv'}, {home / 'table.json'}")
     if interrupted:
-        log("interrupted; the same command goes on where it stopped")
+        log("interrupted; run the same command again to continue")
         return 130
     return 1 if facts["failed"] else 0
 
 
 def _results(jobs: list, workers: int, rest: tuple) -> Iterator[dict[str, Any]]:
-    """The records of ``jobs`` as they come; in this process, or in ``workers`` others."""
+    """The records of ``jobs`` as they finish, in this process or in ``workers`` others."""
     from stspbr.quality import runner
 
     if workers < 1:
-        raise StspbrError(f"--workers {workers}: at least one")
+        raise StspbrError(f"--workers {workers}: give at least 1")
     if workers == 1:
         for job in jobs:
             yield runner.carry_out(job, *rest)
@@ -159,7 +159,7 @@ def _configurations(text: str) -> tuple[str, ...]:
 
 
 def _tracks(text: str) -> tuple[tuple[Track, ...], list[str]]:
-    """The tracks that can run, and a line for the one that cannot."""
+    """The tracks that can run, and one line per track that cannot."""
     from stspbr.quality.ladder import TRACKS
 
     wanted = [part.strip() for part in text.split(",")]
@@ -177,16 +177,12 @@ def _tracks(text: str) -> tuple[tuple[Track, ...], list[str]]:
     return tracks, []
 
 
-def _counts(counts: dict[str, int]) -> str | None:
-    return ", ".join(f"{name} {count}" for name, count in counts.items()) or None
-
-
 def _brief(record: dict[str, Any]) -> str:
     if record["status"] != "done":
         return f"FAILED, {record['error']}"
     shown = (("albedo_mae", "albedo"), ("roughness_mae", "roughness"), ("metallic_mae", "metallic"))
-    parts = [f"{label} {record['values'][key]:.4f}" for key, label in shown if record["values"].get(key) is not None]
-    return " ".join(parts)
+    values = record["values"]
+    return " ".join(f"{label} {values[key]:.4f}" for key, label in shown if values.get(key) is not None)
 
 
 def _duration(seconds: float) -> str:

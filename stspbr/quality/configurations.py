@@ -1,7 +1,7 @@
-"""The rungs from the joint baseline to the method, each as changes of the recipe's defaults and nothing else.
+"""The rungs from the joint baseline to the method; each is a set of changes to the recipe's defaults.
 
-Every rung adds one thing to the one before: two networks instead of one, a loss for each, a rate for each, strict
-routing, and last the beliefs and regions of ``METHOD``, which is the method: the recipe as it stands.
+Every rung adds one thing to the one before: two networks instead of one, a loss per network, a rate per network,
+strict routing, and last the priors and regions of ``METHOD``, which gives the recipe's defaults.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from stspbr.settings import FieldSettings, HashGridSettings, Recipe, parse_setti
 
 CONFIGURATIONS = ("joint", "split-weights", "split-losses", "split-rates", "strict-routing", "ours")
 FLOOR = "floor"
-"""The method with the true mesh and the true light: what is left is the error of shading, images and maps."""
+"""The method with the true mesh and the true light: only the errors of shading, images and maps remain."""
 STAGES = ("coarse", "specialize", "bake")
 TOLERANCE = 0.02
 
@@ -26,23 +26,24 @@ METHOD: dict[str, Any] = {
     "optimize.losses.appearance_region": "union",
     "optimize.losses.reflectance_region": "union",
 }
-"""Settings of a stage that belong to the method beyond the rungs (priors, say) and what they are
-without it, by dotted name from the stage, e.g. ``{"optimize.losses.metallic_prior": 0.0}``. Every rung below
-``ours`` takes them, so that a new idea is never lent to the baseline; a stage without the name is left alone."""
+"""Settings of the method beyond the rungs, with their values without the method, by dotted key of the stage.
+
+Every rung below ``ours`` takes these values, so that the baselines gain nothing from a new idea. A key that a stage
+lacks is ignored for that stage."""
 
 
 def configured(recipe: Recipe, name: str) -> Recipe:
-    """``recipe`` as the configuration ``name`` runs it.
+    """``recipe`` changed to the configuration ``name``.
 
     Args:
         recipe: the method's own settings.
-        name: one of ``CONFIGURATIONS``, or ``FLOOR`` (whose mesh the caller gives).
+        name: one of ``CONFIGURATIONS``, or ``FLOOR`` (whose mesh the caller sets).
     """
     values = recipe.model_dump(mode="json")
     if name in ("ours", FLOOR):
         return recipe
     if name not in CONFIGURATIONS:
-        raise StspbrError(f"no configuration {name!r}; there are {', '.join(CONFIGURATIONS)}")
+        raise StspbrError(f"no configuration {name!r}; choose {', '.join(CONFIGURATIONS)}")
     for stage in STAGES:
         settings = getattr(recipe, stage)
         optimize = values[stage]["optimize"]
@@ -54,7 +55,7 @@ def configured(recipe: Recipe, name: str) -> Recipe:
             joint = settings.optimize.rates.joint.model_dump(mode="json")
             optimize["rates"].update(appearance=joint, reflectance=dict(joint))
         if name == "split-weights":
-            # under shared routing both terms drive everything: their sum is the joint network's one loss
+            # under shared routing both terms drive everything, so their sum equals the joint network's loss
             half = {loss: 0.5 * weight for loss, weight in settings.optimize.losses.joint.items()}
             optimize["losses"].update(appearance=half, reflectance=dict(half))
     if name == "joint":
@@ -69,13 +70,13 @@ def encoding_parameters(fields: FieldSettings) -> int:
 
 
 def matched_joint(fields: FieldSettings) -> HashGridSettings:
-    """The joint network's grid with as many parameters as A's and B's together.
+    """The joint network's grid with as many parameters as those of A and B together, within 2 %.
 
-    The recipe's own where it is within 2 %; else as many levels, and the nearest coarsest resolution, as
-    come closest to the sum. It always reaches A's finest resolution.
+    The recipe's own grid if it fits; else the fitting grid with most levels, then the nearest coarsest resolution.
+    Its finest resolution is A's.
 
     Raises:
-        StspbrError: none comes within 2 %.
+        StspbrError: no grid fits.
     """
     split = fields.model_copy(update={"mode": "split"})
     wanted = encoding_parameters(split)
@@ -93,7 +94,7 @@ def matched_joint(fields: FieldSettings) -> HashGridSettings:
         for levels in range(min(24, a.levels + b.levels), a.levels - 1, -1)
         for base in sorted(range(4, min(33, a.finest_resolution + 1)), key=lambda r: (abs(r - a.base_resolution), r))
     )
-    # the first within the tolerance keeps most levels; a perfect count is not worth another shape
+    # the first within the tolerance has most levels; a closer count is not worth another shape
     grid = next((grid for grid in candidates if misfit(grid) <= TOLERANCE), None)
     if grid is None:
         raise StspbrError(
@@ -117,7 +118,7 @@ def check_equal_parameters(recipe: Recipe) -> dict[str, int]:
 
 
 def _table_numbers(grid: HashGridSettings) -> int:
-    """Numbers in the table that ``HashGridEncoding`` makes of ``grid``, counted without making it."""
+    """The number of entries in ``HashGridEncoding``'s table for ``grid``, without allocating it."""
     growth = math.log(grid.finest_resolution / grid.base_resolution) / max(1, grid.levels - 1)
     sides = [math.floor(grid.base_resolution * math.exp(growth * level) + 1e-6) + 1 for level in range(grid.levels)]
     return grid.features * sum(min(side**3, 1 << grid.log2_table_size) for side in sides)

@@ -1,4 +1,4 @@
-"""Which jobs a ladder has, in which order, and the recipe of each."""
+"""The jobs of a ladder, their order, and the recipe of each."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _STAGES: dict[str, type[Settings]] = {
     "evaluate": EvaluateSettings,
 }
 TRACKS: tuple[Track, ...] = ("same", "path")
-"""``same``: captured with the shading that the reconstruction has; ``path``: path-traced."""
+"""``same``: captured with the shading of the reconstruction; ``path``: path-traced."""
 LIGHT_MODES = ("known", "learned")
 CAPTURE_SEED = 0
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large the captures and how long the runs of a ladder are; overrides in the recipe's own words."""
+    """The size of a ladder's captures and the length of its runs; ``overrides`` are ``--set`` values by stage."""
 
     capture: dict[str, Any]
     overrides: dict[str, list[str]] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Ladder:
     Attributes:
         name: as on the command line.
         scenes: objects under lights.
-        configurations: those of ``CONFIGURATIONS`` that run; the floor always does.
+        configurations: those of ``CONFIGURATIONS`` that run, besides the floor.
         seeds: of network starts and batches; the captures are shared.
     """
 
@@ -81,7 +81,7 @@ class Job:
         return f"{self.scene.object}-{self.scene.light}-{self.track}"
 
 
-_QUIET = [f"optimize.{key}=1000000" for key in ("preview_every", "checkpoint_every")]  # their time is not the method's
+_QUIET = [f"optimize.{key}=1000000" for key in ("preview_every", "checkpoint_every")]  # not part of the method's time
 _SMALL = Size(
     {"views": 60, "test_views": 10, "resolution": 128, "samples": 64},
     {
@@ -101,17 +101,16 @@ def small_ladder() -> Ladder:
 
 
 def full_ladder() -> tuple[Ladder, list[str]]:
-    """Every scene and configuration, three seeds, 256², the recipe's own budgets; and what is skipped."""
+    """Every scene and configuration, three seeds, 256², the recipe's own budgets; and a line per skipped scene."""
     assets, skipped = asset_scenes()
     return Ladder("full", procedural_scenes() + assets, CONFIGURATIONS, (0, 1, 2), _FULL), skipped
 
 
 def jobs_of(ladder: Ladder, tracks: tuple[Track, ...] = TRACKS) -> list[Job]:
-    """All jobs, the most telling first: a ladder that is stopped early still compares something.
+    """All jobs, the most informative first, so that an early stop still leaves a comparison.
 
-    Seed 0 of everything comes before seed 1; within a seed the method, the baseline and the floor of all scenes
-    before the rungs between; then the same-shading track before the path-traced one, the known light before
-    the learned one.
+    Seed 0 of all jobs comes before seed 1. Within a seed, the method, the baseline and the floor come before the rungs
+    between; then the same-shading track before the path-traced one, and the known light before the learned one.
     """
     outer = [name for name in (CONFIGURATIONS[0], CONFIGURATIONS[-1]) if name in ladder.configurations]
     between = [name for name in ladder.configurations if name not in outer]
@@ -126,22 +125,19 @@ def jobs_of(ladder: Ladder, tracks: tuple[Track, ...] = TRACKS) -> list[Job]:
 
 
 def capture_settings(job: Job, size: Size) -> CaptureMeshSettings:
-    """The capture that ``job`` works on."""
+    """The settings of the capture that ``job`` uses."""
     values = {"renderer": "mitsuba" if job.track == "path" else "raster", **size.capture, **job.scene.capture}
     return parse_settings(CaptureMeshSettings, values, f"{job.capture_name}: capture")
 
 
 def recipe_of(job: Job, size: Size) -> Recipe:
     """The recipe of ``job``: the defaults, the ladder's size, and what the configuration changes."""
-    stages = {
-        name: settings_for(model, size.overrides.get(name, [])).model_dump(mode="json")
-        for name, model in _STAGES.items()
-    }
+    chosen = {name: settings_for(model, size.overrides.get(name, [])) for name, model in _STAGES.items()}
+    stages = {name: settings.model_dump(mode="json") for name, settings in chosen.items()}
     stages["coarse"]["light"]["mode"] = job.light_mode
     if job.configuration == FLOOR:
-        stages["coarse"].update(
-            mesh=job.scene.capture["asset"], mesh_textures=job.scene.capture.get("textures"), normals_from=2.0
-        )
+        mesh, textures = job.scene.capture["asset"], job.scene.capture.get("textures")
+        stages["coarse"].update(mesh=mesh, mesh_textures=textures, normals_from=2.0)
     stages["evaluate"]["reference_capture"] = True
     capture = capture_settings(job, size).model_dump(mode="json")
     values = {"name": job.name, "seed": job.seed, "capture": capture, **stages}
@@ -150,6 +146,6 @@ def recipe_of(job: Job, size: Size) -> Recipe:
 
 
 def settings_hash(recipe: Recipe) -> str:
-    """SHA-256 (hex) of all that a job depends on: every stage's settings, its seed and the captures' seed."""
+    """SHA-256 (hex) of a job's inputs: every stage's settings, its seed and the captures' seed."""
     settings = {**recipe.model_dump(mode="json"), "capture_seed": CAPTURE_SEED}
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -17,11 +17,11 @@ class Metric:
     Attributes:
         name: key in every file.
         label: column heading, with the unit.
-        paths: where the value stands in ``errors.json``; the first that is there counts.
-        higher_is_better: as said.
+        paths: places of the value in ``errors.json``; the first that exists is used.
+        higher_is_better: otherwise lower is better.
         factor: from the file's unit to the column's.
         digits: after the point.
-        judged: whether the method must win here.
+        judged: whether the outcome counts for or against the method.
     """
 
     name: str
@@ -51,7 +51,7 @@ METRICS = (
 
 
 def read_values(done: Mapping[str, Artifact]) -> dict[str, float | None]:
-    """Every metric of a run by name; None where the evaluation does not hold it (no metal there, say).
+    """Every metric of a run by name; None if the evaluation lacks it (without metal, for example).
 
     Args:
         done: the artifacts of coarse, specialize, bake and evaluate.
@@ -63,7 +63,7 @@ def read_values(done: Mapping[str, Artifact]) -> dict[str, float | None]:
         facts = json.loads((done[stage].path / RUN_FACTS).read_text(encoding="utf-8"))
         iterations = float(done[stage].settings["optimize"]["iterations"])
         paces = facts.get("seconds_per_step", {})
-        # jobs share a machine: the processor's time compares them; on a GPU only the wall's time says anything
+        # jobs may share a CPU, so CPU time is compared; on a GPU only wall time is meaningful
         pace = paces.get("cpu" if done[stage].manifest["device"] == "cpu" else "step")
         if pace is not None:
             steps, stepping = steps + iterations, stepping + iterations * pace

@@ -1,4 +1,4 @@
-"""Carry out one job: share its capture, run its stages, keep its values; or find that it is done."""
+"""Carry out one job: share its capture, run its stages, record its values; or find its earlier record."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError, first_line
+from stspbr.files import atomic_path
 from stspbr.quality.configurations import encoding_parameters
 from stspbr.quality.ladder import CAPTURE_SEED, Job, Size, capture_settings, recipe_of, settings_hash
 from stspbr.settings import Recipe
@@ -26,7 +27,7 @@ _LOOKERS = ("quality/", "report/", "cli/", "bench/", "doctor/")  # what only loo
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the jobs run; as ``Session.open`` takes it."""
+    """Where the jobs run; the values are those of ``Session.open``."""
 
     device: str = "auto"
     backend: str = "auto"
@@ -34,9 +35,9 @@ class Machine:
 
 
 def source_hash() -> str:
-    """SHA-256 (hex, 16 digits) of the package's sources: tells results and captures of one method from another's.
+    """SHA-256 (hex, 16 digits) of the package's sources, to distinguish results of different versions of the method.
 
-    What only looks at results (the report, this ladder, the command line) is left out.
+    The report, this ladder and the command line are left out: they only read results.
     """
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
@@ -48,7 +49,7 @@ def source_hash() -> str:
 
 
 def finished(job: Job, size: Size, home: Path) -> dict[str, Any] | None:
-    """The record of ``job`` where it was carried out with the same settings; None where it has to run."""
+    """The record of ``job`` if it was carried out with the same settings; None if it has to run."""
     record = _read(_folder(job, home) / RESULT)
     wanted = settings_hash(recipe_of(job, size))
     if record is None or record.get("status") != "done" or record.get("settings_hash") != wanted:
@@ -57,10 +58,10 @@ def finished(job: Job, size: Size, home: Path) -> dict[str, Any] | None:
 
 
 def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -> dict[str, Any]:
-    """Run ``job`` and write its record. What goes wrong becomes the record's ``error``, one line.
+    """Run ``job`` and write its record. A failure becomes the record's ``error``, one line.
 
     Args:
-        home: the ladder's folder; captures and prefiltered lights in it are shared by all jobs.
+        home: the ladder's folder; all jobs share its captures and prefiltered lights.
         source: ``source_hash()`` of the running package.
     """
     folder = _folder(job, home)
@@ -87,10 +88,9 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
         _prepare(folder, {"settings_hash": record["settings_hash"], "source": source})
         record["values"] = _run(job, recipe, size, home, folder, machine)
         record["status"] = "done"
-    except Exception as error:  # whatever it is, the other jobs go on and the table says what happened
+    except Exception as error:  # the other jobs go on, and the table lists the failure
         text = first_line(error)
         record["error"] = text if isinstance(error, StspbrError) else f"{type(error).__name__}: {text}"
-    folder.mkdir(parents=True, exist_ok=True)
     _write(folder / RESULT, record)
     return record
 
@@ -106,9 +106,8 @@ def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine
     _share(capture.path.parent, folder / "capture")
     _share(home / ".cache", folder / ".cache")
 
-    session = Session.open(folder, seed=job.seed, quiet=True, resume=True, versions={"capture": capture.version},
-                           **options)  # fmt: skip
-    return read_values(run_recipe(session, recipe, lambda line: None, capture=capture, unpack=False))
+    session = Session.open(folder, seed=job.seed, quiet=True, resume=True, **options)
+    return read_values(run_recipe(session, recipe, lambda line: None, capture, without=["unpack-orm"]))
 
 
 def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], Any]) -> Artifact:
@@ -118,7 +117,7 @@ def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], An
     from stspbr.stages.capture import run_capture
 
     run = home / "captures" / job.capture_name
-    with FileLock(home / ".cache" / f"{job.capture_name}.lock"):  # another worker may be at it
+    with FileLock(home / ".cache" / f"{job.capture_name}.lock"):  # another worker may make the same capture
         _prepare(run, {"source": source_hash()})
         _share(home / ".cache", run / ".cache")
         session, settings = open_session(run), capture_settings(job, size)
@@ -127,15 +126,14 @@ def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], An
 
 
 def _prepare(folder: Path, identity: dict[str, str]) -> None:
-    """Keep what an interrupted run of the very same work left; clear away what other settings or sources made."""
+    """Keep the folder of an interrupted run of the same work; clear it if other settings or sources made it."""
     if _read(folder / _STARTED) != identity and folder.is_dir():
         shutil.rmtree(folder)  # links in it are removed, not followed
-    folder.mkdir(parents=True, exist_ok=True)
     _write(folder / _STARTED, identity)
 
 
 def _share(source: Path, place: Path) -> None:
-    """``source`` under another name without a second copy, where the system has links."""
+    """Link ``place`` to ``source``; copy if the system has no links."""
     if place.is_symlink() or place.exists():
         return
     try:
@@ -157,6 +155,5 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

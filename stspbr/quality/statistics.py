@@ -1,4 +1,4 @@
-"""Means and spreads over seeds, floors beside them, and whether the method wins."""
+"""Means and spreads over seeds, floors, and whether the method wins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Group = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class Statistic:
-    """Mean over ``n`` seeds and their sample standard deviation, which a single seed does not have (None)."""
+    """Mean over ``n`` seeds and sample standard deviation (None for a single seed)."""
 
     mean: float
     spread: float | None
@@ -27,15 +27,15 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The method beside the baseline in one value.
+    """The method against the baseline in one metric.
 
     Attributes:
         difference: method − baseline.
-        spread: standard deviation of such a difference between two runs, √(s² + s²); None with single seeds.
+        spread: standard deviation of this difference between two runs, √(s² + s²); None with single seeds.
         p_value: of Welch's t-test, two-sided: how often equal means would differ as much; None with single seeds.
         outcome: ``better`` or ``worse`` at the level ``LEVEL``, ``within`` (what chance explains), ``equal``,
             ``unknown`` (single seeds: no test is possible) or ``absent`` (one of the two has no value).
-        floor_ratio: the method's mean over the floor's; None without one, or where the floor prints as 0.
+        floor_ratio: the method's mean over the floor's; None without a floor, or if the floor prints as 0.
     """
 
     difference: float | None
@@ -46,7 +46,7 @@ class Verdict:
 
 
 def statistic(values: Iterable[float | None]) -> Statistic | None:
-    """Mean and spread of the values that are there; None where there is none."""
+    """Mean and spread of the values that are not None; None if there are none."""
     found = [float(v) for v in values if v is not None]
     if not found:
         return None
@@ -60,7 +60,7 @@ def judge(metric: Metric, method: Statistic | None, baseline: Statistic | None, 
     """Whether the method beats the baseline, by Welch's t-test over the seeds (unequal variances)."""
     from scipy.stats import ttest_ind_from_stats
 
-    # a floor that prints as 0 is no divisor
+    # a floor that prints as 0 is not used as a divisor
     divisor = floor.mean if floor is not None and floor.mean >= 10.0**-metric.digits else None
     ratio = method.mean / divisor if method and divisor else None
     if method is None or baseline is None:
@@ -87,10 +87,10 @@ class Comparison:
     """All rows of one object under one light map on one track with the light known or learned.
 
     Attributes:
-        rows: configuration to metric to statistic; the floor of this track is the row ``floor``, and on the
-            path-traced track the same-shading one is ``floor, same shading``.
+        rows: configuration to metric to statistic; ``floor`` is the floor of this track, and the path-traced track also
+            has ``floor, same shading``.
         failures: configuration to the error lines of its failed jobs.
-        verdicts: metric to the method's verdict; empty unless method and baseline are both there.
+        verdicts: metric to the method's verdict; empty unless both method and baseline have rows.
     """
 
     group: Group
@@ -100,7 +100,7 @@ class Comparison:
 
 
 def compare(records: Sequence[Mapping[str, Any]]) -> list[Comparison]:
-    """Group the jobs' records, in the order in which their groups first come."""
+    """Group the jobs' records, in the order of each group's first record."""
     groups = dict.fromkeys(_group(r) for r in records if r["configuration"] != FLOOR)
     out = []
     for group in groups:
@@ -127,7 +127,7 @@ def compare(records: Sequence[Mapping[str, Any]]) -> list[Comparison]:
 
 
 def count_outcomes(comparisons: Sequence[Comparison]) -> dict[str, int]:
-    """How often each outcome stands, over the judged metrics of all comparisons."""
+    """The count of each outcome over the judged metrics of all comparisons."""
     counts = dict.fromkeys(("better", "within", "equal", "worse", "unknown", "absent"), 0)
     for comparison in comparisons:
         for metric in METRICS:
@@ -138,7 +138,7 @@ def count_outcomes(comparisons: Sequence[Comparison]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Target:
-    """One thing that the method promises for one group, and whether it holds (None: not measured)."""
+    """One limit that the method should meet in one group, and whether it does (None: not measured)."""
 
     what: str
     value: float | None
@@ -153,7 +153,7 @@ _STEP_RATIO = 1.1
 
 
 def targets(comparison: Comparison) -> list[Target]:
-    """What is promised for this group beyond beating the baseline."""
+    """The limits for this group, besides beating the baseline."""
     ours = comparison.rows.get(METHOD_NAME)
     if ours is None:
         return []

@@ -1,4 +1,4 @@
-"""What the ladder captures: objects made in code under lights made in code, and assets from a folder of yours."""
+"""The scenes of the ladder: procedural objects under procedural lights, and assets from a folder of the user's."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Scene:
     """One object under one light.
 
     Attributes:
-        object, light: names, as they stand in the table.
-        capture: what of ``CaptureMeshSettings`` says which object and which light it is.
+        object, light: names for the table.
+        capture: the keys of ``CaptureMeshSettings`` that select object and light.
     """
 
     object: str
@@ -41,15 +41,12 @@ _PATHS = ("asset", "textures", "light")
 
 def procedural_scenes(objects: tuple[str, ...] = _OBJECTS, lights: tuple[str, ...] = _LIGHTS) -> list[Scene]:
     """Every object under every light, all objects under the first light first."""
-    return [
-        Scene(name, light, {"asset": f"procedural:{name}", "light": f"procedural:{light}"})
-        for light in lights
-        for name in objects
-    ]
+    pairs = [(name, light) for light in lights for name in objects]
+    return [Scene(n, light, {"asset": f"procedural:{n}", "light": f"procedural:{light}"}) for n, light in pairs]
 
 
 def asset_scenes() -> tuple[list[Scene], list[str]]:
-    """The scenes of the folder that ``STSPBR_ASSETS`` names, and a line for each that is skipped."""
+    """The scenes of the folder that ``STSPBR_ASSETS`` names, and one line per skipped scene."""
     root = os.environ.get(ASSETS_VARIABLE)
     if not root:
         return [], [f"{name}: skipped, {ASSETS_VARIABLE} is not set" for name in _ASSETS]
@@ -58,7 +55,7 @@ def asset_scenes() -> tuple[list[Scene], list[str]]:
         capture = {k: str(Path(root) / str(v)) if k in _PATHS else v for k, v in entry.items()}
         absent = [capture[key] for key in _PATHS if key in capture and not Path(str(capture[key])).exists()]
         if absent:
-            skipped.append(f"{name}: skipped, {absent[0]} is absent")
+            skipped.append(f"{name}: skipped, {absent[0]} is missing")
         else:
             scenes.append(Scene(name, "workshop", capture))
     return scenes, skipped

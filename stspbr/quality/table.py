@@ -1,16 +1,16 @@
-"""The ladder's outcome as Markdown, CSV, JSON and tables in the terminal."""
+"""The ladder's results as Markdown, CSV, JSON and tables in the terminal."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stspbr.files import atomic_path
 from stspbr.quality.configurations import FLOOR
 from stspbr.quality.metrics import METRICS, Metric
 from stspbr.quality.statistics import LEVEL, Comparison, Statistic, Verdict, compare, count_outcomes, targets
@@ -24,22 +24,22 @@ _OUTCOMES = {"within": "not significant", "unknown": "single seeds", "absent": "
 
 
 def write_tables(folder: Path, records: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[Comparison]:
-    """Write ``table.md``, ``table.csv`` and ``table.json`` into ``folder``; each is replaced as a whole.
+    """Write ``table.md``, ``table.csv`` and ``table.json`` into ``folder``; each file is replaced as a whole.
 
     Args:
-        records: of all jobs that have one (see ``runner.carry_out``).
-        facts: of the ladder, e.g. name, how many jobs are left, which scenes were skipped.
+        records: of the finished jobs (see ``runner.carry_out``).
+        facts: of the ladder, e.g. its name, the number of jobs left, skipped scenes.
     """
     comparisons = compare(records)
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "table.md", markdown(comparisons, facts))
-    _replace(folder / "table.csv", as_csv(comparisons))
-    _replace(folder / "table.json", json.dumps(as_json(comparisons, records, facts), indent=2, sort_keys=True) + "\n")
+    data = json.dumps(as_json(comparisons, records, facts), indent=2, sort_keys=True) + "\n"
+    for suffix, text in {"md": markdown(comparisons, facts), "csv": as_csv(comparisons), "json": data}.items():
+        with atomic_path(folder / f"table.{suffix}") as temporary:
+            temporary.write_text(text, encoding="utf-8")
     return comparisons
 
 
 def markdown(comparisons: Sequence[Comparison], facts: Mapping[str, Any]) -> str:
-    """Summary, one table of values and one of verdicts a group, failures."""
+    """The summary; per group a table of values, a table of verdicts, targets and failures."""
     lines = [f"# Quality ladder: {facts.get('ladder', '')}", ""]
     lines += [f"- {key.replace('_', ' ')}: {_listed(value)}" for key, value in facts.items() if value not in (None, [])]
     lines += [f"- ours against joint: {summary(comparisons)}", ""]
@@ -62,13 +62,11 @@ def markdown(comparisons: Sequence[Comparison], facts: Mapping[str, Any]) -> str
 
 
 def as_csv(comparisons: Sequence[Comparison]) -> str:
-    """One line a value: group, configuration, metric, mean, spread, n, and the track's floor."""
+    """One line per value: group, configuration, metric, mean, spread, n, and the track's floor."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ["object", "light", "track", "light_mode", "configuration", "metric", "mean", "spread", "n"]
-        + ["floor", "floor_spread", "failed"]
-    )
+    head = "object light track light_mode configuration metric mean spread n floor floor_spread failed"
+    writer.writerow(head.split())
     for comparison in comparisons:
         floor = comparison.rows.get(FLOOR, {})
         for name, row in comparison.rows.items():
@@ -131,7 +129,7 @@ def title(comparison: Comparison) -> str:
 
 
 def summary(comparisons: Sequence[Comparison]) -> str:
-    """How often the method wins, and what it promises."""
+    """The counts of the method's outcomes and of the targets met."""
     counts = count_outcomes(comparisons)
     if not any(counts.values()):
         return "nothing to compare yet"
@@ -142,7 +140,7 @@ def summary(comparisons: Sequence[Comparison]) -> str:
 
 
 def target_line(target: Any) -> str:
-    """One promise in words."""
+    """One target as text."""
     state = {True: "met", False: "missed", None: "not measured"}[target.met]
     value = "none" if target.value is None else f"{target.value:.4g}"
     return f"target {target.what}: {value}, limit {target.limit:.4g}: {state}"
@@ -161,7 +159,7 @@ def value_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def verdict_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Heading and rows of ours − joint: difference with its spread, outcome, and ours over the floor."""
+    """Heading and rows of ours − joint: difference with spread, outcome, and ours over the floor."""
     head = ["ours − joint", "", *(metric.label for metric in METRICS)]
     verdicts = [comparison.verdicts.get(metric.name) for metric in METRICS]
     if not any(verdicts):
@@ -203,9 +201,3 @@ def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[
 
 def _listed(value: Any) -> str:
     return "; ".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""Chart data for ``charts.js``: one chart a stage and kind, of one run or with several runs over each other."""
+"""Chart data for ``charts.js``: one chart per stage and kind, of one run or of several."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _KINDS = {"loss": ("losses", True), "learning rate": ("learning rates", True)}
 
 
 def run_charts(curves: dict[str, dict[str, Curve]]) -> list[dict[str, Any]]:
-    """Losses, learning rates and whatever else was logged, except for the times, of each stage."""
+    """Losses, learning rates and all other logged values, except the times, of each stage."""
     charts = []
     for stage, tags in curves.items():
         for kind, names in _by_kind(tags).items():
@@ -21,7 +21,7 @@ def run_charts(curves: dict[str, dict[str, Curve]]) -> list[dict[str, Any]]:
 
 
 def compared_charts(names: list[str], runs: list[dict[str, dict[str, Curve]]]) -> list[dict[str, Any]]:
-    """One chart a stage and kind with a choice of the term; a line is a run."""
+    """One chart per stage and kind, with a choice of the term and one line per run."""
     charts = []
     for stage in dict.fromkeys(stage for curves in runs for stage in curves):
         tags = dict.fromkeys(tag for curves in runs for tag in curves.get(stage, {}))
@@ -36,7 +36,7 @@ def compared_charts(names: list[str], runs: list[dict[str, dict[str, Curve]]]) -
 
 
 def _by_kind(tags: Any) -> dict[str, dict[str, str]]:
-    """Kind to name to tag; the loss totals (``A``, ``B``) stand before their terms (``A/logl1``)."""
+    """Kind to name to tag; the loss totals (``A``, ``B``) come before their terms (``A/logl1``)."""
     out: dict[str, dict[str, str]] = {}
     for tag in sorted(tags, key=lambda tag: (tag.partition("/")[0] != "loss", tag.partition("/")[0], tag.count("/"))):
         kind, _, name = tag.partition("/")

@@ -1,24 +1,24 @@
-"""The page that sets several runs side by side."""
+"""The page that compares several runs."""
 
 from __future__ import annotations
 
 from stspbr.report.charts import compared_charts
 from stspbr.report.comparison import ComparedMetric, Comparison
 from stspbr.report.curves import read_curves
-from stspbr.report.gallery import Light, Row, Shot, map_rows, read_run_light, relit_rows, view_rows
+from stspbr.report.gallery import Row, map_rows, read_run_light, relit_rows, view_rows
 from stspbr.report.models import MODEL_BYTES, embed_model
 from stspbr.report.page import render
 from stspbr.report.records import MAIN_STAGES
 from stspbr.report.run_page import provenance
 from stspbr.report.settings import brief
 
-PAGE_MODELS_BYTES = 12_000_000  # of all runs together
+PAGE_MODELS_BYTES = 12_000_000  # for all runs together
 MAX_VIEWS = 6
 MAP_SIDE = 512
 
 
 def compare_page(comparison: Comparison) -> str:
-    """The HTML of a comparison; a run that lacks something has an empty cell there."""
+    """The HTML of a comparison; what a run lacks is an empty cell."""
     records, names = comparison.records, comparison.names
     logged = tuple(stage for stage in MAIN_STAGES if stage != "capture")
     lights = [read_run_light(record) for record in records]
@@ -44,7 +44,7 @@ def compare_page(comparison: Comparison) -> str:
         views_left_out=max(0, len(views) - MAX_VIEWS),
         maps=maps,
         relit=relit,
-        lights=_light_row(lights),
+        lights=[[] if light is None else light.shots for light in lights],
         models=models if embedded else [],
         embedded=embedded,
         charts=compared_charts(names, [read_curves(record.path, logged) for record in records]),
@@ -61,9 +61,9 @@ def _groups(rows: list[ComparedMetric]) -> list[tuple[str, list[ComparedMetric]]
 
 
 def _aligned(found: list[list[Row]], truth: str, parts: tuple[str, ...]) -> list[dict]:
-    """Rows of the same name of all runs: the truth once where it is the same picture in all runs, else with each.
+    """Rows of equal titles, merged: the truth once if it is the same picture in all runs, else with each run.
 
-    Each entry: ``title``, ``truth`` (a shot or None), ``runs`` (one list of shots a run).
+    Each entry: ``title``, ``truth`` (a shot or None), ``runs`` (one list of shots per run).
     """
     out = []
     for title in dict.fromkeys(row.title for rows in found for row in rows):
@@ -74,8 +74,3 @@ def _aligned(found: list[list[Row]], truth: str, parts: tuple[str, ...]) -> list
         cells = [[shots[part] for part in shown if part in shots] for shots in own]
         out.append({"title": title, "truth": truths[0] if same else None, "runs": cells})
     return out
-
-
-def _light_row(lights: list[Light | None]) -> list[list[Shot]]:
-    """The lights of each run; empty lists where a run has none."""
-    return [[] if light is None else light.shots for light in lights]

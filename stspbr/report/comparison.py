@@ -1,4 +1,4 @@
-"""Several runs side by side as data: every metric with its best run and the differences to the first, and settings."""
+"""The comparison of several runs as data: metrics with the best run and differences to the first, and settings."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ComparedMetric:
 
     Attributes:
         key, group, column, label, unit, better: as in :class:`Metric`.
-        metrics: one a run; None where a run has no such metric.
-        best: indices of the best runs; empty where all are equal, only one has it, or no direction is better.
+        metrics: one per run; None if a run lacks it.
+        best: indices of the best runs; empty if all are equal, only one run has it, or no direction is better.
     """
 
     key: str
@@ -33,36 +33,36 @@ class ComparedMetric:
 
     @property
     def heading(self) -> str:
-        """What the row stands under: the group, with the column where each column is a table of its own."""
+        """The heading of the row: the group, with the column if each column is a separate table."""
         apart = self.group.startswith("Material") or self.group in ("Geometry", "Relighting")
         return f"{self.group}: {self.column}" if apart else self.group
 
     @property
     def row_label(self) -> str:
-        """The label under that heading."""
+        """The label of the row under that heading."""
         return f"{self.column}: {self.label}" if self.group in ("Training", "Time") else self.label
 
     @property
     def values(self) -> list[float | None]:
-        """The numbers, None where a run has none."""
+        """The numbers; None if a run has none."""
         return [None if metric is None else metric.value for metric in self.metrics]
 
     @property
     def differences(self) -> list[float | None]:
-        """Each run's value minus the first run's; None for the first itself and where either is missing."""
+        """Each run's value minus the first run's; None for the first itself, and if either is missing."""
         first = self.values[0]
         rest = [None if value is None or first is None else value - first for value in self.values[1:]]
         return [None, *rest]
 
     @property
     def difference_texts(self) -> list[str]:
-        """The differences for people; empty where there is none."""
+        """The differences with their units; empty for None."""
         return ["" if d is None else with_unit(d, self.unit, signed=True) for d in self.differences]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side; ``settings`` holds the keys in which they differ, with each run's text or None."""
+    """Compared runs; ``settings`` contains the keys in which they differ, with each run's text or None."""
 
     records: list[RunRecord]
     rows: list[ComparedMetric]
@@ -70,18 +70,18 @@ class Comparison:
 
     @property
     def names(self) -> list[str]:
-        """The runs' names, each one different."""
+        """The runs' names, all different."""
         return [record.name for record in self.records]
 
 
 def compare_records(runs: list[Path]) -> Comparison:
-    """Read runs and set their metrics beside each other.
+    """Read runs and compare their metrics.
 
     Raises:
-        StspbrError: fewer than two runs, the same folder twice, or a folder that is no run.
+        StspbrError: fewer than two runs, the same folder twice, or a folder that is not a run.
     """
     if len(runs) < 2:
-        raise StspbrError("a comparison needs two runs or more: name their folders")
+        raise StspbrError("a comparison needs two or more runs: name their folders")
     places = [Path(run).resolve() for run in runs]
     twice = next((run for k, run in enumerate(runs) if places[k] in places[:k]), None)
     if twice is not None:
@@ -97,14 +97,14 @@ def compare_records(runs: list[Path]) -> Comparison:
     for key in keys:
         known, held = first_with[key], [table.get(key) for table in tables]
         winners = best([None if metric is None else metric.value for metric in held], known.better)
-        rows.append(
-            ComparedMetric(key, known.group, known.column, known.label, known.unit, known.better, held, winners)
-        )
+        about = (known.group, known.column, known.label, known.unit, known.better)
+        rows.append(ComparedMetric(key, *about, held, winners))
     return Comparison(records, rows, differing(records))
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain data: runs, metrics and the settings that differ."""
+    plain = ("key", "group", "column", "label", "unit", "better", "values", "differences", "best")
     return {
         "schema": 1,
         "runs": [
@@ -118,18 +118,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             for record in comparison.records
         ],
         "metrics": [
-            {
-                "key": row.key,
-                "group": row.group,
-                "column": row.column,
-                "label": row.label,
-                "unit": row.unit,
-                "better": row.better,
-                "values": row.values,
-                "standard_errors": [None if f is None else f.standard_error for f in row.metrics],
-                "differences": row.differences,
-                "best": row.best,
-            }
+            {name: getattr(row, name) for name in plain}
+            | {"standard_errors": [None if metric is None else metric.standard_error for metric in row.metrics]}
             for row in comparison.rows
         ],
         "settings": [{"key": key, "values": texts} for key, texts in comparison.settings],
@@ -137,7 +127,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _distinct_names(places: list[Path]) -> list[str]:
-    """Folder names, with as many parent folders as it takes to tell the runs apart."""
+    """Folder names, with as many parent folders as make them distinct."""
     for depth in range(1, max(len(place.parts) for place in places) + 1):
         names = ["/".join(place.parts[-depth:]) for place in places]
         if len(set(names)) == len(names):

@@ -1,4 +1,4 @@
-"""Contact sheets: a labelled grid of images in one PNG, ours beside the truth."""
+"""Contact sheets: a labelled grid of images in one PNG."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def contact_sheet(
     Args:
         rows: images ``[H, W]``, ``[H, W, 1]`` or ``[H, W, 3]`` in [0, 1], already encoded for display; None
             leaves a cell empty. Rows may have different lengths.
-        row_labels: one a row.
-        column_labels: one a column.
+        row_labels: one per row.
+        column_labels: one per column.
         path: the PNG to write.
-        cell: longer side of a cell in pixels; None takes the largest image's.
+        cell: longer side of a cell in pixels; None: that of the largest image.
 
     Returns:
         ``path``.
@@ -73,7 +73,7 @@ def contact_sheet(
 
 
 def _bytes(image: np.ndarray) -> np.ndarray:
-    """``[H, W, 3]`` uint8; NaN shows as magenta, since it must not pass unseen."""
+    """``[H, W, 3]`` uint8; NaN is magenta, to be noticed."""
     image = np.asarray(image, dtype=np.float64)
     if image.ndim == 2:
         image = image[..., None]

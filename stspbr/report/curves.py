@@ -1,4 +1,4 @@
-"""The curves of a run's log: every scalar that the stages wrote for TensorBoard."""
+"""The curves of a run: every scalar that the stages wrote for TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,16 +19,12 @@ class Curve:
 
 def read_curves(run: Path, stages: tuple[str, ...]) -> dict[str, dict[str, Curve]]:
     """Stage to tag (``loss/mask``, ``learning rate/geometry``, …) to curve; stages without a log are absent."""
-    out = {}
-    for stage in stages:
-        curves = _stage_curves(run / "logs" / stage)
-        if curves:
-            out[stage] = curves
-    return out
+    found = {stage: _stage_curves(run / "logs" / stage) for stage in stages}
+    return {stage: curves for stage, curves in found.items() if curves}
 
 
 def latest_previews(run: Path, stages: tuple[str, ...]) -> dict[str, Path]:
-    """Stage to the last preview picture that it wrote."""
+    """Stage to its last preview picture."""
     out = {}
     for stage in stages:
         pictures = sorted((run / "logs" / stage / "previews").glob("*.png"), key=lambda path: (_step(path), path.name))
@@ -38,7 +34,7 @@ def latest_previews(run: Path, stages: tuple[str, ...]) -> dict[str, Path]:
 
 
 def thinned(curve: Curve, limit: int = MAX_POINTS) -> Curve:
-    """At most ``limit`` points: means over runs of equal length; the first and the last point stay as they are."""
+    """At most ``limit`` points: means over intervals of equal length; the first and the last point are kept."""
     count = len(curve.steps)
     if count <= limit:
         return curve
@@ -67,7 +63,7 @@ def _stage_curves(folder: Path) -> dict[str, Curve]:
 
 
 def _without_rewritten_steps(points: list[tuple[int, float]]) -> Curve:
-    """Where a stage was run again into the same folder, the later run's steps stand in place of the earlier ones."""
+    """If a stage was run again in the same folder, the later run's steps replace the earlier ones."""
     steps: list[int] = []
     values: list[float] = []
     for step, value in points:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.report.pictures import Picture, light_exposure, light_picture, picture, read_light
+from stspbr.formats.images import read_image
+from stspbr.report.pictures import Picture, light_exposure, light_picture, picture
 from stspbr.report.records import RunRecord
 
 CHANNELS = ("albedo", "roughness", "metallic", "normal", "occlusion")
@@ -21,7 +22,7 @@ _MAP_TITLES = {"reference": "truth", "estimate": "result", "error": "error"}
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture with what stands under it."""
+    """A picture with its caption."""
 
     caption: str
     picture: Picture
@@ -37,9 +38,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Light:
-    """The light of the bake, and the true one where the capture knows it.
+    """The light of the bake, and the true one if the capture has it.
 
-    ``known`` is True where the capture's light was given to the optimisation, None where that cannot be told.
+    ``known``: whether the optimisation was given the capture's light; None if that is not recorded.
     """
 
     recovered: np.ndarray
@@ -48,13 +49,13 @@ class Light:
 
 
 def view_rows(record: RunRecord) -> list[Row]:
-    """Target, result, error and material error of the held-out views that the evaluation kept."""
+    """Target, result, error and material error of the held-out views in the evaluation."""
     pattern = r"views/(?P<row>.+?)_(?P<part>target|result|material_error|error)\.png"
     return _rows(record, "views", pattern, _VIEW_PARTS)
 
 
 def relit_rows(record: RunRecord) -> list[Row]:
-    """Truth and result under lights that the run never saw; a row's title is ``light, frame`` where both are told."""
+    """Truth and result under lights that the run never saw; a row's title is ``light, frame`` if both are known."""
     rows = _rows(record, "relit", r"relit/(?P<row>.+)_(?P<part>truth|result)\.png", ("truth", "result"))
     lights = sorted((record.errors or {}).get("relighting") or {}, key=len, reverse=True)
     for row in rows:
@@ -83,7 +84,7 @@ def contact_sheet(record: RunRecord) -> Shot | None:
 
 
 def preview_shots(previews: dict[str, Path]) -> list[Shot]:
-    """The last preview of each stage; the file's name says what stands side by side."""
+    """The last preview of each stage; the caption comes from the file's name, which lists the parts."""
     shots = []
     for stage, path in previews.items():
         name, _, step = path.stem.rpartition("_")
@@ -94,12 +95,12 @@ def preview_shots(previews: dict[str, Path]) -> list[Shot]:
 
 
 def read_run_light(record: RunRecord) -> Light | None:
-    """The light beside the true one, both shown with the exposure of the true one; None where there is none."""
+    """The bake's light beside the true one, both at the exposure of the true one; None if there is no light."""
     path = record.file("bake", "light.hdr")
     if path is None:
         return None
     try:
-        recovered = read_light(path)
+        recovered = read_image(path)[0]
     except StspbrError as error:
         record.notices.append(str(error))
         return None
@@ -121,7 +122,7 @@ def _true_light(record: RunRecord) -> np.ndarray | None:
         return None
     try:
         name = json.loads(capture.file("transforms.json").read_text(encoding="utf-8")).get("environment")
-        return None if name is None else read_light(capture.file(name))
+        return None if name is None else read_image(capture.file(name))[0]
     except StspbrError as error:
         record.notices.append(str(error))
         return None

@@ -1,4 +1,4 @@
-"""A lighter copy of a GLB for a page: the same mesh, its textures as JPEG and no larger than they need to be."""
+"""A smaller copy of a GLB for a page: the same mesh, with textures as JPEGs that fit a limit."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _SIDES = (1024, 512, 256)
 
 
 def page_copy(data: bytes, limit: int) -> tuple[bytes, str]:
-    """A GLB's bytes as they are where they are at most ``limit`` long, else with re-encoded textures.
+    """A GLB's bytes: unchanged if there are at most ``limit``, else with re-encoded textures.
 
-    Textures become JPEGs of at most 1024 pixels a side, then 512, then 256, until the file fits; the mesh is never
-    touched, so a very large one stays above the limit.
+    Textures become JPEGs with sides of at most 1024 pixels, then 512, then 256, until the file fits. The mesh is never
+    changed, so a very large mesh stays above the limit.
 
     Returns:
-        the bytes, and one line that says what was done (empty: nothing).
+        the bytes, and one line about what was done (empty: nothing).
 
     Raises:
-        StspbrError: the bytes are no binary glTF 2.0.
+        StspbrError: the bytes are not a binary glTF 2.0 file.
     """
     content, binary = _parts(data)
     if len(data) <= limit:
@@ -36,8 +36,8 @@ def page_copy(data: bytes, limit: int) -> tuple[bytes, str]:
     if len(small) >= len(data):
         return data, f"The model has {_megabytes(data)}, nearly all of it mesh; it is embedded unchanged."
     return small, (
-        f"The model's textures are JPEGs of at most {side} pixels in this page "
-        f"({_megabytes(small)} in place of {_megabytes(data)}); the file of the bake is unchanged."
+        f"In this page the model's textures are JPEGs of at most {side} pixels "
+        f"({_megabytes(small)} instead of {_megabytes(data)}); the file of the bake is unchanged."
     )
 
 
@@ -59,7 +59,7 @@ def _parts(data: bytes) -> tuple[dict, bytes]:
         if not isinstance(content, dict):
             raise ValueError("no JSON chunk")
     except (ValueError, struct.error) as error:
-        raise StspbrError(f"the bake's model is no binary glTF 2.0 file ({error}): run `stspbr bake` again") from None
+        raise StspbrError(f"the bake's model is not binary glTF 2.0 ({error}): run `stspbr bake` again") from None
     return content, binary
 
 
@@ -94,7 +94,7 @@ def _jpeg(encoded: bytes, side: int) -> bytes:
     with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
         covered = image.convert("RGBA").getchannel("A").histogram()[255] if image.mode in ("RGBA", "LA", "PA") else None
         if covered is not None and covered < image.width * image.height:
-            return encoded  # a JPEG has no coverage
+            return encoded  # a JPEG has no alpha
         opaque = image.convert("RGB")
         if max(opaque.size) > side:
             opaque.thumbnail((side, side), Image.Resampling.BOX)

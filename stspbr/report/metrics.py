@@ -1,4 +1,4 @@
-"""The metrics of a run as flat rows with a name, a unit and the direction in which they are better."""
+"""The metrics of a run as flat rows with a name, a unit and the better direction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Better = Literal["high", "low", "zero"]
 GROUPS = ("Views", "Material", "Material at one footprint", "Geometry", "Relighting", "Light", "Training", "Time")
 HEADLINES = (
     "views.psnr",
-    "bake.held_out.psnr_mean",  # where the evaluation has no metrics of views
+    "bake.held_out.psnr_mean",  # if the evaluation has no metrics of views
     "material.lit.albedo_mae_scaled",
     "material.lit.roughness_mae",
     "material.lit.metallic_mae",
@@ -28,7 +28,7 @@ _REGIONS = {
     "unseen_surface": "never seen",
     "back": "points of the result",
 }
-_BOOKKEEPING = ("samples", "used", "unseen", "too_far", "opposed", "unmatched")  # of points; the remarks tell it
+_BOOKKEEPING = ("samples", "used", "unseen", "too_far", "opposed", "unmatched")  # of points; in the remarks
 _WORDS = {
     "mae": "MAE",
     "rmse": "RMSE",
@@ -72,10 +72,10 @@ class Metric:
     """One number of a run.
 
     Attributes:
-        key: where it stands, e.g. ``material.lit.albedo_mae``: the same in every run.
-        group: one of ``GROUPS``; column: which part of the object, which light, …; label: what is measured.
-        value: the number; standard_error: where the evaluation gives one.
-        better: ``high``, ``low`` or nearest to ``zero``; None where no direction is better.
+        key: its place, e.g. ``material.lit.albedo_mae``: the same in every run.
+        group: one of ``GROUPS``; column: the part of the object, the light, …; label: what is measured.
+        value: the number; standard_error: its standard error, if the evaluation has one.
+        better: ``high``, ``low`` or nearest to ``zero``; None if no direction is better.
         unit: ``%`` (the value is a share), ``dB``, ``°``, ``s``, ``ms``, ``n`` for a count, or empty.
     """
 
@@ -90,20 +90,18 @@ class Metric:
 
     @property
     def spread_text(self) -> str:
-        """The standard error in the unit of ``text``; empty where there is none."""
-        if self.standard_error is None:
-            return ""
-        shown = 100.0 * self.standard_error if self.unit == "%" else self.standard_error
-        return f"{shown:.2g}"
+        """The standard error in the unit of ``text``; empty if there is none."""
+        factor = 100.0 if self.unit == "%" else 1.0
+        return "" if self.standard_error is None else f"{factor * self.standard_error:.2g}"
 
     @property
     def text(self) -> str:
-        """The value for people, with its unit."""
+        """The value with its unit."""
         return with_unit(self.value, self.unit)
 
 
 def with_unit(value: float, unit: str, signed: bool = False) -> str:
-    """A number as a table shows it; ``signed`` writes the plus too."""
+    """A number as a table shows it; ``signed`` writes the plus, too."""
     sign = "+" if signed else ""
     if unit == "%":
         return f"{100.0 * value:{sign}.2f} %"
@@ -121,12 +119,12 @@ def with_unit(value: float, unit: str, signed: bool = False) -> str:
 
 
 def metric_of(name: str, value: float, group: str = "", column: str = "") -> Metric:
-    """A metric that stands alone, e.g. one view's PSNR, named and judged by its key's last part."""
+    """A single metric, e.g. one view's PSNR; label, unit and better direction follow from ``name``."""
     return Metric(name, group, column, _label(name), value, None, _better(name), _unit(name, value))
 
 
 def metrics(record: RunRecord) -> list[Metric]:
-    """Every number of a run's evaluation, held-out checks and times, group by group; none for what is not there."""
+    """Every number of a run's evaluation, held-out checks and times, group by group."""
     errors = record.errors or {}
     out: list[Metric] = []
     views = _table(errors, "views")
@@ -147,7 +145,7 @@ def metrics(record: RunRecord) -> list[Metric]:
 
 
 def _material(prefix: str, group: str, material: dict[str, Any]) -> list[Metric]:
-    """One column a region of the surface."""
+    """One column per region of the surface."""
     out = []
     regions = [k for k, v in material.items() if isinstance(v, dict) and v.get("count") != 0]
     for region in sorted(regions, key=_region_order):
@@ -157,14 +155,14 @@ def _material(prefix: str, group: str, material: dict[str, Any]) -> list[Metric]
 
 
 def headline(found: list[Metric]) -> list[Metric]:
-    """The few metrics that stand above all others, as far as they are there."""
+    """The few metrics for the top of the page, if the run has them."""
     by_key = {metric.key: metric for metric in found}
     wanted = [key for key in HEADLINES if not (key.startswith("bake.") and "views.psnr" in by_key)]
     return [by_key[key] for key in wanted if key in by_key]
 
 
 def best(values: list[float | None], better: Better | None) -> list[int]:
-    """Indices of the best of several runs' values: more than one where they tie, none where there is no contest."""
+    """Indices of the best of several runs' values: several if they tie, none if all are equal or only one is known."""
     held = {k: value for k, value in enumerate(values) if value is not None}
     if better is None or len(held) < 2 or len(set(held.values())) == 1:
         return []
@@ -174,14 +172,13 @@ def best(values: list[float | None], better: Better | None) -> list[int]:
 
 
 def _training(record: RunRecord) -> list[Metric]:
-    """What the stages measured themselves."""
+    """Metrics from the stages themselves."""
     out = []
     for stage in ("coarse", "specialize", "bake"):
         summary = record.json(stage, "metrics.json")
         held_out = {k: v for k, v in _table(summary, "held_out").items() if k != "views"}
-        out += [
-            replace(f, label=f"held-out {f.label}") for f in _flat(f"{stage}.held_out", "Training", stage, held_out)
-        ]
+        found = _flat(f"{stage}.held_out", "Training", stage, held_out)
+        out += [replace(metric, label=f"held-out {metric.label}") for metric in found]
         mesh = {k: v for k, v in _table(summary, "mesh").items() if k in ("vertices", "faces")}
         out += _directionless(_flat(f"{stage}.mesh", "Training", stage, mesh))
         if _is_number(summary.get("export_psnr")):
@@ -208,7 +205,7 @@ def _times(record: RunRecord) -> list[Metric]:
 
 
 def _flat(prefix: str, group: str, column: str, values: dict[str, Any], path: tuple[str, ...] = ()) -> list[Metric]:
-    """Every finite number under ``values``; lists (one entry a view, a matrix, …) are not metrics of a run."""
+    """Every finite number under ``values``; lists (per view, matrices, …) are not metrics of a run."""
     out = []
     for name, value in sorted(values.items(), key=lambda item: _name_order(item[0])):
         place = (*path, name)
@@ -274,7 +271,7 @@ def _plain(name: str) -> str:
 
 
 def _name_order(name: str) -> tuple[int, str]:
-    """Channel by channel, the counts last; names of no channel keep the alphabet."""
+    """Channel by channel, then other names in alphabetical order, counts last."""
     place = next((k for k, part in enumerate(_ORDER) if name.startswith(part)), len(_ORDER))
     return (place + 1 if name in ("count", "diagonal") else place, name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stspbr.errors import StspbrError
 from stspbr.report.gallery import Light
@@ -16,7 +16,7 @@ MODEL_BYTES = 6_000_000
 
 @dataclass(frozen=True)
 class Model:
-    """One 3D view: ids of the data blocks (empty: none), and what was changed in the page's copy."""
+    """One 3D view: ids of the data blocks (empty: none), and a note on changes in the page's copy."""
 
     title: str
     glb: str
@@ -33,17 +33,18 @@ def embed_model(
     limit: int = MODEL_BYTES,
     light_height: int = LIGHT_HEIGHT,
 ) -> Model:
-    """Put a run's GLB and light into ``embedded`` (id to base64) and say where they are."""
-    path = record.file("bake", "asset.glb")
+    """Put a run's GLB and light into ``embedded`` (id to base64) and return their ids."""
+    model, path = Model(record.name, "", "", ""), record.file("bake", "asset.glb")
     if path is None:
-        return Model(record.name, "", "", "")
+        return model
     try:
         data, note = page_copy(path.read_bytes(), limit)
     except StspbrError as error:
         record.notices.append(str(error))
-        return Model(record.name, "", "", "")
-    embedded[f"glb-{number}"] = base64.b64encode(data).decode("ascii")
-    if light is None:
-        return Model(record.name, f"glb-{number}", "", note)
-    embedded[f"light-{number}"] = light_base64(light.recovered, light_height)
-    return Model(record.name, f"glb-{number}", f"light-{number}", note)
+        return model
+    model = replace(model, glb=f"glb-{number}", note=note)
+    embedded[model.glb] = base64.b64encode(data).decode("ascii")
+    if light is not None:
+        model = replace(model, light=f"light-{number}")
+        embedded[model.light] = light_base64(light.recovered, light_height)
+    return model

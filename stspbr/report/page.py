@@ -1,4 +1,4 @@
-"""Templates to one HTML file that needs nothing else: styles, scripts, pictures and models are inside of it."""
+"""Render templates to one self-contained HTML file: it contains all styles, scripts, pictures and models."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _SCRIPTS = ("charts.js", "page.js")
 
 
 def render(template: str, **context: Any) -> str:
-    """The page of a template; everything that goes into it is escaped.
+    """The page of a template; all values are escaped.
 
     Args:
-        context: what the template names; ``embedded`` (id to base64) and ``charts`` become data blocks, and with
-            ``embedded`` three.js and the script ``viewer`` (default ``viewer.js``) come along.
+        context: the template's variables. ``embedded`` (id to base64) and ``charts`` become data blocks; ``embedded``
+            adds three.js and the script ``viewer`` (default ``viewer.js``).
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -47,14 +47,14 @@ def render(template: str, **context: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """JSON that cannot end its own script element."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
 
 
 def _script(path: Path) -> str:
     text = _text(path)
     if "</script" in text.lower() or "<!--" in text:
-        raise ValueError(f"{path.name} holds what would end its script element")
+        raise ValueError(f"{path.name} contains text that would end its script element")
     return text
 
 

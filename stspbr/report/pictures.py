@@ -1,4 +1,4 @@
-"""Pictures and lights as a page carries them: data URIs, made smaller where a file would be too large."""
+"""Pictures and lights for a page: data URIs, reduced if a file is too large."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from stspbr.colour import linear_to_srgb
-from stspbr.formats.images import read_image
 from stspbr.formats.rgbe import encode_rgbe
 
 PICTURE_SIDE, PICTURE_BYTES = 1024, 250_000
@@ -20,7 +19,7 @@ _JPEG_QUALITY = 90
 
 @dataclass(frozen=True)
 class Picture:
-    """An image for ``<img>``; ``reduced`` where the page's copy is smaller or coarser than the file."""
+    """An image for ``<img>``; ``reduced`` if the page's copy is smaller or coarser than the file."""
 
     uri: str
     width: int
@@ -29,9 +28,9 @@ class Picture:
 
 
 def picture(path: Path, side: int = PICTURE_SIDE, limit: int = PICTURE_BYTES) -> Picture | None:
-    """A PNG or JPEG file: as it is where it has at most ``limit`` bytes and ``side`` pixels a side, else as a JPEG.
+    """A PNG or JPEG file: unchanged up to ``limit`` bytes and sides of ``side`` pixels, else a reduced JPEG.
 
-    None where the file cannot be read as an image: a page is still a page without it.
+    None if the file cannot be read as an image; the page leaves it out.
     """
     from PIL import Image
 
@@ -42,16 +41,18 @@ def picture(path: Path, side: int = PICTURE_SIDE, limit: int = PICTURE_BYTES) ->
             if len(data) <= limit and max(width, height) <= side:
                 kind = "png" if image.format == "PNG" else "jpeg"
                 return Picture(data_uri(data, f"image/{kind}"), width, height)
-            return _reduced(_without_alpha(image), side)
+            opaque = _without_alpha(image)
+            opaque.thumbnail((side, side), Image.Resampling.BOX)
+            return _encoded(opaque, reduced=True)
     except (OSError, ValueError, SyntaxError):
         return None
 
 
 def light_picture(radiance: np.ndarray, exposure: float, width: int = 512) -> Picture:
-    """A lat-long light for the eye: scaled by ``exposure``, v/(1 + v), sRGB.
+    """A lat-long light for display: scaled by ``exposure``, v/(1 + v), sRGB.
 
     Args:
-        radiance: ``[H, W, 3]`` linear; exposure: of :func:`light_exposure`, the same for lights side by side.
+        radiance: ``[H, W, 3]`` linear; exposure: from :func:`light_exposure`, the same for lights side by side.
     """
     from PIL import Image
 
@@ -69,7 +70,7 @@ def light_exposure(radiance: np.ndarray) -> float:
 
 
 def resized_light(radiance: np.ndarray, height: int = LIGHT_HEIGHT) -> np.ndarray:
-    """``[height, 2·height, 3]`` by area means (radiance is kept, not peaks); smaller lights stay as they are."""
+    """``[height, 2·height, 3]`` by area means, which keep radiance but not peaks; smaller lights are unchanged."""
     if radiance.shape[0] <= height and radiance.shape[1] <= 2 * height:
         return radiance
     from PIL import Image
@@ -85,22 +86,9 @@ def light_base64(radiance: np.ndarray, height: int = LIGHT_HEIGHT) -> str:
     return base64.b64encode(encode_rgbe(finite)).decode("ascii")
 
 
-def read_light(path: Path) -> np.ndarray:
-    """``[H, W, 3]`` linear radiance of an HDR or EXR file."""
-    return read_image(path)[0]
-
-
 def data_uri(data: bytes, kind: str) -> str:
     """``data:`` URI of bytes of the given media type."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _reduced(image, side: int) -> Picture:
-    from PIL import Image
-
-    if max(image.size) > side:
-        image.thumbnail((side, side), Image.Resampling.BOX)
-    return _encoded(image, reduced=True)
 
 
 def _encoded(image, reduced: bool) -> Picture:
@@ -111,7 +99,7 @@ def _encoded(image, reduced: bool) -> Picture:
 
 
 def _without_alpha(image):
-    """RGB pixels; what is transparent shows black, as premultiplied pictures do."""
+    """RGB pixels over black, as in premultiplied pictures."""
     from PIL import Image
 
     if image.mode.startswith("I;16") or image.mode == "I":  # PIL would clip 16 bits instead of scaling them

@@ -1,4 +1,4 @@
-"""What a run holds for a page to show: the newest bake, all it was made from, and what was made from it."""
+"""The artifacts of a run for a page: the newest bake, its ancestors, and its evaluation and unpacked maps."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ STAGES = (*MAIN_STAGES, "unpack-orm", "evaluate")
 
 @dataclass
 class RunRecord:
-    """The artifacts of one line of work in a run's folder.
+    """The artifacts of one chain of stages in a run's folder.
 
     Attributes:
-        path: the run's folder; name: how a page calls it.
-        artifacts: stage to artifact, in the order of the work; stages that are not there are absent.
+        path: the run's folder; name: its name in a page.
+        artifacts: stage to artifact, in the order of the stages; missing stages are absent.
         facts: stage to its ``run.json`` (wall time, host, date).
         errors: ``errors.json`` of the evaluation, or None.
-        notices: one line for everything that is missing or does not fit.
+        notices: one line per missing or unfitting artifact.
     """
 
     path: Path
@@ -35,11 +35,9 @@ class RunRecord:
     notices: list[str] = field(default_factory=list)
 
     def json(self, stage: str, name: str) -> dict[str, Any]:
-        """A JSON object from the stage's payload; empty where there is none."""
-        artifact = self.artifacts.get(stage)
-        if artifact is None or name not in artifact.files:
-            return {}
-        content = json.loads(artifact.file(name).read_text(encoding="utf-8"))
+        """A JSON object from the stage's payload; empty if there is none."""
+        path = self.file(stage, name)
+        content = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
         return content if isinstance(content, dict) else {}
 
     def file(self, stage: str, name: str) -> Path | None:
@@ -51,17 +49,17 @@ class RunRecord:
 def read_record(run: str | Path, bake: str | None = None) -> RunRecord:
     """Collect the newest bake (or version ``bake``) with its ancestors, and its newest evaluation and unpacked maps.
 
-    A broken or missing artifact becomes a notice; so does a run that has not come as far as a bake.
+    A broken or missing artifact becomes a notice, as does a missing bake.
 
     Raises:
-        StspbrError: the folder is absent or holds no artifact of any stage; or ``bake`` is not there.
+        StspbrError: the folder or the version ``bake`` does not exist, or the folder has no artifact of any stage.
     """
     run = Path(run)
     if not run.is_dir():
-        raise StspbrError(f"{run}: no such folder; name the folder of a run")
+        raise StspbrError(f"{run}: no such folder; give the folder of a run")
     record = RunRecord(run, run.resolve().name)
     if not any(_versions(run / stage) for stage in MAIN_STAGES):
-        raise StspbrError(f"{run} is no run: it holds no artifacts of a stage; start with `stspbr capture`")
+        raise StspbrError(f"{run} is not a run: it has no artifacts; start with `stspbr capture`")
     store = ArtifactStore(run)
     found = {"bake": store.resolve("bake", bake)} if bake is not None else _newest(store, record)
     _add_ancestors(store, record, found)
@@ -76,7 +74,7 @@ def read_record(run: str | Path, bake: str | None = None) -> RunRecord:
 
 
 def _newest(store: ArtifactStore, record: RunRecord) -> dict[str, Artifact]:
-    """The newest sound artifact of the latest stage that has one."""
+    """The newest valid artifact of the latest stage that has one."""
     for stage in reversed(MAIN_STAGES):
         if not _versions(store.run_dir / stage):
             continue
@@ -88,7 +86,7 @@ def _newest(store: ArtifactStore, record: RunRecord) -> dict[str, Artifact]:
 
 
 def _add_ancestors(store: ArtifactStore, record: RunRecord, found: dict[str, Artifact]) -> None:
-    """Follow the parents by version and content hash, as far as they are still there."""
+    """Follow the parents by version and content hash, as far as they exist."""
     waiting = list(found.values())
     while waiting:
         child = waiting.pop()
@@ -108,7 +106,7 @@ def _add_ancestors(store: ArtifactStore, record: RunRecord, found: dict[str, Art
 
 
 def _add_descendant(store: ArtifactStore, record: RunRecord, found: dict[str, Artifact], stage: str) -> None:
-    """The newest sound artifact of ``stage`` that was made from this very bake."""
+    """The newest valid artifact of ``stage`` that was made from this bake."""
     bake, others = found["bake"], []
     for version in reversed(_versions(store.run_dir / stage)):
         try:
@@ -133,19 +131,19 @@ def _read_errors(record: RunRecord) -> None:
             remedy = "`stspbr evaluate RUN --reference asset.glb` makes one"
             record.notices.append(f"there is no evaluation of this bake, so no errors against a known asset; {remedy}")
         else:
-            reached = next(iter(reversed(record.artifacts)), "nothing")
-            record.notices.append(f"this run has no bake yet: it has come as far as {reached}")
+            reached = next(iter(reversed(record.artifacts)), "none")
+            record.notices.append(f"this run has no bake yet; its last stage is {reached}")
         return
     record.errors = record.json("evaluate", "errors.json") or None
     if record.errors is None:
-        record.notices.append(f"{_name(record.artifacts['evaluate'])} holds no errors.json: run `stspbr evaluate`")
+        record.notices.append(f"{_name(record.artifacts['evaluate'])} has no errors.json: run `stspbr evaluate`")
 
 
 def _facts(artifact: Artifact) -> dict[str, Any]:
     try:
         content = json.loads((artifact.path / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # it is no part of the result, and may have been lost in a copy
+        return {}  # it is not a part of the result and may be lost in a copy
     return content if isinstance(content, dict) else {}
 
 

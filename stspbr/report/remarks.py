@@ -1,4 +1,4 @@
-"""What stands under a group of metrics: counts, scales and conditions that are no metrics of their own."""
+"""Remarks under a group of metrics: counts, scales and conditions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def remark(group: str, errors: dict[str, Any]) -> str:
-    """The sentence under a group (one of ``metrics.GROUPS``); empty where ``errors`` has nothing to say there."""
+    """The remark under a group (one of ``metrics.GROUPS``); empty if ``errors`` has none."""
     known = {
         "Views": ("views", _views),
         "Material": ("material", _material),
@@ -37,17 +37,14 @@ def _footprint(material: dict[str, Any]) -> str:
 def _light(light: dict[str, Any]) -> str:
     """The main lights one by one."""
     items = []
-    for entry in light.get("directions") or []:
-        numbers: list[Any] = (
-            [entry.get(key) for key in ("energy_share", "azimuth", "elevation")] if isinstance(entry, dict) else []
-        )
-        if numbers and all(isinstance(number, (int, float)) for number in numbers):
+    for entry in filter(lambda entry: isinstance(entry, dict), light.get("directions") or []):
+        numbers: list[Any] = [entry.get(k) for k in ("energy_share", "azimuth", "elevation")]
+        if all(isinstance(number, (int, float)) for number in numbers):
             share, azimuth, elevation = numbers
             angle = entry.get("angle")
             off = f"{angle:.1f}° off" if isinstance(angle, (int, float)) else "not found"
-            items.append(
-                f"{100 * share:.0f} % of the light at azimuth {azimuth:.0f}°, elevation {elevation:.0f}°: {off}"
-            )
+            place = f"azimuth {azimuth:.0f}°, elevation {elevation:.0f}°"
+            items.append(f"{100 * share:.0f} % of the light at {place}: {off}")
     return f"Main lights (azimuth 0 is −Z, 90° is +X): {'; '.join(items)}." if items else ""
 
 
@@ -76,4 +73,4 @@ def _alignment(alignment: dict[str, Any]) -> str:
     mode = alignment.get("mode")
     if not isinstance(mode, str):
         return ""
-    return "The result was compared where it stands." if mode == "none" else f"The result was aligned first: {mode}."
+    return "The result was compared without alignment." if mode == "none" else f"The result was aligned first: {mode}."

@@ -7,15 +7,7 @@ from typing import Any
 
 from stspbr.report.charts import run_charts
 from stspbr.report.curves import latest_previews, read_curves
-from stspbr.report.gallery import (
-    Shot,
-    contact_sheet,
-    map_rows,
-    preview_shots,
-    read_run_light,
-    relit_rows,
-    view_rows,
-)
+from stspbr.report.gallery import Shot, contact_sheet, map_rows, preview_shots, read_run_light, relit_rows, view_rows
 from stspbr.report.metrics import GROUPS, Metric, headline, metric_of, metrics, with_unit
 from stspbr.report.models import embed_model
 from stspbr.report.page import render
@@ -26,7 +18,7 @@ from stspbr.report.settings import brief, flat_settings
 
 @dataclass
 class Table:
-    """Metrics of one group: a row a label, a column a part of the object, a light, a stage."""
+    """Metrics of one group: one row per label, one column per part of the object, light or stage."""
 
     title: str
     columns: list[str]
@@ -35,7 +27,7 @@ class Table:
 
 
 def run_page(record: RunRecord) -> str:
-    """The HTML of a run's report: whatever is there, and a line for whatever is not."""
+    """The HTML of a run's report; missing parts are listed as notices."""
     logged = tuple(stage for stage in MAIN_STAGES if stage != "capture")
     curves = read_curves(record.path, logged)
     embedded: dict[str, str] = {}
@@ -71,7 +63,7 @@ def run_page(record: RunRecord) -> str:
 
 
 def provenance(record: RunRecord) -> list[dict[str, Any]]:
-    """What stands where, from what it was made, when, on which machine; one entry a stage."""
+    """Version, hash, parents, machine, time and files of each stage's artifact."""
     out = []
     for stage, artifact in record.artifacts.items():
         manifest, facts = artifact.manifest, record.facts.get(stage, {})
@@ -127,7 +119,5 @@ def _reduced(shots: list[Shot]) -> str:
     count = sum(shot.picture.reduced for shot in shots)
     if not count:
         return ""
-    what = (
-        "One picture is a smaller or coarser copy" if count == 1 else f"{count} pictures are smaller or coarser copies"
-    )
-    return f"{what} (JPEG) of the run's own file, to keep this page small."
+    what = "picture is a reduced copy" if count == 1 else "pictures are reduced copies"
+    return f"{count} {what} (JPEG) of the run's files, to keep this page small."

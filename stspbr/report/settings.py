@@ -10,7 +10,7 @@ from stspbr.report.records import STAGES, RunRecord
 
 
 def flat_settings(settings: dict[str, Any], path: str = "") -> dict[str, str]:
-    """Nested settings as ``{"optimize.losses.mask": "1.0"}``; lists are one value."""
+    """Nested settings as ``{"optimize.losses.mask": "1.0"}``; a list is one value."""
     out: dict[str, str] = {}
     for name, value in settings.items():
         place = f"{path}.{name}" if path else name
@@ -22,7 +22,7 @@ def flat_settings(settings: dict[str, Any], path: str = "") -> dict[str, str]:
 
 
 def run_settings(record: RunRecord) -> dict[str, str]:
-    """Everything that a run was told: ``stage.key`` to text, with the seeds, devices and versions of the package."""
+    """All settings of a run: ``stage.key`` to text, with seeds, devices and package versions."""
     out: dict[str, str] = {}
     for stage, artifact in record.artifacts.items():
         out |= {f"{stage}.{key}": text for key, text in flat_settings(artifact.settings).items()}
@@ -34,9 +34,9 @@ def run_settings(record: RunRecord) -> dict[str, str]:
 
 
 def differing(records: list[RunRecord]) -> list[tuple[str, list[str | None]]]:
-    """``(key, text of each run)`` of the settings that are not the same in all runs; None where a run has no such.
+    """``(key, text of each run)`` of the settings that differ between runs; None if a run lacks the setting.
 
-    A run that lacks a whole stage does not differ in that stage's settings; it has None there.
+    A run without a stage has None for that stage's settings, which does not count as a difference.
     """
     tables = [run_settings(record) for record in records]
     out = []
@@ -50,16 +50,15 @@ def differing(records: list[RunRecord]) -> list[tuple[str, list[str | None]]]:
 
 
 def brief(record: RunRecord) -> list[str]:
-    """What kind of run it is, in a few words."""
+    """The run in a few words: source, renderer, views, networks, steps, textures."""
     found = {stage: artifact.settings for stage, artifact in record.artifacts.items()}
     capture, coarse, bake = (found.get(stage, {}) for stage in ("capture", "coarse", "bake"))
     words = []
     source = capture.get("asset") or capture.get("folder")
     if source:
         words.append(str(source).replace("\\", "/").rstrip("/").rpartition("/")[2])
-    words += {"mitsuba": ["path-traced capture"], "raster": ["same-shading capture"]}.get(
-        str(capture.get("renderer")), []
-    )
+    kinds = {"mitsuba": ["path-traced capture"], "raster": ["same-shading capture"]}
+    words += kinds.get(str(capture.get("renderer")), [])
     if {"views", "test_views", "resolution"} <= capture.keys():
         words.append(f"{capture['views']} + {capture['test_views']} views of {capture['resolution']}²")
     fields, optimize = coarse.get("fields") or {}, coarse.get("optimize") or {}

@@ -1,7 +1,6 @@
 """Typed settings of every stage, their command-line overrides, and recipes in TOML.
 
-Every rate, weight and size that a run depends on stands here with its default, so that a manifest that
-stores these settings says all there is to say.
+Every rate, weight and size that a run depends on is declared here with its default; a manifest stores all of them.
 """
 
 from stspbr.settings.capture import (

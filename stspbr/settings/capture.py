@@ -14,20 +14,20 @@ _Box = Annotated[tuple[float, float, _Side, _Side], or_else("give x,y,width,heig
 
 
 class PreparationSettings(Settings):
-    """What is done to frames that were read (:mod:`stspbr.datasets.preparation.prepare`)."""
+    """Preparation of frames after reading (:mod:`stspbr.datasets.preparation.prepare`)."""
 
-    image_scale: float = Field(1.0, ge=1, description="divide the images' sides by this number, whole or not")
+    image_scale: float = Field(1.0, ge=1, description="divide the images' sides by this number")
     max_side: int | None = Field(None, ge=8, description="longest side in pixels; larger frames are reduced to it")
-    crop: bool = Field(False, description="cut every frame to the object, all to one size")
+    crop: bool = Field(False, description="crop every frame to the object, all to one size")
     crop_margin: float = Field(0.1, ge=0, description="space around the mask, as a fraction of its longer side")
     exposure: Literal["given", "estimate", "ignore"] = Field(
         "given",
-        description="given: divide out each frame's exposure and white balance if the data have them; estimate: divide "
-        "out exposures estimated from how bright the frames show the same surface",
+        description="given: divide out the exposure and white balance of the data; estimate: divide out exposures "
+        "estimated from how bright the same surface is in each frame",
     )
     light_frame: Literal["world", "camera", "object"] = Field(
         "world",
-        description="what the light moves with: nothing, the camera (a lamp on it, or a turntable), or the object",
+        description="what the light moves with: nothing, the camera (lamp on it, or turntable), or the object",
     )
 
 
@@ -52,53 +52,48 @@ class CaptureMeshSettings(Settings):
     roughness: float | None = Field(None, ge=0, le=1, description="replaces the asset's roughness")
     metallic: float | None = Field(None, ge=0, le=1, description="replaces the asset's metallic")
     occlusion: bool = Field(False, description="raster: the asset's occlusion map darkens, as in a glTF viewer")
-    store_light: bool = Field(True, description="keep the light in the capture; without it the light is learned")
+    store_light: bool = Field(True, description="keep the light in the capture; if not, the light is learned")
 
 
 class CaptureFolderSettings(PreparationSettings):
-    """Read a data set's folder."""
+    """Read the folder of a data set."""
 
     kind: Literal["nerf", "nerfstudio", "llff", "colmap", "orb"] = Field(description=_KIND)
     folder: str = Field(description="the data set's folder")
     masks: str | None = Field(None, description="folder of masks, NAME.png or STEM.png, black outside the object")
     up: Literal["auto", "+y", "-y", "+z", "-z"] = Field(
-        "auto", description="the data set's up axis; auto: the format's, or the mean of the cameras' up directions"
+        "auto", description="the data set's up axis; auto: that of the format, or the mean of the cameras'"
     )
     hold_out_every: int = Field(8, ge=0, description="hold out every Nth image if there are no splits; 0: none")
     known_light: bool = Field(False, description="orb: take the light from ground_truth/ instead of learning it")
 
 
 class CaptureUsdSettings(PreparationSettings):
-    """Read a USD scene with the images that were rendered from it."""
+    """Read a USD scene and the images rendered from it."""
 
     kind: Literal["usd"] = Field("usd", description=_KIND)
     file: str = Field(description="the scene: .usd, .usda, .usdc or .usdz")
     camera: str = Field(description="path of the camera's prim, e.g. /World/Camera")
     object: str | None = Field(None, description="path of the object's prim if it moves; none: it does not move")
     frames: str = Field(description="frame numbers as FIRST:LAST or FIRST:LAST:STEP, both ends included")
-    images: str = Field(
-        description="image files with $F4, #### or %04d for the frame number, relative to the USD file, "
-        "e.g. 'render.$F4.exr'"
-    )
-    masks: str | None = Field(None, description="mask files, likewise, for images without alpha")
+    images: str = Field(description="images with $F4, #### or %04d as frame number, relative to the USD file")
+    masks: str | None = Field(None, description="masks for images without alpha, named like the images")
     hold_out_every: int = Field(8, ge=0, description="hold out every Nth frame; 0: hold out none")
     fit: Literal["auto", "horizontal", "vertical", "both"] = Field(
         "auto", description="which aperture counts if the aspect ratios of apertures and images differ"
     )
-    light: Literal["auto", "dome", "none"] = Field(
-        "auto", description="dome: use dome lights only and leave other lights out; none: learn the light"
-    )
+    light: Literal["auto", "dome", "none"] = Field("auto", description="dome: dome lights only; none: learn the light")
 
 
 class CapturePhotosSettings(PreparationSettings):
-    """Poses and masks from a folder of photographs."""
+    """Find poses and masks of a folder of photographs."""
 
     kind: Literal["photos"] = Field("photos", description=_KIND)
     folder: str = Field(description="folder of photos: JPEG, PNG or TIFF")
     masks: str | None = Field(None, description="folder of masks with the photos' names, white inside the object")
-    mask: Literal["grabcut"] | None = Field(None, description="grabcut: masks from the box, carried to all photos")
+    mask: Literal["grabcut"] | None = Field(None, description="grabcut: masks for all photos, from one box")
     box: _Box | None = Field(None, description="x, y, width, height of a box around the object, in upright pixels")
-    box_image: str | None = Field(None, description="the photo that the box is in; none: the first by name")
+    box_image: str | None = Field(None, description="the photo of the box; none: the first by name")
     camera_model: str = Field("SIMPLE_RADIAL", description="one of COLMAP's camera models: SIMPLE_RADIAL, OPENCV, …")
     shared_camera: bool = Field(True, description="one lens for all photos of the same size, maker and zoom")
     feature_size: int = Field(1600, ge=100, description="longer side in pixels of photos for feature detection")
@@ -106,7 +101,7 @@ class CapturePhotosSettings(PreparationSettings):
         "photo", description="where features are detected; object: inside the masks only, for a turntable"
     )
     pairs: Literal["auto", "exhaustive", "nearest"] = Field(
-        "auto", description="which photos are matched with each other; auto: exhaustive up to 150 photos"
+        "auto", description="pairs of photos that are matched; auto: exhaustive up to 150 photos"
     )
     hold_out_every: int = Field(8, ge=0, description="hold out every Nth photo; 0: hold out none")
 

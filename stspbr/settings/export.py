@@ -1,4 +1,4 @@
-"""The settings of each way out."""
+"""The settings of the exports."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from stspbr.settings.parsing import Settings, or_else
 
-_GOES_WITH = {
-    "texture_format": ("obj", "blender"),
-    "quantized": ("glb", "gltf"),
-    "lod": ("glb", "gltf", "obj", "ply"),
-}
+_GOES_WITH = {"texture_format": ("obj", "blender"), "quantized": ("glb", "gltf"), "lod": ("glb", "gltf", "obj", "ply")}
 
 
 def _falling(budgets: list[int]) -> list[int]:
@@ -24,7 +20,7 @@ def _falling(budgets: list[int]) -> list[int]:
 
 def _not_ktx2(value: Any) -> Any:
     if value == "ktx2":
-        raise ValueError("there is no KTX2 encoder here; run `gltf-transform uastc` on a GLB")
+        raise ValueError("stspbr has no KTX2 encoder; run `gltf-transform uastc` on a GLB")
     return value
 
 
@@ -36,7 +32,7 @@ _Budgets = Annotated[
 
 
 class ExportSettings(Settings):
-    """How an asset is written for other tools."""
+    """Write an asset for other tools."""
 
     to: Literal["glb", "gltf", "obj", "usd", "usdz", "ply", "blender"] = Field(description="the format")
     texture_bits: Literal[8, 16] = Field(8, description="bits per channel of PNG textures")
@@ -44,7 +40,7 @@ class ExportSettings(Settings):
         "png", description="format of the textures; exr for obj and blender only"
     )
     quantized: bool = Field(False, description="glb, gltf: half the size, small errors")
-    lod: _Budgets = Field([], description="levels of detail of at most so many triangles; glb, gltf, obj, ply")
+    lod: _Budgets = Field([], description="most triangles of each level of detail; glb, gltf, obj, ply")
 
     @model_validator(mode="after")
     def _fit_together(self) -> ExportSettings:
@@ -57,10 +53,10 @@ class ExportSettings(Settings):
 
 
 class ExportDatasetSettings(Settings):
-    """How a capture is written as a data set for other tools."""
+    """Write a capture as a data set for other tools."""
 
     to: Literal["llff", "nerf", "nerfstudio", "colmap"] = Field(description="the data set's format")
     image_format: Literal["png", "png16", "exr", "exr32"] = Field(
         "png", description="png, png16: sRGB of 8 or 16 bits; exr, exr32: linear radiance, half or full floats"
     )
-    text: bool = Field(False, description="colmap: text files in place of binary ones")
+    text: bool = Field(False, description="colmap: text files instead of binary ones")

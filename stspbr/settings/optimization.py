@@ -1,4 +1,4 @@
-"""What the optimising stages have in common: networks, light, geometry, losses and rates."""
+"""Settings that the optimising stages share: networks, light, geometry, losses and rates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FieldSettings(Settings):
     """The material networks.
 
     ``split``: network A (albedo, normal) and network B (roughness, metallic, optional occlusion).
-    ``joint``: one network for all, the baseline; its table holds as many parameters as A's and B's together.
+    ``joint``: one network for all, the baseline; its table has as many parameters as those of A and B together.
     """
 
     mode: Literal["split", "joint"] = Field(
@@ -84,16 +84,13 @@ class GeometrySettings(Settings):
         (0.2, 0.01), description="weight of the penalty on sign changes of the distances: at the start, after the ramp"
     )
     sdf_regularizer_ramp: float = Field(
-        0.25,
-        gt=0,
-        le=1,
-        description="fraction of the stage in which that weight goes from its first value to its second",
+        0.25, gt=0, le=1, description="fraction of the stage in which that weight goes from its first to its second"
     )
     smoothness: float = Field(0.1, ge=0, description="weight of the bending of the surface")
 
 
 class LossSettings(Settings):
-    """Composite losses by the group that they drive; see ``stspbr.optimize.losses.LOSSES`` for the names."""
+    """Weights of the losses; ``stspbr.optimize.losses.LOSSES`` has the names of the image losses."""
 
     appearance: dict[str, float] = Field(
         {"logl1": 0.5},
@@ -103,7 +100,7 @@ class LossSettings(Settings):
     joint: dict[str, float] = Field({"logl1": 1.0}, description="weights of the joint network's image losses, likewise")
     appearance_region: Literal["interior", "union"] = Field(
         "union",
-        description="pixels that A's image losses compare; union: covered in either image; interior: fully in both",
+        description="pixels of A's image losses; union: covered in either image; interior: fully covered in both",
     )
     reflectance_region: Literal["interior", "union"] = Field("union", description="pixels of B's image losses")
     metal_prior: Literal["dielectric-first", "none"] = Field(
@@ -155,13 +152,13 @@ class RateSettings(Settings):
 
 
 class OptimizeSettings(Settings):
-    """What every optimising stage has."""
+    """Steps, losses and learning rates of an optimising stage."""
 
     iterations: int = Field(ge=1, description="steps of the stage")
     batch: int = Field(4, ge=1, description="views per step")
-    image_scale: int = Field(1, ge=1, description="divides the frames' sides before they are compared")
+    image_scale: int = Field(1, ge=1, description="divide the frames' sides by this number before comparing")
     views: Literal["auto", "resident", "streamed"] = Field(
-        "auto", description="where the frames are kept: on the device, or in the host's memory and copied per batch"
+        "auto", description="resident: frames on the device; streamed: in the host's memory, copied per batch"
     )
     routing: Literal["strict", "shared"] = Field(
         "strict",
@@ -174,14 +171,14 @@ class OptimizeSettings(Settings):
     log_every: int = Field(10, ge=1, description="steps between logged losses")
 
     def routing_of(self, groups: Container[str]) -> Literal["strict", "shared"]:
-        """How losses reach the parameter groups: one network (``joint``) cannot be driven apart."""
+        """How losses reach the parameter groups; with one network (``joint``) always ``shared``."""
         return "shared" if "joint" in groups else self.routing
 
     def one_loss(self, groups: Container[str]) -> bool:
         """Whether one image loss drives all groups.
 
-        There is one network; or A and B compare alike under strict routing, where A's gradient is L_A's and B's is
-        L_B's all the same.
+        True with one network; also if A and B have the same loss under strict routing, which leaves the gradients
+        unchanged.
         """
         return "joint" in groups or (self.losses.alike and self.routing == "strict")
 

@@ -1,4 +1,4 @@
-"""The base of all settings, how they are validated, and their command-line overrides."""
+"""The base class of all settings, their validation, and their command-line overrides."""
 
 from __future__ import annotations
 
@@ -24,16 +24,20 @@ class Settings(BaseModel):
 def parse_settings(
     model: type[SettingsType], values: Mapping[str, Any], where: str, options: Mapping[str, str] | None = None
 ) -> SettingsType:
-    """Validate ``values``; every fault becomes one line that names the key, ``where`` it is, and the nearest choice.
+    """Validate ``values``.
 
     Args:
-        options: what the user typed for keys that came from command-line options, e.g. ``{"up": "--up west"}``.
+        where: what the values belong to, for errors.
+        options: the typed command-line option of a key, for errors, e.g. ``{"up": "--up west"}``.
+
+    Raises:
+        StspbrError: one line that names the key, ``where``, and the nearest choice.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a key is missing if mistyped
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # typos first: they cause others
         raise StspbrError(_fault(model, first, where, options or {}) + more) from None
 
 
@@ -46,7 +50,7 @@ def settings_for(
 ) -> SettingsType:
     """Settings of one stage: the defaults, then ``base``, then the overrides; nested keys merge.
 
-    ``where`` and ``options`` are named in errors as in :func:`parse_settings`; the default is the model's name.
+    ``where`` and ``options`` are those of :func:`parse_settings`; by default ``where`` is the model's name.
     """
     values = apply_overrides(with_defaults(model, base or {}), overrides)
     return parse_settings(model, values, where or model.__name__.removesuffix("Settings").lower(), options)
@@ -77,7 +81,7 @@ def apply_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, A
 
 
 def parse_value(text: str) -> Any:
-    """``text`` as a TOML value; what is not one is a string."""
+    """``text`` as a TOML value; any other text is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -85,20 +89,20 @@ def parse_value(text: str) -> Any:
 
 
 def nested_models(field: FieldInfo) -> list[type[Settings]]:
-    """The settings models that a field holds: one, several for a choice of kinds, none for a plain value."""
+    """The settings models of a field: one, several for a choice of kinds, none for a plain value."""
     candidates = get_args(field.annotation) or (field.annotation,)
     return [model for model in candidates if isinstance(model, type) and issubclass(model, Settings)]
 
 
 def kinds_of(model: type[BaseModel]) -> tuple[str, ...]:
-    """The values of ``kind`` that choose this model among others."""
+    """The values of ``kind`` that select this model."""
     return get_args(model.model_fields["kind"].annotation)
 
 
 def every_setting(
     model: type[BaseModel], values: BaseModel | None = None, prefix: str = ""
 ) -> Iterator[tuple[str, FieldInfo, Any]]:
-    """Dotted key, field and default of every plain value; of nested models with the defaults that ``values`` hold."""
+    """Dotted key, field and default of every plain value, nested models included; ``values`` replaces the defaults."""
     for name, field in model.model_fields.items():
         default = field.get_default() if values is None else getattr(values, name)
         models = nested_models(field)
@@ -109,7 +113,7 @@ def every_setting(
 
 
 def or_else(message: str) -> WrapValidator:
-    """A validator that replaces all that can be wrong with a value by one ``message``."""
+    """A validator that replaces every error of a value by ``message``."""
 
     def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:

@@ -20,12 +20,12 @@ from stspbr.settings.stages import BakeSettings, CoarseSettings, EvaluateSetting
 
 
 class Recipe(Settings):
-    """A whole pipeline: which stages to run, in order, with which settings."""
+    """A whole pipeline: the settings of every stage."""
 
-    name: str = Field(description="the default folder is runs/NAME")
+    name: str = Field(description="name of the run; its default folder is runs/NAME")
     seed: int = Field(0, description="seed of everything random")
     capture: CaptureSettings = Field(discriminator="kind", description="how the frames come in")
-    coarse: CoarseSettings = Field(CoarseSettings(), description="geometry and colour settle")
+    coarse: CoarseSettings = Field(CoarseSettings(), description="geometry and colour")
     specialize: SpecializeSettings = Field(SpecializeSettings(), description="roughness and metallic")
     bake: BakeSettings = Field(BakeSettings(), description="mesh, UVs and textures")
     unpack_orm: UnpackSettings = Field(UnpackSettings(), description="one grey map per channel")
@@ -39,10 +39,10 @@ def shipped_recipes() -> dict[str, Traversable]:
 
 
 def find_recipe(recipe: str | Path) -> Traversable:
-    """The file of ``recipe``: the name of a shipped recipe, else the path of a TOML file.
+    """The file of ``recipe``, which is the name of a shipped recipe or the path of a TOML file.
 
     Raises:
-        StspbrError: neither is there.
+        StspbrError: neither exists.
     """
     shipped = shipped_recipes()
     if str(recipe) in shipped:
@@ -50,20 +50,20 @@ def find_recipe(recipe: str | Path) -> Traversable:
     path = Path(recipe)
     if not path.exists():
         hint = did_you_mean(path.stem, shipped)
-        raise StspbrError(f"{recipe}: no such file and no such recipe, see `stspbr recipes`{hint}")
+        raise StspbrError(f"{recipe}: no such file or recipe; `stspbr recipes` lists the recipes{hint}")
     return path
 
 
 def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe; overrides are addressed by stage, e.g. ``coarse.optimize.iterations=200``.
+    """Read a recipe; the keys of overrides start with the stage, e.g. ``coarse.optimize.iterations=200``.
 
-    Paths in it are relative to the working directory; ``${NAME}`` in a string is that environment variable.
+    Its paths are relative to the working directory; ``${NAME}`` in a string is an environment variable.
 
     Args:
         recipe: see :func:`find_recipe`.
 
     Raises:
-        StspbrError: no such recipe, a file that cannot be read or is not TOML, or settings that are not valid.
+        StspbrError: there is no such recipe, the file cannot be read or is not TOML, or a setting is not valid.
     """
     path = find_recipe(recipe)
     try:
@@ -88,6 +88,6 @@ def _expand(value: Any, path: Traversable) -> Any:
         return value
     for name in re.findall(r"\$\{(\w+)\}", value):
         if name not in os.environ:
-            raise StspbrError(f"{path}: {value}: set the environment variable {name} to the folder that is meant")
+            raise StspbrError(f"{path}: {value}: the environment variable {name} is not set; set it to that folder")
         value = value.replace("${" + name + "}", os.environ[name])
     return value

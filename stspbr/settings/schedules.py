@@ -1,6 +1,6 @@
 """Learning-rate multipliers and regulariser ramps as functions of t = step / total steps of the stage.
 
-Fractions and never step numbers, so that a run of another length has the same shape.
+Fractions instead of step numbers, so that a run of another length has the same shape.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from stspbr.errors import StspbrError
 
 Shape = Literal["linear", "exponential"]
 Schedule = list[tuple[float, float, Shape]]
-"""Knots (t, value, shape): ``shape`` is how the value goes on from this knot to the next one."""
+"""Knots (t, value, shape): ``shape`` is the interpolation from this knot to the next one."""
 
 PRESETS: Mapping[str, Schedule] = {
     "constant": [(0.0, 1.0, "linear")],
@@ -46,14 +46,14 @@ def parse_schedule(values: Any, where: str = "schedule") -> Schedule:
 
     Args:
         values: knots with t in [0, 1] strictly ascending and values >= 0, or a key of ``PRESETS``.
-        where: named in errors, e.g. ``"coarse.optimize.rates.light"``.
+        where: for errors, e.g. ``"coarse.optimize.rates.light"``.
 
     Raises:
-        StspbrError: anything else, with the knot's number.
+        StspbrError: anything else; the line gives the knot's number.
     """
     if isinstance(values, str):
         if values not in PRESETS:
-            raise StspbrError(f"{where}: no schedule {values!r}; there are {', '.join(PRESETS)}")
+            raise StspbrError(f"{where}: no preset {values!r}; choose {', '.join(PRESETS)}")
         return list(PRESETS[values])
     if not isinstance(values, Sequence) or not values:
         raise StspbrError(f"{where}: expected a list of knots [t, value, 'linear' or 'exponential']")

@@ -17,7 +17,7 @@ from stspbr.settings.optimization import (
 from stspbr.settings.parsing import Settings
 from stspbr.settings.schedules import PRESETS, Schedule
 
-# once the outline stands, colours at silhouettes tell more about coverage than about the material
+# once the outline is settled, colours at silhouettes depend more on coverage than on the material
 _INTERIOR = {"appearance_region": "interior", "reflectance_region": "interior"}
 _SETTLED = LossSettings(appearance={"logl1": 1.0}, reflectance={"logl1": 1.0}, **_INTERIOR)
 # a metal mirrors a lamp in few views: a median of errors overlooks them, their square does not
@@ -36,7 +36,7 @@ _FOLDING = "weight of the barrier that keeps faces from turning over"
 
 
 class CoarseSettings(Settings):
-    """Geometry and colour settle; network B is held back."""
+    """Learn geometry and colour; network B is held back."""
 
     mesh: str | None = Field(None, description="fit materials on this mesh, with its UVs, instead of learning geometry")
     mesh_textures: str | None = Field(None, description="folder of maps for an OBJ mesh, recognised by their names")
@@ -49,7 +49,7 @@ class CoarseSettings(Settings):
     normals_from: float = Field(
         0.75, ge=0, description="fraction of the stage after which normals are learned; above 1: never"
     )
-    # no prior yet: while metal still looks dark, it would be talked out of being metal
+    # no prior yet: while metal still looks dark, the prior would turn it into non-metal
     optimize: OptimizeSettings = Field(
         OptimizeSettings(
             iterations=500,
@@ -76,16 +76,15 @@ class SurveySettings(Settings):
     )
     observations: int = Field(1_000_000, ge=1, description="pixels of the views; a random subset if there are more")
     margin: float = Field(
-        0.8, gt=0, le=1, description="a kind is chosen if its error is below this share of the other's"
+        0.8, gt=0, le=1, description="metal or non-metal wins if its error is below this share of the other's"
     )
-    steps: int = Field(100, ge=1, description="steps that teach the networks the result, without rendering")
+    steps: int = Field(100, ge=1, description="steps that train the networks on the result, without rendering")
 
 
 class SpecializeSettings(Settings):
-    """Network B specialises; A, the light and the now fixed topology are only polished."""
+    """Learn roughness and metallic with network B; A, the light and the shape are only polished."""
 
     survey: SurveySettings = Field(SurveySettings(), description="the search for metals that gradients do not find")
-
     laplacian: float = Field(0.05, ge=0, description=_LAPLACIAN)
     folding: float = Field(0.1, ge=0, description=_FOLDING)
     optimize: OptimizeSettings = Field(
@@ -107,7 +106,7 @@ class SpecializeSettings(Settings):
 
 
 class BakeSettings(Settings):
-    """UV atlas, baked maps, then refinement of texels and vertices on the fixed mesh."""
+    """Make a UV atlas, bake the maps, then refine texels and vertices on the fixed mesh."""
 
     texture_resolution: int = Field(1024, ge=16, le=8192, description="side of the maps in texels")
     target_faces: int = Field(20_000, ge=64, description="triangles to which a learned mesh is simplified")
@@ -134,37 +133,35 @@ class BakeSettings(Settings):
 
 
 class UnpackSettings(Settings):
-    """One grey map per channel."""
+    """Write one grey map per channel."""
 
     bits: Literal[8, 16] = Field(8, description="bits per pixel of the maps")
 
 
 class EvaluateSettings(Settings):
-    """Compare a bake with the asset that it should be."""
+    """Compare a bake with the original asset."""
 
     reference: str | None = Field(
-        None,
-        description="GLB, glTF, OBJ or USD to compare with; none: the asset that the capture was rendered from",
+        None, description="GLB, glTF, OBJ or USD to compare with; none: the asset that the capture was rendered from"
     )
     reference_textures: str | None = Field(None, description="folder of maps for an OBJ, recognised by their names")
     reference_capture: bool = Field(False, description="the reference is the asset that the capture was rendered from")
     align: Literal["none", "icp", "sim3"] = Field(
-        "none", description="put the result onto the reference; icp: turn, shift; sim3: scale, too"
+        "none", description="align the result with the reference; icp: turn, shift; sim3: scale, too"
     )
     samples: int | None = Field(None, ge=1000, description="surface points; none: until standard errors are below 1 %")
-    max_samples: int = Field(1_600_000, ge=1000, description="points on the surface at most")
+    max_samples: int = Field(1_600_000, ge=1000, description="most surface points")
     max_distance_fraction: float = Field(
-        0.02, gt=0, description="largest distance of two points that are compared, in diagonals of the reference"
+        0.02, gt=0, description="largest distance of two compared points, in diagonals of the reference"
     )
     footprint: float | None = Field(
         None,
         ge=0,
-        description="radius over which both materials are also averaged, in units of the reference; none: a pixel of "
-        "the views; 0: not at all",
+        description="radius of the averaged comparison in the reference's units; none: a view's pixel; 0: off",
     )
     footprint_samples: int = Field(10_000, ge=100, description="points for the comparison of averaged materials")
     map_resolution: int = Field(512, ge=16, le=512, description="side in texels of error maps on the reference's UVs")
-    views: int = Field(3, ge=1, description="held-out views that are shown and relit; all of them are measured")
-    lights: list[str] = Field([], description="HDR or EXR files, folders of them or patterns, to relight by")
+    views: int = Field(3, ge=1, description="held-out views that are shown and relit; all are measured")
+    lights: list[str] = Field([], description="lights for relighting: HDR or EXR files, folders or patterns")
     relight_samples: int = Field(256, ge=1, description="paths per pixel when relighting; fewer are noisier")
     relight_max_depth: int = Field(5, ge=2, description="longest path when relighting, in segments")

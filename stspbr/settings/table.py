@@ -27,10 +27,10 @@ class Row:
     """One setting.
 
     Attributes:
-        key: dotted, as ``--set`` and the stage's table of a recipe take it.
+        key: dotted, as in ``--set`` and in the stage's table of a recipe.
         type: its type, or its choices with ``|`` between them.
         default: as TOML, strings bare; ``required`` or ``none`` if there is no value.
-        range: of numbers, e.g. ``>= 1, <= 24``; empty if there is none.
+        range: of a number, e.g. ``>= 1, <= 24``; empty if there is none.
     """
 
     key: str
@@ -56,7 +56,7 @@ def chosen_stages(stage: str | None = None) -> dict[str, type[Settings]]:
     """The stages called ``stage``, or all of a group such as ``capture``; None: all, each model once.
 
     Raises:
-        StspbrError: there is none; the line names the nearest.
+        StspbrError: there is no such stage; the line names the nearest.
     """
     found = stages()
     if stage is None:
@@ -70,16 +70,15 @@ def chosen_stages(stage: str | None = None) -> dict[str, type[Settings]]:
 
 
 def rows(model: type[BaseModel]) -> Iterator[Row]:
-    """All settings of a stage, nested ones with dotted keys; of a recipe those that belong to no stage."""
+    """All settings of a stage, nested ones with dotted keys; for the recipe those outside of stages."""
     for key, field, default in every_setting(model):
         if model is not Recipe or "." not in key:
-            yield Row(
-                key, type_text(field.annotation), default_text(default), range_text(field), field.description or ""
-            )
+            kind, shown = type_text(field.annotation), default_text(default)
+            yield Row(key, kind, shown, range_text(field), field.description or "")
 
 
 def markdown(stage: str | None = None) -> str:
-    """The same as Markdown: a heading and a table per stage."""
+    """A heading and a table per stage; see :func:`chosen_stages`."""
     out = []
     for name, model in chosen_stages(stage).items():
         out += [f"### {', '.join(f'`{one}`' for one in name.split())}", "", (model.__doc__ or "").splitlines()[0], ""]
@@ -112,7 +111,7 @@ def type_text(annotation: Any) -> str:
 
 
 def default_text(value: Any) -> str:
-    """A default as a recipe has it."""
+    """A default as it is written in a recipe."""
     if value is PydanticUndefined:
         return "required"
     if isinstance(value, str) or value is None:

@@ -1,1 +1,1 @@
-"""One module a command: each reads artifacts, does the work through the library rooms, writes one artifact."""
+"""One module per command: it reads artifacts, does the work with the library rooms, and writes one artifact."""

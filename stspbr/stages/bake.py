@@ -44,8 +44,8 @@ from stspbr.texture.atlas import TexelMap
 def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     """Bake and refine a specialised result.
 
-    Writes ``asset.glb``, ``obj/`` (OBJ, MTL and separate maps), ``light.hdr`` (the known or the learned light),
-    ``light.safetensors`` (a learned one) and ``metrics.json``.
+    Writes ``asset.glb``, ``obj/`` (OBJ, MTL and separate maps), ``light.hdr`` (known or learned),
+    ``light.safetensors`` (if learned) and ``metrics.json``.
     """
     parent = session.parent("specialize")
     coarse = session.parent_of(parent, "coarse")
@@ -110,7 +110,7 @@ def _final_asset(
 ) -> Asset:
     """The mesh in the object's units, its maps dilated again, normals in its own final tangent frame.
 
-    A given mesh has its own positions, materials and nodes; a learned one is the refined one.
+    A given mesh keeps its positions, materials and nodes; a learned mesh has the refined vertices.
     """
     normal_maps = [None if own.normal is None else own.normal[0].detach() for own in appearance.materials]
     if layout.positions is not None:
@@ -137,7 +137,7 @@ def _final_asset(
 def _refined(
     layout: Layout, geometry: FixedGeometry, normal_maps: list[Tensor | None]
 ) -> tuple[Mesh, list[Tensor | None]]:
-    """The learned mesh with its refined vertices and new frames, and the normal maps in those."""
+    """The learned mesh with refined vertices and new frames, and the normal maps in these frames."""
     surface = geometry.surface()
     moved = replace(
         layout.mesh,
@@ -151,7 +151,7 @@ def _refined(
 
 
 def _dilated(maps: Tensor, texels: TexelMap) -> np.ndarray:
-    """Maps ``[H, W, C]`` of which only covered texels count."""
+    """Maps ``[H, W, C]``, their covered texels dilated over the rest."""
     flat = maps.reshape(-1, maps.shape[-1])
     return spread(flat.index_select(0, texels.texel), texels).cpu().numpy()
 

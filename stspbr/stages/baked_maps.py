@@ -1,4 +1,4 @@
-"""Maps over a layout: the fields evaluated at its texels, and normals carried from one tangent frame to another."""
+"""Maps over a layout: the fields evaluated at its texels, and normals moved from one tangent frame to another."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from stspbr.scene import Corners, Mesh
 from stspbr.texture.atlas import TexelMap, mean_of_groups
 from stspbr.texture.dilate import dilate
 
-_ONE_POINT = 1e-5  # of the normalised box: points that are nearer are one
+_ONE_POINT = 1e-5  # in the normalised box: nearer points are one point
 
 CHUNK = 1 << 18
-"""Texels that the fields are evaluated at in one go, to bound memory."""
+"""Texels per evaluation of the fields, to bound memory."""
 
 
 @torch.no_grad()
@@ -27,16 +27,16 @@ def bake_fields(
 ) -> tuple[MaterialMaps, dict[str, float]]:
     """Evaluate the fields at every covered texel and dilate the result over the rest of the maps.
 
-    A texel that several parts of the surface share gets the mean of theirs.
+    A texel that several parts of the surface share gets their mean.
 
     Args:
-        with_normals: whether the fields' normal offsets count.
-        shape_normals: ``[N, 3]`` object-space unit normals at the texels, of a shape that has a normal map; None
-            takes the mesh's smooth ones, and then there is a map only ``with_normals``.
+        with_normals: whether the fields' normal offsets are used.
+        shape_normals: ``[N, 3]`` object-space unit normals at the texels, from the shape's own normal map. None: the
+            mesh's smooth normals; the result then has a normal map only ``with_normals``.
 
     Returns:
-        The maps, and what sharing costs: ``shared`` texels as a fraction of those with a covered centre, and how
-        far the parts that share lie from their mean, RMS of ``albedo``, ``roughness`` and ``metallic``.
+        The maps, and the cost of sharing: ``shared`` texels as a fraction of those with a covered centre, and the
+        RMS deviation of the sharing parts from their mean in ``albedo``, ``roughness`` and ``metallic``.
     """
     positions = at_texels(texels, Corners(mesh.positions, mesh.faces))
     values = [fields(part) for part in positions.split(CHUNK)]
@@ -50,9 +50,7 @@ def bake_fields(
             bent = _unit(bent + torch.cat([v.normal for v in values]))
         normal = _front(to_tangent_space(smooth, tangent, bent))
     maps = MaterialMaps(
-        spread(albedo, texels),
-        spread(reflectance, texels),
-        None if normal is None else _unit(spread(normal, texels)),
+        spread(albedo, texels), spread(reflectance, texels), None if normal is None else _unit(spread(normal, texels))
     )
     return maps, _sharing(texels, positions, albedo, reflectance)
 
@@ -62,7 +60,7 @@ def shape_normals(given: Mesh, normal_map: np.ndarray, texels: TexelMap, backend
     """``[N, 3]`` object-space normals at the texels of a layout, from the given mesh's own UVs and normal map.
 
     Args:
-        given: with UVs, normals and tangents; the layout has the same faces in the same order.
+        given: has UVs, normals and tangents; its faces are those of the layout, in the same order.
         normal_map: ``[H, W, 3]`` tangent space.
     """
     smooth, tangent = _frame(given, texels)
@@ -73,9 +71,9 @@ def shape_normals(given: Mesh, normal_map: np.ndarray, texels: TexelMap, backend
 
 
 def reexpress(normal_map: Tensor, before: Mesh, after: Mesh, texels: TexelMap) -> Tensor:
-    """A tangent-space normal map ``[R, R, 3]`` of one mesh as that of another with the same topology and UVs."""
+    """A tangent-space normal map ``[R, R, 3]`` converted to another mesh with the same topology and UVs."""
     flat = normal_map.reshape(-1, 3)
-    # the shading before used the refined mesh's normals with the old tangents
+    # the refinement shaded with the refined mesh's normals and the old tangents
     moved, tangent = _frame(after, texels)[0], _frame(before, texels)[1]
     object_normals = shading_normals(moved, tangent, flat.index_select(0, texels.texel))
     values = _front(to_tangent_space(*_frame(after, texels), object_normals))
@@ -83,7 +81,7 @@ def reexpress(normal_map: Tensor, before: Mesh, after: Mesh, texels: TexelMap) -
 
 
 def spread(values: Tensor, texels: TexelMap) -> Tensor:
-    """Covered texels' ``values`` ``[N, C]`` as a whole map ``[R, R, C]``, dilated where no chart is."""
+    """``values`` ``[N, C]`` of the covered texels as a whole map ``[R, R, C]``, dilated outside of the charts."""
     image = texels.scatter(values.detach()).cpu().numpy()
     out = dilate(image, texels.mask.cpu().numpy())
     return torch.as_tensor(np.ascontiguousarray(out), device=values.device)
@@ -96,7 +94,7 @@ def at_texels(texels: TexelMap, corners: Corners[np.ndarray]) -> Tensor:
 
 
 def _sharing(texels: TexelMap, positions: Tensor, albedo: Tensor, reflectance: Tensor) -> dict[str, float]:
-    """As ``bake_fields`` returns it; a texel on an edge that two faces meet at is not shared."""
+    """As ``bake_fields`` returns it; a texel on the edge between two faces is not shared."""
     names, values = ("albedo", "roughness", "metallic"), (albedo, reflectance[:, ROUGHNESS], reflectance[:, METALLIC])
     texel, group, count = torch.unique_consecutive(texels.texel, return_inverse=True, return_counts=True)
     if int(count.max()) == 1:
@@ -118,7 +116,7 @@ def _unit(vectors: Tensor) -> Tensor:
 
 
 def _front(normals: Tensor) -> Tensor:
-    """Unit tangent-space normals with z ≥ 0.05: a map cannot look into its own surface."""
+    """Unit tangent-space normals with z ≥ 0.05: none may point into the surface."""
     return _unit(torch.cat([normals[..., :2], normals[..., 2:].clamp(min=0.05)], dim=-1))
 
 

@@ -1,4 +1,4 @@
-"""Bench: seconds per step by part at fixed settings, and ratios to what one could use instead."""
+"""Bench: seconds per step by part at fixed settings, and ratios to alternatives."""
 
 from __future__ import annotations
 
@@ -7,54 +7,50 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from stspbr.bench.baselines import compare_with_peers
 from stspbr.bench.machine import describe_machine
 from stspbr.bench.measure import measure
 from stspbr.bench.scenes import make_problems, make_scene
 from stspbr.bench.settings import bench_settings
 from stspbr.files import atomic_path
-from stspbr.render.backend import get_backend
+from stspbr.stages.session import Session
 
 SCHEMA = 1
 _WARM_UP = 3
 
 
 def run_bench(
+    session: Session,
     name: str,
     *,
-    device: torch.device,
-    threads: int,
     steps: int,
     out: Path | None = None,
     compare: bool = False,
     repeats: int = 5,
     log: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Measure the settings ``name`` on ``device``.
+    """Measure the settings ``name`` on the session's device.
 
     Args:
-        steps: that are timed, after a few to warm up and again under the clock that takes them apart.
-        out: where the result goes as JSON; written beside and renamed.
-        compare: also time what a user would pick instead, ``repeats`` times in turns.
-        log: gets a line per step of the work.
+        steps: timed steps, after a few to warm up, and as many again under the clock that splits them into parts.
+        out: JSON file for the result; written beside and renamed.
+        compare: also time the alternatives, ``repeats`` times in turns.
+        log: called with one line per step of the work.
 
     Returns:
-        ``schema`` (1), ``settings``, ``machine``, ``steps`` by name as ``bench.measure.measure`` gives them, and
-        ``comparisons`` as ``bench.peers`` gives them.
+        ``schema`` (1), ``settings``, ``machine``, ``steps`` by name (see ``bench.measure.measure``) and
+        ``comparisons`` (see ``bench.baselines``).
 
     Raises:
         StspbrError: unknown settings.
     """
-    settings = bench_settings(name)
-    backend = get_backend("auto", device)
+    settings, device, backend = bench_settings(name), session.device, session.backend
     log("making the scene")
     scene = make_scene(settings, backend, device)
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "settings": {**vars(settings), "triangles": settings.triangles, "warm_up": _WARM_UP},
-        "machine": describe_machine(device, threads),
+        "machine": describe_machine(device, session.threads),
         "steps": {},
         "comparisons": [],
     }
@@ -68,7 +64,6 @@ def run_bench(
             log(f"compared: {comparison['name']}")
             result["comparisons"].append(comparison)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(out) as path:
             path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
@@ -76,18 +71,16 @@ def run_bench(
 
 def step_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Heading and rows for a terminal: wall (CPU) milliseconds of every part, forward and backward, of every step."""
-    steps = result["steps"]
-    rows = []
-    parts = dict.fromkeys(part for step in steps.values() for part in step["parts"])
-    for part in parts:
+    steps, rows = result["steps"], []
+    for part in dict.fromkeys(part for step in steps.values() for part in step["parts"]):
         for way in ("forward", "backward"):
             cells = [step["parts"].get(part, {}).get(way) for step in steps.values()]
             if any(cells):
-                label = f"{part}, {way}" if part not in ("optimizer", "whole", "rest") else _ALONE[part]
+                label = _ALONE.get(part, f"{part}, {way}")
                 rows.append([label, *("" if cell is None else _milliseconds(cell) for cell in cells)])
-    rows.append(["step", *(_milliseconds(step) for step in steps.values())])
-    rows.append(["covered pixels/s", *(f"{step['covered_per_second']:,.0f}" for step in steps.values())])
-    rows.append(["image pixels/s", *(f"{step['pixels_per_second']:,.0f}" for step in steps.values())])
+    rows.append(["step", *map(_milliseconds, steps.values())])
+    for label, key in (("covered pixels/s", "covered_per_second"), ("image pixels/s", "pixels_per_second")):
+        rows.append([label, *(f"{step[key]:,.0f}" for step in steps.values())])
     rows.append(["triangles", *(f"{step['triangles']:,}" for step in steps.values())])
     rows.append(["peak memory", *(f"{step['peak_bytes'] / 2**20:,.0f} MiB" for step in steps.values())])
     return ["wall (CPU) ms", *steps], rows
@@ -98,10 +91,10 @@ def comparison_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]
     rows = []
     for comparison in result["comparisons"]:
         if "skipped" in comparison:
-            rows.append([comparison["name"], "skipped", comparison["skipped"]])
-            continue
-        wall, cpu = (comparison["ratio"][clock] for clock in ("wall", "cpu"))
-        rows.append([comparison["name"], _ratio(wall), _ratio(cpu)])
+            cells = ["skipped", comparison["skipped"]]
+        else:
+            cells = [_ratio(comparison["ratio"][clock]) for clock in ("wall", "cpu")]
+        rows.append([comparison["name"], *cells])
     return ["instead of ours", "times as long (wall)", "times the CPU time"], rows
 
 

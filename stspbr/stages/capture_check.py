@@ -1,4 +1,4 @@
-"""Capture check: look at a capture before hours are spent on it. Nothing is changed, whatever is wrong is shown."""
+"""Capture check: report what is wrong with a capture before hours are spent on it. The capture is not changed."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class CaptureCheck:
     Attributes:
         source: the folder that was read.
         frames, comparisons: metrics of the frames, in order.
-        coverage: by the training cameras; None where nobody knows where the object is.
-        place, surface: the object as far as masks and cameras tell.
+        coverage: by the training cameras; None if the place of the object is unknown.
+        place, surface: the object as estimated from masks and cameras; None if that failed.
         findings: the warnings.
-        light: whether the capture knows its light.
+        light: whether the capture stores its light.
     """
 
     source: Path
@@ -58,7 +58,7 @@ class CaptureCheck:
 def run_capture_check(
     path: str | Path, out: str | Path | None = None, version: str | None = None
 ) -> tuple[CaptureCheck, Path]:
-    """Check a capture; write a page, a contact sheet, pictures of the cameras and of the coverage, and all metrics.
+    """Check a capture; write a page, contact sheets, pictures of cameras and coverage, and all metrics.
 
     Args:
         path: a run, a capture artifact, or any folder that :func:`stspbr.datasets.captures.read_capture` reads.
@@ -69,8 +69,8 @@ def run_capture_check(
         The :class:`CaptureCheck` and the folder.
 
     Raises:
-        StspbrError: nothing that can be read, or ``out`` cannot be written. A capture that `stspbr capture` would
-            refuse (no masks, a wrong pose) is checked all the same and the reason is its first finding.
+        StspbrError: ``path`` cannot be read, or ``out`` cannot be written. A capture that `stspbr capture` would
+            refuse (no masks, a wrong pose) is checked, too; the reason becomes its first finding.
     """
     source, default = _source(Path(path), version)
     out = default if out is None else Path(out)
@@ -84,7 +84,7 @@ def check_frames(capture: Capture, source: Path = Path("."), refusal: str = "") 
     """The check itself; nothing is written.
 
     Args:
-        refusal: why the capture would not be accepted, empty where it would.
+        refusal: why `stspbr capture` would refuse the capture; empty if it would not.
     """
     frames = capture.frames
     place = place_object(frames)
@@ -151,12 +151,12 @@ def facts(check: CaptureCheck) -> list[tuple[str, str]]:
     frames, compared = check.frames, check.comparisons
     sizes = sorted({(f.width, f.height) for f in frames})
     masked = [f for f in frames if f.mask == "mask"]
+    train, test = (sum(f.split == split for f in frames) for split in ("train", "test"))
     out = [
-        ("training / held-out views", f"{sum(f.split == 'train' for f in frames)} / "
-                                      f"{sum(f.split == 'test' for f in frames)}"),
+        ("training / held-out views", f"{train} / {test}"),
         ("image size", f"{sizes[0][0]}×{sizes[0][1]}" + (f" and {len(sizes) - 1} more" if len(sizes) > 1 else "")),
         ("with a mask", f"{len(masked)} of {len(frames)}"),
-    ]  # fmt: skip
+    ]
     if masked:
         out.append(("object fills", f"{100 * np.median([f.covered for f in masked]):.0f} % of the image"))
     if check.coverage is not None:
@@ -164,9 +164,8 @@ def facts(check: CaptureCheck) -> list[tuple[str, str]]:
         out.append(("widest gap", f"{gap.angle:.0f}° ({direction_words(gap.direction)})"))
         out.append(("seen by three or more", f"{100 * (1 - check.coverage.thin):.0f} % of directions"))
     if compared.exposure.spread is not None:
-        out.append(
-            ("exposure spread", f"{compared.exposure.spread:.2f} stops" + (" (rough)" if compared.rough else ""))
-        )
+        rough = " (rough)" if compared.rough else ""
+        out.append(("exposure spread", f"{compared.exposure.spread:.2f} stops{rough}"))
     clipped = [f.clipped for f in frames if f.clipped is not None]
     if clipped:
         out.append(("clipped, at most", f"{100 * max(clipped):.1f} % of the object"))
@@ -195,7 +194,7 @@ def _source(path: Path, version: str | None) -> tuple[Path, Path]:
     if not (path / "transforms.json").is_file() and (path / "capture").is_dir():
         return ArtifactStore(path).resolve("capture", version).path, path / "capture-check"
     if version is not None:
-        raise StspbrError(f"{path} is no run: --from picks a version of a run's capture")
+        raise StspbrError(f"{path} is not a run: --from picks a version of a run's capture")
     return path, Path("capture-check")
 
 
@@ -204,13 +203,13 @@ def _read(source: Path) -> tuple[Capture, str]:
         capture = read_capture(source)
     except RefusedCapture as refused:
         if not refused.capture.frames or not all(map(_posed, refused.capture.frames)):
-            raise  # nothing can be said about where anything is
+            raise  # without poses there is nothing to check
         return refused.capture, str(refused)
     return capture, ""
 
 
 def _posed(frame: Frame) -> bool:
-    """Whether camera and object have poses that can be inverted, and the camera a focal length."""
+    """Whether the poses of camera and object can be inverted, and the camera has a focal length."""
     matrices = [np.asarray(m, np.float64) for m in (frame.camera.camera_to_world, frame.object_to_world)]
     if not all(m.shape == (4, 4) and np.isfinite(m).all() and abs(np.linalg.det(m)) > 1e-12 for m in matrices):
         return False
@@ -219,7 +218,7 @@ def _posed(frame: Frame) -> bool:
 
 
 def _evened(frames: list[Frame], findings: list[Finding]) -> list[Frame]:
-    """Without the exposures that the data give: what is left is what preparation would leave."""
+    """The frames with the data's own exposures divided out, as preparation does."""
     try:
         factors = relative_factors(frames)
     except StspbrError as error:
@@ -231,7 +230,7 @@ def _evened(frames: list[Frame], findings: list[Finding]) -> list[Frame]:
 
 
 def _notes(check: CaptureCheck) -> dict[str, list[str]]:
-    """Frame name to codes; what all frames have in common marks none."""
+    """Frame name to codes of findings, except for findings that concern all frames."""
     notes: dict[str, list[str]] = defaultdict(list)
     for finding in check.findings:
         for name in finding.frames if len(finding.frames) < len(check.frames) else ():
@@ -240,14 +239,13 @@ def _notes(check: CaptureCheck) -> dict[str, list[str]]:
 
 
 def write_check(check: CaptureCheck, frames: list[Frame], out: Path) -> None:
-    """Write everything into ``out``; pictures that an earlier check left and this one does not have are removed."""
+    """Write everything into ``out`` and remove pictures of an earlier check that this one lacks."""
     notes = _notes(check)
     sheets = contact_sheets(frames, notes)
     pictures: dict[str, Any] = {f"contact-sheet-{k:02d}.png": sheet for k, sheet in enumerate(sheets, 1)}
     frusta: list[Frustum] = []
-    points = np.zeros((0, 3))
-    if check.place is not None:
-        place = check.place
+    points, place = np.zeros((0, 3)), check.place
+    if place is not None:
         points = check.surface.points if check.surface is not None and check.surface.from_masks else points
         distances = [f.distance for f in check.frames if f.distance is not None]
         depth = 0.25 * float(np.median(distances)) if distances else place.radius
@@ -262,7 +260,7 @@ def write_check(check: CaptureCheck, frames: list[Frame], out: Path) -> None:
     html = capture_page(
         frames,
         frusta,
-        check.place,
+        place,
         points,
         title=f"Capture check: {check.source}",
         findings=[finding.text for finding in check.findings],
@@ -279,7 +277,7 @@ def write_check(check: CaptureCheck, frames: list[Frame], out: Path) -> None:
         temporary.write_text(html, encoding="utf-8")
     with atomic_path(out / "check.json") as temporary:
         temporary.write_text(json.dumps(as_json(check), indent=1, allow_nan=False) + "\n", "utf-8")
-    for old in out.iterdir():  # pages of an earlier check that had more frames
+    for old in out.iterdir():  # an earlier check may have had more frames
         stale = _SHEET.fullmatch(old.name) or old.name in ("cameras.png", "coverage.png")
         if stale and old.name not in pictures:
             old.unlink()

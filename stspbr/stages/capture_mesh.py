@@ -1,4 +1,4 @@
-"""Captures that are rendered from a textured mesh, by our own rasteriser or by a path tracer."""
+"""Capture mesh: frames rendered from a textured mesh, by the rasteriser or by a path tracer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stspbr.stages.session import Session
 
 
 def load_asset(settings: CaptureMeshSettings) -> Asset:
-    """The asset to be captured, with the roughness and metallic that the settings put in place of its own."""
+    """The asset to be captured; roughness and metallic of the settings replace its own."""
     asset = read_asset(settings.asset, settings.textures)
     given = {"roughness": settings.roughness, "metallic": settings.metallic}
     constants: dict[str, Any] = {k: np.full((1, 1, 1), v, np.float32) for k, v in given.items() if v is not None}
@@ -41,7 +41,7 @@ def load_light(path: str) -> EnvironmentLight:
 
 
 def render_capture(session: Session, settings: CaptureMeshSettings, reporter: Reporting) -> Capture:
-    """Render the asset from train and held-out cameras, with stspbr's rasteriser or with Mitsuba's path tracer."""
+    """Render the asset from training and held-out cameras, with stspbr's rasteriser or Mitsuba's path tracer."""
     asset, light = load_asset(settings), load_light(settings.light)
     train, test = object_cameras(
         asset.mesh,
@@ -67,7 +67,7 @@ def render_capture(session: Session, settings: CaptureMeshSettings, reporter: Re
 def _rasterize(session: Session, settings: CaptureMeshSettings, asset: Asset, light: EnvironmentLight, cameras):  # noqa: ANN001, ANN202
     """Yield premultiplied image and alpha; supersampled, then averaged over each pixel's square."""
     device = session.device
-    if not settings.occlusion:  # a stand-in for shadows, which the path tracer casts itself and this track leaves out
+    if not settings.occlusion:  # it stands in for shadows, which this renderer leaves out
         asset = replace(asset, materials=[replace(m, occlusion=None) for m in asset.materials])
     renderer = AssetRenderer(asset, session.backend, device)
     prefiltered = prefilter_latlong(light, base_resolution=256, cache_dir=session.run / ".cache").to(device)
@@ -77,7 +77,7 @@ def _rasterize(session: Session, settings: CaptureMeshSettings, asset: Asset, li
         out = renderer.render(ViewBatch.of([fine], [np.eye(4)], device), prefiltered)
         image = torch.cat([out["rgb"], out["alpha"]], dim=3)[0]
         mean = image.reshape(camera.height, scale, camera.width, scale, 4).mean(dim=(1, 3)).cpu().numpy()
-        # where silhouettes cross a pixel from several sides, antialiasing can overshoot the neighbours' range
+        # antialiasing can overshoot if silhouettes cross a pixel from several sides
         yield np.ascontiguousarray(mean[..., :3].clip(min=0.0)), np.ascontiguousarray(mean[..., 3:].clip(0.0, 1.0))
 
 

@@ -1,4 +1,4 @@
-"""Coarse: geometry and colour settle; network B is held back by its rate."""
+"""Coarse: learn geometry and colour; network B is held back by its rate."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from stspbr.stages.state import load_capture, make_fields, make_light
 
 
 def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
-    """Learn geometry, materials and (where it is not known) the light from a capture.
+    """Learn geometry, materials and an unknown light from a capture.
 
-    Writes ``mesh.safetensors`` (the current surface in the normalised box), ``geometry.safetensors`` (the
-    implicit shape, absent when a mesh was given), ``given.*`` (what of a given mesh the export keeps),
+    Writes ``mesh.safetensors`` (the surface in the normalised box), ``geometry.safetensors`` (the implicit shape,
+    absent if a mesh was given), ``given.*`` (the parts of a given mesh that the export keeps),
     ``fields.safetensors``, ``light.safetensors`` and ``light.hdr`` (a learned light), ``normalization.json`` and
     ``metrics.json``.
     """
@@ -59,7 +59,7 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
 
 
 def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | None) -> Normalization:
-    """That of the cube around the object, with a margin."""
+    """The normalisation of the cube around the object, with a margin."""
     if settings.geometry.box is not None:
         low, high = np.array(settings.geometry.box[:3]), np.array(settings.geometry.box[3:])
         if not (high > low).all():

@@ -1,4 +1,4 @@
-"""Compare: several runs side by side, as one self-contained HTML page, as rows for the terminal, as data."""
+"""Compare: several runs side by side, as one self-contained HTML page and as rows for the terminal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from stspbr.report.comparison import Comparison, compare_records
 
 
 def compare_runs(runs: list[Path], out: Path | None = None) -> Comparison:
-    """Set runs beside each other; the first is what the others are measured against.
+    """Compare runs with the first of them.
 
     Args:
-        runs: two folders of runs or more.
+        runs: two or more folders of runs.
         out: the page to write; None writes none.
 
     Raises:
-        StspbrError: fewer than two runs, one of them twice, a folder that is no run, or ``out`` cannot be written.
+        StspbrError: fewer than two runs, a run named twice, a folder that is not a run, or ``out`` cannot be written.
     """
     comparison = compare_records([Path(run) for run in runs])
     if out is not None:
@@ -30,15 +30,12 @@ def compare_runs(runs: list[Path], out: Path | None = None) -> Comparison:
 def comparison_table(comparison: Comparison) -> list[tuple[str, str, list[tuple[str, str, bool]]]]:
     """Rows for the terminal: heading, label, and for each run (value, difference to the first, whether it is the best).
 
-    Only metrics that can be better or worse; the page and the data hold the others too.
+    Only metrics that can be better or worse; the page and the data contain the others, too.
     """
     rows = []
     for row in comparison.rows:
-        if row.better is None:
-            continue
-        cells = []
-        for number, metric in enumerate(row.metrics):
-            text = "none" if metric is None else metric.text
-            cells.append((text, row.difference_texts[number], number in row.best))
-        rows.append((row.heading, row.row_label, cells))
+        if row.better is not None:
+            texts = ["none" if metric is None else metric.text for metric in row.metrics]
+            best = [number in row.best for number in range(len(texts))]
+            rows.append((row.heading, row.row_label, list(zip(texts, row.difference_texts, best, strict=True))))
     return rows

@@ -1,4 +1,4 @@
-"""What ``errors.json`` holds: its schema, its rows as CSV, and its short form for the terminal."""
+"""The contents of ``errors.json``: its schema, its rows as CSV, and its short form for the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEMA = 1
 
 _REGION_VALUES = {
     "albedo_mae": "linear, mean over RGB",
-    "albedo_psnr": "dB, linear, peak 1; 200 stands for equality",
+    "albedo_psnr": "dB, linear, peak 1; 200 if equal",
     "albedo_mae_scaled": "after one least-squares factor per RGB channel on the estimate",
     "albedo_psnr_scaled": "dB, after the same factors",
     "roughness_mae": "perceptual roughness",
@@ -33,13 +33,13 @@ class _Part(BaseModel):
 
 
 class _Open(BaseModel):
-    """Values of a metric that may gain more of them."""
+    """A part to which later versions may add values."""
 
     model_config = ConfigDict(extra="allow")
 
 
 def _optional(name: str, base: type[BaseModel], values: dict[str, str], **fields: Any) -> Any:
-    """A model of ``values``, each with its standard error; all may be None, for want of points."""
+    """A model of ``values``, each with its standard error; all are None if there are no points."""
     for value, text in values.items():
         fields[value] = (float | None, Field(None, description=text))
         fields[f"{value}_se"] = (float | None, Field(None, description=f"standard error of {value}"))
@@ -60,13 +60,13 @@ class UnseenRegion(Region):
 
 
 class _Counts(_Part):
-    """Sampled points and what became of them; ``samples`` is the sum of the others."""
+    """Counts of sampled points; ``samples`` is the sum of the others."""
 
     samples: int = Field(ge=1)
     used: int
     unseen: int = Field(description="seen by no training camera")
     too_far: int = Field(description="seen, but the nearest point is beyond max_distance_fraction of the diagonal")
-    opposed: int = Field(description="seen, but the nearest face looks the other way")
+    opposed: int = Field(description="seen, but the nearest face points the other way")
 
 
 class Back(Region, _Counts):
@@ -82,7 +82,7 @@ class MaterialErrors(_Counts):
     unseen_surface: UnseenRegion
     albedo_scale: list[float] = Field(min_length=3, max_length=3)
     max_distance_fraction: float
-    footprint: float = Field(description="object-space radius that both materials were averaged over; 0: none")
+    footprint: float = Field(description="object-space radius over which both materials were averaged; 0: none")
     not_converged: list[str] = Field(description="values of lit whose standard error is above 1 %")
     matched_back: float | None = Field(None, description="share of the estimate's seen surface that has a partner")
     back: Back | None = Field(None, description="points of the estimate")
@@ -117,7 +117,7 @@ class ViewErrors(_ImageValues):
     """Means over the held-out views, of sRGB-encoded images within the masks."""
 
     count: int
-    split: str = Field(description="test; or train where no view was held out")
+    split: str = Field(description="test; train if no view was held out")
     lpips_missing: str | None = None
     per_view: list[ViewRow]
 
@@ -161,21 +161,19 @@ class ErrorRecord(_Part):
     geometry: GeometryErrors
     views: ViewErrors
     relighting: dict[str, RelightingErrors] | None
-    light: LightErrors | None = Field(description="None where the light was known")
+    light: LightErrors | None = Field(description="None if the light was known")
     error_peaks: dict[str, float]
     bake: dict[str, Any]
 
 
 def write_csv(errors: dict, path: Path) -> None:
-    """A row a value: ``group,region,metric,value,standard_error``."""
+    """One row per value: ``group,region,metric,value,standard_error``."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["group", "region", "metric", "value", "standard_error"])
         for group, region, values in _tables(errors):
             for metric, value in values.items():
-                if metric.endswith("_se") and metric[:-3] in values:
-                    continue
-                if isinstance(value, (bool, int, float)):
+                if isinstance(value, (bool, int, float)) and not (metric.endswith("_se") and metric[:-3] in values):
                     error = values.get(f"{metric}_se")
                     writer.writerow([group, region, metric, value, "" if error is None else error])
 
@@ -215,46 +213,32 @@ def error_table(errors: dict) -> list[tuple[str, str]]:
         rows += [
             ("albedo PSNR, linear", f"{lit['albedo_psnr']:.2f} dB ({lit['albedo_psnr_scaled']:.2f} scaled)"),
             ("albedo MAE, linear", f"{_sure(lit, 'albedo_mae')} ({lit['albedo_mae_scaled']:.4f} scaled)"),
-            *(
-                (
-                    f"{name} MAE",
-                    f"{_sure(lit, f'{name}_mae')} (RMSE {lit[f'{name}_rmse']:.4f}, bias {lit[f'{name}_bias']:+.4f})",
-                )
-                for name in ("roughness", "metallic")
-            ),
-            *(
-                (f"{kind} metal", f"{_share(lit[f'{kind}_metal_rate'])}{_in_the_dark(dark, f'{kind}_metal_rate')}")
-                for kind in ("false", "missed")
-            ),
-            ("shading normals", f"{lit['normal_angle_mean']:.2f}° off"),
         ]
+        for name in ("roughness", "metallic"):
+            spread = f"RMSE {lit[f'{name}_rmse']:.4f}, bias {lit[f'{name}_bias']:+.4f}"
+            rows.append((f"{name} MAE", f"{_sure(lit, f'{name}_mae')} ({spread})"))
+        for rate in ("false_metal_rate", "missed_metal_rate"):
+            label = rate.removesuffix("_rate").replace("_", " ")
+            rows.append((label, f"{_share(lit[rate])} (dark part {_share(dark.get(rate))})"))
+        rows.append(("shading normals", f"{lit['normal_angle_mean']:.2f}° off"))
     if material["not_converged"]:
         rows.append(("standard error above 1 %", ", ".join(material["not_converged"])))
     keys = ("chamfer_l1", "f_score_0.5%", "f_score_1%", "normal_consistency")
     rows += [(f"geometry: {key.replace('_', ' ')}", f"{geometry[key]:.5g}") for key in keys]
-    counts = ("components", "boundary_edges", "self_intersections", "genus")
     truth = geometry.get("reference", {})
-    rows += [
-        (f"geometry: {key.replace('_', ' ')}", f"{_count(geometry[key])} (reference {_count(truth.get(key))})")
-        for key in counts
-        if key in geometry
-    ]
-    what = "held-out views" if views["split"] == "test" else "training views"
-    rows.append((what, _image_values(views)))
+    for key in ("components", "boundary_edges", "self_intersections", "genus"):
+        if key in geometry:
+            text = f"{_count(geometry[key])} (reference {_count(truth.get(key))})"
+            rows.append((f"geometry: {key.replace('_', ' ')}", text))
+    rows.append(("held-out views" if views["split"] == "test" else "training views", _image_values(views)))
     for name, values in (errors.get("relighting") or {}).items():
         rows.append((f"relit by {name}", f"{_image_values(values)} ({values['psnr_scaled']:.2f} dB scaled)"))
-    if errors.get("light"):
-        rows += _light_rows(errors["light"])
-    return rows
-
-
-def _light_rows(light: dict) -> list[tuple[str, str]]:
-    rows = [
-        (f"light: {name}, after a scale", f"{100.0 * light[key]['relative_error_common']:.1f} %")
-        for key, name in (("full", "radiance"), ("irradiance", "irradiance"))
-    ]
-    if light["direction_error"] is not None:
-        rows.append(("light: main directions", f"{light['direction_error']:.1f}° off"))
+    if light := errors.get("light"):
+        for key, name in (("full", "radiance"), ("irradiance", "irradiance")):
+            text = f"{100.0 * light[key]['relative_error_common']:.1f} %"
+            rows.append((f"light: {name}, after a scale", text))
+        if light["direction_error"] is not None:
+            rows.append(("light: main directions", f"{light['direction_error']:.1f}° off"))
     return rows
 
 
@@ -267,13 +251,9 @@ def _image_values(values: dict) -> str:
     return ", ".join(form.format(values[k]) for k, form in named.items() if values.get(k) is not None) or "none"
 
 
-def _in_the_dark(dark: dict, name: str) -> str:
-    return f" (dark part {_share(dark.get(name))})"
-
-
 def _count(value: int | None) -> str:
     return "undefined" if value is None else str(value)
 
 
 def _share(value: float | None) -> str:
-    return "none there" if value is None else f"{100.0 * value:.2f} %"
+    return "none" if value is None else f"{100.0 * value:.2f} %"

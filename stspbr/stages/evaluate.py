@@ -1,4 +1,4 @@
-"""Evaluate: the baked asset beside the one it should be, at points of the surface, in views and under other lights."""
+"""Evaluate: compare the bake with its reference at points of the surface, in views and under other lights."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _LIGHT_SUFFIXES = (".hdr", ".exr")
 
 @dataclass
 class _Subjects:
-    """What is compared, in the two frames that alignment may tell apart.
+    """What is compared, in two coordinate frames; without alignment they are the same.
 
     Attributes:
-        reference, aligned: truth and estimate in the reference's own frame, where surfaces are compared.
-        truth, estimate: the two in the capture's frame, where cameras and lights are.
-        cameras, poses: training views of the reference's frame.
+        reference, aligned: truth and estimate in the reference's frame, in which surfaces are compared.
+        truth, estimate: the two in the capture's frame, which cameras and lights share.
+        cameras, poses: training views in the reference's frame.
     """
 
     reference: Asset
@@ -60,15 +60,14 @@ class _Subjects:
 def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
     """Compare the newest bake with its reference.
 
-    Writes ``errors.json`` (``ErrorRecord``), ``errors.csv`` (the same, a row a value), ``contact_sheet.png``,
-    ``maps/`` (truth, estimate and error on the reference's UVs), ``views/`` (target, result and error of held-out
-    views, the material's error in them) and ``relit/`` (under ``settings.lights``).
+    Writes ``errors.json`` (``ErrorRecord``), ``errors.csv`` (the same, one row per value), ``contact_sheet.png``,
+    ``maps/`` (truth, estimate and error on the reference's UVs), ``views/`` (target, result, error and material error
+    of held-out views) and ``relit/`` (under ``settings.lights``).
     """
     bake = session.parent("bake")
-    chain = [bake]
+    source = bake
     for stage in ("specialize", "coarse", "capture"):
-        chain.append(session.parent_of(chain[-1], stage))
-    source = chain[-1]
+        source = session.parent_of(source, stage)
     lights = load_lights(settings.lights)
     if lights:
         require_mitsuba("relighting (evaluate --lights)")  # before the long work, not after it
@@ -123,20 +122,20 @@ def load_lights(entries: list[str]) -> dict[str, EnvironmentLight]:
         else:
             found = [entry]
         if not found:
-            raise StspbrError(f"--lights {entry}: no HDR or EXR there")
+            raise StspbrError(f"--lights {entry}: no HDR or EXR found")
         paths += [path for path in found if path not in paths]
     out: dict[str, EnvironmentLight] = {}
     for path in paths:
         name = path.removeprefix("procedural:") if path.startswith("procedural:") else Path(path).stem
         name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
         if name in out:
-            raise StspbrError(f"two lights are called {name}: give one of the files another name")
+            raise StspbrError(f"two lights are called {name}: rename one of the files")
         out[name] = load_light(path)
     return out
 
 
 def held_out(capture: Capture) -> tuple[list[Frame], str]:
-    """The held-out frames, or, where there are none, the training frames; and which of the two."""
+    """The held-out frames, or the training frames if there are none; and the name of the split."""
     test = capture.split("test")
     return (test, "test") if test else (capture.split("train"), "train")
 
@@ -160,9 +159,9 @@ def transformed(asset: Asset, matrix: np.ndarray) -> Asset:
 
 
 def _reference(settings: EvaluateSettings, source: Artifact) -> Asset:
-    """The reference, shaded as the capture shaded it: occlusion maps only where the capture had them."""
+    """The reference asset; it keeps occlusion maps only if the capture was rendered with them."""
     if settings.reference is None and source.settings.get("kind") != "mesh":
-        raise StspbrError("the capture was not rendered from an asset: say what to compare with, --reference asset.glb")
+        raise StspbrError("the capture was not rendered from an asset: name the original with --reference asset.glb")
     if settings.reference is not None:
         asset = read_asset(settings.reference, settings.reference_textures)
     else:
@@ -187,30 +186,20 @@ def _subjects(reference: Asset, estimate: Asset, capture: Capture, matrix: np.nd
 
 
 def _surface_errors(session: Session, settings: EvaluateSettings, subjects: _Subjects) -> dict:
-    """Material (raw, and at what a pixel of the views resolves) and geometry, in the reference's frame."""
+    """Material (raw, and averaged over a pixel's footprint) and geometry, in the reference's frame."""
     reference, estimate = subjects.reference, subjects.aligned
     views: dict[str, Any] = {"cameras": subjects.cameras, "poses": subjects.poses}
     common: dict[str, Any] = {"seed": session.seed, "max_distance_fraction": settings.max_distance_fraction, **views}
-    footprint = settings.footprint
+    footprint, count = settings.footprint, settings.samples
     if footprint is None:
         footprint = pixel_footprint(reference.mesh, **views)
-    count = settings.samples
-    return {
-        "material": material_error(reference, estimate, samples=count, max_samples=settings.max_samples, **common),
-        "material_at_footprint": material_error(
-            reference,
-            estimate,
-            samples=settings.footprint_samples if count is None else min(count, settings.footprint_samples),
-            footprint=footprint,
-            back=False,
-            **common,
-        )
-        if footprint > 0
-        else None,
-        "geometry": geometry_error(
-            reference.mesh, estimate.mesh, samples=100_000 if count is None else count, seed=session.seed
-        ),
-    }
+    material = material_error(reference, estimate, samples=count, max_samples=settings.max_samples, **common)
+    averaged = None
+    if footprint > 0:
+        few = min(count or settings.footprint_samples, settings.footprint_samples)
+        averaged = material_error(reference, estimate, samples=few, footprint=footprint, back=False, **common)
+    geometry = geometry_error(reference.mesh, estimate.mesh, samples=count or 100_000, seed=session.seed)
+    return {"material": material, "material_at_footprint": averaged, "geometry": geometry}
 
 
 def _pictures(
@@ -221,7 +210,7 @@ def _pictures(
     shown: list[Frame],
     folder: Path,
 ) -> dict:
-    """Error maps on the reference's UVs, views and the contact sheet; returns the values of all held-out views."""
+    """Write error maps on the reference's UVs, views and the contact sheet; return the metrics of the views."""
     maps = error_maps(
         subjects.reference,
         subjects.aligned,
@@ -273,7 +262,7 @@ def _png(path: Path, image: np.ndarray) -> None:
 
 
 def _finite(value):  # noqa: ANN001, ANN202
-    """``value`` with None in place of NaN and infinity, which JSON cannot hold."""
+    """``value`` with None instead of NaN and infinity, which JSON lacks."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

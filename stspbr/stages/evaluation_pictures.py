@@ -1,4 +1,4 @@
-"""The views of an evaluation: an asset rendered as the capture's cameras saw it, its metrics, and pictures of both."""
+"""The views of an evaluation: an asset rendered from the capture's cameras, its metrics, and pictures of both."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from stspbr.stages.session import Session
 COLUMNS = ["target", "result", "albedo", "roughness", "metallic", "normal"]
 VIEW_METRICS = ("psnr", "ssim", "ms_ssim", "lpips")
 VIEW_ERROR_PEAK = 0.25
-"""The difference of sRGB-encoded colours, mean over the channels, that a view's error picture draws white."""
+"""Difference of sRGB-encoded colours, mean over the channels, that is white in a view's error picture."""
 
 
 class Renders:
-    """An asset under one light; ``of(frame)`` is what the frame's camera would see."""
+    """An asset under one light; ``of(frame)`` is its image from the frame's camera."""
 
     def __init__(self, session: Session, asset: Asset, light: EnvironmentLight) -> None:
         self._renderer = AssetRenderer(asset, session.backend, session.device)
@@ -38,12 +38,11 @@ class Renders:
         return {name: image[0].cpu().numpy() for name, image in self._renderer.render(view, self._light).items()}
 
     def metrics(self, frames: Sequence[Frame]) -> dict:
-        """How near the views come to the frames, of sRGB-encoded images over each frame's mask.
+        """Compare the views with the frames, as sRGB-encoded images over each frame's mask.
 
         Returns:
-            Means over the frames of ``psnr`` (200 dB stands for equality), ``ssim``, ``ms_ssim`` and ``lpips`` (None
-            where its package is not installed; ``lpips_missing`` then says why), and ``per_view`` with the same
-            for each.
+            Means over the frames of ``psnr`` (200 dB if equal), ``ssim``, ``ms_ssim`` and ``lpips`` (None if its
+            package is not installed; ``lpips_missing`` is the reason), and ``per_view`` with the same per frame.
         """
         rows: list[dict[str, Any]] = []
         missing = None
@@ -84,10 +83,10 @@ def write_pictures(ours: Renders, truth: Renders, frames: Sequence[Frame], folde
 
 
 def _material_errors(truth: dict[str, np.ndarray], guess: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Heat pictures ``[H, W, 3]`` by channel, where truth and result both cover the pixel."""
+    """Heat pictures ``[H, W, 3]`` by channel, black unless truth and result both cover the pixel."""
 
     def values(out: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        cover = np.maximum(out["alpha"], 1e-6)  # what is rendered is premultiplied
+        cover = np.maximum(out["alpha"], 1e-6)  # renders are premultiplied
         flat = {k: out[k] / cover for k in ("albedo", "roughness", "metallic", "normal")}
         flat["normal"] = flat["normal"] / np.maximum(np.linalg.norm(flat["normal"], axis=-1, keepdims=True), 1e-6)
         return {k: v[..., 0] if v.shape[-1] == 1 else v for k, v in flat.items()}

@@ -1,4 +1,4 @@
-"""Export: a bake, or any asset that we read, in the formats that other tools read; the light beside it."""
+"""Export asset: a bake, or any readable asset, in the formats of other tools; the light beside it."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class ExportReport:
     """What was written.
 
     Attributes:
-        files: their final paths, the main one first. notes: remarks for the user.
-        levels: of each level of detail ``file``, ``faces``, ``psnr`` (dB, lowest of the views).
+        files: their final paths, the main one first; notes: remarks for the user.
+        levels: ``file``, ``faces`` and ``psnr`` (dB, lowest of the views) of each level of detail.
     """
 
     files: list[Path]
@@ -47,12 +47,12 @@ class ExportReport:
     levels: list[dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
-        """For one line of JSON."""
+        """The report as plain data."""
         levels = [{**level, "file": str(level["file"])} for level in self.levels]
         return {"files": [str(path) for path in self.files], "notes": self.notes, "lods": levels}
 
     def lines(self) -> list[str]:
-        """One line a file."""
+        """One line per file."""
         details = {
             level["file"]: f": {level['faces']} triangles, {level['psnr']:.1f} dB against the full mesh"
             for level in self.levels
@@ -61,17 +61,16 @@ class ExportReport:
 
 
 def export_asset(source: str, out: Path, settings: ExportSettings, version: str | None = None) -> ExportReport:
-    """Write ``source`` as ``settings`` say; nothing appears at ``out`` before everything has been written.
+    """Write ``source`` in the format of ``settings``; nothing appears at ``out`` until all files are written.
 
     Args:
         source: a run's folder (its bake, in the object's own units, and its light), or what ``read_asset`` reads.
-        out: the file; for ``blender`` a folder. Light: ``<stem>_light.hdr`` and ``.exr`` beside it (in the
-            folder: ``light.hdr`` and ``.exr``). Levels of detail: ``<stem>_lod1.<suffix>`` …
-        version: the bake's, for a run.
+        out: the file; a folder for ``blender``. The light is ``<stem>_light.hdr`` and ``.exr`` beside it (``light.hdr``
+            and ``.exr`` in the folder). Levels of detail are ``<stem>_lod1.<suffix>`` …
+        version: of the bake, if ``source`` is a run.
 
     Raises:
-        StspbrError: no such run, version or file, an asset that the format
-            cannot hold, a place that cannot be written.
+        StspbrError: no such run, version or file, an asset that the format cannot hold, or ``out`` cannot be written.
     """
     out = Path(out)
     _check_place(out, settings.to)
@@ -108,16 +107,17 @@ def _check_place(out: Path, to: str) -> None:
     """Raise StspbrError if ``out`` has the wrong suffix for the format ``to``, or something else has its name."""
     wanted = SUFFIXES[to]
     if wanted and out.suffix.lower() not in wanted:
-        raise StspbrError(f"--out {out}: --to {to} wants a name that ends with {' or '.join(wanted)}")
+        raise StspbrError(f"--out {out}: with --to {to} the name must end with {' or '.join(wanted)}")
     if (out.exists() and not out.is_dir()) if to == "blender" else out.is_dir():
         kind = "a folder" if to == "blender" else "a file"
-        raise StspbrError(f"--out {out}: --to {to} writes {kind}, and something else has that name")
+        other = "file" if to == "blender" else "folder"
+        raise StspbrError(f"--out {out}: --to {to} writes {kind}, but a {other} has that name: choose another")
 
 
 def _read(
     source: str, version: str | None, settings: ExportSettings
 ) -> tuple[Asset, EnvironmentLight | None, list[str]]:
-    """The asset, ready to be shaded by others: frames of its own wherever a normal map needs them."""
+    """The asset with its own tangent frames if a normal map needs them, the light, and notes."""
     light, notes = None, []
     if not is_procedural(source) and Path(source).is_dir():
         bake = ArtifactStore(Path(source)).resolve("bake", version)
@@ -126,10 +126,10 @@ def _read(
             light = EnvironmentLight(read_image(bake.file("light.hdr"))[0])
         held = bake.settings.get("texture_bits", 8)
         if settings.texture_bits > held:
-            notes.append(f"the bake holds {held}-bit maps: more bits show no more; `stspbr bake --set texture_bits=16`")
+            notes.append(f"the bake has {held}-bit maps: more bits add nothing; `stspbr bake --set texture_bits=16`")
     else:
         if version is not None:
-            raise StspbrError(f"--from {version}: {source} is no run, only a run has versions")
+            raise StspbrError(f"--from {version}: {source} is not a run, and only runs have versions")
         asset = read_asset(source)
     notes += asset.extras.get("notes", [])
     mesh = asset.mesh
@@ -141,22 +141,17 @@ def _read(
 
 
 def _levels(asset: Asset, budgets: list[int], light: EnvironmentLight | None, notes: list[str]) -> list[dict[str, Any]]:
-    """Levels of detail (``asset``), each made from the full mesh, with what it costs in pictures (``psnr``)."""
-    levels: list[dict[str, Any]] = []
-    for budget in budgets:
-        mesh = simplify_textured(asset.mesh, budget)
-        if len(mesh.faces) > budget:
-            notes.append(f"--lod {budget}: seams and borders leave {len(mesh.faces)} triangles")
-        levels.append({"asset": replace(asset, mesh=mesh)})
-    if levels:
-        errors = lod_psnr(asset, [level["asset"] for level in levels], light)
-        for level, error in zip(levels, errors, strict=True):
-            level["psnr"] = error
-    return levels
+    """Levels of detail (``asset``), each made from the full mesh, with their PSNR against it (``psnr``)."""
+    levels = [replace(asset, mesh=simplify_textured(asset.mesh, budget)) for budget in budgets]
+    for budget, level in zip(budgets, levels, strict=True):
+        if len(level.mesh.faces) > budget:
+            notes.append(f"--lod {budget}: seams and borders leave {len(level.mesh.faces)} triangles")
+    errors = lod_psnr(asset, levels, light) if levels else []
+    return [{"asset": level, "psnr": error} for level, error in zip(levels, errors, strict=True)]
 
 
 def _write(path: Path, asset: Asset, light: EnvironmentLight | None, settings: ExportSettings) -> list[str]:
-    """One asset to one path; remarks for the user."""
+    """Write one asset to one path; return remarks for the user."""
     bits, kind = settings.texture_bits, settings.texture_format
     if settings.to == "blender":
         from stspbr.formats.blender import write_blender
@@ -166,11 +161,10 @@ def _write(path: Path, asset: Asset, light: EnvironmentLight | None, settings: E
 
 
 def _moved(staging: Path, folder: Path, main: str) -> list[Path]:
-    """Everything in ``staging`` into ``folder``, file by file, the main one last; the final paths, it first."""
-    found = sorted(path for path in staging.rglob("*") if path.is_file())
-    found.sort(key=lambda path: path == staging / main)
+    """Move all files from ``staging`` into ``folder``, the main one last; return their paths, the main one first."""
+    found = (path for path in staging.rglob("*") if path.is_file())
     out: list[Path] = []
-    for path in found:
+    for path in sorted(found, key=lambda path: (path == staging / main, path)):
         target = folder / path.relative_to(staging)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Export of a run's capture as a data set that other tools read."""
+"""Export dataset: a run's capture as a data set for other tools."""
 
 from __future__ import annotations
 
@@ -9,51 +9,46 @@ from pathlib import Path
 
 from stspbr.artifacts import ArtifactStore
 from stspbr.datasets.captures import write_dataset
-from stspbr.datasets.frame_files import image_suffix
 from stspbr.datasets.transforms import read_transforms
 from stspbr.errors import StspbrError
+from stspbr.settings import ExportDatasetSettings
 
 
 def export_dataset(
     run: Path,
-    kind: str,
     out: Path,
-    *,
-    image_format: str = "png",
+    settings: ExportDatasetSettings,
     version: str | None = None,
-    text: bool = False,
     on_warning: Callable[[str], None] | None = None,
 ) -> Path:
     """Write the capture of ``run`` to the folder ``out``, which must be new or empty.
 
-    It is written beside ``out`` and renamed when it is complete: ``out`` is all there or as it was.
+    The data set is written beside ``out`` and renamed when complete: ``out`` is never half written.
 
     Args:
-        kind, image_format, text, on_warning: see :func:`stspbr.datasets.captures.write_dataset`.
+        settings, on_warning: see :func:`stspbr.datasets.captures.write_dataset`.
         version: of the capture; None is the newest.
 
     Returns:
         ``out``.
 
     Raises:
-        StspbrError: no capture, a place that is taken or cannot be written, or what the format cannot hold.
+        StspbrError: there is no capture, ``out`` is taken or cannot be written, or the format cannot hold the capture.
     """
-    image_suffix(image_format)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise StspbrError(f"{out} is there already and not empty: choose another folder, or remove it")
+        raise StspbrError(f"{out} exists and is not empty: choose another folder, or remove it")
     artifact = ArtifactStore(run).resolve("capture", version)
     capture = read_transforms(artifact.file("transforms.json"))
     draft = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
         draft.mkdir(parents=True, exist_ok=True)
-        write_dataset(draft, capture, kind, image_format, on_warning, text=text)
+        write_dataset(draft, capture, settings.to, settings.image_format, on_warning, text=settings.text)
         if out.is_dir():
             out.rmdir()
         draft.rename(out)
     except OSError as error:
-        raise StspbrError(
-            f"cannot write {out} ({error.strerror or error}): make room, or choose another place"
-        ) from error
+        reason = error.strerror or error
+        raise StspbrError(f"cannot write {out} ({reason}): make room, or choose another place") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return out

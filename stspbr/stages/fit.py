@@ -1,4 +1,4 @@
-"""The common course of the stages that optimise: run the loop, write the artifact, validate."""
+"""What the optimising stages share: run the loop, write the artifact, validate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def reconstruct(
     appearance: Appearance,
     light: Light,
 ) -> Reconstruction:
-    """The problem of one stage: its parts against the capture's training frames, judged on its held-out ones.
+    """The problem of one stage: its parts, fitted to the training frames and validated on the held-out ones.
 
     Args:
         capture: in normalised units.
@@ -64,8 +64,8 @@ def fit(
     """Optimise ``reconstruction`` and write it as the next version of ``stage``.
 
     Args:
-        write: puts the stage's payload into the folder it is given; returns metrics, the mesh's report among them.
-        before: what comes before a step; see ``optimize``.
+        write: writes the stage's payload into a folder; returns metrics, among them the mesh's report (``mesh``).
+        before: functions to call before certain steps; see ``optimize``.
     """
     checkpoints = session.checkpoints(stage, settings, [parent])
     began = time.monotonic()
@@ -107,10 +107,7 @@ def fit(
 
 
 def validate(reconstruction: Reconstruction, views: ViewSet) -> dict[str, float]:
-    """How well a reconstruction explains the views that it has not seen.
-
-    Mean and lowest PSNR over ``views``: on sRGB clipped to [0, 1], over the target's mask.
-    """
+    """Mean and lowest PSNR over ``views``, on sRGB clipped to [0, 1], over the target's mask."""
     light = reconstruction.light.prefiltered()
     values = []
     for number in range(len(views)):
@@ -124,7 +121,7 @@ def write_fields(folder: Path, reconstruction: Reconstruction, mesh: Mesh, norma
     """The payload of coarse and specialize: surface, implicit shape (coarse alone), networks, normalisation.
 
     Args:
-        mesh: the surface as it stands after the last step, normalised.
+        mesh: the surface after the last step, normalised.
     """
     save_mesh(mesh, folder / "mesh.safetensors")
     if isinstance(reconstruction.geometry, ImplicitGeometry):
@@ -136,7 +133,7 @@ def write_fields(folder: Path, reconstruction: Reconstruction, mesh: Mesh, norma
 
 
 def write_learned_light(light: Light, folder: Path) -> None:
-    """``light.safetensors`` to go on from and ``light.hdr`` to look at; nothing for a known light."""
+    """Write a learned light as ``light.safetensors`` (for the next stage) and ``light.hdr`` (to look at)."""
     if isinstance(light, LearnedLight):
         save_state(light, folder / "light.safetensors")
         write_hdr(folder / "light.hdr", light.cube.to_latlong().radiance)

@@ -1,8 +1,8 @@
-"""A mesh that is given: what of it the stages keep for the export, and where its maps are baked.
+"""A given mesh: the parts that are kept for the export, and the layouts in which its maps are baked.
 
-Coarse and specialize see the surface; UVs, material names and sizes, normal maps, nodes and the untouched positions
-wait in coarse's artifact until bake. There every material is baked and refined in its own original layout, not in one
-atlas that is resampled afterwards: nothing is lost on the way, and parts that share texels are fitted together.
+Coarse and specialize use the surface alone; UVs, material names and sizes, normal maps, nodes and the original
+positions are stored in coarse's artifact for bake. Bake works on every material in its own original layout instead of
+one resampled atlas: nothing is lost, and parts that share texels are fitted together.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from stspbr.texture.unwrap import MAX_FACES, unwrap
 
 @dataclass
 class GivenMaterial:
-    """What is kept of a given material.
+    """The parts of a given material that are kept.
 
     Attributes:
-        name: as the file has it.
-        size: ``(H, W)`` of its textures, the largest of each side; None where it had none.
-        normal_map: ``[H, W, 3]`` tangent space, part of the shape; None where it has none, or it is to be learned anew.
+        name: as in the file.
+        size: ``(H, W)`` of its textures, the largest of each side; None without textures.
+        normal_map: ``[H, W, 3]`` tangent space, part of the shape; None if there is none, or it is to be learned anew.
     """
 
     name: str
@@ -42,7 +42,7 @@ class GivenMaterial:
 
 @dataclass
 class GivenMesh:
-    """A given mesh in its own units, with ``face_material`` and ``face_node`` into the lists beside it."""
+    """A given mesh in its own units; its ``face_material`` and ``face_node`` are indices into the lists."""
 
     mesh: Mesh
     materials: list[GivenMaterial]
@@ -50,16 +50,16 @@ class GivenMesh:
 
     @property
     def normal_maps(self) -> list[np.ndarray | None]:
-        """Of each material."""
+        """The normal map of each material."""
         return [material.normal_map for material in self.materials]
 
 
 def read_given_mesh(settings: CoarseSettings) -> GivenMesh | None:
-    """The mesh that the settings name; None where they name none.
+    """The mesh that the settings name; None if they name none.
 
     Raises:
-        StspbrError: the file is missing or broken, holds no triangles, or has UVs that bake could not use, or none
-            and too many triangles for new ones: better now than when everything is fitted.
+        StspbrError: the file is missing or broken, has no triangles, has UVs that bake could not use, or has no UVs
+            and too many triangles to unwrap.
     """
     if settings.mesh is None:
         return None
@@ -67,20 +67,20 @@ def read_given_mesh(settings: CoarseSettings) -> GivenMesh | None:
     if len(asset.mesh.faces) == 0:
         raise StspbrError(f"{settings.mesh}: the mesh is empty")
     if asset.mesh.uvs is not None and not (np.abs(asset.mesh.uvs.values) <= FARTHEST_UV).all():
-        raise StspbrError(f"{settings.mesh}: its UVs hold NaN, infinity or numbers beyond a million: unwrap it again")
+        raise StspbrError(f"{settings.mesh}: some UVs are NaN, infinite or beyond a million: unwrap the mesh again")
     given = given_mesh(asset, keep_normal_maps=settings.mesh_normal_map == "keep")
     for number, material in enumerate(given.materials):
         count = int((given.mesh.material_of == number).sum())
         if count > MAX_FACES and not has_layout(given.mesh, number):
             raise StspbrError(
-                f"{settings.mesh}: {material.name} has no UVs and {count} triangles, and at most {MAX_FACES} are "
-                "unwrapped here: give it UVs or fewer triangles"
+                f"{settings.mesh}: {material.name} has no UVs and {count} triangles, but at most {MAX_FACES} can be "
+                "unwrapped: give it UVs or fewer triangles"
             )
     return given
 
 
 def given_mesh(asset: Asset, keep_normal_maps: bool) -> GivenMesh:
-    """What is kept of ``asset``; frames are computed where a normal map that is kept needs them."""
+    """The parts of ``asset`` that are kept; tangent frames are computed if a kept normal map needs them."""
     mesh = asset.mesh
     used = np.unique(mesh.material_of)  # a material without faces has no maps to fill
     mesh = replace(mesh, face_material=np.searchsorted(used, mesh.material_of).astype(np.int32))
@@ -97,7 +97,7 @@ def given_mesh(asset: Asset, keep_normal_maps: bool) -> GivenMesh:
 
 
 def has_layout(mesh: Mesh, material: int) -> bool:
-    """Whether the UVs of a material's faces say anything: they are there and not all one point."""
+    """Whether a material's faces have UVs that are not all one point."""
     if mesh.uvs is None:
         return False
     used = mesh.uvs.values[mesh.uvs.index[mesh.face_material == material]].reshape(-1, 2)
@@ -105,14 +105,14 @@ def has_layout(mesh: Mesh, material: int) -> bool:
 
 
 def with_layouts(given: GivenMesh, resolution: int, padding: int) -> tuple[Mesh, list[tuple[int, int]], list[int]]:
-    """The given mesh ready to be baked: new UVs where it has none, tangents everywhere.
+    """The given mesh, ready to be baked: new UVs for materials without, tangents everywhere.
 
     Args:
-        resolution: side of the maps of materials that had no textures; padding: texels between new charts.
+        resolution: side of the maps of materials without textures; padding: texels between new charts.
 
     Returns:
         The mesh in its own units; ``(H, W)`` of each material's maps; the materials whose faces got new UVs, each
-        unwrapped into a unit square of its own.
+        unwrapped into its own unit square.
     """
     mesh, renewed = given.mesh, []
     sizes = [material.size or (resolution, resolution) for material in given.materials]
@@ -125,7 +125,7 @@ def with_layouts(given: GivenMesh, resolution: int, padding: int) -> tuple[Mesh,
 
 
 def save_given_mesh(given: GivenMesh, folder: Path) -> None:
-    """``given.safetensors`` (the mesh in its own units), ``given_normals.safetensors`` and ``given.json``."""
+    """Write ``given.safetensors`` (the mesh in its own units), ``given_normals.safetensors`` and ``given.json``."""
     save_mesh(given.mesh, folder / "given.safetensors")
     normals = {str(k): np.ascontiguousarray(n) for k, n in enumerate(given.normal_maps) if n is not None}
     if normals:
@@ -139,10 +139,10 @@ def save_given_mesh(given: GivenMesh, folder: Path) -> None:
 
 
 def load_given_mesh(coarse: Artifact) -> GivenMesh | None:
-    """The inverse of ``save_given_mesh``; None where the coarse stage learned the geometry."""
+    """The inverse of ``save_given_mesh``; None if the coarse stage learned the geometry."""
     if "given.json" not in coarse.files:
         if coarse.settings.get("mesh") is not None:
-            raise StspbrError(f"{coarse.path} lacks given.json, an older version wrote it: run `stspbr coarse` again")
+            raise StspbrError(f"{coarse.path} lacks given.json; an older version wrote it: run `stspbr coarse` again")
         return None
     data = json.loads(coarse.file("given.json").read_text(encoding="utf-8"))
     normals = {}
@@ -166,7 +166,7 @@ def _texture_size(material: Material) -> tuple[int, int] | None:
 
 
 def _unwrapped(mesh: Mesh, own: np.ndarray, resolution: int, padding: int) -> Mesh:
-    """``mesh`` with new UVs for the faces ``own``; their tangents, if any, are to be computed."""
+    """``mesh`` with new UVs for the faces ``own``; their tangents become 0, to be computed later."""
     used, faces = np.unique(mesh.faces[own], return_inverse=True)
     charts = unwrap(mesh.positions[used], faces.reshape(-1, 3), resolution, padding)
     old = mesh.uvs or Corners(np.zeros((1, 2), np.float32), np.zeros_like(mesh.faces))

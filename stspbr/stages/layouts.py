@@ -1,8 +1,9 @@
-"""Where the maps are baked: one new atlas for a mesh that was learned, every material's own layout for a given one."""
+"""Where the maps are baked: in one new atlas for a learned mesh, in each material's own layout for a given one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -18,8 +19,8 @@ from stspbr.texture.atlas import TexelMap, rasterize_atlas, rasterize_layout
 from stspbr.texture.cleanup import clean
 from stspbr.texture.unwrap import unwrap
 
-_SHARERS = (8, 64)  # of the parts that share a texel, so many are asked: at least, and at most where maps are small
-_POINTS = 4_000_000  # a material, beyond the least: the fields are evaluated at each
+_SHARERS = (8, 64)  # least and most of the parts sharing a texel that are evaluated; small maps take more
+_POINTS = 4_000_000  # evaluated points per material, if more than the least number of sharers
 
 
 @dataclass
@@ -30,10 +31,10 @@ class Layout:
         mesh: in the normalised box.
         names: of the materials.
         texels: of each material's maps.
-        normals: ``[N, 3]`` object-space normals at each material's texels, of a normal map that is part of the shape;
-            None where it has none.
-        positions: ``[V, 3]`` the vertices in the object's own units, bit for bit as they were given; None if learned.
-        nodes: that ``mesh.face_node`` points into.
+        normals: ``[N, 3]`` object-space normals at each material's texels, from a normal map that is part of the
+            shape; None without one.
+        positions: ``[V, 3]`` the given vertices in the object's own units, bit for bit; None if learned.
+        nodes: indexed by ``mesh.face_node``.
         report: what was done, for ``metrics.json``.
     """
 
@@ -47,12 +48,12 @@ class Layout:
 
     @property
     def given(self) -> bool:
-        """Whether the mesh was given, and stays as it is."""
+        """Whether the mesh was given and does not change."""
         return self.positions is not None
 
 
 def new_layout(mesh: Mesh, settings: BakeSettings, session: Session) -> Layout:
-    """A learned surface cleaned and unwrapped into one atlas; StspbrError where nothing of it is left."""
+    """A learned surface, cleaned and unwrapped into one atlas; StspbrError if no face is left."""
     prepared, report = session.ranks.first(lambda: _prepare_mesh(mesh, settings))
     uvs, resolution = prepared.required("uvs"), settings.texture_resolution
     texels = rasterize_atlas(uvs, resolution, session.backend.rasterize, session.device)
@@ -61,26 +62,19 @@ def new_layout(mesh: Mesh, settings: BakeSettings, session: Session) -> Layout:
 
 def given_layout(given: GivenMesh, normalization: Normalization, settings: BakeSettings, session: Session) -> Layout:
     """A given mesh's own layouts, with new UVs for the materials that have none."""
-    mesh, sizes, renewed = session.ranks.first(
-        lambda: with_layouts(given, settings.texture_resolution, settings.padding)
-    )
+    prepare = partial(with_layouts, given, settings.texture_resolution, settings.padding)
+    mesh, sizes, renewed = session.ranks.first(prepare)
     positions, mesh = mesh.positions, normalization.mesh(mesh)
     texels, normals, report = [], [], []
     for number, material in enumerate(given.materials):
         own = np.flatnonzero(mesh.face_material == number)
         limit = min(max(_POINTS // (sizes[number][0] * sizes[number][1]), _SHARERS[0]), _SHARERS[1])
         found = rasterize_layout(mesh.required("uvs"), sizes[number], own, limit, session.device)
-        kept = material.normal_map
+        kept, uvs = material.normal_map, "new" if number in renewed else "kept"
         texels.append(found)
         normals.append(None if kept is None else shape_normals(mesh, kept, found, session.backend))
-        report.append(
-            {
-                "name": material.name,
-                "resolution": list(sizes[number]),
-                "uvs": "new" if number in renewed else "kept",
-                "own_normal_map": kept is not None,
-            }
-        )
+        facts = {"resolution": list(sizes[number]), "uvs": uvs, "own_normal_map": kept is not None}
+        report.append({"name": material.name, **facts})
     names = [material.name for material in given.materials]
     summary = {"materials": report, "nodes": len(given.nodes)}
     return Layout(mesh, names, texels, normals, positions, given.nodes, summary)
@@ -90,6 +84,6 @@ def _prepare_mesh(mesh: Mesh, settings: BakeSettings) -> tuple[Mesh, dict]:
     """Clean topology, UVs, smooth normals and tangents."""
     positions, faces, report = clean(mesh.positions, mesh.faces, settings.target_faces)
     if len(faces) == 0:
-        raise StspbrError("nothing is left of the mesh after clean-up: the coarse stage found no solid surface")
+        raise StspbrError("the mesh is empty after clean-up: the coarse stage found no solid surface; check the masks")
     uvs = unwrap(positions, faces, settings.texture_resolution, settings.padding)
     return with_frames(Mesh(positions, faces, uvs)), report

@@ -1,4 +1,4 @@
-"""What a level of detail costs in pictures: renders of it against those of the full mesh."""
+"""Errors of levels of detail: their renders against those of the full mesh."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SIDE, _VIEWS, _DISTANCE = 256, 4, 3.6  # pixels; cameras around; in radii
 
 
 def lod_psnr(asset: Asset, levels: list[Asset], light: EnvironmentLight | None = None) -> list[float]:
-    """The lowest PSNR (dB, sRGB, over what either mesh covers) of a few views around, for each of ``levels``.
+    """The lowest PSNR of a few views around the asset, for each of ``levels``: dB, sRGB, over what either mesh covers.
 
     Args:
-        asset: the full mesh. light: None for the demo's studio.
+        asset: with the full mesh; light: None for the demo's studio.
     """
     device = torch.device("cpu")
     backend = get_backend("cpu", device)
@@ -44,9 +44,6 @@ def _around(asset: Asset) -> ViewBatch:
         turn, height = 2 * np.pi * (number + 0.2) / _VIEWS, 0.5 if number % 2 else -0.1
         aside = np.array([np.sin(turn), height, np.cos(turn)])
         eye = centre + aside / np.linalg.norm(aside) * radius * _DISTANCE
-        focal = 0.45 * _SIDE * _DISTANCE
-        middle = _SIDE / 2
-        cameras.append(
-            Camera(look_at(eye, centre), focal, focal, middle, middle, _SIDE, _SIDE, radius * 0.1, radius * 10.0)
-        )
+        focal, middle, pose = 0.45 * _SIDE * _DISTANCE, _SIDE / 2, look_at(eye, centre)
+        cameras.append(Camera(pose, focal, focal, middle, middle, _SIDE, _SIDE, radius * 0.1, radius * 10.0))
     return ViewBatch.of(cameras, [np.eye(4)] * _VIEWS, torch.device("cpu"))

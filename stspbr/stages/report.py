@@ -10,14 +10,14 @@ from stspbr.report.run_page import run_page
 
 
 def write_report(run: Path, out: Path | None = None, bake: str | None = None) -> Path:
-    """Write the page of a run's newest bake (or version ``bake``), and say where it is.
+    """Write the page of a run's newest bake (or version ``bake``) and return its path.
 
     Args:
-        run: the run's folder; it need not have come as far as a bake or an evaluation.
-        out: the file; ``RUN/report.html`` where None.
+        run: the run's folder; a run without a bake or an evaluation has a page, too.
+        out: the file; None is ``RUN/report.html``.
 
     Raises:
-        StspbrError: the folder is no run, the version is not there, or ``out`` cannot be written.
+        StspbrError: the folder is not a run, the version does not exist, or ``out`` cannot be written.
     """
     out = Path(run) / "report.html" if out is None else Path(out)
     html = run_page(read_record(run, bake))

@@ -1,8 +1,8 @@
-"""Run: all stages of a recipe in order; a stage whose inputs and settings have not changed is not run again."""
+"""Run: all stages of a recipe in order, except those that are up to date."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any
 
@@ -21,50 +21,46 @@ def run_recipe(
     session: Session,
     recipe: Recipe,
     announce: Callable[[str], None],
-    *,
     capture: Artifact | None = None,
-    unpack: bool = True,
+    without: Container[str] = (),
 ) -> dict[str, Artifact]:
     """Run ``recipe`` in ``session.run``.
 
-    Where the object was rendered from an asset, or the recipe names a reference, the result is compared with it.
+    If the capture was rendered from an asset, or the recipe names a reference, the result is compared with it.
 
     Args:
-        announce: is told, a line at a time, which stage runs and which stands already.
-        capture: taken in place of the recipe's own.
-        unpack: write one map a channel, too.
+        announce: called with one line per stage: it runs, or it is up to date.
+        capture: takes the place of the recipe's capture.
+        without: stages to leave out.
 
     Returns:
         The artifact of each stage by name.
     """
     stages: list[tuple[str, Settings, Callable[[Session, Any], Artifact], str | None]] = [
+        ("capture", recipe.capture, run_capture, None),
         ("coarse", recipe.coarse, run_coarse, "capture"),
         ("specialize", recipe.specialize, run_specialize, "coarse"),
         ("bake", recipe.bake, run_bake, "specialize"),
+        ("unpack-orm", recipe.unpack_orm, run_unpack_orm, "bake"),
     ]
-    if capture is None:
-        stages.insert(0, ("capture", recipe.capture, run_capture, None))
-    if unpack:
-        stages.append(("unpack-orm", recipe.unpack_orm, run_unpack_orm, "bake"))
     evaluation = recipe.evaluate
     if evaluation.reference is None and isinstance(recipe.capture, CaptureMeshSettings):
         evaluation = evaluation.model_copy(update={"reference_capture": True})
     if evaluation.reference is not None or evaluation.reference_capture:
         stages.append(("evaluate", evaluation, run_evaluate, "bake"))
 
-    done: dict[str, Artifact] = {} if capture is None else {"capture": capture}
+    done: dict[str, Artifact] = {}
     for name, settings, run, parent in stages:
-        parents = [done[parent]] if parent else []
-        found = session.ranks.first(partial(_standing, session, name, settings, parents))
+        if name in without:
+            continue
+        values, parents = settings.model_dump(mode="json"), [done[parent]] if parent else []
+        find = partial(session.store.find, name, values, parents, session.seed)
+        found = capture if name == "capture" and capture else session.ranks.first(find)
         if found is not None:
-            announce(f"{name}: {found.path} stands, settings and inputs have not changed")
+            announce(f"{name}: {found.path} is up to date")
         else:
             announce(f"{name}: running")
             found = run(session, settings)
         done[name] = found
         session.versions[name] = found.version
     return done
-
-
-def _standing(session: Session, stage: str, settings: Settings, parents: list[Artifact]) -> Artifact | None:
-    return session.store.find(stage, settings.model_dump(mode="json"), parents, session.seed)

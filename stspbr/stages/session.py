@@ -1,4 +1,4 @@
-"""What every stage is given: the run, the machine, and how much to say."""
+"""What every stage gets: the run, the machine, and how much to print."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Session:
     Attributes:
         run: the run's folder.
         seed: of everything random.
-        device: torch device; backend: raster operations on it; encoding: who evaluates the networks' encodings there.
-        threads: of torch and Numba alike.
-        resume: continue from checkpoints where there are any.
+        device: torch device; backend: its raster operations; encoding: the backend of the networks' encodings.
+        threads: of torch and of Numba.
+        resume: continue from checkpoints if there are any.
         quiet, json_lines: what the reporter prints.
-        versions: stage name to version (``v0003``) where ``--from`` picks one; else the newest.
-        ranks: the processes that torchrun started for this invocation; this one alone where it did not.
+        versions: stage name to the version (``v0003``) that ``--from`` picks; other stages use the newest.
+        ranks: the processes of this invocation; more than one under torchrun.
     """
 
     run: Path
@@ -66,13 +66,13 @@ class Session:
         json_lines: bool = False,
         versions: dict[str, str] | None = None,
     ) -> Session:
-        """Check device and backend and set the threads; ``device="auto"`` is CUDA where it works, else the CPU.
+        """Check device and backend and set the threads; ``device="auto"`` is CUDA if it works, else the CPU.
 
         ``backend`` names the raster operations, and after a ``+`` the encodings: ``auto``, ``cpu``, ``nvdiffrast``,
-        ``auto+torch``, ``nvdiffrast+tinycudann``, … What is left out is the best that is there.
+        ``auto+torch``, ``nvdiffrast+tinycudann``, … An omitted part is ``auto``.
 
-        In a process that torchrun started it joins the others: each has a GPU of its own, or its part of the cores.
-        Run the stages ``with session.ranks.together()``, so that all stop where one does.
+        Under torchrun it joins the other processes: each takes its own GPU, or its part of the cores. Run the stages
+        ``with session.ranks.together()``, so that all processes stop if one does.
         """
         place = torchrun.place()
         ranks = TorchrunRanks(place) if place.size > 1 else Ranks()
@@ -102,7 +102,7 @@ class Session:
 
     @property
     def backends(self) -> dict[str, str]:
-        """Who does the work, for the manifest."""
+        """The backends in use, for the manifest."""
         return {"raster": self.backend.name, "encoding": self.encoding}
 
     @property
@@ -115,10 +115,10 @@ class Session:
         return self.ranks.first(lambda: self.store.resolve(stage, self.versions.get(stage)))
 
     def parent_of(self, artifact: Artifact, stage: str) -> Artifact:
-        """The very ``stage`` artifact that ``artifact`` was made from.
+        """The ``stage`` artifact that ``artifact`` was made from.
 
         Raises:
-            StspbrError: it is gone, or other content stands under its version now.
+            StspbrError: it is gone, or its content has changed.
         """
         entry = artifact.parents.get(stage)
         if entry is None:
@@ -136,13 +136,13 @@ class Session:
             "settings": settings.model_dump(mode="json"),
             "parents": [parent.content_hash for parent in parents],
             "seed": self.seed,
-            "backends": self.backends,  # the manifest names one: what another began is not gone on with
+            "backends": self.backends,  # the manifest names one set: no other may resume the checkpoint
         }
         return Checkpoints(self.run / ".checkpoints" / stage, work)
 
     @contextmanager
     def reporter(self, stage: str, settings: OptimizeSettings) -> Iterator[Reporting]:
-        """Progress bar, previews and TensorBoard of one stage, in ``RUN/logs/<stage>``; the first rank's alone."""
+        """Progress bar, previews and TensorBoard of one stage, in ``RUN/logs/<stage>``; on the first rank only."""
         if not self.ranks.is_first:
             yield SilentReporter()
             return
@@ -158,7 +158,7 @@ class Session:
 
 
 def on_first_rank(stage: Callable[[Session, Any], Any]) -> Callable[[Session, Any], Any]:
-    """Let the first rank alone run a stage that has nothing to share; the others wait and get its result."""
+    """Decorate a stage that only the first rank runs; the others wait and get its result."""
 
     @wraps(stage)
     def run(session: Session, settings: Any) -> Any:
@@ -173,19 +173,16 @@ def _own_device(device: torch.device, place: torchrun.Place) -> torch.device:
         return device
     if device.index is not None:
         raise StspbrError(f"--device {device}: under torchrun every process has its own GPU; give --device cuda")
-    count = torch.cuda.device_count()
-    if place.local_size > count:
-        raise StspbrError(
-            f"torchrun started {place.local_size} processes on a machine with {count} GPU(s): "
-            f"use --nproc-per-node {count}"
-        )
+    count, size = torch.cuda.device_count(), place.local_size
+    if size > count:
+        raise StspbrError(f"torchrun started {size} processes for {count} GPU(s): use --nproc-per-node {count}")
     return torch.device("cuda", place.local_rank)
 
 
 def _device(name: str, raster: str) -> torch.device:
-    """``auto`` is CUDA where torch sees it and nvdiffrast can be imported, and ``raster`` is not ``cpu``; else the CPU.
+    """``auto`` is CUDA if torch finds it, nvdiffrast can be imported and ``raster`` is not ``cpu``; else the CPU.
 
-    Without nvdiffrast the embedded CPU kernels are the only raster operations, and nothing else moves to the GPU.
+    Without nvdiffrast the CPU kernels are the only raster operations, and nothing else moves to the GPU.
     """
     if name == "auto":
         usable = torch.cuda.is_available() and raster != "cpu" and why_no_nvdiffrast() is None
@@ -198,8 +195,8 @@ def _device(name: str, raster: str) -> torch.device:
         raise StspbrError(f"--device {name}: only cpu and cuda are supported")
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise StspbrError(f"--device {name}: torch sees no CUDA device; see `stspbr doctor` or use --device cpu")
+            raise StspbrError(f"--device {name}: torch finds no CUDA device; see `stspbr doctor` or use --device cpu")
         count = torch.cuda.device_count()
         if device.index is not None and device.index >= count:
-            raise StspbrError(f"--device {name}: torch sees {count} CUDA device(s), counted from cuda:0")
+            raise StspbrError(f"--device {name}: torch finds {count} CUDA device(s), counted from cuda:0")
     return device

@@ -1,4 +1,4 @@
-"""Specialize: network B works out the reflectance; A, the light and the fixed topology are only polished."""
+"""Specialize: network B learns the reflectance; A, the light and a mesh of fixed topology are only polished."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from stspbr.stages.state import load_capture, load_mesh, load_normalization, mak
 def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     """Specialise the reflectance of a coarse result.
 
-    On the way a survey decides which points are metal that the gradient does not find (``optimize.survey``).
-    The coarse surface becomes a mesh of fixed topology whose vertices may still move a little; a mesh that
-    was given stays as it is. Writes ``mesh.safetensors``, ``fields.safetensors``, ``light.safetensors`` and
-    ``light.hdr`` (a learned light), ``normalization.json``, ``metrics.json``.
+    A survey finds metals that the gradient does not find (``optimize.survey``). The coarse surface becomes a mesh of
+    fixed topology whose vertices may still move a little; a given mesh does not change. Writes
+    ``mesh.safetensors``, ``fields.safetensors``, ``light.safetensors`` and ``light.hdr`` (a learned light),
+    ``normalization.json`` and ``metrics.json``.
     """
     coarse = session.parent("coarse")
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")

@@ -1,4 +1,4 @@
-"""What a reconstruction leaves in an artifact, and how the next stage gets it back."""
+"""Write the parts of a reconstruction into an artifact, and read them in the next stage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def known_light(capture: Capture, settings: LightSettings) -> EnvironmentLight |
     """The capture's light if it is used as it is; None if the light is learned.
 
     Raises:
-        StspbrError: ``known`` was asked for and the capture has none.
+        StspbrError: the mode is ``known``, but the capture has no light.
     """
     if settings.mode == "known" and capture.light is None:
         raise StspbrError("light.mode=known, but the capture stores no light: give one, or set light.mode=learned")
@@ -38,7 +38,7 @@ def known_light(capture: Capture, settings: LightSettings) -> EnvironmentLight |
 
 
 def make_light(capture: Capture, settings: LightSettings, session: Session, state: Path | None = None) -> Light:
-    """The light of a stage: prefiltered once where it is known, else learned, from ``state`` or from grey."""
+    """The light of a stage: a known light, prefiltered once, or a learned light from ``state`` or from grey."""
     if (known := known_light(capture, settings)) is not None:
         filtered = prefilter_latlong(known, base_resolution=settings.known_resolution, cache_dir=session.run / ".cache")
         return KnownLight(filtered.to(session.device))
@@ -52,7 +52,7 @@ def make_light(capture: Capture, settings: LightSettings, session: Session, stat
 def make_fields(
     settings: FieldSettings, session: Session, generator: torch.Generator, state: Path | None = None
 ) -> MaterialFields:
-    """The material networks over the normalised box [−1, 1]³, from ``state`` or from their start."""
+    """The material networks over the normalised box [−1, 1]³, from ``state`` or freshly initialised."""
     box = torch.tensor([[-1.0] * 3, [1.0] * 3])
     out = MaterialFields(settings, box, generator, session.encoding)
     if state is not None:
@@ -61,12 +61,12 @@ def make_fields(
 
 
 def save_state(module: torch.nn.Module, path: Path) -> None:
-    """A module's parameters and buffers as safetensors."""
+    """Write a module's parameters and buffers as safetensors."""
     save_file({k: np.ascontiguousarray(v.detach().cpu().numpy()) for k, v in module.state_dict().items()}, path)
 
 
 def save_mesh(mesh: Mesh, path: Path) -> None:
-    """A mesh, every corner attribute with its own index, as safetensors."""
+    """Write a mesh, every corner attribute with its own index, as safetensors."""
     owners = {"face_material": mesh.face_material, "face_node": mesh.face_node}
     arrays = {"positions": mesh.positions, "faces": mesh.faces, **{k: v for k, v in owners.items() if v is not None}}
     for name, corners in mesh.attributes():
@@ -87,12 +87,12 @@ def load_mesh(path: Path) -> Mesh:
 
 
 def save_json(data: dict, path: Path) -> None:
-    """Sorted, indented JSON."""
+    """Write sorted, indented JSON."""
     path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_normalization(artifact: Artifact) -> Normalization:
-    """Between the object's units and the box [−1, 1]³."""
+    """The map between the object's units and the box [−1, 1]³."""
     return Normalization.from_json(json.loads(artifact.file("normalization.json").read_text(encoding="utf-8")))
 
 

@@ -60,7 +60,7 @@ def test_the_scene_is_the_same_every_time(problems):
 
 
 def test_unknown_settings_are_named():
-    with pytest.raises(StspbrError, match="--settings big: unknown; there are cpu, gpu, tiny"):
+    with pytest.raises(StspbrError, match="--settings big: unknown; choose cpu, gpu, tiny"):
         bench_settings("big")
 
 

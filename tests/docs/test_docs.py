@@ -1,4 +1,4 @@
-"""The generated pages hold every command, option and setting; the navigation names every page."""
+"""The generated pages list every command, option and setting; the navigation lists every page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stspbr.settings import Recipe
+from stspbr.settings import ExportDatasetSettings, ExportSettings, Recipe
 
 ROOT = Path(__file__).parents[2]
 _spec = importlib.util.spec_from_file_location("reference_pages", ROOT / "scripts/reference_pages.py")
@@ -29,14 +29,12 @@ def built() -> tuple[Any, Any]:
     return config, config.plugins.on_files(get_files(config), config=config)
 
 
-def keys_by_section(schema: dict[str, Any], path: str, out: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The leaves of a JSON schema by the table that they stand in: a second opinion on the models' fields."""
+def leaves(schema: dict[str, Any], prefix: str = "") -> set[str]:
+    """The dotted keys of a JSON schema: a second opinion on the models' fields."""
+    out: set[str] = set()
     for name, entry in schema["properties"].items():
         below = resolved(entry)
-        if below is None:
-            out.setdefault(path, set()).add(name)
-        else:
-            keys_by_section(below, f"{path}.{name}", out)
+        out |= {f"{prefix}{name}"} if below is None else leaves(below, f"{prefix}{name}.")
     return out
 
 
@@ -70,35 +68,38 @@ def test_every_table_has_as_many_cells_as_its_head():
             assert len(counts) == 1, table
 
 
+def rows_by_stage() -> dict[str, dict[str, str]]:
+    """Stage to key to row, as the page of the settings has them."""
+    out: dict[str, dict[str, str]] = {}
+    for title, body in re.findall(r"^### (.*?)\n(.*?)(?=^###|\Z)", pages.settings_tables(), re.MULTILINE | re.DOTALL):
+        rows = {row[1]: row[0] for row in re.finditer(r"^\| `([^`]*)` \|.*$", body, re.MULTILINE)}
+        out |= dict.fromkeys(re.findall(r"`([^`]*)`", title), rows)
+    return out
+
+
 def test_every_setting_has_a_row():
-    sections = dict(re.findall(r"^##+ (\S+)\n(.*?)(?=^##|\Z)", pages.settings_tables(), re.MULTILINE | re.DOTALL))
-    for stage, entry in SCHEMA["properties"].items():
-        schema = resolved(entry)
-        if schema is None:
-            continue
-        for path, names in keys_by_section(schema, stage, {}).items():
-            holder, _, prefix = path.rpartition(".") if path not in sections else (path, "", "")
-            for name in names:
-                key = f"{prefix}.{name}" if prefix else name
-                assert f"\n| `{key}` |" in sections[holder], f"{path}.{name}"
+    tables = rows_by_stage()
+    stages = {name: schema for name, entry in SCHEMA["properties"].items() if (schema := resolved(entry)) is not None}
+    assert {"coarse", "specialize", "bake", "unpack_orm", "evaluate"} == stages.keys()
+    for stage, schema in stages.items():
+        assert tables[stage].keys() == leaves(schema), stage
+    assert tables["recipe"].keys() == SCHEMA["properties"].keys() - stages.keys() - {"capture"}
+    for name, model in {"export.asset": ExportSettings, "export.dataset": ExportDatasetSettings}.items():
+        assert tables[name].keys() == model.model_json_schema()["properties"].keys()
 
 
 def test_every_way_to_capture_has_a_table_of_all_its_keys():
-    text = pages.settings_tables()
-    variants = SCHEMA["properties"]["capture"]["discriminator"]["mapping"]
-    for kind, reference in variants.items():
-        (table,) = re.findall(rf"^## capture: (?:[\w, ]*\b)?{kind}\b.*?(?=^## )", text, re.MULTILINE | re.DOTALL)
-        for name in SCHEMA["$defs"][reference.rpartition("/")[2]]["properties"]:
-            assert f"\n| `{name}` |" in table, (kind, name)
+    tables = rows_by_stage()
+    for kind, reference in SCHEMA["properties"]["capture"]["discriminator"]["mapping"].items():
+        assert tables[f"capture.{kind}"].keys() == leaves(SCHEMA["$defs"][reference.rpartition("/")[2]]), kind
 
 
 def test_defaults_are_those_of_the_stage_and_not_of_the_shared_model():
-    sections = dict(re.findall(r"^##+ (\S+)\n(.*?)(?=^##|\Z)", pages.settings_tables(), re.MULTILINE | re.DOTALL))
+    tables = rows_by_stage()
     for stage in ("coarse", "specialize", "bake"):
         default = Recipe.model_fields[stage].get_default(call_default_factory=True).optimize
-        row = re.search(r"^\| `iterations` \|.*$", sections[f"{stage}.optimize"], re.MULTILINE)[0]
-        assert f"`{default.iterations}`" in row
-        assert f"`{default.rates.light.rate}`" in sections[f"{stage}.optimize.rates"]
+        assert f"| `{default.iterations}` |" in tables[stage]["optimize.iterations"]
+        assert f"| `{default.rates.light.rate}` |" in tables[stage]["optimize.rates.light.rate"]
 
 
 def test_sphinx_roles_of_docstrings_become_names():

@@ -100,7 +100,7 @@ MACHINES = {
         CudaMachine(gpus=(RTX4090,), driver="545.23", torch="2.13.0", torch_cuda="13.0"),
         "CUDA",
         "broken",
-        "driver 545.23 is older than the 580",
+        "it needs driver 580, but 545.23 is installed",
         f"driver to 580 or newer, or: {WHEEL}cu126",
     ),
     "hidden": (
@@ -114,7 +114,7 @@ MACHINES = {
         CudaMachine(gpus=(H100,), driver="580.1", torch="2.13.0", torch_cuda="13.0"),
         "CUDA",
         "broken",
-        "sees no device",
+        "finds no device",
         "--gpus all",
     ),
     "driver and library differ": (

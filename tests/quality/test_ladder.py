@@ -67,7 +67,7 @@ def test_assets_are_found_or_named(monkeypatch, tmp_path):
     (tmp_path / "meshes" / "BoomBox.glb").touch()
     scenes, skipped = asset_scenes()
     assert [scene.object for scene in scenes] == ["boombox"]
-    assert len(skipped) == 2 and "spot.obj is absent" in skipped[0]
+    assert len(skipped) == 2 and "spot.obj is missing" in skipped[0]
 
 
 def test_recipes_say_what_the_job_is():

@@ -88,7 +88,7 @@ def test_interruption_keeps_the_table(ladder, capsys, monkeypatch):
 
     monkeypatch.setattr(runner, "carry_out", interrupted)
     assert command.main([*ARGUMENTS, "--out", str(home)]) == 130
-    assert "goes on where it stopped" in capsys.readouterr().out
+    assert "run the same command again" in capsys.readouterr().out
     assert "| ours | 1 |" in (home / "table.md").read_text()
 
 
@@ -103,10 +103,10 @@ def test_list_and_table_run_nothing(ladder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["small", "--tracks", "same", "--only", "teapot-*"], "no job has such a name"),
+        (["small", "--tracks", "same", "--only", "teapot-*"], "no job matches"),
         (["small", "--tracks", "same,bidirectional"], "choose from same, path"),
-        (["small", "--tracks", "same", "--seeds", "0"], "at least one"),
-        (["small", "--tracks", "same", "--workers", "0"], "at least one"),
+        (["small", "--tracks", "same", "--seeds", "0"], "at least 1"),
+        (["small", "--tracks", "same", "--workers", "0"], "at least 1"),
         (["small", "--tracks", "same", "--configurations", "joint,hydra"], "hydra: choose from joint"),
     ],
 )

@@ -237,7 +237,7 @@ def test_without_webgl_the_page_says_so(opened, make_run):
             return kind.startsWith("webgl") ? null : real.call(this, kind, ...rest);
         };"""
     page = opened(run_page(read_record(make_run(logs=False))), init=no_webgl)
-    assert "offers no WebGL 2" in page.locator(".viewers").inner_text()
+    assert "has no WebGL 2" in page.locator(".viewers").inner_text()
 
 
 def camera_page(tmp_path) -> str:
@@ -316,4 +316,4 @@ def test_the_cameras_without_webgl(opened, tmp_path):
             return kind.startsWith("webgl") ? null : real.call(this, kind, ...rest);
         };"""
     page = opened(camera_page(tmp_path), init=no_webgl)
-    assert "cameras.png shows the same" in page.locator(".frusta").inner_text()
+    assert "see cameras.png" in page.locator(".frusta").inner_text()

@@ -114,7 +114,7 @@ def test_what_is_missing_is_said_and_the_rest_is_shown(make_run, stages, section
 def test_an_older_evaluation_without_pictures(make_run):
     page = check_self_contained(run_page(read_record(make_run(pictures=False, learned=False))))
     text = page.text + " ".join(image["alt"] for image in page.all("img"))
-    assert "contact sheet" in text and "there are none of the truth" in text
+    assert "contact sheet" in text and "there are no true maps" in text
     assert "known and given" in text and "true light" not in text
 
 

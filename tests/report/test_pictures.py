@@ -104,7 +104,7 @@ def test_a_model_that_is_nearly_all_mesh_is_said_to_be_so(tmp_path):
 
 @pytest.mark.parametrize("data", [b"", b"glTF", struct.pack("<4sII", b"glTF", 1, 12), b'{"asset": {}}' * 4])
 def test_what_is_no_model_is_an_error(data):
-    with pytest.raises(StspbrError, match="no binary glTF"):
+    with pytest.raises(StspbrError, match="not binary glTF"):
         page_copy(data, 10)
 
 

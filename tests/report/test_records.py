@@ -22,7 +22,7 @@ def test_a_whole_run(make_run):
     ("stages", "said"),
     [
         (("capture", "coarse", "specialize", "bake"), "no evaluation of this bake"),
-        (("capture", "coarse"), "it has come as far as coarse"),
+        (("capture", "coarse"), "its last stage is coarse"),
     ],
 )
 def test_a_run_that_has_not_come_to_the_end(make_run, stages, said):
@@ -68,5 +68,5 @@ def test_what_is_no_run_is_one_clear_error(tmp_path):
     with pytest.raises(StspbrError, match="no such folder"):
         read_record(tmp_path / "nowhere")
     (tmp_path / "bake").mkdir()
-    with pytest.raises(StspbrError, match="is no run"):
+    with pytest.raises(StspbrError, match="is not a run"):
         read_record(tmp_path)

@@ -80,7 +80,7 @@ def test_a_wrong_name_is_one_line_that_names_the_nearest(recipe, near, monkeypat
     with pytest.raises(StspbrError) as caught:
         load_recipe(recipe)
     hint = f"; did you mean {near}?" if near else ""
-    assert str(caught.value) == f"{recipe}: no such file and no such recipe, see `stspbr recipes`{hint}"
+    assert str(caught.value) == f"{recipe}: no such file or recipe; `stspbr recipes` lists the recipes{hint}"
 
 
 def test_a_folder_is_not_a_recipe(tmp_path):

@@ -47,7 +47,7 @@ def test_pieces_are_linear_or_exponential_and_constant_outside():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ("coarse.C", "no schedule 'coarse.C'.*coarse.B"),
+        ("coarse.C", "no preset 'coarse.C'.*coarse.B"),
         ([], "list of knots"),
         (3, "list of knots"),
         ([[0.0, 1.0]], "knot 0.*expected"),

@@ -53,7 +53,7 @@ def test_markdown_has_a_row_per_setting():
         assert all(f"| `{row.key}` | " in text for row in rows(model))
     lines = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {6}
-    assert markdown("coarse").startswith("### `coarse`\n\nGeometry and colour settle")
+    assert markdown("coarse").startswith("### `coarse`\n\nLearn geometry and colour")
 
 
 def test_choices_are_those_that_the_code_knows():

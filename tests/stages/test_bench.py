@@ -58,7 +58,7 @@ def test_unknown_settings_are_one_line(command, tmp_path):
 def test_gpu_settings_without_a_gpu_say_what_is_missing(command):
     code, _, errors = command("--settings", "gpu")
     assert code == 2
-    assert errors.startswith("stspbr: --device cuda: torch sees no CUDA device")
+    assert errors.startswith("stspbr: --device cuda: torch finds no CUDA device")
 
 
 def test_ratios_and_reasons_are_rows():

@@ -104,9 +104,9 @@ def test_json_is_the_whole_table_and_nothing_else(command, runs, tmp_path):
 def test_user_errors_are_one_line(command, runs, tmp_path):
     (tmp_path / "empty").mkdir()
     for wrong, said in (
-        ([runs[0]], "two runs or more"),
+        ([runs[0]], "two or more runs"),
         ([runs[0], runs[0]], "named twice"),
-        ([runs[0], tmp_path / "empty"], "is no run"),
+        ([runs[0], tmp_path / "empty"], "is not a run"),
         ([runs[0], tmp_path / "nowhere"], "no such folder"),
     ):
         code, out, err = command("compare", *wrong)
@@ -114,5 +114,5 @@ def test_user_errors_are_one_line(command, runs, tmp_path):
 
 
 def test_library_errors(runs):
-    with pytest.raises(StspbrError, match="two runs or more"):
+    with pytest.raises(StspbrError, match="two or more runs"):
         compare_runs(runs[:1])

@@ -201,4 +201,4 @@ def test_command_line_takes_unquoted_patterns(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["stspbr", "evaluate", str(tmp_path), "b.glb"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
-    assert stop.value.code == 2 and "b.glb: not understood" in capsys.readouterr().err
+    assert stop.value.code == 2 and "b.glb: unexpected" in capsys.readouterr().err

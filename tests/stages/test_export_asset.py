@@ -165,7 +165,7 @@ def test_every_format_has_its_suffixes():
 @pytest.mark.parametrize(
     ("to", "out", "message"),
     [
-        ("gltf", "a.glb", r"wants a name that ends with \.gltf"),
+        ("gltf", "a.glb", r"must end with \.gltf"),
         ("glb", "folder.glb", "writes a file"),
         ("blender", "kept.txt", "writes a folder"),
         ("glb", "kept.txt/a.glb", "cannot write"),

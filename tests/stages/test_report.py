@@ -55,7 +55,7 @@ def test_the_command(run, tmp_path, monkeypatch, capsys):
     assert (code, err) == (0, "") and out.startswith(str(run / "report.html"))
     shutil.rmtree(run / "bake")
     code, out, err = command("report", run)
-    assert (code, out) == (2, "") and err.count("\n") == 1 and "is no run" in err
+    assert (code, out) == (2, "") and err.count("\n") == 1 and "is not a run" in err
 
 
 def test_it_needs_no_torch(run):

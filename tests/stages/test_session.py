@@ -52,8 +52,8 @@ def test_the_device_that_is_named_becomes_the_current_one(monkeypatch, tmp_path)
 @pytest.mark.parametrize(
     ("machine", "name", "message"),
     [
-        (dict(cuda=0), "cuda", "sees no CUDA device"),
-        (dict(cuda=2), "cuda:2", "sees 2 CUDA"),
+        (dict(cuda=0), "cuda", "finds no CUDA device"),
+        (dict(cuda=2), "cuda:2", "finds 2 CUDA"),
         (dict(cuda=1), "mps", "only cpu and cuda"),
         (dict(cuda=1), "gpu", "unknown"),
     ],

@@ -1,4 +1,4 @@
-// Line charts as inline SVG: a legend that hides and shows, a logarithmic scale, values under the pointer.
+// Line charts as inline SVG: a legend that hides and shows lines, a logarithmic scale, values at the pointer.
 (() => {
   "use strict";
   const SVG = "http://www.w3.org/2000/svg"; // a name, never fetched

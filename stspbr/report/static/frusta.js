@@ -1,4 +1,4 @@
-// Cameras as frusta about the object, with the images they took: for the page of a capture's check.
+// Cameras as frusta around the object, with their images: for the page of `stspbr capture check`.
 (() => {
   "use strict";
   const T = window.stspbrThree;
@@ -47,7 +47,7 @@
     const numbers = [];
     for (const corner of [a, b, c, d]) numbers.push(...eye, ...corner);
     for (const [from, to] of [[a, b], [b, c], [c, d], [d, a]]) numbers.push(...from, ...to);
-    // a notch over the top edge says which way up the image is
+    // a notch over the top edge marks the upper side of the image
     const middle = a.map((v, k) => (v + b[k]) / 2);
     const tip = middle.map((v, k) => v + 0.3 * (v - (c[k] + d[k]) / 2));
     numbers.push(...a, ...tip, ...b, ...tip);
@@ -113,7 +113,7 @@
       this.reach = Math.max(radius, ...cameras.flatMap((camera) => camera.points.map(
         (point) => new T.Vector3(...point).distanceTo(this.centre))));
       this.controls = new T.OrbitControls(this.camera, this.canvas);
-      this.controls.enableZoom = false; // the wheel scrolls the page until one has taken hold of the view
+      this.controls.enableZoom = false; // the wheel scrolls the page until the view is clicked
       this.controls.addEventListener("change", redraw);
     }
 
@@ -212,7 +212,7 @@
     const figure = element.querySelector("figure");
     if (!document.createElement("canvas").getContext("webgl2")) {
       figure.dataset.state = "failed";
-      figure.textContent = "This browser offers no WebGL 2, so there is no 3D view; cameras.png shows the same.";
+      figure.textContent = "This browser has no WebGL 2, which the 3D view needs; see cameras.png instead.";
       continue;
     }
     const view = new View(element);

@@ -1,7 +1,7 @@
-// The 3D view: the baked model under its light, one or several side by side with one camera for all.
+// The 3D view: one or several baked models under their lights, side by side, with one camera for all.
 //
-// All views of a page are drawn by one WebGL renderer and copied to canvases of their own: browsers allow few
-// WebGL contexts, and a comparison may have many runs.
+// One WebGL renderer draws all views of a page and copies them to their canvases: browsers allow few WebGL contexts,
+// and a comparison may have many runs.
 (() => {
   "use strict";
   const T = window.stspbrThree;
@@ -139,7 +139,7 @@
       if (!(this.sphere.radius > 0)) throw new Error("the model has no extent");
       if (light) this.light = readLight(light);
       this.controls = new T.OrbitControls(this.camera, this.canvas);
-      this.controls.enableZoom = false; // the wheel scrolls the page until one has taken hold of the view
+      this.controls.enableZoom = false; // the wheel scrolls the page until the view is clicked
       this.canvas.addEventListener("pointerdown", () => { this.controls.enableZoom = true; }, { capture: true });
       this.canvas.addEventListener("pointerleave", () => { this.controls.enableZoom = false; });
       this.controls.addEventListener("change", () => this.group.moved(this));
@@ -296,13 +296,13 @@
   function start(element) {
     if (!document.createElement("canvas").getContext("webgl2")) {
       for (const figure of element.querySelectorAll("figure[data-glb]")) {
-        fail(figure, "This browser offers no WebGL 2, so there is no 3D view.");
+        fail(figure, "This browser has no WebGL 2, which the 3D view needs.");
       }
       return;
     }
     const group = new Group(element);
     element.stspbr = group; // for scripts: look({position, target}), set({mode, …})
-    // Reading the models takes a moment: not before someone comes near them.
+    // Reading the models takes a moment: wait until they are scrolled near.
     const near = new IntersectionObserver((entries) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
       near.disconnect();
