@@ -7,6 +7,7 @@ in fused kernels, elsewhere and in double precision in the plain torch twin belo
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,6 +22,22 @@ from stspbr.render.prefilter import WIDTHS, PrefilteredLight
 _SOFTNESS2 = 1e-4  # of the clamp of N·V at 0: squared, so that the clamp acts within 0.01
 
 
+class Surroundings(Protocol):
+    """What stands in the way of a distant light at N surface points."""
+
+    def __call__(self, found: Tensor, around: Tensor, directions: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The light as it arrives.
+
+        Args:
+            found: ``[K, N, 3]`` radiance that was looked up in ``directions [K, N, 3]``, world space, not normalised.
+            around: ``[N, 3]`` cosine-weighted mean radiance about the normal.
+            weights: ``[N, 3·(K + 1)]`` of the look-ups and of ``around``: specular by F0, specular by 1, diffuse.
+
+        Returns:
+            ``found`` and ``around`` with what is hidden replaced by what is seen instead.
+        """
+
+
 def shade(
     normals: Tensor,
     view: Tensor,
@@ -32,11 +49,12 @@ def shade(
     texture: Callable[..., Tensor],
     light_rotation: tuple[Tensor, Tensor] | None = None,
     occlusion: Tensor | None = None,
+    surroundings: Surroundings | None = None,
     return_parts: bool = False,
     table: LobeTable | None = None,
     backend: str = "auto",
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Linear radiance ``[N, 3]`` towards the camera of N surface points under a distant light, without shadows.
+    """Linear radiance ``[N, 3]`` towards the camera of N surface points under a distant light.
 
     Differentiable in all tensors and in the light's texels; exact under a white sky; no dead zone in roughness.
     Normals that face away are shaded as if at grazing incidence, with a gradient that can bring them back.
@@ -52,11 +70,14 @@ def shade(
         light_rotation: rotations ``[R, 3, 3]`` object to world and which of them each point has ``[N]`` int; None:
             object space is world space. Rotations get no gradient.
         occlusion: ``[N, 1]``, 1 = open; multiplies both parts.
+        surroundings: what is in the light's way, see ``Surroundings``; None: nothing, and no shadows.
         return_parts: return (diffuse, specular), whose sum is the radiance.
         table: lobes other than the shipped ones.
         backend: of the algebra: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernel_dispatch``.
     """
-    found, around, weights = _look_up(normals, view, roughness, light, texture, light_rotation, table, backend)
+    found, around, weights = _look_up(
+        normals, view, roughness, light, texture, light_rotation, surroundings, table, backend
+    )
     if kernel_dispatch.usable(backend, normals, what="shading"):
         diffuse, specular = _Combine.apply(found, around, weights, albedo, metallic, occlusion)
     else:
@@ -73,6 +94,7 @@ def pure_responses(
     *,
     texture: Callable[..., Tensor],
     light_rotation: tuple[Tensor, Tensor] | None = None,
+    surroundings: Surroundings | None = None,
     table: LobeTable | None = None,
     backend: str = "auto",
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -82,7 +104,9 @@ def pure_responses(
         (slope, offset) of the dielectric and of the metal, each ``[N, 3]``: ``shade`` gives slope · albedo + offset
         where metallic is 0 or 1 and nothing occludes. Without gradients; the arguments are those of ``shade``.
     """
-    found, around, weights = _look_up(normals, view, roughness, light, texture, light_rotation, table, backend)
+    found, around, weights = _look_up(
+        normals, view, roughness, light, texture, light_rotation, surroundings, table, backend
+    )
     white = normals.new_ones(normals.shape[0], 3)
     combine = _Combine.apply if kernel_dispatch.usable(backend, normals, what="shading") else combine_twin
     diffuse, dielectric = combine(found, around, weights, white, torch.zeros_like(roughness), None)
@@ -99,6 +123,7 @@ def _look_up(
     light: PrefilteredLight,
     texture: Callable[..., Tensor],
     light_rotation: tuple[Tensor, Tensor] | None,
+    surroundings: Surroundings | None,
     table: LobeTable | None,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,13 +136,16 @@ def _look_up(
     else:
         directions, levels, weights = plan_twin(normals, view, roughness, table, light_rotation, skipped)
     lookups = table.lookups
-    found, around = directions.split([lookups, 1])
+    towards, normal = directions.split([lookups, 1])
     found = texture(
-        light.specular[0][None], found.reshape(1, 1, -1, 3), mip_level_bias=levels.reshape(1, 1, -1),
+        light.specular[0][None], towards.reshape(1, 1, -1, 3), mip_level_bias=levels.reshape(1, 1, -1),
         mip=[level[None] for level in light.specular[1:]], filter_mode="linear-mipmap-linear", boundary_mode="cube",
     )  # fmt: skip
-    around = texture(light.diffuse[None], around[None], filter_mode="linear", boundary_mode="cube")
-    return found.view(lookups, -1, 3), around.view(-1, 3), weights
+    around = texture(light.diffuse[None], normal[None], filter_mode="linear", boundary_mode="cube")
+    found, around = found.view(lookups, -1, 3), around.view(-1, 3)
+    if surroundings is not None:
+        found, around = surroundings(found, around, towards, weights)
+    return found, around, weights
 
 
 def plan_twin(
