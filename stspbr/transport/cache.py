@@ -14,6 +14,7 @@ from stspbr.transport.points import CachePoints, cache_points
 
 LONGEST_EDGE = 0.015  # of the diagonal
 OFFSET = 1e-4  # of the diagonal, along the normal, so that a ray leaves its own surface
+_TANGENT, _ALIKE = 0.25, 0.9  # cosines: of a ray with its normal, and of that with the normal where it ends
 _CHUNK = 4096  # points whose rays are cast at a time
 
 
@@ -65,13 +66,15 @@ def visibility(
         backend: of the rays; see ``ray_scene``.
     """
     diagonal = float((positions.amax(0) - positions.amin(0)).norm())
-    points = cache_points(positions, faces, normals, normal_faces, LONGEST_EDGE * diagonal)
+    longest = LONGEST_EDGE * diagonal
+    points = cache_points(positions, faces, normals, normal_faces, longest)
     scene, offset = ray_scene(positions, faces, backend), OFFSET * diagonal
     ways = bins.directions
     cosine = (points.normal @ ways.T).clamp(min=0.0)
     open_weights = cosine / math.pi
     corners = positions[faces.long()]
-    face_normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    sides = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    face_normals = torch.nn.functional.normalize(torch.linalg.cross(*sides), dim=1)
     blocked, parts = torch.zeros_like(open_weights, dtype=torch.bool), []
     for start in range(0, len(cosine), _CHUNK):
         point, way = torch.nonzero(cosine[start : start + _CHUNK] > 0).unbind(1)
@@ -79,10 +82,14 @@ def visibility(
         origin = (points.position + offset * points.normal).index_select(0, point)
         rays = ways.index_select(0, way)
         hits = scene.closest(origin, rays)
-        found = torch.nonzero(hits.found).squeeze(1)
-        point, way, triangle = point[found], way[found], hits.triangle[found]
+        facing = face_normals.index_select(0, hits.triangle.clamp(min=0))
+        # a smooth surface of flat triangles does not shade itself along its own tangents
+        tangent = (cosine[point, way] < _TANGENT) & (hits.distance < 2 * longest)
+        tangent &= (facing * points.normal.index_select(0, point)).sum(1) > _ALIKE
+        found = torch.nonzero(hits.found & ~tangent).squeeze(1)
+        point, way, triangle, facing = point[found], way[found], hits.triangle[found], facing[found]
         blocked[point, way] = True
-        front = (face_normals.index_select(0, triangle) * ways.index_select(0, way)).sum(1) < 0
+        front = (facing * ways.index_select(0, way)).sum(1) < 0
         parts.append((point[front], way[front], triangle[front], hits.barycentric[found][front]))
     point, way, triangle, barycentric = (torch.cat(values) for values in zip(*parts, strict=True))
     return VisibilityCache(

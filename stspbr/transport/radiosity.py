@@ -73,9 +73,7 @@ class Radiosity:
         albedo = material.albedo.clamp(max=_BRIGHTEST)
         self._diffuse = (albedo * (1 - material.metallic) * (1 - 0.04)).numpy()
 
-    def irradiance(
-        self, light: PrefilteredLight, rotations: Tensor, mirrored: Tensor | None = None
-    ) -> Irradiance:
+    def irradiance(self, light: PrefilteredLight, rotations: Tensor, mirrored: Tensor | None = None) -> Irradiance:
         """Irradiance under ``light``; differentiable in it as far as it arrives directly.
 
         Args:

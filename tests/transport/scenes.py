@@ -9,7 +9,7 @@ from scipy.spatial import ConvexHull
 from stspbr.render.light import EnvironmentCube
 
 
-def sphere(count: int = 2500) -> tuple[torch.Tensor, torch.Tensor]:
+def sphere(count: int = 1500) -> tuple[torch.Tensor, torch.Tensor]:
     """Positions ``[V, 3]`` on the unit sphere and faces ``[F, 3]``, counter-clockwise from outside."""
     number = np.arange(count) + 0.5
     y, angle = 1 - 2 * number / count, number * np.pi * (3 - np.sqrt(5))
@@ -22,13 +22,11 @@ def sphere(count: int = 2500) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(points.astype(np.float32)), torch.from_numpy(faces.astype(np.int32))
 
 
-def bowl(height: float, count: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
+def bowl(height: float, count: int = 2500) -> tuple[torch.Tensor, torch.Tensor]:
     """A sphere without its cap above ``height``, seen from inside: faces turned inwards."""
     positions, faces = sphere(count)
     kept = positions[faces.long()][..., 1].amax(1) < height
     return positions, faces[kept].flip(1).contiguous()
-
-
 
 
 def sky(radiance: float = 1.0, resolution: int = 32):

@@ -64,5 +64,3 @@ def test_triangles_of_one_side_share_points_and_sides_do_not():
     assert len(coarse.position) == 24  # four per side
     fine = cache_points(positions, faces, normals, normal_faces, 0.75)  # the diagonal in two
     assert len(fine.position) == 6 * 9
-
-

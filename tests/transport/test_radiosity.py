@@ -46,7 +46,7 @@ def test_bins_hold_the_whole_light():
     total = flux.sum(1)
     assert torch.allclose(total[0], total[1], rtol=1e-5)
     towards = (flux[..., :1] * bins.directions).sum(1)  # the light's centre turns with the object
-    assert torch.allclose(towards[1] @ turn.T, towards[0], atol=0.05 * float(total.max()))
+    assert torch.allclose(towards[1] @ turn.T, towards[0], atol=0.05 * float(total.detach().max()))
     total.sum().backward()
     assert bool((cube.log_radiance.grad > 0).all())
 
@@ -89,15 +89,16 @@ def test_light_grows_with_every_sweep_and_never_beyond_a_white_furnace():
 
 
 def test_a_metal_bowl_is_lit_by_what_it_mirrors(texture):
-    cache = seen(*bowl(0.3))
-    count = len(cache.points.position)
-    radiosity = Radiosity(cache, plain(count, 0.9, metallic=1.0))
+    positions, faces = bowl(0.3)
+    cache = seen(positions, faces)
+    share = 1 - float(area(positions, faces) / area(*sphere(len(positions))))
+    radiosity = Radiosity(cache, plain(len(cache.points.position), 0.9, metallic=1.0))
     alone = radiosity.irradiance(sky(), IDENTITY)
     mirrored = radiosity.mirrored(sky(), IDENTITY, texture, alone)
     lit = radiosity.irradiance(sky(), IDENTITY, mirrored)
     inner = cache.points.position[:, 1] < 0.0
-    assert float((alone.total / alone.open)[0, inner].mean()) == pytest.approx(0.35, abs=0.02)  # no diffuse bounce
-    assert float((lit.total / lit.open)[0, inner].mean()) > 0.45
+    assert float((alone.total / alone.open)[0, inner].mean()) == pytest.approx(share, abs=0.02)  # no diffuse bounce
+    assert float((lit.total / lit.open)[0, inner].mean()) > share + 0.1
     assert float((lit.total / lit.open).max()) <= 1.0
 
 
