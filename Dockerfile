@@ -5,7 +5,7 @@
 #   docker build -t stspbr .                                              # for Turing to Blackwell; this takes a while
 #   docker build -t stspbr --build-arg ARCHITECTURES="120" .              # for RTX 50xx alone
 #   docker run --rm --gpus all -v "$PWD":/work -u "$(id -u):$(id -g)" stspbr doctor
-#   docker run --rm --gpus all -v "$PWD":/work -u "$(id -u):$(id -g)" stspbr run recipe.toml
+#   docker run --rm --gpus all -v "$PWD":/work -u "$(id -u):$(id -g)" stspbr run demo
 #
 # The driver has to be 570 or newer. Mind nvdiffrast's licence: it is not Apache-2.0.
 
@@ -51,7 +51,6 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends libgomp1 python3 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/venv /opt/venv
-COPY pipelines /opt/pipelines
 
 # Any user may run it: Numba's compiled kernels go to a folder that all can write.
 ENV PATH=/opt/venv/bin:$PATH NUMBA_CACHE_DIR=/var/cache/numba HOME=/home/stspbr

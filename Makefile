@@ -2,7 +2,7 @@
 # Another interpreter: make PYTHON=python3.12 test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quality quality-full bench test lint clean
+.PHONY: help demo quality quality-full bench test docs lint clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -17,11 +17,12 @@ help:
 	@echo "make quality-full  the full ladder: every object, light and rung (days on 2 cores; goes on where it stopped)"
 	@echo "make bench  seconds a step by part, and how they compare with what one could use instead"
 	@echo "make test   the tests"
-	@echo "make lint   ruff"
+	@echo "make docs   the documents of docs/ as a web site, in site/"
+	@echo "make lint   ruff and mypy"
 	@echo "make clean  remove the virtual environment and the caches (never runs/)"
 
 demo: $(READY)
-	$(BIN)/stspbr run pipelines/demo.toml
+	$(BIN)/stspbr run demo
 
 # e.g. make quality ARGS="--tracks same --only 'letters-*'"
 quality: $(READY)
@@ -37,8 +38,13 @@ bench: $(READY)
 test: $(READY) $(JUDGES)
 	$(BIN)/python -m pytest -q -m "not slow" tests $(ARGS)
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # Debian's python3 without python3-venv has no ensurepip: then pip puts itself into the environment.
 $(BIN)/python:
@@ -49,7 +55,7 @@ $(BIN)/python:
 
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python scripts/install_torch.py constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,reference,photos,usd]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,docs,all]'
 	@touch $@
 
 # The glTF validator and a MikkTSpace, for tests that skip by name without them.
@@ -59,5 +65,5 @@ $(JUDGES): tests/node/package-lock.json
 	else echo "npm is not here: the tests of tests/node will skip" >&2; fi
 
 clean:
-	rm -rf $(VENV) tests/node/node_modules build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) tests/node/node_modules build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

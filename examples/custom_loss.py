@@ -1,4 +1,4 @@
-"""A loss of one's own: enter it into the table, then name it in the settings.
+"""A loss of one's own: register it, then name it in the settings.
 
 python examples/custom_loss.py [RUN]
 """
@@ -9,14 +9,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
-
-from stspbr.optimize.losses import LOSSES, LossFunction
+import stspbr
 from stspbr.settings import CaptureMeshSettings, CoarseSettings, settings_for
-from stspbr.stages.capture import run_capture
-from stspbr.stages.coarse import run_coarse
-from stspbr.stages.session import Session
-from stspbr.threads import prepare_process
+
+stspbr.prepare_process()  # before torch is imported
+
+import torch  # noqa: E402
 
 
 def cauchy(rendered: torch.Tensor, target: torch.Tensor, exposure: torch.Tensor | float) -> torch.Tensor:
@@ -26,17 +24,16 @@ def cauchy(rendered: torch.Tensor, target: torch.Tensor, exposure: torch.Tensor 
 
 def main(run: Path, steps: int = 40) -> Path:
     """Fit a small capture of the demo object with the new loss for network A; returns the artifact's folder."""
-    prepare_process()
-    LOSSES["cauchy"] = LossFunction(cauchy)
-    session = Session.open(run, quiet=True)
+    stspbr.register_loss("cauchy", cauchy)
+    session = stspbr.Session.open(run, quiet=True)
     demo = "procedural:demo"
-    run_capture(session, CaptureMeshSettings(asset=demo, light=demo, views=8, test_views=2, resolution=48))
+    stspbr.run_capture(session, CaptureMeshSettings(asset=demo, light=demo, views=8, test_views=2, resolution=48))
     overrides = [
         "optimize.losses.appearance={cauchy=0.5, logl1=0, smape=0}",
         "geometry.resolution=24",
         f"optimize.iterations={steps}",
     ]
-    return run_coarse(session, settings_for(CoarseSettings, overrides)).path
+    return stspbr.run_coarse(session, settings_for(CoarseSettings, overrides)).path
 
 
 if __name__ == "__main__":

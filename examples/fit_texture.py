@@ -1,4 +1,4 @@
-"""A raster operation used alone: recover a texture from pictures of a plane.
+"""Raster operations used alone: recover a texture from pictures of a plane.
 
 python examples/fit_texture.py
 """
@@ -6,19 +6,18 @@ python examples/fit_texture.py
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from stspbr.render.backend import get_backend
-from stspbr.scene import Camera, look_at
-from stspbr.threads import prepare_process, set_threads
+import stspbr
+from stspbr.threads import set_threads
+
+stspbr.prepare_process()  # before torch is imported
+
+import torch  # noqa: E402
 
 
 def main(steps: int = 60, size: int = 32) -> float:
     """Fit a ``size``² texture to eight views of a unit square; returns the mean absolute error."""
-    prepare_process()
     set_threads()
-    device = torch.device("cpu")
-    ops = get_backend("auto", device)
     rows, columns = np.mgrid[0:size, 0:size]
     checker = ((rows // 4 + columns // 4) % 2).astype(np.float32)
     truth = torch.from_numpy(np.stack([checker, 1 - checker, 0.5 * np.ones_like(checker)], axis=-1))[None]
@@ -27,16 +26,16 @@ def main(steps: int = 60, size: int = 32) -> float:
     uvs = torch.tensor([[0.0, 0], [1, 0], [1, 1], [0, 1]])
     faces = torch.tensor([[0, 2, 1], [0, 3, 2]], dtype=torch.int32)
     eyes = [(x, y, 2.2) for x in (-1.0, -0.3, 0.3, 1.0) for y in (-0.6, 0.6)]
-    cameras = [Camera(look_at(eye, (0, 0, 0)), 64, 64, 32, 32, 64, 64) for eye in eyes]
+    cameras = [stspbr.Camera(stspbr.look_at(eye, (0, 0, 0)), 64, 64, 32, 32, 64, 64) for eye in eyes]
     clip_from_world = torch.tensor(np.stack([c.clip_from_object(np.eye(4)) for c in cameras]), dtype=torch.float32)
     clip = (corners @ clip_from_world.transpose(1, 2)).contiguous()
 
-    rast, rast_db = ops.rasterize(clip, faces, (64, 64))
-    uv, uv_da = ops.interpolate(uvs[None], rast, faces, rast_db=rast_db, diff_attributes="all")
+    rast, rast_db = stspbr.rasterize(clip, faces, (64, 64))
+    uv, uv_da = stspbr.interpolate(uvs[None], rast, faces, rast_db=rast_db, diff_attributes="all")
     covered = (rast[..., 3:] > 0).float()
 
     def picture(texture: torch.Tensor) -> torch.Tensor:
-        return covered * ops.texture(texture, uv, uv_da, filter_mode="linear-mipmap-linear", boundary_mode="clamp")
+        return covered * stspbr.sample_texture(texture, uv, uv_da, boundary_mode="clamp")
 
     target = picture(truth)
     texture = torch.full_like(truth, 0.5, requires_grad=True)

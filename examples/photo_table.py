@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stspbr.scene.asset import Asset, Material, Mesh
+from stspbr.scene.asset import Asset, Corners, Material, Mesh
 
 
 def table_asset(height: float, size: float = 8.0, resolution: int = 1024, seed: int = 0) -> Asset:
@@ -20,8 +20,7 @@ def table_asset(height: float, size: float = 8.0, resolution: int = 1024, seed: 
     faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
     uvs = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]], np.float32)
     normals = np.array([[0.0, 1.0, 0.0]], np.float32)
-    mesh = Mesh(positions.astype(np.float32), faces, normals=normals, normal_faces=np.zeros_like(faces), uvs=uvs,
-                uv_faces=faces.copy())  # fmt: skip
+    mesh = Mesh(positions.astype(np.float32), faces, Corners(uvs, faces), Corners(normals, np.zeros_like(faces)))
     albedo = printed_paper(resolution, seed)
     flat = np.ones((1, 1, 1), np.float32)
     return Asset(mesh, [Material(albedo, 0.8 * flat, 0.0 * flat, name="printed_paper")], name="table")

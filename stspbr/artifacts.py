@@ -80,7 +80,7 @@ class Draft:
 
     path: Path
     run: dict[str, Any] = field(default_factory=dict)
-    artifact: Artifact | None = None  # set when the version has its final name
+    artifact: Artifact = field(init=False)  # set when the version has its final name
 
 
 @dataclass(frozen=True)

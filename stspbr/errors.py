@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class StspbrError(Exception):
     """Bad input or a bad environment, said in one line: what is wrong, where, and what to do."""
@@ -17,6 +19,14 @@ def one_line(error: BaseException) -> str | None:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}"
     return None
+
+
+def did_you_mean(word: str, names: Iterable[str], prefix: str = "") -> str:
+    """``"; did you mean PREFIXname?"`` for the nearest of ``names``; nothing if none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(names), 1)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> StspbrError:

@@ -92,6 +92,15 @@ def test_version_by_module():
     assert answer.stdout.strip() == stspbr.__version__ and not answer.stderr
 
 
+def test_recipes_are_listed(command):
+    code, out, err = command("recipes")
+    assert code == 0 and not err
+    assert re.search(r"^demo +A small glazed jar.*\.$", out, re.MULTILINE) and "spot-small" in out
+    rows = [json.loads(line) for line in command("recipes", "--json")[1].splitlines()]
+    assert [row["recipe"] for row in rows] == sorted(line.split()[0] for line in out.splitlines())
+    assert all(row["about"] in out for row in rows)
+
+
 @pytest.mark.parametrize(
     "name", ["capture mesh", "capture nerf", "capture nerfstudio", "coarse", "bake", "run", "unpack-orm", "artifacts"]
 )
@@ -152,6 +161,7 @@ def test_no_cuda_device(command, captured):
 
 def test_missing_and_broken_recipes(command, tmp_path):
     check_one_line(command("run", tmp_path / "none.toml"), tmp_path / "none.toml")
+    check_one_line(command("run", "dmeo"), "dmeo", "did you mean demo?")
     check_one_line(command("run", tmp_path), tmp_path)
     recipe = tmp_path / "r.toml"
     for text in ('name = "r"\n[capture', 'name = "r"\n[capture]\nkind = "film"\n', '[capture]\nkind = "mesh"\n'):

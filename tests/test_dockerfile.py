@@ -14,7 +14,7 @@ TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 def test_what_it_copies_is_there_and_not_ignored():
     sources = [name for line in re.findall(r"^COPY (?!--from)(.+)$", TEXT, re.MULTILINE) for name in line.split()[:-1]]
-    assert {"constraints.txt", "pyproject.toml", "stspbr", "pipelines"} <= set(sources)
+    assert {"constraints.txt", "pyproject.toml", "stspbr"} <= set(sources)
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").split() if line.startswith("!")}
     for name in sources:
         assert (ROOT / name).exists() and name in kept, name

@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.routing import backpropagate
 
-Step = Callable[[], None]
+Step = Callable[[], object]
 MITSUBA_SAMPLES = (1, 16)
 
 
@@ -110,7 +111,7 @@ def _mitsuba(
         yield take_turns(
             f"{name}, {samples} spp",
             ours,
-            (words, lambda samples=samples: theirs(samples)),
+            (words, partial(theirs, samples)),
             torch.device("cpu"),
             repeats,
         )

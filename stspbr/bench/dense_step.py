@@ -66,7 +66,7 @@ class WholeImageStep:
             return backend.interpolate(values[None].contiguous(), rast, faces)[0].reshape(-1, 3)
 
         position = everywhere(surface.positions, surface.faces)
-        normal = nn.functional.normalize(everywhere(surface.normals, surface.normal_faces), dim=1)
+        normal = nn.functional.normalize(everywhere(surface.normals.values, surface.normals.index), dim=1)
         view = torch.arange(batch, device=rast.device).repeat_interleave(height * width)
         to_eye = nn.functional.normalize(views.eye.index_select(0, view) - position, dim=1)
         values = self._network((position / (2 * _BOX) + 0.5).clamp(0.0, 1.0)).float()

@@ -36,7 +36,8 @@ def measure(
         ``triangles`` a step; ``pixels_per_second``, ``covered_per_second``; ``peak_bytes`` while stepping.
     """
     reset_peak(device)
-    walls, cpus = [], []
+    walls: list[float] = []
+    cpus: list[float] = []
     _run(problem, settings, device, warm_up + steps, Stopwatch(), _nothing, _Intervals(device, walls, cpus))
     peak = peak_bytes(device)
     walls, cpus = walls[warm_up:], cpus[warm_up:]
@@ -124,7 +125,8 @@ def _medians(steps: list[dict[tuple[str, str], tuple[float, float]]]) -> dict[st
         step = dict(step)
         whole = step.pop(("backward", "forward"), (0.0, 0.0))
         named = [value for (part, way), value in step.items() if way == "backward" and part != "rest"]
-        step["rest", "backward"] = tuple(whole[k] - sum(value[k] for value in named) for k in range(2))
+        wall, cpu = (whole[k] - sum(value[k] for value in named) for k in range(2))
+        step["rest", "backward"] = wall, cpu
         step["whole", "backward"] = whole
         tidy.append(step)
     keys = dict.fromkeys(key for step in tidy for key in step)

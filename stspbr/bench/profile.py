@@ -93,4 +93,5 @@ class PartClock(Stopwatch):
 
 def _running_number() -> int:
     with torch.enable_grad():
-        return torch.zeros((), requires_grad=True).view(()).grad_fn._sequence_nr()
+        node = torch.zeros((), requires_grad=True).view(()).grad_fn
+    return 0 if node is None else node._sequence_nr()

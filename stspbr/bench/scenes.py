@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,8 +110,14 @@ class SteadyProblem:
     def constrain(self) -> None:
         self._problem.constrain()
 
-    def preview(self) -> Mapping[str, Any]:
+    def preview(self) -> dict[str, Any]:
         return {}
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        return self._problem.state()
+
+    def load_state(self, state: dict[str, dict[str, Tensor]]) -> None:
+        self._problem.load_state(state)
 
 
 def _coarse_parts(

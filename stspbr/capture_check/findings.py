@@ -219,7 +219,7 @@ def _against(values: Sequence[float | None], neighbours: Sequence[list[int]]) ->
     """Ratios to the neighbours' medians."""
     out: list[float | None] = []
     for value, around in zip(values, neighbours, strict=True):
-        known = [values[k] for k in around if values[k] is not None]
+        known = [other for other in (values[k] for k in around) if other is not None]
         out.append(None if value is None or not known else _ratio(value, float(np.median(known))))
     return out
 

@@ -11,13 +11,13 @@ from stspbr import __version__, torchrun
 from stspbr.cli import capture, export, inspect, stages
 from stspbr.errors import StspbrError, one_line
 
-_LOOKS = ("report", "compare", "artifacts", "doctor", "export")
-
 app = typer.Typer(
     help="From photographs of one object to a mesh with physically based textures and the environment light.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"max_content_width": 120},
 )
 app.add_typer(capture.app, name="capture")
 app.add_typer(export.app, name="export")
@@ -42,11 +42,8 @@ def main() -> None:
 
 @app.callback(invoke_without_command=True)
 def _root(
-    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
 ) -> None:
     if version:
         typer.echo(__version__)
         raise typer.Exit
-    if context.invoked_subcommand in _LOOKS and not torchrun.is_first():
-        raise typer.Exit  # these open no session, so the first process need not wait for the others

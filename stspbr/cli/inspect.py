@@ -1,4 +1,4 @@
-"""The commands that look at what is there: evaluate, report, compare, artifacts, doctor, bench."""
+"""The commands that inspect what there is: report, compare, artifacts, settings, doctor, bench."""
 
 from __future__ import annotations
 
@@ -7,66 +7,27 @@ from typing import Annotated, Any
 
 import typer
 
-from stspbr import torchrun
 from stspbr.cli.options import (
-    BackendOption,
     DeviceOption,
     FromOption,
+    InspectCommand,
     JsonOption,
     QuietOption,
     RunArgument,
-    SeedOption,
-    SetOption,
     ThreadsOption,
-    run_stage,
-    version_of,
+    print_table,
 )
 from stspbr.errors import StspbrError
 from stspbr.threads import prepare_process
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command(context_settings={"allow_extra_args": True})
-def evaluate(
-    context: typer.Context,
-    run: RunArgument,
-    reference: Annotated[str | None, typer.Option(help="GLB, glTF or OBJ; default: the captured asset")] = None,
-    reference_textures: Annotated[str | None, typer.Option(help="folder of maps for an OBJ")] = None,
-    lights: Annotated[
-        list[str] | None, typer.Option(help="HDR or EXR to relight by; repeat it, or give a folder or *.hdr")
-    ] = None,
-    align: Annotated[str, typer.Option(help="none, icp or sim3: put the result onto the reference first")] = "none",
-    settings: SetOption = None,
-    from_version: FromOption = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    backend: BackendOption = "auto",
-    threads: ThreadsOption = None,
-    quiet: QuietOption = False,
-    json_lines: JsonOption = False,
-) -> None:
-    """Compare the bake with its original: material and geometry in 3D, held-out views, other lights."""
-    extra = [word for word in context.args if not word.lower().endswith((".hdr", ".exr"))]
-    if extra or (context.args and not lights):
-        word = (extra or context.args)[0]
-        raise StspbrError(f"{word}: not understood here; lights go after --lights (an HDR or EXR each)")
-    base = {"reference": reference, "reference_textures": reference_textures, "reference_capture": reference is None,
-            "lights": [*(lights or []), *context.args], "align": align}  # fmt: skip
-    run_stage("evaluate", "EvaluateSettings", run, settings, base, seed=seed, device=device, backend=backend,
-               threads=threads, quiet=quiet, json_lines=json_lines,
-               versions=version_of("bake", from_version))  # fmt: skip
-    if not quiet and not json_lines and torchrun.is_first():
-        print_errors(run)
-
-
-@app.command()
+@app.command(cls=InspectCommand)
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder")],
     out: Annotated[Path | None, typer.Option(help="the page; default RUN/report.html")] = None,
-    from_version: Annotated[
-        str | None, typer.Option("--from", metavar="V0001", help="the bake's version; default newest")
-    ] = None,
+    from_version: FromOption = None,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
@@ -82,7 +43,7 @@ def report(
         typer.echo(f"{path} ({_size(path.stat().st_size)})")
 
 
-@app.command()
+@app.command(cls=InspectCommand)
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders of two runs or more")],
     out: Annotated[
@@ -102,12 +63,12 @@ def compare(
     comparison = compare_runs(runs, page)
     if json_lines:
         typer.echo(json.dumps({**as_json(comparison), "page": None if page is None else str(page)}))
-    elif verbose:
+    elif verbose and page is not None:
         print_comparison(comparison)
         typer.echo(f"{page} ({_size(page.stat().st_size)})")
 
 
-@app.command()
+@app.command(cls=InspectCommand)
 def artifacts(run: RunArgument, json_lines: JsonOption = False) -> None:
     """List what a run holds: size, age, settings, parents, and whether it is whole."""
     import json
@@ -122,35 +83,60 @@ def artifacts(run: RunArgument, json_lines: JsonOption = False) -> None:
         for row in rows:
             typer.echo(json.dumps({**asdict(row), "path": str(row.path)}))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("stage", "version", "size", "age", "parents", "settings", "state")
+    cells = []
     for row in rows:
         parents = ", ".join(f"{stage} {version}" for stage, version in row.parents.items())
-        table.add_row(row.stage, row.version, _size(row.size), _age(row.age), parents, _brief(row.settings), row.state)
-    Console().print(table)
+        cells.append([row.stage, row.version, _size(row.size), _age(row.age), parents, _brief(row.settings), row.state])
+    print_table(("stage", "version", "size", "age", "parents", "settings", "state"), cells)
 
 
-@app.command()
+@app.command(cls=InspectCommand)
+def recipes(json_lines: JsonOption = False) -> None:
+    """List the recipes that come with stspbr, for `stspbr run NAME`."""
+    import json
+
+    from stspbr.settings import shipped_recipes
+
+    for name, file in shipped_recipes().items():
+        about = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        typer.echo(json.dumps({"recipe": name, "about": about}) if json_lines else f"{name:<12} {about}")
+
+
+@app.command(cls=InspectCommand)
+def settings(
+    stage: Annotated[
+        str | None, typer.Argument(metavar="[STAGE]", help="e.g. coarse, capture.photos, capture; default: all")
+    ] = None,
+    json_lines: JsonOption = False,
+) -> None:
+    """List every setting: key, type, default, range and meaning; change them by --set, or in a recipe."""
+    import json
+    from dataclasses import asdict
+
+    from stspbr.settings.table import chosen_stages, rows
+
+    for name, model in chosen_stages(stage).items():
+        if json_lines:
+            for row in rows(model):
+                typer.echo(json.dumps({"stage": name, **asdict(row)}))
+            continue
+        cells = (
+            [row.key, row.type.replace("|", " | "), row.default, row.range, row.description] for row in rows(model)
+        )
+        print_table(("key", "type", "default", "range", "description"), cells, name)
+
+
+@app.command(cls=InspectCommand)
 def doctor() -> None:
     """Versions, devices, backends; what is missing and how to get it."""
     prepare_process()
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from stspbr.doctor.diagnose import diagnose, healthy
 
-    table = Table("what", "state", "detail")
     checks = diagnose()
-    for check in checks:
-        table.add_row(*(escape(text or "") for text in (check.name, check.state, check.detail)))
-    console = Console()
-    console.print(table)
+    print_table(("what", "state", "detail"), ([check.name, check.state, check.detail or ""] for check in checks))
     for check in checks:  # each on a line of its own, unbroken: to be copied
         if check.remedy:
-            console.print(f"{check.name}: {check.remedy}", markup=False, highlight=False, soft_wrap=True)
+            typer.echo(f"{check.name}: {check.remedy}")
     if not healthy(checks):
         raise typer.Exit(1)
 
@@ -177,7 +163,9 @@ def bench(
     from stspbr.stages.session import Session
 
     if settings is not None and device == "auto":
-        device = _device_of(settings)
+        from stspbr.bench.settings import bench_settings
+
+        device = bench_settings(settings).device
     session = Session.open(Path(), device=device, threads=threads)
     name = settings or ("gpu" if session.device.type == "cuda" else "cpu")
     verbose = not quiet and not json_lines
@@ -199,51 +187,30 @@ def bench(
             typer.echo(str(out))
 
 
-def _device_of(settings: str) -> str:
-    from stspbr.bench.settings import bench_settings
-
-    return bench_settings(settings).device
-
-
 def print_bench(result: dict[str, Any]) -> None:
-    """The machine, a column a kind of step, and the ratios."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """The machine, a column per kind of step, and the ratios."""
     from stspbr.stages.bench import comparison_table, step_table
 
-    console = Console()
     machine, fixed = result["machine"], result["settings"]
-    console.print(
+    typer.echo(
         f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, on {machine['device']}; "
-        f"{fixed['resolution']}² × {fixed['batch']} views",
-        highlight=False,
+        f"{fixed['resolution']}² × {fixed['batch']} views"
     )
     for heading, rows in (step_table(result), comparison_table(result)):
         if rows:
-            table = Table(*heading)
-            table.columns[0].no_wrap = True
-            for row in rows:
-                table.add_row(*row)
-            console.print(table)
+            print_table(heading, rows)
 
 
 def print_errors(run: Path) -> None:
     import json
 
-    from rich.console import Console
-    from rich.table import Table
-
     from stspbr.artifacts import ArtifactStore
     from stspbr.stages.evaluate import error_table
 
     artifact = ArtifactStore(run).resolve("evaluate")
-    table = Table("error against the known asset", "value")
-    for what, metric in error_table(json.loads(artifact.file("errors.json").read_text(encoding="utf-8"))):
-        table.add_row(what, metric)
-    console = Console()
-    console.print(table)
-    console.print(f"contact sheet: {artifact.file('contact_sheet.png')}")
+    errors = json.loads(artifact.file("errors.json").read_text(encoding="utf-8"))
+    print_table(("error against the known asset", "value"), error_table(errors))
+    typer.echo(f"contact sheet: {artifact.file('contact_sheet.png')}")
 
 
 def print_comparison(comparison: Any) -> None:
@@ -268,11 +235,10 @@ def print_comparison(comparison: Any) -> None:
             shown.append(f"[bold green]{escape(text)} *[/bold green]" if is_best else escape(text))
             shown[-1] += f" [dim]{escape(change)}[/dim]" if change else ""
         table.add_row(escape(label), *shown)
-    console = Console()
-    console.print(table if rows else "none of these runs has metrics yet")
+    Console().print(table if rows else "none of these runs has metrics yet")
     for record in comparison.records:
         for line in record.notices:
-            console.print(f"{record.name}: {line}", markup=False, highlight=False, soft_wrap=True)
+            typer.echo(f"{record.name}: {line}")
 
 
 def _size(size: float) -> str:

@@ -2,37 +2,80 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from stspbr import torchrun
-from stspbr.threads import prepare_process
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder; made where it is absent")]
+if TYPE_CHECKING:
+    from stspbr.artifacts import Artifact
+    from stspbr.settings import SettingsType
+    from stspbr.stages.session import Session
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder; created if missing")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a setting, e.g. optimize.iterations=800")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="change any setting; `stspbr settings` lists them"),
 ]
-FromOption = Annotated[str | None, typer.Option("--from", metavar="V0001", help="the parent's version; default newest")]
-SeedOption = Annotated[int, typer.Option(help="seed of everything random")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
+FromOption = Annotated[
+    str | None, typer.Option("--from", metavar="V0001", help="version of the input; default: the newest")
+]
+SeedOption = Annotated[int, typer.Option(metavar="integer", help="seed of everything random")]
+DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="where tensors are computed")]
 BackendOption = Annotated[
     str,
     typer.Option(
-        help="raster operations: auto, cpu or nvdiffrast; then, after a +, encodings: cpu, torch or tinycudann"
+        metavar="text",
+        help="raster operations: auto, cpu or nvdiffrast; then, after a +, encodings: cpu, torch or tinycudann",
     ),
 ]
-ThreadsOption = Annotated[int | None, typer.Option(help="threads; default: every core there is", min=1)]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint")]
-RoutingOption = Annotated[
-    str | None, typer.Option(help="strict: each loss drives its own group; shared: the prototype's mixed gradients")
-]
+ThreadsOption = Annotated[int | None, typer.Option(metavar="integer", help="threads; default: every core", min=1)]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="continue from the last checkpoint")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="print errors only")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON lines only")]
+
+COMMON: Mapping[str, tuple[Any, Any]] = {
+    "overrides": (SetOption, None),
+    "from_version": (FromOption, None),
+    "seed": (SeedOption, 0),
+    "device": (DeviceOption, "auto"),
+    "backend": (BackendOption, "auto"),
+    "threads": (ThreadsOption, None),
+    "resume": (ResumeOption, False),
+    "quiet": (QuietOption, False),
+    "json_lines": (JsonOption, False),
+}
+"""The options of a stage, with their defaults."""
+
+
+def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """Print plain cells as a table; the first column stays whole, what is printed to a file or a pipe is wide."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*heading, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.columns[0].no_wrap = True
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160).print(table)
+
+
+class InspectCommand(TyperCommand):
+    """A command that opens no session: of several processes only the first runs it, and waits for no other."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> Any:
+        if not torchrun.is_first():
+            raise typer.Exit
+        return super().make_context(*arguments, **extra)
 
 
 @contextmanager
@@ -49,30 +92,27 @@ def resumable() -> Iterator[None]:
 
 
 def run_stage(
-    stage: str,
-    settings_name: str,
+    stage: Callable[[Session, SettingsType], Artifact],
     run: Path,
-    overrides: list[str] | None,
-    base: dict[str, Any],
+    settings: SettingsType,
+    parent: str = "",
+    from_version: str | None = None,
     **options: Any,
 ) -> None:
-    """Parse the settings, open a session, run the stage and say what stands where."""
-    prepare_process()
-    from stspbr import settings as declared
+    """Open a session on ``run``, run the stage on the newest ``parent`` or that version, and print its artifact.
 
-    settings = declared.settings_for(getattr(declared, settings_name), overrides or [], base)
-    from importlib import import_module
-
+    Args:
+        options: of ``Session.open``.
+    """
     from stspbr.stages.session import Session
 
-    session = Session.open(run, **options)
-    module = import_module(f"stspbr.stages.{stage.replace('-', '_')}")
+    session = Session.open(run, versions={} if from_version is None else {parent: from_version}, **options)
     with resumable(), session.ranks.together():
-        artifact = getattr(module, f"run_{stage.replace('-', '_')}")(session, settings)
+        artifact = stage(session, settings)
     report_artifact(session, artifact)
 
 
-def report_artifact(session: Any, artifact: Any) -> None:
+def report_artifact(session: Session, artifact: Artifact) -> None:
     """Print the stage and where its artifact is; with ``--json`` as one JSON line."""
     import json
 
@@ -81,11 +121,3 @@ def report_artifact(session: Any, artifact: Any) -> None:
         typer.echo(json.dumps(facts))
     elif not session.quiet:
         typer.echo(f"{artifact.stage} {artifact.path}")
-
-
-def routing_settings(routing: str | None) -> dict[str, Any]:
-    return {} if routing is None else {"optimize": {"routing": routing}}
-
-
-def version_of(stage: str, version: str | None) -> dict[str, str]:
-    return {} if version is None else {stage: version}

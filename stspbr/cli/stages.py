@@ -3,130 +3,113 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stspbr import torchrun
+from stspbr.cli.command_for import settings_command
 from stspbr.cli.inspect import print_errors
 from stspbr.cli.options import (
+    COMMON,
     BackendOption,
     DeviceOption,
     FromOption,
     JsonOption,
     QuietOption,
     ResumeOption,
-    RoutingOption,
     RunArgument,
-    SeedOption,
     SetOption,
     ThreadsOption,
     report_artifact,
     resumable,
-    routing_settings,
     run_stage,
-    version_of,
 )
 from stspbr.errors import StspbrError
 from stspbr.threads import prepare_process
 
-app = typer.Typer()
+if TYPE_CHECKING:
+    from stspbr.settings import BakeSettings, CoarseSettings, EvaluateSettings, SpecializeSettings, UnpackSettings
+
+app = typer.Typer(rich_markup_mode=None)
+
+_ROUTING = ["optimize.routing"]
 
 
-@app.command()
-def coarse(
-    run: RunArgument,
-    mesh: Annotated[str | None, typer.Option(help="fit materials on this mesh; its UVs are kept")] = None,
-    settings: SetOption = None,
-    from_version: FromOption = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    backend: BackendOption = "auto",
-    threads: ThreadsOption = None,
-    routing: RoutingOption = None,
-    resume: ResumeOption = False,
-    quiet: QuietOption = False,
-    json_lines: JsonOption = False,
-) -> None:
+@settings_command(app, "coarse", nested=_ROUTING, common=[*COMMON])
+def coarse(run: RunArgument, settings: CoarseSettings, **options: Any) -> None:
     """Let geometry and colour settle; network B is held back."""
-    base = {"mesh": mesh, **routing_settings(routing)}
-    run_stage("coarse", "CoarseSettings", run, settings, base, seed=seed, device=device, backend=backend,
-               threads=threads, resume=resume, quiet=quiet, json_lines=json_lines,
-               versions=version_of("capture", from_version))  # fmt: skip
+    from stspbr.stages.coarse import run_coarse
+
+    run_stage(run_coarse, run, settings, "capture", **options)
 
 
-@app.command()
-def specialize(
-    run: RunArgument,
-    settings: SetOption = None,
-    from_version: FromOption = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    backend: BackendOption = "auto",
-    threads: ThreadsOption = None,
-    routing: RoutingOption = None,
-    resume: ResumeOption = False,
-    quiet: QuietOption = False,
-    json_lines: JsonOption = False,
-) -> None:
+@settings_command(app, "specialize", nested=_ROUTING, common=[*COMMON])
+def specialize(run: RunArgument, settings: SpecializeSettings, **options: Any) -> None:
     """Let network B work out roughness and metallic."""
-    base = routing_settings(routing)
-    run_stage("specialize", "SpecializeSettings", run, settings, base, seed=seed, device=device, backend=backend,
-               threads=threads, resume=resume, quiet=quiet, json_lines=json_lines,
-               versions=version_of("coarse", from_version))  # fmt: skip
+    from stspbr.stages.specialize import run_specialize
+
+    run_stage(run_specialize, run, settings, "coarse", **options)
 
 
-@app.command()
-def bake(
-    run: RunArgument,
-    settings: SetOption = None,
-    from_version: FromOption = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    backend: BackendOption = "auto",
-    threads: ThreadsOption = None,
-    routing: RoutingOption = None,
-    resume: ResumeOption = False,
-    quiet: QuietOption = False,
-    json_lines: JsonOption = False,
-) -> None:
+@settings_command(app, "bake", nested=_ROUTING, common=[*COMMON])
+def bake(run: RunArgument, settings: BakeSettings, **options: Any) -> None:
     """Unwrap, bake and refine the maps; write GLB, OBJ and the light."""
-    base = routing_settings(routing)
-    run_stage("bake", "BakeSettings", run, settings, base, seed=seed, device=device, backend=backend,
-               threads=threads, resume=resume, quiet=quiet, json_lines=json_lines,
-               versions=version_of("specialize", from_version))  # fmt: skip
+    from stspbr.stages.bake import run_bake
+
+    run_stage(run_bake, run, settings, "specialize", **options)
 
 
-@app.command("unpack-orm")
+@settings_command(app, "unpack-orm")
 def unpack_orm(
     source: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="a run, or any GLB, glTF or ORM image")],
-    out: Annotated[Path | None, typer.Option(help="folder for the maps of a FILE; default: beside it")] = None,
-    bits: Annotated[int, typer.Option(help="8 or 16")] = 8,
+    settings: UnpackSettings,
+    out: Annotated[
+        Path | None, typer.Option(metavar="path", help="folder for the maps of a FILE; default: beside it")
+    ] = None,
     from_version: FromOption = None,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
     """Write occlusion.png, roughness.png and metallic.png."""
     if source.is_dir():
-        run_stage("unpack-orm", "UnpackSettings", source, None, {"bits": bits}, quiet=quiet, json_lines=json_lines,
-                   versions=version_of("bake", from_version))  # fmt: skip
-        return
-    if not torchrun.is_first():
-        return
-    import json
+        from stspbr.stages.unpack_orm import run_unpack_orm
 
-    from stspbr.stages.unpack_orm import unpack_file
+        run_stage(run_unpack_orm, source, settings, "bake", from_version, quiet=quiet, json_lines=json_lines)
+    elif torchrun.is_first():
+        import json
 
-    if bits not in (8, 16):
-        raise StspbrError(f"--bits {bits}: choose 8 or 16")
-    for path in unpack_file(source, out or source.parent, bits):
-        if json_lines or not quiet:
-            typer.echo(json.dumps({"file": str(path)}) if json_lines else str(path))
+        from stspbr.stages.unpack_orm import unpack_file
+
+        for path in unpack_file(source, out or source.parent, settings.bits):
+            if json_lines or not quiet:
+                typer.echo(json.dumps({"file": str(path)}) if json_lines else str(path))
+
+
+_NO_RESUME = [name for name in COMMON if name != "resume"]
+
+
+@settings_command(
+    app, "evaluate", without=["reference_capture"], common=_NO_RESUME, context_settings={"allow_extra_args": True}
+)
+def evaluate(context: typer.Context, run: RunArgument, settings: EvaluateSettings, **options: Any) -> None:
+    """Compare the bake with its original: material and geometry in 3D, held-out views, other lights."""
+    extra = [word for word in context.args if not word.lower().endswith((".hdr", ".exr"))]
+    if extra or (context.args and not settings.lights):
+        word = (extra or context.args)[0]
+        raise StspbrError(f"{word}: not understood here; lights go after --lights (an HDR or EXR each)")
+    from stspbr.stages.evaluate import run_evaluate
+
+    captured = settings.reference_capture or settings.reference is None
+    found = {"lights": [*settings.lights, *context.args], "reference_capture": captured}
+    run_stage(run_evaluate, run, settings.model_copy(update=found), "bake", **options)
+    if not options["quiet"] and not options["json_lines"] and torchrun.is_first():
+        print_errors(run)
 
 
 @app.command("run")
 def run_all(
-    recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="a TOML file from pipelines/")],
+    recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="a name from `stspbr recipes`, or a TOML file")],
     out: Annotated[Path | None, typer.Option(help="the run's folder; default runs/<name>")] = None,
     settings: SetOption = None,
     seed: Annotated[int | None, typer.Option(help="in place of the recipe's seed")] = None,
@@ -152,8 +135,6 @@ def run_all(
     with resumable(), session.ranks.together():
         done = run_recipe(session, recipe, typer.echo if verbose else lambda line: None)
     for artifact in done.values():
-        report_artifact(
-            session, {"stage": artifact.stage, "artifact": str(artifact.path), "content_hash": artifact.content_hash}
-        )
+        report_artifact(session, artifact)
     if verbose and "evaluate" in done:
         print_errors(out)

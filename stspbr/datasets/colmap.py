@@ -8,7 +8,7 @@ follow the cameras' distance to the object.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,9 @@ def read_colmap(
     camera_to_world = [camera_to_world_from_opencv(image.cam_from_world().matrix()) for image in posed]
     rotation = y_up_from(up, camera_to_world, on_warning)
     names = [image.name for image in posed]
-    splits = listed_splits(names, root / "train_id.txt", root / "test_id.txt")
-    splits = splits or listed_splits(names, place / "train.txt", place / "test.txt") or held_out(names, hold_out_every)
+    splits: Sequence[str | None] | None = listed_splits(names, root / "train_id.txt", root / "test_id.txt")
+    splits = splits or listed_splits(names, place / "train.txt", place / "test.txt")
+    splits = splits or held_out(names, hold_out_every)
     mask_place = mask_folder(root, masks)
     items = [
         PosedImage(

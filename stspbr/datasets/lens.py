@@ -211,7 +211,7 @@ def undistortion_map(lens: Lens, image: PinholeImage) -> np.ndarray:
     x, y = np.meshgrid((columns - image.cx) / image.fx, (rows - image.cy) / image.fy)
     rays = np.stack([x, y, np.ones_like(x)], axis=-1)
     pixels = lens.project(rays.reshape(-1, 3)).reshape(rays.shape[:2] + (2,))
-    inside = ((pixels > -1) & (pixels < (lens.width + 1, lens.height + 1))).all(axis=-1)  # False for NaN
+    inside = np.all((pixels > -1) & (pixels < (lens.width + 1, lens.height + 1)), axis=-1)  # False for NaN
     # The inverse is slow where it fails, so some pixels tell first whether there is a fold at all.
     some = np.zeros_like(inside)
     some[::_FOLD_STEP, ::_FOLD_STEP] = some[-1, ::_FOLD_STEP] = some[::_FOLD_STEP, -1] = some[-1, -1] = True
@@ -235,7 +235,8 @@ def undistorted(rgba: np.ndarray, where_from: np.ndarray) -> np.ndarray:
         import cv2
     except ImportError:
         raise missing_extra("opencv-python-headless", "photos", "lenses with distortion") from None
-    out = cv2.remap(np.ascontiguousarray(rgba, np.float32), where_from, None, cv2.INTER_LINEAR,
+    nothing = np.empty(0, np.float32)  # where_from has both coordinates
+    out = cv2.remap(np.ascontiguousarray(rgba, np.float32), where_from, nothing, cv2.INTER_LINEAR,
                     borderMode=cv2.BORDER_CONSTANT, borderValue=0)  # fmt: skip
     return out.reshape(*where_from.shape[:2], rgba.shape[-1])
 

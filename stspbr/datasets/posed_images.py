@@ -154,8 +154,8 @@ def with_clip_planes(frames: list[Frame]) -> list[Frame]:
     distance = float(np.median(distances))
     if not np.isfinite(distance) or distance <= 0:
         return frames
-    planes = {"near": 0.01 * distance, "far": 100.0 * distance}
-    return [replace(frame, camera=replace(frame.camera, **planes)) for frame in frames]
+    near, far = 0.01 * distance, 100.0 * distance
+    return [replace(frame, camera=replace(frame.camera, near=near, far=far)) for frame in frames]
 
 
 _Read = tuple[np.ndarray, np.ndarray | None, Lens, float]  # premultiplied image, alpha, lens, saturation
@@ -175,7 +175,7 @@ def _read_all(images: Sequence[PosedImage], pool: ThreadPoolExecutor) -> list[_R
     if faults:
         more = f" (and {len(faults) - 1} more images of {len(images)})" if len(faults) > 1 else ""
         raise StspbrError(f"{faults[0]}{more}") from faults[0]
-    return results
+    return [result for result in results if not isinstance(result, StspbrError)]
 
 
 def _read(item: PosedImage) -> _Read:
@@ -199,29 +199,30 @@ def _read(item: PosedImage) -> _Read:
     return image, alpha, lens, saturation
 
 
-def _to_pinholes(images: Sequence[PosedImage], read: list[_Read | None], pool: ThreadPoolExecutor) -> list[Frame]:
+def _to_pinholes(images: Sequence[PosedImage], read: list[_Read], pool: ThreadPoolExecutor) -> list[Frame]:
     """The frames, in order; ``read`` is emptied on the way, so that no photograph is held twice for long."""
     groups: dict[Lens, list[int]] = {}
     for index, (_, _, lens, _) in enumerate(read):
         groups.setdefault(lens, []).append(index)
+    left = dict(enumerate(read))
+    read.clear()
     frames: dict[int, Frame] = {}
 
     def bounds(index: int) -> tuple[float, float, float, float]:
-        return object_bounds(read[index][2], read[index][1], f"frame {images[index].name}")
+        image, alpha, lens, _ = left[index]
+        return object_bounds(lens, _coverage(image, alpha), f"frame {images[index].name}")
 
     def convert(members: list[int], mapper: Callable[..., Iterable[Any]]) -> None:
-        lens = read[members[0]][2]
+        lens = left[members[0]][2]
         pinhole = pinhole_image(lens, [] if lens.is_pinhole else list(mapper(bounds, members)))
         source = None if lens.is_pinhole else undistortion_map(lens, pinhole)
 
         def make(index: int) -> None:
-            image, alpha, _, saturation = read[index]
-            if alpha is None:
-                alpha = np.ones((*image.shape[:2], 1), np.float32)  # which the checks report as "no mask"
+            image, alpha, _, saturation = left.pop(index)
+            alpha = _coverage(image, alpha)
             if source is not None:
                 rgba = undistorted(np.concatenate([image, alpha], axis=-1), source)
                 image, alpha = rgba[..., :3].copy(), rgba[..., 3:].copy()
-            read[index] = None
             frames[index] = _frame(images[index], vars(pinhole), image, alpha, saturation)
 
         list(mapper(make, members))
@@ -234,8 +235,14 @@ def _to_pinholes(images: Sequence[PosedImage], read: list[_Read | None], pool: T
     return [frames[index] for index in range(len(images))]
 
 
+def _coverage(image: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """``alpha``, or ones, which the checks report as "no mask"."""
+    return np.ones((*image.shape[:2], 1), np.float32) if alpha is None else alpha
+
+
 def _frame(item: PosedImage, numbers: dict[str, Any], image: np.ndarray, alpha: np.ndarray, saturation: float) -> Frame:
-    camera = Camera(item.camera_to_world, **numbers, **item.planes)
+    options: dict[str, Any] = {**numbers, **item.planes}
+    camera = Camera(item.camera_to_world, **options)
     fields = {"saturation": saturation, **item.fields}
     return Frame(item.name, camera, image, alpha, item.object_to_world, item.split, **fields)
 

@@ -247,7 +247,7 @@ def _posed_image(
     keys = {**content, **entry}
     object_to_world = _matrix(file, entry, "object_to_world") if "object_to_world" in entry else np.eye(4)
     try:
-        planes = {key: float(keys[key]) for key in ("near", "far") if key in keys}
+        planes: dict[str, float] = {key: float(keys[key]) for key in ("near", "far") if key in keys}
         fields = {"saturation": float(entry["saturation"])} if "saturation" in entry else {}
         fields |= read_exposure(file, keys)
     except (TypeError, ValueError) as error:
@@ -271,9 +271,8 @@ def _lens(keys: dict[str, Any], file: str, width: int, height: int) -> Lens:
         width, height = int(keys.get("w", width)), int(keys.get("h", height))
         fx = _focal(keys, "fl_x", "camera_angle_x", width)
         fy = _focal(keys, "fl_y", "camera_angle_y", height)
-        fx = fy if fx is None else fx
-        fy = fx if fy is None else fy
-        if fx is None:
+        fx, fy = fy if fx is None else fx, fx if fy is None else fy
+        if fx is None or fy is None:
             raise StspbrError(f"frame {file}: no focal length: give fl_x and fl_y, or camera_angle_x")
         cx, cy = float(keys.get("cx", width / 2)), float(keys.get("cy", height / 2))
         distortion = {key: float(keys[key] or 0.0) for key in _DISTORTION if key in keys}

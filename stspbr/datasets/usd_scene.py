@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -142,13 +143,13 @@ def _names(pattern: str, numbers: list[int]) -> list[str]:
     return [_numbered(pattern[start:], number) for number in numbers]
 
 
-def _can_be_object(prim: object) -> bool:
+def _can_be_object(prim: Any) -> bool:
     from pxr import UsdGeom, UsdLux
 
     return prim.IsA(UsdGeom.Xformable) and not prim.IsA(UsdGeom.Camera) and not prim.HasAPI(UsdLux.LightAPI)
 
 
-def _check_range(stage: object, path: Path, numbers: list[int]) -> None:
+def _check_range(stage: Any, path: Path, numbers: list[int]) -> None:
     if not stage.HasAuthoredTimeCodeRange():
         return
     start, end = stage.GetStartTimeCode(), stage.GetEndTimeCode()
@@ -160,14 +161,15 @@ def _check_range(stage: object, path: Path, numbers: list[int]) -> None:
 
 
 def _object_poses(
-    target: object | None, numbers: list[int], rotation: np.ndarray, metres: float, remarks: list[str]
+    target: Any, numbers: list[int], rotation: np.ndarray, metres: float, remarks: list[str]
 ) -> list[np.ndarray]:
     """``object_to_world`` ``[4, 4]`` of every frame: rigid, from object space in metres to the world in metres."""
     from pxr import UsdGeom
 
     if target is None:
         return [np.eye(4) for _ in numbers]
-    poses, scales = [], []
+    poses: list[np.ndarray] = []
+    scales = []
     for number in numbers:
         where = f"object {target.GetPath()} at frame {number}"
         turn, place, scale = rigid_and_scale(local_to_world(UsdGeom.XformCache(number), target), where)

@@ -141,8 +141,8 @@ def _check_duplicates(frames: list[Frame]) -> None:
         if frame.name in names:
             raise StspbrError(f"frame {frame.name}: the capture has two frames of this name: remove one")
         names[frame.name] = frame.name
-        digest = hashlib.sha256(np.ascontiguousarray(frame.image))
-        digest.update(np.ascontiguousarray(frame.alpha))
+        digest = hashlib.sha256(np.ascontiguousarray(frame.image).data)
+        digest.update(np.ascontiguousarray(frame.alpha).data)
         twin = images.setdefault(digest.digest(), frame.name)
         if twin != frame.name:
             raise StspbrError(f"frame {frame.name}: the same image as {twin}: remove one")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stspbr.doctor.checks import Check
+from stspbr.doctor.checks import Check, State
 
 _DRIVER_FOR_CUDA = {11: 450, 12: 525, 13: 580}
 _TOOLKIT_FOR = (((10, 0), (12, 8)), ((8, 9), (11, 8)), ((8, 6), (11, 1)), ((8, 0), (11, 0)))
@@ -71,7 +71,7 @@ def examine(machine: CudaMachine) -> list[Check]:
 def check_cuda(machine: CudaMachine) -> Check:
     """Whether torch can work on the GPU, and why not."""
 
-    def check(state: str, detail: str, remedy: str = "") -> Check:
+    def check(state: State, detail: str, remedy: str = "") -> Check:
         return Check("CUDA", state, detail, remedy, optional=True)
 
     if machine.driver_error:
@@ -97,7 +97,7 @@ def check_cuda(machine: CudaMachine) -> Check:
 def check_toolkit(machine: CudaMachine) -> Check:
     """Whether the compilers are there that nvdiffrast and tiny-cuda-nn are built with."""
 
-    def check(state: str, detail: str, remedy: str = "") -> Check:
+    def check(state: State, detail: str, remedy: str = "") -> Check:
         return Check("CUDA toolkit", state, detail, remedy, optional=True)
 
     if not machine.gpus or machine.torch_cuda is None:
@@ -205,7 +205,7 @@ def _why_unseen(machine: CudaMachine) -> tuple[str, str]:
     seen = f"torch for CUDA {machine.torch_cuda} sees no device"
     if machine.visible is not None and machine.visible.strip() in ("", "-1"):
         return f"{seen}: CUDA_VISIBLE_DEVICES={machine.visible!r} hides it", "unset CUDA_VISIBLE_DEVICES"
-    needed = _DRIVER_FOR_CUDA.get(_version(machine.torch_cuda)[0])
+    needed = _DRIVER_FOR_CUDA.get(_version(machine.torch_cuda or "")[0])
     if machine.driver is not None and needed is not None and _version(machine.driver)[0] < needed:
         update = f"update the NVIDIA driver to {needed} or newer"
         remedy = update if torch_index(machine) is None else f"{update}, or: {_torch_command(machine)}"
@@ -235,8 +235,8 @@ def _toolkit_for(capability: tuple[int, int]) -> tuple[int, int]:
 
 
 def _version(text: str) -> tuple[int, int]:
-    numbers = [int(part) for part in text.split(".")[:2] if part.isdigit()]
-    return tuple((numbers + [0, 0])[:2])
+    major, minor, *_ = [int(part) for part in text.split(".")[:2] if part.isdigit()] + [0, 0]
+    return major, minor
 
 
 def _digits(capability: tuple[int, int]) -> str:

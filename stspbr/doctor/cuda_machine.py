@@ -121,9 +121,10 @@ def _try_tinycudann() -> str:
 
     from stspbr.fields.hash_grid import HashGridEncoding
 
-    sizes = dict(levels=3, features=2, log2_table_size=8, base_resolution=4, finest_resolution=16)
     generator = torch.Generator().manual_seed(0)
-    ours, theirs = (HashGridEncoding(**sizes, generator=generator, backend=name) for name in ("cpu", "tinycudann"))
+    ours, theirs = (
+        HashGridEncoding(3, 2, 8, 4, 16, generator=generator, backend=name) for name in ("cpu", "tinycudann")
+    )
     theirs.load_state_dict(ours.state_dict())
     points = torch.rand(300, 3, generator=generator)
     wanted, found = ours(points), theirs.cuda()(points.cuda()).cpu()

@@ -127,7 +127,7 @@ def hash_grid_torch(
     out = []
     for resolution, offset, size in zip(resolutions.tolist()[:active], offsets.tolist(), sizes.tolist(), strict=False):
         cell, fraction = _locate(x, resolution)
-        total = 0.0
+        total = x.new_zeros(())
         for corner in range(8):
             weights = _corner_weights(fraction, corner)
             entry = _corner_entry(cell, corner, resolution, size) + offset

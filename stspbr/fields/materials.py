@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from stspbr.fields.hash_grid import HashGridEncoding
+from stspbr.fields.material_values import ALBEDO, NORMAL, ROUGHNESS, MaterialValues
 from stspbr.fields.mlp import MLP
 from stspbr.fields.tinycudann import FUSED_WIDTHS
 from stspbr.settings import FieldSettings, HashGridSettings
-
-
-@dataclass
-class MaterialValues:
-    """Material at N points.
-
-    Attributes:
-        albedo: ``[N, 3]`` linear in [0, 1].
-        roughness, metallic: ``[N, 1]``.
-        occlusion: ``[N, 1]``, 1 = open; or None.
-        normal_offset: ``[N, 3]`` object space, added to the unit smooth normal; or None.
-    """
-
-    albedo: Tensor
-    roughness: Tensor
-    metallic: Tensor
-    occlusion: Tensor | None = None
-    normal_offset: Tensor | None = None
 
 
 class MaterialFields(nn.Module):
@@ -50,7 +32,7 @@ class MaterialFields(nn.Module):
             evaluate the same parameters in float32.
     """
 
-    APPEARANCE_CHANNELS = 6  # albedo, normal offset
+    box: Tensor
 
     def __init__(self, settings: FieldSettings, box: Tensor, generator: torch.Generator, backend: str = "auto") -> None:
         super().__init__()
@@ -86,17 +68,17 @@ class MaterialFields(nn.Module):
                 generator,
                 backend="tinycudann" if half and settings.width in FUSED_WIDTHS else "torch",
             )
+            with torch.no_grad():
+                head.weights[-1][NORMAL] = 0.0  # the normal offset starts at exactly zero; network B has no such rows
             return nn.ModuleDict({"encoding": encoding, "head": head})
 
         if settings.mode == "joint":
-            first = self.joint = network(settings.joint, appearance_start + reflectance_start)
+            self.joint = network(settings.joint, appearance_start + reflectance_start)
         else:
-            first = self.appearance = network(settings.appearance, appearance_start)
+            self.appearance = network(settings.appearance, appearance_start)
             self.reflectance = network(settings.reflectance, reflectance_start)
-        with torch.no_grad():
-            first["head"].weights[-1][3:6] = 0.0  # the normal offset starts at exactly zero
 
-    def groups(self) -> dict[str, list[nn.Parameter]]:
+    def groups(self) -> dict[str, list[Tensor]]:
         """Parameters by group name: ``appearance`` and ``reflectance``, or ``joint``."""
         return {name: list(module.parameters()) for name, module in self.named_children()}
 
@@ -104,17 +86,17 @@ class MaterialFields(nn.Module):
         """Material at ``positions`` ``[N, 3]`` (object space; outside the box they are clamped to it)."""
         x = self._unit_cube(positions)
         if self.settings.mode == "joint":
-            a, b = self._run(self.joint, x).split([self.APPEARANCE_CHANNELS, self._reflectance_channels], dim=1)
+            a, b = self._run(self.joint, x).split([NORMAL.stop, self._reflectance_channels], dim=1)
         else:
             a = self._run(self.appearance, x)
             b = self._run(self.reflectance, x.detach())
-        return self._to_material(a, b)
+        return MaterialValues.of(torch.sigmoid(a[:, ALBEDO]), self._to_reflectance(b), torch.tanh(a[:, NORMAL]))
 
     def reflectance_at(self, positions: Tensor) -> Tensor:
         """``[N, 2 or 3]`` roughness, metallic (and occlusion) alone, at detached ``positions``; for smoothness."""
         x = self._unit_cube(positions.detach())
         if self.settings.mode == "joint":
-            b = self._run(self.joint, x)[:, self.APPEARANCE_CHANNELS :]
+            b = self._run(self.joint, x)[:, NORMAL.stop :]
         else:
             b = self._run(self.reflectance, x)
         return self._to_reflectance(b)
@@ -124,7 +106,7 @@ class MaterialFields(nn.Module):
         x = self._unit_cube(positions.detach())
         network = self.joint if self.settings.mode == "joint" else self.appearance
         a = self._run(network, x)
-        return torch.sigmoid(a[:, :3]), torch.tanh(a[:, 3:6])
+        return torch.sigmoid(a[:, ALBEDO]), torch.tanh(a[:, NORMAL])
 
     @property
     def _reflectance_channels(self) -> int:
@@ -140,17 +122,7 @@ class MaterialFields(nn.Module):
     def _to_reflectance(self, b: Tensor) -> Tensor:
         low, high = self.settings.roughness_range
         values = torch.sigmoid(b)
-        return torch.cat([low + (high - low) * values[:, :1], values[:, 1:]], dim=1)
-
-    def _to_material(self, a: Tensor, b: Tensor) -> MaterialValues:
-        reflectance = self._to_reflectance(b)
-        return MaterialValues(
-            albedo=torch.sigmoid(a[:, :3]),
-            roughness=reflectance[:, :1],
-            metallic=reflectance[:, 1:2],
-            occlusion=reflectance[:, 2:3] if self.settings.occlusion else None,
-            normal_offset=torch.tanh(a[:, 3:]),
-        )
+        return torch.cat([low + (high - low) * values[:, ROUGHNESS], values[:, ROUGHNESS.stop :]], dim=1)
 
 
 def _logit(value: float) -> float:

@@ -20,18 +20,18 @@ def check_writable(path: str | Path, asset: Asset) -> None:
     mesh = asset.mesh
     if len(mesh.faces) == 0:
         raise StspbrError(f"cannot write {path}: the mesh has no triangles")
-    for name in ("positions", "uvs", "normals", "tangents"):
-        table = getattr(mesh, name)
-        if table is not None and not np.isfinite(table).all():
+    tables = {"positions": mesh.positions} | {name: corners.values for name, corners in mesh.attributes()}
+    for name, table in tables.items():
+        if not np.isfinite(table).all():
             raise StspbrError(f"cannot write {path}: {name} are not all finite")
-    owner = np.zeros(1, np.int32) if mesh.face_material is None else mesh.face_material
+    owner = mesh.material_of
     if owner.min() < 0 or owner.max() >= len(asset.materials):
         raise StspbrError(f"cannot write {path}: a triangle points to material {owner.max()}, which is not there")
     if mesh.face_node is not None and (mesh.face_node.min() < 0 or mesh.face_node.max() >= len(asset.nodes)):
         raise StspbrError(f"cannot write {path}: a triangle points to node {mesh.face_node.max()}, which is not there")
     for material in asset.materials:
-        maps = (material.albedo, material.roughness, material.metallic, material.occlusion, material.normal)
-        maps = [image for image in maps if image is not None]
+        every = (material.albedo, material.roughness, material.metallic, material.occlusion, material.normal)
+        maps = [image for image in every if image is not None]
         if not all(np.isfinite(image).all() for image in maps):
             raise StspbrError(f"cannot write {path}: the maps of {material.name} are not all finite")
         if mesh.uvs is None and (not all(is_constant(image) for image in maps) or has_directions(material)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stspbr.scene.asset import Mesh
+from stspbr.scene.asset import Corners, Mesh
 
 
 def unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -28,21 +28,39 @@ def weld(mesh: Mesh) -> Mesh:
 
     Rows that no triangle uses are dropped; a triangle collapses where two of its corners are one point.
     """
-    positions, index = unique_rows(mesh.positions)
-    faces = index[mesh.faces]
-    solid = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
-    out = Mesh(*_compact(positions, faces[solid]))
-    for values, indices in (("uvs", "uv_faces"), ("normals", "normal_faces"), ("tangents", "tangent_faces")):
-        table = getattr(mesh, values)
-        if table is not None:
-            table, index = unique_rows(table)
-            table, corner = _compact(table, index[getattr(mesh, indices)][solid])
-            setattr(out, values, table)
-            setattr(out, indices, corner)
-    for owner in ("face_material", "face_node"):
-        if getattr(mesh, owner) is not None:
-            setattr(out, owner, np.ascontiguousarray(getattr(mesh, owner)[solid], np.int32))
-    return out
+    mesh = mesh.with_corners(_distinct)
+    a, b, c = mesh.faces.T
+    return mesh.of_faces((a != b) & (b != c) & (c != a)).with_corners(_compact)
+
+
+def joined(parts: list[Mesh], fill_tangents: bool) -> Mesh:
+    """The parts as one mesh, materials and nodes being those of one asset.
+
+    UVs that only some have are (0, 0) elsewhere; tangents likewise zeros with ``fill_tangents``, else dropped.
+    """
+
+    def filled(every: list[Corners[np.ndarray] | None], width: int = 0) -> Corners[np.ndarray] | None:
+        if not any(every) or not (width or all(every)):
+            return None
+        zero = np.zeros((1, width), np.float32)
+        pairs = zip(parts, every, strict=True)
+        return _concatenated([own or Corners(zero, np.zeros_like(part.faces)) for part, own in pairs])
+
+    points = _concatenated([Corners(part.positions, part.faces) for part in parts])
+    return Mesh(
+        points.values,
+        points.index,
+        filled([part.uvs for part in parts], 2),
+        filled([part.normals for part in parts]),
+        filled([part.tangents for part in parts], 4 * fill_tangents),
+        np.concatenate([part.material_of for part in parts]),
+        np.concatenate([part.node_of for part in parts]),
+    )
+
+
+def written_normals(mesh: Mesh) -> Corners[np.ndarray]:
+    """The normals that a file gets: the mesh's own, or ``smooth_normals`` if it has none."""
+    return mesh.normals or Corners(smooth_normals(mesh.positions, mesh.faces), mesh.faces)
 
 
 def smooth_normals(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -67,9 +85,27 @@ def unit(vectors: np.ndarray, fallback: tuple[float, float, float]) -> np.ndarra
     return np.where(sound, v / length, np.asarray(fallback)).astype(np.float32)
 
 
-def _compact(table: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``table`` without the rows that ``faces`` do not use, in the same order, and the faces into it."""
-    used = np.zeros(len(table), bool)
-    used[faces.reshape(-1)] = True
+def _concatenated(parts: list[Corners[np.ndarray]]) -> Corners[np.ndarray]:
+    """One after the other; a table of values that several share is there once."""
+    rows, indices, length = [], [], 0
+    first: dict[int, int] = {}
+    for own in parts:
+        if id(own.values) not in first:
+            first[id(own.values)], length = length, length + len(own.values)
+            rows.append(own.values)
+        indices.append(own.index + first[id(own.values)])
+    return Corners(np.concatenate(rows), np.concatenate(indices).astype(np.int32))
+
+
+def _distinct(corners: Corners[np.ndarray]) -> Corners[np.ndarray]:
+    """Each value once."""
+    values, index = unique_rows(corners.values)
+    return Corners(values, index[corners.index])
+
+
+def _compact(corners: Corners[np.ndarray]) -> Corners[np.ndarray]:
+    """Without the rows of values that no corner uses, in the same order."""
+    used = np.zeros(len(corners.values), bool)
+    used[corners.index.reshape(-1)] = True
     renumber = np.cumsum(used) - 1
-    return np.ascontiguousarray(table[used]), np.ascontiguousarray(renumber[faces], np.int32)
+    return Corners(np.ascontiguousarray(corners.values[used]), np.ascontiguousarray(renumber[corners.index], np.int32))

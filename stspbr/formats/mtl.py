@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,8 @@ def override_maps(material: Material, folder: Path) -> Material:
             maps[kind] = _colour(read_pixels(path)) * 2.0 - 1.0
         elif kind != "orm":
             maps[kind] = read_pixels(path)[..., :1]
-    return replace(material, **{kind: np.ascontiguousarray(m, np.float32) for kind, m in maps.items()})
+    changes: dict[str, Any] = {kind: np.ascontiguousarray(m, np.float32) for kind, m in maps.items()}
+    return replace(material, **changes)
 
 
 def map_lines(
@@ -151,7 +153,7 @@ def _material(entry: MtlEntry, name: str, notes: list[str]) -> Material:
     if packed and roughness is None and metallic is None:
         image, constant = entry.image("map_ks"), entry.numbers("ks")
         if image is not None or constant is not None:
-            orm = _colour(read_pixels(image)) if image is not None else _constant(constant, 3)
+            orm = _colour(read_pixels(image)) if image is not None else _constant(constant or [], 3)
             roughness, metallic = orm[..., 1:2], orm[..., 2:3]
             # This convention stores how much is occluded; ours is how much is open.
             occlusion = 1.0 - orm[..., :1] if occlusion is None and orm[..., 0].any() else occlusion
@@ -169,8 +171,7 @@ def _material(entry: MtlEntry, name: str, notes: list[str]) -> Material:
             normal = stored[..., :3] * 2.0 - 1.0
         else:
             notes.append(f"{name}: the grey bump map is left out, only normal maps are read")
-    maps = (albedo, roughness, metallic, occlusion, normal)
-    return Material(*(None if m is None else np.ascontiguousarray(m, np.float32) for m in maps), name=name)
+    return Material.of(albedo, roughness, metallic, occlusion, normal, name)
 
 
 def _scalar(entry: MtlEntry, constant: str, image: str) -> np.ndarray | None:

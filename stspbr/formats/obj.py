@@ -14,8 +14,8 @@ from stspbr.errors import StspbrError
 from stspbr.files import atomic_path, safe_name
 from stspbr.formats.attributes import unit, weld
 from stspbr.formats.images import write_map
-from stspbr.formats.mtl import map_lines, materials_from_mtl, override_maps, read_mtl
-from stspbr.scene.asset import Asset, Mesh, Node
+from stspbr.formats.mtl import MtlEntry, map_lines, materials_from_mtl, override_maps, read_mtl
+from stspbr.scene.asset import Asset, Corners, Mesh, Node
 
 _DEFAULT = "material"
 _NO_NAME = "default"  # the group of faces that no group names, as the format has it
@@ -47,7 +47,7 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     if not np.isfinite(mesh.positions).all():
         raise StspbrError(f"{path} has positions that are not finite: export it again")
     notes: list[str] = []
-    found = {}
+    found: dict[str, MtlEntry] = {}
     for library in libraries:
         place = path.parent / library
         if place.exists():
@@ -61,18 +61,15 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     return Asset(mesh, materials, name=path.stem, nodes=nodes, extras={"notes": notes} if notes else {})
 
 
-def write_obj(
-    folder: str | Path, asset: Asset, name: str | None = None, bits: int = 8, texture_format: str = "png"
-) -> Path:
-    """Write ``<name>.obj``, ``<name>.mtl`` and maps (``<material>_albedo.png`` …) into a folder.
+def write_obj(path: str | Path, asset: Asset, texture_bits: int = 8, texture_format: str = "png") -> Path:
+    """Write an OBJ, and beside it ``<stem>.mtl`` and maps (``<material>_albedo.png`` …), whose names get no blanks.
 
     Each file is replaced atomically, the OBJ last. Constant maps are written as numbers in the MTL, which are exact;
     roughness, metallic, occlusion and normal go as the usual PBR keys (Pr, Pm, map_Pr, map_Pm, map_ao, norm). Each
     node that has triangles becomes an object (``o``); the format has no transforms, positions are the world's.
 
     Args:
-        name: of the files, the asset's by default.
-        bits: of the PNG maps, 8 or 16.
+        texture_bits: of the PNG maps, 8 or 16.
         texture_format: png, or exr for float maps, albedo in linear colours.
 
     Returns:
@@ -81,8 +78,8 @@ def write_obj(
     Raises:
         StspbrError: a textured material but no UVs; a place that cannot be written.
     """
-    folder = Path(folder)
-    name = safe_name(name or asset.name, set())
+    path = Path(path)
+    folder, library = path.parent, f"{safe_name(path.stem, set())}.mtl"
     taken: set[str] = set()
     names = [safe_name(material.name or _DEFAULT, taken) for material in asset.materials]
     text = ["# written by stspbr: PBR keys, maps with row 0 at the top"]
@@ -93,13 +90,13 @@ def write_obj(
                 f"cannot write {folder}: {material.name} has maps but the mesh has no UVs: unwrap it first"
             )
         for file, (pixels, srgb) in images.items():
-            write_map(folder / file, pixels, srgb=srgb, bits=bits)
+            write_map(folder / file, pixels, srgb=srgb, bits=texture_bits)
         text += ["", *lines]
-    with atomic_path(folder / f"{name}.mtl") as temporary:
+    with atomic_path(folder / library) as temporary:
         temporary.write_text("\n".join(text) + "\n", "utf-8")
-    with atomic_path(folder / f"{name}.obj") as temporary:
-        temporary.write_text("\n".join(_obj_lines(asset, names, f"{name}.mtl")) + "\n", "utf-8")
-    return folder / f"{name}.obj"
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(_obj_lines(asset, names, library)) + "\n", "utf-8")
+    return path
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -154,13 +151,13 @@ def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str], list[Node]]:
         mesh.face_node = np.asarray(members, np.int32)[polygon]
     if vt and (corners[:, 1] >= 0).any():
         uvs = _numbers(vt, 2)
-        mesh.uvs, mesh.uv_faces = _filled(np.stack([uvs[:, 0], 1.0 - uvs[:, 1]], axis=1), corners[:, 1], triangles)
+        mesh.uvs = _filled(np.stack([uvs[:, 0], 1.0 - uvs[:, 1]], axis=1), corners[:, 1], triangles)
     if vn and (corners[:, 2] >= 0).all():
-        mesh.normals, mesh.normal_faces = unit(_numbers(vn, 3), (0.0, 1.0, 0.0)), corners[triangles, 2]
+        mesh.normals = Corners(unit(_numbers(vn, 3), (0.0, 1.0, 0.0)), corners[triangles, 2])
     mesh.positions = positions.astype(np.float32)
     mesh = weld(mesh)
-    used = np.unique(mesh.face_material)  # a name whose triangles all collapsed, or that never had any, goes
-    mesh.face_material = np.searchsorted(used, mesh.face_material).astype(np.int32)
+    used = np.unique(mesh.material_of)  # a name whose triangles all collapsed, or that never had any, goes
+    mesh.face_material = np.searchsorted(used, mesh.material_of).astype(np.int32)
     listed = list(names)
     return mesh, [listed[k] for k in used], libraries, _nodes(mesh, list(parts))
 
@@ -246,10 +243,10 @@ def _fans(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([start, start + step + 1, start + step + 2], axis=1), polygon
 
 
-def _filled(table: np.ndarray, index: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _filled(table: np.ndarray, index: np.ndarray, triangles: np.ndarray) -> Corners[np.ndarray]:
     """A table with (0, 0) for the corners that have none."""
     table = np.concatenate([table, np.zeros((1, table.shape[1]))]).astype(np.float32)
-    return table, np.where(index < 0, len(table) - 1, index)[triangles]
+    return Corners(table, np.where(index < 0, len(table) - 1, index)[triangles])
 
 
 def _obj_lines(asset: Asset, names: list[str], library: str) -> list[str]:
@@ -258,12 +255,13 @@ def _obj_lines(asset: Asset, names: list[str], library: str) -> list[str]:
     out += [f"v {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.positions.tolist()]
     tables = [mesh.faces]
     if mesh.uvs is not None:
-        flipped = np.stack([mesh.uvs[:, 0], 1.0 - mesh.uvs[:, 1].astype(np.float64)], axis=1)
+        uvs = mesh.uvs.values
+        flipped = np.stack([uvs[:, 0], 1.0 - uvs[:, 1].astype(np.float64)], axis=1)
         out += [f"vt {u:.17g} {v:.17g}" for u, v in flipped.tolist()]  # so many digits that 1 − (1 − v) is v
-        tables.append(mesh.uv_faces)
+        tables.append(mesh.uvs.index)
     if mesh.normals is not None:
-        out += [f"vn {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.normals.tolist()]
-        tables.append(mesh.normal_faces)
+        out += [f"vn {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.normals.values.tolist()]
+        tables.append(mesh.normals.index)
     if len(tables) == 3:
         corner = "%d/%d/%d"
     elif len(tables) == 2:
@@ -272,7 +270,7 @@ def _obj_lines(asset: Asset, names: list[str], library: str) -> list[str]:
         corner = "%d"
     row_format = "f " + " ".join([corner] * 3)
     index = np.stack(tables, axis=2).reshape(len(mesh.faces), -1).astype(np.int64) + 1
-    owner = np.zeros(len(index), np.int32) if mesh.face_material is None else mesh.face_material
+    owner = mesh.material_of
     taken: set[str] = set()
     for node, part in _objects(asset):
         if node is not None:

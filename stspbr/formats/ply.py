@@ -10,7 +10,7 @@ from stspbr import __version__
 from stspbr.colour import linear_to_srgb
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
-from stspbr.formats.attributes import smooth_normals, unique_rows, unit
+from stspbr.formats.attributes import unique_rows, unit, written_normals
 from stspbr.scene.asset import Asset
 
 _TYPES = {"f4": "float", "u1": "uchar"}
@@ -29,24 +29,22 @@ def write_ply(path: str | Path, asset: Asset) -> None:
     mesh = asset.mesh
     if len(mesh.faces) == 0:
         raise StspbrError(f"cannot write {path}: the mesh has no triangles")
-    normals, normal_faces = mesh.normals, mesh.normal_faces
-    if normals is None:
-        normals, normal_faces = smooth_normals(mesh.positions, mesh.faces), mesh.faces
-    owner = np.zeros(len(mesh.faces), np.int32) if mesh.face_material is None else mesh.face_material
-    uv_faces = np.zeros_like(mesh.faces) if mesh.uvs is None else mesh.uv_faces
-    corners = np.stack([mesh.faces, uv_faces, normal_faces, np.repeat(owner[:, None], 3, axis=1)], axis=-1)
+    normals, uvs = written_normals(mesh), mesh.uvs
+    owner = mesh.material_of
+    uv_faces = np.zeros_like(mesh.faces) if uvs is None else uvs.index
+    corners = np.stack([mesh.faces, uv_faces, normals.index, np.repeat(owner[:, None], 3, axis=1)], axis=-1)
     vertices, index = unique_rows(corners.reshape(-1, 4).astype(np.int32))
     point, uv, normal, material = vertices.T
     columns = dict(zip("xyz", mesh.positions[point].T, strict=True))
-    columns |= dict(zip(("nx", "ny", "nz"), unit(normals, (0.0, 1.0, 0.0))[normal].T, strict=True))
-    places = np.zeros((len(vertices), 2)) if mesh.uvs is None else mesh.uvs[uv].astype(np.float64)
-    if mesh.uvs is not None:
+    columns |= dict(zip(("nx", "ny", "nz"), unit(normals.values, (0.0, 1.0, 0.0))[normal].T, strict=True))
+    places = np.zeros((len(vertices), 2)) if uvs is None else uvs.values[uv].astype(np.float64)
+    if uvs is not None:
         columns |= {"s": places[:, 0], "t": 1.0 - places[:, 1]}
     values = np.zeros((len(vertices), 5))
     for number, one in enumerate(asset.materials):
         chosen = material == number
         maps = (one.albedo, one.roughness, one.metallic)
-        if mesh.uvs is None and any(image.shape[:2] != (1, 1) for image in maps):
+        if uvs is None and any(image.shape[:2] != (1, 1) for image in maps):
             raise StspbrError(f"cannot write {path}: {one.name} has maps but the mesh has no UVs: unwrap it first")
         values[chosen] = np.concatenate([_sampled(image, places[chosen]) for image in maps], axis=1)
     colour = np.rint(linear_to_srgb(np.clip(values[:, :3], 0, 1)) * 255).astype(np.uint8)

@@ -25,6 +25,13 @@ class DMTet(torch.nn.Module):
             is nine tenths inside, to be carved. ``init_sphere`` or ``init_sdf`` leave the optimiser less to do.
     """
 
+    grid: torch.Tensor
+    box_min: torch.Tensor
+    box_max: torch.Tensor
+    _edges: torch.Tensor
+    _degree: torch.Tensor
+    _symmetric: torch.Tensor
+
     def __init__(
         self,
         resolution: int,

@@ -26,6 +26,8 @@ class MarchingTets(torch.nn.Module):
         backend: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernel_dispatch``.
     """
 
+    border: torch.Tensor | None
+
     def __init__(
         self,
         tets: np.ndarray,

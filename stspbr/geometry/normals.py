@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+
+from stspbr.scene import Corners, Mesh
 
 _TINY = 1e-20  # squared length without a direction; its power −3/2, which backward takes, must fit into float32
 
@@ -40,3 +43,11 @@ def vertex_normals(positions: torch.Tensor, faces: torch.Tensor) -> torch.Tensor
     missing = (normals.detach() == 0).all(dim=1, keepdim=True)
     up = torch.eye(3, dtype=positions.dtype, device=positions.device)[2]  # made there: a copy would wait for the GPU
     return torch.where(missing, up, normals)
+
+
+def mesh_normals(mesh: Mesh) -> Corners[np.ndarray]:
+    """The mesh's own normals, or ``vertex_normals`` if it has none."""
+    if mesh.normals is not None:
+        return mesh.normals
+    smooth = vertex_normals(torch.as_tensor(mesh.positions), torch.as_tensor(mesh.faces))
+    return Corners(smooth.numpy(), mesh.faces)

@@ -1,4 +1,4 @@
-"""Smoothness of a mesh of fixed topology: umbrella Laplacian and normal consistency."""
+"""Smoothness of a mesh of fixed topology: umbrella Laplacian and a barrier against folds."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ class UniformLaplacian(torch.nn.Module):
         faces: ``[F, 3]`` integers.
         vertex_count: V. A vertex without neighbours has ``δ = 0``.
     """
+
+    _vertex: torch.Tensor
+    _neighbour: torch.Tensor
+    _weight: torch.Tensor
+    _used: torch.Tensor
 
     def __init__(self, faces: np.ndarray | torch.Tensor, vertex_count: int) -> None:
         super().__init__()
@@ -47,38 +52,6 @@ def laplacian_loss(laplacian: UniformLaplacian, values: torch.Tensor) -> torch.T
     return laplacian(values).square().mean()
 
 
-def face_pairs(faces: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """``[E, 2]`` int64: the two faces of every edge that has exactly two."""
-    faces = np.asarray(faces.detach().cpu() if isinstance(faces, torch.Tensor) else faces)
-    start, end = half_edges(faces)
-    keys = np.minimum(start, end) * (int(faces.max(initial=0)) + 1) + np.maximum(start, end)
-    order = np.argsort(keys, kind="stable")
-    _, first, count = np.unique(keys[order], return_index=True, return_counts=True)
-    first = first[count == 2]
-    face = order % len(faces) if len(faces) else order
-    return torch.from_numpy(np.stack([face[first], face[first + 1]], axis=1))
-
-
-def normal_consistency(positions: torch.Tensor, faces: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-    """Mean of ``1 − cos`` of the angle between neighbouring faces (scalar in [0, 2]).
-
-    Args:
-        positions: ``[V, 3]``; faces: ``[F, 3]``; pairs: ``[E, 2]`` from ``face_pairs``.
-
-    A pair with a face smaller than the average counts by that face's share of the average area: the normal
-    of a sliver is noise, and its gradient is without bound.
-    """
-    if len(pairs) == 0:
-        return positions.sum() * 0.0
-    crosses = face_cross_products(positions, faces)
-    areas = torch.linalg.norm(crosses.detach(), dim=1)
-    normals = normalize(crosses)
-    pairs = pairs.to(positions.device)
-    cosine = (torch.index_select(normals, 0, pairs[:, 0]) * torch.index_select(normals, 0, pairs[:, 1])).sum(dim=1)
-    weight = (areas[pairs].amin(dim=1) / areas.mean().clamp_min(1e-30)).clamp_max(1.0)
-    return ((1.0 - cosine) * weight).sum() / weight.sum().clamp_min(1e-30)
-
-
 class FoldBarrier(torch.nn.Module):
     """Keeps the faces of a mesh of fixed topology from turning over.
 
@@ -91,10 +64,16 @@ class FoldBarrier(torch.nn.Module):
         keep: fraction of the signed area that is free.
     """
 
+    _faces: torch.Tensor
+    _normals: torch.Tensor
+    _least: torch.Tensor
+    _mean: torch.Tensor
+
     def __init__(self, positions: torch.Tensor, faces: torch.Tensor, keep: float = 0.2) -> None:
         super().__init__()
         smooth, index = vertex_normals(positions, faces), faces.long()
-        normals = normalize(sum(torch.index_select(smooth, 0, index[:, k]) for k in range(3)))
+        a, b, c = (torch.index_select(smooth, 0, index[:, k]) for k in range(3))
+        normals = normalize(a + b + c)
         areas = (face_cross_products(positions, faces) * normals).sum(dim=1).clamp_min(0.0)
         self.register_buffer("_faces", faces, persistent=False)
         self.register_buffer("_normals", normals, persistent=False)

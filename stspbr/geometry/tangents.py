@@ -12,21 +12,16 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from stspbr.geometry.normals import normalize, vertex_normals
+from stspbr.geometry.normals import mesh_normals, normalize
 from stspbr.geometry.tangent_groups import group_corners
-from stspbr.scene import Mesh
+from stspbr.scene import Corners, Mesh
 
 _SINGULAR = 1e-6  # a frame whose three axes span less than this is none
 
 
 def compute_tangents(
-    positions: np.ndarray,
-    faces: np.ndarray,
-    uvs: np.ndarray,
-    uv_faces: np.ndarray,
-    normals: np.ndarray,
-    normal_faces: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+    positions: np.ndarray, faces: np.ndarray, uvs: Corners[np.ndarray], normals: Corners[np.ndarray]
+) -> Corners[np.ndarray]:
     """Tangents as MikkTSpace makes them (Mikkelsen 2008): baked by one tool, shaded alike by the next.
 
     Corners count as one vertex where position, UV and normal have equal values, however they are indexed. Around a
@@ -36,18 +31,17 @@ def compute_tangents(
 
     Args:
         positions: ``[V, 3]``; faces: ``[F, 3]``.
-        uvs: ``[T, 2]`` glTF convention; uv_faces: ``[F, 3]``.
-        normals: ``[N, 3]`` unit vertex normals; normal_faces: ``[F, 3]`` into them, ``faces`` if None.
+        uvs: ``[T, 2]`` glTF convention.
+        normals: ``[N, 3]`` unit.
 
     Returns:
-        ``tangents [M, 4]`` float32 (unit, perpendicular to the normal; w = ±1) and ``tangent_faces [F, 3]``
-        int32. All corners of a face have the same w. A face without area in UV space adds nothing and joins a
-        neighbour; a corner that only such faces meet gets any perpendicular.
+        ``[M, 4]`` float32: unit, perpendicular to the normal; w = ±1. All corners of a face have the same w. A face
+        without area in UV space adds nothing and joins a neighbour; a corner that only such faces meet gets any
+        perpendicular.
     """
-    normal_faces = faces if normal_faces is None else normal_faces
     points = np.asarray(positions, dtype=np.float64)[faces]
-    coords = np.asarray(uvs, dtype=np.float64)[uv_faces]
-    corner_normals = np.asarray(normals, dtype=np.float64)[normal_faces]
+    coords = np.asarray(uvs.values, dtype=np.float64)[uvs.index]
+    corner_normals = np.asarray(normals.values, dtype=np.float64)[normals.index]
     vertex = np.stack([_by_value(points), _by_value(coords), _by_value(corner_normals)], axis=-1).reshape(-1, 3)
     vertex = np.unique(vertex, axis=0, return_inverse=True)[1].reshape(-1, 3)
     direction, area = _face_tangents(points, coords)
@@ -63,7 +57,7 @@ def compute_tangents(
     lost = ~tangent.any(axis=1)
     tangent[lost] = _any_perpendicular(normal[lost])
     tangents = np.concatenate([tangent, handedness[first // 3, None]], axis=1).astype(np.float32)
-    return tangents, group.reshape(-1, 3).astype(np.int32)
+    return Corners(tangents, group.reshape(-1, 3).astype(np.int32))
 
 
 def with_frames(mesh: Mesh) -> Mesh:
@@ -71,19 +65,17 @@ def with_frames(mesh: Mesh) -> Mesh:
 
     A corner whose tangent is a row of zeros has none.
     """
-    if mesh.normals is None:
-        normals = vertex_normals(torch.as_tensor(mesh.positions), torch.as_tensor(mesh.faces)).numpy()
-        mesh = replace(mesh, normals=normals, normal_faces=mesh.faces, tangents=None)
-    absent = None if mesh.tangents is None else ~mesh.tangents.any(axis=1)[mesh.tangent_faces]
-    if absent is not None and not absent.any():
-        return mesh
-    tangents, index = compute_tangents(
-        mesh.positions, mesh.faces, mesh.uvs, mesh.uv_faces, mesh.normals, mesh.normal_faces
-    )
-    if absent is not None:
-        index = np.where(absent, index + len(mesh.tangents), mesh.tangent_faces).astype(np.int32)
-        tangents = np.concatenate([mesh.tangents, tangents])
-    return replace(mesh, tangents=tangents, tangent_faces=index)
+    own = mesh.tangents if mesh.normals is not None else None
+    if own is not None:
+        absent = ~np.any(own.values, axis=1, keepdims=True)[own.index, 0]
+        if not absent.any():
+            return mesh
+    normals = mesh_normals(mesh)
+    tangents = compute_tangents(mesh.positions, mesh.faces, mesh.required("uvs"), normals)
+    if own is not None:
+        index = np.where(absent, tangents.index + len(own.values), own.index).astype(np.int32)
+        tangents = Corners(np.concatenate([own.values, tangents.values]), index)
+    return replace(mesh, normals=normals, tangents=tangents)
 
 
 def shading_normals(n: torch.Tensor, t: torch.Tensor, normal_map: torch.Tensor) -> torch.Tensor:

@@ -131,12 +131,12 @@ def _first_cube(frames: list[Frame], threshold: float) -> tuple[np.ndarray, floa
         camera_to_object = np.linalg.inv(frame.object_to_world) @ np.asarray(camera.camera_to_world)
         origins.append(camera_to_object[:3, 3])
         directions.append(camera_to_object[:3, :3] @ (middle / np.linalg.norm(middle)))
-    origins, directions = np.array(origins), np.array(directions)
-    across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
+    start, direction = np.array(origins), np.array(directions)
+    across = np.eye(3) - direction[:, :, None] * direction[:, None, :]
     matrix = across.sum(axis=0)
     if np.linalg.eigvalsh(matrix)[0] < 1e-6 * len(frames):
         raise StspbrError("all lines of sight are parallel: the object's box needs views from different sides")
-    centre = np.linalg.solve(matrix, np.einsum("fij,fj->i", across, origins))
-    distances = np.linalg.norm(origins - centre, axis=1)
+    centre = np.linalg.solve(matrix, np.einsum("fij,fj->i", across, start))
+    distances = np.linalg.norm(start - centre, axis=1)
     # Perspective hides part of the size, and a mask's middle is not the object's: twice as much is enough.
     return centre, 2.0 * float((distances * np.array(angles)).max())

@@ -11,7 +11,7 @@ from stspbr.metrics.image import display
 from stspbr.metrics.material_reader import SurfaceReader
 from stspbr.metrics.material_statistics import angles
 from stspbr.metrics.sampling import diagonal, face_normals, surface_tree
-from stspbr.scene.asset import Asset
+from stspbr.scene.asset import Asset, Corners
 from stspbr.texture.atlas import Rasterize, rasterize_atlas
 
 ERROR_PEAKS = {"albedo": 0.25, "roughness": 0.25, "metallic": 0.5, "normal": 30.0}
@@ -116,17 +116,18 @@ def _texels(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Covered texels: index into the picture, face, barycentrics; each material in its own square of a grid."""
     mesh = reference.mesh
-    owner = np.zeros(len(mesh.faces), np.int64) if mesh.face_material is None else np.asarray(mesh.face_material)
+    owner = mesh.material_of
     used = np.unique(owner)
     grid = int(np.ceil(np.sqrt(len(used))))
     side = resolution // grid
-    corners = mesh.uvs.astype(np.float64)[mesh.uv_faces]
+    uvs = mesh.required("uvs")
+    corners = uvs.values.astype(np.float64)[uvs.index]
     corners -= np.floor(corners.mean(axis=1, keepdims=True))  # what then reaches over the border is cut off there
     parts = []
     for place, material in enumerate(used):
         own = np.flatnonzero(owner == material)
         index = np.arange(3 * len(own), dtype=np.int32).reshape(-1, 3)
-        found = rasterize_atlas(corners[own].reshape(-1, 2), index, side, rasterize, device)
+        found = rasterize_atlas(Corners(corners[own].reshape(-1, 2), index), side, rasterize, device)
         row, column = np.divmod(found.texel.cpu().numpy(), side)
         texel = (row + place // grid * side) * resolution + column + place % grid * side
         parts.append((texel, own[found.triangle.cpu().numpy()], found.barycentric.cpu().numpy().astype(np.float64)))

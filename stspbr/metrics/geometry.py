@@ -40,7 +40,7 @@ def geometry_error(reference: Mesh, estimate: Mesh, samples: int = 100_000, seed
     errors = [float(d.std() / np.sqrt(samples)) for d in distances]
     out = {
         "chamfer_l1": 0.5 * (means[0] + means[1]),
-        "chamfer_l1_se": 0.5 * float(np.hypot(*errors)),
+        "chamfer_l1_se": 0.5 * float(np.hypot(errors[0], errors[1])),
         "accuracy": means[0],
         "accuracy_se": errors[0],
         "completeness": means[1],

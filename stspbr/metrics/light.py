@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from stspbr.errors import StspbrError
@@ -48,7 +50,7 @@ def light_error(truth: EnvironmentLight, estimate: EnvironmentLight) -> dict:
     if a.max() <= 0.0:
         raise StspbrError("the true light is black everywhere: there is nothing to compare with")
     cells_a, cells_b = resample(a, *_CELLS), resample(b, *_CELLS)
-    out = {
+    out: dict[str, Any] = {
         "resolution": {"truth": list(a.shape[:2]), "estimate": list(b.shape[:2])},
         "mean_radiance": {"truth": _mean(a).tolist(), "estimate": _mean(b).tolist()},
         "full": _difference(a, resample(b, *a.shape[:2])),

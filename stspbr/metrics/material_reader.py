@@ -8,7 +8,7 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.metrics.sampling import face_areas
-from stspbr.scene.asset import Asset, Material, Mesh
+from stspbr.scene.asset import Asset, Corners, Material, Mesh
 
 _CHANNELS = {"albedo": 3, "roughness": 1, "metallic": 1}
 
@@ -27,7 +27,7 @@ class SurfaceReader:
         mesh = asset.mesh
         self.asset = asset
         count = len(mesh.faces)
-        self.owner = np.zeros(count, np.int64) if mesh.face_material is None else np.asarray(mesh.face_material)
+        self.owner = mesh.material_of
         if count and self.owner.max() >= len(asset.materials):
             raise StspbrError(f"{asset.name}: a face names material {self.owner.max()} of {len(asset.materials)}")
         if mesh.uvs is None:
@@ -50,9 +50,9 @@ class SurfaceReader:
             normals in object space, normal map included. float64.
         """
         mesh, frames, count = self.asset.mesh, self._frames, len(face)
-        uv = np.zeros((count, 2)) if mesh.uvs is None else _interpolated(mesh.uvs, mesh.uv_faces, face, barycentric)
+        uv = np.zeros((count, 2)) if mesh.uvs is None else _interpolated(mesh.uvs, face, barycentric)
         out = {name: np.zeros((count, channels)) for name, channels in _CHANNELS.items()}
-        out["normal"] = _interpolated(frames.normals, frames.normal_faces, face, barycentric)
+        out["normal"] = _interpolated(frames.required("normals"), face, barycentric)
         owner = self.owner[face]
         for k in np.unique(owner):
             own = np.flatnonzero(owner == k)
@@ -60,7 +60,7 @@ class SurfaceReader:
                 out[name][own] = self._lookup(k, name, uv[own], face[own], width)
             if self.asset.materials[k].normal is not None:
                 bent = self._lookup(k, "normal", uv[own], face[own], width)
-                tangent = _interpolated(frames.tangents, frames.tangent_faces, face[own], barycentric[own])
+                tangent = _interpolated(frames.required("tangents"), face[own], barycentric[own])
                 out["normal"][own] = _bent_normals(out["normal"][own], tangent, bent)
         out["normal"] /= np.maximum(np.linalg.norm(out["normal"], axis=-1, keepdims=True), 1e-30)
         out["roughness"], out["metallic"] = out["roughness"][:, 0], out["metallic"][:, 0]
@@ -80,7 +80,8 @@ class SurfaceReader:
         """``[F]`` object-space length that a UV length of 1 spans; infinite (so: bilinear) without UV area."""
         if self._stretch is None:
             mesh = self.asset.mesh
-            a, b, c = (mesh.uvs.astype(np.float64)[mesh.uv_faces[:, k]] for k in range(3))
+            uvs = mesh.required("uvs")
+            a, b, c = (uvs.values.astype(np.float64)[uvs.index[:, k]] for k in range(3))
             area = 0.5 * np.abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0])
             ratio = face_areas(mesh) / np.maximum(area, 1e-30)
             self._stretch = np.where(area > 1e-20, np.sqrt(ratio), np.inf)
@@ -129,9 +130,9 @@ def _halved(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def _interpolated(values: np.ndarray, index: np.ndarray, face: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
-    corners = index[face]
-    return sum(values[corners[:, k]] * barycentric[:, k : k + 1] for k in range(3))
+def _interpolated(corners: Corners[np.ndarray], face: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
+    index = corners.index[face]
+    return sum(corners.values[index[:, k]] * barycentric[:, k : k + 1] for k in range(3))
 
 
 def _check_constant(asset: Asset, material: Material) -> None:
@@ -147,14 +148,9 @@ def _with_frames(asset: Asset) -> Mesh:
         from stspbr.geometry.tangents import with_frames
 
         return with_frames(mesh)
-    if mesh.normals is not None:
-        return mesh
-    import torch
+    from stspbr.geometry.normals import mesh_normals
 
-    from stspbr.geometry.normals import vertex_normals
-
-    normals = vertex_normals(torch.as_tensor(mesh.positions), torch.as_tensor(mesh.faces)).numpy()
-    return replace(mesh, normals=normals, normal_faces=mesh.faces)
+    return replace(mesh, normals=mesh_normals(mesh))
 
 
 def _bent_normals(normal: np.ndarray, tangent: np.ndarray, normal_map: np.ndarray) -> np.ndarray:

@@ -90,7 +90,7 @@ def _region(truth: Values, guess: Values, scale: np.ndarray, mask: np.ndarray) -
 
 
 def _put(out: dict, name: str, values: np.ndarray) -> None:
-    out[name], out[f"{name}_se"] = _mean(values)
+    out[name], out[f"{name}_se"] = _mean(values) if len(values) else (None, None)
 
 
 def _put_psnr(out: dict, name: str, squares: np.ndarray) -> None:
@@ -100,10 +100,8 @@ def _put_psnr(out: dict, name: str, squares: np.ndarray) -> None:
     out[name], out[f"{name}_se"] = float(-10.0 * np.log10(mean)), float(10.0 / np.log(10.0) * error / mean)
 
 
-def _mean(values: np.ndarray) -> tuple[float | None, float | None]:
-    """Mean and its standard error; (None, None) of nothing."""
-    if len(values) == 0:
-        return None, None
+def _mean(values: np.ndarray) -> tuple[float, float]:
+    """Mean and its standard error."""
     return float(np.mean(values)), float(np.std(values) / np.sqrt(len(values)))
 
 

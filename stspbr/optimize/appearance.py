@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from stspbr.fields.material_values import ROUGHNESS, MaterialValues
 from stspbr.fields.materials import MaterialFields
-from stspbr.geometry.tangents import shading_normals
 from stspbr.optimize.distributed import Span
 from stspbr.optimize.losses import smoothness
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
@@ -20,30 +20,19 @@ from stspbr.render.raster_backend import RasterBackend
 from stspbr.settings import LossSettings
 
 
-@dataclass
-class ShadingInputs:
-    """What ``shade`` wants at the N covered pixels; ``normal`` is the unit shading normal in object space."""
-
-    normal: Tensor
-    albedo: Tensor
-    roughness: Tensor
-    metallic: Tensor
-    occlusion: Tensor | None
-
-
 class Appearance(Protocol):
     """What the reconstruction asks of a material."""
 
     def groups(self) -> dict[str, list[Tensor]]:
         """Parameters by group: appearance and reflectance, or joint."""
 
-    def evaluate(self, gbuffer: GBuffer, progress: float) -> ShadingInputs:
+    def evaluate(self, gbuffer: GBuffer, progress: float) -> MaterialValues:
         """The material at the covered pixels."""
 
     def smoothness(
         self,
         gbuffer: GBuffer,
-        inputs: ShadingInputs,
+        inputs: MaterialValues,
         losses: LossSettings,
         progress: float,
         generator: torch.Generator,
@@ -72,17 +61,17 @@ class FieldAppearance(nn.Module):
     def groups(self) -> dict[str, list[Tensor]]:
         return self.fields.groups()
 
-    def evaluate(self, gbuffer: GBuffer, progress: float) -> ShadingInputs:
+    def evaluate(self, gbuffer: GBuffer, progress: float) -> MaterialValues:
         values = self.fields(gbuffer.position)
         normal = gbuffer.normal
         if progress >= self.normals_from:
-            normal = nn.functional.normalize(normal + values.normal_offset, dim=1)
-        return ShadingInputs(normal, values.albedo, values.roughness, values.metallic, values.occlusion)
+            normal = nn.functional.normalize(normal + values.normal, dim=1)
+        return replace(values, normal=normal)
 
     def smoothness(
         self,
         gbuffer: GBuffer,
-        inputs: ShadingInputs,
+        inputs: MaterialValues,
         losses: LossSettings,
         progress: float,
         generator: torch.Generator,
@@ -104,7 +93,7 @@ class FieldAppearance(nn.Module):
         ramp = min(1.0, progress / losses.smoothness_ramp)
         albedo, offset = self.fields.appearance_at(points + noise)
         reflectance = self.fields.reflectance_at(points + noise)
-        here = torch.cat([x for x in (inputs.roughness, inputs.metallic, inputs.occlusion) if x is not None], dim=1)
+        here = inputs.reflectance
         terms = [
             Term(
                 "albedo_smooth",
@@ -152,6 +141,10 @@ class TextureAppearance(nn.Module):
 
     JITTER_TEXELS = 2.0
 
+    materials: Sequence[_TrainableMaps]
+    _texel: Tensor
+    _flat: Tensor
+
     def __init__(
         self,
         maps: Sequence[MaterialMaps],
@@ -163,7 +156,8 @@ class TextureAppearance(nn.Module):
         learn_normal: bool = True,
     ) -> None:
         super().__init__()
-        self.materials = nn.ModuleList(_TrainableMaps(own, learn_normal) for own in maps)
+        modules = nn.ModuleList(_TrainableMaps(own, learn_normal) for own in maps)
+        self.materials = modules  # type: ignore[assignment]  # torch does not say what a ModuleList holds
         self.roughness_range = roughness_range
         self.joint = joint
         self._texture = backend.texture
@@ -175,45 +169,36 @@ class TextureAppearance(nn.Module):
         self.register_buffer("_flat", torch.tensor([[[[0.0, 0.0, 1.0]]]]), persistent=False)
 
     def groups(self) -> dict[str, list[Tensor]]:
-        a = [own.albedo for own in self.materials]
+        a: list[Tensor] = [own.albedo for own in self.materials]
         if self._learns_normal:
             a += [own.normal for own in self.materials if own.normal is not None]
-        b = [own.reflectance for own in self.materials]
+        b: list[Tensor] = [own.reflectance for own in self.materials]
         return {"joint": [*a, *b]} if self.joint else {"appearance": a, "reflectance": b}
 
-    def evaluate(self, gbuffer: GBuffer, progress: float) -> ShadingInputs:
-        pixels = self._pixels(gbuffer)
-        reflectance = self._sample("reflectance", pixels, gbuffer.uv.detach(), gbuffer.uv_da)
-        normal = gbuffer.normal
-        if self._bends:
-            mapped = self._sample("normal", pixels, gbuffer.uv, gbuffer.uv_da)
-            normal = shading_normals(normal, gbuffer.tangent, mapped)
-        return ShadingInputs(
-            normal,
-            self._sample("albedo", pixels, gbuffer.uv, gbuffer.uv_da),
-            reflectance[:, :1],
-            reflectance[:, 1:2],
-            reflectance[:, 2:3] if reflectance.shape[1] > 2 else None,
-        )
+    def evaluate(self, gbuffer: GBuffer, progress: float) -> MaterialValues:
+        pixels, (uv, uv_da) = self._pixels(gbuffer), gbuffer.coordinates()
+        reflectance = self._sample("reflectance", pixels, uv.detach(), uv_da)
+        normal = gbuffer.bent(self._sample("normal", pixels, uv, uv_da)) if self._bends else gbuffer.normal
+        return MaterialValues.of(self._sample("albedo", pixels, uv, uv_da), reflectance, normal)
 
     def smoothness(
         self,
         gbuffer: GBuffer,
-        inputs: ShadingInputs,
+        inputs: MaterialValues,
         losses: LossSettings,
         progress: float,
         generator: torch.Generator,
         span: Span | None = None,
     ) -> list[Term]:
-        uv = gbuffer.uv.detach()
+        uv, uv_da = (value.detach() for value in gbuffer.coordinates())
         pixels = self._pixels(gbuffer)
         span = span or Span(0, len(uv), len(uv))
         noise = torch.randn((span.total, 2), generator=generator, device=uv.device)
         noise = noise[span.start : span.start + span.count] * self._jitter(gbuffer)
         ramp = min(1.0, progress / losses.smoothness_ramp)
-        albedo = self._sample("albedo", pixels, uv + noise, gbuffer.uv_da)
-        reflectance = self._sample("reflectance", pixels, uv + noise, gbuffer.uv_da)
-        here = torch.cat([x for x in (inputs.roughness, inputs.metallic, inputs.occlusion) if x is not None], dim=1)
+        albedo = self._sample("albedo", pixels, uv + noise, uv_da)
+        reflectance = self._sample("reflectance", pixels, uv + noise, uv_da)
+        here = inputs.reflectance
         terms = [
             Term(
                 "albedo_smooth",
@@ -230,9 +215,7 @@ class TextureAppearance(nn.Module):
         ]
         if self._learns_normal:
             # one look-up for both: its mips and its texels' gradients are made once
-            both = self._sample(
-                "normal", self._twice(pixels, len(uv)), torch.cat([uv, uv + noise]), gbuffer.uv_da.repeat(2, 1)
-            )
+            both = self._sample("normal", self._twice(pixels, len(uv)), torch.cat([uv, uv + noise]), uv_da.repeat(2, 1))
             value = smoothness(*both.split(len(uv)))
             terms.append(Term("normal_smooth", ramp * losses.normal_smoothness * value, STRICT_A, closed=True))
         return scaled([term for term in terms if term.value.requires_grad], span.fraction)
@@ -242,8 +225,8 @@ class TextureAppearance(nn.Module):
         """Clamp every map to its range and renormalise the normals (z > 0)."""
         for own in self.materials:
             own.albedo.clamp_(0.0, 1.0)
-            own.reflectance[..., :1].clamp_(*self.roughness_range)
-            own.reflectance[..., 1:].clamp_(0.0, 1.0)
+            own.reflectance[..., ROUGHNESS].clamp_(*self.roughness_range)
+            own.reflectance[..., ROUGHNESS.stop :].clamp_(0.0, 1.0)
             if self._learns_normal and own.normal is not None:
                 own.normal[..., 2:].clamp_(min=0.05)
                 own.normal.copy_(nn.functional.normalize(own.normal, dim=-1))

@@ -76,6 +76,9 @@ class Ranks:
         """Whether this rank counts the terms that depend on no view: the one with the fewest views."""
         return self.rank == self.size - 1
 
+    def use(self, device: torch.device) -> None:
+        """Say where this rank's gradients are."""
+
     def part(self, batch: Sequence[int]) -> list[int]:
         """This rank's views of ``batch``: consecutive ones, the earlier ranks have one more where it does not divide.
 
@@ -136,7 +139,7 @@ class TorchrunRanks(Ranks):
         atexit.register(_leave)
 
     def use(self, device: torch.device) -> None:
-        """Say where this rank's gradients are: NCCL carries those of CUDA devices."""
+        """NCCL carries the gradients of CUDA devices."""
         kinds = self.gather(float(device.type == "cuda"))
         if len(set(kinds)) > 1:
             raise StspbrError("some processes found CUDA and some did not: choose with --device cuda or --device cpu")
@@ -162,7 +165,7 @@ class TorchrunRanks(Ranks):
                 parameter.grad = torch.zeros_like(parameter)
             buckets.setdefault(parameter.dtype, []).append(parameter)
         for bucket in buckets.values():
-            flat = torch.cat([parameter.grad.reshape(-1) for parameter in bucket])
+            flat = torch.cat([parameter.grad.reshape(-1) for parameter in bucket if parameter.grad is not None])
             self._exchange(dist.all_reduce, flat, group=self._gradients)
             for parameter, total in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
                 parameter.grad = total.view_as(parameter)
@@ -187,7 +190,7 @@ class TorchrunRanks(Ranks):
     def first(self, make: Callable[[], Result]) -> Result:
         if self._depth:
             return make()
-        made = [None]
+        made: list[Any] = [None]
         if self.is_first:
             self._depth += 1
             try:
@@ -223,7 +226,7 @@ class TorchrunRanks(Ranks):
 
     def _agree(self, what: str) -> None:
         """Wait until every rank is about to do ``what``; raises on all of them where one is not."""
-        worst = self._agree(_INTERRUPTED if self._interrupts else _CONTINUES, what)
+        worst = self._worst(_INTERRUPTED if self._interrupts else _CONTINUES, what)
         if worst != _CONTINUES:
             self._stop(worst, None)
 
@@ -231,14 +234,14 @@ class TorchrunRanks(Ranks):
         """Say that this rank has failed in place of its next message. Returns on the rank whose error it is."""
         interrupted = isinstance(error, KeyboardInterrupt)
         try:
-            self._stop(self._agree(_INTERRUPTED if interrupted else _FAILED, ""), error)
+            self._stop(self._worst(_INTERRUPTED if interrupted else _FAILED, ""), error)
         except (StspbrError, KeyboardInterrupt) as agreed:
             same = interrupted and isinstance(agreed, KeyboardInterrupt)
             if not same and not isinstance(agreed, LostError):  # with nobody left to tell, its own error is what counts
                 raise agreed from None
 
-    def _agree(self, state: int, what: str) -> int:
-        """Exchange states; the worst. Well ranks must mean to do the same."""
+    def _worst(self, state: int, what: str) -> int:
+        """Exchange states; the worst. Ranks that continue must be about to do the same."""
         tag = zlib.crc32(what.encode())
         message = torch.tensor([state, tag, -tag] if state == _CONTINUES else [state, 0, -(2**40)])
         self._exchange(dist.all_reduce, message, dist.ReduceOp.MAX)
@@ -254,7 +257,7 @@ class TorchrunRanks(Ranks):
         if worst == _INTERRUPTED:
             raise KeyboardInterrupt
         status = None if error is None or isinstance(error, KeyboardInterrupt) else _error_line(error)
-        every = [None] * self.size
+        every: list[Any] = [None] * self.size
         self._exchange(dist.all_gather_object, every, status)
         rank, text = next((rank, text) for rank, text in enumerate(every) if text is not None)
         if rank != self.rank:
@@ -262,7 +265,7 @@ class TorchrunRanks(Ranks):
 
     def _gather_objects(self, own: Any) -> list[Any]:
         self._agree("objects")
-        every = [None] * self.size
+        every: list[Any] = [None] * self.size
         self._exchange(dist.all_gather_object, every, own)
         return every
 

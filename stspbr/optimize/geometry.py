@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -12,19 +12,18 @@ from torch import Tensor, nn
 
 from stspbr.errors import StspbrError
 from stspbr.geometry.dmtet import DMTet
-from stspbr.geometry.fixed import FixedTopology
 from stspbr.geometry.normals import vertex_normals
-from stspbr.geometry.regularizers import FoldBarrier
+from stspbr.geometry.regularizers import FoldBarrier, UniformLaplacian, laplacian_loss
 from stspbr.optimize.routing import STRICT_A, Term
 from stspbr.render.gbuffer import Surface
-from stspbr.scene import Mesh
+from stspbr.scene import Corners, Mesh
 from stspbr.settings import GeometrySettings
 
 
 class Geometry(Protocol):
     """What the reconstruction asks of a shape."""
 
-    def parameters(self) -> list[Tensor]:
+    def parameters(self) -> Iterable[Tensor]:
         """What the optimiser moves; empty for a given mesh."""
 
     def surface(self) -> Surface:
@@ -50,7 +49,7 @@ class ImplicitGeometry(nn.Module):
                 "the surface vanished: no part of the grid is inside; start from the hull (geometry.initial=hull), "
                 "lower rates.geometry.rate, or check masks and poses with the capture's preview"
             )
-        return Surface(positions, faces, vertex_normals(positions, faces), faces)
+        return Surface(positions, faces, Corners(vertex_normals(positions, faces), faces))
 
     def regularizers(self, progress: float) -> list[Term]:
         start, end = self.settings.sdf_regularizer
@@ -70,6 +69,9 @@ class FixedGeometry(nn.Module):
         laplacian: weight of the displacement's umbrella energy, falling to 0; folding: weight of the fold barrier.
         normal_maps: one a material, ``[H, W, 3]`` tangent space or None where it has none: part of the given shape
             (the mesh then has UVs and tangents).
+
+    Raises:
+        StspbrError: no faces, or faces that point outside of the vertices.
     """
 
     def __init__(
@@ -83,15 +85,15 @@ class FixedGeometry(nn.Module):
         normal_maps: Sequence[np.ndarray | None] = (),
     ) -> None:
         super().__init__()
-        faces = torch.as_tensor(mesh.faces, dtype=torch.int32, device=device)
-        positions = torch.as_tensor(mesh.positions, dtype=torch.float32, device=device)
-        self.topology = FixedTopology(positions, faces, optimize=movable)
+        self._fixed = Surface.of(mesh, device)
+        positions, faces = self._fixed.positions, self._fixed.faces
+        self.offsets = nn.Parameter(torch.zeros_like(positions), requires_grad=movable)
         self.movable = movable
         self.laplacian = laplacian
         self.folding = folding
+        self.umbrella = UniformLaplacian(faces, len(positions)).to(device) if movable and laplacian > 0 else None
         self.barrier = FoldBarrier(positions, faces) if movable and folding > 0 else None
         self.scale = float((positions.amax(0) - positions.amin(0)).norm())
-        self._fixed = _attributes(mesh, positions, faces, device)
         if any(image is not None for image in normal_maps):
             flat = np.array([[[0.0, 0.0, 1.0]]], np.float32)
             images = [flat if image is None else image for image in normal_maps]
@@ -104,41 +106,16 @@ class FixedGeometry(nn.Module):
     def surface(self) -> Surface:
         if not self.movable:
             return self._fixed
-        positions, faces = self.topology.extract()
-        return replace(self._fixed, positions=positions, normals=vertex_normals(positions, faces), normal_faces=faces)
+        positions, faces = self._fixed.positions + self.offsets, self._fixed.faces
+        return replace(self._fixed, positions=positions, normals=Corners(vertex_normals(positions, faces), faces))
 
     def regularizers(self, progress: float) -> list[Term]:
-        if not self.movable:
-            return []
         terms = []
-        if self.folding > 0:
-            value = self.barrier(self.topology.positions + self.topology.offsets)
+        if self.barrier is not None:
+            value = self.barrier(self._fixed.positions + self.offsets)
             terms.append(Term("folding", self.folding * value, STRICT_A, closed=True))
-        if self.laplacian == 0:
-            return terms
-        # in units of the object's diagonal, so that the weight means the same for every object
-        value = self.topology.laplacian_loss() / self.scale**2
-        terms.append(Term("laplacian", 1e4 * self.laplacian * (1.0 - progress) * value, STRICT_A, closed=True))
+        if self.umbrella is not None:
+            # in units of the object's diagonal, so that the weight means the same for every object
+            value = laplacian_loss(self.umbrella, self.offsets) / self.scale**2
+            terms.append(Term("laplacian", 1e4 * self.laplacian * (1.0 - progress) * value, STRICT_A, closed=True))
         return terms
-
-
-def _attributes(mesh: Mesh, positions: Tensor, faces: Tensor, device: torch.device) -> Surface:
-    def float_tensor(array):  # noqa: ANN001, ANN202
-        return None if array is None else torch.as_tensor(array, dtype=torch.float32, device=device)
-
-    def index_tensor(array):  # noqa: ANN001, ANN202
-        return None if array is None else torch.as_tensor(array, dtype=torch.int32, device=device)
-
-    normals, normal_faces = float_tensor(mesh.normals), index_tensor(mesh.normal_faces)
-    if normals is None:
-        normals, normal_faces = vertex_normals(positions, faces), faces
-    return Surface(
-        positions,
-        faces,
-        normals,
-        normal_faces,
-        float_tensor(mesh.uvs),
-        index_tensor(mesh.uv_faces),
-        float_tensor(mesh.tangents),
-        index_tensor(mesh.tangent_faces),
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
@@ -14,7 +15,7 @@ from stspbr.render.light import EnvironmentCube, PrefilteredLight
 class Light(Protocol):
     """What the reconstruction asks of a light."""
 
-    def parameters(self) -> list[Tensor]: ...
+    def parameters(self) -> Iterable[Tensor]: ...
 
     def prefiltered(self) -> PrefilteredLight: ...
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from stspbr.errors import StspbrError
 from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.optimize.distributed import Ranks
+from stspbr.optimize.progress import Reporting
 from stspbr.optimize.routing import Term, backpropagate, check_finite, logged_values
 from stspbr.settings import OptimizeSettings
 from stspbr.settings.schedules import evaluate
@@ -34,10 +35,10 @@ class Problem(Protocol):
     def preview(self) -> dict[str, Any]:
         """Display-encoded pictures ``[H, W, 3]`` by tag."""
 
-    def state(self) -> dict[str, Tensor]:
-        """Everything that changes during the stage."""
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that changes during the stage, by part."""
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
+    def load_state(self, state: dict[str, dict[str, Tensor]]) -> None:
         """The inverse of ``state``."""
 
 
@@ -62,8 +63,8 @@ def optimize(
     problem: Problem,
     settings: OptimizeSettings,
     *,
-    reporter: Any,
-    checkpoints: Checkpoints,
+    reporter: Reporting,
+    checkpoints: Checkpoints | None,
     resume: bool,
     device: torch.device,
     ranks: Ranks | None = None,
@@ -98,7 +99,7 @@ def optimize(
         fused=True,
     )
     start = 0
-    if resume and (saved := checkpoints.load(device)) is not None:
+    if resume and checkpoints and (saved := checkpoints.load(device)) is not None:
         begun_by = saved.get("ranks", 1)
         if begun_by != ranks.size:
             reporter.message(f"begun by {begun_by} process(es), goes on with {ranks.size}: equal within rounding only")
@@ -115,7 +116,7 @@ def optimize(
             raise StspbrError("the processes see different checkpoints: the run's folder must be one that all share")
         ranks.copy_from_first(problem.state())
 
-    routing = "shared" if "joint" in groups else settings.routing  # one network cannot be driven apart
+    routing = settings.routing_of(groups)
     for step in range(start, settings.iterations):
         watch.last = {}
         if before and step in before:
@@ -155,7 +156,7 @@ def optimize(
         if done % settings.preview_every == 0 or done == settings.iterations:
             for tag, picture in problem.preview().items():
                 reporter.image(tag, picture, done)
-        if done % settings.checkpoint_every == 0 and done < settings.iterations:
+        if checkpoints and done % settings.checkpoint_every == 0 and done < settings.iterations:
             state = {"problem": problem.state(), "optimizer": optimizer.state_dict()}
             checkpoints.save({**state, "step": done, "threads": torch.get_num_threads(), "ranks": ranks.size})
     watch.totals["steps"] = float(settings.iterations - start)

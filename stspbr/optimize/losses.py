@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from stspbr.errors import StspbrError
+from stspbr.errors import StspbrError, did_you_mean
 
 MAXIMUM_RADIANCE = 65535.0
 SMAPE_EPSILON = 0.01
@@ -98,7 +99,7 @@ def _msssim(rendered: Tensor, target: Tensor, _: Tensor | float) -> Tensor:
     return 1.0 - ms_ssim(tonemap(rendered), tonemap(target))
 
 
-LOSSES: Mapping[str, LossFunction] = {
+_losses = {
     "mse": LossFunction(_mse),
     "l1": LossFunction(_l1),
     "smape": LossFunction(_smape),
@@ -107,8 +108,28 @@ LOSSES: Mapping[str, LossFunction] = {
     "logl2": LossFunction(_logl2),
     "msssim": LossFunction(_msssim, whole_image=True),
 }
+LOSSES: Mapping[str, LossFunction] = MappingProxyType(_losses)
 """x rendered, y target, T the tonemap: mse (x−y)², l1 |x−y|, smape |x−y|/(x+y+0.01),
-relmse (x−y)²/(x²+y²+0.01·exposure), logl1 |T(x)−T(y)|, logl2 (T(x)−T(y))², msssim 1 − MS-SSIM(T(x), T(y))."""
+relmse (x−y)²/(x²+y²+0.01·exposure), logl1 |T(x)−T(y)|, logl2 (T(x)−T(y))², msssim 1 − MS-SSIM(T(x), T(y)).
+Read-only; ``register_loss`` adds to it."""
+
+
+def register_loss(
+    name: str, function: Callable[[Tensor, Tensor, Tensor | float], Tensor], *, whole_image: bool = False
+) -> None:
+    """Add a loss to the table, so that settings can give it a weight: ``optimize.losses.appearance={name=0.5}``.
+
+    Call it before the stage runs, in every process of a torchrun job.
+
+    Args:
+        function, whole_image: see :class:`LossFunction`; the function must be differentiable in ``rendered``.
+
+    Raises:
+        StspbrError: the name is taken.
+    """
+    if name in LOSSES:
+        raise StspbrError(f"the loss {name!r} is registered already: choose another name")
+    _losses[name] = LossFunction(function, whole_image)
 
 
 class CompositeLoss:
@@ -116,22 +137,21 @@ class CompositeLoss:
 
     Args:
         terms: name to weight, e.g. ``{"logl1": 0.35, "smape": 0.15}``; terms of weight 0 are left out.
-        table: where the names are looked up; give ``{**LOSSES, "mine": LossFunction(...)}`` for a loss of your own.
 
     Raises:
         StspbrError: no terms, an unknown name, or a weight that is negative or not finite.
     """
 
-    def __init__(self, terms: Mapping[str, float], table: Mapping[str, LossFunction] = LOSSES) -> None:
+    def __init__(self, terms: Mapping[str, float]) -> None:
         for name, weight in terms.items():
-            if name not in table:
-                raise StspbrError(f"unknown loss {name!r}; there are {', '.join(table)}")
+            if name not in LOSSES:
+                raise StspbrError(f"unknown loss {name!r}; there are {', '.join(LOSSES)}{did_you_mean(name, LOSSES)}")
             if not math.isfinite(weight) or weight < 0:
                 raise StspbrError(f"loss {name}: weight {weight} is not a finite number >= 0")
         self.terms = {name: float(weight) for name, weight in terms.items() if weight > 0}
         if not self.terms:
-            raise StspbrError(f"a composite loss needs a term with a weight above 0; there are {', '.join(table)}")
-        self._functions = {name: table[name] for name in self.terms}
+            raise StspbrError(f"a composite loss needs a term with a weight above 0; there are {', '.join(LOSSES)}")
+        self._functions = {name: LOSSES[name] for name in self.terms}
 
     @property
     def needs_images(self) -> bool:
@@ -146,7 +166,7 @@ class CompositeLoss:
         exposure: Tensor | float,
         *,
         saturation: Tensor | float | None = None,
-        images: tuple[Tensor, ...] | None = None,
+        images: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compare pixels, and whole images where a term asks for them.
 
@@ -164,18 +184,17 @@ class CompositeLoss:
         Returns:
             The weighted sum, and each term's value without its weight, detached.
         """
-        if self.needs_images and images is None:
-            names = ", ".join(name for name, function in self._functions.items() if function.whole_image)
-            raise StspbrError(f"the loss {names} compares whole images; CompositeLoss was called without images")
         rendered, target = _prepare(rendered, target, saturation)
         divisor = normalizer.clamp(min=1.0) if isinstance(normalizer, Tensor) else max(float(normalizer), 1.0)
         values: dict[str, Tensor] = {}
         for name, function in self._functions.items():
-            if function.whole_image:
-                values[name] = function.function(*_prepare(*images), exposure).mean()
-            else:
+            if not function.whole_image:
                 values[name] = function.function(rendered, target, exposure).sum() / divisor
-        total = sum(self.terms[name] * value for name, value in values.items())
+            elif images is None:
+                raise StspbrError(f"the loss {name} compares whole images; CompositeLoss was called without images")
+            else:
+                values[name] = function.function(*_prepare(*images), exposure).mean()
+        total = sum((self.terms[name] * value for name, value in values.items()), rendered.new_zeros(()))
         return total, {name: value.detach() for name, value in values.items()}
 
 

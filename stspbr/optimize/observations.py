@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -43,9 +43,12 @@ class Observations:
 
     def at(self, places: Tensor | slice) -> Observations:
         """The observations at ``places``, indices ``[M]`` or a slice."""
-        picked = (self.position, self.normal, self.to_eye, self.view)
-        occlusion = None if self.occlusion is None else self.occlusion[places]
-        return Observations(*(value[places] for value in picked), self.rotations, self.radiance[places], occlusion)
+        return replace(self, **{name: getattr(self, name)[places] for name in self.lists()})
+
+    def lists(self) -> list[str]:
+        """Names of what there is one row of per pixel."""
+        names = ["position", "normal", "to_eye", "view", "radiance"]
+        return names if self.occlusion is None else [*names, "occlusion"]
 
 
 @torch.no_grad()
@@ -61,6 +64,7 @@ def observe(problem: Reconstruction, limit: int) -> Observations:
     keep = min(1.0, limit / max(inside, 1.0))
     generator = step_generator(0, problem.seed, device)
     parts = []
+    rotations = views.cameras.object_rotation
     for number in range(len(views)):
         batch, targets = views.batch([number])
         gbuffer = render_gbuffer(surface, batch, problem.backend)
@@ -74,22 +78,14 @@ def observe(problem: Reconstruction, limit: int) -> Observations:
         if keep < 1.0:
             clear &= torch.rand(len(clear), generator=generator, device=device) < keep
         places = torch.nonzero(clear).squeeze(1)
-        owner = torch.full((len(places),), number, dtype=torch.int64, device=device)
-        lists = (gbuffer.position, inputs.normal, gbuffer.to_eye, target, inputs.occlusion)
-        position, normal, to_eye, target, occlusion = (
-            None if value is None else value.index_select(0, places) for value in lists
-        )
-        parts.append(Observations(position, normal, to_eye, owner, views.object_rotation, target, occlusion))
+        view = torch.full((len(target),), number, dtype=torch.int64, device=device)
+        every = Observations(gbuffer.position, inputs.normal, gbuffer.to_eye, view, rotations, target, inputs.occlusion)
+        parts.append(every.at(places))
     if not parts:
         none = torch.zeros(0, 3, device=device)
-        return Observations(none, none, none, none[:, 0].long(), views.object_rotation, none, None)
-    joined = {
-        name: torch.cat([getattr(part, name) for part in parts])
-        for name in ("position", "normal", "to_eye", "view", "radiance")
-    }
-    occluded = parts[0].occlusion is not None
-    occlusion = torch.cat([part.occlusion for part in parts]) if occluded else None
-    return Observations(**joined, rotations=views.object_rotation, occlusion=occlusion)
+        return Observations(none, none, none, none[:, 0].long(), rotations, none, None)
+    names = parts[0].lists()
+    return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 class Cells:
@@ -121,7 +117,7 @@ class Cells:
     def pooled(self, values: Tensor) -> Tensor:
         """Sums ``[count, C]`` of ``values`` ``[N, C]`` over the points of each cell and of its 26 neighbours."""
         sums = values.new_zeros(self.count + 1, values.shape[1]).index_add_(0, self.owner, values)
-        return sum(sums.index_select(0, near) for near in self._neighbours)
+        return sum((sums.index_select(0, near) for near in self._neighbours), values.new_zeros(()))
 
     def distinct(self, groups: Tensor) -> Tensor:
         """``[count, 1]``: different values of ``groups`` ``[N]`` (int64, ≥ 0) in a cell and its neighbours."""
@@ -131,7 +127,7 @@ class Cells:
             inside = (column >= 0) & (column < _COLUMNS)
             places = self.owner[inside] * _COLUMNS + column[inside]
             sums = total.new_zeros((self.count + 1) * _COLUMNS).index_fill_(0, places, 1.0).view(-1, _COLUMNS)
-            found = sum(sums.index_select(0, near) for near in self._neighbours)
+            found = sum((sums.index_select(0, near) for near in self._neighbours), sums.new_zeros(()))
             total += (found > 0).sum(dim=1, keepdim=True)
         return total
 

@@ -9,12 +9,30 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+class Reporting(Protocol):
+    """What hears of a stage's progress; see :class:`Reporter`."""
+
+    def step(
+        self, step: int, losses: Mapping[str, Any], rates: Mapping[str, float], seconds: Mapping[str, float]
+    ) -> None:
+        """A step is done."""
+
+    def image(self, tag: str, array: Any, step: int) -> object:
+        """A picture ``[H, W, 3]`` in [0, 1] is to be kept."""
+
+    def message(self, text: str) -> None:
+        """One line for people."""
+
+    def summary(self, lines: Iterable[str]) -> None:
+        """What was written."""
 
 
 class Reporter:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from stspbr.colour import linear_to_srgb
-from stspbr.optimize.appearance import Appearance, ShadingInputs
+from stspbr.fields.material_values import MaterialValues
+from stspbr.optimize.appearance import Appearance
 from stspbr.optimize.distributed import Ranks, Span
 from stspbr.optimize.geometry import Geometry
 from stspbr.optimize.lights import Light, in_units_of
@@ -15,11 +18,13 @@ from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.losses import CompositeLoss, mask_loss, metal_prior
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.optimize.views import FULL_COVERAGE, Targets, ViewSet, batch_ids, step_generator
-from stspbr.render.gbuffer import GBuffer, ViewBatch, compose, render_gbuffer
+from stspbr.render.gbuffer import GBuffer, ViewBatch, compose, compose_channels, render_gbuffer
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.render.shading import shade
 from stspbr.settings import LossSettings, OptimizeSettings
+
+_Pixels = tuple[Tensor, Tensor, Tensor]  # radiance rendered and photographed, and where that clips
 
 
 class Reconstruction:
@@ -60,11 +65,10 @@ class Reconstruction:
         self.exposure = views.exposure()
         self.progress = 1.0
         losses = settings.losses
-        self._joint = "joint" in appearance.groups()
+        groups = appearance.groups()
+        self._joint = "joint" in groups
+        self._one_loss = settings.one_loss(groups)
         self._colour_a = CompositeLoss(losses.joint if self._joint else losses.appearance)
-        # where A and B compare alike, one loss drives both: A's gradient is L_A's and B's is L_B's all the same
-        alike = losses.appearance == losses.reflectance and losses.appearance_region == losses.reflectance_region
-        self._one_loss = self._joint or (alike and settings.routing == "strict")
         self._colour_b = None if self._one_loss else CompositeLoss(losses.reflectance)
 
     # -- what the loop asks -----------------------------------------------------------------------------
@@ -146,23 +150,10 @@ class Reconstruction:
         light = light or self.light.prefiltered()
         gbuffer = render_gbuffer(self.geometry.surface(), views, self.backend)
         inputs = self.appearance.evaluate(gbuffer, self.progress)
-        channels = [
-            self._shade(gbuffer, inputs, light),
-            in_units_of(self.light, inputs.albedo),
-            inputs.roughness,
-            inputs.metallic,
-            inputs.normal,
-        ]
-        image = compose(gbuffer, torch.cat(channels, dim=1), self.backend)
-        rgb, albedo, roughness, metallic, normal, alpha = image.split([3, 3, 1, 1, 3, 1], dim=3)
-        return {
-            "rgb": rgb,
-            "alpha": alpha,
-            "albedo": albedo,
-            "roughness": roughness,
-            "metallic": metallic,
-            "normal": normal,
-        }
+        rgb = self._shade(gbuffer, inputs, light)
+        return compose_channels(
+            gbuffer, rgb, replace(inputs, albedo=in_units_of(self.light, inputs.albedo)), self.backend
+        )
 
     def preview(self) -> dict[str, np.ndarray]:
         """One row for one view: target, result, albedo, roughness, metallic, normal."""
@@ -178,7 +169,7 @@ class Reconstruction:
         ]
         return {"target | result | albedo | roughness | metallic | normal": np.concatenate(row, axis=1)}
 
-    def _render(self, views: ViewBatch, watch: Stopwatch) -> tuple[PrefilteredLight, GBuffer, ShadingInputs, Tensor]:
+    def _render(self, views: ViewBatch, watch: Stopwatch) -> tuple[PrefilteredLight, GBuffer, MaterialValues, Tensor]:
         with watch.part("light"):
             light = self.light.prefiltered()
         with watch.part("geometry"):
@@ -193,7 +184,7 @@ class Reconstruction:
             image = compose(gbuffer, radiance, self.backend)
         return light, gbuffer, inputs, image
 
-    def _shade(self, gbuffer: GBuffer, inputs: ShadingInputs, light: PrefilteredLight) -> Tensor:
+    def _shade(self, gbuffer: GBuffer, inputs: MaterialValues, light: PrefilteredLight) -> Tensor:
         return shade(
             inputs.normal,
             gbuffer.to_eye,
@@ -225,18 +216,19 @@ class Reconstruction:
         coverage = targets.alpha.sum() if coverage is None else coverage
         normalizer = (coverage * 3.0).clamp(min=1.0)
 
-        def colour(composite: CompositeLoss, name: str, drives: frozenset[str], pixels: tuple[Tensor, ...]) -> Term:
+        def colour(composite: CompositeLoss, name: str, drives: frozenset[str], pixels: _Pixels) -> Term:
             images = (image[..., :3], targets.image, targets.saturation) if composite.needs_images else None
-            total, parts = composite(*pixels[:2], normalizer, self.exposure, saturation=pixels[2], images=images)
+            rendered, target, clipped = pixels
+            total, parts = composite(rendered, target, normalizer, self.exposure, saturation=clipped, images=images)
             return Term(name, total, drives, parts)
 
-        def region(name: str) -> tuple[Tensor, Tensor, Tensor]:
-            pixels = (rendered, target, saturation)
+        def region(name: str) -> _Pixels:
             if name == "union":
-                return pixels
+                return rendered, target, saturation
             both = torch.minimum(alpha.detach(), targets.alpha).reshape(-1).index_select(0, union)
             inside = torch.nonzero(both > FULL_COVERAGE).squeeze(1)
-            return tuple(values.index_select(0, inside) for values in pixels)
+            a, b, c = (values.index_select(0, inside) for values in (rendered, target, saturation))
+            return a, b, c
 
         driven = STRICT_A | STRICT_B if self._one_loss else STRICT_A
         name = "joint" if self._joint else "A"

@@ -78,21 +78,17 @@ def backpropagate(terms: list[Term], groups: dict[str, list[Tensor]], routing: L
     for parameters in groups.values():
         for parameter in parameters:
             parameter.grad = None
-    if routing == "shared":
-        packs = [(terms, frozenset(groups))]
-    else:
-        packs = _packs(terms)
-    packs = [(pack, [p for name, ps in groups.items() if name in d for p in ps]) for pack, d in packs]
-    packs = [
-        (total, parameters)
-        for total, parameters in ((torch.stack([t.value for t in pack]).sum(), ps) for pack, ps in packs if ps)
-        if total.requires_grad
+    packs = [(terms, frozenset(groups))] if routing == "shared" else _packs(terms)
+    driven = [(pack, [p for name, ps in groups.items() if name in d for p in ps]) for pack, d in packs]
+    totals = [
+        (torch.stack([term.value for term in pack]).sum(), parameters) for pack, parameters in driven if parameters
     ]
-    for position, (total, parameters) in enumerate(packs):
+    totals = [(total, parameters) for total, parameters in totals if total.requires_grad]
+    for position, (total, parameters) in enumerate(totals):
         wanted = [p for p in parameters if p.requires_grad]
         if not wanted:
             continue
-        keep = position + 1 < len(packs)
+        keep = position + 1 < len(totals)
         gradients = torch.autograd.grad(total, wanted, retain_graph=keep, allow_unused=True)
         for parameter, gradient in zip(wanted, gradients, strict=True):
             if gradient is not None:
@@ -101,7 +97,7 @@ def backpropagate(terms: list[Term], groups: dict[str, list[Tensor]], routing: L
 
 def _packs(terms: list[Term]) -> list[tuple[list[Term], frozenset[str]]]:
     """The terms of each backward pass and the groups it drives."""
-    packs = {drives: [] for drives in dict.fromkeys(term.drives for term in terms if not term.closed)}
+    packs: dict[frozenset[str], list[Term]] = {term.drives: [] for term in terms if not term.closed}
     for term in terms:
         home = next((d for d in packs if term.drives <= d), term.drives) if term.closed else term.drives
         packs.setdefault(home, []).append(term)

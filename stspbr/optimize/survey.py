@@ -190,8 +190,8 @@ def _responses(
         both = pure_responses(part.normal, part.to_eye, level, light, texture=texture, light_rotation=rotation)
         open_ = 1.0 if part.occlusion is None else part.occlusion
         parts.append([value.double() * open_ for response in both for value in response])
-    values = [torch.cat(pieces) for pieces in zip(*parts, strict=True)]
-    return ("dielectric", *values[:2]), ("metal", *values[2:])
+    slope, offset, metal_slope, metal_offset = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
+    return ("dielectric", slope, offset), ("metal", metal_slope, metal_offset)
 
 
 def _better(one: Fit, other: Fit) -> Fit:
@@ -203,7 +203,7 @@ def _better(one: Fit, other: Fit) -> Fit:
 def _outputs(fields: MaterialFields, points: Tensor) -> Tensor:
     """``[N, 8 or 9]`` albedo, roughness, metallic, normal offset (and occlusion)."""
     values = fields(points)
-    columns = (values.albedo, values.roughness, values.metallic, values.normal_offset, values.occlusion)
+    columns = (values.albedo, values.roughness, values.metallic, values.normal, values.occlusion)
     return torch.cat([column for column in columns if column is not None], dim=1)
 
 

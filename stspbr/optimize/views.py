@@ -7,7 +7,7 @@ The GPU part of this has not run on a GPU yet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -76,12 +76,8 @@ class ViewSet:
         self.storage = choose_storage(storage, image.nbytes + alpha.nbytes, device)
         self.image, self.alpha = (self._store(values) for values in (image, alpha))
         self.saturation = _tensor(np.array([f.saturation for f in frames]).reshape(-1, 1, 1, 1), device)
-        poses = [np.asarray(frame.object_to_world, dtype=np.float64) for frame in frames]
-        clip = [frame.camera.clip_from_object(pose) for frame, pose in zip(frames, poses, strict=True)]
-        eyes = [_apply(np.linalg.inv(p), f.camera.position) for f, p in zip(frames, poses, strict=True)]
-        self.clip_from_object = _tensor(np.stack(clip), device)
-        self.eye = _tensor(np.stack(eyes), device)
-        self.object_rotation = _tensor(np.stack([pose[:3, :3] for pose in poses]), device)
+        views = ViewBatch.of([frame.camera for frame in frames], [frame.object_to_world for frame in frames], device)
+        self.cameras = replace(views, resolution=self.resolution)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -89,18 +85,12 @@ class ViewSet:
     def batch(self, ids: list[int]) -> tuple[ViewBatch, Targets]:
         """The views and targets of the frames ``ids``."""
         index = _to_device(torch.as_tensor(ids, dtype=torch.int64), self.device)
-        views = ViewBatch(
-            self.clip_from_object.index_select(0, index),
-            self.eye.index_select(0, index),
-            self.object_rotation.index_select(0, index),
-            self.resolution,
-        )
         targets = Targets(
             self._gather(self.image, ids, index),
             self._gather(self.alpha, ids, index),
             self.saturation.index_select(0, index),
         )
-        return views, targets
+        return self.cameras.select(index), targets
 
     def _store(self, values: Tensor) -> Tensor:
         if self.storage == "resident":
@@ -167,7 +157,3 @@ def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
 def _to_device(values: Tensor, device: torch.device) -> Tensor:
     """A small tensor of the host on ``device``; the host does not wait for a GPU."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
-
-
-def _apply(matrix: np.ndarray, point: np.ndarray) -> np.ndarray:
-    return matrix[:3, :3] @ point + matrix[:3, 3]

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,18 +70,19 @@ def carry_masks(
     """
     small = [_resized(photo, _SMALL_SIDE) for photo in photos]
     votes = _Votes(len(points))
-    masks: list[np.ndarray | None] = [None] * len(photos)
     scale = small[first].camera.width / photos[first].camera.width
-    masks[first] = _first_mask(small[first], tuple(scale * side for side in box), photos[first].name, seed)
-    votes.add(small[first], points, masks[first])
+    x, y, width, height = (scale * side for side in box)
+    found = {first: _first_mask(small[first], (x, y, width, height), photos[first].name, seed)}
+    votes.add(small[first], points, found[first])
     if int(votes.object().sum()) < _FEWEST_POINTS:
         raise StspbrError(
             f"photo {photos[first].name}: the object in the box has {int(votes.object().sum())} sparse points, too few "
             "to carry its mask to the other photos: choose another --box or --box-image, or give --masks"
         )
-    for index in _most_seen_first(small, votes, masks):
-        masks[index] = _carried(small[index], points, votes, seed)
-        votes.add(small[index], points, masks[index])
+    for index in _most_seen_first(small, votes, first):
+        found[index] = _carried(small[index], points, votes, seed)
+        votes.add(small[index], points, found[index])
+    masks = [found[index] for index in range(len(photos))]
     for _ in range(_ROUNDS):
         hull = _consensus(masks, small, points[votes.object()])
         masks = [_agreed(photo, points, votes, silhouette(hull, photo.camera), seed) for photo in small]
@@ -137,7 +138,7 @@ def _resized(photo: PosedPhoto, side: int) -> PosedPhoto:
     return PosedPhoto(photo.name, image, valid, camera.resized(width, height), photo.seen)
 
 
-def _first_mask(photo: PosedPhoto, box: tuple[float, ...], name: str, seed: int) -> np.ndarray:
+def _first_mask(photo: PosedPhoto, box: tuple[float, float, float, float], name: str, seed: int) -> np.ndarray:
     labels = grabcut.inside_box(photo.valid.shape, box)
     labels[~photo.valid] = grabcut.BACKGROUND
     inside = int((labels != grabcut.BACKGROUND).sum())
@@ -149,9 +150,9 @@ def _first_mask(photo: PosedPhoto, box: tuple[float, ...], name: str, seed: int)
     return grabcut.cut(photo.image, labels, 6, seed)
 
 
-def _most_seen_first(photos: list[PosedPhoto], votes: _Votes, masks: list[np.ndarray | None]):  # noqa: ANN202
-    """Indices of the photos without a mask; the next is the one that shows most of the object as known by then."""
-    left = [index for index, mask in enumerate(masks) if mask is None]
+def _most_seen_first(photos: list[PosedPhoto], votes: _Votes, first: int) -> Iterator[int]:
+    """All photos but the ``first``; the next is the one that shows most of the object as known by then."""
+    left = [index for index in range(len(photos)) if index != first]
     while left:
         known = votes.object()
         index = max(left, key=lambda k: int(known[photos[k].seen].sum()))

@@ -118,16 +118,16 @@ def _first_cube(cameras: Sequence[Camera], masks: Sequence[np.ndarray], points: 
         origins.append(camera.position)
         directions.append(direction / np.linalg.norm(direction))
         angles.append(0.5 * max(np.ptp(rows) / camera.fy, np.ptp(columns) / camera.fx))
-    directions, origins = np.array(directions), np.array(origins)
-    across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
+    start, towards = np.array(origins), np.array(directions)
+    across = np.eye(3) - towards[:, :, None] * towards[:, None, :]
     matrix = across.sum(axis=0)
     if len(points) >= 20 or np.linalg.eigvalsh(matrix)[0] < 1e-3 * len(directions):
         if len(points) < 3:
             raise StspbrError("all photos look the same way: take them from around the object")
         centre = np.median(points, axis=0)
     else:
-        centre = np.linalg.solve(matrix, np.einsum("fij,fj->i", across, origins))
-    distances = np.linalg.norm(origins - centre, axis=1)
+        centre = np.linalg.solve(matrix, np.einsum("fij,fj->i", across, start))
+    distances = np.linalg.norm(start - centre, axis=1)
     return centre, 2.5 * float(np.median(distances * np.array(angles)))
 
 

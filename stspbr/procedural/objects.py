@@ -141,8 +141,7 @@ def _turned(profile: Profile, albedo, roughness, metallic, name: str) -> Asset:
 
 
 def _material(albedo: np.ndarray, roughness: np.ndarray, metallic: np.ndarray, name: str) -> Material:
-    maps = (albedo, roughness[..., None], metallic[..., None])
-    return Material(*(np.ascontiguousarray(m, dtype=np.float32) for m in maps), name=name)
+    return Material.of(albedo, roughness[..., None], metallic[..., None], name=name)
 
 
 def _disc(points: np.ndarray, profile: Profile, azimuth: float, height: float, radius: float, soft: float):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stspbr.scene.asset import Mesh
+from stspbr.scene.asset import Corners, Mesh
 
 
 @dataclass(frozen=True)
@@ -93,22 +93,25 @@ def revolve(parameter: np.ndarray, profile: np.ndarray, normal: np.ndarray, arou
     turn = 2.0 * np.pi * (uvs[:, 0] - 0.5)
     tangents = np.stack([np.cos(turn), 0 * turn, -np.sin(turn), 1 + 0 * turn], axis=-1)
 
-    faces, uv_faces = [], []
+    corners, uv_corners = [], []
     last, first_uv, pole_uv = rows - 3, around + 1, (rows - 2) * (around + 1)
     for j in range(around):
         k = (j + 1) % around
-        faces.append((len(positions) - 2, j, k))
-        uv_faces.append((pole_uv + j, j, j + 1))
+        corners.append((len(positions) - 2, j, k))
+        uv_corners.append((pole_uv + j, j, j + 1))
         for i in range(last):
             a, b, c, d = i * around + j, (i + 1) * around + j, (i + 1) * around + k, i * around + k
             ua, ub = i * first_uv + j, (i + 1) * first_uv + j
-            faces += [(a, b, c), (a, c, d)]
-            uv_faces += [(ua, ub, ub + 1), (ua, ub + 1, ua + 1)]
-        faces.append((len(positions) - 1, last * around + k, last * around + j))
-        uv_faces.append((pole_uv + around + j, last * first_uv + j + 1, last * first_uv + j))
-    faces, uv_faces = np.array(faces, dtype=np.int32), np.array(uv_faces, dtype=np.int32)
+            corners += [(a, b, c), (a, c, d)]
+            uv_corners += [(ua, ub, ub + 1), (ua, ub + 1, ua + 1)]
+        corners.append((len(positions) - 1, last * around + k, last * around + j))
+        uv_corners.append((pole_uv + around + j, last * first_uv + j + 1, last * first_uv + j))
+    faces, uv_faces = np.array(corners, dtype=np.int32), np.array(uv_corners, dtype=np.int32)
     f32 = np.float32
     return Mesh(
-        positions.astype(f32), faces, uvs.astype(f32), uv_faces,
-        normals.astype(f32), faces.copy(), tangents.astype(f32), uv_faces.copy(),
-    )  # fmt: skip
+        positions.astype(f32),
+        faces,
+        Corners(uvs.astype(f32), uv_faces),
+        Corners(normals.astype(f32), faces),
+        Corners(tangents.astype(f32), uv_faces),
+    )

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stspbr.errors import StspbrError
 from stspbr.threads import prepare_process
+
+if TYPE_CHECKING:
+    from stspbr.quality.ladder import Track
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,7 +99,7 @@ def _run(options: argparse.Namespace) -> int:
     log(f"{len(jobs)} jobs, {len(jobs) - sum(r is None for r in done.values())} done, {len(left)} to run, in {home}")
 
     def tables() -> list:
-        records = [done[job.name] for job in jobs if done[job.name] is not None]
+        records = [record for job in jobs if (record := done[job.name]) is not None]
         facts["jobs"] = f"{len(records)} of {len(jobs)}"
         facts["failed"] = [r["job"] for r in records if r["status"] != "done"]
         facts["made_by_other_sources"] = stale
@@ -155,7 +158,7 @@ def _configurations(text: str) -> tuple[str, ...]:
     return tuple(name for name in CONFIGURATIONS if name in wanted)
 
 
-def _tracks(text: str) -> tuple[tuple[str, ...], list[str]]:
+def _tracks(text: str) -> tuple[tuple[Track, ...], list[str]]:
     """The tracks that can run, and a line for the one that cannot."""
     from stspbr.quality.ladder import TRACKS
 

@@ -9,9 +9,25 @@ from typing import Any, Literal
 
 from stspbr.quality.configurations import CONFIGURATIONS, FLOOR, configured
 from stspbr.quality.suite import Scene, asset_scenes, procedural_scenes
-from stspbr.settings import CaptureMeshSettings, Recipe, parse_settings, settings_for
+from stspbr.settings import (
+    BakeSettings,
+    CaptureMeshSettings,
+    CoarseSettings,
+    EvaluateSettings,
+    Recipe,
+    Settings,
+    SpecializeSettings,
+    parse_settings,
+    settings_for,
+)
 
 Track = Literal["same", "path"]
+_STAGES: dict[str, type[Settings]] = {
+    "coarse": CoarseSettings,
+    "specialize": SpecializeSettings,
+    "bake": BakeSettings,
+    "evaluate": EvaluateSettings,
+}
 TRACKS: tuple[Track, ...] = ("same", "path")
 """``same``: captured with the shading that the reconstruction has; ``path``: path-traced."""
 LIGHT_MODES = ("known", "learned")
@@ -118,8 +134,8 @@ def capture_settings(job: Job, size: Size) -> CaptureMeshSettings:
 def recipe_of(job: Job, size: Size) -> Recipe:
     """The recipe of ``job``: the defaults, the ladder's size, and what the configuration changes."""
     stages = {
-        name: settings_for(Recipe.model_fields[name].annotation, size.overrides.get(name, [])).model_dump(mode="json")
-        for name in ("coarse", "specialize", "bake", "evaluate")
+        name: settings_for(model, size.overrides.get(name, [])).model_dump(mode="json")
+        for name, model in _STAGES.items()
     }
     stages["coarse"]["light"]["mode"] = job.light_mode
     if job.configuration == FLOOR:

@@ -16,7 +16,7 @@ from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.quality.configurations import encoding_parameters
 from stspbr.quality.ladder import CAPTURE_SEED, Job, Size, capture_settings, recipe_of, settings_hash
-from stspbr.settings import Recipe
+from stspbr.settings import Recipe, Settings
 
 RESULT = "result.json"
 _STARTED = "started.json"
@@ -68,7 +68,7 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
         source: ``source_hash()`` of the running package.
     """
     folder = _folder(job, home)
-    record = {
+    record: dict[str, Any] = {
         "schema": SCHEMA,
         "package": stspbr.__version__,
         "source": source,
@@ -116,7 +116,7 @@ def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine
     # the stages of run_recipe, but for a capture of another seed, and without the unpacked maps that nobody reads
     session = Session.open(folder, seed=job.seed, quiet=True, resume=True, versions={"capture": capture.version},
                            **options)  # fmt: skip
-    stages = (
+    stages: tuple[tuple[str, Settings, Callable[[Session, Any], Artifact], str], ...] = (
         ("coarse", recipe.coarse, run_coarse, "capture"),
         ("specialize", recipe.specialize, run_specialize, "coarse"),
         ("bake", recipe.bake, run_bake, "specialize"),

@@ -55,8 +55,9 @@ def statistic(values: Iterable[float | None]) -> Statistic | None:
 
 def judge(metric: Metric, method: Statistic | None, baseline: Statistic | None, floor: Statistic | None) -> Verdict:
     """Whether the method beats the baseline by more than the seeds' spread."""
-    shown = floor is not None and floor.mean >= 10.0**-metric.digits  # a floor that prints as 0 is no divisor
-    ratio = method.mean / floor.mean if method and shown else None
+    # a floor that prints as 0 is no divisor
+    divisor = floor.mean if floor is not None and floor.mean >= 10.0**-metric.digits else None
+    ratio = method.mean / divisor if method and divisor else None
     if method is None or baseline is None:
         return Verdict(None, None, "absent", ratio)
     difference = method.mean - baseline.mean
@@ -153,8 +154,8 @@ def targets(comparison: Comparison) -> list[Target]:
     if track == "path":
         floor = comparison.rows.get(FLOOR, {})
         for name in _FLOORED:
-            if floor.get(name) is not None:
-                out.append(_target(f"{labels[name]} (1.5 × floor)", ours.get(name), _FLOOR_FACTOR * floor[name].mean))
+            if (lowest := floor.get(name)) is not None:
+                out.append(_target(f"{labels[name]} (1.5 × floor)", ours.get(name), _FLOOR_FACTOR * lowest.mean))
     pace, other = ours.get("step_seconds"), comparison.rows.get(BASELINE, {}).get("step_seconds")
     if pace is not None and other is not None and other.mean > 0:
         out.append(_target("CPU s/step over joint's", Statistic(pace.mean / other.mean, None, pace.n), _STEP_RATIO))
@@ -162,7 +163,8 @@ def targets(comparison: Comparison) -> list[Target]:
 
 
 def _target(what: str, value: Statistic | None, limit: float) -> Target:
-    return Target(what, value and value.mean, limit, None if value is None else value.mean <= limit)
+    mean = None if value is None else value.mean
+    return Target(what, mean, limit, None if mean is None else mean <= limit)
 
 
 def _statistics(records: Iterable[Mapping[str, Any]]) -> dict[str, Statistic | None]:

@@ -55,8 +55,8 @@ def asset_scenes() -> tuple[list[Scene], list[str]]:
         return [], [f"{name}: skipped, {ASSETS_VARIABLE} is not set" for name in _ASSETS]
     scenes, skipped = [], []
     for name, entry in _ASSETS.items():
-        capture = {k: str(Path(root) / v) if k in _PATHS else v for k, v in entry.items()}
-        absent = [capture[key] for key in _PATHS if key in capture and not Path(capture[key]).exists()]
+        capture = {k: str(Path(root) / str(v)) if k in _PATHS else v for k, v in entry.items()}
+        absent = [capture[key] for key in _PATHS if key in capture and not Path(str(capture[key])).exists()]
         if absent:
             skipped.append(f"{name}: skipped, {absent[0]} is absent")
         else:

@@ -7,37 +7,14 @@ import torch
 from torch import Tensor
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.normals import vertex_normals
-from stspbr.geometry.tangents import compute_tangents, shading_normals
-from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, compose, render_gbuffer
+from stspbr.fields.material_values import MaterialValues
+from stspbr.geometry.tangents import with_frames
+from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, compose_channels, render_gbuffer
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.render.shading import shade
-from stspbr.scene import Asset, Material, Mesh
-
-
-def mesh_surface(mesh: Mesh, device: torch.device) -> Surface:
-    """A mesh as tensors; smooth normals where it has none."""
-    positions = torch.as_tensor(mesh.positions, dtype=torch.float32, device=device)
-    faces = torch.as_tensor(mesh.faces, dtype=torch.int32, device=device)
-    if len(faces) == 0:
-        raise StspbrError("the mesh is empty: it has no faces to render")
-
-    def attribute(values: np.ndarray | None, index: np.ndarray | None) -> tuple[Tensor | None, Tensor | None]:
-        if values is None:
-            return None, None
-        return (
-            torch.as_tensor(values, dtype=torch.float32, device=device),
-            torch.as_tensor(index, dtype=torch.int32, device=device),
-        )
-
-    normals, normal_faces = attribute(mesh.normals, mesh.normal_faces)
-    if normals is None:
-        normals, normal_faces = vertex_normals(positions, faces), faces
-    uvs, uv_faces = attribute(mesh.uvs, mesh.uv_faces)
-    tangents, tangent_faces = attribute(mesh.tangents, mesh.tangent_faces)
-    return Surface(positions, faces, normals, normal_faces, uvs, uv_faces, tangents, tangent_faces)
+from stspbr.scene import Asset, Material
 
 
 class AssetRenderer:
@@ -54,54 +31,46 @@ class AssetRenderer:
         if mesh.uvs is None and textured:
             raise StspbrError(f"{asset.name}: it has textures but no UV coordinates")
         self.backend = backend
-        self.surface = mesh_surface(mesh, device)
         self.normal_mapped = any(m.normal is not None for m in asset.materials)
         if mesh.tangents is None and self.normal_mapped:
-            normals = self.surface.normals.cpu().numpy(), self.surface.normal_faces.cpu().numpy()
-            tangents, index = compute_tangents(mesh.positions, mesh.faces, mesh.uvs, mesh.uv_faces, *normals)
-            self.surface.tangents = torch.as_tensor(tangents, device=device)
-            self.surface.tangent_faces = torch.as_tensor(index, dtype=torch.int32, device=device)
+            mesh = with_frames(mesh)
+        self.surface = Surface.of(mesh, device)
         self.materials = [_maps(material, device) for material in asset.materials]
-        index = np.zeros(len(mesh.faces), np.int64) if mesh.face_material is None else mesh.face_material
-        self.face_material = torch.as_tensor(np.asarray(index, np.int64), device=device)
+        self.face_material = torch.as_tensor(np.asarray(mesh.material_of, np.int64), device=device)
 
     @torch.no_grad()
     def render(self, views: ViewBatch, light: PrefilteredLight) -> dict[str, Tensor]:
         """Images ``[B, H, W, C]`` over black: rgb, alpha, albedo, roughness, metallic, normal (object space)."""
         gbuffer = render_gbuffer(self.surface, views, self.backend)
-        values = self._material(gbuffer)
-        normal = values[:, 5:8]
+        material = self._material(gbuffer)
         rgb = shade(
-            normal,
+            material.normal,
             gbuffer.to_eye,
-            values[:, :3],
-            values[:, 3:4],
-            values[:, 4:5],
+            material.albedo,
+            material.roughness,
+            material.metallic,
             light,
             texture=self.backend.texture,
             light_rotation=(gbuffer.object_rotation, gbuffer.view),
-            occlusion=values[:, 8:9],
+            occlusion=material.occlusion,
         )
-        image = compose(gbuffer, torch.cat([rgb, values[:, :8]], dim=1), self.backend)
-        names = {"rgb": 3, "albedo": 3, "roughness": 1, "metallic": 1, "normal": 3, "alpha": 1}
-        return dict(zip(names, image.split(list(names.values()), dim=3), strict=True))
+        return compose_channels(gbuffer, rgb, material, self.backend)
 
-    def _material(self, gbuffer: GBuffer) -> Tensor:
-        """``[N, 9]``: albedo, roughness, metallic, shading normal, occlusion."""
+    def _material(self, gbuffer: GBuffer) -> MaterialValues:
+        """The maps at the covered pixels."""
         pixels = material_pixels(gbuffer.triangle, self.face_material, len(self.materials))
-        uv, uv_da = gbuffer.uv, gbuffer.uv_da
-        if uv is None:  # then every map is a constant
-            uv, uv_da = gbuffer.position.new_zeros(len(gbuffer.covered), 2), gbuffer.position.new_zeros(1, 4)
-            uv_da = uv_da.expand(len(uv), 4)
+        if gbuffer.uv is None:  # then every map is a constant
+            uv, uv_da = (gbuffer.position.new_zeros(len(gbuffer.covered), channels) for channels in (2, 4))
+        else:
+            uv, uv_da = gbuffer.coordinates()
 
         def lookup(name: str) -> Tensor:
             return sample_maps([maps[name] for maps in self.materials], pixels, uv, uv_da, self.backend.texture)
 
         normal = gbuffer.normal
         if self.normal_mapped:
-            normal = shading_normals(normal, gbuffer.tangent, lookup("normal"))
-        before = [lookup(name) for name in ("albedo", "roughness", "metallic")]
-        return torch.cat([*before, normal, lookup("occlusion")], dim=1)
+            normal = gbuffer.bent(lookup("normal"))
+        return MaterialValues(lookup("albedo"), lookup("roughness"), lookup("metallic"), normal, lookup("occlusion"))
 
 
 def _side(material: Material) -> int:

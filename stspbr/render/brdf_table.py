@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def specular_albedo(roughness: np.ndarray, n_dot_v: np.ndarray, samples: int = 128) -> tuple[np.ndarray, np.ndarray]:
+def specular_albedo(roughness: ArrayLike, n_dot_v: ArrayLike, samples: int = 128) -> tuple[np.ndarray, np.ndarray]:
     """Hemispherical integrals ``(A, B)`` of ``D·V·(n·l)`` weighted by ``1 − Fc`` and by ``Fc``.
 
     Under a white sky the specular radiance is ``F0·(A + B) + (1 − F0)·B = F0·A + B`` (Karis 2013, with

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from stspbr.errors import StspbrError
+from stspbr.fields.material_values import MaterialValues
+from stspbr.geometry.normals import vertex_normals
 from stspbr.geometry.tangents import shading_normals
 from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.raster_backend import RasterBackend
+from stspbr.scene import Camera, Corners, Mesh
 
 
 @dataclass
@@ -19,9 +25,9 @@ class Surface:
     Attributes:
         positions: ``[V, 3]`` object space.
         faces: ``[F, 3]`` int32.
-        normals: ``[N, 3]`` unit, object space; ``normal_faces`` ``[F, 3]`` int32.
-        uvs: ``[T, 2]``; ``uv_faces`` ``[F, 3]`` int32; or None.
-        tangents: ``[M, 4]``; ``tangent_faces`` ``[F, 3]`` int32; or None.
+        normals: ``[N, 3]`` unit, object space.
+        uvs: ``[T, 2]``; or None.
+        tangents: ``[M, 4]``; or None.
         normal_maps: one ``[1, H, W, 3]`` a material, tangent space, part of the shape itself (needs UVs and tangents;
             a 1×1 map (0, 0, 1) bends nothing); or None.
         face_material: ``[F]`` int64 into ``normal_maps``; or None (all 0).
@@ -29,14 +35,33 @@ class Surface:
 
     positions: Tensor
     faces: Tensor
-    normals: Tensor
-    normal_faces: Tensor
-    uvs: Tensor | None = None
-    uv_faces: Tensor | None = None
-    tangents: Tensor | None = None
-    tangent_faces: Tensor | None = None
+    normals: Corners[Tensor]
+    uvs: Corners[Tensor] | None = None
+    tangents: Corners[Tensor] | None = None
     normal_maps: list[Tensor] | None = None
     face_material: Tensor | None = None
+
+    @classmethod
+    def of(cls, mesh: Mesh, device: torch.device) -> Surface:
+        """A mesh as tensors on ``device``; smooth normals if it has none.
+
+        Raises:
+            StspbrError: no faces, or faces that point outside of the vertices.
+        """
+        if len(mesh.faces) == 0:
+            raise StspbrError("the mesh is empty: it has no faces to render")
+        if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.positions):
+            raise StspbrError(f"the mesh's faces point outside of its {len(mesh.positions)} vertices")
+        points = corner_tensors(Corners(mesh.positions, mesh.faces), device)
+        own = {name: corner_tensors(corners, device) for name, corners in mesh.attributes()}
+        normals = own.get("normals") or Corners(vertex_normals(points.values, points.index), points.index)
+        return cls(points.values, points.index, normals, own.get("uvs"), own.get("tangents"))
+
+
+def corner_tensors(corners: Corners[np.ndarray], device: torch.device) -> Corners[Tensor]:
+    """Values in float32 and indices in int32 on ``device``."""
+    values = torch.as_tensor(corners.values, dtype=torch.float32, device=device)
+    return Corners(values, torch.as_tensor(corners.index, dtype=torch.int32, device=device))
 
 
 @dataclass
@@ -54,6 +79,23 @@ class ViewBatch:
     eye: Tensor
     object_rotation: Tensor
     resolution: tuple[int, int]
+
+    @classmethod
+    def of(cls, cameras: Sequence[Camera], poses: Sequence[np.ndarray], device: torch.device) -> ViewBatch:
+        """Cameras of one size, each with the object's pose ``[4, 4]`` object to world."""
+        pairs = [(camera, np.asarray(pose, np.float64)) for camera, pose in zip(cameras, poses, strict=True)]
+        clip = [camera.clip_from_object(pose) for camera, pose in pairs]
+        eyes = [(np.linalg.inv(pose) @ np.append(camera.position, 1.0))[:3] for camera, pose in pairs]
+        rows = (clip, eyes, [pose[:3, :3] for _, pose in pairs])
+        clips, eye, rotation = (torch.as_tensor(np.stack(row).astype(np.float32), device=device) for row in rows)
+        return cls(clips, eye, rotation, (cameras[0].height, cameras[0].width))
+
+    def select(self, index: Tensor) -> ViewBatch:
+        """The cameras ``index`` ``[K]`` int64."""
+        clip, eye, rotation = (
+            values.index_select(0, index) for values in (self.clip_from_object, self.eye, self.object_rotation)
+        )
+        return ViewBatch(clip, eye, rotation, self.resolution)
 
 
 @dataclass
@@ -86,6 +128,18 @@ class GBuffer:
     uv: Tensor | None = None
     uv_da: Tensor | None = None
 
+    def coordinates(self) -> tuple[Tensor, Tensor]:
+        """``uv`` and ``uv_da``; StspbrError if the surface has no UVs."""
+        if self.uv is None or self.uv_da is None:
+            raise StspbrError("the mesh has no uvs")
+        return self.uv, self.uv_da
+
+    def bent(self, normal_map: Tensor) -> Tensor:
+        """``[N, 3]``: the normals bent by tangent-space ones ``[N, 3]``; StspbrError if the surface has no tangents."""
+        if self.tangent is None:
+            raise StspbrError("the mesh has no tangents")
+        return shading_normals(self.normal, self.tangent, normal_map)
+
 
 def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend) -> GBuffer:
     """Rasterise ``surface`` from ``views`` and interpolate its attributes at the covered pixels only."""
@@ -100,12 +154,12 @@ def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend) -
     covered = torch.nonzero(ids > 0).squeeze(1)
     listed = torch.index_select(flat, 0, covered)[None, None].contiguous()
 
-    def at_pixels(values: Tensor, faces: Tensor) -> Tensor:
-        return backend.interpolate(values[None].contiguous(), listed, faces)[0][0, 0]
+    def at_pixels(corners: Corners[Tensor]) -> Tensor:
+        return backend.interpolate(corners.values[None].contiguous(), listed, corners.index)[0][0, 0]
 
     view = torch.div(covered, pixels, rounding_mode="floor")
-    position = at_pixels(surface.positions, surface.faces)
-    normal = torch.nn.functional.normalize(at_pixels(surface.normals, surface.normal_faces), dim=1)
+    position = at_pixels(Corners(surface.positions, surface.faces))
+    normal = torch.nn.functional.normalize(at_pixels(surface.normals), dim=1)
     to_eye = torch.nn.functional.normalize(torch.index_select(views.eye, 0, view) - position, dim=1)
     out = GBuffer(
         rast=rast,
@@ -122,15 +176,18 @@ def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend) -
     if surface.uvs is not None:
         listed_db = torch.index_select(rast_db.reshape(-1, 4), 0, covered)[None, None].contiguous()
         uv, uv_da = backend.interpolate(
-            surface.uvs[None].contiguous(), listed, surface.uv_faces, rast_db=listed_db, diff_attributes="all"
+            surface.uvs.values[None].contiguous(),
+            listed,
+            surface.uvs.index,
+            rast_db=listed_db,
+            diff_attributes="all",
         )
         out.uv, out.uv_da = uv[0, 0], uv_da[0, 0]
     if surface.tangents is not None:
-        out.tangent = at_pixels(surface.tangents, surface.tangent_faces)
+        out.tangent = at_pixels(surface.tangents)
     if surface.normal_maps is not None:
-        pixels = material_pixels(out.triangle, surface.face_material, len(surface.normal_maps))
-        mapped = sample_maps(surface.normal_maps, pixels, out.uv, out.uv_da, backend.texture)
-        out.normal = shading_normals(out.normal, out.tangent, mapped)
+        owned = material_pixels(out.triangle, surface.face_material, len(surface.normal_maps))
+        out.normal = out.bent(sample_maps(surface.normal_maps, owned, *out.coordinates(), backend.texture))
     return out
 
 
@@ -145,3 +202,13 @@ def compose(gbuffer: GBuffer, values: Tensor, backend: RasterBackend) -> Tensor:
     flat = torch.zeros(batch * height * width, with_alpha.shape[1], dtype=values.dtype, device=values.device)
     image = flat.index_copy(0, gbuffer.covered, with_alpha).reshape(batch, height, width, -1)
     return backend.antialias(image, gbuffer.rast, gbuffer.clip, gbuffer.faces)
+
+
+def compose_channels(
+    gbuffer: GBuffer, rgb: Tensor, material: MaterialValues, backend: RasterBackend
+) -> dict[str, Tensor]:
+    """``compose`` of radiance ``[N, 3]`` and its material: rgb, albedo, roughness, metallic, normal and alpha."""
+    values = {"rgb": rgb} | {name: getattr(material, name) for name in ("albedo", "roughness", "metallic", "normal")}
+    image = compose(gbuffer, torch.cat(list(values.values()), dim=1), backend)
+    parts = image.split([*(value.shape[1] for value in values.values()), 1], dim=3)
+    return dict(zip([*values, "alpha"], parts, strict=True))

@@ -71,8 +71,8 @@ class EnvironmentCube(nn.Module):
             values[:, :, 1:] - values[:, :, :-1],
             flat.index_select(0, first) - flat.index_select(0, second),
         )
-        total = sum(((part.square() + _EQUAL**2).sqrt() - _EQUAL).sum() for part in differences)
-        return total / sum(part.numel() for part in differences)
+        totals = (((part.square() + _EQUAL**2).sqrt() - _EQUAL).sum() for part in differences)
+        return sum(totals, values.new_zeros(())) / sum(part.numel() for part in differences)
 
     def prefilter(self) -> PrefilteredLight:
         """The light as ``shade`` reads it, differentiable in the parameter; once a step."""

@@ -283,7 +283,7 @@ def _kernels(cells: Cells, q: Tensor, level: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=1)
 def _whole(widths: tuple[float, ...]) -> Tensor:
     """Integrals of the kernels, by which they are divided."""
-    return torch.tensor([float(sum(specular_albedo(math.sqrt(w), 1.0))) for w in widths])
+    return torch.tensor([float(np.add(*specular_albedo(math.sqrt(w), 1.0))) for w in widths])
 
 
 def _kernel(gap: Tensor, alpha: Tensor) -> Tensor:

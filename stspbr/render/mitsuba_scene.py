@@ -13,7 +13,7 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.geometry.tangents import with_frames
 from stspbr.render.mitsuba_bsdf import BSDF_NAME, require_mitsuba
-from stspbr.scene.asset import Asset, Material, Mesh
+from stspbr.scene.asset import Asset, Corners, Material, Mesh
 from stspbr.scene.camera import Camera
 from stspbr.scene.light import EnvironmentLight
 
@@ -221,11 +221,11 @@ class PathTracer:
         return mesh
 
     def _bsdf(self, material: Material, bumpy: bool) -> dict:
-        bumpy = bumpy and material.normal is not None
-        out = {"type": BSDF_NAME, "has_normal": bumpy}
+        normal = material.normal if bumpy else None
+        out = {"type": BSDF_NAME, "has_normal": normal is not None}
         maps = {"albedo": material.albedo, "roughness": material.roughness, "metallic": material.metallic}
-        if bumpy:
-            maps["normal"] = material.normal
+        if normal is not None:
+            maps["normal"] = normal
             out["tangent"] = {"type": "mesh_attribute", "name": "vertex_tangent"}
             out["handedness"] = {"type": "mesh_attribute", "name": "vertex_handedness"}
         for name, values in maps.items():
@@ -273,25 +273,20 @@ def _faces_of_materials(mesh: Mesh, count: int) -> dict[int, np.ndarray]:
 
 def _corner_mesh(mesh: Mesh, chosen: np.ndarray) -> _CornerMesh:
     """Split vertices wherever any attribute splits, for the faces ``chosen``."""
-    if mesh.normals is not None:
-        normals, normal_faces = mesh.normals, mesh.normal_faces
-    else:
-        normals, normal_faces = _smooth_normals(mesh), mesh.faces
-    if mesh.uvs is not None:
-        uvs, uv_faces = mesh.uvs, mesh.uv_faces
-    else:
-        uvs, uv_faces = np.zeros((1, 2), np.float32), np.zeros_like(mesh.faces)
-    columns = [mesh.faces[chosen], normal_faces[chosen], uv_faces[chosen]]
-    if mesh.tangents is not None:
-        columns.append(mesh.tangent_faces[chosen])
-    corners = np.stack([c.reshape(-1) for c in columns], axis=-1)
-    unique, inverse = np.unique(corners, axis=0, return_inverse=True)
+    tables = [
+        Corners(mesh.positions, mesh.faces),
+        mesh.normals or Corners(_smooth_normals(mesh), mesh.faces),
+        mesh.uvs or Corners(np.zeros((1, 2), np.float32), np.zeros_like(mesh.faces)),
+        *([mesh.tangents] if mesh.tangents else []),
+    ]
+    unique, inverse = np.unique(
+        np.stack([table.index[chosen].reshape(-1) for table in tables], axis=-1), axis=0, return_inverse=True
+    )
+    positions, normals, uvs, *tangents = (
+        np.asarray(table.values[rows], dtype=np.float32) for table, rows in zip(tables, unique.T, strict=True)
+    )
     return _CornerMesh(
-        np.asarray(mesh.positions[unique[:, 0]], dtype=np.float32),
-        inverse.reshape(-1, 3).astype(np.uint32),
-        np.asarray(normals[unique[:, 1]], dtype=np.float32),
-        np.asarray(uvs[unique[:, 2]], dtype=np.float32),
-        np.asarray(mesh.tangents[unique[:, 3]], dtype=np.float32) if mesh.tangents is not None else None,
+        positions, inverse.reshape(-1, 3).astype(np.uint32), normals, uvs, tangents[0] if tangents else None
     )
 
 

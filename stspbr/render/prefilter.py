@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -368,7 +369,8 @@ def _write_cache(path: Path, arrays: list[np.ndarray]) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, **{f"level{i}": array for i, array in enumerate(arrays)})
+            named: dict[str, Any] = {f"level{i}": array for i, array in enumerate(arrays)}
+            np.savez(stream, **named)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -50,10 +50,9 @@ def shade(
     light_rotation: tuple[Tensor, Tensor] | None = None,
     occlusion: Tensor | None = None,
     surroundings: Surroundings | None = None,
-    return_parts: bool = False,
     table: LobeTable | None = None,
     backend: str = "auto",
-) -> Tensor | tuple[Tensor, Tensor]:
+) -> Tensor:
     """Linear radiance ``[N, 3]`` towards the camera of N surface points under a distant light.
 
     Differentiable in all tensors and in the light's texels; exact under a white sky; no dead zone in roughness.
@@ -70,19 +69,35 @@ def shade(
         light_rotation: rotations ``[R, 3, 3]`` object to world and which of them each point has ``[N]`` int; None:
             object space is world space. Rotations get no gradient.
         occlusion: ``[N, 1]``, 1 = open; multiplies both parts.
-        surroundings: what is in the light's way, see ``Surroundings``; None: nothing, and no shadows.
-        return_parts: return (diffuse, specular), whose sum is the radiance.
+        surroundings: what is in the light's way; None: nothing, and no shadows.
         table: lobes other than the shipped ones.
         backend: of the algebra: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernel_dispatch``.
     """
-    found, around, weights = _look_up(
-        normals, view, roughness, light, texture, light_rotation, surroundings, table, backend
-    )
-    if kernel_dispatch.usable(backend, normals, what="shading"):
-        diffuse, specular = _Combine.apply(found, around, weights, albedo, metallic, occlusion)
-    else:
-        diffuse, specular = combine_twin(found, around, weights, albedo, metallic, occlusion)
-    return (diffuse, specular) if return_parts else diffuse + specular
+    diffuse, specular = shade_parts(
+        normals, view, albedo, roughness, metallic, light, texture=texture, light_rotation=light_rotation,
+        occlusion=occlusion, surroundings=surroundings, table=table, backend=backend,
+    )  # fmt: skip
+    return diffuse + specular
+
+
+def shade_parts(
+    normals: Tensor,
+    view: Tensor,
+    albedo: Tensor,
+    roughness: Tensor,
+    metallic: Tensor,
+    light: PrefilteredLight,
+    *,
+    texture: Callable[..., Tensor],
+    light_rotation: tuple[Tensor, Tensor] | None = None,
+    occlusion: Tensor | None = None,
+    surroundings: Surroundings | None = None,
+    table: LobeTable | None = None,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """The diffuse and the specular part of ``shade``, each ``[N, 3]``; the arguments are the same."""
+    found = _look_up(normals, view, roughness, light, texture, light_rotation, surroundings, table, backend)
+    return _combine(*found, albedo, metallic, occlusion, backend)
 
 
 @torch.no_grad()
@@ -108,9 +123,8 @@ def pure_responses(
         normals, view, roughness, light, texture, light_rotation, surroundings, table, backend
     )
     white = normals.new_ones(normals.shape[0], 3)
-    combine = _Combine.apply if kernel_dispatch.usable(backend, normals, what="shading") else combine_twin
-    diffuse, dielectric = combine(found, around, weights, white, torch.zeros_like(roughness), None)
-    _, mirror = combine(found, around, weights, white, torch.ones_like(roughness), None)
+    diffuse, dielectric = _combine(found, around, weights, white, torch.zeros_like(roughness), None, backend)
+    _, mirror = _combine(found, around, weights, white, torch.ones_like(roughness), None, backend)
     # both lobes are F0 · a + b: of F0 = 0.04 here and of F0 = 1 there
     slope = (mirror - dielectric) / (1.0 - DIELECTRIC_F0)
     return (diffuse, dielectric), (slope, mirror - slope)
@@ -194,6 +208,19 @@ def _table_tensor(table: LobeTable, like: Tensor) -> Tensor:
     return table.on_device[key]
 
 
+def _combine(
+    found: Tensor,
+    around: Tensor,
+    weights: Tensor,
+    albedo: Tensor,
+    metallic: Tensor,
+    occlusion: Tensor | None,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    usable = kernel_dispatch.usable(backend, found, what="shading")
+    return (_Combine.apply if usable else combine_twin)(found, around, weights, albedo, metallic, occlusion)
+
+
 def combine_twin(
     found: Tensor, around: Tensor, weights: Tensor, albedo: Tensor, metallic: Tensor, occlusion: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -232,7 +259,7 @@ class _Plan(torch.autograd.Function):
 
         inputs = ctx.saved_tensors
         outputs = [torch.empty_like(value) for value in inputs]
-        grads = [grad.contiguous() for grad in grads]
+        grads = tuple(grad.contiguous() for grad in grads)
         plan_backward(*_arrays(*inputs), *ctx.rest, *_arrays(*grads), *_arrays(*outputs))
         return *outputs, None, None, None, None
 

@@ -61,12 +61,12 @@ def shading_errors(
             truth = [part.radiance(np.full((1, 3), albedo), np.full((1, 1), metallic)) for part in integrals]
             peak = max(part.max() for part in truth)
             for band, (n, v), exact in zip(BANDS, geometry, truth, strict=True):
-                n, v = torch.tensor(n, dtype=torch.float32), torch.tensor(v, dtype=torch.float32)
+                frame = torch.tensor(n, dtype=torch.float32), torch.tensor(v, dtype=torch.float32)
                 material = (
                     torch.full((points, 3), albedo), torch.full((points, 1), value), torch.full((points, 1), metallic)
                 )  # fmt: skip
-                ours = shade(n, v, *material, prefiltered, texture=texture, table=table)
-                plain = split_sum(n, v, *material, prefiltered, texture=texture)
+                ours = shade(*frame, *material, prefiltered, texture=texture, table=table)
+                plain = split_sum(*frame, *material, prefiltered, texture=texture)
                 cells.append(
                     ShadingError(albedo, metallic, value, band, _psnr(ours, exact, peak), _psnr(plain, exact, peak))
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ _MARGIN, _INK, _PAPER, _EMPTY = 6, (232, 232, 232), (24, 24, 26), (44, 44, 48)
 
 
 def contact_sheet(
-    rows: list[list[np.ndarray | None]],
+    rows: Sequence[Sequence[np.ndarray | None]],
     row_labels: list[str],
     column_labels: list[str],
     path: str | Path,

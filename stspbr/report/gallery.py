@@ -131,7 +131,9 @@ def _rows(record: RunRecord, folder: str, pattern: str, parts: tuple[str, ...], 
     artifact = record.artifacts.get("evaluate")
     peaks = (record.errors or {}).get("error_peaks") or {}
     rows: dict[str, Row] = {}
-    for name in artifact.files if artifact is not None else []:
+    if artifact is None:
+        return []
+    for name in artifact.files:
         match = re.fullmatch(pattern, name) if name.startswith(f"{folder}/") else None
         if match is None:
             continue

@@ -92,13 +92,14 @@ def _jpeg(encoded: bytes, side: int) -> bytes:
     from PIL import Image
 
     with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
-        if image.mode in ("RGBA", "LA", "PA") and image.convert("RGBA").getextrema()[3][0] < 255:
+        covered = image.convert("RGBA").getchannel("A").histogram()[255] if image.mode in ("RGBA", "LA", "PA") else None
+        if covered is not None and covered < image.width * image.height:
             return encoded  # a JPEG has no coverage
-        image = image.convert("RGB")
-        if max(image.size) > side:
-            image.thumbnail((side, side), Image.Resampling.BOX)
+        opaque = image.convert("RGB")
+        if max(opaque.size) > side:
+            opaque.thumbnail((side, side), Image.Resampling.BOX)
         stream = io.BytesIO()
-        image.save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+        opaque.save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return stream.getvalue()
 
 

@@ -106,7 +106,8 @@ def _reduced(image, side: int) -> Picture:
 def _encoded(image, reduced: bool) -> Picture:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
-    return Picture(data_uri(stream.getvalue(), "image/jpeg"), *image.size, reduced)
+    width, height = image.size
+    return Picture(data_uri(stream.getvalue(), "image/jpeg"), width, height, reduced)
 
 
 def _without_alpha(image):

@@ -38,7 +38,7 @@ def _light(light: dict[str, Any]) -> str:
     """The main lights one by one."""
     items = []
     for entry in light.get("directions") or []:
-        numbers = (
+        numbers: list[Any] = (
             [entry.get(key) for key in ("energy_share", "azimuth", "elevation")] if isinstance(entry, dict) else []
         )
         if numbers and all(isinstance(number, (int, float)) for number in numbers):

@@ -57,7 +57,9 @@ def brief(record: RunRecord) -> list[str]:
     source = capture.get("asset") or capture.get("folder")
     if source:
         words.append(str(source).replace("\\", "/").rstrip("/").rpartition("/")[2])
-    words += {"mitsuba": ["path-traced capture"], "raster": ["same-shading capture"]}.get(capture.get("renderer"), [])
+    words += {"mitsuba": ["path-traced capture"], "raster": ["same-shading capture"]}.get(
+        str(capture.get("renderer")), []
+    )
     if {"views", "test_views", "resolution"} <= capture.keys():
         words.append(f"{capture['views']} + {capture['test_views']} views of {capture['resolution']}²")
     fields, optimize = coarse.get("fields") or {}, coarse.get("optimize") or {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -64,28 +65,28 @@ class Camera:
 
     def resized(self, width: int, height: int) -> Camera:
         """The same camera for an image resampled to ``width × height`` (the field of view stays)."""
-        sx, sy = width / self.width, height / self.height
-        return replace(
-            self, width=width, height=height, fx=self.fx * sx, fy=self.fy * sy, cx=self.cx * sx, cy=self.cy * sy
-        )
+        return self.resampled((0, 0, self.width, self.height), (width, height))
 
-    def cropped(self, left: int, top: int, width: int, height: int) -> Camera:
-        """The same camera for the sub-image that starts at ``(left, top)``."""
-        return replace(self, width=width, height=height, cx=self.cx - left, cy=self.cy - top)
+    def resampled(self, box: tuple[float, float, float, float], size: tuple[int, int]) -> Camera:
+        """The same camera for the part ``box`` (left, top, width, height in pixels), resampled to ``size``."""
+        left, top, width, height = box
+        sx, sy = size[0] / width, size[1] / height
+        cx, cy = (self.cx - left) * sx, (self.cy - top) * sy
+        return replace(self, width=size[0], height=size[1], fx=self.fx * sx, fy=self.fy * sy, cx=cx, cy=cy)
 
 
-def look_at(position: np.ndarray, target: np.ndarray, up: np.ndarray = (0.0, 1.0, 0.0)) -> np.ndarray:
+def look_at(position: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 1.0, 0.0)) -> np.ndarray:
     """Camera-to-world ``[4, 4]`` float64 of a camera at ``position`` that looks at ``target``.
 
     Where the line of sight is parallel to ``up``, another axis takes its place.
     """
-    position = np.asarray(position, dtype=np.float64)
-    back = position - np.asarray(target, dtype=np.float64)
+    place = np.asarray(position, dtype=np.float64)
+    back = place - np.asarray(target, dtype=np.float64)
     back /= np.linalg.norm(back)
     right = np.cross(np.asarray(up, dtype=np.float64), back)
     if np.linalg.norm(right) < 1e-6:
         right = np.cross(np.array([0.0, 0.0, 1.0]), back)
     right /= np.linalg.norm(right)
     out = np.eye(4)
-    out[:3, 0], out[:3, 1], out[:3, 2], out[:3, 3] = right, np.cross(back, right), back, position
+    out[:3, 0], out[:3, 1], out[:3, 2], out[:3, 3] = right, np.cross(back, right), back, place
     return out

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from stspbr.errors import StspbrError
 from stspbr.scene.asset import Mesh
@@ -17,7 +20,7 @@ def sphere_cameras(
     fov_degrees: float,
     resolution: int | tuple[int, int],
     seed: int = 0,
-    target: np.ndarray = (0.0, 0.0, 0.0),
+    target: ArrayLike = (0.0, 0.0, 0.0),
     elevation_degrees: tuple[float, float] = (-35.0, 80.0),
     offset: float = 0.5,
     margin: float = 1.0,
@@ -38,7 +41,7 @@ def sphere_cameras(
     Returns:
         ``count`` cameras, from the lowest to the highest.
     """
-    height, width = (resolution, resolution) if np.isscalar(resolution) else resolution
+    height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
     if count < 0 or radius <= 0 or not 0 < fov_degrees < 180 or min(height, width) < 1:
         raise StspbrError(
             f"cannot place cameras: count {count}, radius {radius}, field of view {fov_degrees}, "
@@ -48,15 +51,15 @@ def sphere_cameras(
     focal = 0.5 * min(height, width) / np.tan(0.5 * np.radians(fov_degrees))
     near, far = max(radius - 1.25 * margin, 0.01 * radius), radius + 1.25 * margin
     start = np.random.default_rng(seed).uniform(0.0, 2.0 * np.pi)
-    target = np.asarray(target, dtype=np.float64)
+    centre = np.asarray(target, dtype=np.float64)
     cameras = []
     for i in range(count):
         y = low + (high - low) * (i + offset) / count
         phi = start + _GOLDEN_ANGLE * (i + offset)
         s = np.sqrt(max(0.0, 1.0 - y * y))
-        position = target + radius * np.array([s * np.sin(phi), y, s * np.cos(phi)])
+        position = centre + radius * np.array([s * np.sin(phi), y, s * np.cos(phi)])
         cameras.append(
-            Camera(look_at(position, target), focal, focal, width / 2.0, height / 2.0, width, height, near, far)
+            Camera(look_at(position, centre), focal, focal, width / 2.0, height / 2.0, width, height, near, far)
         )
     return cameras
 
@@ -85,13 +88,17 @@ def object_cameras(
     centre, bound = bounding_sphere(points)
 
     def place(radius: float) -> tuple[list[Camera], list[Camera]]:
-        common = {"fov_degrees": fov_degrees, "resolution": resolution, "target": centre, "margin": bound}
-        common.update(radius=radius, elevation_degrees=elevation_degrees)
-        # the test spiral has another phase along *and* around, so that its views lie between the train views
-        return (
-            sphere_cameras(train, seed=seed, offset=0.5, **common),
-            sphere_cameras(test, seed=seed + 7919, offset=0.31, **common),
+        spiral = partial(
+            sphere_cameras,
+            radius=radius,
+            fov_degrees=fov_degrees,
+            resolution=resolution,
+            target=centre,
+            elevation_degrees=elevation_degrees,
+            margin=bound,
         )
+        # the test spiral has another phase along *and* around, so that its views lie between the train views
+        return spiral(train, seed=seed, offset=0.5), spiral(test, seed=seed + 7919, offset=0.31)
 
     near, far = bound * 1.02, bound * 2.0 / (fill * np.tan(0.5 * np.radians(fov_degrees)))
     for _ in range(20):

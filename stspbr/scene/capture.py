@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -57,25 +57,3 @@ class Capture:
     def split(self, name: str) -> list[Frame]:
         """The frames of one split, in order."""
         return [frame for frame in self.frames if frame.split == name]
-
-    def normalized(self, centre: np.ndarray, scale: float) -> Capture:
-        """The same capture in units in which the object point ``x`` becomes ``(x − centre) / scale``.
-
-        World and cameras shrink with the object, so poses stay rigid and every image stays as it is.
-        """
-        centre = np.asarray(centre, dtype=np.float64)
-        back = self.original_from_world
-        if back is not None:  # object poses take the centre, the world only shrinks
-            back = np.asarray(back, np.float64) @ np.diag([scale, scale, scale, 1.0])
-        frames = [_normalized(frame, centre, scale) for frame in self.frames]
-        return replace(self, frames=frames, original_from_world=back)
-
-
-def _normalized(frame: Frame, centre: np.ndarray, scale: float) -> Frame:
-    pose = np.array(frame.object_to_world, dtype=np.float64)
-    pose[:3, 3] = (pose[:3, :3] @ centre + pose[:3, 3]) / scale
-    camera_to_world = np.array(frame.camera.camera_to_world, dtype=np.float64)
-    camera_to_world[:3, 3] /= scale
-    near, far = frame.camera.near / scale, frame.camera.far / scale
-    camera = replace(frame.camera, camera_to_world=camera_to_world, near=near, far=far)
-    return replace(frame, camera=camera, object_to_world=pose)

@@ -12,6 +12,7 @@ from stspbr.settings.capture import (
     CaptureUsdSettings,
     PreparationSettings,
 )
+from stspbr.settings.export import ExportDatasetSettings, ExportSettings
 from stspbr.settings.optimization import (
     FieldSettings,
     GeometrySettings,
@@ -23,8 +24,16 @@ from stspbr.settings.optimization import (
     RateSettings,
     rates,
 )
-from stspbr.settings.parsing import Settings, SettingsType, apply_overrides, parse_settings, settings_for
-from stspbr.settings.recipe import Recipe, load_recipe
+from stspbr.settings.parsing import (
+    Settings,
+    SettingsType,
+    apply_overrides,
+    every_setting,
+    merged,
+    parse_settings,
+    settings_for,
+)
+from stspbr.settings.recipe import Recipe, find_recipe, load_recipe, shipped_recipes
 from stspbr.settings.stages import (
     BakeSettings,
     CoarseSettings,
@@ -43,6 +52,8 @@ __all__ = [
     "CaptureUsdSettings",
     "CoarseSettings",
     "EvaluateSettings",
+    "ExportDatasetSettings",
+    "ExportSettings",
     "FieldSettings",
     "GeometrySettings",
     "HashGridSettings",
@@ -59,8 +70,12 @@ __all__ = [
     "SurveySettings",
     "UnpackSettings",
     "apply_overrides",
+    "every_setting",
+    "find_recipe",
     "load_recipe",
+    "merged",
     "parse_settings",
     "rates",
     "settings_for",
+    "shipped_recipes",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -14,11 +15,11 @@ from stspbr.settings.schedules import PRESETS, Schedule, parse_schedule
 class HashGridSettings(Settings):
     """One multiresolution hash grid (Müller et al. 2022)."""
 
-    levels: int = Field(12, ge=1, le=24)
-    features: int = Field(2, ge=1, le=8)
-    log2_table_size: int = Field(15, ge=8, le=22)
-    base_resolution: int = Field(16, ge=2)
-    finest_resolution: int = Field(512, ge=2)
+    levels: int = Field(12, ge=1, le=24, description="resolutions of the hash grid")
+    features: int = Field(2, ge=1, le=8, description="features per level")
+    log2_table_size: int = Field(15, ge=8, le=22, description="entries per level's hash table, as a power of 2")
+    base_resolution: int = Field(16, ge=2, description="cells along the box's side at the coarsest level")
+    finest_resolution: int = Field(512, ge=2, description="cells along the box's side at the finest level")
 
 
 class FieldSettings(Settings):
@@ -28,76 +29,111 @@ class FieldSettings(Settings):
     ``joint``: one network for all, the baseline; its table holds as many parameters as A's and B's together.
     """
 
-    mode: Literal["split", "joint"] = "split"
-    appearance: HashGridSettings = HashGridSettings(levels=12, finest_resolution=512)
-    reflectance: HashGridSettings = HashGridSettings(levels=8, finest_resolution=128)
-    joint: HashGridSettings = HashGridSettings(levels=20, finest_resolution=512)
-    width: int = Field(32, ge=4)
-    hidden_layers: int = Field(2, ge=1)
-    precision: Literal["float32", "float16"] = Field(
-        "float32", description="float16: encodings and layers in half precision where tinycudann evaluates them"
+    mode: Literal["split", "joint"] = Field(
+        "split", description="split: network A for albedo and normal, B for roughness and metallic; joint: one for all"
     )
-    occlusion: bool = False
-    roughness_range: tuple[float, float] = (0.03, 1.0)
-    initial_albedo: float = 0.5
-    initial_roughness: float = 0.2
-    initial_metallic: float = 0.15
+    appearance: HashGridSettings = Field(
+        HashGridSettings(levels=12, finest_resolution=512), description="hash grid of network A"
+    )
+    reflectance: HashGridSettings = Field(
+        HashGridSettings(levels=8, finest_resolution=128), description="hash grid of network B"
+    )
+    joint: HashGridSettings = Field(
+        HashGridSettings(levels=20, finest_resolution=512), description="hash grid of the joint network"
+    )
+    width: int = Field(32, ge=4, description="neurons per hidden layer")
+    hidden_layers: int = Field(2, ge=1, description="hidden layers per network")
+    precision: Literal["float32", "float16"] = Field(
+        "float32", description="float16: half precision for encodings and layers that tinycudann evaluates"
+    )
+    occlusion: bool = Field(False, description="network B learns occlusion, too")
+    roughness_range: tuple[float, float] = Field((0.03, 1.0), description="lowest and highest roughness, within 0 to 1")
+    initial_albedo: float = Field(0.5, description="linear albedo that learning starts from, between 0 and 1")
+    initial_roughness: float = Field(0.2, description="roughness that learning starts from, inside roughness_range")
+    initial_metallic: float = Field(0.15, description="metallic that learning starts from, between 0 and 1")
 
 
 class LightSettings(Settings):
-    """``known`` takes the capture's light; ``learned`` starts from grey; ``auto`` is known where there is one."""
+    """``known`` takes the capture's light; ``learned`` starts from grey; ``auto`` is known if the capture has one."""
 
-    mode: Literal["auto", "known", "learned"] = "auto"
-    known_resolution: Literal[128, 256, 512] = 256
-    learned_resolution: Literal[16, 32, 64, 128, 256] = 64
-    initial_radiance: float = Field(0.5, gt=0)
-    white_balance: float = Field(0.005, ge=0)
-    smoothness: float = Field(0.002, ge=0, description="weight of the differences between neighbours in log radiance")
-    common_scale: bool = Field(
-        True, description="learn the scale that albedo and light share as a parameter of its own, per channel"
+    mode: Literal["auto", "known", "learned"] = Field(
+        "auto", description="known: the capture's light; learned: starts from grey; auto: known if the capture has one"
     )
+    known_resolution: Literal[128, 256, 512] = Field(256, description="side of a known light's cube map in texels")
+    learned_resolution: Literal[16, 32, 64, 128, 256] = Field(64, description="side of a learned cube map in texels")
+    initial_radiance: float = Field(0.5, gt=0, description="linear radiance of the grey that learning starts from")
+    white_balance: float = Field(0.005, ge=0, description="weight of the learned light's deviation from grey")
+    smoothness: float = Field(
+        0.002,
+        ge=0,
+        description="weight of the differences between neighbouring texels of a learned light, in log radiance",
+    )
+    common_scale: bool = Field(True, description="learn the scale that albedo and light share per colour channel")
 
 
 class GeometrySettings(Settings):
     """Implicit geometry of the coarse stage."""
 
-    resolution: int = Field(64, ge=8, le=256)
-    initial: Literal["hull", "sphere"] = "hull"
-    box: tuple[float, float, float, float, float, float] | None = None
-    margin: float = Field(0.1, ge=0)
-    sdf_regularizer: tuple[float, float] = (0.2, 0.01)
-    sdf_regularizer_ramp: float = Field(0.25, gt=0, le=1)
-    smoothness: float = Field(0.1, ge=0, description="weight of the level set's bending")
+    resolution: int = Field(64, ge=8, le=256, description="cells along each side of the tetrahedral grid")
+    initial: Literal["hull", "sphere"] = Field("hull", description="starting shape: the masks' visual hull or a sphere")
+    box: tuple[float, float, float, float, float, float] | None = Field(
+        None, description="the object's box in world units: xmin, ymin, zmin, xmax, ymax, zmax; none: from the masks"
+    )
+    margin: float = Field(0.1, ge=0, description="free space added to that box, as a fraction of its longest side")
+    sdf_regularizer: tuple[float, float] = Field(
+        (0.2, 0.01), description="weight of the penalty on sign changes of the distances: at the start, after the ramp"
+    )
+    sdf_regularizer_ramp: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="fraction of the stage in which that weight goes from its first value to its second",
+    )
+    smoothness: float = Field(0.1, ge=0, description="weight of the bending of the surface")
 
 
 class LossSettings(Settings):
     """Composite losses by the group that they drive; see ``stspbr.optimize.losses.LOSSES`` for the names."""
 
-    appearance: dict[str, float] = {"logl1": 0.5}
-    reflectance: dict[str, float] = {"logl1": 0.5}
-    joint: dict[str, float] = {"logl1": 1.0}
+    appearance: dict[str, float] = Field(
+        {"logl1": 0.5},
+        description="weights of A's image losses: mse, l1, smape, relmse, logl1, logl2, msssim; 0 switches one off",
+    )
+    reflectance: dict[str, float] = Field({"logl1": 0.5}, description="weights of B's image losses, likewise")
+    joint: dict[str, float] = Field({"logl1": 1.0}, description="weights of the joint network's image losses, likewise")
     appearance_region: Literal["interior", "union"] = Field(
-        "union", description="pixels of A's colour terms: where either has coverage, or where both are fully covered"
+        "union",
+        description="pixels that A's image losses compare; union: covered in either image; interior: fully in both",
     )
-    reflectance_region: Literal["interior", "union"] = Field("union", description="the same for B's")
+    reflectance_region: Literal["interior", "union"] = Field("union", description="pixels of B's image losses")
     metal_prior: Literal["dielectric-first", "none"] = Field(
-        "dielectric-first", description="what a surface too dark to tell is taken for; see optimize.losses.metal_prior"
+        "dielectric-first", description="how to classify surfaces too dark to decide: as non-metals, or not at all"
     )
-    metal_prior_weight: float = Field(0.002, ge=0)
+    metal_prior_weight: float = Field(0.002, ge=0, description="weight of the metal prior")
     metallic_binary: float = Field(0.0, ge=0, description="weight of m·(1 − m), which pushes metallic to 0 or 1")
-    mask: float = Field(1.0, ge=0)
-    albedo_smoothness: float = Field(0.03, ge=0)
-    reflectance_smoothness: float = Field(0.03, ge=0)
-    normal_smoothness: float = Field(0.03, ge=0)
-    smoothness_ramp: float = Field(0.5, gt=0, le=1)
-    smoothness_distance: float = Field(0.005, gt=0)
+    mask: float = Field(1.0, ge=0, description="weight of the squared difference of coverage")
+    albedo_smoothness: float = Field(0.03, ge=0, description="weight of albedo differences between neighbours")
+    reflectance_smoothness: float = Field(0.03, ge=0, description="likewise for roughness and metallic")
+    normal_smoothness: float = Field(0.03, ge=0, description="likewise for normals")
+    smoothness_ramp: float = Field(
+        0.5, gt=0, le=1, description="fraction of the stage in which smoothness weights rise"
+    )
+    smoothness_distance: float = Field(0.005, gt=0, description="distance of those neighbours, in sides of the box")
+
+    @property
+    def alike(self) -> bool:
+        """Whether A and B are compared by the same losses over the same pixels."""
+        return (self.appearance, self.appearance_region) == (self.reflectance, self.reflectance_region)
 
 
 class Rate(Settings):
     """Learning rate of one parameter group: ``rate`` times a schedule over the stage's fraction t in [0, 1]."""
 
-    rate: float = Field(ge=0)
-    schedule: Schedule = PRESETS["constant"]
+    rate: float = Field(ge=0, description="learning rate, which the schedule multiplies")
+    schedule: Schedule = Field(
+        PRESETS["constant"],
+        description="factor over the stage: a preset's name, or knots [t, factor, 'linear' or 'exponential'], t 0 to 1",
+    )
 
     @field_validator("schedule", mode="before")
     @classmethod
@@ -111,28 +147,43 @@ class Rate(Settings):
 class RateSettings(Settings):
     """The parameter groups. ``joint`` is the joint network's rate; it replaces appearance and reflectance."""
 
-    geometry: Rate
-    appearance: Rate
-    reflectance: Rate
-    joint: Rate
-    light: Rate
+    geometry: Rate = Field(description="of the shape")
+    appearance: Rate = Field(description="of network A")
+    reflectance: Rate = Field(description="of network B")
+    joint: Rate = Field(description="of the joint network")
+    light: Rate = Field(description="of a learned light")
 
 
 class OptimizeSettings(Settings):
     """What every optimising stage has."""
 
-    iterations: int = Field(ge=1)
-    batch: int = Field(4, ge=1)
-    image_scale: int = Field(1, ge=1, description="frames are reduced by this factor before they are compared")
+    iterations: int = Field(ge=1, description="steps of the stage")
+    batch: int = Field(4, ge=1, description="views per step")
+    image_scale: int = Field(1, ge=1, description="divides the frames' sides before they are compared")
     views: Literal["auto", "resident", "streamed"] = Field(
-        "auto", description="where the frames lie: on the device, or in the host's memory and copied batch by batch"
+        "auto", description="where the frames are kept: on the device, or in the host's memory and copied per batch"
     )
-    routing: Literal["strict", "shared"] = "strict"
-    losses: LossSettings = LossSettings()
-    rates: RateSettings
-    checkpoint_every: int = Field(100, ge=1)
-    preview_every: int = Field(100, ge=1)
-    log_every: int = Field(10, ge=1)
+    routing: Literal["strict", "shared"] = Field(
+        "strict",
+        description="strict: each loss drives its own group of parameters; shared: every loss drives all groups",
+    )
+    losses: LossSettings = Field(LossSettings(), description="weights of the losses")
+    rates: RateSettings = Field(description="learning rates of the parameter groups")
+    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
+    preview_every: int = Field(100, ge=1, description="steps between preview pictures")
+    log_every: int = Field(10, ge=1, description="steps between logged losses")
+
+    def routing_of(self, groups: Container[str]) -> Literal["strict", "shared"]:
+        """How losses reach the parameter groups: one network (``joint``) cannot be driven apart."""
+        return "shared" if "joint" in groups else self.routing
+
+    def one_loss(self, groups: Container[str]) -> bool:
+        """Whether one image loss drives all groups.
+
+        There is one network; or A and B compare alike under strict routing, where A's gradient is L_A's and B's is
+        L_B's all the same.
+        """
+        return "joint" in groups or (self.losses.alike and self.routing == "strict")
 
 
 def rates(

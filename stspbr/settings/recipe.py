@@ -5,49 +5,82 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from stspbr.errors import StspbrError
+from stspbr.errors import StspbrError, did_you_mean
 from stspbr.settings.capture import CaptureSettings
-from stspbr.settings.parsing import Settings, apply_overrides, parse_settings, settings_for
+from stspbr.settings.parsing import Settings, apply_overrides, nested_models, parse_settings, with_defaults
 from stspbr.settings.stages import BakeSettings, CoarseSettings, EvaluateSettings, SpecializeSettings, UnpackSettings
 
 
 class Recipe(Settings):
     """A whole pipeline: which stages to run, in order, with which settings."""
 
-    name: str
-    seed: int = 0
-    capture: CaptureSettings = Field(discriminator="kind")
-    coarse: CoarseSettings = CoarseSettings()
-    specialize: SpecializeSettings = SpecializeSettings()
-    bake: BakeSettings = BakeSettings()
-    unpack_orm: UnpackSettings = UnpackSettings()
-    evaluate: EvaluateSettings = EvaluateSettings()
+    name: str = Field(description="the default folder is runs/NAME")
+    seed: int = Field(0, description="seed of everything random")
+    capture: CaptureSettings = Field(discriminator="kind", description="how the frames come in")
+    coarse: CoarseSettings = Field(CoarseSettings(), description="geometry and colour settle")
+    specialize: SpecializeSettings = Field(SpecializeSettings(), description="roughness and metallic")
+    bake: BakeSettings = Field(BakeSettings(), description="mesh, UVs and textures")
+    unpack_orm: UnpackSettings = Field(UnpackSettings(), description="one grey map per channel")
+    evaluate: EvaluateSettings = Field(EvaluateSettings(), description="comparison with the known asset")
 
 
-def load_recipe(path: Path, overrides: list[str]) -> Recipe:
-    """Read a TOML recipe; overrides are addressed by stage, e.g. ``coarse.optimize.iterations=200``.
+def shipped_recipes() -> dict[str, Traversable]:
+    """The recipes that come with the package: name to TOML file, in alphabetical order."""
+    found = [file for file in (files("stspbr") / "pipelines").iterdir() if file.name.endswith(".toml")]
+    return dict(sorted((file.name.removesuffix(".toml"), file) for file in found))
 
-    Paths are relative to the working directory; ``${NAME}`` in a string is that environment variable.
+
+def find_recipe(recipe: str | Path) -> Traversable:
+    """The file of ``recipe``: the name of a shipped recipe, else the path of a TOML file.
+
+    Raises:
+        StspbrError: neither is there.
     """
+    shipped = shipped_recipes()
+    if str(recipe) in shipped:
+        return shipped[str(recipe)]
+    path = Path(recipe)
+    if not path.exists():
+        hint = did_you_mean(path.stem, shipped)
+        raise StspbrError(f"{recipe}: no such file and no such recipe, see `stspbr recipes`{hint}")
+    return path
+
+
+def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe; overrides are addressed by stage, e.g. ``coarse.optimize.iterations=200``.
+
+    Paths in it are relative to the working directory; ``${NAME}`` in a string is that environment variable.
+
+    Args:
+        recipe: see :func:`find_recipe`.
+
+    Raises:
+        StspbrError: no such recipe, a file that cannot be read or is not TOML, or settings that are not valid.
+    """
+    path = find_recipe(recipe)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StspbrError(f"{path}: cannot read the recipe: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StspbrError(f"{path}: not a TOML file: {error}") from None
-    values = _expand(apply_overrides(values, overrides), path)
-    for name, model in (("coarse", CoarseSettings), ("specialize", SpecializeSettings), ("bake", BakeSettings)):
-        if isinstance(values.get(name), dict):
-            values[name] = settings_for(model, [], values[name]).model_dump(mode="json")
+    values = _expand(apply_overrides(values, list(overrides)), path)
+    for name, field in Recipe.model_fields.items():
+        models = nested_models(field)
+        if len(models) == 1 and isinstance(values.get(name), dict):
+            values[name] = with_defaults(models[0], values[name])
     return parse_settings(Recipe, values, str(path))
 
 
-def _expand(value: Any, path: Path) -> Any:
+def _expand(value: Any, path: Traversable) -> Any:
     """``${NAME}`` in strings replaced by environment variables."""
     if isinstance(value, dict):
         return {k: _expand(v, path) for k, v in value.items()}

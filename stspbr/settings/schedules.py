@@ -41,13 +41,6 @@ def evaluate(schedule: Sequence[tuple[float, float, Shape]], t: float) -> float:
     return schedule[-1][1]
 
 
-def ramp(t: float, start: float, end: float) -> float:
-    """0 up to ``t = start``, 1 from ``t = end``, linear between; a step at ``start`` where both are equal."""
-    if end <= start:
-        return float(t >= start)
-    return min(1.0, max(0.0, (t - start) / (end - start)))
-
-
 def parse_schedule(values: Any, where: str = "schedule") -> Schedule:
     """A schedule from a recipe: the name of a preset, or a list of triples ``[t, value, shape]``.
 

@@ -15,7 +15,7 @@ from stspbr.settings.optimization import (
     rates,
 )
 from stspbr.settings.parsing import Settings
-from stspbr.settings.schedules import PRESETS
+from stspbr.settings.schedules import PRESETS, Schedule
 
 # once the outline stands, colours at silhouettes tell more about coverage than about the material
 _INTERIOR = {"appearance_region": "interior", "reflectance_region": "interior"}
@@ -24,123 +24,147 @@ _SETTLED = LossSettings(appearance={"logl1": 1.0}, reflectance={"logl1": 1.0}, *
 _SPECIALIZING = LossSettings(
     appearance={"logl1": 0.5, "logl2": 1.0}, reflectance={"logl1": 0.5, "logl2": 1.0}, **_INTERIOR
 )
-_SPECIALIZE_A = [(0.0, 0.3, "exponential"), (1.0, 0.05, "exponential")]
-_SPECIALIZE_B = [(0.0, 0.3, "linear"), (0.1, 1.0, "linear"), (0.4, 1.0, "exponential"), (1.0, 0.1, "exponential")]
+_SPECIALIZE_A: Schedule = [(0.0, 0.3, "exponential"), (1.0, 0.05, "exponential")]
+_SPECIALIZE_B: Schedule = [
+    (0.0, 0.3, "linear"),
+    (0.1, 1.0, "linear"),
+    (0.4, 1.0, "exponential"),
+    (1.0, 0.1, "exponential"),
+]
+_LAPLACIAN = "weight of the smoothness of the vertices' displacements; it falls to 0 over the stage"
+_FOLDING = "weight of the barrier that keeps faces from turning over"
 
 
 class CoarseSettings(Settings):
     """Geometry and colour settle; network B is held back."""
 
-    mesh: str | None = Field(None, description="fit materials on this mesh instead of learning the geometry")
-    mesh_textures: str | None = None
+    mesh: str | None = Field(None, description="fit materials on this mesh, with its UVs, instead of learning geometry")
+    mesh_textures: str | None = Field(None, description="folder of maps for an OBJ mesh, recognised by their names")
     mesh_normal_map: Literal["keep", "ignore"] = Field(
-        "keep", description="whether the given mesh's normal map belongs to its shape"
+        "keep", description="keep: the mesh's normal maps belong to its shape; ignore: they are learned anew"
     )
-    fields: FieldSettings = FieldSettings()
-    light: LightSettings = LightSettings()
-    geometry: GeometrySettings = GeometrySettings()
+    fields: FieldSettings = Field(FieldSettings(), description="the material networks")
+    light: LightSettings = Field(LightSettings(), description="the light")
+    geometry: GeometrySettings = Field(GeometrySettings(), description="the implicit geometry")
     normals_from: float = Field(
-        0.75, ge=0, description="fraction of the stage at which normal offsets start; >1: never"
+        0.75, ge=0, description="fraction of the stage after which normals are learned; above 1: never"
     )
     # no prior yet: while metal still looks dark, it would be talked out of being metal
-    optimize: OptimizeSettings = OptimizeSettings(
-        iterations=500,
-        losses=LossSettings(metal_prior="none"),
-        rates=rates(
-            PRESETS["coarse.A"],
-            PRESETS["coarse.B"],
-            PRESETS["coarse.geometry"],
-            appearance=0.01,
-            reflectance=0.01,
-            geometry=0.005,
-            light=0.2,
+    optimize: OptimizeSettings = Field(
+        OptimizeSettings(
+            iterations=500,
+            losses=LossSettings(metal_prior="none"),
+            rates=rates(
+                PRESETS["coarse.A"],
+                PRESETS["coarse.B"],
+                PRESETS["coarse.geometry"],
+                appearance=0.01,
+                reflectance=0.01,
+                geometry=0.005,
+                light=0.2,
+            ),
         ),
+        description="steps, losses and learning rates",
     )
 
 
 class SurveySettings(Settings):
-    """The search for metals that the gradient does not find."""
+    """The search for metals that gradients do not find."""
 
     at: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
-        [0.0, 0.4], description="fractions of the stage at which it is made; none: never"
+        [0.0, 0.4], description="fractions of the stage at which the search runs; []: never"
     )
-    observations: int = Field(1_000_000, ge=1, description="pixels of the views at most; of more, some are drawn")
+    observations: int = Field(1_000_000, ge=1, description="pixels of the views; a random subset if there are more")
     margin: float = Field(
-        0.8, gt=0, le=1, description="a point is decided where one kind's error is below this share of the other's"
+        0.8, gt=0, le=1, description="a kind is chosen if its error is below this share of the other's"
     )
-    steps: int = Field(100, ge=1, description="of teaching the networks, without rendering")
+    steps: int = Field(100, ge=1, description="steps that teach the networks the result, without rendering")
 
 
 class SpecializeSettings(Settings):
     """Network B specialises; A, the light and the now fixed topology are only polished."""
 
-    survey: SurveySettings = SurveySettings()
+    survey: SurveySettings = Field(SurveySettings(), description="the search for metals that gradients do not find")
 
-    laplacian: float = Field(0.05, ge=0)
-    folding: float = Field(0.1, ge=0, description="weight of the barrier that keeps faces from turning over")
-    optimize: OptimizeSettings = OptimizeSettings(
-        iterations=500,
-        losses=_SPECIALIZING,
-        rates=rates(
-            _SPECIALIZE_A,
-            _SPECIALIZE_B,
-            _SPECIALIZE_A,
-            appearance=0.03,
-            reflectance=0.01,
-            geometry=0.004,
-            light=0.5,
+    laplacian: float = Field(0.05, ge=0, description=_LAPLACIAN)
+    folding: float = Field(0.1, ge=0, description=_FOLDING)
+    optimize: OptimizeSettings = Field(
+        OptimizeSettings(
+            iterations=500,
+            losses=_SPECIALIZING,
+            rates=rates(
+                _SPECIALIZE_A,
+                _SPECIALIZE_B,
+                _SPECIALIZE_A,
+                appearance=0.03,
+                reflectance=0.01,
+                geometry=0.004,
+                light=0.5,
+            ),
         ),
+        description="steps, losses and learning rates",
     )
 
 
 class BakeSettings(Settings):
     """UV atlas, baked maps, then refinement of texels and vertices on the fixed mesh."""
 
-    texture_resolution: int = Field(1024, ge=16, le=8192)
-    target_faces: int = Field(20_000, ge=64)
-    padding: int = Field(4, ge=1)
-    laplacian: float = Field(0.1, ge=0)
-    folding: float = Field(0.1, ge=0, description="weight of the barrier that keeps faces from turning over")
-    texture_bits: Literal[8, 16] = 8
-    optimize: OptimizeSettings = OptimizeSettings(
-        iterations=250,
-        losses=_SETTLED,
-        rates=rates(
-            PRESETS["bake.A"],
-            PRESETS["bake.B"],
-            PRESETS["bake.geometry"],
-            appearance=0.003,
-            reflectance=0.003,
-            geometry=0.0005,
-            light=0.02,
+    texture_resolution: int = Field(1024, ge=16, le=8192, description="side of the maps in texels")
+    target_faces: int = Field(20_000, ge=64, description="triangles to which a learned mesh is simplified")
+    padding: int = Field(4, ge=1, description="texels between the charts of the UV atlas")
+    laplacian: float = Field(0.1, ge=0, description=_LAPLACIAN)
+    folding: float = Field(0.1, ge=0, description=_FOLDING)
+    texture_bits: Literal[8, 16] = Field(8, description="bits per channel of the GLB's PNG maps")
+    optimize: OptimizeSettings = Field(
+        OptimizeSettings(
+            iterations=250,
+            losses=_SETTLED,
+            rates=rates(
+                PRESETS["bake.A"],
+                PRESETS["bake.B"],
+                PRESETS["bake.geometry"],
+                appearance=0.003,
+                reflectance=0.003,
+                geometry=0.0005,
+                light=0.02,
+            ),
         ),
+        description="steps, losses and learning rates of the refinement",
     )
 
 
 class UnpackSettings(Settings):
-    """One grey map a channel."""
+    """One grey map per channel."""
 
-    bits: Literal[8, 16] = 8
+    bits: Literal[8, 16] = Field(8, description="bits per pixel of the maps")
 
 
 class EvaluateSettings(Settings):
     """Compare a bake with the asset that it should be."""
 
-    reference: str | None = Field(None, description="GLB, glTF or OBJ")
-    reference_textures: str | None = None
+    reference: str | None = Field(
+        None,
+        description="GLB, glTF, OBJ or USD to compare with; none: the asset that the capture was rendered from",
+    )
+    reference_textures: str | None = Field(None, description="folder of maps for an OBJ, recognised by their names")
     reference_capture: bool = Field(False, description="the reference is the asset that the capture was rendered from")
-    align: Literal["none", "icp", "sim3"] = Field("none", description="put the result onto the reference first")
-    samples: int | None = Field(
-        None, ge=1000, description="points on the surface; none: until the standard errors are below 1 %"
+    align: Literal["none", "icp", "sim3"] = Field(
+        "none", description="put the result onto the reference; icp: turn, shift; sim3: scale, too"
     )
-    max_samples: int = Field(1_600_000, ge=1000)
-    max_distance_fraction: float = Field(0.02, gt=0, description="of a pair of points, in the reference's diagonals")
+    samples: int | None = Field(None, ge=1000, description="surface points; none: until standard errors are below 1 %")
+    max_samples: int = Field(1_600_000, ge=1000, description="points on the surface at most")
+    max_distance_fraction: float = Field(
+        0.02, gt=0, description="largest distance of two points that are compared, in diagonals of the reference"
+    )
     footprint: float | None = Field(
-        None, ge=0, description="radius that both materials are also averaged over; none: a pixel of the views; 0: off"
+        None,
+        ge=0,
+        description="radius over which both materials are also averaged, in units of the reference; none: a pixel of "
+        "the views; 0: not at all",
     )
-    footprint_samples: int = Field(10_000, ge=100)
-    map_resolution: int = Field(512, ge=16, le=512, description="side of the error maps on the reference's UVs")
-    views: int = Field(3, ge=1, description="held-out views that are shown, and relit; all of them are measured")
+    footprint_samples: int = Field(10_000, ge=100, description="points for the comparison of averaged materials")
+    map_resolution: int = Field(512, ge=16, le=512, description="side in texels of error maps on the reference's UVs")
+    views: int = Field(3, ge=1, description="held-out views that are shown and relit; all of them are measured")
     lights: list[str] = Field([], description="HDR or EXR files, folders of them or patterns, to relight by")
-    relight_samples: int = Field(256, ge=1, description="paths a pixel; noise limits what relighting can tell")
-    relight_max_depth: int = Field(5, ge=2, description="longest path")
+    relight_samples: int = Field(256, ge=1, description="paths per pixel when relighting; fewer are noisier")
+    relight_max_depth: int = Field(5, ge=2, description="longest path when relighting, in segments")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stspbr.artifacts import Artifact
+from stspbr.fields.material_values import METALLIC, OCCLUSION, ROUGHNESS
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import write_hdr
@@ -23,7 +24,7 @@ from stspbr.optimize.lights import LearnedLight, in_units_of
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.views import ViewSet
 from stspbr.render.asset_renderer import AssetRenderer
-from stspbr.scene import Asset, Capture, Material, Mesh
+from stspbr.scene import Asset, Capture, Corners, Material, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, parse_settings
 from stspbr.stages.baked_maps import bake_fields, reexpress, spread
 from stspbr.stages.fit import fit, reconstruct
@@ -31,13 +32,11 @@ from stspbr.stages.given_mesh import load_given_mesh
 from stspbr.stages.layouts import Layout, given_layout, new_layout
 from stspbr.stages.session import Session
 from stspbr.stages.state import (
-    denormalized,
     load_capture,
     load_mesh,
     load_normalization,
     make_fields,
     make_light,
-    normalized,
 )
 from stspbr.texture.atlas import TexelMap
 
@@ -53,7 +52,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
     capture = load_capture(session.parent_of(coarse, "capture"))
     normalization = load_normalization(parent)
-    capture_n = capture.normalized(*normalization)
+    capture_n = normalization.capture(capture)
 
     given = load_given_mesh(coarse)
     if given is None:
@@ -94,8 +93,8 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     def write(folder: Path) -> dict:
         asset = _final_asset(layout, geometry, appearance, normalization)
         write_glb(folder / "asset.glb", asset, texture_bits=settings.texture_bits)
-        write_obj(folder / "obj", asset)
-        if not isinstance(light, LearnedLight):
+        write_obj(folder / "obj" / "asset.obj", asset)
+        if capture.light is not None and not isinstance(light, LearnedLight):
             write_hdr(folder / "light.hdr", capture.light.radiance)
         return {
             "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
@@ -107,27 +106,27 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
 
 
 def _final_asset(
-    layout: Layout, geometry: FixedGeometry, appearance: TextureAppearance, normalization: tuple[np.ndarray, float]
+    layout: Layout, geometry: FixedGeometry, appearance: TextureAppearance, normalization: Normalization
 ) -> Asset:
     """The mesh in the object's units, its maps dilated again, normals in its own final tangent frame.
 
     A given mesh has its own positions, materials and nodes; a learned one is the refined one.
     """
     normal_maps = [None if own.normal is None else own.normal[0].detach() for own in appearance.materials]
-    if layout.given:
+    if layout.positions is not None:
         final = replace(layout.mesh, positions=layout.positions)
     else:
         final, normal_maps = _refined(layout, geometry, normal_maps)
-        final = denormalized(final, *normalization)
+        final = normalization.original_mesh(final)
     materials = []
     for name, texels, own, normal in zip(layout.names, layout.texels, appearance.materials, normal_maps, strict=True):
         reflectance = _dilated(own.reflectance[0].detach(), texels)
         materials.append(
             Material(
                 albedo=_dilated(own.albedo[0].detach(), texels),
-                roughness=reflectance[..., :1],
-                metallic=reflectance[..., 1:2],
-                occlusion=reflectance[..., 2:3] if reflectance.shape[-1] > 2 else None,
+                roughness=reflectance[..., ROUGHNESS],
+                metallic=reflectance[..., METALLIC],
+                occlusion=reflectance[..., OCCLUSION] if reflectance.shape[-1] > OCCLUSION.start else None,
                 normal=None if normal is None else _dilated(normal, texels),
                 name=name,
             )
@@ -143,8 +142,7 @@ def _refined(
     moved = replace(
         layout.mesh,
         positions=surface.positions.detach().cpu().numpy(),
-        normals=surface.normals.detach().cpu().numpy(),
-        normal_faces=layout.mesh.faces,
+        normals=Corners(surface.normals.values.detach().cpu().numpy(), layout.mesh.faces),
         tangents=None,
     )
     final = with_frames(moved)
@@ -162,12 +160,12 @@ def _export_psnr(
     path: Path,
     reconstruction: Reconstruction,
     capture: Capture,
-    normalization: tuple[np.ndarray, float],
+    normalization: Normalization,
     session: Session,
 ) -> float:
     """PSNR of the exported GLB, read again and rendered, against the trainer's own render (lowest of four views)."""
     asset = read_gltf(path)
-    asset = replace(asset, mesh=normalized(asset.mesh, *normalization))
+    asset = replace(asset, mesh=normalization.mesh(asset.mesh))
     renderer = AssetRenderer(asset, session.backend, session.device)
     light = reconstruction.light.prefiltered()
     frames = capture.split("test") or capture.split("train")

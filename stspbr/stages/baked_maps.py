@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stspbr.fields.material_values import METALLIC, ROUGHNESS
 from stspbr.fields.materials import MaterialFields
 from stspbr.geometry.tangents import shading_normals, to_tangent_space
 from stspbr.optimize.appearance import MaterialMaps
 from stspbr.render.raster_backend import RasterBackend
-from stspbr.scene import Mesh
+from stspbr.scene import Corners, Mesh
 from stspbr.texture.atlas import TexelMap, mean_of_groups
 from stspbr.texture.dilate import dilate
 
@@ -37,20 +38,17 @@ def bake_fields(
         The maps, and what sharing costs: ``shared`` texels as a fraction of those with a covered centre, and how
         far the parts that share lie from their mean, RMS of ``albedo``, ``roughness`` and ``metallic``.
     """
-    positions = at_texels(texels, mesh.positions, mesh.faces)
+    positions = at_texels(texels, Corners(mesh.positions, mesh.faces))
     values = [fields(part) for part in positions.split(CHUNK)]
     albedo = torch.cat([v.albedo for v in values])
-    parts = [torch.cat([v.roughness for v in values]), torch.cat([v.metallic for v in values])]
-    if values[0].occlusion is not None:
-        parts.append(torch.cat([v.occlusion for v in values]))
+    reflectance = torch.cat([v.reflectance for v in values])
     normal = None
     if with_normals or shape_normals is not None:
         smooth, tangent = _frame(mesh, texels)
         bent = smooth if shape_normals is None else shape_normals
         if with_normals:
-            bent = _unit(bent + torch.cat([v.normal_offset for v in values]))
+            bent = _unit(bent + torch.cat([v.normal for v in values]))
         normal = _front(to_tangent_space(smooth, tangent, bent))
-    reflectance = torch.cat(parts, dim=1)
     maps = MaterialMaps(
         spread(albedo, texels),
         spread(reflectance, texels),
@@ -68,7 +66,7 @@ def shape_normals(given: Mesh, normal_map: np.ndarray, texels: TexelMap, backend
         normal_map: ``[H, W, 3]`` tangent space.
     """
     smooth, tangent = _frame(given, texels)
-    uv = at_texels(texels, given.uvs, given.uv_faces)
+    uv = at_texels(texels, given.required("uvs"))
     image = torch.as_tensor(normal_map, dtype=torch.float32, device=uv.device)[None].contiguous()
     mapped = backend.texture(image, uv[None, None].contiguous(), filter_mode="linear", boundary_mode="wrap")[0, 0]
     return shading_normals(smooth, tangent, mapped)
@@ -91,15 +89,15 @@ def spread(values: Tensor, texels: TexelMap) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(out), device=values.device)
 
 
-def at_texels(texels: TexelMap, attributes: np.ndarray, faces: np.ndarray) -> Tensor:
-    """``[N, C]``: corner attributes at the covered texels."""
+def at_texels(texels: TexelMap, corners: Corners[np.ndarray]) -> Tensor:
+    """``[N, C]``: a corner attribute at the covered texels."""
     device = texels.texel.device
-    return texels.interpolate(torch.as_tensor(attributes, device=device), torch.as_tensor(faces, device=device))
+    return texels.interpolate(*(torch.as_tensor(part, device=device) for part in (corners.values, corners.index)))
 
 
 def _sharing(texels: TexelMap, positions: Tensor, albedo: Tensor, reflectance: Tensor) -> dict[str, float]:
     """As ``bake_fields`` returns it; a texel on an edge that two faces meet at is not shared."""
-    names, values = ("albedo", "roughness", "metallic"), (albedo, reflectance[:, :1], reflectance[:, 1:2])
+    names, values = ("albedo", "roughness", "metallic"), (albedo, reflectance[:, ROUGHNESS], reflectance[:, METALLIC])
     texel, group, count = torch.unique_consecutive(texels.texel, return_inverse=True, return_counts=True)
     if int(count.max()) == 1:
         return {"shared": 0.0, **dict.fromkeys(names, 0.0)}
@@ -126,5 +124,5 @@ def _front(normals: Tensor) -> Tensor:
 
 def _frame(mesh: Mesh, texels: TexelMap) -> tuple[Tensor, Tensor]:
     """Unit smooth normals ``[N, 3]`` and tangents ``[N, 4]`` at the texels."""
-    normal = _unit(at_texels(texels, mesh.normals, mesh.normal_faces))
-    return normal, at_texels(texels, mesh.tangents, mesh.tangent_faces)
+    normal = _unit(at_texels(texels, mesh.required("normals")))
+    return normal, at_texels(texels, mesh.required("tangents"))

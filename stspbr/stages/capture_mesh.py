@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,12 +11,12 @@ import torch
 from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
 from stspbr.formats.images import read_image
-from stspbr.optimize.progress import Reporter
+from stspbr.optimize.progress import Reporting
 from stspbr.procedural.by_name import is_procedural, procedural_light
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
-from stspbr.scene import Asset, Camera, Capture, EnvironmentLight, Frame
+from stspbr.scene import Asset, Capture, EnvironmentLight, Frame
 from stspbr.scene.camera_rig import object_cameras
 from stspbr.settings import CaptureMeshSettings
 from stspbr.stages.session import Session
@@ -24,8 +25,8 @@ from stspbr.stages.session import Session
 def load_asset(settings: CaptureMeshSettings) -> Asset:
     """The asset to be captured, with the roughness and metallic that the settings put in place of its own."""
     asset = read_asset(settings.asset, settings.textures)
-    constants = {"roughness": settings.roughness, "metallic": settings.metallic}
-    constants = {k: np.full((1, 1, 1), v, np.float32) for k, v in constants.items() if v is not None}
+    given = {"roughness": settings.roughness, "metallic": settings.metallic}
+    constants: dict[str, Any] = {k: np.full((1, 1, 1), v, np.float32) for k, v in given.items() if v is not None}
     return replace(asset, materials=[replace(m, **constants) for m in asset.materials])
 
 
@@ -39,7 +40,7 @@ def load_light(path: str) -> EnvironmentLight:
     return EnvironmentLight(radiance)
 
 
-def render_capture(session: Session, settings: CaptureMeshSettings, reporter: Reporter) -> Capture:
+def render_capture(session: Session, settings: CaptureMeshSettings, reporter: Reporting) -> Capture:
     """Render the asset from train and held-out cameras, with stspbr's rasteriser or with Mitsuba's path tracer."""
     asset, light = load_asset(settings), load_light(settings.light)
     train, test = object_cameras(
@@ -73,26 +74,14 @@ def _rasterize(session: Session, settings: CaptureMeshSettings, asset: Asset, li
     scale = settings.supersample
     for camera in cameras:
         fine = camera.resized(camera.width * scale, camera.height * scale)
-        out = renderer.render(single_view(fine, np.eye(4), device), prefiltered)
+        out = renderer.render(ViewBatch.of([fine], [np.eye(4)], device), prefiltered)
         image = torch.cat([out["rgb"], out["alpha"]], dim=3)[0]
-        image = image.reshape(camera.height, scale, camera.width, scale, 4).mean(dim=(1, 3)).cpu().numpy()
+        mean = image.reshape(camera.height, scale, camera.width, scale, 4).mean(dim=(1, 3)).cpu().numpy()
         # where silhouettes cross a pixel from several sides, antialiasing can overshoot the neighbours' range
-        yield np.ascontiguousarray(image[..., :3].clip(min=0.0)), np.ascontiguousarray(image[..., 3:].clip(0.0, 1.0))
+        yield np.ascontiguousarray(mean[..., :3].clip(min=0.0)), np.ascontiguousarray(mean[..., 3:].clip(0.0, 1.0))
 
 
 def _path_trace(session: Session, settings: CaptureMeshSettings, asset: Asset, light: EnvironmentLight, cameras):  # noqa: ANN001, ANN202
     from stspbr.render.mitsuba_scene import render_each
 
     yield from render_each(asset, light, cameras, spp=settings.samples, max_depth=settings.max_depth, seed=session.seed)
-
-
-def single_view(camera: Camera, object_to_world: np.ndarray, device: torch.device) -> ViewBatch:
-    """A batch of one camera."""
-    pose = np.asarray(object_to_world, dtype=np.float64)
-    eye = np.linalg.inv(pose) @ np.append(camera.position, 1.0)
-
-    def tensor(array: np.ndarray) -> torch.Tensor:
-        return torch.as_tensor(np.asarray(array, np.float32)[None], device=device)
-
-    clip = tensor(camera.clip_from_object(pose))
-    return ViewBatch(clip, tensor(eye[:3]), tensor(pose[:3, :3]), (camera.height, camera.width))

@@ -146,6 +146,13 @@ class _Shot:
     alpha: np.ndarray | None
     box: tuple[float, float, float, float] | None = None
 
+    @property
+    def coverage(self) -> np.ndarray:
+        """``alpha`` of a shot that has one."""
+        if self.alpha is None:
+            raise StspbrError(f"{self.view.name} has no mask")
+        return self.alpha
+
     def posed(self) -> PosedPhoto:
         return PosedPhoto(self.view.name, display(self.image), self.valid, self.camera, self.view.seen)
 
@@ -320,7 +327,7 @@ def _reduced(camera: Camera, layers: np.ndarray, scale: int) -> tuple[Camera, np
     width, height = camera.width // scale, camera.height // scale
     if min(width, height) < 8:
         raise StspbrError(f"image_scale={scale} leaves {width}x{height} pixels: choose a smaller one")
-    camera = camera.cropped(0, 0, width * scale, height * scale).resized(width, height)
+    camera = camera.resampled((0, 0, width * scale, height * scale), (width, height))
     layers = layers[: height * scale, : width * scale].reshape(height, scale, width, scale, -1)
     return camera, layers.mean(axis=(1, 3), dtype=np.float64).astype(np.float32)
 
@@ -346,12 +353,12 @@ def _carry(
     progress: _Progress,
 ) -> None:
     """Masks from the box; shots without one are dropped."""
-    first = next((index for index, shot in enumerate(shots) if shot.box is not None), None)
-    if first is None:
+    boxed = next(((index, shot.box) for index, shot in enumerate(shots) if shot.box is not None), None)
+    if boxed is None:
         name = settings.box_image or "the first photo"
         raise StspbrError(f"{name}, which has the box, has no pose: choose another photo with --box-image")
     posed = [shot.posed() for shot in shots]
-    masks, lost = carry_masks(posed, model.points, first, shots[first].box, seed, progress.photo)
+    masks, lost = carry_masks(posed, model.points, *boxed, seed, progress.photo)
     failed |= lost
     for shot, mask in zip(shots, masks, strict=True):
         shot.alpha = mask
@@ -367,10 +374,10 @@ def _frames(
 ) -> tuple[list[Frame], np.ndarray]:
     """Frames in the object's frame, and the similarity that leads there."""
     for shot in shots:
-        if (shot.alpha[..., 0] > _COVERED).mean() < _LEAST_AREA:
+        if (shot.coverage[..., 0] > _COVERED).mean() < _LEAST_AREA:
             report.failed[shot.view.name] = "its mask is empty: the object is not in it"
     good = [shot for shot in shots if shot.view.name not in report.failed]
-    covered = [shot.alpha[..., 0] > _COVERED for shot in good]
+    covered = [shot.coverage[..., 0] > _COVERED for shot in good]
     known = model.points[object_points([shot.posed() for shot in good], covered, model.points)]
     for shot, mask in zip(list(good), covered, strict=True):
         # all of the object's points project into its mask, whether seen or not; an object without texture has none
@@ -384,7 +391,7 @@ def _frames(
             f"{len(good)} of {report.photos} photos have a pose and a mask, at least 3 are needed; "
             f"the first that failed is {reason[0]}: {reason[1]}"
         )
-    covered = [shot.alpha[..., 0] > _COVERED for shot in good]
+    covered = [shot.coverage[..., 0] > _COVERED for shot in good]
     on_object = object_points([shot.posed() for shot in good], covered, model.points)
     placed = object_frame([shot.camera for shot in good], covered, model.points, on_object)
     report.up_from, report.frames = placed.up_from, len(good)
@@ -398,7 +405,7 @@ def _frames(
     frames = []
     for shot, exposure, split in zip(good, exposures, splits, strict=True):
         camera = replace(shot.camera, camera_to_world=moved_camera(shot.camera, placed.world_from_original))
-        alpha = np.clip(shot.alpha, 0.0, 1.0)
+        alpha = np.clip(shot.coverage, 0.0, 1.0)
         frames.append(
             Frame(
                 shot.view.name,

@@ -13,12 +13,12 @@ from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.geometry import FixedGeometry, ImplicitGeometry
-from stspbr.scene import Capture, Mesh
+from stspbr.scene import Capture, Mesh, Normalization
 from stspbr.settings import CoarseSettings
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import read_given_mesh, save_given_mesh
 from stspbr.stages.session import Session
-from stspbr.stages.state import load_capture, make_fields, make_light, normalized
+from stspbr.stages.state import load_capture, make_fields, make_light
 
 
 def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
@@ -32,14 +32,15 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     source = session.parent("capture")
     capture = load_capture(source)
     given = read_given_mesh(settings)
-    centre, scale = _normalization(capture, settings, None if given is None else given.mesh)
-    capture_n = capture.normalized(centre, scale)
+    normalization = _normalization(capture, settings, None if given is None else given.mesh)
+    capture_n = normalization.capture(capture)
     generator = torch.Generator().manual_seed(session.seed)
 
-    if given is None:
+    fixed = None if given is None else normalization.mesh(given.mesh)
+    geometry: ImplicitGeometry | FixedGeometry
+    if given is None or fixed is None:
         geometry = _implicit_geometry(settings, capture_n, session, generator)
     else:
-        fixed = normalized(given.mesh, centre, scale)
         geometry = FixedGeometry(
             fixed, movable=False, laplacian=0.0, folding=0.0, device=session.device, normal_maps=given.normal_maps
         )
@@ -49,18 +50,16 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
 
     def write(folder: Path) -> dict:
         if given is not None:
-            mesh = fixed
             save_given_mesh(given, folder)
-        else:
-            surface = geometry.surface()
-            mesh = Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
-        return write_fields(folder, reconstruction, mesh, (centre, scale))
+        surface = geometry.surface()
+        mesh = fixed or Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
+        return write_fields(folder, reconstruction, mesh, normalization)
 
     return fit(session, "coarse", settings, source, reconstruction, write)
 
 
-def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | None) -> tuple[np.ndarray, float]:
-    """Centre and half side of the cube that becomes [−1, 1]³, with a margin around the object."""
+def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | None) -> Normalization:
+    """That of the cube around the object, with a margin."""
     if settings.geometry.box is not None:
         low, high = np.array(settings.geometry.box[:3]), np.array(settings.geometry.box[3:])
         if not (high > low).all():
@@ -73,7 +72,7 @@ def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | Non
         low, high = estimate_box(capture.split("train"), margin=0.0)
         margin = settings.geometry.margin
     centre = 0.5 * (np.asarray(low, np.float64) + np.asarray(high, np.float64))
-    return centre, float(0.5 * (np.asarray(high) - np.asarray(low)).max() * (1.0 + margin))
+    return Normalization(centre, float(0.5 * (np.asarray(high) - np.asarray(low)).max() * (1.0 + margin)))
 
 
 def _implicit_geometry(

@@ -38,7 +38,7 @@ class _Open(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-def _optional(name: str, base: type[BaseModel], values: dict[str, str], **fields: Any) -> type[BaseModel]:
+def _optional(name: str, base: type[BaseModel], values: dict[str, str], **fields: Any) -> Any:
     """A model of ``values``, each with its standard error; all may be None, for want of points."""
     for value, text in values.items():
         fields[value] = (float | None, Field(None, description=text))
@@ -46,8 +46,17 @@ def _optional(name: str, base: type[BaseModel], values: dict[str, str], **fields
     return create_model(name, __base__=base, **fields)
 
 
-Region = _optional("Region", _Part, _REGION_VALUES, count=(int, Field(description="points")))
-UnseenRegion = create_model("UnseenRegion", __base__=Region, unmatched=(int, ...))
+_Region: Any = _optional("Region", _Part, _REGION_VALUES, count=(int, Field(description="points")))
+
+
+class Region(_Region):
+    """Errors over one part of the surface."""
+
+
+class UnseenRegion(Region):
+    """The part that no training view sees; ``unmatched`` of its points have no partner."""
+
+    unmatched: int
 
 
 class _Counts(_Part):
@@ -60,11 +69,8 @@ class _Counts(_Part):
     opposed: int = Field(description="seen, but the nearest face looks the other way")
 
 
-Back = create_model(
-    "Back",
-    __base__=Region,
-    **{name: (int, ...) for name in _Counts.model_fields},
-)
+class Back(Region, _Counts):
+    """Points of the estimate, compared with the reference."""
 
 
 class MaterialErrors(_Counts):

@@ -6,6 +6,7 @@ import glob
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from stspbr.metrics.material import material_error
 from stspbr.metrics.relighting import relighting_error
 from stspbr.metrics.sampling import pixel_footprint
 from stspbr.render.mitsuba_bsdf import require_mitsuba
-from stspbr.scene import Asset, Capture, EnvironmentLight, Frame, Mesh
+from stspbr.scene import Asset, Capture, Corners, EnvironmentLight, Frame
 from stspbr.settings import CaptureMeshSettings, EvaluateSettings, parse_settings
 from stspbr.stages.capture_mesh import load_asset, load_light
 from stspbr.stages.error_record import SCHEMA, ErrorRecord, error_table, write_csv
@@ -147,13 +148,14 @@ def transformed(asset: Asset, matrix: np.ndarray) -> Asset:
     mesh, linear = asset.mesh, matrix[:3, :3]
     rotation = linear / np.cbrt(np.linalg.det(linear))
 
-    def turned(vectors: np.ndarray | None) -> np.ndarray | None:
-        if vectors is None:
+    def turned(corners: Corners[np.ndarray] | None) -> Corners[np.ndarray] | None:
+        if corners is None:
             return None
-        return np.concatenate([vectors[:, :3] @ rotation.T, vectors[:, 3:]], axis=1).astype(np.float32)
+        vectors = np.concatenate([corners.values[:, :3] @ rotation.T, corners.values[:, 3:]], axis=1)
+        return Corners(vectors.astype(np.float32), corners.index)
 
     positions = (mesh.positions.astype(np.float64) @ linear.T + matrix[:3, 3]).astype(np.float32)
-    moved: Mesh = replace(mesh, positions=positions, normals=turned(mesh.normals), tangents=turned(mesh.tangents))
+    moved = replace(mesh, positions=positions, normals=turned(mesh.normals), tangents=turned(mesh.tangents))
     return replace(asset, mesh=moved)
 
 
@@ -187,8 +189,8 @@ def _subjects(reference: Asset, estimate: Asset, capture: Capture, matrix: np.nd
 def _surface_errors(session: Session, settings: EvaluateSettings, subjects: _Subjects) -> dict:
     """Material (raw, and at what a pixel of the views resolves) and geometry, in the reference's frame."""
     reference, estimate = subjects.reference, subjects.aligned
-    views = {"cameras": subjects.cameras, "poses": subjects.poses}
-    common = {"seed": session.seed, "max_distance_fraction": settings.max_distance_fraction, **views}
+    views: dict[str, Any] = {"cameras": subjects.cameras, "poses": subjects.poses}
+    common: dict[str, Any] = {"seed": session.seed, "max_distance_fraction": settings.max_distance_fraction, **views}
     footprint = settings.footprint
     if footprint is None:
         footprint = pixel_footprint(reference.mesh, **views)

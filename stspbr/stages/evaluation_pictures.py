@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +12,10 @@ from stspbr.metrics.error_maps import ERROR_PEAKS, heat, material_differences
 from stspbr.metrics.image import display, lpips_or_none, ms_ssim, psnr, ssim
 from stspbr.metrics.relighting import frame_labels
 from stspbr.render.asset_renderer import AssetRenderer
+from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.report.contact_sheet import contact_sheet
 from stspbr.scene import Asset, EnvironmentLight, Frame
-from stspbr.stages.capture_mesh import single_view
 from stspbr.stages.session import Session
 
 COLUMNS = ["target", "result", "albedo", "roughness", "metallic", "normal"]
@@ -33,7 +34,7 @@ class Renders:
 
     def of(self, frame: Frame) -> dict[str, np.ndarray]:
         """``[H, W, C]`` over black: rgb (linear), alpha, albedo, roughness, metallic, normal (object space)."""
-        view = single_view(frame.camera, frame.object_to_world, self._device)
+        view = ViewBatch.of([frame.camera], [frame.object_to_world], self._device)
         return {name: image[0].cpu().numpy() for name, image in self._renderer.render(view, self._light).items()}
 
     def metrics(self, frames: Sequence[Frame]) -> dict:
@@ -44,12 +45,13 @@ class Renders:
             where its package is not installed; ``lpips_missing`` then says why), and ``per_view`` with the same
             for each.
         """
-        rows, missing = [], None
+        rows: list[dict[str, Any]] = []
+        missing = None
         for frame in frames:
             target, result = display(frame.image), display(self.of(frame)["rgb"])
             distance, reason = lpips_or_none(target, result, frame.alpha)
             missing = missing or reason
-            row = {"psnr": min(psnr(target, result, frame.alpha), 200.0), "lpips": distance}
+            row: dict[str, float | None] = {"psnr": min(psnr(target, result, frame.alpha), 200.0), "lpips": distance}
             large = min(target.shape[:2]) >= 11
             row["ssim"] = ssim(target, result, frame.alpha) if large else None
             row["ms_ssim"] = ms_ssim(target, result, frame.alpha) if large else None
@@ -117,4 +119,5 @@ def _camera_space(normal: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    return None if not values or any(v is None for v in values) else float(np.mean(values))
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stspbr.artifacts import ArtifactStore
 from stspbr.errors import StspbrError
 from stspbr.files import safe_name
-from stspbr.formats.assets import read_asset
+from stspbr.formats.assets import read_asset, write_asset
 from stspbr.formats.images import read_image, write_exr, write_hdr
 from stspbr.geometry.tangents import with_frames
 from stspbr.procedural.by_name import is_procedural
 from stspbr.scene import Asset, EnvironmentLight
+from stspbr.settings import ExportSettings
 from stspbr.stages.lod_error import lod_psnr
 from stspbr.texture.lod import simplify_textured
 
@@ -30,51 +30,6 @@ SUFFIXES = {
     "ply": (".ply",),
     "blender": (),
 }
-_FLOAT_MAPS = ("obj", "blender")
-_QUANTIZED = ("glb", "gltf")
-_LEVELS = ("glb", "gltf", "obj", "ply")
-
-
-@dataclass
-class ExportSettings:
-    """What is written.
-
-    Attributes:
-        to: glb, gltf, obj, usd, usdz, ply or blender.
-        texture_bits: of PNGs, 8 or 16. texture_format: png, or exr for obj and blender.
-        quantized: glb and gltf only. budgets: triangles of each level of detail.
-    """
-
-    to: str
-    texture_bits: int = 8
-    texture_format: str = "png"
-    quantized: bool = False
-    budgets: list[int] = field(default_factory=list)
-
-    def check(self, out: Path) -> None:
-        """Raise StspbrError where the settings contradict each other or the file's name."""
-        if self.to not in SUFFIXES:
-            raise StspbrError(f"--to {self.to}: choose {', '.join(SUFFIXES)}")
-        if self.texture_bits not in (8, 16):
-            raise StspbrError(f"--texture-bits {self.texture_bits}: choose 8 or 16")
-        if self.texture_format == "ktx2":
-            raise StspbrError(
-                "--texture-format ktx2: there is no KTX2 encoder here; run `gltf-transform uastc` on a GLB"
-            )
-        if self.texture_format not in ("png", "exr"):
-            raise StspbrError(f"--texture-format {self.texture_format}: choose png or exr")
-        if self.texture_format == "exr" and self.to not in _FLOAT_MAPS:
-            raise StspbrError(f"--texture-format exr goes with {' and '.join(_FLOAT_MAPS)}, not {self.to}: use png")
-        if self.quantized and self.to not in _QUANTIZED:
-            raise StspbrError(f"--quantized goes with {' and '.join(_QUANTIZED)}, not with {self.to}")
-        if self.budgets and self.to not in _LEVELS:
-            raise StspbrError(f"--lod goes with {', '.join(_LEVELS)}, not with {self.to}")
-        wanted = SUFFIXES[self.to]
-        if wanted and out.suffix.lower() not in wanted:
-            raise StspbrError(f"--out {out}: --to {self.to} wants a name that ends with {' or '.join(wanted)}")
-        if (out.exists() and not out.is_dir()) if self.to == "blender" else out.is_dir():
-            kind = "a folder" if self.to == "blender" else "a file"
-            raise StspbrError(f"--out {out}: --to {self.to} writes {kind}, and something else has that name")
 
 
 @dataclass
@@ -114,13 +69,13 @@ def export_asset(source: str, out: Path, settings: ExportSettings, version: str 
         version: the bake's, for a run.
 
     Raises:
-        StspbrError: settings that do not fit together, no such run, version or file, an asset that the format
+        StspbrError: no such run, version or file, an asset that the format
             cannot hold, a place that cannot be written.
     """
     out = Path(out)
-    settings.check(out)
+    _check_place(out, settings.to)
     asset, light, notes = _read(source, version, settings)
-    levels = _levels(asset, settings.budgets, light, notes)
+    levels = _levels(asset, settings.lod, light, notes)
     folder = out if settings.to == "blender" else out.parent
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -128,11 +83,10 @@ def export_asset(source: str, out: Path, settings: ExportSettings, version: str 
     except OSError as error:
         raise StspbrError(f"cannot write {out} ({error.strerror}): choose another place") from error
     try:
-        writer = _writer(settings, light)
         main = "asset.glb" if settings.to == "blender" else out.name
         names = [f"{out.stem}_lod{number}{out.suffix}" for number in range(1, len(levels) + 1)]
         for name, one in zip([main, *names], [asset, *(level["asset"] for level in levels)], strict=True):
-            notes += [note for note in writer(staging / name, one) if note not in notes]
+            notes += [note for note in _write(staging / name, one, light, settings) if note not in notes]
         if light is not None:
             stem = "light" if settings.to == "blender" else f"{safe_name(out.stem, set())}_light"
             write_exr(staging / f"{stem}.exr", light.radiance)
@@ -149,17 +103,14 @@ def export_asset(source: str, out: Path, settings: ExportSettings, version: str 
     return ExportReport(files, notes, details)
 
 
-def parse_budgets(text: str | None) -> list[int]:
-    """``"10000,2500"`` as numbers; StspbrError where they are none, or do not fall."""
-    if text is None:
-        return []
-    try:
-        budgets = [int(word) for word in text.split(",")]
-    except ValueError:
-        raise StspbrError(f"--lod {text}: give numbers of triangles, e.g. --lod 10000,2500") from None
-    if min(budgets) < 4 or any(b >= a for a, b in zip(budgets, budgets[1:], strict=False)):
-        raise StspbrError(f"--lod {text}: give falling numbers of at least 4 triangles, e.g. --lod 10000,2500")
-    return budgets
+def _check_place(out: Path, to: str) -> None:
+    """Raise StspbrError if ``out`` has the wrong suffix for the format ``to``, or something else has its name."""
+    wanted = SUFFIXES[to]
+    if wanted and out.suffix.lower() not in wanted:
+        raise StspbrError(f"--out {out}: --to {to} wants a name that ends with {' or '.join(wanted)}")
+    if (out.exists() and not out.is_dir()) if to == "blender" else out.is_dir():
+        kind = "a folder" if to == "blender" else "a file"
+        raise StspbrError(f"--out {out}: --to {to} writes {kind}, and something else has that name")
 
 
 def _read(
@@ -184,13 +135,13 @@ def _read(
     if any(material.normal is not None for material in asset.materials) and mesh.uvs is not None:
         mesh = with_frames(mesh)
     else:
-        mesh = replace(mesh, tangents=None, tangent_faces=None)  # nothing uses them
+        mesh = replace(mesh, tangents=None)  # nothing uses them
     return replace(asset, mesh=mesh), light, notes
 
 
 def _levels(asset: Asset, budgets: list[int], light: EnvironmentLight | None, notes: list[str]) -> list[dict[str, Any]]:
     """Levels of detail (``asset``), each made from the full mesh, with what it costs in pictures (``psnr``)."""
-    levels = []
+    levels: list[dict[str, Any]] = []
     for budget in budgets:
         mesh = simplify_textured(asset.mesh, budget)
         if len(mesh.faces) > budget:
@@ -203,45 +154,21 @@ def _levels(asset: Asset, budgets: list[int], light: EnvironmentLight | None, no
     return levels
 
 
-def _writer(settings: ExportSettings, light: EnvironmentLight | None) -> Callable[[Path, Asset], list[str]]:
-    """What writes one asset to one path and gives remarks."""
-    bits, to = settings.texture_bits, settings.to
-    if to in ("glb", "gltf"):
-        from stspbr.formats.gltf.writer import write_glb, write_gltf
+def _write(path: Path, asset: Asset, light: EnvironmentLight | None, settings: ExportSettings) -> list[str]:
+    """One asset to one path; remarks for the user."""
+    bits, kind = settings.texture_bits, settings.texture_format
+    if settings.to == "blender":
+        from stspbr.formats.blender import write_blender
 
-        write = write_glb if to == "glb" else write_gltf
-        return lambda path, asset: write(path, asset, texture_bits=bits, quantized=settings.quantized)
-    if to in ("usd", "usdz"):
-        from stspbr.formats.usd.writer import write_usd
-
-        return lambda path, asset: write_usd(path, asset, light, texture_bits=bits) or []
-    if to == "obj":
-        from stspbr.formats.obj import write_obj
-
-        def write_named(path: Path, asset: Asset) -> list[str]:
-            # Its MTL and maps have names without blanks, which many readers cannot take; the OBJ's own is the user's.
-            os.replace(write_obj(path.parent, asset, path.stem, bits, settings.texture_format), path)
-            return []
-
-        return write_named
-    if to == "ply":
-        from stspbr.formats.ply import write_ply
-
-        return lambda path, asset: _no_notes(write_ply(path, asset))
-    from stspbr.formats.blender import write_blender
-
-    return lambda path, asset: write_blender(path.parent, asset, light, bits, settings.texture_format)
-
-
-def _no_notes(_: Any) -> list[str]:
-    return []
+        return write_blender(path.parent, asset, light, bits, kind)
+    return write_asset(path, asset, light, texture_bits=bits, texture_format=kind, quantized=settings.quantized)
 
 
 def _moved(staging: Path, folder: Path, main: str) -> list[Path]:
     """Everything in ``staging`` into ``folder``, file by file, the main one last; the final paths, it first."""
     found = sorted(path for path in staging.rglob("*") if path.is_file())
     found.sort(key=lambda path: path == staging / main)
-    out = []
+    out: list[Path] = []
     for path in found:
         target = folder / path.relative_to(staging)
         try:

@@ -12,13 +12,13 @@ from stspbr.artifacts import Artifact
 from stspbr.formats.images import write_hdr
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
-from stspbr.optimize.appearance import Appearance
+from stspbr.optimize.appearance import Appearance, FieldAppearance
 from stspbr.optimize.geometry import Geometry, ImplicitGeometry
 from stspbr.optimize.lights import LearnedLight, Light
 from stspbr.optimize.loop import Stopwatch, optimize
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.views import ViewSet
-from stspbr.scene import Capture, Mesh
+from stspbr.scene import Capture, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, SpecializeSettings
 from stspbr.stages.session import Session
 from stspbr.stages.state import save_json, save_mesh, save_state
@@ -120,21 +120,18 @@ def validate(reconstruction: Reconstruction, views: ViewSet) -> dict[str, float]
     return {"views": len(values), "psnr_mean": float(np.mean(values)), "psnr_min": float(np.min(values))}
 
 
-def write_fields(
-    folder: Path, reconstruction: Reconstruction, mesh: Mesh, normalization: tuple[np.ndarray, float]
-) -> dict:
+def write_fields(folder: Path, reconstruction: Reconstruction, mesh: Mesh, normalization: Normalization) -> dict:
     """The payload of coarse and specialize: surface, implicit shape (coarse alone), networks, normalisation.
 
     Args:
         mesh: the surface as it stands after the last step, normalised.
-        normalization: centre and scale back to the object's units.
     """
     save_mesh(mesh, folder / "mesh.safetensors")
     if isinstance(reconstruction.geometry, ImplicitGeometry):
         save_state(reconstruction.geometry, folder / "geometry.safetensors")
-    save_state(reconstruction.appearance.fields, folder / "fields.safetensors")
-    centre, scale = normalization
-    save_json({"centre": [float(c) for c in centre], "scale": scale}, folder / "normalization.json")
+    if isinstance(reconstruction.appearance, FieldAppearance):
+        save_state(reconstruction.appearance.fields, folder / "fields.safetensors")
+    save_json(normalization.to_json(), folder / "normalization.json")
     return {"mesh": mesh_report(mesh.positions, mesh.faces)}
 
 

@@ -18,7 +18,7 @@ from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
 from stspbr.geometry.tangents import with_frames
-from stspbr.scene import Asset, Material, Mesh, Node
+from stspbr.scene import Asset, Corners, Material, Mesh, Node
 from stspbr.settings import CoarseSettings
 from stspbr.stages.state import load_mesh, save_json, save_mesh
 from stspbr.texture.atlas import FARTHEST_UV
@@ -66,11 +66,11 @@ def read_given_mesh(settings: CoarseSettings) -> GivenMesh | None:
     asset = read_asset(settings.mesh, settings.mesh_textures)
     if len(asset.mesh.faces) == 0:
         raise StspbrError(f"{settings.mesh}: the mesh is empty")
-    if asset.mesh.uvs is not None and not (np.abs(asset.mesh.uvs) <= FARTHEST_UV).all():
+    if asset.mesh.uvs is not None and not (np.abs(asset.mesh.uvs.values) <= FARTHEST_UV).all():
         raise StspbrError(f"{settings.mesh}: its UVs hold NaN, infinity or numbers beyond a million: unwrap it again")
     given = given_mesh(asset, keep_normal_maps=settings.mesh_normal_map == "keep")
     for number, material in enumerate(given.materials):
-        count = int((given.mesh.face_material == number).sum())
+        count = int((given.mesh.material_of == number).sum())
         if count > MAX_FACES and not has_layout(given.mesh, number):
             raise StspbrError(
                 f"{settings.mesh}: {material.name} has no UVs and {count} triangles, and at most {MAX_FACES} are "
@@ -82,10 +82,8 @@ def read_given_mesh(settings: CoarseSettings) -> GivenMesh | None:
 def given_mesh(asset: Asset, keep_normal_maps: bool) -> GivenMesh:
     """What is kept of ``asset``; frames are computed where a normal map that is kept needs them."""
     mesh = asset.mesh
-    if mesh.face_material is None:
-        mesh = replace(mesh, face_material=np.zeros(len(mesh.faces), np.int32))
-    used = np.unique(mesh.face_material)  # a material without faces has no maps to fill
-    mesh = replace(mesh, face_material=np.searchsorted(used, mesh.face_material).astype(np.int32))
+    used = np.unique(mesh.material_of)  # a material without faces has no maps to fill
+    mesh = replace(mesh, face_material=np.searchsorted(used, mesh.material_of).astype(np.int32))
     materials = []
     for number, material in enumerate(asset.materials[k] for k in used):
         size = normal_map = None
@@ -102,7 +100,7 @@ def has_layout(mesh: Mesh, material: int) -> bool:
     """Whether the UVs of a material's faces say anything: they are there and not all one point."""
     if mesh.uvs is None:
         return False
-    used = mesh.uvs[mesh.uv_faces[mesh.face_material == material]].reshape(-1, 2)
+    used = mesh.uvs.values[mesh.uvs.index[mesh.face_material == material]].reshape(-1, 2)
     return len(used) > 0 and bool((used != used[0]).any())
 
 
@@ -170,14 +168,15 @@ def _texture_size(material: Material) -> tuple[int, int] | None:
 def _unwrapped(mesh: Mesh, own: np.ndarray, resolution: int, padding: int) -> Mesh:
     """``mesh`` with new UVs for the faces ``own``; their tangents, if any, are to be computed."""
     used, faces = np.unique(mesh.faces[own], return_inverse=True)
-    uvs, charts = unwrap(mesh.positions[used], faces.reshape(-1, 3), resolution, padding)
-    old = np.zeros((1, 2), np.float32) if mesh.uvs is None else mesh.uvs
-    uv_faces = np.zeros_like(mesh.faces) if mesh.uvs is None else mesh.uv_faces.copy()
-    uv_faces[own] = charts + len(old)
-    mesh = replace(mesh, uvs=np.concatenate([old, uvs]), uv_faces=uv_faces)
-    if mesh.tangents is not None:
-        tangent_faces = mesh.tangent_faces.copy()
-        tangent_faces[own] = len(mesh.tangents)
-        tangents = np.concatenate([mesh.tangents, np.zeros((1, 4), np.float32)])
-        mesh = replace(mesh, tangents=tangents, tangent_faces=tangent_faces)
-    return mesh
+    charts = unwrap(mesh.positions[used], faces.reshape(-1, 3), resolution, padding)
+    old = mesh.uvs or Corners(np.zeros((1, 2), np.float32), np.zeros_like(mesh.faces))
+    absent = Corners(np.zeros((1, 4), np.float32), np.zeros_like(charts.index))
+    tangents = mesh.tangents and _renewed(mesh.tangents, own, absent)
+    return replace(mesh, uvs=_renewed(old, own, charts), tangents=tangents)
+
+
+def _renewed(corners: Corners[np.ndarray], own: np.ndarray, new: Corners[np.ndarray]) -> Corners[np.ndarray]:
+    """``corners`` with ``new`` ones for the faces ``own``."""
+    index = corners.index.copy()
+    index[own] = new.index + len(corners.values)
+    return Corners(np.concatenate([corners.values, new.values]), index)

@@ -9,12 +9,11 @@ from torch import Tensor
 
 from stspbr.errors import StspbrError
 from stspbr.geometry.tangents import with_frames
-from stspbr.scene import Mesh, Node
+from stspbr.scene import Mesh, Node, Normalization
 from stspbr.settings import BakeSettings
 from stspbr.stages.baked_maps import shape_normals
 from stspbr.stages.given_mesh import GivenMesh, with_layouts
 from stspbr.stages.session import Session
-from stspbr.stages.state import normalized
 from stspbr.texture.atlas import TexelMap, rasterize_atlas, rasterize_layout
 from stspbr.texture.cleanup import clean
 from stspbr.texture.unwrap import unwrap
@@ -55,25 +54,22 @@ class Layout:
 def new_layout(mesh: Mesh, settings: BakeSettings, session: Session) -> Layout:
     """A learned surface cleaned and unwrapped into one atlas; StspbrError where nothing of it is left."""
     prepared, report = session.ranks.first(lambda: _prepare_mesh(mesh, settings))
-    texels = rasterize_atlas(
-        prepared.uvs, prepared.uv_faces, settings.texture_resolution, session.backend.rasterize, session.device
-    )
+    uvs, resolution = prepared.required("uvs"), settings.texture_resolution
+    texels = rasterize_atlas(uvs, resolution, session.backend.rasterize, session.device)
     return Layout(prepared, ["material"], [texels], [None], report=report)
 
 
-def given_layout(
-    given: GivenMesh, normalization: tuple[np.ndarray, float], settings: BakeSettings, session: Session
-) -> Layout:
+def given_layout(given: GivenMesh, normalization: Normalization, settings: BakeSettings, session: Session) -> Layout:
     """A given mesh's own layouts, with new UVs for the materials that have none."""
     mesh, sizes, renewed = session.ranks.first(
         lambda: with_layouts(given, settings.texture_resolution, settings.padding)
     )
-    positions, mesh = mesh.positions, normalized(mesh, *normalization)
+    positions, mesh = mesh.positions, normalization.mesh(mesh)
     texels, normals, report = [], [], []
     for number, material in enumerate(given.materials):
         own = np.flatnonzero(mesh.face_material == number)
         limit = min(max(_POINTS // (sizes[number][0] * sizes[number][1]), _SHARERS[0]), _SHARERS[1])
-        found = rasterize_layout(mesh.uvs, mesh.uv_faces, sizes[number], own, limit, session.device)
+        found = rasterize_layout(mesh.required("uvs"), sizes[number], own, limit, session.device)
         kept = material.normal_map
         texels.append(found)
         normals.append(None if kept is None else shape_normals(mesh, kept, found, session.backend))
@@ -95,5 +91,5 @@ def _prepare_mesh(mesh: Mesh, settings: BakeSettings) -> tuple[Mesh, dict]:
     positions, faces, report = clean(mesh.positions, mesh.faces, settings.target_faces)
     if len(faces) == 0:
         raise StspbrError("nothing is left of the mesh after clean-up: the coarse stage found no solid surface")
-    uvs, uv_faces = unwrap(positions, faces, settings.texture_resolution, settings.padding)
-    return with_frames(Mesh(positions, faces, uvs, uv_faces)), report
+    uvs = unwrap(positions, faces, settings.texture_resolution, settings.padding)
+    return with_frames(Mesh(positions, faces, uvs)), report

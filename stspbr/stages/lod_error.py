@@ -39,19 +39,14 @@ def lod_psnr(asset: Asset, levels: list[Asset], light: EnvironmentLight | None =
 
 def _around(asset: Asset) -> ViewBatch:
     centre, radius = bounding_sphere(asset.mesh.positions.astype(np.float64))
-    clip, eyes = [], []
+    cameras = []
     for number in range(_VIEWS):
         turn, height = 2 * np.pi * (number + 0.2) / _VIEWS, 0.5 if number % 2 else -0.1
         aside = np.array([np.sin(turn), height, np.cos(turn)])
         eye = centre + aside / np.linalg.norm(aside) * radius * _DISTANCE
         focal = 0.45 * _SIDE * _DISTANCE
         middle = _SIDE / 2
-        camera = Camera(look_at(eye, centre), focal, focal, middle, middle, _SIDE, _SIDE, radius * 0.1, radius * 10.0)
-        clip.append(camera.clip_from_object(np.eye(4)))
-        eyes.append(eye)
-    return ViewBatch(
-        torch.as_tensor(np.stack(clip), dtype=torch.float32),
-        torch.as_tensor(np.stack(eyes), dtype=torch.float32),
-        torch.eye(3).expand(_VIEWS, 3, 3).contiguous(),
-        (_SIDE, _SIDE),
-    )
+        cameras.append(
+            Camera(look_at(eye, centre), focal, focal, middle, middle, _SIDE, _SIDE, radius * 0.1, radius * 10.0)
+        )
+    return ViewBatch.of(cameras, [np.eye(4)] * _VIEWS, torch.device("cpu"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from stspbr.artifacts import Artifact
 from stspbr.settings import CaptureMeshSettings, Recipe, Settings
@@ -27,7 +28,7 @@ def run_recipe(session: Session, recipe: Recipe, announce: Callable[[str], None]
     Returns:
         The artifact of each stage by name.
     """
-    stages: list[tuple[str, Settings, Callable[[Session, Settings], Artifact], str | None]] = [
+    stages: list[tuple[str, Settings, Callable[[Session, Any], Artifact], str | None]] = [
         ("capture", recipe.capture, run_capture, None),
         ("coarse", recipe.coarse, run_coarse, "capture"),
         ("specialize", recipe.specialize, run_specialize, "coarse"),

@@ -17,7 +17,7 @@ from stspbr.errors import StspbrError
 from stspbr.fields.backend import choose_encoding
 from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.optimize.distributed import Ranks, TorchrunRanks
-from stspbr.optimize.progress import Reporter, SilentReporter
+from stspbr.optimize.progress import Reporter, Reporting, SilentReporter
 from stspbr.render.backend import get_backend, why_no_nvdiffrast
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.settings import OptimizeSettings, Settings
@@ -140,7 +140,7 @@ class Session:
         return Checkpoints(self.run / ".checkpoints" / stage, work)
 
     @contextmanager
-    def reporter(self, stage: str, settings: OptimizeSettings) -> Iterator[Reporter]:
+    def reporter(self, stage: str, settings: OptimizeSettings) -> Iterator[Reporting]:
         """Progress bar, previews and TensorBoard of one stage, in ``RUN/logs/<stage>``; the first rank's alone."""
         if not self.ranks.is_first:
             yield SilentReporter()

@@ -30,8 +30,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
     source = session.parent_of(coarse, "capture")
     capture = load_capture(source)
-    centre, scale = load_normalization(coarse)
-    capture_n = capture.normalized(centre, scale)
+    normalization = load_normalization(coarse)
+    capture_n = normalization.capture(capture)
     mesh = load_mesh(coarse.file("mesh.safetensors"))
     given = load_given_mesh(coarse)
 
@@ -56,7 +56,7 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
         polished = mesh
         if given is None:
             polished = replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
-        return write_fields(folder, reconstruction, polished, (centre, scale))
+        return write_fields(folder, reconstruction, polished, normalization)
 
     def run_survey() -> str:
         return survey(reconstruction, fields, settings.survey)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.prefilter import prefilter_latlong
-from stspbr.scene import Capture, Mesh
+from stspbr.scene import Capture, Corners, EnvironmentLight, Mesh, Normalization
 from stspbr.settings import FieldSettings, LightSettings
 from stspbr.stages.session import Session
 
@@ -27,24 +26,22 @@ def load_capture(artifact: Artifact) -> Capture:
     return read_transforms(artifact.file("transforms.json"))
 
 
-def known_light(capture: Capture, settings: LightSettings) -> bool:
-    """Whether the capture's light is used as it is.
+def known_light(capture: Capture, settings: LightSettings) -> EnvironmentLight | None:
+    """The capture's light if it is used as it is; None if the light is learned.
 
     Raises:
         StspbrError: ``known`` was asked for and the capture has none.
     """
     if settings.mode == "known" and capture.light is None:
         raise StspbrError("light.mode=known, but the capture stores no light: give one, or set light.mode=learned")
-    return capture.light is not None and settings.mode != "learned"
+    return None if settings.mode == "learned" else capture.light
 
 
 def make_light(capture: Capture, settings: LightSettings, session: Session, state: Path | None = None) -> Light:
     """The light of a stage: prefiltered once where it is known, else learned, from ``state`` or from grey."""
-    if known_light(capture, settings):
-        light = prefilter_latlong(
-            capture.light, base_resolution=settings.known_resolution, cache_dir=session.run / ".cache"
-        )
-        return KnownLight(light.to(session.device))
+    if (known := known_light(capture, settings)) is not None:
+        filtered = prefilter_latlong(known, base_resolution=settings.known_resolution, cache_dir=session.run / ".cache")
+        return KnownLight(filtered.to(session.device))
     cube = EnvironmentCube(settings.learned_resolution, settings.initial_radiance, settings.common_scale)
     light = LearnedLight(cube, settings.white_balance, settings.smoothness)
     if state is not None:
@@ -70,14 +67,23 @@ def save_state(module: torch.nn.Module, path: Path) -> None:
 
 def save_mesh(mesh: Mesh, path: Path) -> None:
     """A mesh, every corner attribute with its own index, as safetensors."""
-    arrays = {k: np.ascontiguousarray(v) for k, v in asdict(mesh).items() if v is not None}
-    save_file(arrays, path)
+    owners = {"face_material": mesh.face_material, "face_node": mesh.face_node}
+    arrays = {"positions": mesh.positions, "faces": mesh.faces, **{k: v for k, v in owners.items() if v is not None}}
+    for name, corners in mesh.attributes():
+        arrays |= {name: corners.values, f"{name[:-1]}_faces": corners.index}
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 
 def load_mesh(path: Path) -> Mesh:
     """The inverse of ``save_mesh``."""
     arrays = load_file(path)
-    return Mesh(**{f.name: arrays.get(f.name) for f in fields(Mesh)})
+
+    def corners(name: str) -> Corners[np.ndarray] | None:
+        return Corners(arrays[name], arrays[f"{name[:-1]}_faces"]) if name in arrays else None
+
+    uvs, normals, tangents = (corners(name) for name in ("uvs", "normals", "tangents"))
+    owners = arrays.get("face_material"), arrays.get("face_node")
+    return Mesh(arrays["positions"], arrays["faces"], uvs, normals, tangents, *owners)
 
 
 def save_json(data: dict, path: Path) -> None:
@@ -85,22 +91,9 @@ def save_json(data: dict, path: Path) -> None:
     path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def load_normalization(artifact: Artifact) -> tuple[np.ndarray, float]:
-    """Centre ``[3]`` and scale that take the object's units to the box [−1, 1]³."""
-    data = json.loads(artifact.file("normalization.json").read_text(encoding="utf-8"))
-    return np.array(data["centre"], dtype=np.float64), float(data["scale"])
-
-
-def denormalized(mesh: Mesh, centre: np.ndarray, scale: float) -> Mesh:
-    """A mesh of the normalised box in the object's own units."""
-    positions = (mesh.positions.astype(np.float64) * scale + centre).astype(np.float32)
-    return replace(mesh, positions=positions)
-
-
-def normalized(mesh: Mesh, centre: np.ndarray, scale: float) -> Mesh:
-    """A mesh in the object's own units, in the normalised box."""
-    positions = ((mesh.positions.astype(np.float64) - centre) / scale).astype(np.float32)
-    return replace(mesh, positions=positions)
+def load_normalization(artifact: Artifact) -> Normalization:
+    """Between the object's units and the box [−1, 1]³."""
+    return Normalization.from_json(json.loads(artifact.file("normalization.json").read_text(encoding="utf-8")))
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:

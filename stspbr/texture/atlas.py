@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from stspbr.errors import StspbrError
+from stspbr.scene import Corners
 from stspbr.texture.atlas_kernels import nearest_on_charts
 from stspbr.texture.layout_kernels import layout_points
 
@@ -75,8 +76,7 @@ def mean_of_groups(values: torch.Tensor, group: torch.Tensor, count: int) -> tor
 
 
 def rasterize_atlas(
-    uvs: np.ndarray | torch.Tensor,
-    uv_faces: np.ndarray | torch.Tensor,
+    uvs: Corners[np.ndarray],
     resolution: int | tuple[int, int],
     rasterize: Rasterize,
     device: torch.device | str = "cpu",
@@ -84,7 +84,7 @@ def rasterize_atlas(
     """Find for each texel the face and the point on it.
 
     Args:
-        uvs: ``[T, 2]`` glTF convention, in [0, 1]; uv_faces: ``[F, 3]``.
+        uvs: ``[T, 2]`` glTF convention, in [0, 1].
         resolution: side of the texture, or ``(H, W)``.
         rasterize: the backend's ``rasterize(clip, faces, (H, W)) -> (rast, rast_db)``.
         device: where ``rasterize`` works; the map lies there.
@@ -97,12 +97,12 @@ def rasterize_atlas(
         StspbrError: UVs that are not finite.
     """
     height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
-    uvs = torch.as_tensor(uvs, dtype=torch.float32).detach().to(device)
-    faces = torch.as_tensor(uv_faces, dtype=torch.int32).to(device).contiguous()
-    if not bool(torch.isfinite(uvs).all()):
+    coords = torch.as_tensor(uvs.values, dtype=torch.float32).to(device)
+    faces = torch.as_tensor(uvs.index, dtype=torch.int32).to(device).contiguous()
+    if not bool(torch.isfinite(coords).all()):
         raise StspbrError("the mesh's UVs hold NaN or infinity: unwrap it again")
-    flat = torch.zeros(len(uvs), 4, device=uvs.device)
-    flat[:, :2] = uvs * 2.0 - 1.0  # raster row 0 is clip y = −1, texture row 0 is v = 0
+    flat = torch.zeros(len(coords), 4, device=coords.device)
+    flat[:, :2] = coords * 2.0 - 1.0  # raster row 0 is clip y = −1, texture row 0 is v = 0
     flat[:, 3] = 1.0
     rast = rasterize(flat[None].contiguous(), faces, (height, width))[0][0].detach().reshape(-1, 4).cpu()
     triangle = rast[:, 3].round().to(torch.int32) - 1
@@ -111,7 +111,7 @@ def rasterize_atlas(
     barycentric = torch.stack([u, v, 1.0 - u - v], dim=1).numpy()
     found, inside = triangle.numpy().copy(), triangle.numpy() >= 0
     size = np.array([width, height], dtype=np.float64)
-    nearest_on_charts(uvs.cpu().numpy() * size, faces.cpu().numpy(), height, width, inside, found, barycentric)
+    nearest_on_charts(coords.cpu().numpy() * size, faces.cpu().numpy(), height, width, inside, found, barycentric)
     texel = np.nonzero(found >= 0)[0]
     return TexelMap(
         (height, width),
@@ -123,8 +123,7 @@ def rasterize_atlas(
 
 
 def rasterize_layout(
-    uvs: np.ndarray,
-    uv_faces: np.ndarray,
+    uvs: Corners[np.ndarray],
     resolution: tuple[int, int],
     faces: np.ndarray | None = None,
     limit: int = 8,
@@ -135,7 +134,7 @@ def rasterize_layout(
     UVs may leave the unit square (textures repeat), overlap, be mirrored or have no area.
 
     Args:
-        uvs: ``[T, 2]`` glTF convention; uv_faces: ``[F, 3]``.
+        uvs: ``[T, 2]`` glTF convention.
         resolution: ``(H, W)`` of the texture.
         faces: ``[K]`` the faces that count, and that the map names; None for all.
         limit: points a texel; where more share it, so many of them, evenly chosen.
@@ -148,12 +147,12 @@ def rasterize_layout(
         StspbrError: UVs that are not finite, or beyond ``FARTHEST_UV``.
     """
     height, width = resolution
-    own = np.arange(len(uv_faces)) if faces is None else np.asarray(faces, np.int64)
-    uvs = np.asarray(uvs, np.float64)
-    corners = np.ascontiguousarray(np.asarray(uv_faces)[own], dtype=np.int64)
-    if not (np.abs(uvs[corners]) <= FARTHEST_UV).all():
+    own = np.arange(len(uvs.index)) if faces is None else np.asarray(faces, np.int64)
+    coords = np.asarray(uvs.values, np.float64)
+    corners = np.ascontiguousarray(uvs.index[own], dtype=np.int64)
+    if not (np.abs(coords[corners]) <= FARTHEST_UV).all():
         raise StspbrError("the mesh's UVs hold NaN, infinity or numbers beyond a million: unwrap it again")
-    points = np.ascontiguousarray(uvs * np.array([width, height], np.float64))
+    points = np.ascontiguousarray(coords * np.array([width, height], np.float64))
     texel, triangle, barycentric, inside = layout_points(points, corners, height, width, limit)
     arrays = (texel, own[triangle].astype(np.int32), barycentric, inside)
     return TexelMap(resolution, *(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -39,7 +41,7 @@ def clean(
     positions, faces = np.asarray(positions, dtype=np.float32), np.asarray(faces, dtype=np.int32)
     if not np.isfinite(positions).all():
         raise StspbrError("the mesh has vertices that are NaN or infinite")
-    report = {"before": mesh_report(positions, faces)}
+    report: dict[str, Any] = {"before": mesh_report(positions, faces)}
     positions, faces, report["welded_vertices"] = weld(positions, faces)
     positions, faces, report["degenerate_faces"] = remove_degenerate(positions, faces)
     positions, faces, report["floaters"] = remove_floaters(positions, faces, floater_fraction)

@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.normals import vertex_normals
-from stspbr.scene import Mesh
+from stspbr.geometry.normals import mesh_normals
+from stspbr.scene import Corners, Mesh
 from stspbr.texture.lod_kernels import add_quadrics, collapse
 
 _UV_WEIGHT = 0.2  # of a slip of the texture over the surface, against the surface's own shift of that length
@@ -54,7 +54,7 @@ def _wedges(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
     """Distinct corners ``[W, 6]`` (position, UV, normal, tangent, material, node; 0 where absent), ``[F, 3]`` into."""
     absent = np.zeros_like(mesh.faces)
     columns = [mesh.faces]
-    columns += [absent if index is None else index for index in (mesh.uv_faces, mesh.normal_faces, mesh.tangent_faces)]
+    columns += [absent if own is None else own.index for own in (mesh.uvs, mesh.normals, mesh.tangents)]
     for owner in (mesh.face_material, mesh.face_node):
         columns.append(absent if owner is None else np.repeat(np.asarray(owner)[:, None], 3, axis=1))
     corners = np.stack(columns, axis=-1).reshape(-1, 6).astype(np.int64)
@@ -64,21 +64,16 @@ def _wedges(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
 
 def _values(mesh: Mesh, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points ``[V, 3]`` in units of the mesh's radius, UVs ``[W, 2]``, and what errors are measured in ``[W, 8]``."""
-    import torch
-
     points = np.asarray(mesh.positions, np.float64)
     used = points[np.unique(mesh.faces)]
     centre = 0.5 * (used.min(axis=0) + used.max(axis=0))
     points = (points - centre) / max(float(np.linalg.norm(used - centre, axis=1).max()), 1e-30)
-    normals = mesh.normals
-    if normals is None:
-        normals = vertex_normals(torch.as_tensor(mesh.positions), torch.as_tensor(mesh.faces)).numpy()
     normal_of = rows[:, 2] if mesh.normals is not None else rows[:, 0]
     uvs, scale = np.zeros((len(rows), 2)), 0.0
     if mesh.uvs is not None:
-        uvs = np.asarray(mesh.uvs, np.float64)[rows[:, 1]]
-        scale = _units_a_uv(points[mesh.faces], np.asarray(mesh.uvs, np.float64)[mesh.uv_faces])
-    normals = np.asarray(normals, np.float64)[normal_of]
+        coords = np.asarray(mesh.uvs.values, np.float64)
+        uvs, scale = coords[rows[:, 1]], _units_a_uv(points[mesh.faces], coords[mesh.uvs.index])
+    normals = np.asarray(mesh_normals(mesh).values, np.float64)[normal_of]
     values = np.concatenate([points[rows[:, 0]], _UV_WEIGHT * scale * uvs, _NORMAL_WEIGHT * normals], axis=1)
     return points, np.ascontiguousarray(uvs), np.ascontiguousarray(values)
 
@@ -108,16 +103,19 @@ def _seams(faces: np.ndarray, wedge: np.ndarray, vertices: int) -> tuple[np.ndar
     return is_seam[edge].reshape(-1, 3), kind.astype(np.int64)
 
 
-def _picked(mesh: Mesh, corners: np.ndarray, alive: np.ndarray) -> Mesh:
-    """The mesh of the corners ``[F', 3, 6]``, without the rows of tables that none of them uses."""
-    changes: dict[str, np.ndarray | None] = {}
-    tables = (("positions", "faces"), ("uvs", "uv_faces"), ("normals", "normal_faces"), ("tangents", "tangent_faces"))
-    for column, (values, index) in enumerate(tables):
-        if getattr(mesh, values) is not None:
-            used, picked = np.unique(corners[..., column], return_inverse=True)
-            changes[values] = getattr(mesh, values)[used]
-            changes[index] = picked.reshape(-1, 3).astype(np.int32)
-    for owner in ("face_material", "face_node"):
-        if getattr(mesh, owner) is not None:
-            changes[owner] = getattr(mesh, owner)[alive]
-    return replace(mesh, **changes)
+def _picked(mesh: Mesh, rows: np.ndarray, alive: np.ndarray) -> Mesh:
+    """The mesh of the corners ``rows [F', 3, 6]``, without the rows of tables that none of them uses."""
+
+    def own(corners: Corners[np.ndarray], column: int) -> Corners[np.ndarray]:
+        used, picked = np.unique(rows[..., column], return_inverse=True)
+        return Corners(corners.values[used], picked.reshape(-1, 3).astype(np.int32))
+
+    points = own(Corners(mesh.positions, mesh.faces), 0)
+    return replace(
+        mesh.of_faces(alive),
+        positions=points.values,
+        faces=points.index,
+        uvs=mesh.uvs and own(mesh.uvs, 1),
+        normals=mesh.normals and own(mesh.normals, 2),
+        tangents=mesh.tangents and own(mesh.tangents, 3),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.scene import Corners
 
 MAX_FACES = 60_000  # xatlas' time grows faster than the face count: noisy meshes of 200k faces take hours
 _PACKING_ROUNDS = 8
@@ -17,7 +18,7 @@ def unwrap(
     padding_px: int = 4,
     max_faces: int = MAX_FACES,
     chart_iterations: int = 2,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Corners[np.ndarray]:
     """Unwrap a mesh into non-overlapping charts within one square.
 
     Args:
@@ -28,8 +29,8 @@ def unwrap(
         chart_iterations: how often xatlas improves its charts; more gives fewer seams and takes longer.
 
     Returns:
-        ``uvs [T, 2]`` float32 in [0, 1], glTF's convention (row 0 of the image is v = 0), charts not
-        mirrored; ``uv_faces [F, 3]`` int32. Faces too thin for xatlas get UVs along a neighbour's edge.
+        UVs ``[T, 2]`` float32 in [0, 1], glTF's convention (row 0 of the image is v = 0), charts not mirrored.
+        Faces too thin for xatlas get UVs along a neighbour's edge.
 
     Raises:
         StspbrError: no faces, more than the budget, or charts that cannot fit.
@@ -63,7 +64,7 @@ def unwrap(
     # xatlas counts rows upwards for a counter-clockwise chart; images count them downwards.
     texels[:, 1] = atlas.height - texels[:, 1]
     uvs = np.clip((texels + 0.5 * padding) / resolution, 0.0, 1.0).astype(np.float32)
-    return uvs, _adopt_unassigned(faces, uvs, uv_faces).astype(np.int32)
+    return Corners(uvs, _adopt_unassigned(faces, uvs, uv_faces).astype(np.int32))
 
 
 def _pack(atlas, resolution: int, padding: int, cost: float, chart_iterations: int) -> bool:  # noqa: ANN001
@@ -95,12 +96,12 @@ def _adopt_unassigned(faces: np.ndarray, uvs: np.ndarray, uv_faces: np.ndarray) 
     pending = [int(f) for f in np.nonzero(_uv_areas(uvs, uv_faces) == 0)[0]]
     touching: dict[int, list[int]] = {}
     near = np.isin(faces, faces[pending]).any(axis=1)
-    for face in np.nonzero(near)[0]:
-        for vertex in faces[face]:
-            touching.setdefault(int(vertex), []).append(int(face))
+    for close in np.nonzero(near)[0].tolist():
+        for vertex in faces[close].tolist():
+            touching.setdefault(vertex, []).append(close)
     waiting = set(pending)
     while pending:
-        left = []
+        left: list[int] = []
         for face in pending:
             corners = faces[face].tolist()
             others = {g for vertex in corners for g in touching[vertex]} - waiting

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stspbr.render.light import PrefilteredLight
-from stspbr.render.shading import shade
+from stspbr.render.shading import shade_parts
 from stspbr.transport.cache import VisibilityCache
 
 _BRIGHTEST = 0.95  # of albedo inside the cache: light must not grow between two white walls
@@ -132,9 +132,8 @@ class Radiosity:
             return found * dimmed, total
 
         material = (mixed(values) for values in (self.material.albedo, self.material.roughness, self.material.metallic))
-        return shade(
+        return shade_parts(
             normal, view, *material, light, texture=texture, light_rotation=light_rotation, surroundings=enclosed,
-            return_parts=True,
         )  # fmt: skip
 
     def _bounces(self, direct: np.ndarray) -> np.ndarray:

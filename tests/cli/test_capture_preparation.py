@@ -43,7 +43,7 @@ def test_options_reach_the_frames(command, tiny_run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        (["--light-frame", "moon"], "light_frame"),
+        (["--light-frame", "moon"], "--light-frame moon: choose world, camera or object"),
         (["--exposure", "auto"], "exposure"),
         (["--image-scale", "0.5"], "image-scale"),
         (["--max-side", "2"], "max-side"),

@@ -13,6 +13,7 @@ import pytest
 from stspbr.datasets.captures import EXPORT_KINDS, read_capture, write_dataset
 from stspbr.datasets.posed_images import find_mask
 from stspbr.errors import StspbrError
+from stspbr.scene import Normalization
 from stspbr.scene.capture import Capture
 from stspbr.scene.light import EnvironmentLight, direction_to_latlong, latlong_to_direction, turned_light
 
@@ -200,7 +201,7 @@ def test_the_cameras_say_which_way_is_up(tmp_path, ball):
 
 
 def test_clip_planes_follow_the_scene(tmp_path, ball):
-    scaled = ball.capture().normalized(np.zeros(3), 1 / 400.0)
+    scaled = Normalization(np.zeros(3), 1 / 400.0).capture(ball.capture())
     write_dataset(tmp_path, scaled, "llff", "exr32")
     for frame in read_capture(tmp_path).frames:
         assert frame.camera.near == pytest.approx(12, rel=0.1) and frame.camera.far == pytest.approx(120000, rel=0.1)

@@ -15,6 +15,7 @@ from stspbr.datasets.lens import lens, parameter_names
 from stspbr.datasets.transforms import read_transforms, write_nerfstudio, write_transforms
 from stspbr.errors import StspbrError
 from stspbr.formats.images import write_exr, write_png8
+from stspbr.scene import Normalization
 from stspbr.scene.camera import Camera, look_at
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.light import EnvironmentLight
@@ -343,7 +344,7 @@ def test_the_way_back_to_the_original_world_survives(tmp_path, up):
     expected = [back @ frame.camera.camera_to_world for frame in ring()]  # where the cameras were at first
     for frame, pose in zip(capture.frames, expected, strict=True):
         assert capture.original_from_world @ frame.camera.camera_to_world == pytest.approx(pose, abs=1e-9)
-    moved = capture.normalized(np.array([0.2, 0.1, -0.3]), 2.5)
+    moved = Normalization(np.array([0.2, 0.1, -0.3]), 2.5).capture(capture)
     for frame, pose in zip(moved.frames, expected, strict=True):
         centre = moved.original_from_world @ np.append(frame.camera.position, 1)
         assert centre == pytest.approx(pose[:, 3], abs=1e-9)

@@ -385,5 +385,5 @@ def test_a_recipe_holds_a_usd_capture(tmp_path):
     assert isinstance(settings, CaptureUsdSettings)
     assert (settings.object, settings.hold_out_every, settings.fit, settings.light) == ("/World/Jar", 8, "auto", "auto")
     recipe.write_text(recipe.read_text() + 'fit = "diagonal"\n')
-    with pytest.raises(StspbrError, match="capture.usd.fit"):
+    with pytest.raises(StspbrError, match="capture.fit=diagonal: choose auto, horizontal"):
         load_recipe(recipe, [])

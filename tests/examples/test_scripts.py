@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from stspbr.artifacts import ArtifactStore
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import read_pixels
-from stspbr.optimize.losses import LOSSES
+from stspbr.optimize import losses
 from stspbr.procedural.jar import demo_asset
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -36,12 +38,10 @@ def test_fit_texture_recovers_the_texture():
 
 
 def test_custom_loss_drives_a_stage(tmp_path):
-    before = dict(LOSSES)
     try:
         folder = example("custom_loss").main(tmp_path / "run", steps=3)
     finally:
-        LOSSES.clear()
-        LOSSES.update(before)
+        losses._losses.pop("cauchy", None)
     artifact = ArtifactStore(tmp_path / "run").resolve("coarse")
     assert artifact.path == folder
     assert artifact.settings["optimize"]["losses"]["appearance"]["cauchy"] == 0.5
@@ -57,6 +57,23 @@ def test_plot_artifact_draws_a_bake(tmp_path):
     picture = read_pixels(out)
     assert picture.shape[0] > 200 and picture.shape[1] > 2 * picture.shape[0]
     assert 0.001 < (picture[..., :3].min(axis=2) < 0.5).mean() < 0.5  # axes and bars on white
+
+
+@pytest.mark.parametrize("name", ["custom_loss", "fit_texture"])
+def test_the_process_is_prepared_before_torch_is_loaded(name):
+    code = f"""
+import os, sys
+class Watch:
+    @staticmethod
+    def find_spec(name, *_):
+        assert name != "torch" or os.environ.get("OMP_WAIT_POLICY") == "passive", "torch came first"
+os.environ.pop("OMP_WAIT_POLICY", None)
+sys.meta_path.insert(0, Watch)
+import {name}
+assert "torch" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=EXAMPLES, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

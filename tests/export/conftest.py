@@ -16,7 +16,7 @@ from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
-from stspbr.scene import Asset, Camera, Material, Mesh, latlong_to_direction, look_at
+from stspbr.scene import Asset, Camera, Corners, Material, Mesh, latlong_to_direction, look_at
 
 SIDE = 160
 
@@ -30,7 +30,7 @@ def ball(rows: int = 48, columns: int = 96) -> Mesh:
     right, below = corner + 1, corner + columns + 1
     faces = np.concatenate([np.stack([corner, right, below], 1), np.stack([right, below + 1, below], 1)])
     faces = faces.astype(np.int32)
-    return with_frames(weld(Mesh(points, faces, uvs.astype(np.float32), faces, points, faces)))
+    return with_frames(weld(Mesh(points, faces, Corners(uvs.astype(np.float32), faces), Corners(points, faces))))
 
 
 def waves(side: int, seed: int, channels: int) -> np.ndarray:
@@ -66,12 +66,7 @@ def camera(side: int = SIDE) -> Camera:
 
 
 def view(one: Camera) -> ViewBatch:
-    return ViewBatch(
-        torch.as_tensor(one.clip_from_object(np.eye(4)), dtype=torch.float32)[None],
-        torch.as_tensor(one.position, dtype=torch.float32)[None],
-        torch.eye(3)[None],
-        (one.height, one.width),
-    )
+    return ViewBatch.of([one], [np.eye(4)], torch.device("cpu"))
 
 
 @pytest.fixture

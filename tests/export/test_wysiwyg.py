@@ -20,7 +20,7 @@ from stspbr.metrics.image import psnr_srgb
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.gbuffer import compose, render_gbuffer
 from stspbr.render.shading import shade
-from stspbr.scene import Asset, EnvironmentLight, Material, Mesh, Node
+from stspbr.scene import Asset, Corners, EnvironmentLight, Material, Mesh, Node
 
 SAME = 45.0  # dB, for the same shading model
 
@@ -53,7 +53,7 @@ def mesh_of(geometry, transform=None) -> Mesh:
     if np.linalg.det(transform[:3, :3]) < 0:
         faces = faces[:, ::-1]
     arrays = [np.asarray(table, np.float32) for table in (points, uvs, normals)]
-    return with_frames(Mesh(arrays[0], faces, arrays[1], faces, arrays[2], faces))
+    return with_frames(Mesh(arrays[0], faces, Corners(arrays[1], faces), Corners(arrays[2], faces)))
 
 
 def by_trimesh(path, orm=(0, 1, 2), **wrong) -> Asset:
@@ -129,7 +129,7 @@ def test_glb_with_a_turned_stretched_and_mirrored_node(studio, tmp_path):
 
 
 def test_obj(studio, tmp_path):
-    path = write_obj(tmp_path, studio.asset)
+    path = write_obj(tmp_path / "a.obj", studio.asset)
     geometry = trimesh.load(path, process=False, force="mesh")
     keys = {key.lower(): value for key, value in geometry.visual.material.kwargs.items()}
 
@@ -146,7 +146,7 @@ def test_obj(studio, tmp_path):
 def test_obj_with_float_maps_is_read_again(studio, tmp_path):
     from stspbr.formats.obj import read_obj
 
-    asset = read_obj(write_obj(tmp_path, studio.asset, texture_format="exr"))
+    asset = read_obj(write_obj(tmp_path / "a.obj", studio.asset, texture_format="exr"))
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".exr"] * 5 + [".mtl", ".obj"]
     for name in ("albedo", "roughness", "metallic", "occlusion", "normal"):
         np.testing.assert_allclose(
@@ -166,24 +166,19 @@ def test_ply(studio, make_ball, tmp_path):
     corners = np.asarray(geometry.vertices)[faces]
     np.testing.assert_allclose(corners, smooth.mesh.positions[smooth.mesh.faces], atol=1e-6)
     uvs = np.stack([raw["s"], 1 - raw["t"]], axis=-1)[faces]
-    np.testing.assert_allclose(uvs, smooth.mesh.uvs[smooth.mesh.uv_faces], atol=1e-6)
+    np.testing.assert_allclose(uvs, smooth.mesh.uvs.values[smooth.mesh.uvs.index], atol=1e-6)
     colour = decoded(np.stack([raw[name] for name in ("red", "green", "blue")], axis=-1) / 255.0)
     normals = np.stack([raw["nx"], raw["ny"], raw["nz"]], axis=-1)
     values = np.concatenate([colour, np.stack([raw["roughness"], raw["metallic"]], axis=-1)], axis=1)
-    lit = shaded(studio, Mesh(np.asarray(geometry.vertices, np.float32), faces, normals=normals), values)
+    mesh = Mesh(np.asarray(geometry.vertices, np.float32), faces, normals=Corners(normals, faces))
+    lit = shaded(studio, mesh, values)
     assert studio.compare(studio.render(smooth), lit) > SAME
     swapped = values[:, [2, 1, 0, 3, 4]]
-    assert studio.compare(studio.render(smooth), shaded(studio, Mesh(*mesh_args(geometry, normals)), swapped)) < 35
-
-
-def mesh_args(geometry, normals):
-    faces = np.asarray(geometry.faces, np.int32)
-    return np.asarray(geometry.vertices, np.float32), faces, None, None, normals, faces
+    assert studio.compare(studio.render(smooth), shaded(studio, mesh, swapped)) < 35
 
 
 def shaded(studio, mesh: Mesh, values: np.ndarray) -> dict[str, np.ndarray]:
     """A mesh with albedo, roughness and metallic ``[V, 5]`` at its vertices, under the studio's light."""
-    mesh = replace(mesh, normal_faces=mesh.faces)
     flat = Material(*(np.ones((1, 1, n), np.float32) for n in (3, 1, 1)))
     surface = AssetRenderer(Asset(mesh, [flat]), studio.backend, studio.device).surface
     gbuffer = render_gbuffer(surface, studio.view, studio.backend)

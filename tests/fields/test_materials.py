@@ -58,7 +58,7 @@ def test_metallic_starts_low_and_occlusion_open_by_default():
 def test_extreme_outputs_stay_in_range(mode):
     low, high = FieldSettings().roughness_range
     ends = dict.fromkeys(("albedo", "metallic", "occlusion"), (0, 1))
-    ends |= {"roughness": (low, high), "normal_offset": (-1, 1)}
+    ends |= {"roughness": (low, high), "normal": (-1, 1)}
     for side, push in enumerate((-1e3, 1e3)):
         model = varied(mode)
         with torch.no_grad():
@@ -89,10 +89,10 @@ def test_roughness_range_is_kept(low, high):
 def test_normal_offset_starts_at_exactly_zero_and_can_leave_it(mode):
     model = fields(mode=mode)
     values = model(points())
-    assert not bool(values.normal_offset.any())
+    assert not bool(values.normal.any())
     assert not bool(model.appearance_at(points())[1].any())
     head = (model.joint if mode == "joint" else model.appearance)["head"]
-    gradient = torch.autograd.grad((values.normal_offset * torch.tensor([1.0, 2.0, 3.0])).sum(), head.weights[-1])[0]
+    gradient = torch.autograd.grad((values.normal * torch.tensor([1.0, 2.0, 3.0])).sum(), head.weights[-1])[0]
     assert bool(gradient[3:6].any(dim=1).all()) and not bool(gradient[:3].any())
 
 
@@ -119,7 +119,7 @@ def test_values_for_smoothness_are_those_of_the_whole(mode):
     values = model(positions)
     reflectance, (albedo, offset) = model.reflectance_at(positions), model.appearance_at(positions)
     assert torch.equal(reflectance, torch.cat([values.roughness, values.metallic, values.occlusion], dim=1))
-    assert torch.equal(albedo, values.albedo) and torch.equal(offset, values.normal_offset)
+    assert torch.equal(albedo, values.albedo) and torch.equal(offset, values.normal)
     for value in (reflectance, albedo):
         assert torch.autograd.grad(value.sum(), positions, allow_unused=True) == (None,)
 
@@ -137,8 +137,8 @@ def test_groups_hold_every_parameter_once(mode, names):
 def test_each_output_has_its_own_group():
     model = fields(occlusion=True)
     values, groups = model(points()), model.groups()
-    own = {"albedo": "appearance", "normal_offset": "appearance"}
-    for name in ("albedo", "normal_offset", "roughness", "metallic", "occlusion"):
+    own = {"albedo": "appearance", "normal": "appearance"}
+    for name in ("albedo", "normal", "roughness", "metallic", "occlusion"):
         total = getattr(values, name).sum()
         for group, params in groups.items():
             found = torch.autograd.grad(total, params, allow_unused=True, retain_graph=True)

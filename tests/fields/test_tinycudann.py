@@ -138,7 +138,7 @@ def test_fields_of_one_backend_are_read_by_the_other(tinycudann, precision, widt
     cpu.load_state_dict(tiny.state_dict())
     x = points(100)
     found, wanted = tiny(x), cpu(x)
-    for name in ("albedo", "roughness", "metallic", "normal_offset"):
+    for name in ("albedo", "roughness", "metallic", "normal"):
         torch.testing.assert_close(getattr(found, name), getattr(wanted, name), atol=1e-3, rtol=1e-3)
 
 

@@ -11,7 +11,7 @@ from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
 from stspbr.formats.images import write_png8, write_png16
 from stspbr.formats.obj import read_obj, write_obj
-from stspbr.scene.asset import Asset, Material, Mesh, Node
+from stspbr.scene.asset import Asset, Corners, Material, Mesh, Node
 
 ASSETS = Path(__file__).parents[2] / "../shared/assets"
 
@@ -77,7 +77,7 @@ def test_nodes_are_written_as_objects(tmp_path):
     mesh = Mesh(positions, faces, face_material=np.array([0, 1, 0], np.int32), face_node=np.array([1, 1, 2], np.int32))
     nodes = [Node("rig", np.eye(4)), Node("left leaf", np.eye(4), 0, "leaf"), Node("left leaf", np.eye(4), 0, "leaf")]
     materials = [Material(constant(k, 0, 0), constant(0.5), constant(0), name=f"m{k}") for k in (0, 1)]
-    again = read_obj(write_obj(tmp_path, Asset(mesh, materials, "plant", nodes)))
+    again = read_obj(write_obj(tmp_path / "plant.obj", Asset(mesh, materials, "plant", nodes)))
     assert [n.name for n in again.nodes] == ["left_leaf", "left_leaf_2"]
     assert again.mesh.face_node.tolist() == [0, 0, 1] and again.mesh.face_material.tolist() == [0, 1, 0]
     np.testing.assert_array_equal(again.mesh.positions[again.mesh.faces], positions[faces])
@@ -94,12 +94,12 @@ def test_own_indices_polygons_groups_and_the_flip_of_v(tmp_path):
         [[0, 1, 0], [1, 1, 0], [0.5, 2, 0]],
     ]
     assert len(mesh.positions) == 5  # (1, 1, 0) and (1, 1, −0) are one point
-    assert mesh.uvs[mesh.uv_faces].tolist() == [
+    assert mesh.uvs.values[mesh.uvs.index].tolist() == [
         [[0, 1], [1, 1], [1, 0.25]],
         [[0, 1], [1, 0.25], [0, 0]],
         [[0, 0], [1, 0.25], [0, 1]],
     ]
-    assert mesh.normals.tolist() == [[0, 0, 1]] and mesh.face_material.tolist() == [0, 0, 1]
+    assert mesh.normals.values.tolist() == [[0, 0, 1]] and mesh.face_material.tolist() == [0, 0, 1]
     assert [m.name for m in asset.materials] == ["paint", "metal"]
     assert asset.materials[0].albedo[0, 0].tolist() == [0.5, 0.25, 0]
     assert [float(m.roughness[0, 0, 0]) for m in asset.materials] == pytest.approx([0.6, 0.2])
@@ -125,7 +125,7 @@ def test_every_way_to_write_a_corner(tmp_path, faces, uvs, normals):
     assert (mesh.uvs is not None, mesh.normals is not None) == (uvs, normals)
     assert mesh.positions[mesh.faces[0]].tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
     if uvs:
-        assert mesh.uvs[mesh.uv_faces[-1]].tolist() == [[0.5, 0.75]] * 3
+        assert mesh.uvs.values[mesh.uvs.index[-1]].tolist() == [[0.5, 0.75]] * 3
 
 
 def test_packed_orm_of_files_that_say_bsdf_pbr(tmp_path):
@@ -182,7 +182,11 @@ def test_round_trip(tmp_path):
     normals = np.array([[0, 0, 1], [0, 0.6, 0.8]], np.float32)
     own = np.repeat(np.array([0, 0, 1, 1], np.int32)[:, None], 3, axis=1)
     mesh = Mesh(
-        positions, faces, uvs, faces[:, ::-1].copy(), normals, own, face_material=np.array([0, 0, 1, 1], np.int32)
+        positions,
+        faces,
+        Corners(uvs, faces[:, ::-1]),
+        Corners(normals, own),
+        face_material=np.array([0, 0, 1, 1], np.int32),
     )
 
     def image(channels):
@@ -191,13 +195,12 @@ def test_round_trip(tmp_path):
     maps = Material(srgb_to_linear(image(3)), image(1), image(1), image(1), image(3) * 2 - 1, name="red paint")
     plain = Material(constant(0.1, 0.2, 0.3), constant(0.15), constant(1.0), name="Red/Paint")
     asset = Asset(mesh, [maps, plain], name="two parts")
-    path = write_obj(tmp_path / "out", asset)
-    assert path == tmp_path / "out" / "two_parts.obj"
+    path = write_obj(tmp_path / "out" / "two parts.obj", asset)
+    assert sorted(file.name for file in path.parent.glob("two*")) == ["two parts.obj", "two_parts.mtl"]
     again = read_obj(path)
-    for name, index in (("positions", "faces"), ("uvs", "uv_faces"), ("normals", "normal_faces")):
-        a = getattr(mesh, name)[getattr(mesh, index)]
-        b = getattr(again.mesh, name)[getattr(again.mesh, index)]
-        assert np.array_equal(a, b), name
+    assert np.array_equal(mesh.positions[mesh.faces], again.mesh.positions[again.mesh.faces])
+    for (name, a), (_, b) in zip(mesh.attributes(), again.mesh.attributes(), strict=True):
+        assert np.array_equal(a.values[a.index], b.values[b.index]), name
     assert again.mesh.face_material.tolist() == [0, 0, 1, 1]
     assert [m.name for m in again.materials] == ["red_paint", "Red_Paint_2"]
     for first, second in zip(asset.materials, again.materials, strict=True):
@@ -205,7 +208,7 @@ def test_round_trip(tmp_path):
             x, y = getattr(first, name), getattr(second, name)
             assert (x is None) == (y is None) and (x is None or np.abs(x - y).max() < 1e-6), name
     before = path.read_bytes()
-    write_obj(tmp_path / "out", asset)
+    write_obj(path, asset)
     assert path.read_bytes() == before
 
 

@@ -10,7 +10,7 @@ from stspbr.errors import StspbrError
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import read_pixels, write_exr, write_png8, write_png16
 from stspbr.formats.orm import pack_orm, unpack, unpack_orm
-from stspbr.scene.asset import Asset, Material, Mesh
+from stspbr.scene.asset import Asset, Corners, Material, Mesh
 
 
 def maps(height=4, width=8):
@@ -50,8 +50,7 @@ def test_unpack_an_asset_multiplies_factors_and_names_by_material(tmp_path):
     mesh = Mesh(
         np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32),
         np.array([[0, 1, 2], [0, 1, 3]], np.int32),
-        np.zeros((1, 2), np.float32),
-        np.zeros((2, 3), np.int32),
+        Corners(np.zeros((1, 2), np.float32), np.zeros((2, 3), np.int32)),
         face_material=np.array([0, 1], np.int32),
     )
     albedo = np.full((1, 1, 3), 0.5, np.float32)
@@ -67,8 +66,8 @@ def test_unpack_an_asset_multiplies_factors_and_names_by_material(tmp_path):
 
 
 def test_a_single_material_has_no_prefix(tmp_path):
-    mesh = Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32), np.eye(3, 2, dtype=np.float32),
-                np.array([[0, 1, 2]], np.int32))  # fmt: skip
+    faces = np.array([[0, 1, 2]], np.int32)
+    mesh = Mesh(np.eye(3, dtype=np.float32), faces, Corners(np.eye(3, 2, dtype=np.float32), faces))
     material = Material(np.ones((1, 1, 3), np.float32), *maps()[1:])
     write_glb(tmp_path / "a.glb", Asset(mesh, [material]))
     written = unpack(tmp_path / "a.glb", tmp_path / "out", 16)

@@ -11,21 +11,19 @@ from stspbr.formats.assets import read_asset
 from stspbr.formats.attributes import smooth_normals
 from stspbr.geometry.tangents import compute_tangents, with_frames
 from stspbr.procedural.jar import demo_asset
-from stspbr.scene import Mesh
+from stspbr.scene import Corners, Mesh
 
 
 def mikktspace(judge, mesh: Mesh) -> np.ndarray:
     """``[3F, 4]``; the sign turned, as its authors say for v that points down."""
-    corners = (mesh.positions[mesh.faces], mesh.normals[mesh.normal_faces], mesh.uvs[mesh.uv_faces])
+    corners = (mesh.positions[mesh.faces], mesh.normals.values[mesh.normals.index], mesh.uvs.values[mesh.uvs.index])
     data = b"".join(np.ascontiguousarray(table, np.float32).tobytes() for table in corners)
     return np.frombuffer(judge("tangents.js", data=data), np.float32).reshape(-1, 4) * [1, 1, 1, -1]
 
 
 def ours(mesh: Mesh) -> np.ndarray:
-    tangents, index = compute_tangents(
-        mesh.positions, mesh.faces, mesh.uvs, mesh.uv_faces, mesh.normals, mesh.normal_faces
-    )
-    return tangents[index].reshape(-1, 4)
+    tangents = compute_tangents(mesh.positions, mesh.faces, mesh.uvs, mesh.normals)
+    return tangents.values[tangents.index].reshape(-1, 4)
 
 
 def angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -35,7 +33,7 @@ def angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def smooth(mesh: Mesh) -> Mesh:
-    return replace(mesh, normals=smooth_normals(mesh.positions, mesh.faces), normal_faces=mesh.faces)
+    return replace(mesh, normals=Corners(smooth_normals(mesh.positions, mesh.faces), mesh.faces))
 
 
 def jar() -> Mesh:
@@ -45,23 +43,24 @@ def jar() -> Mesh:
 def folded_jar() -> Mesh:
     """Both halves show one image, mirrored at the middle: UVs meet there with equal values."""
     mesh = jar()
-    return replace(mesh, uvs=np.stack([np.abs(mesh.uvs[:, 0] - 0.5), mesh.uvs[:, 1]], axis=1).astype(np.float32))
+    u, v = mesh.uvs.values.T
+    return replace(mesh, uvs=Corners(np.stack([np.abs(u - 0.5), v], axis=1).astype(np.float32), mesh.uvs.index))
 
 
 def collapsed_jar() -> Mesh:
     """A band whose texture coordinates have no area, between parts of both handednesses."""
     mesh = folded_jar()
-    uvs = mesh.uvs.copy()
+    uvs = mesh.uvs.values.copy()
     uvs[:, 1] = np.where((uvs[:, 1] > 0.4) & (uvs[:, 1] < 0.6), 0.5, uvs[:, 1])
-    return replace(mesh, uvs=uvs)
+    return replace(mesh, uvs=Corners(uvs, mesh.uvs.index))
 
 
 def noisy_jar() -> Mesh:
     """Slivers and bent charts: angles, weights and planes all matter."""
     mesh, rng = jar(), np.random.default_rng(0)
     positions = mesh.positions + rng.normal(0, 0.02, mesh.positions.shape).astype(np.float32)
-    uvs = mesh.uvs + rng.normal(0, 0.02, mesh.uvs.shape).astype(np.float32)
-    return smooth(replace(mesh, positions=positions, uvs=uvs))
+    uvs = mesh.uvs.values + rng.normal(0, 0.02, mesh.uvs.values.shape).astype(np.float32)
+    return smooth(replace(mesh, positions=positions, uvs=Corners(uvs, mesh.uvs.index)))
 
 
 @pytest.mark.parametrize("make", [jar, folded_jar, noisy_jar])
@@ -78,7 +77,7 @@ def test_every_corner_agrees(node_judge, make):
 def test_faces_without_area_in_the_image_join_the_same_neighbours(node_judge):
     mesh = collapsed_jar()
     reference, tangents = mikktspace(node_judge, mesh), ours(mesh)
-    coords = mesh.uvs[mesh.uv_faces].astype(np.float64)
+    coords = mesh.uvs.values[mesh.uvs.index].astype(np.float64)
     first, second = coords[:, 1] - coords[:, 0], coords[:, 2] - coords[:, 0]
     flat = np.repeat(first[:, 0] * second[:, 1] == first[:, 1] * second[:, 0], 3)
     # Where nothing gives a direction MikkTSpace says (1, 0, 0); glTF wants one that is square to the normal.
@@ -91,10 +90,9 @@ def test_faces_without_area_in_the_image_join_the_same_neighbours(node_judge):
 def test_indices_do_not_matter_values_do():
     mesh = folded_jar()
     corners = np.arange(mesh.faces.size, dtype=np.int32).reshape(-1, 3)
-    loose = Mesh(
-        mesh.positions[mesh.faces].reshape(-1, 3), corners, mesh.uvs[mesh.uv_faces].reshape(-1, 2), corners,
-        mesh.normals[mesh.normal_faces].reshape(-1, 3), corners,
-    )  # fmt: skip
+    uvs, normals = (own.values[own.index].reshape(own.index.size, -1) for own in (mesh.uvs, mesh.normals))
+    points = mesh.positions[mesh.faces].reshape(-1, 3)
+    loose = Mesh(points, corners, Corners(uvs, corners), Corners(normals, corners))
     np.testing.assert_array_equal(ours(loose), ours(mesh))
 
 
@@ -108,12 +106,12 @@ def test_real_meshes_agree(node_judge, shared_assets, name):
 
 
 def test_rows_of_zeros_are_filled_and_the_others_kept():
-    mesh = with_frames(replace(jar(), tangents=None, tangent_faces=None))
-    kept = replace(mesh, tangents=mesh.tangents * [-1, -1, -1, 1], tangent_faces=mesh.tangent_faces.copy())
-    kept.tangents = np.concatenate([kept.tangents, np.zeros((1, 4))]).astype(np.float32)
-    kept.tangent_faces[:100] = len(kept.tangents) - 1
+    mesh = with_frames(replace(jar(), tangents=None))
+    turned, index = mesh.tangents.values * [-1, -1, -1, 1], mesh.tangents.index.copy()
+    index[:100] = len(turned)
+    kept = replace(mesh, tangents=Corners(np.concatenate([turned, np.zeros((1, 4))]).astype(np.float32), index))
     filled = with_frames(kept)
-    corners = filled.tangents[filled.tangent_faces]
-    np.testing.assert_array_equal(corners[:100], mesh.tangents[mesh.tangent_faces][:100])
-    np.testing.assert_array_equal(corners[100:], (mesh.tangents * [-1, -1, -1, 1])[mesh.tangent_faces][100:])
+    corners = filled.tangents.values[filled.tangents.index]
+    np.testing.assert_array_equal(corners[:100], mesh.tangents.values[mesh.tangents.index][:100])
+    np.testing.assert_array_equal(corners[100:], turned[mesh.tangents.index][100:])
     assert with_frames(mesh) is mesh

@@ -8,9 +8,8 @@ import torch
 import trimesh
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.fixed import FixedTopology
 from stspbr.geometry.normals import normalize, vertex_normals
-from stspbr.geometry.regularizers import UniformLaplacian, face_pairs, normal_consistency
+from stspbr.geometry.regularizers import UniformLaplacian
 from stspbr.geometry.topology import mesh_report, remove_small_components
 
 
@@ -102,41 +101,15 @@ def test_laplacian_against_a_loop():
     assert torch.autograd.gradcheck(UniformLaplacian(f, len(p)), (double,))
 
 
-def test_fixed_topology():
-    p, f = _sphere(2)
-    geometry = FixedTopology(p, f, optimize=True)
-    geometry.offsets.data += torch.tensor([0.1, -0.2, 0.3])
-    assert geometry.laplacian_loss("relative").item() < 1e-12  # a translation bends nothing
-    assert geometry.laplacian_loss("absolute").item() > 1e-6
-    geometry.extract()[0].sum().backward()
-    assert (geometry.offsets.grad == 1).all()
-    assert not FixedTopology(p, f, optimize=False).extract()[0].requires_grad
-    with pytest.raises(StspbrError, match="no faces"):
-        FixedTopology(p, f[:0])
-    with pytest.raises(StspbrError, match="outside"):
-        FixedTopology(p[:5], f)
-
-
-def test_normal_consistency():
-    square = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
-    faces = torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
-    pairs = face_pairs(faces)
-    assert sorted(pairs[0].tolist()) == [0, 1]
-    assert normal_consistency(square, faces, pairs).item() == pytest.approx(0, abs=1e-6)
-    folded = square.clone()
-    folded[3] = torch.tensor([0.5, 0.5, np.sqrt(0.5)])  # the second face stands upright
-    assert normal_consistency(folded, faces, pairs).item() == pytest.approx(1, abs=1e-5)
-
-
 def test_gradients_repeat_bit_for_bit():
     p, f = _sphere(4)
-    faces, pairs = torch.from_numpy(f), face_pairs(f)
+    faces = torch.from_numpy(f)
     laplacian = UniformLaplacian(f, len(p))
     grads = []
     for _ in range(3):
         points = torch.from_numpy(p).requires_grad_()
         loss = vertex_normals(points, faces).square().mul(torch.from_numpy(p)).sum()
-        (loss + laplacian(points).square().sum() + normal_consistency(points, faces, pairs)).backward()
+        (loss + laplacian(points).square().sum()).backward()
         grads.append(points.grad)
     assert torch.equal(grads[0], grads[1])
     assert torch.equal(grads[0], grads[2])

@@ -66,7 +66,7 @@ def test_beside_the_image_is_outside_only_if_the_mask_is_whole():
     beside = _CENTRE + 1.5 * frame.camera.camera_to_world[:3, 0]
     assert visual_hull_sdf(np.stack([beside, _CENTRE]), [frame])[0] > 0.3
     other = _frames(8)[5]
-    cut = frame.camera.cropped(64, 0, 64, 128)  # the object's left part is not in this image
+    cut = frame.camera.resampled((64, 0, 64, 128), (64, 128))  # the object's left part is not in this image
     cropped = Frame("cut", cut, frame.image[:, 64:], frame.alpha[:, 64:])
     points = np.random.default_rng(0).uniform(-0.4, 0.4, (2000, 3)).astype(np.float32) + _CENTRE.astype(np.float32)
     truth = np.linalg.norm(points - _CENTRE, axis=1) - _RADIUS

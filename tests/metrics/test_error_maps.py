@@ -10,7 +10,7 @@ import torch
 
 from stspbr.metrics.error_maps import ERROR_PEAKS, UNMATCHED, error_maps, heat, material_differences
 from stspbr.render.backend import get_backend
-from stspbr.scene import Asset, Material, Mesh
+from stspbr.scene import Asset, Corners, Material, Mesh
 
 SIZE = 32
 
@@ -40,17 +40,18 @@ def test_errors_stand_where_the_reference_has_them_whatever_the_estimates_uvs(ra
 
 def test_what_has_no_partner_is_marked(rasterize):
     quad = _quad()
-    half = replace(quad, faces=quad.faces[:1], uv_faces=quad.uv_faces[:1])
+    half = replace(quad, faces=quad.faces[:1], uvs=Corners(quad.uvs.values, quad.uvs.index[:1]))
     shown = error_maps(Asset(quad, [_material()]), Asset(half, [_material()]), rasterize, SIZE)["albedo"].error
     lost = (np.abs(shown - UNMATCHED) < 1e-6).all(axis=2)
     assert lost[2, 2] and not lost[-3, -3] and lost.mean() == pytest.approx(0.46, abs=0.03)
-    turned = replace(quad, faces=quad.faces[:, ::-1].copy(), uv_faces=quad.uv_faces[:, ::-1].copy())
+    turned = replace(quad, faces=quad.faces[:, ::-1].copy(), uvs=Corners(quad.uvs.values, quad.uvs.index[:, ::-1]))
     shown = error_maps(Asset(quad, [_material()]), Asset(turned, [_material()]), rasterize, SIZE)["albedo"].error
     np.testing.assert_allclose(shown, np.broadcast_to(UNMATCHED, shown.shape))
 
 
 def test_several_materials_share_the_picture(rasterize):
-    mesh = replace(_quad(), face_material=np.int32([0, 2]), uvs=_quad().uvs + np.float32([3, -2]))
+    mesh = replace(_quad(), face_material=np.int32([0, 2]))
+    mesh.uvs = Corners(mesh.uvs.values + np.float32([3, -2]), mesh.uvs.index)
     materials = [_material(rough=0.1), _material(rough=0.5), _material(rough=0.9)]
     shown = error_maps(Asset(mesh, materials), Asset(mesh, materials), rasterize, SIZE)["roughness"].reference
     left, right = shown[: SIZE // 2, : SIZE // 2, 0], shown[: SIZE // 2, SIZE // 2 :, 0]
@@ -60,7 +61,7 @@ def test_several_materials_share_the_picture(rasterize):
 
 
 def test_without_uvs_there_are_no_maps(rasterize):
-    bare = Asset(replace(_quad(), uvs=None, uv_faces=None), [_material(side=1)])
+    bare = Asset(replace(_quad(), uvs=None), [_material(side=1)])
     assert error_maps(bare, bare, rasterize, SIZE) == {}
 
 
@@ -84,7 +85,7 @@ def test_differences_by_channel():
 def _quad():
     p = np.float32([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
     f = np.int32([[0, 1, 2], [0, 2, 3]])
-    return Mesh(p, f, np.float32([[0, 1], [1, 1], [1, 0], [0, 0]]), f.copy())
+    return Mesh(p, f, Corners(np.float32([[0, 1], [1, 1], [1, 0], [0, 0]]), f))
 
 
 def _material(rough=0.4, metallic=None, side=SIZE):

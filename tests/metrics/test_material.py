@@ -16,7 +16,7 @@ from stspbr.metrics.material import material_error, read_material
 from stspbr.metrics.material_reader import SurfaceReader, sample_map
 from stspbr.procedural.jar import demo_asset
 from stspbr.render.backend import get_backend
-from stspbr.scene import Asset, Camera, Material, Mesh, look_at
+from stspbr.scene import Asset, Camera, Corners, Material, Mesh, look_at
 from stspbr.texture.atlas import rasterize_atlas
 from stspbr.texture.dilate import dilate
 from stspbr.texture.unwrap import unwrap
@@ -50,7 +50,7 @@ def test_equal_assets_have_no_error(jar):
 def test_another_unwrap_scores_nearly_zero(jar):
     # gentle maps, so that what is left is the error of resampling them
     material = _smooth_material(256)
-    before = Asset(replace(jar.mesh, tangents=None, tangent_faces=None), [material])
+    before = Asset(replace(jar.mesh, tangents=None), [material])
     after = _unwrapped_anew(before, 512)
     error = material_error(before, after, samples=20_000)
     assert error["used"] == 20_000
@@ -87,29 +87,29 @@ def test_a_bent_normal_map_scores_its_angle():
     error = material_error(Asset(quad, [_plain()]), Asset(quad, [bent]), samples=500)
     assert error["all"]["normal_angle_mean"] == pytest.approx(20.0, abs=1e-3)
     # v runs the other way: the same map in a mirrored layout leans to the same side, its u axis being the same
-    flipped = replace(quad, uvs=(quad.uvs * np.float32([1, -1]) + np.float32([0, 1])).astype(np.float32))
+    flipped = replace(quad, uvs=Corners(quad.uvs.values * np.float32([1, -1]) + np.float32([0, 1]), quad.uvs.index))
     error = material_error(Asset(quad, [bent]), Asset(flipped, [bent]), samples=500)
     assert error["all"]["normal_angle_mean"] < 1e-3
-    turned = replace(quad, uvs=(1 - quad.uvs).astype(np.float32))
+    turned = replace(quad, uvs=Corners(1 - quad.uvs.values, quad.uvs.index))
     error = material_error(Asset(quad, [bent]), Asset(turned, [bent]), samples=500)
     assert error["all"]["normal_angle_mean"] == pytest.approx(40.0, abs=1e-3)
 
 
 def test_shading_normals_are_the_renderers(jar):
     from stspbr.render.asset_renderer import AssetRenderer
-    from stspbr.stages.capture_mesh import single_view
 
     rng = np.random.default_rng(0)
     normal = np.concatenate([0.3 * rng.normal(size=(4, 4, 2)), np.ones((4, 4, 1))], axis=2)
     normal = np.float32(normal / np.linalg.norm(normal, axis=2, keepdims=True))
-    mesh = replace(jar.mesh, tangents=None, tangent_faces=None)
+    mesh = replace(jar.mesh, tangents=None)
     asset = Asset(mesh, [replace(_plain(), normal=normal)])
     renderer = AssetRenderer(asset, get_backend("auto", torch.device("cpu")), torch.device("cpu"))
     camera = Camera(look_at((0, 0.3, 3), (0, 0, 0)), 400.0, 400.0, 64, 64, 128, 128)
-    from stspbr.render.gbuffer import render_gbuffer
+    from stspbr.render.gbuffer import ViewBatch, render_gbuffer
 
-    gbuffer = render_gbuffer(renderer.surface, single_view(camera, np.eye(4), torch.device("cpu")), renderer.backend)
-    rendered = renderer._material(gbuffer)[:, 5:8].numpy()
+    view = ViewBatch.of([camera], [np.eye(4)], torch.device("cpu"))
+    gbuffer = render_gbuffer(renderer.surface, view, renderer.backend)
+    rendered = renderer._material(gbuffer).normal.numpy()
     from stspbr.metrics.triangle_tree import build_tree
 
     face, weights, distance = build_tree(mesh.positions, mesh.faces).closest(gbuffer.position.numpy())
@@ -206,7 +206,7 @@ def test_far_and_opposed_pairs_are_left_out():
     error = material_error(asset, Asset(away, [_plain()]), samples=100)
     assert error["too_far"] == 100 and error["used"] == 0 and error["all"] == {"count": 0}
     assert error["matched_back"] == 0 and error["back"]["too_far"] == 100
-    turned = replace(quad, faces=quad.faces[:, ::-1].copy(), uv_faces=quad.uv_faces[:, ::-1].copy())
+    turned = quad.with_corners(lambda corners: Corners(corners.values, corners.index[:, ::-1].copy()))
     error = material_error(asset, Asset(turned, [_plain()]), samples=100)
     assert error["opposed"] == 100 and error["used"] == 0
 
@@ -217,7 +217,7 @@ def test_turned_scaled_and_holed_meshes():
     def against(positions=None, faces=None, fraction=0.02):
         mesh = quad.mesh if positions is None else replace(quad.mesh, positions=np.float32(positions))
         if faces is not None:
-            mesh = replace(mesh, faces=mesh.faces[faces], uv_faces=mesh.uv_faces[faces])
+            mesh = mesh.of_faces(faces)
         other = Asset(mesh, [_plain()])
         return material_error(quad, other, samples=20_000, seed=1, max_distance_fraction=fraction)
 
@@ -260,7 +260,7 @@ def test_a_fine_checkerboard_is_its_mean_from_afar():
 
 
 def test_the_footprint_does_not_depend_on_the_unwrap(jar):
-    before = Asset(replace(jar.mesh, tangents=None, tangent_faces=None), [_smooth_material(256)])
+    before = Asset(replace(jar.mesh, tangents=None), [_smooth_material(256)])
     error = material_error(before, _unwrapped_anew(before, 256), samples=2000, footprint=0.02, back=False)
     assert max(error["all"][name] for name in VALUES) < 2e-3
 
@@ -307,7 +307,7 @@ def test_factors_multiply_textures(tmp_path):
 
 
 def test_textures_without_uvs_are_refused():
-    mesh = replace(_quad(), uvs=None, uv_faces=None)
+    mesh = replace(_quad(), uvs=None)
     assert material_error(Asset(mesh, [_plain()]), Asset(mesh, [_plain()]), samples=10)["all"]["albedo_mae"] == 0
     textured = Material(np.zeros((2, 2, 3), np.float32), _plain().roughness, _plain().metallic)
     with pytest.raises(StspbrError, match="no UVs"):
@@ -335,8 +335,8 @@ def test_wide_lookups_average_texels():
 def _unwrapped_anew(asset: Asset, resolution: int) -> Asset:
     """The same surface with xatlas' UVs and the maps resampled onto them, dilated beyond the charts."""
     mesh = asset.mesh
-    uvs, uv_faces = unwrap(mesh.positions, mesh.faces, resolution)
-    texels = rasterize_atlas(uvs, uv_faces, resolution, get_backend("auto", torch.device("cpu")).rasterize)
+    uvs = unwrap(mesh.positions, mesh.faces, resolution)
+    texels = rasterize_atlas(uvs, resolution, get_backend("auto", torch.device("cpu")).rasterize)
     read = read_material(asset, texels.triangle.numpy().astype(int), texels.barycentric.numpy().astype(float))
 
     def spread(values):
@@ -344,7 +344,7 @@ def _unwrapped_anew(asset: Asset, resolution: int) -> Asset:
         return np.ascontiguousarray(dilate(image, texels.mask.numpy()))
 
     material = Material(*(spread(read[name]) for name in ("albedo", "roughness", "metallic")))
-    return Asset(replace(mesh, uvs=uvs, uv_faces=uv_faces), [material])
+    return Asset(replace(mesh, uvs=uvs), [material])
 
 
 def _smooth_material(resolution: int) -> Material:
@@ -361,7 +361,7 @@ def _two_factor_materials(path):
     from PIL import Image
 
     quad = _quad()
-    chunks = [quad.positions.tobytes(), quad.uvs.tobytes(), np.uint32([[0, 1, 2]]).tobytes(),
+    chunks = [quad.positions.tobytes(), quad.uvs.values.tobytes(), np.uint32([[0, 1, 2]]).tobytes(),
               np.uint32([[0, 2, 3]]).tobytes()]  # fmt: skip
     starts = np.cumsum([0, *map(len, chunks)])
     stream = io.BytesIO()
@@ -400,7 +400,7 @@ def _two_factor_materials(path):
 def _quad(size=1.0):
     p = np.float32([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) * np.float32(size)
     f = np.int32([[0, 1, 2], [0, 2, 3]])
-    return Mesh(p, f, np.float32([[0, 1], [1, 1], [1, 0], [0, 0]]), f.copy())
+    return Mesh(p, f, Corners(np.float32([[0, 1], [1, 1], [1, 0], [0, 0]]), f))
 
 
 def _plain(roughness=0.4):

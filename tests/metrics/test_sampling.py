@@ -65,7 +65,7 @@ def test_visibility_of_a_sphere_behind_a_wall():
     turn = np.diag([-1.0, 1.0, -1.0, 1.0])
     back = visible_points(sphere, points, normals, [camera], [turn])
     assert back[points[:, 2] < -0.3].all() and not back[points[:, 2] > -0.2].any()
-    narrow = camera.cropped(0, 0, 32, 64)
+    narrow = camera.resampled((0, 0, 32, 64), (32, 64))
     assert not visible_points(sphere, points, normals, [narrow])[points[:, 0] > 0.01].any()
 
 

@@ -12,12 +12,10 @@ from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.appearance import FieldAppearance, MaterialMaps, TextureAppearance
 from stspbr.optimize.routing import STRICT_A, STRICT_B, backpropagate
 from stspbr.procedural.jar import demo_asset
-from stspbr.render.asset_renderer import mesh_surface
 from stspbr.render.backend import get_backend
-from stspbr.render.gbuffer import render_gbuffer
+from stspbr.render.gbuffer import Surface, ViewBatch, render_gbuffer
 from stspbr.scene.camera_rig import object_cameras
 from stspbr.settings import FieldSettings, HashGridSettings, LossSettings
-from stspbr.stages.capture_mesh import single_view
 
 CPU = torch.device("cpu")
 BACKEND = get_backend("cpu", CPU)
@@ -34,7 +32,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 def gbuffer():
     mesh = demo_asset(32, around=24, along=20).mesh
     camera = object_cameras(mesh, 2, 0, 40)[0][1]
-    return render_gbuffer(mesh_surface(mesh, CPU), single_view(camera, np.eye(4), CPU), BACKEND)
+    return render_gbuffer(Surface.of(mesh, CPU), ViewBatch.of([camera], [np.eye(4)], CPU), BACKEND)
 
 
 def maps(albedo=None, reflectance=None, normal=None, *, joint=False) -> TextureAppearance:
@@ -167,13 +165,13 @@ def test_each_material_is_read_from_its_own_maps(gbuffer):
 # -- fields ------------------------------------------------------------------------------------------------
 
 
-def test_normal_offsets_wait_for_their_time(gbuffer):
+def test_normals_wait_for_their_time(gbuffer):
     appearance = fields(normals_from=0.75)
     assert torch.equal(appearance.evaluate(gbuffer, 0.74).normal, gbuffer.normal)
     bent = appearance.evaluate(gbuffer, 0.75).normal
     torch.testing.assert_close(bent.norm(dim=1), torch.ones(len(bent)), atol=1e-5, rtol=0)
     assert (bent - gbuffer.normal).norm(dim=1).mean().item() > 0.05
-    offset = appearance.fields(gbuffer.position).normal_offset
+    offset = appearance.fields(gbuffer.position).normal
     torch.testing.assert_close(bent, torch.nn.functional.normalize(gbuffer.normal + offset, dim=1))
     assert torch.equal(fields(normals_from=2.0).evaluate(gbuffer, 1.0).normal, gbuffer.normal)  # never
 

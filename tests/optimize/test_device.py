@@ -8,7 +8,7 @@ it, and mixing tensors of two devices. The numbers are compared on the CPU, kern
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ from stspbr.render import shading
 from stspbr.render.backend import get_backend
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.raster_backend import RasterBackend
-from stspbr.scene import Mesh
+from stspbr.scene import Corners, Mesh
 from stspbr.settings import CoarseSettings, FieldSettings, HashGridSettings, settings_for
 from stspbr.stages.coarse import _normalization
 from stspbr.stages.session import Session
@@ -140,13 +140,14 @@ def blank_device(monkeypatch):
 
 
 def on_meta(value):
-    """Tensors of a dataclass that is no module, on ``meta``."""
-    moved = {
-        f.name: [t.to(META) for t in v] if isinstance(v, list) else v.to(META) if isinstance(v, torch.Tensor) else v
-        for f in fields(value)
-        for v in [getattr(value, f.name)]
-    }
-    return replace(value, **moved)
+    """``value`` with all tensors of its lists and of dataclasses that are no modules on ``meta``."""
+    if isinstance(value, torch.Tensor):
+        return value.to(META)
+    if isinstance(value, list):
+        return [on_meta(one) for one in value]
+    if is_dataclass(value):
+        return replace(value, **{f.name: on_meta(getattr(value, f.name)) for f in fields(value)})
+    return value
 
 
 def settings(*overrides):
@@ -156,7 +157,7 @@ def settings(*overrides):
 def captured(run):
     session = Session.open(run, device="cpu", quiet=True)
     capture = load_capture(session.parent("capture"))
-    return session, capture.normalized(*_normalization(capture, settings(), None))
+    return session, _normalization(capture, settings(), None).capture(capture)
 
 
 def implicit(run, encoding="torch", *overrides):
@@ -179,7 +180,7 @@ def textured(run, movable=True):
     positions = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0.3]], np.float32) * 0.5
     faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
     uvs = positions[:, :2] * 0.9 + 0.5
-    mesh = with_frames(Mesh(positions, faces, uvs=uvs, uv_faces=faces))
+    mesh = with_frames(Mesh(positions, faces, uvs=Corners(uvs, faces)))
     kept = [] if movable else [np.full((4, 4, 3), 0.5, np.float32)]
     geometry = FixedGeometry(
         mesh, movable=movable, laplacian=0.1, folding=0.1, device=torch.device("cpu"), normal_maps=kept

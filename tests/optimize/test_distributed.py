@@ -22,7 +22,7 @@ from stspbr.render.light import EnvironmentCube
 from stspbr.settings import CoarseSettings, FieldSettings, HashGridSettings, settings_for
 from stspbr.stages.coarse import _normalization
 from stspbr.stages.session import Session
-from stspbr.stages.state import load_capture, make_fields, normalized
+from stspbr.stages.state import load_capture, make_fields
 
 GRID = HashGridSettings(levels=3, log2_table_size=10, base_resolution=4, finest_resolution=16)
 UNLIKE = "optimize.losses.reflectance={relmse=0.7,mse=0.3,logl1=0.0}"
@@ -49,10 +49,10 @@ def problem(run, kind: str, *overrides: str) -> Reconstruction:
     settings = settings_for(CoarseSettings, ["normals_from=0.0", *overrides])
     capture = load_capture(session.parent("capture"))
     normalization = _normalization(capture, settings, None)
-    capture = capture.normalized(*normalization)
+    capture = normalization.capture(capture)
     generator = torch.Generator().manual_seed(0)
     if kind == "maps":
-        mesh = with_frames(normalized(demo_asset(32, around=24, along=20).mesh, *normalization))
+        mesh = with_frames(normalization.mesh(demo_asset(32, around=24, along=20).mesh))
         geometry = FixedGeometry(mesh, movable=True, laplacian=1.0, folding=1.0, device=session.device)
         maps = [torch.rand(32, 32, 3, generator=generator) * 0.8 + 0.1 for _ in range(2)]
         normal = torch.nn.functional.normalize(torch.rand(32, 32, 3, generator=generator) + torch.tensor([0, 0, 2.0]))

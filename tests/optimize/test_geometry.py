@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
+from stspbr.errors import StspbrError
 from stspbr.geometry.tangents import with_frames
 from stspbr.optimize.geometry import FixedGeometry
 from stspbr.procedural.jar import demo_asset
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
-from stspbr.render.gbuffer import render_gbuffer
+from stspbr.render.gbuffer import ViewBatch, render_gbuffer
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, EnvironmentLight
 from stspbr.scene.camera_rig import object_cameras
-from stspbr.stages.capture_mesh import single_view
 
 CPU = torch.device("cpu")
 
@@ -30,7 +31,7 @@ def test_normal_maps_of_several_materials_bend_their_own_faces():
     normals = [bends[0], None, bends[1]]
     asset = Asset(mesh, [replace(asset.materials[0], normal=normal) for normal in normals])
     backend = get_backend("cpu", CPU)
-    view = single_view(object_cameras(mesh, 1, 0, 48)[0][0], np.eye(4), CPU)
+    view = ViewBatch.of([object_cameras(mesh, 1, 0, 48)[0][0]], [np.eye(4)], CPU)
     geometry = FixedGeometry(mesh, movable=False, laplacian=0, folding=0, device=CPU, normal_maps=normals)
     found = render_gbuffer(geometry.surface(), view, backend)
     light = prefilter_latlong(EnvironmentLight(np.ones((8, 16, 3), np.float32)), base_resolution=128)
@@ -42,3 +43,20 @@ def test_normal_maps_of_several_materials_bend_their_own_faces():
     moved = (found.normal - smooth).norm(dim=1)
     owner = torch.as_tensor(mesh.face_material)[found.triangle]
     assert moved[owner == 1].max() < 1e-5 and moved[owner == 0].mean() > 0.1 and moved[owner == 2].mean() > 0.1
+
+
+def test_the_vertices_of_a_mesh_move_by_offsets_that_bend_it_or_not():
+    mesh = demo_asset(16, around=24, along=20).mesh
+    geometry = FixedGeometry(mesh, movable=True, laplacian=1, folding=0, device=CPU)
+    geometry.offsets.data += torch.tensor([0.1, -0.2, 0.3])
+    (term,) = geometry.regularizers(0.0)
+    assert term.name == "laplacian" and term.value.item() < 1e-8  # a translation bends nothing
+    geometry.surface().positions.sum().backward()
+    assert (geometry.offsets.grad == 1).all()
+    geometry.offsets.data[0] += 0.1
+    assert geometry.regularizers(0.0)[0].value.item() > 1e-3
+    still = FixedGeometry(mesh, movable=False, laplacian=1, folding=1, device=CPU)
+    assert not still.surface().positions.requires_grad and still.regularizers(0.0) == []
+    for why, change in (("no faces", {"faces": mesh.faces[:0]}), ("outside", {"positions": mesh.positions[:5]})):
+        with pytest.raises(StspbrError, match=why):
+            FixedGeometry(replace(mesh, **change), movable=True, laplacian=1, folding=0, device=CPU)

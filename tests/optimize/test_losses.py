@@ -6,16 +6,17 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
+from stspbr.optimize import losses
 from stspbr.optimize.losses import (
     LOSSES,
     CompositeLoss,
-    LossFunction,
     clamp_radiance,
     mask_loss,
     measure_exposure,
     metal_prior,
     ms_ssim,
     msssim_scales,
+    register_loss,
     smoothness,
     tonemap,
     tonemap_slope,
@@ -152,10 +153,32 @@ def test_composite_is_the_weighted_sum_over_pixels_divided_by_the_normalizer():
     assert loss(rendered, target, torch.tensor(17.0), 1.0)[0].item() == pytest.approx(total.item(), rel=1e-12)
 
 
-def test_composite_takes_a_loss_of_ones_own():
-    table = {**LOSSES, "cubic": LossFunction(lambda x, y, exposure: (x - y).abs() ** 3)}
-    total, _ = CompositeLoss({"cubic": 2.0}, table)(torch.tensor([[1.0]]), torch.tensor([[3.0]]), 4.0, 1.0)
+@pytest.fixture
+def own_losses():
+    """What a test registers is gone after it."""
+    before = dict(LOSSES)
+    yield
+    losses._losses.clear()
+    losses._losses.update(before)
+
+
+def test_composite_takes_a_registered_loss(own_losses):
+    register_loss("cubic", lambda x, y, exposure: (x - y).abs() ** 3)
+    total, _ = CompositeLoss({"cubic": 2.0})(torch.tensor([[1.0]]), torch.tensor([[3.0]]), 4.0, 1.0)
     assert total.item() == pytest.approx(2 * 8 / 4)
+    register_loss("brightest", lambda x, y, exposure: (x - y).abs().amax(dim=(1, 2, 3)), whole_image=True)
+    loss = CompositeLoss({"brightest": 1.0, "cubic": 0.0})
+    x, y = torch.tensor([1.0, 2.0, 6.0, 4.0]).reshape(2, 1, 2, 1), torch.zeros(2, 1, 2, 1)
+    assert loss(torch.zeros(0, 1), torch.zeros(0, 1), 1.0, 1.0, images=(x, y))[0].item() == (2 + 6) / 2
+
+
+def test_a_name_is_registered_once_and_only_by_register_loss(own_losses):
+    before = LOSSES["mse"]
+    with pytest.raises(StspbrError, match="'mse' is registered already: choose another name"):
+        register_loss("mse", lambda x, y, exposure: x - y)
+    assert LOSSES["mse"] is before
+    with pytest.raises(TypeError):
+        LOSSES["mine"] = before
 
 
 def test_an_empty_list_of_pixels_gives_zero_with_a_gradient():
@@ -168,7 +191,8 @@ def test_an_empty_list_of_pixels_gives_zero_with_a_gradient():
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ({"vgg": 1.0}, "unknown loss 'vgg'.*logl1"),
+        ({"vgg": 1.0}, "unknown loss 'vgg'; there are mse.*logl1"),
+        ({"logl3": 1.0}, r"unknown loss 'logl3'; there are mse.*; did you mean logl[12]\?$"),
         ({"mse": -1.0}, "mse.*-1"),
         ({"mse": float("nan")}, "nan"),
         ({}, "needs a term"),

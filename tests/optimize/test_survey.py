@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from stspbr.fields.material_values import MaterialValues
 from stspbr.fields.materials import MaterialFields
-from stspbr.optimize.appearance import FieldAppearance, ShadingInputs
+from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.lights import KnownLight, LearnedLight
 from stspbr.optimize.observations import Cells, Observations, observe
@@ -175,12 +176,12 @@ def test_lessons_change_what_they_are_about_and_are_repeatable(mode):
         fields = networks(mode=mode)
         with torch.no_grad():
             values = fields(points)
-            target = torch.cat([values.albedo, values.roughness, values.metallic, values.normal_offset], dim=1)
+            target = torch.cat([values.albedo, values.roughness, values.metallic, values.normal], dim=1)
             target[corner, 4] = 0.97
         teach(fields, points, target, torch.nonzero(corner).squeeze(1), 80, seed=1)
         with torch.no_grad():
             values = fields(points)
-        learned.append(torch.cat([values.albedo, values.roughness, values.metallic, values.normal_offset], dim=1))
+        learned.append(torch.cat([values.albedo, values.roughness, values.metallic, values.normal], dim=1))
     assert torch.equal(*learned)
     away = points[:, 0] < 0.4
     assert (learned[0][points[:, 0] > 0.7][:, 4]).mean() > 0.9
@@ -198,7 +199,7 @@ class Known:
         metal = gbuffer.position[:, :1] > 0
         full = gbuffer.position.new_ones(len(metal), 1)
         albedo = torch.where(metal, METAL, PAINT)
-        return ShadingInputs(gbuffer.normal, albedo, 0.7 * full, metal.float(), None)
+        return MaterialValues(albedo, 0.7 * full, metal.float(), gbuffer.normal)
 
     def groups(self):
         return {}

@@ -13,10 +13,9 @@ from stspbr.optimize.views import ViewSet, choose_storage
 from stspbr.procedural.jar import demo_asset
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
+from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.light import EnvironmentCube
-from stspbr.scene import Camera, Capture, Frame, look_at
-from stspbr.stages.capture_mesh import single_view
-from stspbr.stages.state import normalized
+from stspbr.scene import Camera, Capture, Frame, Normalization, look_at
 
 CPU = torch.device("cpu")
 
@@ -107,7 +106,9 @@ def test_exposure_is_that_of_covered_pixels():
 def test_normalized_capture_keeps_every_image(moved):
     """The mesh in other units, seen by the normalised cameras, is the picture that it was."""
     asset = demo_asset(32, around=24, along=20)
-    big = replace(asset, mesh=normalized(asset.mesh, np.array([-3.0, 1.5, 0.7]), 0.25))  # far off, four times as large
+    big = replace(
+        asset, mesh=Normalization(np.array([-3.0, 1.5, 0.7]), 0.25).mesh(asset.mesh)
+    )  # far off, four times as large
     middle = 0.5 * (big.mesh.positions.min(axis=0) + big.mesh.positions.max(axis=0)).astype(np.float64)
     pose = np.eye(4)
     if moved:
@@ -124,13 +125,13 @@ def test_normalized_capture_keeps_every_image(moved):
     cube.set_radiance(torch.rand(6, 16, 16, 3, generator=torch.Generator().manual_seed(0)))
     light = cube.prefilter().detach()
     centre, scale = middle + (0.3, -0.2, 0.1), 5.0
-    small = replace(big, mesh=normalized(big.mesh, centre, scale))
+    small = replace(big, mesh=Normalization(centre, scale).mesh(big.mesh))
     assert np.abs(small.mesh.positions).max() < 1.2
     original, shrunk = (AssetRenderer(x, backend, CPU) for x in (big, small))
-    capture = Capture(frames).normalized(centre, scale)
+    capture = Normalization(centre, scale).capture(Capture(frames))
     views = ViewSet(capture.frames, 1, CPU)
     for number, source in enumerate(frames):
-        wanted = original.render(single_view(source.camera, source.object_to_world, CPU), light)
+        wanted = original.render(ViewBatch.of([source.camera], [source.object_to_world], CPU), light)
         found = shrunk.render(views.batch([number])[0], light)
         assert 200 < float(wanted["alpha"].sum()) < 2000
         for name, image in wanted.items():
@@ -142,7 +143,7 @@ def test_normalized_capture_keeps_every_image(moved):
 
 def test_normalizing_by_nothing_changes_nothing():
     source = frame("a", object_to_world=look_at((1, 2, 3), (0, 0, 0)))
-    same = Capture([source]).normalized(np.zeros(3), 1.0).frames[0]
+    same = Normalization(np.zeros(3), 1.0).capture(Capture([source])).frames[0]
     np.testing.assert_array_equal(same.object_to_world, source.object_to_world)
     np.testing.assert_array_equal(same.camera.camera_to_world, source.camera.camera_to_world)
     assert (same.camera.near, same.camera.far) == (source.camera.near, source.camera.far)

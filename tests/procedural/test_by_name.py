@@ -45,8 +45,8 @@ def test_mesh_is_closed_oriented_and_has_one_chart(assets, name):
     face_normal = np.cross(b - a, c - a)
     assert np.linalg.norm(face_normal, axis=-1).min() > 1e-7
     face_normal /= np.linalg.norm(face_normal, axis=-1, keepdims=True)
-    assert (mesh.normals[mesh.normal_faces] * face_normal[:, None]).sum(-1).min() > 0.75
-    uv = mesh.uvs[mesh.uv_faces].astype(np.float64)
+    assert (mesh.normals.values[mesh.normals.index] * face_normal[:, None]).sum(-1).min() > 0.75
+    uv = mesh.uvs.values[mesh.uvs.index].astype(np.float64)
     assert uv.min() >= 0.0 and uv.max() <= 1.0
     d1, d2 = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
     signed = 0.5 * (d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0])

@@ -48,18 +48,18 @@ def test_surface_is_closed_simple_and_oriented(jar):
 
 def test_normals_and_tangents_are_those_of_the_surface(jar):
     mesh = jar.mesh
-    p, uv = mesh.positions.astype(np.float64)[mesh.faces], mesh.uvs.astype(np.float64)[mesh.uv_faces]
+    p, uv = mesh.positions.astype(np.float64)[mesh.faces], mesh.uvs.values.astype(np.float64)[mesh.uvs.index]
     e1, e2, d1, d2 = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0], uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
     face_normal = np.cross(e1, e2)
     face_normal /= np.linalg.norm(face_normal, axis=-1, keepdims=True)
-    normals = mesh.normals[mesh.normal_faces]
-    np.testing.assert_allclose(np.linalg.norm(mesh.normals, axis=-1), 1.0, atol=1e-5)
+    normals = mesh.normals.values[mesh.normals.index]
+    np.testing.assert_allclose(np.linalg.norm(mesh.normals.values, axis=-1), 1.0, atol=1e-5)
     assert (normals * face_normal[:, None]).sum(-1).min() > 0.75
     determinant = (d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0])[:, None]
     assert (determinant < 0).all()  # v grows downwards: no mirrored triangle, and none without UV area
     along_u = (e1 * d2[:, 1:] - e2 * d1[:, 1:]) / determinant
     along_v = (e2 * d1[:, :1] - e1 * d2[:, :1]) / determinant
-    tangents = mesh.tangents[mesh.tangent_faces]
+    tangents = mesh.tangents.values[mesh.tangents.index]
     t = tangents.mean(1)[:, :3]
     assert ((t * along_u).sum(-1) / np.linalg.norm(along_u, axis=-1)).min() > 0.99
     bitangent = tangents[:, 0, 3:] * np.cross(normals.mean(1), t)
@@ -67,9 +67,9 @@ def test_normals_and_tangents_are_those_of_the_surface(jar):
 
 
 def test_uvs_fill_one_chart(jar):
-    uv = jar.mesh.uvs
-    assert uv.min() == 0.0 and uv.max() == 1.0
-    corners = uv[jar.mesh.uv_faces].astype(np.float64)
+    uvs = jar.mesh.uvs
+    assert uvs.values.min() == 0.0 and uvs.values.max() == 1.0
+    corners = uvs.values[uvs.index].astype(np.float64)
     d1, d2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = 0.5 * np.abs(d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0]).sum()
     assert 0.96 < area <= 1.0 + 1e-6  # no overlap; only half triangles at the poles are free

@@ -10,12 +10,12 @@ import torch
 
 from stspbr.errors import StspbrError
 from stspbr.procedural.jar import demo_asset
-from stspbr.render.asset_renderer import AssetRenderer, mesh_surface
+from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
+from stspbr.render.gbuffer import Surface, ViewBatch
 from stspbr.render.light import EnvironmentCube
-from stspbr.scene import Asset, Camera, Material, Mesh, look_at
+from stspbr.scene import Asset, Camera, Corners, Material, Mesh, look_at
 from stspbr.scene.camera_rig import object_cameras
-from stspbr.stages.capture_mesh import single_view
 
 CPU = torch.device("cpu")
 BACKEND = get_backend("cpu", CPU)
@@ -36,12 +36,14 @@ def two_quads(**changes) -> Mesh:
     positions = np.array([[x, y, 0] for y in (1, -1) for x in (-1, 0, 1)], np.float32)
     faces = np.array([[0, 3, 4], [0, 4, 1], [1, 4, 5], [1, 5, 2]], np.int32)
     uvs = (positions[:, :2] * (0.5, -0.5) + 0.5).astype(np.float32)
-    return replace(Mesh(positions, faces, uvs, faces.copy(), face_material=np.array([0, 0, 1, 1], np.int32)), **changes)
+    return replace(
+        Mesh(positions, faces, Corners(uvs, faces), face_material=np.array([0, 0, 1, 1], np.int32)), **changes
+    )
 
 
 def front(size: int = 32):
     camera = Camera(look_at((0, 0, 3), (0, 0, 0)), size, size, size / 2, size / 2, size, size)
-    return single_view(camera, np.eye(4), CPU)
+    return ViewBatch.of([camera], [np.eye(4)], CPU)
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +100,9 @@ def normal_map(x: float, y: float, z: float) -> np.ndarray:
 
 def test_a_flat_normal_map_changes_nothing(light):
     asset = demo_asset(32, around=24, along=20)
-    views = single_view(object_cameras(asset.mesh, 2, 0, 48)[0][1], np.eye(4), CPU)
+    views = ViewBatch.of([object_cameras(asset.mesh, 2, 0, 48)[0][1]], [np.eye(4)], CPU)
     plain = AssetRenderer(asset, BACKEND, CPU).render(views, light)
-    bare_mesh = replace(asset.mesh, tangents=None, tangent_faces=None)
+    bare_mesh = replace(asset.mesh, tangents=None)
     for mesh in (asset.mesh, bare_mesh):  # own tangents, and made ones
         mapped = replace(asset, mesh=mesh, materials=[replace(asset.materials[0], normal=normal_map(0, 0, 1))])
         out = AssetRenderer(mapped, BACKEND, CPU).render(views, light)
@@ -132,13 +134,13 @@ TEXTURE = np.full((4, 4, 1), 0.5, np.float32)
     ids=lambda maps: next(iter(maps)),
 )
 def test_a_texture_without_uvs_is_an_error(maps):
-    asset = Asset(two_quads(uvs=None, uv_faces=None), [RED, replace(GREEN, **maps)], name="square")
+    asset = Asset(two_quads(uvs=None), [RED, replace(GREEN, **maps)], name="square")
     with pytest.raises(StspbrError, match="square.*no UV"):
         AssetRenderer(asset, BACKEND, CPU)
 
 
 def test_constants_need_no_uvs(light):
-    asset = Asset(two_quads(uvs=None, uv_faces=None), [RED, GREEN])
+    asset = Asset(two_quads(uvs=None), [RED, GREEN])
     out = AssetRenderer(asset, BACKEND, CPU).render(front(), light)
     assert float(out["alpha"].sum()) == pytest.approx((2 * 32 / 3) ** 2, rel=0.02)
 
@@ -146,11 +148,11 @@ def test_constants_need_no_uvs(light):
 def test_an_empty_mesh_is_an_error():
     empty = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
     with pytest.raises(StspbrError, match="empty"):
-        mesh_surface(empty, CPU)
+        Surface.of(empty, CPU)
     with pytest.raises(StspbrError, match="empty"):
         AssetRenderer(Asset(empty, [RED]), BACKEND, CPU)
 
 
 def test_missing_normals_are_the_faces_smooth_ones():
-    surface = mesh_surface(two_quads(), CPU)
-    torch.testing.assert_close(surface.normals, torch.tensor([0.0, 0, 1]).expand(6, 3))
+    surface = Surface.of(two_quads(), CPU)
+    torch.testing.assert_close(surface.normals.values, torch.tensor([0.0, 0, 1]).expand(6, 3))

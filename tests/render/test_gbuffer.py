@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from stspbr.procedural.jar import demo_asset, demo_light
-from stspbr.render.asset_renderer import AssetRenderer, mesh_surface
+from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
-from stspbr.render.gbuffer import ViewBatch, compose, render_gbuffer
+from stspbr.render.gbuffer import Surface, ViewBatch, compose, render_gbuffer
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Camera, EnvironmentLight, Mesh, direction_to_latlong, latlong_to_direction, look_at
 from stspbr.scene.camera_rig import object_cameras
-from stspbr.stages.capture_mesh import single_view
 
 CPU = torch.device("cpu")
 BACKEND = get_backend("cpu", CPU)
@@ -48,12 +47,12 @@ def together(views: list[ViewBatch]) -> ViewBatch:
 def views(cameras) -> ViewBatch:
     """Three views, the second of them of a moved object."""
     poses = [np.eye(4), POSE, np.eye(4)]
-    return together([single_view(camera, pose, CPU) for camera, pose in zip(cameras, poses, strict=True)])
+    return together([ViewBatch.of([camera], [pose], CPU) for camera, pose in zip(cameras, poses, strict=True)])
 
 
 @pytest.fixture(scope="module")
 def gbuffer(asset, views):
-    return render_gbuffer(mesh_surface(asset.mesh, CPU), views, BACKEND)
+    return render_gbuffer(Surface.of(asset.mesh, CPU), views, BACKEND)
 
 
 def test_covered_pixels_are_the_raster_s_in_ascending_order(gbuffer):
@@ -96,7 +95,7 @@ def test_to_eye_is_unit_and_points_at_the_camera_in_object_space(gbuffer, camera
 
 
 def test_a_batch_is_its_views_one_after_another(gbuffer, asset, views):
-    surface = mesh_surface(asset.mesh, CPU)
+    surface = Surface.of(asset.mesh, CPU)
     pixels = SIZE[0] * SIZE[1]
     assert gbuffer.view.unique().tolist() == [0, 1, 2]
     for number in range(3):
@@ -112,8 +111,8 @@ def test_a_batch_is_its_views_one_after_another(gbuffer, asset, views):
 
 
 def test_attributes_are_absent_where_the_mesh_has_none(asset, views):
-    bare = replace(asset.mesh, uvs=None, uv_faces=None, tangents=None, tangent_faces=None)
-    gbuffer = render_gbuffer(mesh_surface(bare, CPU), views, BACKEND)
+    bare = replace(asset.mesh, uvs=None, tangents=None)
+    gbuffer = render_gbuffer(Surface.of(bare, CPU), views, BACKEND)
     assert gbuffer.uv is gbuffer.uv_da is gbuffer.tangent is None
 
 
@@ -143,11 +142,11 @@ def test_compose_antialiases_silhouettes(cameras):
     sides = np.array([[0, 2, 3, 1], [4, 5, 7, 6], [0, 1, 5, 4], [2, 6, 7, 3], [0, 4, 6, 2], [1, 3, 7, 5]])
     corners = np.array([[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)], np.float32) * 0.6
     faces = np.concatenate([sides[:, [0, 1, 2]], sides[:, [0, 2, 3]]]).astype(np.int32)
-    surface = mesh_surface(Mesh(corners, faces), CPU)
+    surface = Surface.of(Mesh(corners, faces), CPU)
 
     def coverage(scale: int):
         camera = cameras[1].resized(SIZE[1] * scale, SIZE[0] * scale)
-        gbuffer = render_gbuffer(surface, single_view(camera, POSE, CPU), BACKEND)
+        gbuffer = render_gbuffer(surface, ViewBatch.of([camera], [POSE], CPU), BACKEND)
         return gbuffer, compose(gbuffer, torch.ones(len(gbuffer.covered), 1), BACKEND)[0, ..., 1]
 
     gbuffer, alpha = coverage(1)
@@ -181,9 +180,9 @@ def test_turned_object_is_a_camera_and_a_light_turned_back(asset, cameras):
     one, other = (prefilter_latlong(x, base_resolution=128) for x in (light, turned_light))
     camera = cameras[1]
     moved = replace(camera, camera_to_world=np.linalg.inv(pose) @ camera.camera_to_world)
-    by_object = renderer.render(single_view(camera, pose, CPU), one)
-    by_camera = renderer.render(single_view(moved, np.eye(4), CPU), other)
-    unturned = renderer.render(single_view(moved, np.eye(4), CPU), one)
+    by_object = renderer.render(ViewBatch.of([camera], [pose], CPU), one)
+    by_camera = renderer.render(ViewBatch.of([moved], [np.eye(4)], CPU), other)
+    unturned = renderer.render(ViewBatch.of([moved], [np.eye(4)], CPU), one)
     for name, image in by_object.items():
         torch.testing.assert_close(image, by_camera[name], atol=2e-3, rtol=2e-3, msg=name)
     assert float((by_object["rgb"] - unturned["rgb"]).abs().mean()) > 1e-2
@@ -193,16 +192,16 @@ def test_any_pose_is_the_same_as_moving_the_camera_and_the_light_s_rotation(asse
     renderer = AssetRenderer(asset, BACKEND, CPU)
     light = prefilter_latlong(demo_light(32), base_resolution=128)
     moved = replace(cameras[0], camera_to_world=np.linalg.inv(POSE) @ cameras[0].camera_to_world)
-    views = single_view(moved, np.eye(4), CPU)
+    views = ViewBatch.of([moved], [np.eye(4)], CPU)
     views.object_rotation = torch.as_tensor(POSE[None, :3, :3], dtype=torch.float32)
-    by_object = renderer.render(single_view(cameras[0], POSE, CPU), light)
+    by_object = renderer.render(ViewBatch.of([cameras[0]], [POSE], CPU), light)
     by_camera = renderer.render(views, light)
     for name, image in by_object.items():
         torch.testing.assert_close(image, by_camera[name], atol=1e-3, rtol=1e-3, msg=name)
 
 
 def test_gradients_reach_positions_and_values(asset, views):
-    surface = mesh_surface(asset.mesh, CPU)
+    surface = Surface.of(asset.mesh, CPU)
     surface.positions = surface.positions.clone().requires_grad_()
     gbuffer = render_gbuffer(surface, views, BACKEND)
     values = torch.ones(len(gbuffer.covered), 1, requires_grad=True)

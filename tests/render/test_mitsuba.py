@@ -14,7 +14,7 @@ import pytest
 from stspbr.errors import StspbrError
 from stspbr.procedural.jar import demo_light
 from stspbr.render import mitsuba_bsdf
-from stspbr.scene import Asset, Camera, EnvironmentLight, Material, Mesh, latlong_to_direction, look_at
+from stspbr.scene import Asset, Camera, Corners, EnvironmentLight, Material, Mesh, latlong_to_direction, look_at
 
 
 @pytest.fixture(scope="module")
@@ -208,11 +208,11 @@ def test_normal_map_follows_tangent_and_green_is_up(mi, mapped, tilted):
     look = {"albedo": 0.9, "roughness": 0.4, "metallic": 1.0}
     by_map = _asset(_quad(), normal=(*mapped, np.sqrt(0.75)), **look)
     mesh = _quad()
-    mesh.normals = np.tile(np.array([[*tilted, np.sqrt(0.75)]], np.float32), (4, 1))
+    mesh.normals = Corners(np.tile(np.array([[*tilted, np.sqrt(0.75)]], np.float32), (4, 1)), mesh.faces)
     light = demo_light(32)
     # with its TANGENT attribute, and with tangents derived from the UVs: the same on a plain quad
     bare = _quad()
-    bare.tangents = bare.tangent_faces = None
+    bare.tangents = None
     derived = Asset(bare, by_map.materials)
     got, again, expected = (
         render(asset, light, [camera], spp=512, max_depth=2)[0][0].mean((0, 1))
@@ -382,7 +382,7 @@ def _quad():
     f = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
     uv = np.array([[0, 1], [1, 1], [1, 0], [0, 0]], np.float32)
     n, t = np.tile(np.float32([[0, 0, 1]]), (4, 1)), np.tile(np.float32([[1, 0, 0, 1]]), (4, 1))
-    return Mesh(p, f, uv, f.copy(), n, f.copy(), t, f.copy())
+    return Mesh(p, f, Corners(uv, f), Corners(n, f), Corners(t, f))
 
 
 def _sphere(level):
@@ -391,7 +391,7 @@ def _sphere(level):
 
     ball = trimesh.creation.icosphere(subdivisions=level)
     p, f = np.asarray(ball.vertices, np.float32), np.asarray(ball.faces, np.int32)
-    return Mesh(p, f, normals=p.copy(), normal_faces=f.copy())
+    return Mesh(p, f, normals=Corners(p, f))
 
 
 def _unit(v):

@@ -14,7 +14,7 @@ from stspbr.render.backend import get_backend
 from stspbr.render.cpu.texture import build_mips
 from stspbr.render.gbuffer import Surface, ViewBatch, compose, render_gbuffer
 from stspbr.render.nvdiffrast import nvdiffrast_backend
-from stspbr.scene import Camera, look_at
+from stspbr.scene import Camera, Corners, look_at
 
 CPU = torch.device("cpu")
 
@@ -94,11 +94,9 @@ def scene(spread=1.0):
     uvs = torch.rand(6, 2, generator=torch.Generator().manual_seed(0))
     tangents = torch.tensor([[1.0, 0, 0, 1]]).expand(6, 4).contiguous()
     normal_map = torch.rand(1, 12, 12, 3, generator=torch.Generator().manual_seed(1))
-    surface = Surface(positions, faces, normals, faces, uvs, faces, tangents, faces, [normal_map])
+    surface = Surface(positions, faces, *(Corners(own, faces) for own in (normals, uvs, tangents)), [normal_map])
     cameras = [Camera(look_at(eye, (0, 0, 0)), 30, 30, 10, 12, 20, 24) for eye in ((0.5, 0.5, 3), (-1, 0, 3))]
-    clip = torch.stack([torch.from_numpy(camera.clip_from_object(np.eye(4))).float() for camera in cameras])
-    eye = torch.stack([torch.from_numpy(camera.position).float() for camera in cameras])
-    return surface, ViewBatch(clip, eye, torch.eye(3).expand(2, 3, 3), (24, 20))
+    return surface, ViewBatch.of(cameras, [np.eye(4)] * 2, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("spread", [1.0, 50.0], ids=["seen", "nothing covered"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from stspbr.render import shading
 from stspbr.render.brdf_table import diffuse_fresnel, specular_albedo
 from stspbr.render.cpu.texture import texture
 from stspbr.render.light import EnvironmentCube
@@ -53,12 +54,16 @@ def _points(count: int, seed: int = 1) -> dict[str, torch.Tensor]:
     }  # fmt: skip
 
 
-def _radiance(points, light, rotation, look_up, return_parts=False):
+def _radiance(points, light, rotation, look_up):
     order = [points[key] for key in ("normals", "view", "albedo", "roughness", "metallic")]
-    return shade(
-        *order, light, texture=look_up, light_rotation=rotation, occlusion=points.get("occlusion"),
-        return_parts=return_parts,
-    )  # fmt: skip
+    return shade(*order, light, texture=look_up, light_rotation=rotation, occlusion=points.get("occlusion"))
+
+
+def _parts(points, light, rotation, look_up):
+    """Diffuse and specular, whose sum is the radiance."""
+    normals, view, roughness = (points[key] for key in ("normals", "view", "roughness"))
+    found = shading._look_up(normals, view, roughness, light, look_up, rotation, None, "auto")
+    return shading._combine(*found, points["albedo"], points["metallic"], points.get("occlusion"), "auto")
 
 
 def _leaves(points, light, dtype):
@@ -83,7 +88,8 @@ def test_values_and_gradients_match_the_double_precision_twin(skipped, turned):
     got = {}
     for dtype, look_up in ((torch.float32, texture), (torch.float64, reference_texture)):
         p, light_leaves, levels = _leaves(points, light, dtype)
-        diffuse, specular = _radiance(p, light_leaves, rotation, look_up, return_parts=True)
+        diffuse, specular = _parts(p, light_leaves, rotation, look_up)
+        assert torch.equal(_radiance(p, light_leaves, rotation, look_up), diffuse + specular)
         (diffuse * weight + 2 * specular * weight).sum().backward()
         got[dtype] = (diffuse, specular, {k: t.grad for k, t in p.items()}, [t.grad for t in levels])
     fast, slow = got[torch.float32], got[torch.float64]

@@ -14,7 +14,7 @@ from stspbr.report.compare_page import compare_page
 from stspbr.report.comparison import compare_records
 from stspbr.report.records import read_record
 from stspbr.report.run_page import run_page
-from stspbr.scene import Asset, Material, Mesh
+from stspbr.scene import Asset, Corners, Material, Mesh
 from stspbr.scene.light import latlong_to_direction
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -82,7 +82,7 @@ def ball(roughness: float = 0.0) -> Asset:
     outward = np.cross(points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]])
     if (outward * points[faces].sum(axis=1)).sum() < 0:
         faces = faces[:, ::-1]
-    mesh = Mesh(points, faces.astype(np.int32), normals=points, normal_faces=faces.astype(np.int32))
+    mesh = Mesh(points, faces.astype(np.int32), normals=Corners(points, faces).astype(np.int32))
     constant = [np.full((1, 1, n), value, np.float32) for n, value in ((3, 1.0), (1, roughness), (1, 1.0))]
     return Asset(mesh, [Material(*constant)], "ball")
 

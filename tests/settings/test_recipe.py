@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from stspbr.errors import StspbrError
-from stspbr.settings import CoarseSettings, Recipe, load_recipe, settings_for
+from stspbr.settings import CoarseSettings, Recipe, find_recipe, load_recipe, settings_for, shipped_recipes
 
 
 def test_overrides_reach_nested_settings():
@@ -55,6 +57,32 @@ def test_bad_recipes_are_one_line(tmp_path, text):
     assert "\n" not in str(caught.value)
 
 
-def test_missing_recipe(tmp_path):
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_loads_and_is_introduced(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("STSPBR_ASSETS", str(tmp_path))
+    assert load_recipe(name).name == name
+    assert re.match(r"# \w.*\.", find_recipe(name).read_text(encoding="utf-8"))
+
+
+def test_a_shipped_recipe_goes_by_its_name_from_anywhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("demo", ["coarse.optimize.iterations=3"]).coarse.optimize.iterations == 3
+    (tmp_path / "mine.toml").write_text(find_recipe("demo").read_text(encoding="utf-8").replace('"demo"', '"mine"', 1))
+    assert load_recipe("mine.toml").name == load_recipe(tmp_path / "mine.toml").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "near"),
+    [("dmeo", "demo"), ("pipelines/demo.toml", "demo"), ("spot-smal", "spot-small"), ("nothing like it", None)],
+)
+def test_a_wrong_name_is_one_line_that_names_the_nearest(recipe, near, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StspbrError) as caught:
+        load_recipe(recipe)
+    hint = f"; did you mean {near}?" if near else ""
+    assert str(caught.value) == f"{recipe}: no such file and no such recipe, see `stspbr recipes`{hint}"
+
+
+def test_a_folder_is_not_a_recipe(tmp_path):
     with pytest.raises(StspbrError, match="cannot read the recipe"):
-        load_recipe(tmp_path / "none.toml", [])
+        load_recipe(tmp_path)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stspbr.errors import StspbrError
-from stspbr.settings.schedules import PRESETS, evaluate, parse_schedule, ramp
+from stspbr.settings.schedules import PRESETS, evaluate, parse_schedule
 
 
 def prototype(name: str, step: int, total: int = 1000) -> float:
@@ -42,11 +42,6 @@ def test_pieces_are_linear_or_exponential_and_constant_outside():
     schedule = [(0.2, 1.0, "linear"), (0.4, 3.0, "exponential"), (0.8, 0.03, "linear")]
     assert [evaluate(schedule, t) for t in (0.0, 0.2, 0.3, 0.4)] == pytest.approx([1.0, 1.0, 2.0, 3.0])
     assert [evaluate(schedule, t) for t in (0.6, 0.8, 1.0)] == pytest.approx([0.3, 0.03, 0.03])
-
-
-def test_ramp():
-    assert [ramp(t, 0.2, 0.6) for t in (0.0, 0.2, 0.4, 0.6, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
-    assert [ramp(t, 0.5, 0.5) for t in (0.4, 0.5)] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(

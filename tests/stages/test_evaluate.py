@@ -191,12 +191,13 @@ def test_lights_are_files_folders_and_patterns(tmp_path):
 def test_command_line_takes_unquoted_patterns(tmp_path, monkeypatch, capsys):
     from stspbr import cli
 
-    seen = {}
-    monkeypatch.setattr(cli.inspect, "run_stage", lambda *args, **options: seen.update(base=args[4]))
+    seen = []
+    monkeypatch.setattr(cli.stages, "run_stage", lambda stage, run, settings, **options: seen.append(settings))
     monkeypatch.setattr("sys.argv", ["stspbr", "evaluate", str(tmp_path), "--quiet", "--lights", "a.hdr", "b.hdr"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
-    assert not stop.value.code and seen["base"]["lights"] == ["a.hdr", "b.hdr"] and seen["base"]["align"] == "none"
+    assert not stop.value.code and seen[0].lights == ["a.hdr", "b.hdr"] and seen[0].align == "none"
+    assert seen[0].reference is None and seen[0].reference_capture
     monkeypatch.setattr("sys.argv", ["stspbr", "evaluate", str(tmp_path), "b.glb"])
     with pytest.raises(SystemExit) as stop:
         cli.main()

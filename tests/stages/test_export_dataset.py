@@ -64,14 +64,14 @@ def test_one_line_where_it_fails(command, tiny_run, tmp_path):
     (place / "mine.txt").write_text("mine")
     for words, wanted in (
         (("export", "dataset", tiny_run, "--to", "llff", "--out", place), "not empty"),
-        (("export", "dataset", tiny_run, "--to", "film", "--out", tmp_path / "a"), "choose one of llff, nerf"),
+        (("export", "dataset", tiny_run, "--to", "film", "--out", tmp_path / "a"), "choose llff, nerf, nerfstudio"),
         (("export", "dataset", tiny_run, "--to", "llff", "--out", tmp_path / "a", "--image-format", "gif"), "gif"),
         (("export", "dataset", tmp_path, "--to", "llff", "--out", tmp_path / "a"), "stspbr capture"),
         (("export", "dataset", tiny_run, "--to", "llff", "--out", tmp_path / "taken/mine.txt/a"), "mine.txt"),
         (("capture", "llff", tmp_path / "run", place), "poses_bounds.npy does not exist"),
         (("capture", "colmap", tmp_path / "run", place), "holds no COLMAP model"),
         (("capture", "orb", tmp_path / "run", place), "no Stanford-ORB scene"),
-        (("capture", "nerfstudio", tmp_path / "run", place, "--up", "west"), "up: "),
+        (("capture", "nerfstudio", tmp_path / "run", place, "--up", "west"), "--up west: choose auto, +y"),
     ):
         code, out, err = command(*words)
         assert code == 2 and wanted in err and err.startswith("stspbr: ") and err.count("\n") == 1, (words, err)

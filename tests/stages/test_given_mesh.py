@@ -13,13 +13,15 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
+from stspbr.formats.attributes import joined as joined_parts
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.geometry.tangents import with_frames
 from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.render.asset_renderer import AssetRenderer
+from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
-from stspbr.scene import Asset, Material, Mesh
+from stspbr.scene import Asset, Corners, Material, Mesh
 from stspbr.settings import (
     BakeSettings,
     CaptureMeshSettings,
@@ -32,7 +34,6 @@ from stspbr.stages import bake as bake_stage
 from stspbr.stages import given_mesh as given_mesh_stage
 from stspbr.stages.bake import run_bake
 from stspbr.stages.capture import run_capture
-from stspbr.stages.capture_mesh import single_view
 from stspbr.stages.coarse import run_coarse
 from stspbr.stages.given_mesh import given_mesh, load_given_mesh, read_given_mesh, with_layouts
 from stspbr.stages.session import Session
@@ -51,7 +52,8 @@ def wavy_jar(shift: float = 0.0) -> Asset:
     y, x = np.mgrid[0:256, 0:256] * (2.0 * np.pi * 3.0 / 256.0)
     waves = np.stack([0.3 * np.sin(x), 0.3 * np.cos(y), np.ones_like(x)], axis=-1)
     waves /= np.linalg.norm(waves, axis=-1, keepdims=True)
-    mesh = replace(asset.mesh, uvs=asset.mesh.uvs + np.float32(shift))
+    uvs = asset.mesh.uvs
+    mesh = replace(asset.mesh, uvs=Corners(uvs.values + np.float32(shift), uvs.index))
     return Asset(mesh, [replace(asset.materials[0], normal=waves.astype(np.float32))])
 
 
@@ -74,7 +76,7 @@ def seen_normals(source, asset: Asset) -> tuple[np.ndarray, np.ndarray]:
     camera = frame.camera.resized(128, 128)
     light = prefilter_latlong(demo_light(), base_resolution=128)
     out = AssetRenderer(asset, session.backend, torch.device("cpu")).render(
-        single_view(camera, frame.object_to_world, torch.device("cpu")), light
+        ViewBatch.of([camera], [frame.object_to_world], torch.device("cpu")), light
     )
     return out["normal"][0].numpy(), out["alpha"][0].numpy() > 0.999
 
@@ -129,9 +131,9 @@ def crate(size: int = 64, repeats: float = 2.0, normal_map: bool = True) -> Asse
             positions += [0.7 * (out + across * x + up * y) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
             uvs.append(square * repeats - 0.25)
     faces, positions = np.concatenate(faces).astype(np.int32), np.array(positions, np.float32)
-    mesh = Mesh(positions, faces, np.concatenate(uvs).astype(np.float32), faces)
-    mesh.normals = np.repeat(np.concatenate([np.eye(3)[[a, a]] * [[1], [-1]] for a in range(3)]), 4, axis=0)
-    mesh.normals, mesh.normal_faces = mesh.normals.astype(np.float32), faces
+    normals = np.repeat(np.concatenate([np.eye(3)[[a, a]] * [[1], [-1]] for a in range(3)]), 4, axis=0)
+    uvs = Corners(np.concatenate(uvs).astype(np.float32), faces)
+    mesh = Mesh(positions, faces, uvs, Corners(normals.astype(np.float32), faces))
     y, x = (np.mgrid[0:size, 0:size] + 0.5) / size
     board = (np.floor(4 * y) % 2)[..., None]
     grain = (0.5 + 0.5 * np.sin(40 * y + 3 * np.sin(6.3 * x)))[..., None]
@@ -239,17 +241,12 @@ def bake_report(session: Session) -> dict:
     return json.loads(session.parent("bake").file("metrics.json").read_text())
 
 
-def corner_values(mesh, values: str, index: str) -> np.ndarray:
-    return getattr(mesh, values)[getattr(mesh, index)]
-
-
 def test_shape_uvs_frames_nodes_and_names_reach_the_writer_untouched(parts, parts_run):
     given, (_, fitted) = read_gltf(parts), parts_run
     for name in ("faces", "face_material", "face_node", "positions"):
         np.testing.assert_array_equal(getattr(fitted.mesh, name), getattr(given.mesh, name), err_msg=name)
-    for values, index in (("uvs", "uv_faces"), ("normals", "normal_faces"), ("tangents", "tangent_faces")):
-        ours, theirs = (corner_values(a.mesh, values, index) for a in (fitted, given))
-        np.testing.assert_array_equal(ours, theirs, err_msg=values)
+    for (name, ours), (_, theirs) in zip(fitted.mesh.attributes(), given.mesh.attributes(), strict=True):
+        np.testing.assert_array_equal(ours.values[ours.index], theirs.values[theirs.index], err_msg=name)
     assert [m.name for m in fitted.materials] == ["glaze", "boards"]
     assert [(n.name, n.parent, n.mesh) for n in fitted.nodes] == [(n.name, n.parent, n.mesh) for n in given.nodes]
     for ours, theirs in zip(fitted.nodes, given.nodes, strict=True):
@@ -312,18 +309,20 @@ def test_a_given_mesh_comes_back_from_its_artifact(parts, parts_run):
 
 def test_only_what_has_no_uvs_gets_new_ones():
     jar, box = small_jar(), crate(32, normal_map=False)
-    box = replace(box, mesh=replace(box.mesh, uvs=np.zeros((1, 2), np.float32), uv_faces=np.zeros_like(box.mesh.faces)))
+    box = replace(box, mesh=replace(box.mesh, uvs=Corners(np.zeros((1, 2), np.float32), np.zeros_like(box.mesh.faces))))
     given = given_mesh(joined(jar, box), keep_normal_maps=True)
     assert given.materials[1].size is None and given.materials[1].normal_map is None
     mesh, sizes, renewed = with_layouts(given, 48, 2)
     first = mesh.face_material == 0
     assert renewed == [1] and sizes[1] == (48, 48)
-    np.testing.assert_array_equal(mesh.uvs[mesh.uv_faces[first]], given.mesh.uvs[given.mesh.uv_faces[first]])
-    new = mesh.uvs[mesh.uv_faces[~first]]
-    texels = rasterize_layout(mesh.uvs, mesh.uv_faces, sizes[1], np.flatnonzero(~first))
+    np.testing.assert_array_equal(
+        mesh.uvs.values[mesh.uvs.index[first]], given.mesh.uvs.values[given.mesh.uvs.index[first]]
+    )
+    new = mesh.uvs.values[mesh.uvs.index[~first]]
+    texels = rasterize_layout(mesh.uvs, sizes[1], np.flatnonzero(~first))
     assert new.min() >= 0 and new.max() <= 1
     assert len(torch.unique(texels.texel)) == len(texels.texel) > 48 * 48 / 4  # no overlap
-    tangents = mesh.tangents[mesh.tangent_faces]
+    tangents = mesh.tangents.values[mesh.tangents.index]
     np.testing.assert_allclose(np.linalg.norm(tangents[..., :3], axis=-1), 1.0, atol=1e-5)
     np.testing.assert_array_equal(mesh.positions, given.mesh.positions)
 
@@ -342,10 +341,12 @@ def test_what_bake_could_not_use_is_refused_before_anything_is_fitted(tmp_path, 
     write_glb(tmp_path / "a.glb", jar)
     settings = settings_for(CoarseSettings, [f"mesh={tmp_path / 'a.glb'}"])
     monkeypatch.setattr(given_mesh_stage, "read_asset", lambda *_: broken)
-    broken = replace(jar, mesh=replace(jar.mesh, uvs=np.full_like(jar.mesh.uvs, np.nan)))
+    broken = replace(
+        jar, mesh=replace(jar.mesh, uvs=Corners(np.full_like(jar.mesh.uvs.values, np.nan), jar.mesh.uvs.index))
+    )
     with pytest.raises(StspbrError, match="a.glb: its UVs hold NaN"):
         read_given_mesh(settings)
-    broken = replace(jar, mesh=replace(jar.mesh, uvs=None, uv_faces=None))
+    broken = replace(jar, mesh=replace(jar.mesh, uvs=None))
     assert read_given_mesh(settings).materials[0].size is None
     monkeypatch.setattr(given_mesh_stage, "MAX_FACES", 100)
     with pytest.raises(StspbrError, match="glaze has no UVs and .* at most 100"):
@@ -361,11 +362,9 @@ def test_an_artifact_of_before_is_refused(parts_run, monkeypatch):
 
 def joined(one: Asset, two: Asset) -> Asset:
     """Two assets as one mesh with two materials."""
-    a, b = with_frames(one.mesh), with_frames(two.mesh)
-    tables = {}
-    pairs = (("positions", "faces"), ("uvs", "uv_faces"), ("normals", "normal_faces"), ("tangents", "tangent_faces"))
-    for values, index in pairs:
-        tables[values] = np.concatenate([getattr(a, values), getattr(b, values)])
-        tables[index] = np.concatenate([getattr(a, index), getattr(b, index) + len(getattr(a, values))])
-    owner = np.repeat(np.array([0, 1], np.int32), [len(a.faces), len(b.faces)])
-    return Asset(Mesh(**tables, face_material=owner), [*one.materials, *two.materials])
+    parts = [with_frames(asset.mesh) for asset in (one, two)]
+    for number, part in enumerate(parts):
+        part.face_material = np.full(len(part.faces), number, np.int32)
+        part.face_node = np.zeros(len(part.faces), np.int32)
+    mesh = replace(joined_parts(parts, fill_tangents=False), face_node=None)
+    return Asset(mesh, [*one.materials, *two.materials])

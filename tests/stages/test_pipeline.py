@@ -134,7 +134,9 @@ def test_given_mesh_keeps_its_topology_and_uvs(finished, tmp_path):
     np.testing.assert_array_equal(result.mesh.faces.shape, given.mesh.faces.shape)
     np.testing.assert_allclose(np.sort(result.mesh.positions, axis=0), np.sort(given.mesh.positions, axis=0), atol=1e-5)
     assert result.materials[0].normal is None
-    np.testing.assert_allclose(np.sort(result.mesh.uvs, axis=0), np.sort(given.mesh.uvs, axis=0), atol=1e-6)
+    np.testing.assert_allclose(
+        np.sort(result.mesh.uvs.values, axis=0), np.sort(given.mesh.uvs.values, axis=0), atol=1e-6
+    )
 
 
 def test_stage_without_its_parent_says_what_to_run(tmp_path):

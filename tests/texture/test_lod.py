@@ -11,7 +11,7 @@ from stspbr.errors import StspbrError
 from stspbr.geometry.tangents import with_frames
 from stspbr.geometry.topology import mesh_report
 from stspbr.procedural.jar import demo_asset
-from stspbr.scene import Mesh
+from stspbr.scene import Corners, Mesh
 from stspbr.stages.lod_error import lod_psnr
 from stspbr.texture.lod import simplify_textured
 
@@ -20,7 +20,7 @@ def jar() -> Mesh:
     """Two materials with a border around the belly, MikkTSpace frames, a UV seam down the back."""
     mesh = demo_asset(16, around=40, along=40).mesh
     low = mesh.positions[mesh.faces][..., 1].mean(axis=1) < 0.0
-    return with_frames(replace(mesh, tangents=None, tangent_faces=None, face_material=low.astype(np.int32)))
+    return with_frames(replace(mesh, tangents=None, face_material=low.astype(np.int32)))
 
 
 def corner_rows(mesh: Mesh) -> np.ndarray:
@@ -28,9 +28,9 @@ def corner_rows(mesh: Mesh) -> np.ndarray:
     return np.concatenate(
         [
             mesh.positions[mesh.faces],
-            mesh.uvs[mesh.uv_faces],
-            mesh.normals[mesh.normal_faces],
-            mesh.tangents[mesh.tangent_faces],
+            mesh.uvs.values[mesh.uvs.index],
+            mesh.normals.values[mesh.normals.index],
+            mesh.tangents.values[mesh.tangents.index],
         ],
         axis=-1,
     )
@@ -65,7 +65,7 @@ def test_the_surface_stays_closed_and_nothing_turns_over(full, half):
     assert (report["boundary_edges"], report["non_manifold_edges"], report["flipped_edges"]) == (0, 0, 0)
 
     def uv_areas(mesh):
-        coords = mesh.uvs[mesh.uv_faces].astype(np.float64)
+        coords = mesh.uvs.values[mesh.uvs.index].astype(np.float64)
         first, second = coords[:, 1] - coords[:, 0], coords[:, 2] - coords[:, 0]
         return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
 
@@ -98,8 +98,11 @@ def test_the_picture_stays(full):
 
 def test_the_same_mesh_gives_the_same_level_and_a_small_one_comes_back(full, half):
     again = simplify_textured(full, 1500)
-    for name in ("positions", "faces", "uvs", "uv_faces", "normals", "tangents", "face_material"):
+    for name in ("positions", "faces", "face_material"):
         np.testing.assert_array_equal(getattr(again, name), getattr(half, name))
+    for (_, a), (_, b) in zip(again.attributes(), half.attributes(), strict=True):
+        np.testing.assert_array_equal(a.values, b.values)
+        np.testing.assert_array_equal(a.index, b.index)
     assert simplify_textured(full, len(full.faces)) is full
 
 
@@ -110,7 +113,7 @@ def test_corners_where_seams_meet_stay_so_the_budget_may_be_missed():
     faces = quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3).astype(np.int32)
     own = (np.repeat(np.arange(6) * 4, 2)[:, None] + np.tile([[0, 1, 2], [0, 2, 3]], (6, 1))).astype(np.int32)
     uvs = np.random.default_rng(0).random((24, 2)).astype(np.float32)
-    out = simplify_textured(Mesh(corner, faces, uvs, own), 4)
+    out = simplify_textured(Mesh(corner, faces, Corners(uvs, own)), 4)
     assert len(out.faces) == 12
 
 

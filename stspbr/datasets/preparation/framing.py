@@ -61,12 +61,12 @@ def plan_framing(
     if mixed or crop:
         _warn_of_cuts(frames, matched_sizes, corners, canvas, on_warning)
     reduction = max(image_scale, max(canvas) / max_side if max_side else 1.0)
-    size = tuple(max(1, round(side / reduction)) for side in canvas)
+    width, height = (max(1, round(side / reduction)) for side in canvas)
     boxes = []
     for frame, (w, h), (left, top) in zip(frames, matched_sizes, corners, strict=True):
         x, y = frame.camera.width / w, frame.camera.height / h
         boxes.append((left * x, top * y, canvas[0] * x, canvas[1] * y))
-    return Framing(boxes, [size] * len(boxes))
+    return Framing(boxes, [(width, height)] * len(boxes))
 
 
 def _matched_sizes(frames: Sequence[Frame]) -> list[tuple[int, int]]:

@@ -16,12 +16,18 @@ from stspbr.scene.capture import Capture, Frame
 class Preparation(Protocol):
     """What can be chosen; :class:`stspbr.settings.capture.PreparationSettings` says what each means."""
 
-    image_scale: float
-    max_side: int | None
-    crop: bool
-    crop_margin: float
-    exposure: Literal["given", "estimate", "ignore"]
-    light_frame: LightFrame
+    @property
+    def image_scale(self) -> float: ...
+    @property
+    def max_side(self) -> int | None: ...
+    @property
+    def crop(self) -> bool: ...
+    @property
+    def crop_margin(self) -> float: ...
+    @property
+    def exposure(self) -> Literal["given", "estimate", "ignore"]: ...
+    @property
+    def light_frame(self) -> LightFrame: ...
 
 
 def prepare(capture: Capture, settings: Preparation, on_warning: Callable[[str], None] | None = None) -> Capture:

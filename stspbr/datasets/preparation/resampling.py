@@ -37,7 +37,7 @@ def resampled(frame: Frame, box: Box, size: tuple[int, int]) -> Frame:
         return frame
     return replace(
         frame,
-        camera=camera.cropped(*box).resized(*size),
+        camera=camera.resampled(box, size),
         image=area_resampled(frame.image, box, size),
         alpha=np.minimum(area_resampled(frame.alpha, box, size), np.float32(1)),
     )

@@ -56,7 +56,7 @@ class Document:
         """One accessor as ``[count, width]``; normalised integers as float32 in [0, 1] or [−1, 1]."""
         entry = self.json["accessors"][index]
         dtype, width, count = np.dtype(_COMPONENT[entry["componentType"]]), _WIDTH[entry["type"]], entry["count"]
-        values = np.zeros((count, width), dtype)
+        values: np.ndarray = np.zeros((count, width), dtype)
         if "bufferView" in entry:
             values = self._strided(entry["bufferView"], entry.get("byteOffset", 0), dtype, width, count)
         if "sparse" in entry:
@@ -67,7 +67,7 @@ class Document:
             new = self._strided(what["bufferView"], what.get("byteOffset", 0), dtype, width, sparse["count"])
             values[rows[:, 0]] = new
         if entry.get("normalized") and dtype.kind in "iu":
-            return np.maximum(values.astype(np.float32) / np.float32(np.iinfo(dtype).max), -1.0)
+            return np.maximum(values.astype(np.float32) / np.float32(np.iinfo(dtype.str).max), -1.0)
         return values
 
     def _strided(self, view: int, offset: int, dtype: np.dtype, width: int, count: int) -> np.ndarray:

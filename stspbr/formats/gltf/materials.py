@@ -80,24 +80,23 @@ def _material(document: Document, entry: dict[str, Any], name: str, decoded: dic
     if "emissiveTexture" in entry or any(entry.get("emissiveFactor", ())):
         document.notes.append(f"{name}: emission is left out")
 
-    def pixels(info: dict[str, Any] | None, channels: int) -> np.ndarray | None:
-        return None if info is None else _pixels(document, info["index"], channels, decoded)
+    def pixels(info: dict[str, Any], channels: int) -> np.ndarray:
+        return _pixels(document, info["index"], channels, decoded)
 
-    base = pixels(pbr.get("baseColorTexture"), 3)
+    base, packed = pbr.get("baseColorTexture"), pbr.get("metallicRoughnessTexture")
     colour = np.asarray(pbr.get("baseColorFactor", (1.0, 1.0, 1.0, 1.0))[:3], np.float32)
-    albedo = np.broadcast_to(colour, (1, 1, 3)) if base is None else srgb_to_linear(base) * colour
+    albedo = np.broadcast_to(colour, (1, 1, 3)) if base is None else srgb_to_linear(pixels(base, 3)) * colour
 
-    packed = pixels(pbr.get("metallicRoughnessTexture"), 3)
     rough, metal = (np.float32(pbr.get(key, 1.0)) for key in ("roughnessFactor", "metallicFactor"))
-    one = np.ones((1, 1, 3), np.float32) if packed is None else packed
+    one = np.ones((1, 1, 3), np.float32) if packed is None else pixels(packed, 3)
     roughness, metallic = one[..., 1:2] * rough, one[..., 2:3] * metal
 
     occlusion, info = None, entry.get("occlusionTexture")
     if info is not None:
-        stored = pixels(info, 1)
-        occlusion = 1.0 + np.float32(info.get("strength", 1.0)) * (stored - 1.0)
+        occlusion = 1.0 + np.float32(info.get("strength", 1.0)) * (pixels(info, 1) - 1.0)
 
-    normal, info = None, entry.get("normalTexture")
+    normal: np.ndarray | None = None
+    info = entry.get("normalTexture")
     if info is not None:
         normal = pixels(info, 3) * 2.0 - 1.0
         scale = np.float32(info.get("scale", 1.0))
@@ -105,8 +104,7 @@ def _material(document: Document, entry: dict[str, Any], name: str, decoded: dic
             normal = normal * np.array([scale, scale, 1.0], np.float32)
             normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-8)
 
-    maps = (albedo, roughness, metallic, occlusion, normal)
-    return Material(*(None if m is None else np.ascontiguousarray(m, np.float32) for m in maps), name=name)
+    return Material.of(albedo, roughness, metallic, occlusion, normal, name)
 
 
 def _pixels(document: Document, texture: int, channels: int, decoded: dict[int, np.ndarray]) -> np.ndarray:

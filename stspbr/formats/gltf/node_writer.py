@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from stspbr.formats.attributes import smooth_normals, unique_rows, unit
+from stspbr.formats.attributes import unique_rows, unit, written_normals
 from stspbr.formats.gltf.buffers import Buffers, normalized_integers
-from stspbr.scene.asset import Asset, Mesh, Node
+from stspbr.scene.asset import Asset, Corners, Mesh, Node
 
 _SKEW = 1e-5  # a matrix that is farther from translation · rotation · scale is none
 
@@ -31,9 +31,7 @@ def write_nodes(
         notes: remarks are appended.
     """
     asset = _with_nodes(asset)
-    mesh = asset.mesh
-    if mesh.normals is None:
-        mesh = replace(mesh, normals=smooth_normals(mesh.positions, mesh.faces), normal_faces=mesh.faces)
+    mesh = replace(asset.mesh, normals=written_normals(asset.mesh))
     nodes: list[dict[str, Any]] = []
     worlds: list[np.ndarray] = []
     roots: list[int] = []
@@ -49,7 +47,7 @@ def write_nodes(
             nodes[node.parent].setdefault("children", []).append(index)
     meshes: list[dict[str, Any]] = []
     for index, node in enumerate(asset.nodes):
-        chosen = mesh.face_node == index
+        chosen = mesh.node_of == index
         if not chosen.any():
             continue
         tables = _corner_tables(mesh, chosen, worlds[index])
@@ -79,19 +77,21 @@ def _with_nodes(asset: Asset) -> Asset:
 
 def _corner_tables(mesh: Mesh, chosen: np.ndarray, world: np.ndarray) -> dict[str, np.ndarray]:
     """Attributes ``[3F, C]`` of the chosen faces' corners in the space of a node at ``world``."""
-    faces = {"POSITION": mesh.faces, "NORMAL": mesh.normal_faces}
-    values = {"POSITION": mesh.positions, "NORMAL": unit(mesh.normals, (0.0, 1.0, 0.0))}
-    if mesh.tangents is not None:
-        faces["TANGENT"], values["TANGENT"] = mesh.tangent_faces, mesh.tangents
-    if mesh.uvs is not None:
-        faces["TEXCOORD_0"], values["TEXCOORD_0"] = mesh.uv_faces, mesh.uvs
+    normals = written_normals(mesh)
+    attributes = {
+        "POSITION": Corners(mesh.positions, mesh.faces),
+        "NORMAL": Corners(unit(normals.values, (0.0, 1.0, 0.0)), normals.index),
+        "TANGENT": mesh.tangents,
+        "TEXCOORD_0": mesh.uvs,
+    }
     linear = world[:3, :3]
     turned = bool(np.linalg.det(linear) < 0)
-    out = {}
-    for name, table in values.items():
-        corners = faces[name][chosen]
-        corners = corners[:, [0, 2, 1]] if turned else corners  # mirroring turns the winding
-        out[name] = np.asarray(table, np.float32)[corners.reshape(-1)]
+    order = [0, 2, 1] if turned else [0, 1, 2]  # mirroring turns the winding
+    out = {
+        name: np.asarray(corners.values, np.float32)[corners.index[chosen][:, order].reshape(-1)]
+        for name, corners in attributes.items()
+        if corners is not None
+    }
     if not np.array_equal(world, np.eye(4)):
         back = np.linalg.inv(world)
         out["POSITION"] = (out["POSITION"].astype(np.float64) @ back[:3, :3].T + back[:3, 3]).astype(np.float32)

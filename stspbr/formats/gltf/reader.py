@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import unit, weld
+from stspbr.formats.attributes import joined, unit, weld
 from stspbr.formats.gltf.document import Document
 from stspbr.formats.gltf.materials import read_materials, repeats, texture_transform, used_texcoord
-from stspbr.scene.asset import Asset, Mesh, Node
+from stspbr.scene.asset import Asset, Corners, Mesh, Node
 
 _SUPPORTED = {"KHR_texture_transform", "KHR_mesh_quantization", "KHR_materials_emissive_strength"}
 _BORDER = 1e-3  # UVs that leave the unit square by less need no second tile
@@ -107,24 +107,28 @@ def _asset(document: Document) -> Asset:
     content = document.json
     nodes, instances = _scene(content)
     parts: list[Mesh] = []
-    for node, mesh_index, matrix in instances:
+    owners: list[int] = []
+    for number, mesh_index, matrix in instances:
         for primitive in content["meshes"][mesh_index]["primitives"]:
             part = _primitive(document, primitive, matrix)
             if part is not None:
-                part.face_node = np.full(len(part.faces), node, np.int32)
+                part.face_node = np.full(len(part.faces), number, np.int32)
                 parts.append(part)
+                owners.append(primitive.get("material", -1))
     if not parts:
         raise StspbrError(f"{document.path} holds no triangles: export a mesh")
-    used = sorted({int(part.face_material[0]) for part in parts})
-    for part in parts:
-        part.face_material = np.searchsorted(used, part.face_material).astype(np.int32)
+    used = sorted(set(owners))
     materials = read_materials(document, used)
-    mesh = weld(_joined(parts, [material.normal is not None for material in materials]))
+    fill_tangents = True
+    for part, owner in zip(parts, map(used.index, owners), strict=True):
+        part.face_material = np.full(len(part.faces), owner, np.int32)
+        fill_tangents &= part.tangents is not None or materials[owner].normal is None
+    mesh = weld(joined(parts, fill_tangents))
     if len(mesh.faces) == 0:
         raise StspbrError(f"{document.path} holds no triangles with an area: export a mesh")
     if not np.isfinite(mesh.positions).all():
         raise StspbrError(f"{document.path} has positions that are not finite: export it again")
-    drawn = set(np.unique(mesh.face_node).tolist())
+    drawn = set(np.unique(mesh.node_of).tolist())
     for index, node in enumerate(nodes):
         if index not in drawn:
             node.mesh = None
@@ -141,7 +145,8 @@ def _scene(content: dict[str, Any]) -> tuple[list[Node], list[tuple[int, int, np
     else:
         children = {child for node in entries for child in node.get("children", [])}
         roots = [index for index in range(len(entries)) if index not in children]
-    nodes, instances = [], []
+    nodes: list[Node] = []
+    instances = []
     stack: list[tuple[int, int | None, np.ndarray]] = [(index, None, np.eye(4)) for index in reversed(roots)]
     while stack:
         index, parent, above = stack.pop()
@@ -177,7 +182,7 @@ def _node_matrix(node: dict[str, Any]) -> np.ndarray:
 
 
 def _primitive(document: Document, primitive: dict[str, Any], matrix: np.ndarray) -> Mesh | None:
-    """One primitive with its transform applied; ``face_material`` holds the file's index, −1 for none."""
+    """One primitive with its transform applied; None if there is nothing to draw."""
     attributes = primitive["attributes"]
     mode = primitive.get("mode", 4)
     if mode not in (4, 5, 6) or "POSITION" not in attributes:
@@ -206,30 +211,29 @@ def _primitive(document: Document, primitive: dict[str, Any], matrix: np.ndarray
     placed = (positions @ linear.T + matrix[:3, 3]).astype(np.float32)
     if mirrored:
         faces = faces[:, [0, 2, 1]]
-    mesh = Mesh(placed, faces, face_material=np.full(len(faces), material, np.int32))
+    mesh = Mesh(placed, faces)
 
     if "NORMAL" in attributes:
         normals = document.accessor(attributes["NORMAL"]).astype(np.float64)
-        mesh.normals, mesh.normal_faces = unit(normals @ np.linalg.pinv(linear), (0.0, 1.0, 0.0)), faces
+        mesh.normals = Corners(unit(normals @ np.linalg.pinv(linear), (0.0, 1.0, 0.0)), faces)
         if "TANGENT" in attributes:
             tangents = document.accessor(attributes["TANGENT"]).astype(np.float64)
             direction = unit(tangents[:, :3] @ linear.T, (1.0, 0.0, 0.0))
             hand = np.where(tangents[:, 3:] < 0, -1.0, 1.0) * (-1.0 if mirrored else 1.0)
-            mesh.tangents = np.concatenate([direction, hand], axis=1).astype(np.float32)
-            mesh.tangent_faces = faces
+            mesh.tangents = Corners(np.concatenate([direction, hand], axis=1).astype(np.float32), faces)
     else:
         corner = placed.astype(np.float64)[faces]
         flat = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-        mesh.normals = unit(flat, (0.0, 1.0, 0.0))
-        mesh.normal_faces = np.repeat(np.arange(len(faces))[:, None], 3, axis=1)
+        mesh.normals = Corners(unit(flat, (0.0, 1.0, 0.0)), np.repeat(np.arange(len(faces))[:, None], 3, axis=1))
         document.notes.append("primitives without normals are flat-shaded, as glTF has it")
 
     entry = document.json["materials"][material] if material >= 0 else {}
     uv_name = f"TEXCOORD_{used_texcoord(document, entry)}"
     if uv_name in attributes:
         uvs = document.accessor(attributes[uv_name]).astype(np.float64)
-        mesh.uvs, mesh.uv_faces = texture_transform(document, entry, uvs).astype(np.float32), faces
-        if not repeats(document, entry) and (mesh.uvs.min() < -_BORDER or mesh.uvs.max() > 1 + _BORDER):
+        uvs = texture_transform(document, entry, uvs).astype(np.float32)
+        mesh.uvs = Corners(uvs, faces)
+        if not repeats(document, entry) and (uvs.min() < -_BORDER or uvs.max() > 1 + _BORDER):
             name = entry.get("name", "a material")
             document.notes.append(f"{name}: textures that clamp or mirror outside of the unit square repeat here")
     return mesh
@@ -244,29 +248,3 @@ def _triangles(index: np.ndarray, mode: int) -> np.ndarray:
     out = np.stack([index[:-2], index[1:-1], index[2:]], axis=1)
     out[1::2] = out[1::2][:, [1, 0, 2]]
     return out
-
-
-def _joined(parts: list[Mesh], has_normal_map: list[bool]) -> Mesh:
-    """The parts as one mesh. An attribute that only some have is filled; tangents must be had where maps need them."""
-
-    def table(values: str, indices: str, filler: tuple[float, ...]) -> tuple[np.ndarray | None, np.ndarray | None]:
-        if all(getattr(part, values) is None for part in parts):
-            return None, None
-        tables, faces, base = [], [], 0
-        for part in parts:
-            rows, corner = getattr(part, values), getattr(part, indices)
-            if rows is None:
-                rows, corner = np.asarray([filler], np.float32), np.zeros_like(part.faces)
-            tables.append(rows)
-            faces.append(corner + base)
-            base += len(rows)
-        return np.concatenate(tables), np.concatenate(faces).astype(np.int32)
-
-    mesh = Mesh(*table("positions", "faces", ()))
-    mesh.uvs, mesh.uv_faces = table("uvs", "uv_faces", (0.0, 0.0))
-    mesh.normals, mesh.normal_faces = table("normals", "normal_faces", (0.0, 1.0, 0.0))
-    if all(part.tangents is not None or not has_normal_map[int(part.face_material[0])] for part in parts):
-        mesh.tangents, mesh.tangent_faces = table("tangents", "tangent_faces", (0.0, 0.0, 0.0, 0.0))
-    mesh.face_material = np.concatenate([part.face_material for part in parts])
-    mesh.face_node = np.concatenate([part.face_node for part in parts])
-    return mesh

@@ -70,7 +70,7 @@ def _contents(
 ) -> tuple[dict[str, Any], bytes, dict[str, bytes], list[str]]:
     """The JSON, the binary buffer, the image files beside it (none in a GLB), and remarks."""
     check_writable(path, asset)
-    owner = np.zeros(len(asset.mesh.faces), np.int64) if asset.mesh.face_material is None else asset.mesh.face_material
+    owner = asset.mesh.material_of
     used, face_material = np.unique(owner, return_inverse=True)
     buffers = Buffers()
     writer = MaterialWriter(buffers, bits, has_uvs=asset.mesh.uvs is not None, beside=beside)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import weld
-from stspbr.formats.usd.mesh import joined, read_mesh, snapped
+from stspbr.formats.attributes import joined, weld
+from stspbr.formats.usd.mesh import read_mesh, snapped
 from stspbr.formats.usd.preview_surface import SurfaceMaterial, plain_material, read_surface
 from stspbr.formats.usd.stage import local_to_world, one_line_errors, open_stage, up_and_metres
 from stspbr.scene.asset import Asset, Mesh, Node
@@ -105,22 +105,21 @@ def _asset(stage: Any, path: Path, notes: list[str]) -> Asset:
 
 def _welded(found: _Gathering) -> Asset:
     """The parts as one mesh with the materials that are used."""
-    mesh = joined(found.parts)
+    mesh = joined(found.parts, fill_tangents=False)
     if len(found.nodes) > 1:
         mesh.positions = snapped(mesh.positions)
     count = max(len(found.nodes), 1)
     # welding knows one label a triangle: material and node travel in it together
-    mesh.face_material = (mesh.face_material.astype(np.int64) * count + mesh.face_node).astype(np.int32)
+    mesh.face_material = (mesh.material_of.astype(np.int64) * count + mesh.node_of).astype(np.int32)
     mesh.face_node = None
     mesh = weld(mesh)
     if len(mesh.faces) == 0:
         raise StspbrError(f"{found.path} holds no triangles with an area: export a mesh")
     if not np.isfinite(mesh.positions).all():
         raise StspbrError(f"{found.path} has positions that are not finite: export it again")
-    owner, mesh.face_node = np.divmod(mesh.face_material, count)
+    owner, node = np.divmod(mesh.material_of, count)
     used = np.unique(owner)
-    mesh.face_material = np.searchsorted(used, owner).astype(np.int32)
-    mesh.face_node = mesh.face_node.astype(np.int32)
+    mesh.face_material, mesh.face_node = np.searchsorted(used, owner).astype(np.int32), node.astype(np.int32)
     materials = [found.materials[index].material for index in used]
     extras = {"notes": list(dict.fromkeys(found.notes))} if found.notes else {}
     return Asset(mesh, materials, name=found.path.stem, nodes=found.nodes, extras=extras)
@@ -176,7 +175,7 @@ def _add_mesh(found: _Gathering, cache: Any, prim: Any) -> None:
 
     binding = UsdShade.MaterialBindingAPI(prim)
     bound = binding.ComputeBoundMaterial()[0]
-    owners: dict[int, np.ndarray | None] = {}
+    owners: dict[int, np.ndarray] = {}
     for subset in binding.GetMaterialBindSubsets():
         material = UsdShade.MaterialBindingAPI(subset.GetPrim()).ComputeBoundMaterial()[0]
         index = found.material(material, prim)
@@ -195,4 +194,5 @@ def _display_colour(prim: Any) -> tuple[float, float, float]:
     from pxr import UsdGeom
 
     colours = UsdGeom.Gprim(prim).GetDisplayColorPrimvar().ComputeFlattened()
-    return tuple(float(v) for v in np.array(colours).reshape(-1, 3).mean(axis=0)) if colours else (0.18, 0.18, 0.18)
+    red, green, blue = np.array(colours or [0.18] * 3).reshape(-1, 3).mean(axis=0).tolist()
+    return red, green, blue

@@ -63,7 +63,9 @@ def read_lights(
 
     if choice == "none":
         return None
-    domes, distant, near = [], [], []
+    domes: list[Any] = []
+    distant: list[Any] = []
+    near: list[Any] = []
     for prim in stage.Traverse(Usd.TraverseInstanceProxies()):
         if prim.HasAPI(UsdLux.LightAPI) and prim.GetTypeName() != "PortalLight" and _lit(prim, target, times):
             kind = str(prim.GetTypeName())

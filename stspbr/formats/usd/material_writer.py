@@ -50,9 +50,8 @@ class MaterialWriter:
             texture = self._texture(place, "Albedo", f"{stem}_albedo.png", material.albedo, srgb=True)
             colour.ConnectToSource(texture.CreateOutput("rgb", types.Float3))
 
-        open_sky = material.occlusion is None or bool((material.occlusion >= 1.0).all())
         scalars = {"roughness": material.roughness, "metallic": material.metallic}
-        if not open_sky:
+        if material.occlusion is not None and not bool((material.occlusion >= 1.0).all()):
             scalars["occlusion"] = material.occlusion
         if all(_constant(image) for image in scalars.values()):
             for key, image in scalars.items():

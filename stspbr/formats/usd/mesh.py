@@ -10,7 +10,7 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.formats.attributes import smooth_normals, unique_rows, unit
 from stspbr.formats.usd.preview_surface import SurfaceMaterial
-from stspbr.scene.asset import Mesh
+from stspbr.scene.asset import Corners, Mesh
 
 
 def read_mesh(
@@ -59,7 +59,7 @@ def read_mesh(
     faces = vertices[corners]
     placed = (points @ linear.T + matrix[:3, 3]).astype(np.float32)
     sizes = {"vertex": vertices, "polygon": polygon, "corner": corners}
-    normals, normal_faces = _normals(schema, placed, faces, linear, sizes, where, notes)
+    normals = _normals(schema, placed, faces, linear, sizes, where, notes)
 
     owner = np.full(len(counts), -1, np.int64)
     for material, chosen in subsets.items():
@@ -71,40 +71,17 @@ def read_mesh(
     out = []
     for material in np.unique(owner[polygon]):
         chosen = owner[polygon] == material
-        part = Mesh(placed, faces[chosen].astype(np.int32), normals=normals, normal_faces=normal_faces[chosen])
-        part.face_material = np.full(int(chosen.sum()), material, np.int32)
         own = {**sizes, "polygon": polygon[chosen], "corner": corners[chosen]}
-        _add_coordinates(part, prim, materials[material], own, where)
-        _add_tangents(part, prim, linear, mirrored, own, where)
+        part = Mesh(
+            placed,
+            faces[chosen].astype(np.int32),
+            _coordinates(prim, materials[material], own, where),
+            Corners(normals.values, normals.index[chosen]),
+            _tangents(prim, linear, mirrored, own, where),
+            np.full(int(chosen.sum()), material, np.int32),
+        )
         out.append(part)
     return out
-
-
-def joined(parts: list[Mesh]) -> Mesh:
-    """The parts as one mesh. Texture coordinates that only some have are filled; tangents must be had by all."""
-
-    def table(values: str, indices: str, filler: tuple[float, ...] | None) -> tuple[np.ndarray, np.ndarray] | None:
-        have = [getattr(part, values) is not None for part in parts]
-        if not any(have) or (filler is None and not all(have)):
-            return None
-        rows, corners, base, length = [], [], {}, 0
-        fill = None if filler is None else np.array([filler], np.float32)
-        for part in parts:
-            own, index = getattr(part, values), getattr(part, indices)
-            own, index = (fill, np.zeros_like(part.faces)) if own is None else (own, index)
-            if id(own) not in base:  # parts of one mesh share their tables
-                base[id(own)], length = length, length + len(own)
-                rows.append(own)
-            corners.append(index + base[id(own)])
-        return np.concatenate(rows), np.concatenate(corners).astype(np.int32)
-
-    mesh = Mesh(*table("positions", "faces", None))
-    mesh.normals, mesh.normal_faces = table("normals", "normal_faces", None)
-    mesh.uvs, mesh.uv_faces = table("uvs", "uv_faces", (0.0, 0.0)) or (None, None)
-    mesh.tangents, mesh.tangent_faces = table("tangents", "tangent_faces", None) or (None, None)
-    mesh.face_material = np.concatenate([part.face_material for part in parts])
-    mesh.face_node = np.concatenate([part.face_node for part in parts])
-    return mesh
 
 
 def snapped(positions: np.ndarray) -> np.ndarray:
@@ -135,30 +112,33 @@ def _normals(
     sizes: dict[str, np.ndarray],
     where: str,
     notes: list[str],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Unit normals in our space and the index of every corner."""
+) -> Corners[np.ndarray]:
+    """Unit normals in our space."""
     from pxr import Usd, UsdGeom
 
     name = where.rpartition("/")[2]
     if schema.GetSubdivisionSchemeAttr().Get() != UsdGeom.Tokens.none:
         notes.append(f"{name}: a subdivision surface is read as its control cage")
-        return smooth_normals(placed, faces), faces.astype(np.int32)
+        return Corners(smooth_normals(placed, faces), faces.astype(np.int32))
     primvar = UsdGeom.PrimvarsAPI(schema).GetPrimvar("normals")
     if primvar and primvar.HasValue():
-        values, index = _corner_values(primvar, sizes, where)
+        corners = _corners(primvar, sizes, where)
     else:
         attribute = schema.GetNormalsAttr().Get(Usd.TimeCode.EarliestTime())
         if not attribute:
             corner = placed.astype(np.float64)[faces]
             flat = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
             notes.append(f"{name}: it has no normals and is flat-shaded")
-            return unit(flat, (0.0, 1.0, 0.0)), np.repeat(np.arange(len(faces))[:, None], 3, axis=1)
+            return Corners(unit(flat, (0.0, 1.0, 0.0)), np.repeat(np.arange(len(faces))[:, None], 3, axis=1))
         values = np.array(attribute, np.float64)
         index = _corner_index(schema.GetNormalsInterpolation(), len(values), None, sizes, where, "normals")
-    return unit(values.reshape(-1, 3) @ np.linalg.pinv(linear), (0.0, 1.0, 0.0)), index
+        corners = Corners(values, index)
+    return Corners(unit(corners.values.reshape(-1, 3) @ np.linalg.pinv(linear), (0.0, 1.0, 0.0)), corners.index)
 
 
-def _add_coordinates(part: Mesh, prim: Any, surface: SurfaceMaterial, sizes: dict[str, np.ndarray], where: str) -> None:
+def _coordinates(
+    prim: Any, surface: SurfaceMaterial, sizes: dict[str, np.ndarray], where: str
+) -> Corners[np.ndarray] | None:
     """Texture coordinates, v downwards: those that the material looks up, else the first that the mesh has."""
     from pxr import UsdGeom
 
@@ -172,13 +152,13 @@ def _add_coordinates(part: Mesh, prim: Any, surface: SurfaceMaterial, sizes: dic
             )
         named = [p for p in api.GetPrimvarsWithValues() if str(p.GetTypeName()) in ("texCoord2f[]", "texCoord2d[]")]
         if not named:
-            return
+            return None
         primvar = next((p for p in named if p.GetPrimvarName() == "st"), named[0])
-    values, index = _corner_values(primvar, sizes, where)
-    values = values.reshape(-1, 2)
+    corners = _corners(primvar, sizes, where)
+    values = corners.values.reshape(-1, 2)
     if surface.transform is not None:
         values = values @ surface.transform[:, :2].T + surface.transform[:, 2]
-    part.uvs, part.uv_faces = (values * (1, -1) + (0, 1)).astype(np.float32), index
+    return Corners((values * (1, -1) + (0, 1)).astype(np.float32), corners.index)
 
 
 def _maps(surface: SurfaceMaterial) -> list[np.ndarray]:
@@ -186,23 +166,23 @@ def _maps(surface: SurfaceMaterial) -> list[np.ndarray]:
     return [image for image in (m.albedo, m.roughness, m.metallic, m.occlusion, m.normal) if image is not None]
 
 
-def _add_tangents(
-    part: Mesh, prim: Any, linear: np.ndarray, mirrored: bool, sizes: dict[str, np.ndarray], where: str
-) -> None:
+def _tangents(
+    prim: Any, linear: np.ndarray, mirrored: bool, sizes: dict[str, np.ndarray], where: str
+) -> Corners[np.ndarray] | None:
     """The frame of normal maps, where the file has it as four numbers (what the writer here leaves)."""
     from pxr import UsdGeom
 
     primvar = UsdGeom.PrimvarsAPI(prim).GetPrimvar("tangents")
     if not (primvar and primvar.HasValue() and str(primvar.GetTypeName()) == "float4[]"):
-        return
-    values, index = _corner_values(primvar, sizes, where)
-    values = values.reshape(-1, 4)
+        return None
+    corners = _corners(primvar, sizes, where)
+    values = corners.values.reshape(-1, 4)
     hand = np.where(values[:, 3:] < 0, -1.0, 1.0) * (-1.0 if mirrored else 1.0)
     direction = unit(values[:, :3] @ linear.T, (1.0, 0.0, 0.0))
-    part.tangents, part.tangent_faces = np.concatenate([direction, hand], axis=1).astype(np.float32), index
+    return Corners(np.concatenate([direction, hand], axis=1).astype(np.float32), corners.index)
 
 
-def _corner_values(primvar: Any, sizes: dict[str, np.ndarray], where: str) -> tuple[np.ndarray, np.ndarray]:
+def _corners(primvar: Any, sizes: dict[str, np.ndarray], where: str) -> Corners[np.ndarray]:
     """A primvar's table, float64, and the row of every triangle corner."""
     from pxr import Usd
 
@@ -211,7 +191,7 @@ def _corner_values(primvar: Any, sizes: dict[str, np.ndarray], where: str) -> tu
     if primvar.IsIndexed():
         own = np.array(primvar.GetIndices(Usd.TimeCode.EarliestTime()), np.int64)
     name = str(primvar.GetPrimvarName())
-    return values, _corner_index(primvar.GetInterpolation(), len(values), own, sizes, where, name)
+    return Corners(values, _corner_index(primvar.GetInterpolation(), len(values), own, sizes, where, name))
 
 
 def _corner_index(

@@ -143,7 +143,7 @@ def _texture(
     bias = np.array(_value(texture, "bias", (0, 0, 0, 0)), np.float32)
     if key == "normal" and eight_bits and (scale[:3] == 1).all() and (bias[:3] == 0).all():
         notes.append(f"{lookups.where}: its normal map has no scale and bias: 2 and -1 are taken")
-        scale, bias = np.float32([2, 2, 2, 1]), np.float32([-1, -1, -1, 0])
+        scale, bias = np.array([2, 2, 2, 1], np.float32), np.array([-1, -1, -1, 0], np.float32)
     rgba = rgba * scale + bias
     for axis in ("wrapS", "wrapT"):
         mode = str(_value(texture, axis, "useMetadata"))

@@ -206,7 +206,7 @@ def asset_file(asset: Any, stage: Any, what: str) -> Iterator[Path]:
     suffix = Path(written).suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
         raise StspbrError(f"{what}: cannot read {written}: export it as one of {', '.join(IMAGE_SUFFIXES)}")
-    if not inside:
+    if opened is None:
         yield Path(resolved)
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -22,7 +22,7 @@ import stspbr
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path, safe_name
 from stspbr.formats.asset_checks import check_writable
-from stspbr.formats.attributes import smooth_normals, unit
+from stspbr.formats.attributes import unit, written_normals
 from stspbr.formats.images import encode_png, write_exr
 from stspbr.formats.usd.light import usd_latlong
 from stspbr.formats.usd.material_writer import MaterialWriter
@@ -155,7 +155,7 @@ def _package(path: Path, folder: Path, files: list[Path]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as package:
         for file in files:
             info = zipfile.ZipInfo(file.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
-            start = package.fp.tell() + 30 + len(info.filename.encode())
+            start = package.start_dir + 30 + len(info.filename.encode())  # where the next header goes
             padding = -(start + 4) % 64
             info.extra = struct.pack("<HH", 0x1986, padding) + bytes(padding)
             package.writestr(info, file.read_bytes())
@@ -165,7 +165,7 @@ def _write_meshes(stage: Any, root: Any, asset: Asset, materials: list[Any]) -> 
     """The nodes as Xforms, each with the triangles that belong to it; all triangles in one mesh without nodes."""
     from pxr import Gf, UsdGeom
 
-    mesh = asset.mesh
+    mesh = replace(asset.mesh, normals=written_normals(asset.mesh))  # smooth over the borders of nodes
     taken: dict[Any, set[str]] = {root.GetPath(): {"materials"}}
     if mesh.face_node is None or not asset.nodes:
         name = _identifier(asset.name, taken[root.GetPath()])
@@ -188,7 +188,7 @@ def _write_meshes(stage: Any, root: Any, asset: Asset, materials: list[Any]) -> 
         if len(chosen):
             name = node.mesh or node.name
             inner = place.AppendChild(_identifier(name, taken[place]))
-            _write_mesh(stage, inner, name, _part(mesh, chosen), worlds[-1], materials)
+            _write_mesh(stage, inner, name, mesh.of_faces(chosen), worlds[-1], materials)
 
 
 def _write_mesh(stage: Any, place: Any, label: str, mesh: Mesh, world: np.ndarray, materials: list[Any]) -> None:
@@ -213,24 +213,22 @@ def _write_mesh(stage: Any, place: Any, label: str, mesh: Mesh, world: np.ndarra
     prim.CreateFaceVertexCountsAttr(Vt.IntArray.FromNumpy(np.full(len(mesh.faces), 3, np.int32)))
     prim.CreateFaceVertexIndicesAttr(_ints(faces.reshape(-1)))
 
-    normals, corners = mesh.normals, mesh.normal_faces
-    if normals is None:
-        normals, corners = smooth_normals(mesh.positions, mesh.faces), mesh.faces
-    rows = unit(normals, (0.0, 1.0, 0.0))[corners[:, order].reshape(-1)]
+    normals = written_normals(mesh)
+    rows = unit(normals.values, (0.0, 1.0, 0.0))[normals.index[:, order].reshape(-1)]
     rows = rows if plain else unit(rows.astype(np.float64) @ linear, (0.0, 1.0, 0.0))
     prim.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(rows)))
     prim.SetNormalsInterpolation(tokens.faceVarying)
 
     primvars = UsdGeom.PrimvarsAPI(prim)
     if mesh.uvs is not None:
-        kept, index = np.unique(mesh.uv_faces[:, order], return_inverse=True)
-        uvs = mesh.uvs[kept].astype(np.float64) * (1, -1) + (0, 1)  # USD's v grows upwards
+        kept, index = np.unique(mesh.uvs.index[:, order], return_inverse=True)
+        uvs = mesh.uvs.values[kept].astype(np.float64) * (1, -1) + (0, 1)  # USD's v grows upwards
         st = primvars.CreatePrimvar("st", types.TexCoord2fArray, tokens.faceVarying)
         st.Set(Vt.Vec2fArray.FromNumpy(uvs.astype(np.float32)))
         st.SetIndices(_ints(index.reshape(-1)))
     if mesh.tangents is not None:
-        kept, index = np.unique(mesh.tangent_faces[:, order], return_inverse=True)
-        tangents = mesh.tangents[kept].astype(np.float32)
+        kept, index = np.unique(mesh.tangents.index[:, order], return_inverse=True)
+        tangents = mesh.tangents.values[kept].astype(np.float32)
         if not plain:
             tangents[:, :3] = unit(tangents[:, :3] @ to_local[:3, :3].T, (1.0, 0.0, 0.0))
             tangents[:, 3] *= -1 if mirrored else 1
@@ -238,7 +236,7 @@ def _write_mesh(stage: Any, place: Any, label: str, mesh: Mesh, world: np.ndarra
         frame.Set(Vt.Vec4fArray.FromNumpy(tangents))
         frame.SetIndices(_ints(index.reshape(-1)))
 
-    owner = np.zeros(len(mesh.faces), np.int32) if mesh.face_material is None else mesh.face_material
+    owner = mesh.material_of
     present = np.unique(owner)
     if len(present) == 1:
         UsdShade.MaterialBindingAPI.Apply(prim.GetPrim()).Bind(materials[present[0]])
@@ -250,22 +248,6 @@ def _write_mesh(stage: Any, place: Any, label: str, mesh: Mesh, world: np.ndarra
         )
         UsdShade.MaterialBindingAPI.Apply(subset.GetPrim()).Bind(materials[material])
     UsdGeom.Subset.SetFamilyType(prim, UsdShade.Tokens.materialBind, tokens.partition)
-
-
-def _part(mesh: Mesh, chosen: np.ndarray) -> Mesh:
-    """The triangles ``chosen``, over the same tables; normals that are missing are those of the whole mesh."""
-    out = Mesh(mesh.positions, mesh.faces[chosen])
-    normals, normal_faces = mesh.normals, mesh.normal_faces
-    if normals is None:
-        normals, normal_faces = smooth_normals(mesh.positions, mesh.faces), mesh.faces
-    out.normals, out.normal_faces = normals, normal_faces[chosen]
-    for values, indices in (("uvs", "uv_faces"), ("tangents", "tangent_faces")):
-        if getattr(mesh, values) is not None:
-            setattr(out, values, getattr(mesh, values))
-            setattr(out, indices, getattr(mesh, indices)[chosen])
-    if mesh.face_material is not None:
-        out.face_material = mesh.face_material[chosen]
-    return out
 
 
 def _ints(values: np.ndarray) -> Any:

@@ -48,7 +48,7 @@ class _CubeLookup(torch.autograd.Function):
     def forward(ctx, directions, level, per_image, nearest, *levels):
         directions = directions.contiguous()
         level = directions.new_empty(0) if level is None else level.contiguous()
-        levels = [texels.contiguous() for texels in levels]
+        levels = tuple(texels.contiguous() for texels in levels)
         ctx.save_for_backward(directions, level, *levels)
         ctx.per_image, ctx.nearest = per_image, nearest
         channels = levels[0].shape[-1]
@@ -81,7 +81,7 @@ class _CubeLookup(torch.autograd.Function):
             directions.numpy(), level.numpy(), ctx.nearest,
             grad_out.contiguous().numpy(), slabs.numpy(), grad_directions.numpy(), grad_level.numpy(),
         )  # fmt: skip
-        grad_levels = [None] * len(levels)
+        grad_levels: list[torch.Tensor | None] = [None] * len(levels)
         if want_texels:
             flat = slabs[0]
             if runs > 1:

@@ -28,7 +28,7 @@ def build_mips(tex: torch.Tensor, max_level: int | None = None) -> list[torch.Te
     Returns:
         The levels without ``tex``, finest first; differentiable.
     """
-    levels = []
+    levels: list[torch.Tensor] = []
     while max_level is None or len(levels) < max_level:
         height, width = tex.shape[-3:-1]
         if height == width == 1 or (height > 1 and height % 2) or (width > 1 and width % 2):

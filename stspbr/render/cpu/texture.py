@@ -67,7 +67,7 @@ def texture(
     if uv_da is not None:
         level = footprint_level(uv_da, tex.shape[2], tex.shape[1])
         level = level if mip_level_bias is None else level + mip_level_bias
-    if filter_mode == "linear-mipmap-nearest":
+    if level is not None and filter_mode == "linear-mipmap-nearest":
         level = torch.floor(level.detach() + 0.5)
     return sample_cube(levels, uv, level) if cube else sample_plane(levels, uv, level, boundary_mode, halved=own_mips)
 

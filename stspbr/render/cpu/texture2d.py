@@ -50,7 +50,7 @@ class _PlaneLookup(torch.autograd.Function):
     def forward(ctx, uv, level, per_image, boundary, nearest, halved, *levels):
         uv = uv.contiguous()
         level = uv.new_empty(0) if level is None else level.contiguous()
-        levels = [texels.contiguous() for texels in levels]
+        levels = tuple(texels.contiguous() for texels in levels)
         ctx.save_for_backward(uv, level, *levels)
         ctx.settings = per_image, boundary, nearest, halved
         channels = levels[0].shape[-1]
@@ -73,13 +73,14 @@ class _PlaneLookup(torch.autograd.Function):
         grad_uv = torch.zeros_like(uv) if want_uv else None
         grad_level = torch.empty_like(level) if want_level else None
         if (want_uv and not nearest) or want_level:
-            nothing = uv.new_empty(0)
+            points = uv.new_empty(0, 2) if grad_uv is None else grad_uv
+            slopes = uv.new_empty(0) if grad_level is None else grad_level
             kernels.plane_backward_samples(
                 level_addresses(levels), _sizes(levels), textures, per_image, channels,
                 uv.numpy(), level.numpy(), boundary, grad_out.numpy(),
-                (grad_uv if want_uv else nothing.view(0, 2)).numpy(), (grad_level if want_level else nothing).numpy(),
+                points.numpy(), slopes.numpy(),
             )  # fmt: skip
-        grad_levels = [None] * len(levels)
+        grad_levels: list[torch.Tensor | None] = [None] * len(levels)
         if any(ctx.needs_input_grad[6:]):
             rows = [textures * texels.shape[1] for texels in levels]
             first_rows = np.cumsum([0, *rows[:-1]], dtype=np.int64)

@@ -15,10 +15,8 @@ def interpolate(
     """Twin of :func:`stspbr.render.cpu.interpolate.interpolate`; results are float64."""
     attributes, rast = attributes.double(), rast.double()
     batch, channels = rast.shape[0], attributes.shape[2]
-    if diff_attributes is None:
-        selected = []
-    else:
-        selected = list(range(channels)) if diff_attributes == "all" else list(diff_attributes)
+    slopes = torch.zeros_like(rast) if rast_db is None else rast_db.double()
+    selected = list(range(channels)) if diff_attributes == "all" else [int(c) for c in diff_attributes or ()]
     values, derivatives = [], []
     for b in range(batch):
         source = attributes[b if attributes.shape[0] > 1 else 0]
@@ -33,7 +31,7 @@ def interpolate(
         columns = [torch.zeros(*ids.shape, 0).double()]
         for c in selected:
             for axis in range(2):
-                du, dv = rast_db.double()[b, ..., axis], rast_db.double()[b, ..., 2 + axis]
+                du, dv = slopes[b, ..., axis], slopes[b, ..., 2 + axis]
                 slope = (a0 - a2)[..., c] * du + (a1 - a2)[..., c] * dv
                 columns.append(seen * slope[..., None])
         derivatives.append(torch.cat(columns, dim=-1))

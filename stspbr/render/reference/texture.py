@@ -49,16 +49,17 @@ def texture(
     lower = torch.floor(level.detach())
     fraction = level - lower
     upper = (lower + 1).clamp(max=top)
-    out = 0.0
-    for index, texels in enumerate(levels):
-        weight = (lower == index) * (1 - fraction) + (upper == index) * fraction
-        out = out + weight[..., None] * lookup(texels, uv, boundary_mode, False)
-    return out
+    weights = [(lower == index) * (1 - fraction) + (upper == index) * fraction for index in range(len(levels))]
+    parts = [
+        weight[..., None] * lookup(texels, uv, boundary_mode, False)
+        for weight, texels in zip(weights, levels, strict=True)
+    ]
+    return torch.stack(parts).sum(dim=0)
 
 
 def build_mips(tex: torch.Tensor, max_level: int | None = None) -> list[torch.Tensor]:
     """Levels 1, 2, … of a texture ``[B, H, W, C]`` or cube map ``[B, 6, N, N, C]`` by 2×2 means."""
-    levels = []
+    levels: list[torch.Tensor] = []
     while max_level is None or len(levels) < max_level:
         height, width = tex.shape[-3:-1]
         if (height == 1 and width == 1) or (height > 1 and height % 2) or (width > 1 and width % 2):

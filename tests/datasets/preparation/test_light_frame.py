@@ -13,7 +13,18 @@ from stspbr.optimize.views import ViewSet
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
 from stspbr.render.light import EnvironmentCube
-from stspbr.scene import Asset, Camera, Capture, EnvironmentLight, Frame, Material, Mesh, direction_to_latlong, look_at
+from stspbr.scene import (
+    Asset,
+    Camera,
+    Capture,
+    Corners,
+    EnvironmentLight,
+    Frame,
+    Material,
+    Mesh,
+    direction_to_latlong,
+    look_at,
+)
 from stspbr.scene.light import latlong_to_direction
 from stspbr.settings import PreparationSettings
 
@@ -38,7 +49,7 @@ def mirror_ball() -> Asset:
     faces = np.where((outward * points[faces].sum(axis=1)).sum(axis=1, keepdims=True) < 0, faces[:, ::-1], faces)
     faces = faces.astype(np.int32)
     constant = [np.full((1, 1, n), value, np.float32) for n, value in ((3, 1.0), (1, 0.25), (1, 1.0))]
-    return Asset(Mesh(points, faces, normals=points, normal_faces=faces), [Material(*constant)], "ball")
+    return Asset(Mesh(points, faces, normals=Corners(points, faces)), [Material(*constant)], "ball")
 
 
 def rendered(frames: list[Frame], lights: list[np.ndarray]) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ from stspbr.formats.assets import read_asset
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import encode_png
-from stspbr.scene.asset import Asset, Material, Mesh
+from stspbr.scene.asset import Asset, Corners, Material, Mesh
 
 BLACK = encode_png(np.zeros((1, 1, 3)), bits=8, srgb=False)
 MESHES = Path(__file__).parents[3] / "../shared/assets/meshes"
@@ -51,16 +51,20 @@ def two_quads(materials):
     tangents = np.array([[1, 0, 0, 1], [1, 0, 0, -1]], np.float32)
     own = np.array([[0] * 3, [0] * 3, [1] * 3, [1] * 3], np.int32)
     uv_faces = np.array([[0, 1, 2], [0, 2, 3], [3, 4, 5], [3, 5, 0]], np.int32)
-    mesh = Mesh(positions, faces, uvs, uv_faces, normals, own, tangents, own, np.array([0, 0, 1, 1], np.int32))
+    mesh = Mesh(
+        positions,
+        faces,
+        Corners(uvs, uv_faces),
+        Corners(normals, own),
+        Corners(tangents, own),
+        np.array([0, 0, 1, 1], np.int32),
+    )
     return Asset(mesh, materials, name="quads")
 
 
 def corners(mesh):
     out = {"positions": mesh.positions[mesh.faces]}
-    for name, index in (("uvs", "uv_faces"), ("normals", "normal_faces"), ("tangents", "tangent_faces")):
-        if getattr(mesh, name) is not None:
-            out[name] = getattr(mesh, name)[getattr(mesh, index)]
-    return out
+    return out | {name: own.values[own.index] for name, own in mesh.attributes()}
 
 
 def assert_equal(first, second, tolerance=1e-6):
@@ -184,10 +188,10 @@ def test_odd_sizes_are_kept_and_noted(tmp_path):
 
 def test_missing_normals_are_written_smooth(tmp_path):
     asset = two_quads([material(1), material(2, name="other")])
-    asset.mesh.normals = asset.mesh.normal_faces = asset.mesh.tangents = asset.mesh.tangent_faces = None
+    asset.mesh.normals = asset.mesh.tangents = None
     write_glb(tmp_path / "a.glb", asset)
     mesh = read_gltf(tmp_path / "a.glb").mesh
-    assert np.array_equal(np.unique(mesh.normals, axis=0), [[0, 0, 1]]) and mesh.tangents is None
+    assert np.array_equal(np.unique(mesh.normals.values, axis=0), [[0, 0, 1]]) and mesh.tangents is None
 
 
 @pytest.mark.parametrize(
@@ -265,8 +269,8 @@ def test_node_transforms_turn_positions_normals_and_tangents(tmp_path):
     )
     n = np.array([-1, 0.5, 0]) / np.hypot(1, 0.5)  # inverse transpose of scale, then the turn
     t = np.array([1, 2, 0]) / np.hypot(1, 2)
-    assert mesh.normals[mesh.normal_faces[0, 0]] == pytest.approx(n, abs=1e-6)
-    assert mesh.tangents[mesh.tangent_faces[0, 0]] == pytest.approx([*t, -1], abs=1e-6)
+    assert mesh.normals.values[mesh.normals.index[0, 0]] == pytest.approx(n, abs=1e-6)
+    assert mesh.tangents.values[mesh.tangents.index[0, 0]] == pytest.approx([*t, -1], abs=1e-6)
 
 
 def test_the_scene_s_nodes_come_along(tmp_path):
@@ -312,7 +316,7 @@ def test_tangents_of_some_primitives_are_kept_unless_a_normal_map_lacks_its_own(
         "TEXCOORD_0": np.array([[0, 0], [1, 0], [0, 1]], np.float32),
     }
     mesh = read_gltf(gltf(tmp_path / "a.gltf", change, extra=extra, images=[BLACK])).mesh
-    found = None if mesh.tangents is None else mesh.tangents[mesh.tangent_faces].tolist()
+    found = None if mesh.tangents is None else mesh.tangents.values[mesh.tangents.index].tolist()
     assert found == (None if needed else [[[1, 0, 0, -1]] * 3, [[0, 0, 0, 0]] * 3])
 
 
@@ -331,7 +335,7 @@ def test_textures_that_mirror_outside_of_the_square_are_noted(tmp_path, wrap, re
 
 def test_missing_normals_are_flat_on_reading(tmp_path):
     mesh = read_gltf(gltf(tmp_path / "a.gltf")).mesh
-    assert mesh.normals.tolist() == [[0, 0, 1]] and mesh.uvs is None
+    assert mesh.normals.values.tolist() == [[0, 0, 1]] and mesh.uvs is None
     material = read_gltf(tmp_path / "a.gltf").materials[0]  # glTF's default material
     assert (material.roughness[0, 0, 0], material.metallic[0, 0, 0]) == (1.0, 1.0)
 
@@ -343,12 +347,12 @@ def test_strips_fans_normalised_integers_and_sparse_rows(tmp_path):
         return lambda content: content["meshes"][0]["primitives"][0].update(mode=value)
 
     strip = read_gltf(gltf(tmp_path / "a.gltf", mode(5), positions=square)).mesh
-    assert strip.normals.tolist() == [[0, 0, 1]] and len(strip.faces) == 2
+    assert strip.normals.values.tolist() == [[0, 0, 1]] and len(strip.faces) == 2
     indices = np.array([0, 1, 3, 2], np.uint16)
     fan = read_gltf(gltf(tmp_path / "b.gltf", mode(6), positions=square, extra={"indices": indices})).mesh
-    assert fan.normals.tolist() == [[0, 0, 1]] and len(fan.faces) == 2
+    assert fan.normals.values.tolist() == [[0, 0, 1]] and len(fan.faces) == 2
     packed = {"NORMAL": np.array([[0, 127, 0]] * 3, np.int8)}
-    assert read_gltf(gltf(tmp_path / "c.gltf", extra=packed)).mesh.normals.tolist() == [[0, 1, 0]]
+    assert read_gltf(gltf(tmp_path / "c.gltf", extra=packed)).mesh.normals.values.tolist() == [[0, 1, 0]]
 
     def sparse(content):
         for data in (np.array([1], np.uint8).tobytes() + b"\0\0\0", np.array([5, 0, 0], np.float32).tobytes()):
@@ -384,7 +388,7 @@ def test_second_texture_coordinates_and_their_transform(tmp_path):
     moved = change({"scale": [2, 3], "rotation": np.pi / 2, "offset": [0.25, 0]})
     mesh = read_gltf(gltf(tmp_path / "a.gltf", moved, extra=uvs, images=[BLACK])).mesh
     # (u, v) → (2u, 3v) → a quarter turn, seen counter-clockwise with v down: (3v, −2u) → moved
-    assert mesh.uvs[mesh.uv_faces[0]] == pytest.approx(np.array([[0.25, -2], [3.25, 0], [3.25, -2]]), abs=1e-6)
+    assert mesh.uvs.values[mesh.uvs.index[0]] == pytest.approx(np.array([[0.25, -2], [3.25, 0], [3.25, -2]]), abs=1e-6)
     for other, message in (({"texCoord": 0}, "several sets"), ({"texCoord": 1}, "different texture transforms")):
         path = gltf(tmp_path / "b.gltf", change({"scale": [2, 2]}, other), extra=uvs, images=[BLACK])
         with pytest.raises(StspbrError, match=message):

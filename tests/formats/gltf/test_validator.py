@@ -11,7 +11,7 @@ import pytest
 from stspbr.formats.gltf.writer import write_glb, write_gltf
 from stspbr.geometry.tangents import with_frames
 from stspbr.procedural.jar import demo_asset
-from stspbr.scene import Asset, Material, Mesh, Node
+from stspbr.scene import Asset, Corners, Material, Mesh, Node
 
 
 def issues(judge, *paths):
@@ -37,11 +37,15 @@ def plain(name="plain"):
 
 def jar(*materials, bands=1):
     """A jar whose faces are dealt out to the materials in bands."""
-    mesh = replace(demo_asset(8, around=12, along=8).mesh, tangents=None, tangent_faces=None)
+    mesh = replace(demo_asset(8, around=12, along=8).mesh, tangents=None)
     mesh = with_frames(mesh)
     count = len(mesh.faces)
     face_material = (np.arange(count) * bands * len(materials) // count % len(materials)).astype(np.int32)
     return Asset(replace(mesh, face_material=face_material), list(materials), name="jar")
+
+
+def repeated(mesh):
+    return replace(mesh, uvs=Corners(mesh.uvs.values * 3 - 1, mesh.uvs.index))
 
 
 def turned(angle, axis=2):
@@ -73,7 +77,7 @@ def tree(*, mirrored=False):
 
 def without_uvs():
     asset = jar(plain(), replace(plain("shaded"), occlusion=np.full((1, 1, 1), 0.5, np.float32)))
-    mesh = replace(asset.mesh, uvs=None, uv_faces=None, tangents=None, tangent_faces=None)
+    mesh = replace(asset.mesh, uvs=None, tangents=None)
     return replace(asset, mesh=mesh)
 
 
@@ -86,7 +90,7 @@ CASES = {
     "no UVs": without_uvs,
     "no normals": lambda: Asset(Mesh(*(lambda m: (m.positions, m.faces))(jar(plain()).mesh)), [plain()]),
     "one-texel maps": lambda: jar(painted(size=(1, 1)), painted("strip", (1, 16))),
-    "UVs that repeat": lambda: (lambda a: replace(a, mesh=replace(a.mesh, uvs=a.mesh.uvs * 3 - 1)))(jar(painted())),
+    "UVs that repeat": lambda: Asset(repeated(jar(painted()).mesh), [painted()]),
     "odd names": lambda: replace(
         jar(painted('a "b" \\ / ü 漢\n\t?#%20'), painted("")), name="../x y&z\u0000\ud800"
     ),

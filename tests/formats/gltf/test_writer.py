@@ -17,7 +17,7 @@ from stspbr.formats.gltf.writer import write_glb, write_gltf
 from stspbr.formats.images import read_pixels
 from stspbr.geometry.tangents import with_frames
 from stspbr.procedural.jar import demo_asset
-from stspbr.scene import Asset, Material, Node
+from stspbr.scene import Asset, Corners, Material, Node
 
 
 def jar(side=8, normal=True, occlusion=None):
@@ -27,7 +27,7 @@ def jar(side=8, normal=True, occlusion=None):
         bumps = np.random.default_rng(0).normal(0, 0.3, (side, side, 3)).astype(np.float32) + [0, 0, 1]
         material.normal = (bumps / np.linalg.norm(bumps, axis=-1, keepdims=True)).astype(np.float32)
     material.occlusion = occlusion
-    return replace(asset, mesh=with_frames(replace(asset.mesh, tangents=None, tangent_faces=None)))
+    return replace(asset, mesh=with_frames(replace(asset.mesh, tangents=None)))
 
 
 def content_of(path):
@@ -38,9 +38,9 @@ def content_of(path):
 def corners(mesh, order=slice(None)):
     return [
         mesh.positions[mesh.faces[order]],
-        mesh.normals[mesh.normal_faces[order]],
-        mesh.uvs[mesh.uv_faces[order]],
-        mesh.tangents[mesh.tangent_faces[order]],
+        mesh.normals.values[mesh.normals.index[order]],
+        mesh.uvs.values[mesh.uvs.index[order]],
+        mesh.tangents.values[mesh.tangents.index[order]],
     ]
 
 
@@ -146,7 +146,7 @@ def test_quantised_parts_leave_the_tree_as_it_is(tmp_path):
 
 def test_uvs_that_leave_the_square_stay_floats(tmp_path):
     asset = jar()
-    asset.mesh.uvs = asset.mesh.uvs * 2
+    asset.mesh.uvs = Corners(asset.mesh.uvs.values * 2, asset.mesh.uvs.index)
     write_glb(tmp_path / "a.glb", asset, quantized=True)
     np.testing.assert_array_equal(corners(read_gltf(tmp_path / "a.glb").mesh)[2], corners(asset.mesh)[2])
 
@@ -190,7 +190,7 @@ def test_occlusion_is_there_only_if_something_is_occluded(tmp_path):
 
 def test_constant_occlusion_needs_no_uvs_but_directions_do(tmp_path):
     asset = jar(normal=False)
-    mesh = replace(asset.mesh, uvs=None, uv_faces=None, tangents=None, tangent_faces=None)
+    mesh = replace(asset.mesh, uvs=None, tangents=None)
     flat = [np.full((1, 1, n), 0.5, np.float32) for n in (3, 1, 1, 1)]
     up = np.array([[[0, 0, 1]]], np.float32)
     write_glb(tmp_path / "a.glb", Asset(mesh, [Material(*flat, normal=up)]))

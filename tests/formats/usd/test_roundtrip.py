@@ -19,8 +19,7 @@ from stspbr.render.asset_renderer import AssetRenderer  # noqa: E402
 from stspbr.render.backend import get_backend  # noqa: E402
 from stspbr.render.gbuffer import ViewBatch  # noqa: E402
 from stspbr.render.light import EnvironmentCube  # noqa: E402
-from stspbr.scene import EnvironmentLight, latlong_to_direction  # noqa: E402
-from stspbr.stages.capture_mesh import single_view  # noqa: E402
+from stspbr.scene import Corners, EnvironmentLight, latlong_to_direction  # noqa: E402
 
 CPU = torch.device("cpu")
 BACKEND = get_backend("cpu", CPU)
@@ -112,10 +111,11 @@ def test_the_capture_shows_the_asset_under_the_light(shot):
     # object space is the prim's own axes turned with the stage, Z-up to +Y up: undone here, as for any Z-up stage
     turn = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
     asset.mesh.positions = (asset.mesh.positions @ turn.T).astype(np.float32)
-    asset.mesh.normals = (asset.mesh.normals @ turn.T).astype(np.float32)
+    normals = asset.mesh.normals
+    asset.mesh.normals = Corners((normals.values @ turn.T).astype(np.float32), normals.index)
     renderer, lit = AssetRenderer(asset, BACKEND, CPU), cube(capture.light)
     for frame in capture.frames:
-        image = renderer.render(single_view(frame.camera, frame.object_to_world, CPU), lit)
+        image = renderer.render(ViewBatch.of([frame.camera], [frame.object_to_world], CPU), lit)
         assert frame.alpha.mean() > 0.1
         assert psnr(image["rgb"][0], torch.as_tensor(frame.image)) > 45
         assert psnr(image["alpha"][0], torch.as_tensor(frame.alpha)) > 50
@@ -130,6 +130,6 @@ def test_a_light_turned_by_a_quarter_would_be_seen(shot):
     wrong = EnvironmentLight(np.roll(capture.light.radiance, 16, axis=1))
     frame = capture.frames[0]
     image = AssetRenderer(asset, BACKEND, CPU).render(
-        single_view(frame.camera, frame.object_to_world, CPU), cube(wrong)
+        ViewBatch.of([frame.camera], [frame.object_to_world], CPU), cube(wrong)
     )
     assert psnr(image["rgb"][0], torch.as_tensor(frame.image)) < 30

@@ -25,11 +25,11 @@ from stspbr.metrics.image import psnr  # noqa: E402
 from stspbr.procedural.jar import demo_asset, demo_light  # noqa: E402
 from stspbr.render.asset_renderer import AssetRenderer  # noqa: E402
 from stspbr.render.backend import get_backend  # noqa: E402
+from stspbr.render.gbuffer import ViewBatch  # noqa: E402
 from stspbr.render.light import EnvironmentCube  # noqa: E402
-from stspbr.scene import Asset, EnvironmentLight, Material, Mesh, direction_to_latlong, latlong_to_direction  # noqa: E402
+from stspbr.scene import Asset, Corners, EnvironmentLight, Material, Mesh, direction_to_latlong, latlong_to_direction  # noqa: E402
 from stspbr.scene.asset import Node  # noqa: E402
 from stspbr.scene.camera_rig import object_cameras  # noqa: E402
-from stspbr.stages.capture_mesh import single_view  # noqa: E402
 
 CPU = torch.device("cpu")
 BACKEND = get_backend("cpu", CPU)
@@ -203,7 +203,7 @@ def quad(**maps) -> Asset:
     faces = np.array([[0, 3, 2], [0, 2, 1]], np.int32)
     base = {"albedo": np.full((1, 1, 3), 0.5), "roughness": np.full((1, 1, 1), 0.5), "metallic": np.zeros((1, 1, 1))}
     maps = {key: np.asarray(value, np.float32) for key, value in {**base, **maps}.items()}
-    return Asset(Mesh(positions, faces, uvs, faces.copy()), [Material(**maps, name="paint")], name="quad")
+    return Asset(Mesh(positions, faces, Corners(uvs, faces)), [Material(**maps, name="paint")], name="quad")
 
 
 def written_quad(tmp_path, **maps):
@@ -273,7 +273,7 @@ def test_green_of_the_normal_map_is_up(tmp_path, lit):
     world = decoded @ np.array([*(along / np.linalg.norm(along, axis=1, keepdims=True)), (0, 0, 1)])
     np.testing.assert_allclose(world, tilted, atol=0.01)  # s is +X and t is +Y here
     # and that is what is rendered, of the asset and of the file
-    view = single_view(object_cameras(quad().mesh, 1, 0, 16, elevation_degrees=(-5, 5))[0][0], np.eye(4), CPU)
+    view = ViewBatch.of([object_cameras(quad().mesh, 1, 0, 16, elevation_degrees=(-5, 5))[0][0]], [np.eye(4)], CPU)
     for asset in (quad(normal=np.tile(tilted, (4, 4, 1))), read_usd(tmp_path / "quad.usda")):
         image = AssetRenderer(asset, BACKEND, CPU).render(view, lit)
         seen = image["alpha"][0, ..., 0] > 0.99
@@ -341,7 +341,7 @@ def test_there_and_back_gives_the_same_asset_and_picture(tmp_path, rich, lit, su
     ours, theirs = (triangle_table(asset) for asset in (rich, back))
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
     for camera in object_cameras(rich.mesh, 2, 0, 64)[0]:
-        view = single_view(camera, np.eye(4), CPU)
+        view = ViewBatch.of([camera], [np.eye(4)], CPU)
         a, b = (AssetRenderer(asset, BACKEND, CPU).render(view, lit) for asset in (rich, back))
         for what in ("rgb", "normal", "albedo", "roughness", "metallic"):
             assert psnr(a[what][0], b[what][0]) > 60, what
@@ -354,8 +354,8 @@ def triangle_table(asset: Asset) -> np.ndarray:
     area = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     names = sorted(node.name for node in asset.nodes)
     node = np.array([names.index(asset.nodes[k].name) for k in mesh.face_node])
-    shading = mesh.normals[mesh.normal_faces].mean(axis=1) if mesh.normals is not None else np.zeros_like(area)
-    uv = mesh.uvs[mesh.uv_faces].mean(axis=1)
+    shading = mesh.normals.values[mesh.normals.index].mean(axis=1) if mesh.normals is not None else np.zeros_like(area)
+    uv = mesh.uvs.values[mesh.uvs.index].mean(axis=1)
     table = np.c_[corner.mean(axis=1), area, node, mesh.face_material, uv, shading]
     return table[np.lexsort(np.round(table[:, [2, 1, 0, 7, 6]], 4).T)]
 
@@ -375,10 +375,10 @@ def test_sixteen_bits_hold_more(tmp_path):
 def test_tangents_of_the_asset_are_kept(tmp_path):
     asset = quad(normal=np.broadcast_to(np.float32([0.6, 0, 0.8]), (4, 4, 3)))
     skewed = np.array([[np.sqrt(0.5), np.sqrt(0.5), 0, -1]], np.float32)
-    asset.mesh = replace(asset.mesh, tangents=skewed, tangent_faces=np.zeros((2, 3), np.int32))
+    asset.mesh = replace(asset.mesh, tangents=Corners(skewed, np.zeros((2, 3), np.int32)))
     write_usd(tmp_path / "quad.usdc", asset)
     back = read_usd(tmp_path / "quad.usdc").mesh
-    np.testing.assert_allclose(back.tangents[back.tangent_faces], skewed[np.zeros((2, 3), int)], atol=1e-7)
+    np.testing.assert_allclose(back.tangents.values[back.tangents.index], skewed[np.zeros((2, 3), int)], atol=1e-7)
 
 
 @pytest.mark.parametrize(
