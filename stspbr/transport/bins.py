@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class DirectionBins:
 
     directions: Tensor
     solid_angle: Tensor
+    _kept: dict[tuple[int, bytes], Tensor] = field(default_factory=dict, repr=False)
 
     def flux(self, light: PrefilteredLight, rotations: Tensor) -> Tensor:
         """``[R, B, 3]``: radiance times solid angle of each cell, of an object turned by ``rotations [R, 3, 3]``.
@@ -38,15 +39,22 @@ class DirectionBins:
         """
         level = _level(light)
         size = level.shape[1]
-        ways, areas = _texels(size)
+        _, areas = _texels(size)
         texels = level.reshape(-1, 3) * areas[:, None]
-        tree = cKDTree(self.directions.numpy())
         out = []
         for rotation in rotations:
-            _, cell = tree.query(ways @ rotation.numpy())  # world to object: the transpose
             zero = texels.new_zeros(len(self.directions), 3)
-            out.append(zero.index_add(0, torch.from_numpy(cell), texels))
+            out.append(zero.index_add(0, self._cells(size, rotation), texels))
         return torch.stack(out)
+
+    def _cells(self, size: int, rotation: Tensor) -> Tensor:
+        """``[6 n²]`` int64: the cell of each texel of a cube in the world; kept, since poses come again."""
+        key = size, rotation.numpy().tobytes()
+        if key not in self._kept:
+            ways, _ = _texels(size)
+            _, cell = cKDTree(self.directions.numpy()).query(ways @ rotation.numpy())  # world to object: the transpose
+            self._kept[key] = torch.from_numpy(cell)
+        return self._kept[key]
 
 
 @functools.lru_cache(maxsize=1)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stspbr.render.gbuffer import GBuffer
 from stspbr.render.light import PrefilteredLight
 from stspbr.transport.radiosity import Irradiance, Radiosity
 
@@ -17,15 +16,16 @@ _NEGLIGIBLE = 0.02  # share of a pixel's specular weight below which a look-up i
 
 @dataclass
 class VisibleLookups:
-    """The surroundings of the pixels of one G-buffer, as ``shade`` takes them.
+    """The surroundings of N pixels, as ``shade`` takes them.
 
     Pixels between points that see no part of the object are left as they are, bit for bit.
 
     Attributes:
-        radiosity, irradiance: of the cache, the latter per view of the batch.
+        radiosity, irradiance: of the object.
         light: for what the hits mirror; texture: the backend's.
-        gbuffer: of the pixels; corners, shares: ``[N, 3]``, the cached points about each.
-        face_normals: ``[F, 3]`` unit, of the G-buffer's mesh.
+        rotations: ``[R, 3, 3]`` object to world, those of the irradiance; rotation: ``[N]`` int64 into them.
+        origin: ``[N, 3]`` where rays start; outward: ``[N, 3]`` unit normals of the triangles there.
+        corners, shares: ``[N, 3]``, the points about each pixel and their weights.
         strength: 0: all is open; 1: what the rays find.
     """
 
@@ -33,50 +33,52 @@ class VisibleLookups:
     irradiance: Irradiance
     light: PrefilteredLight
     texture: Callable[..., Tensor]
-    gbuffer: GBuffer
+    rotations: Tensor
+    rotation: Tensor
+    origin: Tensor
+    outward: Tensor
     corners: Tensor
     shares: Tensor
-    face_normals: Tensor
     strength: float = 1.0
 
     def __call__(self, found: Tensor, around: Tensor, directions: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """``found [K, N, 3]`` and ``around [N, 3]`` with what is hidden replaced by what hides it."""
-        cache = self.radiosity.cache
-        enclosed = cache.enclosed.index_select(0, self.corners.reshape(-1)).view(-1, 3).any(1)
+        enclosed = self.radiosity.cache.enclosed.index_select(0, self.corners.reshape(-1)).view(-1, 3).any(1)
         pixels = torch.nonzero(enclosed).squeeze(1)
         if len(pixels) == 0 or self.strength <= 0:
             return found, around
-        view = self.gbuffer.view.index_select(0, pixels)
-        _, ratio = self.irradiance.at(view, self.corners[pixels], self.shares[pixels])
+        _, ratio = self.irradiance.at(self.rotation[pixels], self.corners[pixels], self.shares[pixels])
         ratio = 1.0 + self.strength * (ratio - 1.0)
         around = around.index_copy(0, pixels, around.index_select(0, pixels) * ratio)
-        return self._cast(found, directions.detach(), weights.detach(), pixels, view, ratio.detach()), around
+        return self._cast(found, directions.detach(), weights.detach(), pixels), around
 
-    def _cast(
-        self, found: Tensor, directions: Tensor, weights: Tensor, pixels: Tensor, view: Tensor, ratio: Tensor
-    ) -> Tensor:
-        lookups = len(found)
+    @torch.no_grad()
+    def _blocked(
+        self, directions: Tensor, weights: Tensor, pixels: Tensor, lookups: int
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Which look-ups (number, pixel) are blocked, and the radiance ``[M, 3]`` that comes from there instead."""
         # A and B of the look-ups: what a mirror and what Fresnel's rim see of each
         share = weights[pixels][:, : 2 * (lookups + 1)].view(-1, 2, lookups + 1).sum(1)
         share = share[:, :lookups] / share.sum(1, keepdim=True).clamp(min=1e-12)
-        k, row = torch.nonzero((share > _NEGLIGIBLE).T).unbind(1)
-        pixel, owner = pixels[row], view[row]
-        turn = self.gbuffer.object_rotation.index_select(0, owner)
-        ways = torch.nn.functional.normalize((directions[k, pixel][:, None] @ turn)[:, 0], dim=1)
-        outward = self.face_normals.index_select(0, self.gbuffer.triangle.index_select(0, pixel))
-        cache = self.radiosity.cache
-        origin = self.gbuffer.position.detach().index_select(0, pixel) + cache.offset * outward
-        hits = cache.scene.closest(origin, ways)
-        below = (ways * outward).sum(1) <= 0
-        blocked = torch.nonzero(hits.found | below).squeeze(1)
+        number, row = torch.nonzero((share > _NEGLIGIBLE).T).unbind(1)
+        pixel = pixels[row]
+        turn = self.rotations.index_select(0, self.rotation.index_select(0, pixel))
+        ways = torch.nn.functional.normalize((directions[number, pixel][:, None] @ turn)[:, 0], dim=1)
+        hits = self.radiosity.cache.scene.closest(self.origin.index_select(0, pixel), ways)
+        below = (ways * self.outward.index_select(0, pixel)).sum(1) <= 0  # the surface itself is in the way
+        value = ways.new_zeros(len(ways), 3)
         reached = torch.nonzero(hits.found & ~below).squeeze(1)
-        corners, shares = cache.points.corners(hits.triangle[reached], hits.barycentric[reached])
+        corners, shares = self.radiosity.cache.points.corners(hits.triangle[reached], hits.barycentric[reached])
+        turned = (self.rotations, self.rotation[pixel[reached]])
         diffuse, specular = self.radiosity.leaving(
-            corners, shares, -ways[reached], self.light, (self.gbuffer.object_rotation, owner[reached]), self.texture,
-            self.irradiance,
-        )  # fmt: skip
-        value = found.new_zeros(len(ways), 3)
+            corners, shares, -ways[reached], self.light, turned, self.texture, self.irradiance
+        )
         value[reached] = diffuse + specular
-        k, pixel = k[blocked], pixel[blocked]
-        kept = found[k, pixel] * (1.0 - self.strength) if self.strength < 1 else 0.0
-        return found.index_put((k, pixel), value[blocked] * self.strength + kept)
+        blocked = torch.nonzero(hits.found | below).squeeze(1)
+        return (number[blocked], pixel[blocked]), value[blocked]
+
+    def _cast(self, found: Tensor, directions: Tensor, weights: Tensor, pixels: Tensor) -> Tensor:
+        places, value = self._blocked(directions, weights, pixels, len(found))
+        if self.strength < 1.0:
+            value = self.strength * value + (1.0 - self.strength) * found[places]
+        return found.index_put(places, value)

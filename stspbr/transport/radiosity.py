@@ -10,21 +10,13 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from stspbr.fields.material_values import MaterialValues
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.shading import shade_parts
 from stspbr.transport.cache import VisibilityCache
 
 _BRIGHTEST = 0.95  # of albedo inside the cache: light must not grow between two white walls
 _RATIO = (1e-3, 4.0)  # floor of open light, as a share of its mean over channels; the largest ratio
-
-
-@dataclass
-class PointMaterial:
-    """Material of the P cached points, without gradients: albedo ``[P, 3]``, roughness, metallic ``[P, 1]``."""
-
-    albedo: Tensor
-    roughness: Tensor
-    metallic: Tensor
 
 
 @dataclass
@@ -62,7 +54,7 @@ class Radiosity:
     what the hit surface mirrors is looked up once in the light, dimmed by how much of it the hit itself sees.
     """
 
-    def __init__(self, cache: VisibilityCache, material: PointMaterial, sweeps: int = 3) -> None:
+    def __init__(self, cache: VisibilityCache, material: MaterialValues, sweeps: int = 3) -> None:
         self.cache, self.material, self.sweeps = cache, material, sweeps
         count = len(cache.points.position)
         rows = np.repeat(cache.hit_point.numpy(), 3)
@@ -73,37 +65,52 @@ class Radiosity:
         albedo = material.albedo.clamp(max=_BRIGHTEST)
         self._diffuse = (albedo * (1 - material.metallic) * (1 - 0.04)).numpy()
 
-    def irradiance(self, light: PrefilteredLight, rotations: Tensor, mirrored: Tensor | None = None) -> Irradiance:
-        """Irradiance under ``light``; differentiable in it as far as it arrives directly.
+    def arriving(self, light: PrefilteredLight, rotations: Tensor) -> tuple[Tensor, Tensor]:
+        """Irradiance over π ``[R, P, 3]`` of the light alone: if nothing blocked it, and past what blocks it.
 
         Args:
-            rotations: ``[R, 3, 3]`` object to world.
-            mirrored: ``[R, P, 3]`` of ``mirrored``: what hits reflect at their surface; None: nothing.
+            rotations: ``[R, 3, 3]`` object to world. Differentiable in the light.
         """
         flux = self.cache.bins.flux(light, rotations)
-        open_ = torch.matmul(self.cache.open_weights, flux)
-        direct = torch.matmul(self.cache.seen_weights, flux)
-        start = direct.detach() if mirrored is None else direct.detach() + mirrored
-        bounced = torch.stack([torch.from_numpy(self._bounces(part.numpy())) for part in start])
-        if mirrored is not None:
-            bounced = bounced + mirrored
-        return Irradiance(open_, direct + bounced)
+        return torch.matmul(self.cache.open_weights, flux), torch.matmul(self.cache.seen_weights, flux)
 
     @torch.no_grad()
-    def mirrored(
-        self, light: PrefilteredLight, rotations: Tensor, texture: Callable[..., Tensor], irradiance: Irradiance
+    def bounced(
+        self, light: PrefilteredLight, rotation: Tensor, texture: Callable[..., Tensor], most_hits: int | None = None
     ) -> Tensor:
-        """``[R, P, 3]``: irradiance over π by what the hit surfaces mirror of the light."""
+        """Irradiance over π ``[P, 3]`` that the object sends on to itself, turned by ``rotation [3, 3]``.
+
+        Args:
+            most_hits: of more hits, evenly drawn ones are asked for what they mirror, which is the dear part.
+        """
+        open_, direct = (part[0] for part in self.arriving(light, rotation[None]))
+        bounced = self._exchanged(direct, torch.zeros_like(direct))
+        for _ in range(2):  # what is mirrored depends on what arrives, a little
+            irradiance = Irradiance(open_[None], (direct + bounced)[None])
+            mirrored = self._mirrored(light, rotation, texture, irradiance, most_hits)
+            bounced = self._exchanged(direct, mirrored)
+        return bounced
+
+    def _mirrored(
+        self,
+        light: PrefilteredLight,
+        rotation: Tensor,
+        texture: Callable[..., Tensor],
+        irradiance: Irradiance,
+        most_hits: int | None,
+    ) -> Tensor:
+        """Irradiance over π ``[P, 3]`` by what the hit surfaces mirror of the light."""
         cache = self.cache
-        view = -cache.bins.directions.index_select(0, cache.hit_direction)
-        out = torch.zeros_like(irradiance.total)
-        for number in range(len(rotations)):
-            owner = torch.full_like(cache.hit_point, number)
-            _, specular = self.leaving(
-                cache.hit_corners, cache.hit_shares, view, light, (rotations, owner), texture, irradiance
-            )
-            out[number].index_add_(0, cache.hit_point, specular * cache.hit_weight[:, None])
-        return out
+        step = 1 if most_hits is None else -(-len(cache.hit_point) // most_hits)
+        rows = slice(step // 2, None, max(step, 1))
+        point = cache.hit_point[rows]
+        view = -cache.bins.directions.index_select(0, cache.hit_direction[rows])
+        _, specular = self.leaving(
+            cache.hit_corners[rows], cache.hit_shares[rows], view, light,
+            (rotation[None], torch.zeros_like(point)), texture, irradiance,
+        )  # fmt: skip
+        out = torch.zeros_like(irradiance.total[0])
+        return out.index_add_(0, point, specular * (step * cache.hit_weight[rows])[:, None])
 
     @torch.no_grad()
     def leaving(
@@ -136,9 +143,9 @@ class Radiosity:
             normal, view, *material, light, texture=texture, light_rotation=light_rotation, surroundings=enclosed,
         )  # fmt: skip
 
-    def _bounces(self, direct: np.ndarray) -> np.ndarray:
-        """``[P, 3]``: what arrives after one bounce or more of ``direct [P, 3]``."""
-        bounced = np.zeros_like(direct)
+    def _exchanged(self, direct: Tensor, mirrored: Tensor) -> Tensor:
+        """``[P, 3]``: ``mirrored``, and what ``direct`` and it bring after one diffuse bounce or more."""
+        start, bounced = direct.numpy(), mirrored.numpy()
         for _ in range(self.sweeps):
-            bounced = self._exchange @ (self._diffuse * (direct + bounced))
-        return bounced.astype(np.float32)
+            bounced = mirrored.numpy() + self._exchange @ (self._diffuse * (start + bounced))
+        return torch.from_numpy(bounced.astype(np.float32))
