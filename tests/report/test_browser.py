@@ -82,7 +82,8 @@ def ball(roughness: float = 0.0) -> Asset:
     outward = np.cross(points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]])
     if (outward * points[faces].sum(axis=1)).sum() < 0:
         faces = faces[:, ::-1]
-    mesh = Mesh(points, faces.astype(np.int32), normals=Corners(points, faces).astype(np.int32))
+    faces = faces.astype(np.int32)
+    mesh = Mesh(points, faces, normals=Corners(points, faces))
     constant = [np.full((1, 1, n), value, np.float32) for n, value in ((3, 1.0), (1, roughness), (1, 1.0))]
     return Asset(mesh, [Material(*constant)], "ball")
 

@@ -192,7 +192,7 @@ def test_command_line_takes_unquoted_patterns(tmp_path, monkeypatch, capsys):
     from stspbr import cli
 
     seen = []
-    monkeypatch.setattr(cli.stages, "run_stage", lambda stage, run, settings, **options: seen.append(settings))
+    monkeypatch.setattr(cli.stages, "run_stage", lambda stage, run, settings, *rest, **options: seen.append(settings))
     monkeypatch.setattr("sys.argv", ["stspbr", "evaluate", str(tmp_path), "--quiet", "--lights", "a.hdr", "b.hdr"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
