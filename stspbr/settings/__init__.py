@@ -22,6 +22,7 @@ from stspbr.settings.optimization import (
     OptimizeSettings,
     Rate,
     RateSettings,
+    TransportSettings,
     rates,
 )
 from stspbr.settings.parsing import (
@@ -68,6 +69,7 @@ __all__ = [
     "SettingsType",
     "SpecializeSettings",
     "SurveySettings",
+    "TransportSettings",
     "UnpackSettings",
     "apply_overrides",
     "every_setting",

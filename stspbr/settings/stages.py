@@ -12,6 +12,7 @@ from stspbr.settings.optimization import (
     LightSettings,
     LossSettings,
     OptimizeSettings,
+    TransportSettings,
     rates,
 )
 from stspbr.settings.parsing import Settings
@@ -32,6 +33,7 @@ _SPECIALIZE_B: Schedule = [
     (1.0, 0.1, "exponential"),
 ]
 _LAPLACIAN = "weight of the smoothness of the vertices' displacements; it falls to 0 over the stage"
+_REFRESH = "steps between two looks at what the object hides from itself"
 _FOLDING = "weight of the barrier that keeps faces from turning over"
 
 
@@ -46,6 +48,8 @@ class CoarseSettings(Settings):
     fields: FieldSettings = Field(FieldSettings(), description="the material networks")
     light: LightSettings = Field(LightSettings(), description="the light")
     geometry: GeometrySettings = Field(GeometrySettings(), description="the implicit geometry")
+    transport: TransportSettings = Field(TransportSettings(), description="shadows and bounces, in all stages")
+    transport_refresh: int = Field(25, ge=1, description=_REFRESH)
     normals_from: float = Field(
         0.75, ge=0, description="fraction of the stage after which normals are learned; above 1: never"
     )
@@ -86,6 +90,7 @@ class SpecializeSettings(Settings):
 
     survey: SurveySettings = Field(SurveySettings(), description="the search for metals that gradients do not find")
 
+    transport_refresh: int = Field(50, ge=1, description=_REFRESH)
     laplacian: float = Field(0.05, ge=0, description=_LAPLACIAN)
     folding: float = Field(0.1, ge=0, description=_FOLDING)
     optimize: OptimizeSettings = Field(
@@ -112,6 +117,7 @@ class BakeSettings(Settings):
     texture_resolution: int = Field(1024, ge=16, le=8192, description="side of the maps in texels")
     target_faces: int = Field(20_000, ge=64, description="triangles to which a learned mesh is simplified")
     padding: int = Field(4, ge=1, description="texels between the charts of the UV atlas")
+    transport_refresh: int = Field(100, ge=1, description=_REFRESH)
     laplacian: float = Field(0.1, ge=0, description=_LAPLACIAN)
     folding: float = Field(0.1, ge=0, description=_FOLDING)
     texture_bits: Literal[8, 16] = Field(8, description="bits per channel of the GLB's PNG maps")

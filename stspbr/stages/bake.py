@@ -37,6 +37,7 @@ from stspbr.stages.state import (
     load_normalization,
     make_fields,
     make_light,
+    make_transport,
 )
 from stspbr.texture.atlas import TexelMap
 
@@ -50,7 +51,8 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     parent = session.parent("specialize")
     coarse = session.parent_of(parent, "coarse")
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
-    capture = load_capture(session.parent_of(coarse, "capture"))
+    source = session.parent_of(coarse, "capture")
+    capture = load_capture(source)
     normalization = load_normalization(parent)
     capture_n = normalization.capture(capture)
 
@@ -88,7 +90,8 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         backend=session.backend,
     ).to(session.device)
     light.settle()
-    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light)
+    transport = make_transport(source, capture, coarse_settings.transport, settings.transport_refresh, session)
+    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport)
 
     def write(folder: Path) -> dict:
         asset = _final_asset(layout, geometry, appearance, normalization)
@@ -173,7 +176,7 @@ def _export_psnr(
     values = []
     for number in range(len(views)):
         batch, _ = views.batch([number])
-        trained, exported = reconstruction.render(batch, light), renderer.render(batch, light)
+        trained, exported = reconstruction.render(batch, light, transport=False), renderer.render(batch, light)
         images = (trained["rgb"], exported["rgb"], trained["alpha"])
         values.append(psnr_srgb(*(image[0].cpu().numpy() for image in images)))
     return float(min(values))

@@ -17,6 +17,7 @@ from stspbr.optimize.geometry import Geometry, ImplicitGeometry
 from stspbr.optimize.lights import LearnedLight, Light
 from stspbr.optimize.loop import Stopwatch, optimize
 from stspbr.optimize.reconstruction import Reconstruction
+from stspbr.optimize.transport import TransportSchedule
 from stspbr.optimize.views import ViewSet
 from stspbr.scene import Capture, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, SpecializeSettings
@@ -31,6 +32,7 @@ def reconstruct(
     geometry: Geometry,
     appearance: Appearance,
     light: Light,
+    transport: TransportSchedule | None,
 ) -> Reconstruction:
     """The problem of one stage: its parts against the capture's training frames, judged on its held-out ones.
 
@@ -49,6 +51,7 @@ def reconstruct(
         seed=session.seed,
         held_out=ViewSet(test, scale, session.device, storage) if test else None,
         ranks=session.ranks,
+        transport=transport,
     )
 
 

@@ -14,11 +14,13 @@ from stspbr.datasets.transforms import read_transforms
 from stspbr.errors import StspbrError
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
+from stspbr.optimize.transport import TransportSchedule
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Capture, Corners, EnvironmentLight, Mesh, Normalization
-from stspbr.settings import FieldSettings, LightSettings
+from stspbr.settings import FieldSettings, LightSettings, TransportSettings
 from stspbr.stages.session import Session
+from stspbr.transport.transport import Transport
 
 
 def load_capture(artifact: Artifact) -> Capture:
@@ -47,6 +49,23 @@ def make_light(capture: Capture, settings: LightSettings, session: Session, stat
     if state is not None:
         light.load_state_dict(_tensors(state))
     return light.to(session.device)
+
+
+def make_transport(
+    source: Artifact, capture: Capture, settings: TransportSettings, every: int, session: Session, *, ramp: bool = False
+) -> TransportSchedule | None:
+    """The transport of a stage; None if there is none.
+
+    Args:
+        source: the capture's artifact: a mesh rendered by the rasteriser shows no shadows of its own.
+        every: steps between refreshes; ramp: whether it fades in over the stage.
+    """
+    unshadowed = source.settings.get("renderer") == "raster"
+    if settings.mode == "off" or (settings.mode == "auto" and unshadowed):
+        return None
+    poses = {np.asarray(frame.object_to_world, np.float32)[:3, :3].tobytes() for frame in capture.frames}
+    transport = Transport(session.backend, settings.rays, len(poses))
+    return TransportSchedule(transport, every, settings.ramp if ramp else None)
 
 
 def make_fields(

@@ -107,9 +107,13 @@ def cache_points(
     key[between, 3:] = np.rint(normal[between] * 1e3).astype(np.int64) + 4096
     kept, index = _distinct(key)
     return CachePoints(
-        *(torch.from_numpy(np.ascontiguousarray(values[kept])) for values in (points, normal, owner)),
-        torch.from_numpy(np.ascontiguousarray(weights[kept, 1:])),
-        *(torch.from_numpy(values) for values in (segments, first, index)),
+        position=torch.from_numpy(points[kept]),
+        normal=torch.from_numpy(normal[kept]),
+        triangle=torch.from_numpy(owner[kept]),
+        barycentric=torch.from_numpy(weights[kept, 1:]),
+        segments=torch.from_numpy(segments),
+        first=torch.from_numpy(first),
+        index=torch.from_numpy(index),
     )
 
 
@@ -121,11 +125,8 @@ def _grid(segments: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         inside = i + j <= n
         patterns[n] = (i[inside] / n, j[inside] / n)
     owner = np.repeat(np.arange(len(segments)), (segments + 1) * (segments + 2) // 2)
-    if len(patterns) == 1:
-        (pattern,) = patterns.values()
-        return owner, *(np.tile(values, len(segments)) for values in pattern)
-    parts = [patterns[n] for n in segments]
-    return owner, *(np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    rows = [patterns[n] for n in segments]
+    return owner, np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
 
 
 def _distinct(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

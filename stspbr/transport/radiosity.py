@@ -135,12 +135,14 @@ class Radiosity:
         total, ratio = irradiance.at(light_rotation[1], corners, shares)
         dimmed = ratio.mean(1, keepdim=True).clamp(max=1.0)
 
-        def enclosed(found: Tensor, around: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+        def enclosed(found: Tensor, around: Tensor, directions: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
             return found * dimmed, total
 
-        material = (mixed(values) for values in (self.material.albedo, self.material.roughness, self.material.metallic))
+        own = self.material
+        albedo, roughness, metallic = mixed(own.albedo), mixed(own.roughness), mixed(own.metallic)
         return shade_parts(
-            normal, view, *material, light, texture=texture, light_rotation=light_rotation, surroundings=enclosed,
+            normal, view, albedo, roughness, metallic, light, texture=texture, light_rotation=light_rotation,
+            surroundings=enclosed,
         )  # fmt: skip
 
     def _exchanged(self, direct: Tensor, mirrored: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +22,7 @@ from stspbr.transport.radiosity import Irradiance, Radiosity
 
 _FEW = 4  # poses of the object; of more, what hits mirror is drawn from fewer of them
 _MOST_HITS = 40_000
+_Bounced = dict[bytes, tuple[Tensor, Tensor]]  # a pose, and what the object sends on to itself in it
 
 
 @dataclass
@@ -32,11 +33,36 @@ class _Snapshot:
     material: MaterialValues
     radiosity: Radiosity
     face_normals: Tensor
-    bounced: dict[bytes, tuple[Tensor, Tensor]]
+    bounced: _Bounced
 
     @property
     def cache(self) -> VisibilityCache:
         return self.radiosity.cache
+
+
+@dataclass
+class Places:
+    """Where N pixels lie in the object of the last refresh.
+
+    Attributes:
+        origin: ``[N, 3]`` where their rays start; outward: ``[N, 3]`` unit normals of their triangles.
+        corners, shares: ``[N, 3]`` the points about each and their weights.
+    """
+
+    origin: Tensor
+    outward: Tensor
+    corners: Tensor
+    shares: Tensor
+
+    def at(self, index: Tensor | slice) -> Places:
+        """Those of ``index``."""
+        return Places(self.origin[index], self.outward[index], self.corners[index], self.shares[index])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Places]) -> Places:
+        """All of ``parts``, one after the other."""
+        names = ("origin", "outward", "corners", "shares")
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 class Transport:
@@ -67,7 +93,7 @@ class Transport:
         cache = self._visibility(kept)
         points = cache.points
         found = material(surface_points(surface, points.triangle, points.barycentric, self._backend))
-        self._take(kept, cache, replace(found, normal=points.normal, occlusion=None))
+        self._take(kept, cache, replace(found, normal=points.normal, occlusion=None), {})
 
     def moved(self, surface: Surface) -> bool:
         """Whether a vertex has moved by more than a quarter of the mean edge since the last refresh."""
@@ -79,21 +105,31 @@ class Transport:
         moved = (surface.positions.detach() - before.positions).norm(dim=1).max()
         return bool(moved > 0.25 * _mean_edge(before))
 
+    @torch.no_grad()
+    def places(self, surface: Surface, gbuffer: GBuffer) -> Places | None:
+        """Where the pixels of ``gbuffer``, a view of ``surface``, lie; None before the first refresh."""
+        return None if self._snapshot is None else _places(self._snapshot, surface, gbuffer)
+
     def around(
-        self, surface: Surface, gbuffer: GBuffer, light: PrefilteredLight, strength: float = 1.0
+        self, places: Places | None, rotations: Tensor, owner: Tensor, light: PrefilteredLight, strength: float = 1.0
     ) -> VisibleLookups | None:
-        """What is around the pixels of ``gbuffer``, a view of ``surface``; None before the first refresh."""
+        """What is around N pixels, for ``shade``; None if there is no transport yet.
+
+        Args:
+            places: of the pixels; rotations: ``[B, 3, 3]`` object to world; owner: ``[N]`` int64 into them.
+            light: as ``shade`` gets it; differentiable as far as it arrives directly.
+            strength: from 0, no transport, to 1.
+        """
         snapshot = self._snapshot
-        if snapshot is None or strength <= 0:
+        if snapshot is None or places is None or strength <= 0:
             return None
-        rotations, rotation = _distinct(gbuffer.object_rotation)
-        radiosity, fixed = snapshot.radiosity, light.detach()
-        open_, direct = radiosity.arriving(light, rotations)
-        bounced = torch.stack([self._bounced(snapshot, fixed, turn) for turn in rotations])
-        origin, outward, corners, shares = _places(snapshot, surface, gbuffer)
+        distinct, number = _distinct(rotations)
+        fixed = light.detach()
+        open_, direct = snapshot.radiosity.arriving(light, distinct)
+        bounced = torch.stack([self._bounced(snapshot, fixed, rotation) for rotation in distinct])
         return VisibleLookups(
-            radiosity, Irradiance(open_, direct + bounced), fixed, self._backend.texture, rotations,
-            rotation.index_select(0, gbuffer.view), origin, outward, corners, shares, strength,
+            snapshot.radiosity, Irradiance(open_, direct + bounced), fixed, self._backend.texture, distinct,
+            number.index_select(0, owner), places.origin, places.outward, places.corners, places.shares, strength,
         )  # fmt: skip
 
     def state(self) -> dict[str, Tensor]:
@@ -118,17 +154,16 @@ class Transport:
         cache = self._visibility(surface)
         if len(cache.points.position) != len(state["albedo"]):
             raise StspbrError("the checkpoint's transport does not fit its mesh: start the stage without --resume")
-        channels = (state[name] for name in ("albedo", "roughness", "metallic"))
-        self._take(surface, cache, MaterialValues(*channels, cache.points.normal))
+        material = MaterialValues(state["albedo"], state["roughness"], state["metallic"], cache.points.normal)
         pairs = zip(state.get("rotations", []), state.get("bounced", []), strict=True)
-        self._snapshot.bounced = {_key(rotation): (rotation, bounced) for rotation, bounced in pairs}
+        self._take(surface, cache, material, {_key(rotation): (rotation, bounced) for rotation, bounced in pairs})
 
     def _visibility(self, surface: Surface) -> VisibilityCache:
         normals = surface.normals
         return visibility(surface.positions, surface.faces, normals.values, normals.index, direction_bins(), self._rays)
 
-    def _take(self, surface: Surface, cache: VisibilityCache, material: MaterialValues) -> None:
-        self._snapshot = _Snapshot(surface, material, Radiosity(cache, material), _face_normals(surface), {})
+    def _take(self, surface: Surface, cache: VisibilityCache, material: MaterialValues, bounced: _Bounced) -> None:
+        self._snapshot = _Snapshot(surface, material, Radiosity(cache, material), _face_normals(surface), bounced)
 
     def _bounced(self, snapshot: _Snapshot, light: PrefilteredLight, rotation: Tensor) -> Tensor:
         key = _key(rotation)
@@ -139,9 +174,7 @@ class Transport:
         return snapshot.bounced[key][1]
 
 
-@torch.no_grad()
-def _places(snapshot: _Snapshot, surface: Surface, gbuffer: GBuffer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of each pixel: where its rays start, the triangle's normal, the points about it and their weights."""
+def _places(snapshot: _Snapshot, surface: Surface, gbuffer: GBuffer) -> Places:
     kept, points = snapshot.surface, snapshot.cache.points
     barycentric = gbuffer.barycentric()
     weights = torch.cat([1.0 - barycentric.sum(1, keepdim=True), barycentric], dim=1)
@@ -149,13 +182,13 @@ def _places(snapshot: _Snapshot, surface: Surface, gbuffer: GBuffer) -> tuple[Te
         corner = kept.positions[kept.faces.long()].index_select(0, gbuffer.triangle)
         outward = snapshot.face_normals.index_select(0, gbuffer.triangle)
         origin = (corner * weights[..., None]).sum(1) + snapshot.cache.offset * outward
-        return origin, outward, *points.corners(gbuffer.triangle, barycentric)
+        return Places(origin, outward, *points.corners(gbuffer.triangle, barycentric))
     # of another topology: the points next to the corners of the pixel's triangle; rays start well off the old surface
     _, nearest = cKDTree(points.position.numpy()).query(surface.positions.detach().numpy())
     owned = gbuffer.faces.long().index_select(0, gbuffer.triangle)
     outward = _face_normals(surface).index_select(0, gbuffer.triangle)
     origin = gbuffer.position.detach() + 0.5 * _mean_edge(kept) * outward
-    return origin, outward, torch.from_numpy(nearest)[owned], weights
+    return Places(origin, outward, torch.from_numpy(nearest)[owned], weights)
 
 
 def _face_normals(surface: Surface) -> Tensor:

@@ -26,7 +26,9 @@ class EmbreeScene:
         count = len(origins)
         if self._scene is None or count == 0:
             return Hits(torch.full((count,), -1), torch.full((count,), math.inf), torch.zeros(count, 2))
-        found = self._run(origins, directions, limit, "INTERSECT")
+        rays = [np.ascontiguousarray(rows.detach().float().numpy()) for rows in (origins, directions)]
+        limits = np.full(count, min(limit, 1e37), np.float32)
+        found = self._scene.run(*rays, dists=limits, query="INTERSECT", output=True)
         triangle = torch.from_numpy(found["primID"].astype(np.int64))
         hit = triangle >= 0
         barycentric = torch.from_numpy(np.stack([found["u"], found["v"]], axis=1))
@@ -34,11 +36,4 @@ class EmbreeScene:
         return Hits(triangle, torch.where(hit, distance, math.inf), torch.where(hit[:, None], barycentric, 0.0))
 
     def occluded(self, origins: Tensor, directions: Tensor, limit: float = math.inf) -> Tensor:
-        if self._scene is None or len(origins) == 0:
-            return torch.zeros(len(origins), dtype=torch.bool)
         return self.closest(origins, directions, limit).found
-
-    def _run(self, origins: Tensor, directions: Tensor, limit: float, query: str) -> dict[str, np.ndarray]:
-        rays = [np.ascontiguousarray(rows.detach().float().numpy()) for rows in (origins, directions)]
-        limits = np.full(len(origins), min(limit, 1e37), np.float32)
-        return self._scene.run(*rays, dists=limits, query=query, output=True)
