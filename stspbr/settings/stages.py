@@ -120,6 +120,11 @@ class BakeSettings(Settings):
     transport_refresh: int = Field(100, ge=1, description=_REFRESH)
     laplacian: float = Field(0.1, ge=0, description=_LAPLACIAN)
     folding: float = Field(0.1, ge=0, description=_FOLDING)
+    occlusion: Literal["learned", "visibility", "none"] = Field(
+        "learned",
+        description="the occlusion map; learned: network B's, if fields.occlusion is on; visibility: the open share of "
+        "the hemisphere, for viewers without shadows; none: no map",
+    )
     texture_bits: Literal[8, 16] = Field(8, description="bits per channel of the GLB's PNG maps")
     optimize: OptimizeSettings = Field(
         OptimizeSettings(

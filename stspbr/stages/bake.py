@@ -40,6 +40,8 @@ from stspbr.stages.state import (
     make_transport,
 )
 from stspbr.texture.atlas import TexelMap
+from stspbr.transport.bins import direction_bins
+from stspbr.transport.cache import visibility
 
 
 def run_bake(session: Session, settings: BakeSettings) -> Artifact:
@@ -95,6 +97,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
 
     def write(folder: Path) -> dict:
         asset = _final_asset(layout, geometry, appearance, normalization)
+        asset = _with_occlusion(asset, layout, geometry, settings.occlusion, coarse_settings.transport.rays)
         write_glb(folder / "asset.glb", asset, texture_bits=settings.texture_bits)
         write_obj(folder / "obj" / "asset.obj", asset)
         if capture.light is not None and not isinstance(light, LearnedLight):
@@ -135,6 +138,27 @@ def _final_asset(
             )
         )
     return Asset(final, materials, nodes=layout.nodes)
+
+
+def _with_occlusion(asset: Asset, layout: Layout, geometry: FixedGeometry, kind: str, rays: str) -> Asset:
+    """``asset`` with the occlusion maps that ``bake.occlusion`` asks for."""
+    if kind == "learned":
+        return asset
+    if kind == "none":
+        return replace(asset, materials=[replace(material, occlusion=None) for material in asset.materials])
+    surface = geometry.surface()
+    normals = surface.normals
+    cache = visibility(
+        surface.positions.detach().cpu(), surface.faces.cpu(), normals.values.detach().cpu(), normals.index.cpu(),
+        direction_bins(), rays,
+    )  # fmt: skip
+    maps = []
+    for texels in layout.texels:
+        corners, shares = cache.points.corners(texels.triangle.long().cpu(), texels.barycentric[:, 1:].cpu())
+        shown = (cache.occlusion()[corners] * shares).sum(1, keepdim=True).to(texels.texel.device)
+        maps.append(spread(shown, texels).cpu().numpy())
+    materials = [replace(material, occlusion=own) for material, own in zip(asset.materials, maps, strict=True)]
+    return replace(asset, materials=materials)
 
 
 def _refined(
