@@ -48,11 +48,7 @@ class TransportSchedule:
         self, surface: Surface, gbuffer: GBuffer, light: PrefilteredLight, progress: float
     ) -> VisibleLookups | None:
         """What is around the pixels of ``gbuffer``, for ``shade``."""
-        strength = self.strength(progress)
-        if strength <= 0:
-            return None
-        places = self.transport.places(surface, gbuffer)
-        return self.transport.around(places, gbuffer.object_rotation, gbuffer.view, light, strength)
+        return self.transport.seen(surface, gbuffer, light, self.strength(progress))
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint holds."""

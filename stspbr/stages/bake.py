@@ -92,7 +92,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         backend=session.backend,
     ).to(session.device)
     light.settle()
-    transport = make_transport(source, capture, coarse_settings.transport, settings.transport_refresh, session)
+    transport = make_transport(source, capture, coarse_settings.transport, session)
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport)
 
     def write(folder: Path) -> dict:

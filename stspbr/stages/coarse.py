@@ -46,10 +46,9 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
         )
     appearance = FieldAppearance(make_fields(settings.fields, session, generator), settings.normals_from)
     light = make_light(capture, settings.light, session)
-    transport = make_transport(
-        source, capture, settings.transport, settings.transport_refresh, session, ramp=given is None
-    )
-    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport)
+    transport = make_transport(source, capture, settings.transport, session)
+    ramp = settings.transport.ramp if given is None else None
+    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport, ramp)
 
     def write(folder: Path) -> dict:
         if given is not None:

@@ -23,6 +23,7 @@ from stspbr.scene import Capture, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, SpecializeSettings
 from stspbr.stages.session import Session
 from stspbr.stages.state import save_json, save_mesh, save_state
+from stspbr.transport.transport import Transport
 
 
 def reconstruct(
@@ -32,12 +33,14 @@ def reconstruct(
     geometry: Geometry,
     appearance: Appearance,
     light: Light,
-    transport: TransportSchedule | None,
+    transport: Transport | None,
+    ramp: tuple[float, float] | None = None,
 ) -> Reconstruction:
     """The problem of one stage: its parts against the capture's training frames, judged on its held-out ones.
 
     Args:
         capture: in normalised units.
+        transport: shadows and bounces; ramp: fractions of the stage over which they fade in; None: whole at once.
     """
     train, test = capture.split("train"), capture.split("test")
     scale, storage = settings.optimize.image_scale, settings.optimize.views
@@ -51,7 +54,7 @@ def reconstruct(
         seed=session.seed,
         held_out=ViewSet(test, scale, session.device, storage) if test else None,
         ranks=session.ranks,
-        transport=transport,
+        transport=None if transport is None else TransportSchedule(transport, settings.transport_refresh, ramp),
     )
 
 

@@ -50,7 +50,7 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     appearance = FieldAppearance(fields, coarse_settings.normals_from if never else 0.0)
     state = coarse.file("light.safetensors") if "light.safetensors" in coarse.files else None
     light = make_light(capture, coarse_settings.light, session, state)
-    transport = make_transport(source, capture, coarse_settings.transport, settings.transport_refresh, session)
+    transport = make_transport(source, capture, coarse_settings.transport, session)
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport)
 
     def write(folder: Path) -> dict:

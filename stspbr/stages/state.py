@@ -14,7 +14,6 @@ from stspbr.datasets.transforms import read_transforms
 from stspbr.errors import StspbrError
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
-from stspbr.optimize.transport import TransportSchedule
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Capture, Corners, EnvironmentLight, Mesh, Normalization
@@ -52,20 +51,18 @@ def make_light(capture: Capture, settings: LightSettings, session: Session, stat
 
 
 def make_transport(
-    source: Artifact, capture: Capture, settings: TransportSettings, every: int, session: Session, *, ramp: bool = False
-) -> TransportSchedule | None:
-    """The transport of a stage; None if there is none.
+    source: Artifact, capture: Capture, settings: TransportSettings, session: Session
+) -> Transport | None:
+    """Transport of the captured object; None if it has none.
 
     Args:
         source: the capture's artifact: a mesh rendered by the rasteriser shows no shadows of its own.
-        every: steps between refreshes; ramp: whether it fades in over the stage.
     """
     unshadowed = source.settings.get("renderer") == "raster"
     if settings.mode == "off" or (settings.mode == "auto" and unshadowed):
         return None
     poses = {np.asarray(frame.object_to_world, np.float32)[:3, :3].tobytes() for frame in capture.frames}
-    transport = Transport(session.backend, settings.rays, len(poses))
-    return TransportSchedule(transport, every, settings.ramp if ramp else None)
+    return Transport(session.backend, settings.rays, len(poses))
 
 
 def make_fields(

@@ -132,6 +132,13 @@ class Transport:
             number.index_select(0, owner), places.origin, places.outward, places.corners, places.shares, strength,
         )  # fmt: skip
 
+    def seen(
+        self, surface: Surface, gbuffer: GBuffer, light: PrefilteredLight, strength: float = 1.0
+    ) -> VisibleLookups | None:
+        """``around`` of the pixels of ``gbuffer``, a view of ``surface``."""
+        places = self.places(surface, gbuffer) if strength > 0 else None
+        return self.around(places, gbuffer.object_rotation, gbuffer.view, light, strength)
+
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint holds; rays and visibility follow from it."""
         if self._snapshot is None:
