@@ -179,3 +179,22 @@ class EvaluateSettings(Settings):
     lights: list[str] = Field([], description="HDR or EXR files, folders of them or patterns, to relight by")
     relight_samples: int = Field(256, ge=1, description="paths per pixel when relighting; fewer are noisier")
     relight_max_depth: int = Field(5, ge=2, description="longest path when relighting, in segments")
+
+
+class RelightSettings(Settings):
+    """Render a bake under other lights."""
+
+    lights: list[str] = Field(description="HDR or EXR files, folders of them or patterns")
+    renderer: Literal["raster", "mitsuba"] = Field(
+        "raster", description="raster: fast, with the object's own shadows and bounces; mitsuba: path-traced"
+    )
+    views: int = Field(3, ge=1, description="held-out views of the capture")
+    turntable: int | None = Field(
+        None, ge=1, description="that many views around the object, in place of the capture's"
+    )
+    resolution: int = Field(512, ge=8, description="side of a turntable's images in pixels")
+    exposure: float = Field(1.0, gt=0, description="factor on radiance")
+    format: Literal["png", "exr"] = Field("png", description="png: sRGB with alpha; exr: linear radiance with alpha")
+    samples: int = Field(256, ge=1, description="paths per pixel, for mitsuba")
+    max_depth: int = Field(6, ge=2, description="longest path, for mitsuba; 2 is direct light only")
+    rays: Literal["auto", "numba", "embreex"] = Field("auto", description="what casts rays, for raster")
