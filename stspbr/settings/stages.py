@@ -189,9 +189,7 @@ class RelightSettings(Settings):
         "raster", description="raster: fast, with the object's own shadows and bounces; mitsuba: path-traced"
     )
     views: int = Field(3, ge=1, description="held-out views of the capture")
-    turntable: int | None = Field(
-        None, ge=1, description="that many views around the object, in place of the capture's"
-    )
+    turntable: int | None = Field(None, ge=1, description="views around the object, in place of the capture's")
     resolution: int = Field(512, ge=8, description="side of a turntable's images in pixels")
     exposure: float = Field(1.0, gt=0, description="factor on radiance")
     format: Literal["png", "exr"] = Field("png", description="png: sRGB with alpha; exr: linear radiance with alpha")
