@@ -12,7 +12,7 @@ from stspbr.render.rays.backend import RayScene, ray_scene
 from stspbr.transport.bins import DirectionBins
 from stspbr.transport.points import CachePoints, cache_points
 
-LONGEST_EDGE = 0.015  # of the diagonal
+LONGEST_EDGE = 0.02  # of the diagonal
 OFFSET = 1e-4  # of the diagonal, along the normal, so that a ray leaves its own surface
 _TANGENT, _ALIKE = 0.25, 0.9  # cosines: of a ray with its normal, and of that with the normal where it ends
 _CHUNK = 4096  # points whose rays are cast at a time

@@ -11,7 +11,7 @@ from torch import Tensor
 from stspbr.render.light import PrefilteredLight
 from stspbr.transport.radiosity import Irradiance, Radiosity
 
-_NEGLIGIBLE = 0.02  # share of a pixel's specular weight below which a look-up is not cast
+_NEGLIGIBLE = 0.05  # share of a pixel's specular weight below which a look-up is not cast
 
 
 @dataclass

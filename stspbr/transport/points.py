@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +35,23 @@ class CachePoints:
     first: Tensor
     index: Tensor
 
+    @functools.cached_property
+    def whole(self) -> bool:
+        """Whether no triangle is cut, so that the points are the vertices."""
+        return bool((self.segments == 1).all())
+
     def corners(self, triangle: Tensor, barycentric: Tensor) -> tuple[Tensor, Tensor]:
         """Points ``[N, 3]`` int64 about places on the surface, and their weights ``[N, 3]``, which sum to 1.
 
         Args:
             triangle: ``[N]`` int64; barycentric: ``[N, 2]``, the weights of its second and third corner.
         """
+        start = self.first.index_select(0, triangle)
+        if self.whole:
+            first = 1.0 - barycentric.sum(1, keepdim=True)
+            # of an uncut triangle the points are those of its first, third and second corner
+            owned = self.index.view(-1, 3).index_select(0, triangle)[:, [0, 2, 1]]
+            return owned, torch.cat([first, barycentric], dim=1)
         segments = self.segments.index_select(0, triangle)
         scaled = barycentric.clamp(0.0, 1.0) * segments[:, None]
         cell = torch.minimum(scaled.floor(), segments[:, None] - 1.0)
@@ -59,7 +71,6 @@ class CachePoints:
         weights = torch.stack([
             torch.where(upper, u + v - 1.0, 1.0 - u - v), torch.where(upper, 1.0 - v, u), torch.where(upper, 1.0 - u, v)
         ], dim=1)  # fmt: skip
-        start = self.first.index_select(0, triangle)
         return self.index.index_select(0, (start[:, None] + places).reshape(-1)).view(-1, 3), weights
 
 

@@ -43,7 +43,7 @@ def test_a_place_is_the_mean_of_the_points_about_it():
         weights = torch.cat([1 - barycentric.sum(1, keepdim=True), barycentric], dim=1)
         truth = (positions[faces[triangle].long()] * weights[..., None]).sum(1)
         read = (points.position[corners] * shares[..., None]).sum(1)
-        assert torch.allclose(read, truth, atol=2e-5)
+        assert torch.allclose(read, truth, atol=2e-5) and points.whole == (longest == 3.0)
         near = (points.position[corners] - truth[:, None]).norm(dim=-1).amax()
         assert float(near) <= longest * 1.0001 or longest > 1
 
