@@ -84,11 +84,11 @@ class Radiosity:
             most_hits: of more hits, evenly drawn ones are asked for what they mirror, which is the dear part.
         """
         open_, direct = (part[0] for part in self.arriving(light, rotation[None]))
-        bounced = self._exchanged(direct, torch.zeros_like(direct))
+        bounced = self.exchanged(direct, torch.zeros_like(direct))
         for _ in range(2):  # what is mirrored depends on what arrives, a little
             irradiance = Irradiance(open_[None], (direct + bounced)[None])
             mirrored = self._mirrored(light, rotation, texture, irradiance, most_hits)
-            bounced = self._exchanged(direct, mirrored)
+            bounced = self.exchanged(direct, mirrored)
         return bounced
 
     def _mirrored(
@@ -145,7 +145,7 @@ class Radiosity:
             surroundings=enclosed,
         )  # fmt: skip
 
-    def _exchanged(self, direct: Tensor, mirrored: Tensor) -> Tensor:
+    def exchanged(self, direct: Tensor, mirrored: Tensor) -> Tensor:
         """``[P, 3]``: ``mirrored``, and what ``direct`` and it bring after one diffuse bounce or more."""
         start, bounced = direct.numpy(), mirrored.numpy()
         for _ in range(self.sweeps):

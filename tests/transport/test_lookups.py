@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stspbr.render.gbuffer import GBuffer
+from stspbr.fields.material_values import MaterialValues
 from stspbr.render.shading import shade
 from stspbr.transport.bins import direction_bins
 from stspbr.transport.cache import visibility
 from stspbr.transport.lookups import VisibleLookups
-from stspbr.transport.radiosity import PointMaterial, Radiosity
+from stspbr.transport.radiosity import Irradiance, Radiosity
 
 from .scenes import bowl, gradient_sky, sky, sphere
 
@@ -22,30 +22,29 @@ def shaded(
 ):
     """Radiance at the middles of the triangles ``at``, seen along their normals, and its leaves."""
     cache = visibility(positions, faces, normals, faces, direction_bins())
-    point = PointMaterial(
-        *(torch.full((len(cache.points.position), k), v) for k, v in zip((3, 1, 1), material, strict=True))
+    albedo_of, roughness_of, metallic_of = (
+        torch.full((len(cache.points.position), k), v) for k, v in zip((3, 1, 1), material, strict=True)
     )
-    radiosity = Radiosity(cache, point)
-    irradiance = radiosity.irradiance(light.detach(), IDENTITY)
-    corner = positions[faces[at].long()]
+    radiosity = Radiosity(cache, MaterialValues(albedo_of, roughness_of, metallic_of, cache.points.normal))
+    open_, direct = radiosity.arriving(light.detach(), IDENTITY)
+    irradiance = Irradiance(open_, direct + radiosity.bounced(light.detach(), IDENTITY[0], texture))
     count = len(at)
     normal = torch.nn.functional.normalize(normals[faces[at].long()].mean(1), dim=1)
-    position = corner.mean(1)
     to_eye = torch.nn.functional.normalize(normal + 0.5 * torch.tensor([0.3, 0.5, 0.2]), dim=1)
-    gbuffer = GBuffer(
-        None, None, faces, torch.arange(count), torch.zeros(count, dtype=torch.int64), at, position, normal, to_eye,
-        IDENTITY,
-    )  # fmt: skip
-    a, b, c = positions[faces.long()].unbind(1)
-    facing = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
+    owner = torch.zeros(count, dtype=torch.int64)
+    a, b, c = positions[faces[at].long()].unbind(1)
+    outward = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
+    origin = (a + b + c) / 3 + cache.offset * outward
     corners, shares = cache.points.corners(at, torch.full((count, 2), 1 / 3))
-    surroundings = VisibleLookups(radiosity, irradiance, light.detach(), texture, gbuffer, corners, shares, facing)
+    surroundings = VisibleLookups(
+        radiosity, irradiance, light.detach(), texture, IDENTITY, owner, origin, outward, corners, shares
+    )
     leaves = [normal.clone(), torch.full((count, 3), albedo), torch.full((count, 1), roughness),
               torch.full((count, 1), metallic)]  # fmt: skip
     for leaf in leaves:
         leaf.requires_grad_()
     out = shade(
-        leaves[0], to_eye, *leaves[1:], light, texture=texture, light_rotation=(IDENTITY, gbuffer.view),
+        leaves[0], to_eye, *leaves[1:], light, texture=texture, light_rotation=(IDENTITY, owner),
         surroundings=surroundings if on else None,
     )  # fmt: skip
     return out, leaves
