@@ -30,7 +30,14 @@ from stspbr.errors import StspbrError
 from stspbr.threads import prepare_process
 
 if TYPE_CHECKING:
-    from stspbr.settings import BakeSettings, CoarseSettings, EvaluateSettings, SpecializeSettings, UnpackSettings
+    from stspbr.settings import (
+        BakeSettings,
+        CoarseSettings,
+        EvaluateSettings,
+        RelightSettings,
+        SpecializeSettings,
+        UnpackSettings,
+    )
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -91,17 +98,31 @@ _NO_RESUME = [name for name in COMMON if name != "resume"]
 )
 def evaluate(context: typer.Context, run: RunArgument, settings: EvaluateSettings, **options: Any) -> None:
     """Compare the bake with the original asset. Measures maps and shape in 3D, held-out views, other lights."""
-    extra = [word for word in context.args if not word.lower().endswith((".hdr", ".exr"))]
-    if extra or (context.args and not settings.lights):
-        word = (extra or context.args)[0]
-        raise StspbrError(f"{word}: unexpected argument; give lights (HDR or EXR) after --lights")
     from stspbr.stages.evaluate import run_evaluate
 
     captured = settings.reference_capture or settings.reference is None
-    found = {"lights": [*settings.lights, *context.args], "reference_capture": captured}
+    found = {"lights": _unquoted(context, settings.lights), "reference_capture": captured}
     run_stage(run_evaluate, run, settings.model_copy(update=found), "bake", **options)
     if not options["quiet"] and not options["json_lines"] and torchrun.is_first():
         print_errors(run)
+
+
+@settings_command(app, "relight", common=_NO_RESUME, context_settings={"allow_extra_args": True})
+def relight(context: typer.Context, run: RunArgument, settings: RelightSettings, **options: Any) -> None:
+    """Render the bake under other lights."""
+    from stspbr.stages.relight import run_relight
+
+    found = {"lights": _unquoted(context, settings.lights)}
+    run_stage(run_relight, run, settings.model_copy(update=found), "bake", **options)
+
+
+def _unquoted(context: typer.Context, lights: list[str]) -> list[str]:
+    """``lights``, and those of a pattern that the shell has already replaced by files."""
+    extra = [word for word in context.args if not word.lower().endswith((".hdr", ".exr"))]
+    if extra or (context.args and not lights):
+        word = (extra or context.args)[0]
+        raise StspbrError(f"{word}: unexpected argument; give lights (HDR or EXR) after --lights")
+    return [*lights, *context.args]
 
 
 @app.command("run")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stspbr.optimize.views import FULL_COVERAGE, step_generator
 from stspbr.render.gbuffer import compose, render_gbuffer
+from stspbr.transport.transport import Places
 
 if TYPE_CHECKING:
     from stspbr.optimize.reconstruction import Reconstruction
@@ -28,6 +29,7 @@ class Observations:
         view: ``[N]`` int64 into ``rotations`` ``[R, 3, 3]``, object to world.
         radiance: ``[N, 3]`` linear, as photographed.
         occlusion: ``[N, 1]``, 1 = open; or None.
+        places: in the object that hides light from itself; None: nothing is hidden.
     """
 
     position: Tensor
@@ -37,13 +39,15 @@ class Observations:
     rotations: Tensor
     radiance: Tensor
     occlusion: Tensor | None
+    places: Places | None = None
 
     def __len__(self) -> int:
         return len(self.position)
 
     def at(self, places: Tensor | slice) -> Observations:
         """The observations at ``places``, indices ``[M]`` or a slice."""
-        return replace(self, **{name: getattr(self, name)[places] for name in self.lists()})
+        own = None if self.places is None else self.places.at(places)
+        return replace(self, places=own, **{name: getattr(self, name)[places] for name in self.lists()})
 
     def lists(self) -> list[str]:
         """Names of the tensors with one row per pixel."""
@@ -60,6 +64,8 @@ def observe(problem: Reconstruction, limit: int) -> Observations:
     """
     views, device = problem.views, problem.views.device
     surface = problem.geometry.surface()
+    if problem.transport is not None:
+        problem.transport.transport.refresh(surface, problem.material)
     inside = float((views.alpha > FULL_COVERAGE).sum())
     keep = min(1.0, limit / max(inside, 1.0))
     generator = step_generator(0, problem.seed, device)
@@ -79,13 +85,21 @@ def observe(problem: Reconstruction, limit: int) -> Observations:
             clear &= torch.rand(len(clear), generator=generator, device=device) < keep
         places = torch.nonzero(clear).squeeze(1)
         view = torch.full((len(target),), number, dtype=torch.int64, device=device)
-        every = Observations(gbuffer.position, inputs.normal, gbuffer.to_eye, view, rotations, target, inputs.occlusion)
+        hidden = None if problem.transport is None else problem.transport.transport.places(surface, gbuffer)
+        every = Observations(
+            gbuffer.position, inputs.normal, gbuffer.to_eye, view, rotations, target, inputs.occlusion, hidden
+        )
         parts.append(every.at(places))
     if not parts:
         none = torch.zeros(0, 3, device=device)
         return Observations(none, none, none, none[:, 0].long(), rotations, none, None)
     names = parts[0].lists()
-    return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+    lists = [part.places for part in parts if part.places is not None]
+    return replace(
+        parts[0],
+        places=Places.joined(lists) if lists else None,
+        **{name: torch.cat([getattr(part, name) for part in parts]) for name in names},
+    )
 
 
 class Cells:

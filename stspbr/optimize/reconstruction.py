@@ -17,8 +17,9 @@ from stspbr.optimize.lights import Light, in_units_of
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.losses import CompositeLoss, mask_loss, metal_prior
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
+from stspbr.optimize.transport import TransportSchedule
 from stspbr.optimize.views import FULL_COVERAGE, Targets, ViewSet, batch_ids, step_generator
-from stspbr.render.gbuffer import GBuffer, ViewBatch, compose, compose_channels, render_gbuffer
+from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, compose, compose_channels, render_gbuffer
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.render.shading import shade
@@ -38,6 +39,7 @@ class Reconstruction:
         seed: of batches and of all noise.
         held_out: views for evaluation; previews show the first of them, or the first training view if there are none.
         ranks: the processes that share each batch.
+        transport: shadows and bounces; None: all of the surface sees all of the light.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Reconstruction:
         seed: int,
         held_out: ViewSet | None = None,
         ranks: Ranks | None = None,
+        transport: TransportSchedule | None = None,
     ) -> None:
         self.views = views
         self.geometry = geometry
@@ -62,6 +65,7 @@ class Reconstruction:
         self.seed = seed
         self.held_out = held_out
         self.ranks = ranks or Ranks()
+        self.transport = transport
         self.exposure = views.exposure()
         self.progress = 1.0
         losses = settings.losses
@@ -84,6 +88,9 @@ class Reconstruction:
     def terms(self, step: int, progress: float, watch: Stopwatch) -> list[Term]:
         """This rank's share of all loss terms of one step; over the ranks they add up to the whole batch's."""
         self.progress = progress
+        if self.transport is not None:
+            with watch.part("transport"), torch.no_grad():
+                self.transport.update(self, step, self.geometry.surface())
         batch = batch_ids(step, len(self.views), self.settings.batch, self.seed)
         ids = self.ranks.part(batch)
         if not ids:
@@ -119,12 +126,15 @@ class Reconstruction:
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """State of all parts."""
-        return {name: module.state_dict() for name, module in self.modules().items()}
+        out = {name: module.state_dict() for name, module in self.modules().items()}
+        return out if self.transport is None else out | {"transport": self.transport.state_dict()}
 
     def load_state(self, state: dict[str, dict[str, Tensor]]) -> None:
         """The inverse of ``state``."""
         for name, module in self.modules().items():
             module.load_state_dict(state[name])
+        if self.transport is not None:
+            self.transport.load_state_dict(state["transport"])
 
     def _normalizers(self, targets: Targets | None, gbuffer: GBuffer | None) -> tuple[Tensor, Span]:
         """The target coverage of the whole batch, and the span of this rank's covered pixels; None: it has no view."""
@@ -145,15 +155,25 @@ class Reconstruction:
     # -- rendering ---------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def render(self, views: ViewBatch, light: PrefilteredLight | None = None) -> dict[str, Tensor]:
-        """Images ``[B, H, W, C]`` over black: rgb, alpha, albedo, roughness, metallic, normal (object space)."""
+    def render(
+        self, views: ViewBatch, light: PrefilteredLight | None = None, transport: bool = True
+    ) -> dict[str, Tensor]:
+        """Images ``[B, H, W, C]`` over black: rgb, alpha, albedo, roughness, metallic, normal (object space).
+
+        Args:
+            light: in place of the present one; transport: whether the object shadows itself, if it does in training.
+        """
         light = light or self.light.prefiltered()
-        gbuffer = render_gbuffer(self.geometry.surface(), views, self.backend)
-        inputs = self.appearance.evaluate(gbuffer, self.progress)
-        rgb = self._shade(gbuffer, inputs, light)
-        return compose_channels(
-            gbuffer, rgb, replace(inputs, albedo=in_units_of(self.light, inputs.albedo)), self.backend
-        )
+        surface = self.geometry.surface()
+        gbuffer = render_gbuffer(surface, views, self.backend)
+        material = self.material(gbuffer)
+        rgb = self._shade(surface, gbuffer, material, light, transport)
+        return compose_channels(gbuffer, rgb, material, self.backend)
+
+    def material(self, gbuffer: GBuffer) -> MaterialValues:
+        """The material at a G-buffer's places, its albedo in the light's units."""
+        values = self.appearance.evaluate(gbuffer, self.progress)
+        return replace(values, albedo=in_units_of(self.light, values.albedo))
 
     def preview(self) -> dict[str, np.ndarray]:
         """One view as a row of pictures: target, result, albedo, roughness, metallic, normal."""
@@ -179,22 +199,32 @@ class Reconstruction:
         with watch.part("material"):
             inputs = self.appearance.evaluate(gbuffer, self.progress)
         with watch.part("shade"):
-            radiance = self._shade(gbuffer, inputs, light)
+            scaled_inputs = replace(inputs, albedo=in_units_of(self.light, inputs.albedo))
+            radiance = self._shade(surface, gbuffer, scaled_inputs, light)
         with watch.part("antialias"):
             image = compose(gbuffer, radiance, self.backend)
         return light, gbuffer, inputs, image
 
-    def _shade(self, gbuffer: GBuffer, inputs: MaterialValues, light: PrefilteredLight) -> Tensor:
+    def _shade(
+        self,
+        surface: Surface,
+        gbuffer: GBuffer,
+        material: MaterialValues,
+        light: PrefilteredLight,
+        transport: bool = True,
+    ) -> Tensor:
+        schedule = self.transport if transport else None
         return shade(
-            inputs.normal,
+            material.normal,
             gbuffer.to_eye,
-            in_units_of(self.light, inputs.albedo),
-            inputs.roughness,
-            inputs.metallic,
+            material.albedo,
+            material.roughness,
+            material.metallic,
             light,
             texture=self.backend.texture,
             light_rotation=(gbuffer.object_rotation, gbuffer.view),
-            occlusion=inputs.occlusion,
+            occlusion=material.occlusion,
+            surroundings=None if schedule is None else schedule.around(surface, gbuffer, light, self.progress),
         )
 
     def _image_terms(

@@ -24,6 +24,7 @@ from stspbr.optimize.views import step_generator
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.shading import pure_responses
 from stspbr.settings import SurveySettings
+from stspbr.transport.transport import Transport
 
 if TYPE_CHECKING:
     from stspbr.optimize.reconstruction import Reconstruction
@@ -85,7 +86,8 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
     with torch.no_grad():
         light = problem.light.prefiltered()
         own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)[places]
-    dielectric, metal = fit_cells(asked, cells, light, problem.backend.texture)
+    transport = None if problem.transport is None else problem.transport.transport
+    dielectric, metal = fit_cells(asked, cells, light, problem.backend.texture, transport)
     prior = problem.settings.losses.metal_prior == "dielectric-first"
     enough = cells.distinct(asked.view) >= LEAST_VIEWS
     verdicts = decide(own, cells, enough, dielectric, metal, settings.margin, prior)
@@ -103,7 +105,11 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
 
 @torch.no_grad()
 def fit_cells(
-    seen: Observations, cells: Cells, light: PrefilteredLight, texture: Callable[..., Tensor]
+    seen: Observations,
+    cells: Cells,
+    light: PrefilteredLight,
+    texture: Callable[..., Tensor],
+    transport: Transport | None = None,
 ) -> tuple[Fit, Fit]:
     """The best pure dielectric and the best pure metal of every cell: a search over roughness, exact in albedo.
 
@@ -112,12 +118,13 @@ def fit_cells(
 
     Args:
         texture: the backend's texture function.
+        transport: what hides light from the observations; None: nothing.
     """
     weight = tonemap_slope(seen.radiance.clamp(min=_DARK)).square().double()
     count = cells.pooled(weight.new_ones(len(seen), 1))
     best: dict[str, Fit] = {}
     for roughness in ROUGHNESSES:
-        for kind, slope, offset in _responses(seen, roughness, light, texture):
+        for kind, slope, offset in _responses(seen, roughness, light, texture, transport):
             rest = seen.radiance.double() - offset
             sums = cells.pooled(torch.cat([weight * slope**2, weight * slope * rest, weight * rest**2], dim=1))
             slopes, mixed, rests = sums.split(3, dim=1)
@@ -179,7 +186,11 @@ def teach(fields: MaterialFields, points: Tensor, target: Tensor, changed: Tenso
 
 
 def _responses(
-    seen: Observations, roughness: float, light: PrefilteredLight, texture: Callable[..., Tensor]
+    seen: Observations,
+    roughness: float,
+    light: PrefilteredLight,
+    texture: Callable[..., Tensor],
+    transport: Transport | None,
 ) -> tuple[tuple[str, Tensor, Tensor], ...]:
     """(kind, slope, offset) of both kinds at all observations, in double precision, occlusion included."""
     parts = []
@@ -187,7 +198,10 @@ def _responses(
         part = seen.at(slice(start, start + _CHUNK))
         level = torch.full_like(part.position[:, :1], roughness)
         rotation = (part.rotations, part.view)
-        both = pure_responses(part.normal, part.to_eye, level, light, texture=texture, light_rotation=rotation)
+        around = None if transport is None else transport.around(part.places, *rotation, light)
+        both = pure_responses(
+            part.normal, part.to_eye, level, light, texture=texture, light_rotation=rotation, surroundings=around
+        )
         open_ = 1.0 if part.occlusion is None else part.occlusion
         parts.append([value.double() * open_ for response in both for value in response])
     slope, offset, metal_slope, metal_offset = (torch.cat(pieces) for pieces in zip(*parts, strict=True))

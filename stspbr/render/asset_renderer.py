@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,8 +15,11 @@ from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, compose_channels,
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.raster_backend import RasterBackend
-from stspbr.render.shading import shade
+from stspbr.render.shading import Surroundings, shade
 from stspbr.scene import Asset, Material
+
+Around = Callable[[Surface, GBuffer, PrefilteredLight], Surroundings | None]
+"""What gives the surroundings of the pixels of a view of a surface."""
 
 
 class AssetRenderer:
@@ -42,10 +47,14 @@ class AssetRenderer:
         self.face_material = torch.as_tensor(np.asarray(mesh.material_of, np.int64), device=device)
 
     @torch.no_grad()
-    def render(self, views: ViewBatch, light: PrefilteredLight) -> dict[str, Tensor]:
-        """Images ``[B, H, W, C]`` over black: rgb, alpha, albedo, roughness, metallic, normal (object space)."""
+    def render(self, views: ViewBatch, light: PrefilteredLight, around: Around | None = None) -> dict[str, Tensor]:
+        """Images ``[B, H, W, C]`` over black: rgb, alpha, albedo, roughness, metallic, normal (object space).
+
+        Args:
+            around: what hides light from the pixels, and sends it on; None: nothing.
+        """
         gbuffer = render_gbuffer(self.surface, views, self.backend)
-        material = self._material(gbuffer)
+        material = self.material(gbuffer)
         rgb = shade(
             material.normal,
             gbuffer.to_eye,
@@ -56,11 +65,12 @@ class AssetRenderer:
             texture=self.backend.texture,
             light_rotation=(gbuffer.object_rotation, gbuffer.view),
             occlusion=material.occlusion,
+            surroundings=None if around is None else around(self.surface, gbuffer, light),
         )
         return compose_channels(gbuffer, rgb, material, self.backend)
 
-    def _material(self, gbuffer: GBuffer) -> MaterialValues:
-        """The maps at the covered pixels."""
+    def material(self, gbuffer: GBuffer) -> MaterialValues:
+        """The maps at a G-buffer's places."""
         pixels = material_pixels(gbuffer.triangle, self.face_material, len(self.materials))
         if gbuffer.uv is None:  # every map is a constant
             uv, uv_da = (gbuffer.position.new_zeros(len(gbuffer.covered), channels) for channels in (2, 4))

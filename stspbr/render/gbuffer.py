@@ -130,6 +130,11 @@ class GBuffer:
     uv: Tensor | None = None
     uv_da: Tensor | None = None
 
+    def barycentric(self) -> Tensor:
+        """``[N, 2]``: the weights of the second and the third corner of each pixel's triangle, without gradients."""
+        first, second = self.rast.detach().reshape(-1, 4).index_select(0, self.covered)[:, :2].unbind(1)
+        return torch.stack([second, 1.0 - first - second], dim=1)
+
     def coordinates(self) -> tuple[Tensor, Tensor]:
         """``uv`` and ``uv_da``; StspbrError if the surface has no UVs."""
         if self.uv is None or self.uv_da is None:
@@ -190,6 +195,43 @@ def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend) -
     if surface.normal_maps is not None:
         owned = material_pixels(out.triangle, surface.face_material, len(surface.normal_maps))
         out.normal = out.bent(sample_maps(surface.normal_maps, owned, *out.coordinates(), backend.texture))
+    return out
+
+
+@torch.no_grad()
+def surface_points(surface: Surface, triangle: Tensor, barycentric: Tensor, backend: RasterBackend) -> GBuffer:
+    """The G-buffer of chosen places, so that a material can be read there; no camera sees them.
+
+    Args:
+        triangle: ``[N]`` int64; barycentric: ``[N, 2]`` weights of its second and third corner. Maps are read as wide
+            as the triangle.
+    """
+    second, third = barycentric.unbind(1)
+    zero = torch.zeros_like(second)
+    rast = torch.stack([1.0 - second - third, second, zero, triangle + 1.0], dim=1)[None, None].contiguous()
+
+    def at_places(corners: Corners[Tensor]) -> Tensor:
+        return backend.interpolate(corners.values[None].contiguous(), rast, corners.index)[0][0, 0]
+
+    places = torch.arange(len(triangle), device=triangle.device)
+    normal = torch.nn.functional.normalize(at_places(surface.normals), dim=1)
+    out = GBuffer(
+        rast=rast,
+        clip=rast,
+        faces=surface.faces,
+        covered=places,
+        view=torch.zeros_like(places),
+        triangle=triangle,
+        position=at_places(Corners(surface.positions, surface.faces)),
+        normal=normal,
+        to_eye=normal,
+        object_rotation=torch.eye(3, device=triangle.device)[None],
+        tangent=None if surface.tangents is None else at_places(surface.tangents),
+    )
+    if surface.uvs is not None:
+        corner = surface.uvs.values[surface.uvs.index.long()].index_select(0, triangle)
+        across = torch.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], dim=2)
+        out.uv, out.uv_da = at_places(surface.uvs), across.reshape(-1, 4)
     return out
 
 

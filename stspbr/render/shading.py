@@ -7,6 +7,7 @@ in fused kernels; elsewhere and in double precision it runs in the plain torch t
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,6 +22,22 @@ from stspbr.render.prefilter import WIDTHS, PrefilteredLight
 _SOFTNESS2 = 1e-4  # of the clamp of N·V at 0: squared, so that the clamp acts within 0.01
 
 
+class Surroundings(Protocol):
+    """What stands in the way of a distant light at N surface points."""
+
+    def __call__(self, found: Tensor, around: Tensor, directions: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The light as it arrives.
+
+        Args:
+            found: ``[K, N, 3]`` radiance that was looked up in ``directions [K, N, 3]``, world space, not normalised.
+            around: ``[N, 3]`` cosine-weighted mean radiance about the normal.
+            weights: ``[N, 3·(K + 1)]`` of the look-ups and of ``around``: specular by F0, specular by 1, diffuse.
+
+        Returns:
+            ``found`` and ``around`` with what is hidden replaced by what is seen instead.
+        """
+
+
 def shade(
     normals: Tensor,
     view: Tensor,
@@ -32,10 +49,11 @@ def shade(
     texture: Callable[..., Tensor],
     light_rotation: tuple[Tensor, Tensor] | None = None,
     occlusion: Tensor | None = None,
+    surroundings: Surroundings | None = None,
     table: LobeTable | None = None,
     backend: str = "auto",
 ) -> Tensor:
-    """Linear radiance ``[N, 3]`` towards the camera of N surface points under a distant light, without shadows.
+    """Linear radiance ``[N, 3]`` towards the camera of N surface points under a distant light.
 
     Differentiable in all tensors and in the light's texels; exact under a white sky; no dead zone in roughness.
     Normals that face away are shaded as at grazing incidence, with a gradient that can turn them back.
@@ -51,12 +69,35 @@ def shade(
         light_rotation: rotations ``[R, 3, 3]`` object to world and each point's index into them ``[N]`` int; None:
             object space is world space. Rotations get no gradient.
         occlusion: ``[N, 1]``, 1 = open; multiplies both parts.
+        surroundings: what is in the light's way; None: nothing, and no shadows.
         table: lobes other than the shipped ones.
         backend: of the algebra: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernel_dispatch``.
     """
-    found = _look_up(normals, view, roughness, light, texture, light_rotation, table, backend)
-    diffuse, specular = _combine(*found, albedo, metallic, occlusion, backend)
+    diffuse, specular = shade_parts(
+        normals, view, albedo, roughness, metallic, light, texture=texture, light_rotation=light_rotation,
+        occlusion=occlusion, surroundings=surroundings, table=table, backend=backend,
+    )  # fmt: skip
     return diffuse + specular
+
+
+def shade_parts(
+    normals: Tensor,
+    view: Tensor,
+    albedo: Tensor,
+    roughness: Tensor,
+    metallic: Tensor,
+    light: PrefilteredLight,
+    *,
+    texture: Callable[..., Tensor],
+    light_rotation: tuple[Tensor, Tensor] | None = None,
+    occlusion: Tensor | None = None,
+    surroundings: Surroundings | None = None,
+    table: LobeTable | None = None,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """The diffuse and the specular part of ``shade``, each ``[N, 3]``; the arguments are the same."""
+    found = _look_up(normals, view, roughness, light, texture, light_rotation, surroundings, table, backend)
+    return _combine(*found, albedo, metallic, occlusion, backend)
 
 
 @torch.no_grad()
@@ -68,6 +109,7 @@ def pure_responses(
     *,
     texture: Callable[..., Tensor],
     light_rotation: tuple[Tensor, Tensor] | None = None,
+    surroundings: Surroundings | None = None,
     table: LobeTable | None = None,
     backend: str = "auto",
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -79,7 +121,9 @@ def pure_responses(
         (slope, offset) of the dielectric and of the metal, each ``[N, 3]``: for metallic 0 or 1 and without occlusion
         ``shade`` gives slope · albedo + offset.
     """
-    found, around, weights = _look_up(normals, view, roughness, light, texture, light_rotation, table, backend)
+    found, around, weights = _look_up(
+        normals, view, roughness, light, texture, light_rotation, surroundings, table, backend
+    )
     white = normals.new_ones(normals.shape[0], 3)
     diffuse, dielectric = _combine(found, around, weights, white, torch.zeros_like(roughness), None, backend)
     _, mirror = _combine(found, around, weights, white, torch.ones_like(roughness), None, backend)
@@ -95,6 +139,7 @@ def _look_up(
     light: PrefilteredLight,
     texture: Callable[..., Tensor],
     light_rotation: tuple[Tensor, Tensor] | None,
+    surroundings: Surroundings | None,
     table: LobeTable | None,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,13 +152,16 @@ def _look_up(
     else:
         directions, levels, weights = plan_twin(normals, view, roughness, table, light_rotation, skipped)
     lookups = table.lookups
-    found, around = directions.split([lookups, 1])
+    towards, normal = directions.split([lookups, 1])
     found = texture(
-        light.specular[0][None], found.reshape(1, 1, -1, 3), mip_level_bias=levels.reshape(1, 1, -1),
+        light.specular[0][None], towards.reshape(1, 1, -1, 3), mip_level_bias=levels.reshape(1, 1, -1),
         mip=[level[None] for level in light.specular[1:]], filter_mode="linear-mipmap-linear", boundary_mode="cube",
     )  # fmt: skip
-    around = texture(light.diffuse[None], around[None], filter_mode="linear", boundary_mode="cube")
-    return found.view(lookups, -1, 3), around.view(-1, 3), weights
+    around = texture(light.diffuse[None], normal[None], filter_mode="linear", boundary_mode="cube")
+    found, around = found.view(lookups, -1, 3), around.view(-1, 3)
+    if surroundings is not None:
+        found, around = surroundings(found, around, towards, weights)
+    return found, around, weights
 
 
 def plan_twin(

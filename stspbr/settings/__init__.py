@@ -21,6 +21,7 @@ from stspbr.settings.optimization import (
     OptimizeSettings,
     Rate,
     RateSettings,
+    TransportSettings,
     rates,
 )
 from stspbr.settings.parsing import (
@@ -37,6 +38,7 @@ from stspbr.settings.stages import (
     BakeSettings,
     CoarseSettings,
     EvaluateSettings,
+    RelightSettings,
     SpecializeSettings,
     SurveySettings,
     UnpackSettings,
@@ -63,10 +65,12 @@ __all__ = [
     "Rate",
     "RateSettings",
     "Recipe",
+    "RelightSettings",
     "Settings",
     "SettingsType",
     "SpecializeSettings",
     "SurveySettings",
+    "TransportSettings",
     "UnpackSettings",
     "apply_overrides",
     "every_setting",

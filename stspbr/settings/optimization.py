@@ -71,6 +71,20 @@ class LightSettings(Settings):
     common_scale: bool = Field(True, description="learn the scale that albedo and light share per colour channel")
 
 
+class TransportSettings(Settings):
+    """Shadows that the object casts on itself, and light that it sends on to itself."""
+
+    mode: Literal["auto", "on", "off"] = Field(
+        "auto", description="on: model them; off: do not; auto: off if the capture was rendered without them"
+    )
+    rays: Literal["auto", "numba", "embreex"] = Field(
+        "auto", description="what casts rays; auto: embreex if it is installed, else the embedded numba"
+    )
+    ramp: tuple[float, float] = Field(
+        (0.6, 0.8), description="fractions of the coarse stage at which transport starts and is whole"
+    )
+
+
 class GeometrySettings(Settings):
     """Implicit geometry of the coarse stage."""
 

@@ -12,6 +12,7 @@ from stspbr.settings.optimization import (
     LightSettings,
     LossSettings,
     OptimizeSettings,
+    TransportSettings,
     rates,
 )
 from stspbr.settings.parsing import Settings
@@ -32,6 +33,7 @@ _SPECIALIZE_B: Schedule = [
     (1.0, 0.1, "exponential"),
 ]
 _LAPLACIAN = "weight of the smoothness of the vertices' displacements; it falls to 0 over the stage"
+_REFRESH = "steps between two looks at what the object hides from itself"
 _FOLDING = "weight of the barrier that keeps faces from turning over"
 
 
@@ -46,6 +48,8 @@ class CoarseSettings(Settings):
     fields: FieldSettings = Field(FieldSettings(), description="the material networks")
     light: LightSettings = Field(LightSettings(), description="the light")
     geometry: GeometrySettings = Field(GeometrySettings(), description="the implicit geometry")
+    transport: TransportSettings = Field(TransportSettings(), description="shadows and bounces, in all stages")
+    transport_refresh: int = Field(25, ge=1, description=_REFRESH)
     normals_from: float = Field(
         0.75, ge=0, description="fraction of the stage after which normals are learned; above 1: never"
     )
@@ -85,6 +89,8 @@ class SpecializeSettings(Settings):
     """Learn roughness and metallic with network B; A, the light and the shape are only polished."""
 
     survey: SurveySettings = Field(SurveySettings(), description="the search for metals that gradients do not find")
+
+    transport_refresh: int = Field(50, ge=1, description=_REFRESH)
     laplacian: float = Field(0.05, ge=0, description=_LAPLACIAN)
     folding: float = Field(0.1, ge=0, description=_FOLDING)
     optimize: OptimizeSettings = Field(
@@ -111,8 +117,14 @@ class BakeSettings(Settings):
     texture_resolution: int = Field(1024, ge=16, le=8192, description="side of the maps in texels")
     target_faces: int = Field(20_000, ge=64, description="triangles to which a learned mesh is simplified")
     padding: int = Field(4, ge=1, description="texels between the charts of the UV atlas")
+    transport_refresh: int = Field(100, ge=1, description=_REFRESH)
     laplacian: float = Field(0.1, ge=0, description=_LAPLACIAN)
     folding: float = Field(0.1, ge=0, description=_FOLDING)
+    occlusion: Literal["learned", "visibility", "none"] = Field(
+        "learned",
+        description="the occlusion map; learned: network B's, if fields.occlusion is on; visibility: the open share of "
+        "the hemisphere, for viewers without shadows; none: no map",
+    )
     texture_bits: Literal[8, 16] = Field(8, description="bits per channel of the GLB's PNG maps")
     optimize: OptimizeSettings = Field(
         OptimizeSettings(
@@ -165,3 +177,20 @@ class EvaluateSettings(Settings):
     lights: list[str] = Field([], description="lights for relighting: HDR or EXR files, folders or patterns")
     relight_samples: int = Field(256, ge=1, description="paths per pixel when relighting; fewer are noisier")
     relight_max_depth: int = Field(5, ge=2, description="longest path when relighting, in segments")
+
+
+class RelightSettings(Settings):
+    """Render a bake under other lights."""
+
+    lights: list[str] = Field(description="HDR or EXR files, folders of them or patterns")
+    renderer: Literal["raster", "mitsuba"] = Field(
+        "raster", description="raster: fast, with the object's own shadows and bounces; mitsuba: path-traced"
+    )
+    views: int = Field(3, ge=1, description="held-out views of the capture")
+    turntable: int | None = Field(None, ge=1, description="views around the object, in place of the capture's")
+    resolution: int = Field(512, ge=8, description="side of a turntable's images in pixels")
+    exposure: float = Field(1.0, gt=0, description="factor on radiance")
+    format: Literal["png", "exr"] = Field("png", description="png: sRGB with alpha; exr: linear radiance with alpha")
+    samples: int = Field(256, ge=1, description="paths per pixel, for mitsuba")
+    max_depth: int = Field(6, ge=2, description="longest path, for mitsuba; 2 is direct light only")
+    rays: Literal["auto", "numba", "embreex"] = Field("auto", description="what casts rays, for raster")

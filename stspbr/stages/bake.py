@@ -37,8 +37,11 @@ from stspbr.stages.state import (
     load_normalization,
     make_fields,
     make_light,
+    make_transport,
 )
 from stspbr.texture.atlas import TexelMap
+from stspbr.transport.bins import direction_bins
+from stspbr.transport.cache import visibility
 
 
 def run_bake(session: Session, settings: BakeSettings) -> Artifact:
@@ -50,7 +53,8 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     parent = session.parent("specialize")
     coarse = session.parent_of(parent, "coarse")
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
-    capture = load_capture(session.parent_of(coarse, "capture"))
+    source = session.parent_of(coarse, "capture")
+    capture = load_capture(source)
     normalization = load_normalization(parent)
     capture_n = normalization.capture(capture)
 
@@ -88,10 +92,12 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         backend=session.backend,
     ).to(session.device)
     light.settle()
-    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light)
+    transport = make_transport(source, capture, coarse_settings.transport, session)
+    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport)
 
     def write(folder: Path) -> dict:
         asset = _final_asset(layout, geometry, appearance, normalization)
+        asset = _with_occlusion(asset, layout, geometry, settings.occlusion, coarse_settings.transport.rays)
         write_glb(folder / "asset.glb", asset, texture_bits=settings.texture_bits)
         write_obj(folder / "obj" / "asset.obj", asset)
         if capture.light is not None and not isinstance(light, LearnedLight):
@@ -134,6 +140,27 @@ def _final_asset(
     return Asset(final, materials, nodes=layout.nodes)
 
 
+def _with_occlusion(asset: Asset, layout: Layout, geometry: FixedGeometry, kind: str, rays: str) -> Asset:
+    """``asset`` with the occlusion maps that ``bake.occlusion`` asks for."""
+    if kind == "learned":
+        return asset
+    if kind == "none":
+        return replace(asset, materials=[replace(material, occlusion=None) for material in asset.materials])
+    surface = geometry.surface()
+    normals = surface.normals
+    cache = visibility(
+        surface.positions.detach().cpu(), surface.faces.cpu(), normals.values.detach().cpu(), normals.index.cpu(),
+        direction_bins(), rays,
+    )  # fmt: skip
+    maps = []
+    for texels in layout.texels:
+        corners, shares = cache.points.corners(texels.triangle.long().cpu(), texels.barycentric[:, 1:].cpu())
+        shown = (cache.occlusion()[corners] * shares).sum(1, keepdim=True).to(texels.texel.device)
+        maps.append(spread(shown, texels).cpu().numpy())
+    materials = [replace(material, occlusion=own) for material, own in zip(asset.materials, maps, strict=True)]
+    return replace(asset, materials=materials)
+
+
 def _refined(
     layout: Layout, geometry: FixedGeometry, normal_maps: list[Tensor | None]
 ) -> tuple[Mesh, list[Tensor | None]]:
@@ -173,7 +200,7 @@ def _export_psnr(
     values = []
     for number in range(len(views)):
         batch, _ = views.batch([number])
-        trained, exported = reconstruction.render(batch, light), renderer.render(batch, light)
+        trained, exported = reconstruction.render(batch, light, transport=False), renderer.render(batch, light)
         images = (trained["rgb"], exported["rgb"], trained["alpha"])
         values.append(psnr_srgb(*(image[0].cpu().numpy() for image in images)))
     return float(min(values))

@@ -18,7 +18,7 @@ from stspbr.settings import CoarseSettings
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import read_given_mesh, save_given_mesh
 from stspbr.stages.session import Session
-from stspbr.stages.state import load_capture, make_fields, make_light
+from stspbr.stages.state import load_capture, make_fields, make_light, make_transport
 
 
 def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
@@ -46,7 +46,9 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
         )
     appearance = FieldAppearance(make_fields(settings.fields, session, generator), settings.normals_from)
     light = make_light(capture, settings.light, session)
-    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light)
+    transport = make_transport(source, capture, settings.transport, session)
+    ramp = settings.transport.ramp if given is None else None
+    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport, ramp)
 
     def write(folder: Path) -> dict:
         if given is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ from stspbr.metrics.relighting import relighting_error
 from stspbr.metrics.sampling import pixel_footprint
 from stspbr.render.mitsuba_bsdf import require_mitsuba
 from stspbr.scene import Asset, Capture, Corners, EnvironmentLight, Frame
-from stspbr.settings import CaptureMeshSettings, EvaluateSettings, parse_settings
+from stspbr.settings import CaptureMeshSettings, CoarseSettings, EvaluateSettings, parse_settings
 from stspbr.stages.capture_mesh import load_asset, load_light
 from stspbr.stages.error_record import SCHEMA, ErrorRecord, error_table, write_csv
 from stspbr.stages.evaluation_pictures import Renders, write_pictures
 from stspbr.stages.session import Session, on_first_rank
-from stspbr.stages.state import load_capture, save_json
+from stspbr.stages.state import load_capture, make_transport, save_json
+from stspbr.transport.transport import Transport
 from stspbr.version import __version__
 
 __all__ = ["error_table", "run_evaluate"]
@@ -65,9 +67,8 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
     of held-out views) and ``relit/`` (under ``settings.lights``).
     """
     bake = session.parent("bake")
-    source = bake
-    for stage in ("specialize", "coarse", "capture"):
-        source = session.parent_of(source, stage)
+    coarse = session.parent_of(session.parent_of(bake, "specialize"), "coarse")
+    source = session.parent_of(coarse, "capture")
     lights = load_lights(settings.lights)
     if lights:
         require_mitsuba("relighting (evaluate --lights)")  # before the long work, not after it
@@ -99,7 +100,12 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
             "error_peaks": ERROR_PEAKS,
             "bake": json.loads(bake.file("metrics.json").read_text(encoding="utf-8")),
         }
-        errors["views"] = _pictures(session, settings, subjects, light, shown, draft.path)
+        coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
+
+        def transport() -> Transport | None:
+            return make_transport(source, capture, coarse_settings.transport, session)
+
+        errors["views"] = _pictures(session, settings, subjects, light, shown, transport, draft.path)
         scale = errors["material"]["albedo_scale"]
         errors["relighting"] = _relighting(session, settings, subjects, lights, shown, scale, draft.path)
         errors = _finite(errors)
@@ -208,6 +214,7 @@ def _pictures(
     subjects: _Subjects,
     light: EnvironmentLight,
     shown: list[Frame],
+    transport: Callable[[], Transport | None],
     folder: Path,
 ) -> dict:
     """Write error maps on the reference's UVs, views and the contact sheet; return the metrics of the views."""
@@ -223,8 +230,8 @@ def _pictures(
         for kind in ("reference", "estimate", "error"):
             _png(folder / "maps" / f"{kind}_{channel}.png", getattr(found, kind))
     frames, split = held_out(subjects.capture)
-    ours = Renders(session, subjects.estimate, light)
-    truth = Renders(session, subjects.truth, subjects.capture.light or light)
+    ours = Renders(session, subjects.estimate, light, transport())
+    truth = Renders(session, subjects.truth, subjects.capture.light or light, transport())
     for path, image in write_pictures(ours, truth, shown, folder).items():
         _png(folder / path, image)
     return {"split": split, **ours.metrics(frames)}

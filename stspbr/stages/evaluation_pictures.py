@@ -17,6 +17,7 @@ from stspbr.render.prefilter import prefilter_latlong
 from stspbr.report.contact_sheet import contact_sheet
 from stspbr.scene import Asset, EnvironmentLight, Frame
 from stspbr.stages.session import Session
+from stspbr.transport.transport import Transport
 
 COLUMNS = ["target", "result", "albedo", "roughness", "metallic", "normal"]
 VIEW_METRICS = ("psnr", "ssim", "ms_ssim", "lpips")
@@ -25,17 +26,27 @@ VIEW_ERROR_PEAK = 0.25
 
 
 class Renders:
-    """An asset under one light; ``of(frame)`` is its image from the frame's camera."""
+    """An asset under one light; ``of(frame)`` is its image from the frame's camera.
 
-    def __init__(self, session: Session, asset: Asset, light: EnvironmentLight) -> None:
+    Args:
+        transport: of its own shadows and bounces; None: it has none.
+    """
+
+    def __init__(
+        self, session: Session, asset: Asset, light: EnvironmentLight, transport: Transport | None = None
+    ) -> None:
         self._renderer = AssetRenderer(asset, session.backend, session.device)
+        self._around = None if transport is None else transport.seen
+        if transport is not None:
+            transport.refresh(self._renderer.surface, self._renderer.material)
         prefiltered = prefilter_latlong(light, base_resolution=256, cache_dir=session.run / ".cache")
         self._light, self._device = prefiltered.to(session.device), session.device
 
     def of(self, frame: Frame) -> dict[str, np.ndarray]:
         """``[H, W, C]`` over black: rgb (linear), alpha, albedo, roughness, metallic, normal (object space)."""
         view = ViewBatch.of([frame.camera], [frame.object_to_world], self._device)
-        return {name: image[0].cpu().numpy() for name, image in self._renderer.render(view, self._light).items()}
+        images = self._renderer.render(view, self._light, self._around)
+        return {name: image[0].cpu().numpy() for name, image in images.items()}
 
     def metrics(self, frames: Sequence[Frame]) -> dict:
         """Compare the views with the frames, as sRGB-encoded images over each frame's mask.

@@ -17,11 +17,13 @@ from stspbr.optimize.geometry import Geometry, ImplicitGeometry
 from stspbr.optimize.lights import LearnedLight, Light
 from stspbr.optimize.loop import Stopwatch, optimize
 from stspbr.optimize.reconstruction import Reconstruction
+from stspbr.optimize.transport import TransportSchedule
 from stspbr.optimize.views import ViewSet
 from stspbr.scene import Capture, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, SpecializeSettings
 from stspbr.stages.session import Session
 from stspbr.stages.state import save_json, save_mesh, save_state
+from stspbr.transport.transport import Transport
 
 
 def reconstruct(
@@ -31,11 +33,14 @@ def reconstruct(
     geometry: Geometry,
     appearance: Appearance,
     light: Light,
+    transport: Transport | None,
+    ramp: tuple[float, float] | None = None,
 ) -> Reconstruction:
     """The problem of one stage: its parts, fitted to the training frames and validated on the held-out ones.
 
     Args:
         capture: in normalised units.
+        transport: shadows and bounces; ramp: fractions of the stage over which they fade in; None: whole at once.
     """
     train, test = capture.split("train"), capture.split("test")
     scale, storage = settings.optimize.image_scale, settings.optimize.views
@@ -49,6 +54,7 @@ def reconstruct(
         seed=session.seed,
         held_out=ViewSet(test, scale, session.device, storage) if test else None,
         ranks=session.ranks,
+        transport=None if transport is None else TransportSchedule(transport, settings.transport_refresh, ramp),
     )
 
 

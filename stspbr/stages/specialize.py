@@ -15,7 +15,7 @@ from stspbr.settings import CoarseSettings, SpecializeSettings, parse_settings
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import load_given_mesh
 from stspbr.stages.session import Session
-from stspbr.stages.state import load_capture, load_mesh, load_normalization, make_fields, make_light
+from stspbr.stages.state import load_capture, load_mesh, load_normalization, make_fields, make_light, make_transport
 
 
 def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
@@ -50,7 +50,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     appearance = FieldAppearance(fields, coarse_settings.normals_from if never else 0.0)
     state = coarse.file("light.safetensors") if "light.safetensors" in coarse.files else None
     light = make_light(capture, coarse_settings.light, session, state)
-    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light)
+    transport = make_transport(source, capture, coarse_settings.transport, session)
+    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport)
 
     def write(folder: Path) -> dict:
         polished = mesh

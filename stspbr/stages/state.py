@@ -17,8 +17,9 @@ from stspbr.optimize.lights import KnownLight, LearnedLight, Light
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Capture, Corners, EnvironmentLight, Mesh, Normalization
-from stspbr.settings import FieldSettings, LightSettings
+from stspbr.settings import FieldSettings, LightSettings, TransportSettings
 from stspbr.stages.session import Session
+from stspbr.transport.transport import Transport
 
 
 def load_capture(artifact: Artifact) -> Capture:
@@ -47,6 +48,21 @@ def make_light(capture: Capture, settings: LightSettings, session: Session, stat
     if state is not None:
         light.load_state_dict(_tensors(state))
     return light.to(session.device)
+
+
+def make_transport(
+    source: Artifact, capture: Capture, settings: TransportSettings, session: Session
+) -> Transport | None:
+    """Transport of the captured object; None if it has none.
+
+    Args:
+        source: the capture's artifact: a mesh rendered by the rasteriser shows no shadows of its own.
+    """
+    unshadowed = source.settings.get("renderer") == "raster"
+    if settings.mode == "off" or (settings.mode == "auto" and unshadowed):
+        return None
+    poses = {np.asarray(frame.object_to_world, np.float32)[:3, :3].tobytes() for frame in capture.frames}
+    return Transport(session.backend, settings.rays, len(poses))
 
 
 def make_fields(

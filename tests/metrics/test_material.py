@@ -110,7 +110,7 @@ def test_shading_normals_are_the_renderers(jar):
 
     view = ViewBatch.of([camera], [np.eye(4)], torch.device("cpu"))
     gbuffer = render_gbuffer(renderer.surface, view, renderer.backend)
-    rendered = renderer._material(gbuffer).normal.numpy()
+    rendered = renderer.material(gbuffer).normal.numpy()
     from stspbr.metrics.triangle_tree import TriangleTree
 
     face, weights, distance = TriangleTree(mesh.positions, mesh.faces).closest(gbuffer.position.numpy())

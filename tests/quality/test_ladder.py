@@ -167,7 +167,7 @@ def test_the_source_hash_is_of_all_that_results_depend_on(tmp_path, monkeypatch)
     assert runner.source_hash() == runner.source_hash() and len(runner.source_hash()) == 16
     method = ["formats/images.py", "geometry/normals.py", "render/cpu/mip_chain.py", "texture/atlas.py", "threads.py"]
     lookers = ["quality/runner.py", "report/page.py", "cli/__init__.py", "bench/measure.py", "doctor/checks.py"]
-    monkeypatch.setattr(runner.stspbr, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(runner, "__file__", str(tmp_path / "quality" / "runner.py"))
     hashes = []
     for name in ["__init__.py", *lookers, *method]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""Rays against a triangle mesh: one protocol, several backends."""

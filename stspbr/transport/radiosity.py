@@ -1,0 +1,153 @@
+"""Irradiance of the cached points: distant light that reaches them, and light that the object sends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from stspbr.fields.material_values import MaterialValues
+from stspbr.render.light import PrefilteredLight
+from stspbr.render.shading import shade_parts
+from stspbr.transport.cache import VisibilityCache
+
+_BRIGHTEST = 0.95  # of albedo inside the cache: light must not grow between two white walls
+_RATIO = (1e-3, 4.0)  # floor of open light, as a share of its mean over channels; the largest ratio
+
+
+@dataclass
+class Irradiance:
+    """Irradiance over π of the cached points, per rotation of the object.
+
+    Attributes:
+        open: ``[R, P, 3]`` if nothing blocked the light; total: ``[R, P, 3]`` what arrives, bounces included.
+    """
+
+    open: Tensor
+    total: Tensor
+
+    def at(self, rotation: Tensor, corners: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+        """Total irradiance over π and its ratio to the open one, both ``[N, 3]``, at places between the points.
+
+        Args:
+            rotation: ``[N]`` int64; corners: ``[N, 3]`` points; shares: ``[N, 3]`` their weights.
+        """
+        places = (rotation[:, None] * self.open.shape[1] + corners).reshape(-1)
+
+        def mixed(values: Tensor) -> Tensor:
+            rows = values.reshape(-1, 3).index_select(0, places).view(-1, 3, 3)
+            return (rows * shares[..., None]).sum(1)
+
+        total, open_ = mixed(self.total), mixed(self.open)
+        floor = _RATIO[0] * open_.detach().mean(1, keepdim=True).clamp(min=1e-12)
+        return total, (total / torch.maximum(open_, floor)).clamp(0.0, _RATIO[1])
+
+
+class Radiosity:
+    """Exchange of light between the points of one cache, whose materials are constant.
+
+    The diffuse part is a Jacobi iteration of the radiosity equation (Goral et al. 1984) over the blocked directions;
+    what the hit surface mirrors is looked up once in the light, dimmed by how much of it the hit itself sees.
+    """
+
+    def __init__(self, cache: VisibilityCache, material: MaterialValues, sweeps: int = 3) -> None:
+        self.cache, self.material, self.sweeps = cache, material, sweeps
+        count = len(cache.points.position)
+        rows = np.repeat(cache.hit_point.numpy(), 3)
+        values = (cache.hit_weight[:, None] * cache.hit_shares).reshape(-1).numpy()
+        self._exchange = scipy.sparse.csr_matrix(
+            (values, (rows, cache.hit_corners.reshape(-1).numpy())), shape=(count, count)
+        )
+        albedo = material.albedo.clamp(max=_BRIGHTEST)
+        self._diffuse = (albedo * (1 - material.metallic) * (1 - 0.04)).numpy()
+
+    def arriving(self, light: PrefilteredLight, rotations: Tensor) -> tuple[Tensor, Tensor]:
+        """Irradiance over π ``[R, P, 3]`` of the light alone: if nothing blocked it, and past what blocks it.
+
+        Args:
+            rotations: ``[R, 3, 3]`` object to world. Differentiable in the light.
+        """
+        flux = self.cache.bins.flux(light, rotations)
+        return torch.matmul(self.cache.open_weights, flux), torch.matmul(self.cache.seen_weights, flux)
+
+    @torch.no_grad()
+    def bounced(
+        self, light: PrefilteredLight, rotation: Tensor, texture: Callable[..., Tensor], most_hits: int | None = None
+    ) -> Tensor:
+        """Irradiance over π ``[P, 3]`` that the object sends on to itself, turned by ``rotation [3, 3]``.
+
+        Args:
+            most_hits: of more hits, evenly drawn ones are asked for what they mirror, which is the dear part.
+        """
+        open_, direct = (part[0] for part in self.arriving(light, rotation[None]))
+        bounced = self.exchanged(direct, torch.zeros_like(direct))
+        for _ in range(2):  # what is mirrored depends on what arrives, a little
+            irradiance = Irradiance(open_[None], (direct + bounced)[None])
+            mirrored = self._mirrored(light, rotation, texture, irradiance, most_hits)
+            bounced = self.exchanged(direct, mirrored)
+        return bounced
+
+    def _mirrored(
+        self,
+        light: PrefilteredLight,
+        rotation: Tensor,
+        texture: Callable[..., Tensor],
+        irradiance: Irradiance,
+        most_hits: int | None,
+    ) -> Tensor:
+        """Irradiance over π ``[P, 3]`` by what the hit surfaces mirror of the light."""
+        cache = self.cache
+        step = 1 if most_hits is None else -(-len(cache.hit_point) // most_hits)
+        rows = slice(step // 2, None, max(step, 1))
+        point = cache.hit_point[rows]
+        view = -cache.bins.directions.index_select(0, cache.hit_direction[rows])
+        _, specular = self.leaving(
+            cache.hit_corners[rows], cache.hit_shares[rows], view, light,
+            (rotation[None], torch.zeros_like(point)), texture, irradiance,
+        )  # fmt: skip
+        out = torch.zeros_like(irradiance.total[0])
+        return out.index_add_(0, point, specular * (step * cache.hit_weight[rows])[:, None])
+
+    @torch.no_grad()
+    def leaving(
+        self,
+        corners: Tensor,
+        shares: Tensor,
+        view: Tensor,
+        light: PrefilteredLight,
+        light_rotation: tuple[Tensor, Tensor],
+        texture: Callable[..., Tensor],
+        irradiance: Irradiance,
+    ) -> tuple[Tensor, Tensor]:
+        """Diffuse and specular radiance ``[N, 3]`` that leaves places between the points towards ``view [N, 3]``."""
+        if len(view) == 0:
+            return view.new_zeros(0, 3), view.new_zeros(0, 3)
+
+        def mixed(values: Tensor) -> Tensor:
+            rows = values.index_select(0, corners.reshape(-1)).view(len(corners), 3, -1)
+            return (rows * shares[..., None]).sum(1)
+
+        normal = torch.nn.functional.normalize(mixed(self.cache.points.normal), dim=1)
+        total, ratio = irradiance.at(light_rotation[1], corners, shares)
+        dimmed = ratio.mean(1, keepdim=True).clamp(max=1.0)
+
+        def enclosed(found: Tensor, around: Tensor, directions: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+            return found * dimmed, total
+
+        own = self.material
+        albedo, roughness, metallic = mixed(own.albedo), mixed(own.roughness), mixed(own.metallic)
+        return shade_parts(
+            normal, view, albedo, roughness, metallic, light, texture=texture, light_rotation=light_rotation,
+            surroundings=enclosed,
+        )  # fmt: skip
+
+    def exchanged(self, direct: Tensor, mirrored: Tensor) -> Tensor:
+        """``[P, 3]``: ``mirrored``, and what ``direct`` and it bring after one diffuse bounce or more."""
+        start, bounced = direct.numpy(), mirrored.numpy()
+        for _ in range(self.sweeps):
+            bounced = mirrored.numpy() + self._exchange @ (self._diffuse * (start + bounced))
+        return torch.from_numpy(bounced.astype(np.float32))

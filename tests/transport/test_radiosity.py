@@ -1,0 +1,129 @@
+"""Visibility and bounces against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from stspbr.fields.material_values import MaterialValues
+from stspbr.transport.bins import direction_bins
+from stspbr.transport.cache import visibility
+from stspbr.transport.radiosity import Irradiance, Radiosity
+
+from .scenes import bowl, gradient_sky, sky, sphere
+
+IDENTITY = torch.eye(3)[None]
+
+
+def plain(count: int, albedo: float, metallic: float = 0.0) -> MaterialValues:
+    """The same material everywhere; radiosity takes the normals of its points."""
+    one = torch.ones(count, 1)
+    return MaterialValues(albedo * one.expand(-1, 3), 0.9 * one, metallic * one, one.expand(-1, 3))
+
+
+def lit(radiosity: Radiosity, light, texture) -> Irradiance:
+    """What arrives with no turn of the object, bounces included."""
+    open_, direct = radiosity.arriving(light, IDENTITY)
+    return Irradiance(open_, direct + radiosity.bounced(light.detach(), IDENTITY[0], texture))
+
+
+def seen(positions, faces):
+    normals = torch.nn.functional.normalize(positions, dim=1)
+    inward = (positions[faces.long()].mean(1) * face_normal(positions, faces)).sum(1).mean() < 0
+    return visibility(positions, faces, -normals if inward else normals, faces, direction_bins())
+
+
+def area(positions, faces):
+    a, b, c = positions[faces.long()].unbind(1)
+    return 0.5 * torch.linalg.cross(b - a, c - a).norm(dim=1).sum()
+
+
+def face_normal(positions, faces):
+    a, b, c = positions[faces.long()].unbind(1)
+    return torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
+
+
+def test_bins_hold_the_whole_light():
+    bins = direction_bins()
+    assert float(bins.solid_angle.sum()) == pytest.approx(4 * np.pi, rel=1e-5)
+    cube = gradient_sky()
+    light = cube.prefilter()
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)))[0]
+    turn = turn * torch.sign(torch.linalg.det(turn))
+    flux = bins.flux(light, torch.stack([torch.eye(3), turn]))
+    total = flux.sum(1)
+    assert torch.allclose(total[0], total[1], rtol=1e-5)
+    towards = (flux[..., :1] * bins.directions).sum(1)  # the light's centre turns with the object
+    assert torch.allclose(towards[1] @ turn.T, towards[0], atol=0.05 * float(total.detach().max()))
+    total.sum().backward()
+    assert bool((cube.log_radiance.grad > 0).all())
+
+
+def test_a_ball_sees_no_part_of_itself(texture):
+    cache = seen(*sphere())
+    assert not bool(cache.enclosed.any()) and len(cache.hit_point) == 0
+    assert torch.equal(cache.occlusion(), torch.ones(len(cache.points.position)))
+    irradiance = lit(Radiosity(cache, plain(len(cache.points.position), 0.8)), sky(), texture)
+    assert torch.equal(irradiance.open, irradiance.total)
+
+
+@pytest.mark.parametrize("height", [0.0, 0.5, 0.8])
+@pytest.mark.parametrize("albedo", [0.0, 0.5, 0.9])
+def test_inside_a_spherical_bowl_light_is_even(height, albedo):
+    """Form factors in a sphere are all alike: E = f / (1 − a (1 − f)) with f the opening's share of the sphere."""
+    positions, faces = bowl(height)
+    cache = seen(positions, faces)
+    radiosity = Radiosity(cache, plain(len(cache.points.position), albedo), sweeps=40)
+    open_, direct = radiosity.arriving(sky(), IDENTITY)
+    # diffuse light alone: what F0 = 0.04 mirrors has no closed form here
+    total = ((direct + radiosity.exchanged(direct[0], torch.zeros_like(direct[0]))) / open_)[0, :, 0]
+    lowest = cache.points.position[:, 1] < height - 0.15  # the rim is ragged
+    share = 1 - float(area(positions, faces) / area(*sphere(len(positions))))
+    reflected = albedo * 0.96
+    expected = share / (1 - reflected * (1 - share))
+    assert float(total[lowest].mean()) == pytest.approx(expected, rel=0.05)
+    assert float(total[lowest].std()) < 0.06
+
+
+def test_light_grows_with_every_sweep_and_never_beyond_a_white_furnace(texture):
+    cache = seen(*bowl(0.6))
+    count = len(cache.points.position)
+    last = torch.zeros(1)
+    for sweeps in (0, 1, 3, 10, 60):
+        irradiance = lit(Radiosity(cache, plain(count, 1.0), sweeps), sky(), texture)
+        ratio = (irradiance.total / irradiance.open)[0]
+        assert float(ratio.mean()) > float(last.mean())
+        last = ratio
+    assert float(last.max()) <= 1.0 + 1e-3 and float(last.mean()) > 0.75
+
+
+def test_a_metal_bowl_is_lit_by_what_it_mirrors(texture):
+    positions, faces = bowl(0.3)
+    cache = seen(positions, faces)
+    share = 1 - float(area(positions, faces) / area(*sphere(len(positions))))
+    radiosity = Radiosity(cache, plain(len(cache.points.position), 0.9, metallic=1.0))
+    open_, direct = radiosity.arriving(sky(), IDENTITY)
+    mirrored = lit(radiosity, sky(), texture).total
+    inner = cache.points.position[:, 1] < 0.0
+    assert float((direct / open_)[0, inner].mean()) == pytest.approx(share, abs=0.02)
+    assert float((mirrored / open_)[0, inner].mean()) > share + 0.1 and float((mirrored / open_).max()) <= 1.0
+
+
+def test_fewer_hits_give_the_same_light_but_for_noise(texture):
+    cache = seen(*bowl(0.3))
+    radiosity = Radiosity(cache, plain(len(cache.points.position), 0.9, metallic=1.0))
+    light = gradient_sky().prefilter().detach()
+    whole = radiosity.bounced(light, IDENTITY[0], texture)
+    some = radiosity.bounced(light, IDENTITY[0], texture, most_hits=len(cache.hit_point) // 4)
+    assert not torch.equal(whole, some)
+    assert float(some.mean()) == pytest.approx(float(whole.mean()), rel=0.03)
+
+
+def test_gradients_reach_the_light_that_is_seen():
+    cache = seen(*bowl(0.3))
+    cube = gradient_sky()
+    _, direct = Radiosity(cache, plain(len(cache.points.position), 0.5)).arriving(cube.prefilter(), IDENTITY)
+    direct.sum().backward()
+    up, down = cube.log_radiance.grad[2], cube.log_radiance.grad[3]
+    assert float(up[8:24, 8:24].mean()) > 0 and float(down[12:20, 12:20].abs().max()) < 0.01 * float(up.mean())
