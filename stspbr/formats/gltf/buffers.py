@@ -12,11 +12,7 @@ _KIND = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
 
 
 class Buffers:
-    """Buffer views and accessors over one growing buffer.
-
-    Attributes:
-        binary: the buffer; views, accessors: glTF's JSON lists.
-    """
+    """One growing buffer, ``binary``, and glTF's JSON lists of its ``views`` and ``accessors``."""
 
     def __init__(self) -> None:
         self.binary = bytearray()
@@ -66,7 +62,6 @@ class Buffers:
 
 
 def normalized_integers(values: np.ndarray, kind: str) -> np.ndarray:
-    """Values in [−1, 1] (``i1``, ``i2``) or [0, 1] (``u2``) as the nearest integers that stand for them."""
-    top = np.iinfo(kind).max
+    """Values in [−1, 1] (``i1``, ``i2``) or [0, 1] (``u2``) as the nearest normalised integers."""
     low = 0.0 if kind.startswith("u") else -1.0
-    return np.rint(np.clip(values.astype(np.float64), low, 1.0) * top).astype(kind)
+    return np.rint(np.clip(values.astype(np.float64), low, 1.0) * np.iinfo(kind).max).astype(kind)

@@ -22,12 +22,12 @@ def write_nodes(
     quantized: bool,
     notes: list[str],
 ) -> tuple[list[dict[str, Any]], list[int], list[dict[str, Any]]]:
-    """The JSON of nodes, the scene's roots and the JSON of meshes: one mesh a node, one primitive a material.
+    """The JSON of nodes, the scene's roots and the JSON of meshes: one mesh per node, one primitive per material.
 
     Args:
         face_material: ``[F]`` into ``materials``, which is glTF's list.
         quantized: positions, normals, tangents and UVs as integers; the mesh then hangs on a node that undoes the
-            positions' scale: a further child where the node has children or a transform of its own.
+            positions' scale: a further child if the node has children or a transform of its own.
         notes: remarks are appended.
     """
     asset = _with_nodes(asset)
@@ -67,7 +67,7 @@ def write_nodes(
 
 
 def _with_nodes(asset: Asset) -> Asset:
-    """The asset with a node for every triangle: one of its own name where it has none."""
+    """The asset with a node for every triangle: one of its own name if it has none."""
     if asset.nodes and asset.mesh.face_node is not None:
         return asset
     added = Node(asset.name, np.eye(4), mesh=asset.name)
@@ -110,24 +110,21 @@ def _primitives(
     buffers: Buffers,
     quantized: bool,
 ) -> list[dict[str, Any]]:
-    """One primitive a material that has faces, each with vertices of its own."""
+    """One primitive per material that has faces, each with vertices of its own."""
     out = []
     for material in np.unique(face_material).tolist():
         corner = np.nonzero(np.repeat(face_material == material, 3))[0]
         rows = {name: table[corner] for name, table in tables.items()}
-        bumpy = "normalTexture" in materials[material]
-        if not bumpy:
+        if "normalTexture" not in materials[material]:
             rows.pop("TANGENT", None)
         elif "TANGENT" in rows:
             rows["TANGENT"] = _sound_tangents(rows["TANGENT"], rows["NORMAL"])
         if "TEXCOORD_0" not in rows and _textured(materials[material]):
-            rows["TEXCOORD_0"] = np.zeros((len(corner), 2), np.float32)  # one-texel maps that are no factors
+            rows["TEXCOORD_0"] = np.zeros((len(corner), 2), np.float32)  # one-texel maps that are not factors
         if quantized:
             rows = {name: _quantized(name, values) for name, values in rows.items()}
         vertices, index = _vertices(rows)
-        attributes = {
-            name: buffers.attribute(values[vertices], bounds=name == "POSITION") for name, values in rows.items()
-        }
+        attributes = {key: buffers.attribute(table[vertices], bounds=key == "POSITION") for key, table in rows.items()}
         indices = buffers.indices(index, len(vertices))
         out.append({"attributes": attributes, "indices": indices, "material": material})
     return out
