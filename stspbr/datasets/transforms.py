@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -40,10 +40,10 @@ from stspbr.datasets.posed_images import (
     mask_folder,
     read_posed_images,
 )
-from stspbr.datasets.validation import checked
+from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import turned_pose, y_up_from
 from stspbr.errors import StspbrError
-from stspbr.files import atomic_path
+from stspbr.files import read_file, write_file
 from stspbr.formats.images import IMAGE_SUFFIXES, read_image, write_exr
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Capture, Frame
@@ -55,12 +55,12 @@ _PERSPECTIVE = ("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RA
 
 def read_transforms(
     path: str | Path,
-    on_warning: Callable[[str], None] | None = None,
+    on_warning: Log = None,
     *,
     up: str = "auto",
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
-    stream: Callable[[str], None] | None = None,
+    stream: Log = None,
 ) -> Capture:
     """Read and check a capture.
 
@@ -70,26 +70,19 @@ def read_transforms(
 
     Args:
         path: the folder, or the JSON file itself.
-        on_warning: called with each warning of :func:`stspbr.datasets.validation.check_capture`.
-        up: the world's up axis, ``"auto"`` for what the file says.
         masks: a folder of masks for the frames without ``mask_path``.
-        hold_out_every: 0 holds none out where the file has no splits.
-        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
+        on_warning, up, hold_out_every, stream: see :func:`stspbr.datasets.captures.read_capture`.
 
     Raises:
-        StspbrError: anything missing, broken or contradictory; a lens that no pinhole image can stand for.
+        StspbrError: anything missing, broken or contradictory; a lens that no pinhole image can replace.
     """
     path = Path(path)
     path = path / "transforms.json" if path.is_dir() else path
-    content = read_json(path)
-    entries = content.get("frames")
-    if not isinstance(entries, list) or not entries:
-        raise StspbrError(f"{path} has no frames: check the file")
+    content, entries, names = read_entries(path)
     own_up = content.get("up_axis", "z")
     if own_up not in ("y", "z"):
         raise StspbrError(f"{path}: up_axis is {own_up!r}: it must be y or z")
     rotation = y_up_from(f"+{own_up}" if up == "auto" else up)
-    names = frame_files(path, entries)
     splits = _splits(path, content, entries, names, hold_out_every)
     chosen = [(entry, name, split) for entry, name, split in zip(entries, names, splits, strict=True) if split]
     folder = None if masks is None else mask_folder(path.parent, masks)
@@ -99,9 +92,7 @@ def read_transforms(
         radiance, _, _ = read_image(path.parent / content["environment"])
         light = turned_light(EnvironmentLight(radiance), (rotation @ y_up_from(f"+{own_up}").T)[:3, :3])
     back = _similarity(path, content)
-    if back is not None:
-        back = back @ rotation.T
-    return checked(Capture(frames, light, back), on_warning)
+    return checked(Capture(frames, light, None if back is None else back @ rotation.T), on_warning)
 
 
 def write_transforms(folder: str | Path, capture: Capture, image_format: str = "exr") -> Path:
@@ -119,12 +110,7 @@ def write_transforms(folder: str | Path, capture: Capture, image_format: str = "
     return _write(folder, capture, files, content, image_format)
 
 
-def write_nerfstudio(
-    folder: str | Path,
-    capture: Capture,
-    image_format: str = "png",
-    on_warning: Callable[[str], None] | None = None,
-) -> Path:
+def write_nerfstudio(folder: str | Path, capture: Capture, image_format: str = "png", on_warning: Log = None) -> Path:
     """Write a data set for nerfstudio and whatever reads its ``transforms.json``.
 
     As :func:`write_transforms`, but in keys that others know: the world is Z-up, object poses are folded into the
@@ -143,10 +129,8 @@ def write_nerfstudio(
     if lists["test"]:  # an empty list is an error there; without lists nerfstudio draws its own
         content |= {"train_filenames": lists["train"], "val_filenames": lists["test"], "test_filenames": lists["test"]}
     to_z_up = y_up_from("+z").T
-    frames = [
-        frame.with_fields(camera=replace(frame.camera, camera_to_world=to_z_up @ frame.camera.camera_to_world))
-        for frame in capture.frames
-    ]
+    cameras = [replace(f.camera, camera_to_world=to_z_up @ f.camera.camera_to_world) for f in capture.frames]
+    frames = [frame.with_fields(camera=camera) for frame, camera in zip(capture.frames, cameras, strict=True)]
     return _write(folder, replace(capture, frames=frames), files, content, image_format)
 
 
@@ -176,23 +160,27 @@ def _write(folder: Path, capture: Capture, files: list[str], content: dict[str, 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON object beside ``path`` and rename it into place."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+    write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; StspbrError where it is missing or broken."""
+    """A JSON object from a file; StspbrError if it is missing or broken."""
     try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise StspbrError(f"{path} does not exist: check the path") from None
-    except OSError as error:
-        raise StspbrError(f"{path} cannot be read ({error.strerror}): check the path") from error
+        content = json.loads(read_file(path))
     except ValueError as error:
-        raise StspbrError(f"{path} is truncated or no JSON ({error}): export or copy it again") from error
+        raise StspbrError(f"{path} is truncated or not JSON ({error}): export or copy it again") from error
     if not isinstance(content, dict):
         raise StspbrError(f"{path} is not a JSON object: export it again")
     return content
+
+
+def read_entries(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
+    """The content of a JSON file, the entries of its ``frames``, and their images by :func:`frame_files`."""
+    content = read_json(path)
+    entries = content.get("frames")
+    if not isinstance(entries, list) or not entries:
+        raise StspbrError(f"{path} has no frames: check the file")
+    return content, entries, frame_files(path, entries)
 
 
 def frame_files(path: Path, entries: Sequence[dict[str, Any]]) -> list[str]:
@@ -219,7 +207,7 @@ def read_frames(
     *,
     rotation: np.ndarray,
     masks: Path | None = None,
-    stream: Callable[[str], None] | None = None,
+    stream: Log = None,
 ) -> list[Frame]:
     """The frames ``(entry, file, split)`` of one JSON file.
 
@@ -304,7 +292,7 @@ def _perspective_model(model: str, distortion: dict[str, float], file: str) -> s
     if "k4" in distortion and not distortion.keys() & {"k5", "k6"} and model != "FULL_OPENCV":
         raise StspbrError(
             f"frame {file}: k4 of {model} is a factor of r^8 for some and a denominator for others: "
-            "say FULL_OPENCV where it is OpenCV's, or undistort the images"
+            "write FULL_OPENCV if it is OpenCV's, or undistort the images"
         )
     return "FULL_OPENCV"
 
@@ -319,7 +307,7 @@ def _matrix(file: str, entry: dict[str, Any], key: str) -> np.ndarray:
     try:
         matrix = np.asarray(entry[key], np.float64)
     except (KeyError, ValueError, TypeError):
-        raise StspbrError(f"frame {file}: {key} is missing or no matrix of numbers: export the poses again") from None
+        raise StspbrError(f"frame {file}: {key} is missing or not a matrix: export the poses again") from None
     if matrix.shape == (3, 4):
         matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
     if matrix.shape != (4, 4):
@@ -340,7 +328,7 @@ def _similarity(path: Path, content: dict[str, Any]) -> np.ndarray | None:
     except (ValueError, TypeError, IndexError):
         sound = False
     if not sound:
-        raise StspbrError(f"{path}: original_from_world is no 4x4 similarity: export it again, or remove it")
+        raise StspbrError(f"{path}: original_from_world is not a 4x4 similarity: export it again, or remove it")
     return matrix
 
 

@@ -86,7 +86,7 @@ def _matched_sizes(frames: Sequence[Frame]) -> list[tuple[int, int]]:
 
 
 def _pixels_per_unit(frames: Sequence[Frame]) -> list[float]:
-    """Pixels that a unit of length has where the object is; per radian where nobody knows where that is."""
+    """Pixels per unit of length at the object; per radian if its place is unknown."""
     focal = [math.sqrt(frame.camera.fx * frame.camera.fy) for frame in frames]
     sphere = estimate_object_sphere([frame for frame in frames if frame.summary(mask_summary).is_mask])
     if sphere is None:
@@ -102,7 +102,7 @@ def _mask_box(frame: Frame, like: tuple[int, int]) -> tuple[float, float, float,
     mask = frame.summary(mask_summary)
     if not mask.is_mask or mask.box is None:
         what = "is empty" if mask.box is None else "covers the whole image"
-        raise StspbrError(f"frame {frame.name}: its mask {what}: --crop needs to know where the object is")
+        raise StspbrError(f"frame {frame.name}: its mask {what}: --crop needs the place of the object")
     x, y = like[0] / frame.camera.width, like[1] / frame.camera.height
     left, top, right, bottom = mask.box
     return left * x, top * y, right * x, bottom * y
@@ -110,13 +110,11 @@ def _mask_box(frame: Frame, like: tuple[int, int]) -> tuple[float, float, float,
 
 def _crop_size(masks: Sequence[Box], canvas: tuple[int, int], margin: float) -> tuple[int, int]:
     """A window that every mask fits into with its margin, no larger than the largest image."""
-    wide, high = [], []
-    for left, top, right, bottom in masks:
-        around = 2.0 * margin * max(right - left, bottom - top)
-        wide.append(right - left + around)
-        high.append(bottom - top + around)
-    rounded = [math.ceil(max(sides) / _CROP_MULTIPLE) * _CROP_MULTIPLE for sides in (wide, high)]
-    return min(rounded[0], canvas[0]), min(rounded[1], canvas[1])
+    boxes = np.array(masks)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    wide, high = (sides + 2.0 * margin * sides.max(axis=1, keepdims=True)).max(axis=0).tolist()
+    wide, high = (math.ceil(side / _CROP_MULTIPLE) * _CROP_MULTIPLE for side in (wide, high))
+    return min(wide, canvas[0]), min(high, canvas[1])
 
 
 def _placed(mask: Box, like: tuple[int, int], window: tuple[int, int]) -> tuple[int, int]:
