@@ -17,7 +17,7 @@ import numpy as np
 from stspbr.colour import linear_to_srgb
 from stspbr.datasets.fitting import folded
 from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
-from stspbr.datasets.lens import Lens, lens
+from stspbr.datasets.lens import Lens, lens, pycolmap_for
 from stspbr.datasets.posed_images import (
     HOLD_OUT_EVERY,
     PosedImage,
@@ -32,7 +32,7 @@ from stspbr.datasets.posed_images import (
 )
 from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import camera_to_world_from_opencv, folder_light, opencv_from_camera_to_world, y_up_from
-from stspbr.errors import StspbrError, first_line, missing_extra
+from stspbr.errors import StspbrError, first_line
 from stspbr.files import write_file
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
 from stspbr.scene.capture import Capture, Frame
@@ -112,12 +112,7 @@ def model_folder(folder: Path) -> Path:
 
 
 def write_colmap(
-    folder: str | Path,
-    capture: Capture,
-    image_format: str = "png",
-    on_warning: Log = None,
-    *,
-    text: bool = False,
+    folder: str | Path, capture: Capture, image_format: str = "png", on_warning: Log = None, *, text: bool = False
 ) -> Path:
     """Write a data set as COLMAP's undistorter leaves one: ``images/`` and ``sparse/0`` with PINHOLE cameras.
 
@@ -133,7 +128,7 @@ def write_colmap(
         The folder of the model, which is written last.
     """
     if not text:
-        _pycolmap()
+        pycolmap_for("COLMAP models")
     folder, capture = Path(folder), folded(capture, on_warning)
     warn_of_clipping(capture.frames, image_format, on_warning)
     taken: set[str] = set()
@@ -153,16 +148,8 @@ def write_colmap(
     return place
 
 
-def _pycolmap() -> Any:
-    try:
-        import pycolmap
-    except ImportError:
-        raise missing_extra("pycolmap", "photos", "COLMAP models") from None
-    return pycolmap
-
-
 def _load(place: Path) -> Any:
-    pycolmap = _pycolmap()
+    pycolmap = pycolmap_for("COLMAP models")
     try:
         return pycolmap.Reconstruction(str(place))
     except Exception as error:  # its own C++ errors, of several kinds

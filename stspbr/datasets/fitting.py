@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from stspbr.datasets.posed_images import first_few
+from stspbr.datasets.preparation.light_frame import on_object
 from stspbr.datasets.validation import Log
 from stspbr.errors import StspbrError
 from stspbr.scene.camera import Camera
@@ -26,7 +27,7 @@ def folded(capture: Capture, on_warning: Log = None) -> Capture:
     with each camera, so that a known light is left out, with a warning.
     """
     poses = [np.asarray(frame.object_to_world, np.float64) for frame in capture.frames]
-    frames = [_folded(frame) for frame in capture.frames]
+    frames = [on_object(frame) for frame in capture.frames]
     if all(np.array_equal(pose, np.eye(4)) for pose in poses):
         return capture
     if all(np.array_equal(pose, poses[0]) for pose in poses):
@@ -84,12 +85,6 @@ def centred(frames: Sequence[Frame], where: str, on_warning: Log = None, *, one_
             "theirs is off a pixel's centre or corner, or their focal lengths differ a little"
         )
     return out
-
-
-def _folded(frame: Frame) -> Frame:
-    to_object = np.linalg.inv(np.asarray(frame.object_to_world, np.float64))
-    camera = replace(frame.camera, camera_to_world=to_object @ frame.camera.camera_to_world)
-    return replace(frame, camera=camera, object_to_world=np.eye(4))
 
 
 def _side(places: list[tuple[float, int, float]]) -> int:

@@ -65,8 +65,12 @@ class Lens:
     @property
     def is_pinhole(self) -> bool:
         """Whether it is a pinhole as it stands: a perspective model whose coefficients are all 0."""
-        count = 3 if _MODELS[self.model].startswith("f ") else 4
-        return "FISHEYE" not in self.model and self.model != "EUCM" and not any(self.params[count:])
+        return "FISHEYE" not in self.model and self.model != "EUCM" and not any(self.distortion)
+
+    @property
+    def distortion(self) -> tuple[float, ...]:
+        """The parameters after focal lengths and principal point."""
+        return self.params[3 if _MODELS[self.model].startswith("f ") else 4 :]
 
     def scaled(self, width: int, height: int) -> Lens:
         """The same lens for the image resampled to ``width × height``."""
@@ -92,10 +96,7 @@ class Lens:
         return rays
 
     def _camera(self) -> Any:
-        try:
-            import pycolmap
-        except ImportError:
-            raise missing_extra("pycolmap", "photos", f"lenses with distortion ({self.model})") from None
+        pycolmap = pycolmap_for(f"lenses with distortion ({self.model})")
         return pycolmap.Camera(model=self.model, width=self.width, height=self.height, params=list(self.params))
 
 
@@ -109,6 +110,15 @@ class PinholeImage:
     cy: float
     width: int
     height: int
+
+
+def pycolmap_for(purpose: str) -> Any:
+    """The module pycolmap; StspbrError that names the extra and ``purpose``, a plural, if it is not installed."""
+    try:
+        import pycolmap
+    except ImportError:
+        raise missing_extra("pycolmap", "photos", purpose) from None
+    return pycolmap
 
 
 def lens(model: str, params: Sequence[float], width: int, height: int, where: str) -> Lens:

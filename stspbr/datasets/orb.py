@@ -26,12 +26,7 @@ from stspbr.scene.light import EnvironmentLight, turned_light
 
 
 def read_orb(
-    folder: str | Path,
-    on_warning: Log = None,
-    *,
-    up: str = "auto",
-    known_light: bool = False,
-    stream: Log = None,
+    folder: str | Path, on_warning: Log = None, *, up: str = "auto", known_light: bool = False, stream: Log = None
 ) -> Capture:
     """Read and check one scene.
 

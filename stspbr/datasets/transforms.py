@@ -49,6 +49,7 @@ from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.light import EnvironmentLight, turned_light
 
+Json = dict[str, Any]
 _DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "omega", "sx1", "sy1")
 _PERSPECTIVE = ("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
 
@@ -106,7 +107,7 @@ def write_transforms(folder: str | Path, capture: Capture, image_format: str = "
     """
     folder = Path(folder)
     files = [frame_path(frame.name, image_suffix(image_format)) for frame in capture.frames]
-    content: dict[str, Any] = {"camera_model": "PINHOLE", "up_axis": "y"}
+    content: Json = {"camera_model": "PINHOLE", "up_axis": "y"}
     return _write(folder, capture, files, content, image_format)
 
 
@@ -125,7 +126,7 @@ def write_nerfstudio(folder: str | Path, capture: Capture, image_format: str = "
     files = [f"images/{flat_name(frame.name, taken)}{image_suffix(image_format)}" for frame in capture.frames]
     lists = {split: [f for f, frame in zip(files, capture.frames, strict=True) if frame.split == split]
              for split in ("train", "test")}  # fmt: skip
-    content: dict[str, Any] = {"camera_model": "PINHOLE"}
+    content: Json = {"camera_model": "PINHOLE"}
     if lists["test"]:  # an empty list is an error there; without lists nerfstudio draws its own
         content |= {"train_filenames": lists["train"], "val_filenames": lists["test"], "test_filenames": lists["test"]}
     to_z_up = y_up_from("+z").T
@@ -134,7 +135,7 @@ def write_nerfstudio(folder: str | Path, capture: Capture, image_format: str = "
     return _write(folder, replace(capture, frames=frames), files, content, image_format)
 
 
-def _write(folder: Path, capture: Capture, files: list[str], content: dict[str, Any], image_format: str) -> Path:
+def _write(folder: Path, capture: Capture, files: list[str], content: Json, image_format: str) -> Path:
     write_images(folder, capture.frames, files, image_format)
     intrinsics = [_intrinsics(frame.camera) for frame in capture.frames]
     shared = bool(intrinsics) and all(item == intrinsics[0] for item in intrinsics)
@@ -158,12 +159,12 @@ def _write(folder: Path, capture: Capture, files: list[str], content: dict[str, 
     return folder / "transforms.json"
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: Json) -> None:
     """Write a JSON object beside ``path`` and rename it into place."""
     write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Json:
     """A JSON object from a file; StspbrError if it is missing or broken."""
     try:
         content = json.loads(read_file(path))
@@ -174,7 +175,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_entries(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
+def read_entries(path: Path) -> tuple[Json, list[Json], list[str]]:
     """The content of a JSON file, the entries of its ``frames``, and their images by :func:`frame_files`."""
     content = read_json(path)
     entries = content.get("frames")
@@ -183,7 +184,7 @@ def read_entries(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list
     return content, entries, frame_files(path, entries)
 
 
-def frame_files(path: Path, entries: Sequence[dict[str, Any]]) -> list[str]:
+def frame_files(path: Path, entries: Sequence[Json]) -> list[str]:
     """The images of the frames relative to the folder of ``path``; suffixes that the entries leave out are found."""
     names, missing = [], []
     for entry in entries:
@@ -202,8 +203,8 @@ def frame_files(path: Path, entries: Sequence[dict[str, Any]]) -> list[str]:
 
 def read_frames(
     path: Path,
-    content: dict[str, Any],
-    chosen: Sequence[tuple[dict[str, Any], str, str]],
+    content: Json,
+    chosen: Sequence[tuple[Json, str, str]],
     *,
     rotation: np.ndarray,
     masks: Path | None = None,
@@ -218,7 +219,7 @@ def read_frames(
     """
     names = [file for _, file, _ in chosen]
 
-    def mask_of(entry: dict[str, Any], file: str) -> Path | None:
+    def mask_of(entry: Json, file: str) -> Path | None:
         if entry.get("mask_path"):
             return path.parent / entry["mask_path"]
         return None if masks is None else find_mask(masks, file, names)
@@ -228,13 +229,7 @@ def read_frames(
 
 
 def _posed_image(
-    path: Path,
-    content: dict[str, Any],
-    entry: dict[str, Any],
-    file: str,
-    split: str,
-    rotation: np.ndarray,
-    mask: Path | None,
+    path: Path, content: Json, entry: Json, file: str, split: str, rotation: np.ndarray, mask: Path | None
 ) -> PosedImage:
     keys = {**content, **entry}
     object_to_world = _matrix(file, entry, "object_to_world") if "object_to_world" in entry else np.eye(4)
@@ -257,7 +252,7 @@ def _posed_image(
     )
 
 
-def _lens(keys: dict[str, Any], file: str, width: int, height: int) -> Lens:
+def _lens(keys: Json, file: str, width: int, height: int) -> Lens:
     """The lens of a frame from its own keys over the file's; without w and h the image's size counts."""
     try:
         width, height = int(keys.get("w", width)), int(keys.get("h", height))
@@ -297,13 +292,13 @@ def _perspective_model(model: str, distortion: dict[str, float], file: str) -> s
     return "FULL_OPENCV"
 
 
-def _focal(keys: dict[str, Any], focal: str, angle: str, size: int) -> float | None:
+def _focal(keys: Json, focal: str, angle: str, size: int) -> float | None:
     if focal in keys:
         return float(keys[focal])
     return 0.5 * size / math.tan(0.5 * float(keys[angle])) if angle in keys else None
 
 
-def _matrix(file: str, entry: dict[str, Any], key: str) -> np.ndarray:
+def _matrix(file: str, entry: Json, key: str) -> np.ndarray:
     try:
         matrix = np.asarray(entry[key], np.float64)
     except (KeyError, ValueError, TypeError):
@@ -315,7 +310,7 @@ def _matrix(file: str, entry: dict[str, Any], key: str) -> np.ndarray:
     return matrix
 
 
-def _similarity(path: Path, content: dict[str, Any]) -> np.ndarray | None:
+def _similarity(path: Path, content: Json) -> np.ndarray | None:
     """``original_from_world`` ``[4, 4]``: rotation, uniform scale and translation; None where the file is silent."""
     if "original_from_world" not in content:
         return None
@@ -332,9 +327,7 @@ def _similarity(path: Path, content: dict[str, Any]) -> np.ndarray | None:
     return matrix
 
 
-def _splits(
-    path: Path, content: dict[str, Any], entries: list[dict[str, Any]], names: list[str], hold_out_every: int
-) -> list[str | None]:
+def _splits(path: Path, content: Json, entries: list[Json], names: list[str], hold_out_every: int) -> list[str | None]:
     """``"train"``, ``"test"`` or None (left out) for each frame."""
     if any("split" in entry for entry in entries):
         lost = next((name for entry, name in zip(entries, names, strict=True) if "split" not in entry), None)

@@ -25,6 +25,7 @@ from stspbr.files import atomic_path, read_file, write_file
 if TYPE_CHECKING:
     import OpenImageIO
 
+FilePath = str | os.PathLike[str]
 LDR_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".bmp", ".tga")
 HDR_SUFFIXES = (".exr", ".hdr")
 IMAGE_SUFFIXES = LDR_SUFFIXES + HDR_SUFFIXES
@@ -32,7 +33,7 @@ _HALF_MAX = 65504.0
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
-def read_image(path: str | os.PathLike[str], *, upright: bool = False) -> tuple[np.ndarray, np.ndarray | None, float]:
+def read_image(path: FilePath, *, upright: bool = False) -> tuple[np.ndarray, np.ndarray | None, float]:
     """Read a photograph, a render or a light.
 
     Integers (PNG, JPEG, most TIFF, WebP …) are decoded from sRGB; floats (EXR, HDR, float TIFF) are taken as linear.
@@ -56,7 +57,7 @@ def read_image(path: str | os.PathLike[str], *, upright: bool = False) -> tuple[
     return rgb * alpha if alpha is not None and straight else rgb, alpha, float("inf") if linear else 1.0
 
 
-def read_pixels(source: str | os.PathLike[str] | bytes, name: str | None = None) -> np.ndarray:
+def read_pixels(source: FilePath | bytes, name: str | None = None) -> np.ndarray:
     """The stored numbers of an image file or of its bytes: no transfer function, no premultiplication.
 
     Returns:
@@ -73,7 +74,7 @@ def three_channels(pixels: np.ndarray) -> np.ndarray:
     return pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, axis=-1)
 
 
-def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def image_size(path: FilePath) -> tuple[int, int]:
     """Width and height from the file's head alone; (0, 0) for a file that cannot be read, whose reading fails then."""
     from PIL import Image
 
@@ -94,7 +95,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         return 0, 0
 
 
-def write_png8(path: str | os.PathLike[str], image: np.ndarray, *, srgb: bool, alpha: np.ndarray | None = None) -> None:
+def write_png8(path: FilePath, image: np.ndarray, *, srgb: bool, alpha: np.ndarray | None = None) -> None:
     """Write ``[H, W, 1|3]`` values as an 8-bit PNG, clipped to [0, 1] and rounded.
 
     Args:
@@ -104,14 +105,12 @@ def write_png8(path: str | os.PathLike[str], image: np.ndarray, *, srgb: bool, a
     write_file(path, encode_png(image, bits=8, srgb=srgb, alpha=alpha))
 
 
-def write_png16(
-    path: str | os.PathLike[str], image: np.ndarray, *, srgb: bool, alpha: np.ndarray | None = None
-) -> None:
+def write_png16(path: FilePath, image: np.ndarray, *, srgb: bool, alpha: np.ndarray | None = None) -> None:
     """As :func:`write_png8` with 16 bits per channel."""
     write_file(path, encode_png(image, bits=16, srgb=srgb, alpha=alpha))
 
 
-def write_map(path: str | os.PathLike[str], image: np.ndarray, *, srgb: bool, bits: int = 8) -> None:
+def write_map(path: FilePath, image: np.ndarray, *, srgb: bool, bits: int = 8) -> None:
     """Write a texture ``[H, W, 1|3]`` by its suffix: a PNG of ``bits``, or an EXR of floats, always linear."""
     if Path(path).suffix.lower() == ".exr":
         write_exr(path, np.broadcast_to(image, (*image.shape[:2], 3)))
@@ -119,9 +118,7 @@ def write_map(path: str | os.PathLike[str], image: np.ndarray, *, srgb: bool, bi
         {8: write_png8, 16: write_png16}[bits](path, image, srgb=srgb)
 
 
-def write_exr(
-    path: str | os.PathLike[str], image: np.ndarray, *, alpha: np.ndarray | None = None, half: bool = False
-) -> None:
+def write_exr(path: FilePath, image: np.ndarray, *, alpha: np.ndarray | None = None, half: bool = False) -> None:
     """Write linear ``[H, W, 3]`` (premultiplied by ``alpha`` if that is given) as a ZIP-compressed EXR.
 
     Half floats end at 65504: larger values are an error (StspbrError), not infinities.
@@ -144,7 +141,7 @@ def write_exr(
             raise StspbrError(f"{path} cannot be written ({reason}): choose another place")
 
 
-def write_hdr(path: str | os.PathLike[str], image: np.ndarray) -> None:
+def write_hdr(path: FilePath, image: np.ndarray) -> None:
     """Write linear ``[H, W, 3]``, finite and not negative, as Radiance HDR (8-bit mantissas, shared exponent)."""
     from stspbr.formats.rgbe import encode_rgbe
 
@@ -180,9 +177,7 @@ def encode_png(image: np.ndarray, *, bits: int, srgb: bool, alpha: np.ndarray | 
     return out
 
 
-def _read(
-    source: str | os.PathLike[str] | bytes, name: str | None = None, *, upright: bool = False
-) -> tuple[np.ndarray, bool]:
+def _read(source: FilePath | bytes, name: str | None = None, *, upright: bool = False) -> tuple[np.ndarray, bool]:
     """Stored pixels ``[H, W, C]``, uint8, uint16 or float32, and whether their alpha is straight."""
     if isinstance(source, bytes):  # OpenImageIO's Python module reads files only
         with tempfile.TemporaryDirectory() as folder:

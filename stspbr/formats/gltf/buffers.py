@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+Json = dict[str, Any]
 _ARRAY, _ELEMENTS = 34962, 34963  # what a buffer view is for
 _COMPONENT = {"i1": 5120, "i2": 5122, "u2": 5123, "u4": 5125, "f4": 5126}
 _KIND = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
@@ -16,13 +17,13 @@ class Buffers:
 
     def __init__(self) -> None:
         self.binary = bytearray()
-        self.views: list[dict[str, Any]] = []
-        self.accessors: list[dict[str, Any]] = []
+        self.views: list[Json] = []
+        self.accessors: list[Json] = []
 
     def view(self, data: bytes, target: int | None = None, stride: int | None = None) -> int:
         """Append bytes at the next multiple of four; the view's index."""
         self.binary += b"\0" * (-len(self.binary) % 4)
-        entry: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data)}
+        entry: Json = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data)}
         if stride is not None:
             entry["byteStride"] = stride
         if target is not None:
@@ -39,7 +40,7 @@ class Buffers:
         padded = -(-row // 4) * 4  # rows start at multiples of four bytes
         data = np.zeros((len(values), padded), np.uint8)
         data[:, :row] = values.astype(values.dtype.newbyteorder("<")).view(np.uint8).reshape(len(values), row)
-        entry: dict[str, Any] = {
+        entry: Json = {
             "bufferView": self.view(data.tobytes(), _ARRAY, padded if padded != row else None),
             "componentType": _COMPONENT[kind],
             "count": len(values),

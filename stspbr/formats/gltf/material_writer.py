@@ -58,9 +58,7 @@ class MaterialWriter:
     def _texture(self, material: Material, kind: str, image: np.ndarray, *, srgb: bool) -> dict[str, Any]:
         height, width = image.shape[:2]
         if width & (width - 1) or height & (height - 1):
-            self.notes.append(
-                f"{material.name}: the {kind} map is {width}×{height}, not a power of two: some viewers resample it"
-            )
+            self.notes.append(f"{material.name}: the {kind} map is {width}×{height}, not a power of two")
         data = encode_png(image, bits=self._bits, srgb=srgb)
         if data not in self._written:
             self._written[data] = len(self.images)

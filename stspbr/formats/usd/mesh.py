@@ -12,6 +12,9 @@ from stspbr.formats.attributes import fans, flat_normals, moved_tangents, smooth
 from stspbr.formats.usd.preview_surface import SurfaceMaterial
 from stspbr.scene.asset import Corners, Mesh, is_constant
 
+_Table = Corners[np.ndarray]
+_Sizes = dict[str, np.ndarray]
+
 
 def read_mesh(
     prim: Any,
@@ -105,14 +108,8 @@ def snapped(positions: np.ndarray) -> np.ndarray:
 
 
 def _normals(
-    schema: Any,
-    placed: np.ndarray,
-    faces: np.ndarray,
-    linear: np.ndarray,
-    sizes: dict[str, np.ndarray],
-    where: str,
-    notes: list[str],
-) -> Corners[np.ndarray]:
+    schema: Any, placed: np.ndarray, faces: np.ndarray, linear: np.ndarray, sizes: _Sizes, where: str, notes: list[str]
+) -> _Table:
     """Unit normals in our space."""
     from pxr import Usd, UsdGeom
 
@@ -134,9 +131,7 @@ def _normals(
     return Corners(unit(corners.values.reshape(-1, 3) @ np.linalg.pinv(linear), (0.0, 1.0, 0.0)), corners.index)
 
 
-def _coordinates(
-    prim: Any, surface: SurfaceMaterial, sizes: dict[str, np.ndarray], where: str
-) -> Corners[np.ndarray] | None:
+def _coordinates(prim: Any, surface: SurfaceMaterial, sizes: _Sizes, where: str) -> _Table | None:
     """Texture coordinates, v downwards: those that the material looks up, else the first that the mesh has."""
     from pxr import UsdGeom
 
@@ -157,9 +152,7 @@ def _coordinates(
     return Corners((values * (1, -1) + (0, 1)).astype(np.float32), corners.index)
 
 
-def _tangents(
-    prim: Any, linear: np.ndarray, mirrored: bool, sizes: dict[str, np.ndarray], where: str
-) -> Corners[np.ndarray] | None:
+def _tangents(prim: Any, linear: np.ndarray, mirrored: bool, sizes: _Sizes, where: str) -> _Table | None:
     """The frame of normal maps, where the file has it as four numbers (what the writer here leaves)."""
     from pxr import UsdGeom
 
@@ -170,7 +163,7 @@ def _tangents(
     return Corners(moved_tangents(corners.values.reshape(-1, 4), linear, mirrored), corners.index)
 
 
-def _corners(primvar: Any, sizes: dict[str, np.ndarray], where: str) -> Corners[np.ndarray]:
+def _corners(primvar: Any, sizes: _Sizes, where: str) -> _Table:
     """A primvar's table, float64, and the row of every triangle corner."""
     from pxr import Usd
 
@@ -183,7 +176,7 @@ def _corners(primvar: Any, sizes: dict[str, np.ndarray], where: str) -> Corners[
 
 
 def _corner_index(
-    interpolation: Any, count: int, own: np.ndarray | None, sizes: dict[str, np.ndarray], where: str, name: str
+    interpolation: Any, count: int, own: np.ndarray | None, sizes: _Sizes, where: str, name: str
 ) -> np.ndarray:
     """``[F, 3]`` int32 rows of a table of ``count`` rows, through its ``own`` indices where it has such."""
     corner, polygon = sizes["corner"], sizes["polygon"]
