@@ -24,6 +24,22 @@ def safe_name(name: str, taken: set[str]) -> str:
     return out
 
 
+def read_file(path: str | os.PathLike[str], name: str | None = None) -> bytes:
+    """The bytes of a file; StspbrError if it is missing or cannot be read. ``name`` replaces its path in errors."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise StspbrError(f"{name or path} does not exist: check the path") from None
+    except OSError as error:
+        raise StspbrError(f"{name or path} cannot be read ({error.strerror}): check the path") from error
+
+
+def write_file(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write a file through :func:`atomic_path`; text as UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside ``path`` (same suffix) that is renamed to it when the body ends.

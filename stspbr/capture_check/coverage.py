@@ -65,9 +65,8 @@ def measure_coverage(directions: np.ndarray) -> Coverage:
     height, width = MAP_SIZE
     v, u = (np.mgrid[:height, :width] + 0.5) / np.array([height, width])[:, None, None]
     counts_map = _counts(latlong_to_direction(np.stack([u, v], axis=-1)).reshape(-1, 3), directions)
-    return Coverage(
-        counts, float((counts == 0).mean()), float((counts < 3).mean()), gaps, counts_map.reshape(height, width)
-    )
+    unseen, thin = float((counts == 0).mean()), float((counts < 3).mean())
+    return Coverage(counts, unseen, thin, gaps, counts_map.reshape(height, width))
 
 
 def direction_words(direction: np.ndarray) -> str:

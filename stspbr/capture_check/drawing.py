@@ -35,10 +35,8 @@ def frustum_points(camera: Camera, object_to_world: np.ndarray, depth: float) ->
     """
     to_object = np.linalg.inv(np.asarray(object_to_world, np.float64)) @ np.asarray(camera.camera_to_world, np.float64)
     corners = np.array([(0, 0), (camera.width, 0), (camera.width, camera.height), (0, camera.height)], np.float64)
-    local = np.empty((5, 3))
-    local[0] = 0.0
-    local[1:, 0] = (corners[:, 0] - camera.cx) / camera.fx * depth
-    local[1:, 1] = -(corners[:, 1] - camera.cy) / camera.fy * depth
+    local = np.zeros((5, 3))
+    local[1:, :2] = (corners - (camera.cx, camera.cy)) / (camera.fx, -camera.fy) * depth
     local[1:, 2] = -depth
     return local @ to_object[:3, :3].T + to_object[:3, 3]
 
@@ -54,9 +52,11 @@ def draw_cameras(frusta: Sequence[Frustum], points: np.ndarray, centre: np.ndarr
 
     font = ImageFont.load_default(size=14)
     sheet = Image.new("RGB", (2 * side, side + 34), _PAPER)
-    for number, (place, up, title) in enumerate(
-        (((0.75, 0.6, 1.0), (0, 1, 0), "from the front and above"), ((0, 1, 0), (0, 0, -1), "from above, front below"))
-    ):
+    views = (
+        ((0.75, 0.6, 1.0), (0, 1, 0), "from the front and above"),
+        ((0, 1, 0), (0, 0, -1), "from above, front below"),
+    )
+    for number, (place, up, title) in enumerate(views):
         view = look_at(centre + np.asarray(place, np.float64), centre, up)
         panel = _panel(frusta, points, centre, radius, view, side)
         sheet.paste(panel, (number * side, 0))
@@ -141,18 +141,15 @@ def _panel(frusta, points, centre, radius, view, side):
     for axis, colour in enumerate(_AXES):
         ends = screen(np.stack([centre, centre + 1.4 * radius * np.eye(3)[axis]]))
         pen.line([tuple(p[:2]) for p in ends], fill=colour, width=5)
-    jobs = []
-    for frustum in frusta:
-        colour = _WARN if frustum.noted else SPLITS.get(frustum.split, _FAINT)
-        jobs.append((float(screen(frustum.points).mean(axis=0)[2]), frustum.points, colour))
     placed = screen(points) if len(points) else np.zeros((0, 3))
     far = placed[:, 2].min() if len(placed) else 0.0
     span = max(float(np.ptp(placed[:, 2])), 1e-12) if len(placed) else 1.0
     for x, y, z in placed[np.argsort(placed[:, 2])]:
         grey = int(205 - 120 * (z - far) / span)
         pen.ellipse((x - 2, y - 2, x + 2, y + 2), fill=(grey, grey, grey))
-    for _, corners, colour in sorted(jobs, key=lambda job: job[0]):
-        p = [tuple(q[:2]) for q in screen(corners)]
+    for frustum in sorted(frusta, key=lambda frustum: float(screen(frustum.points).mean(axis=0)[2])):
+        colour = _WARN if frustum.noted else SPLITS.get(frustum.split, _FAINT)
+        p = [tuple(q[:2]) for q in screen(frustum.points)]
         for k in range(1, 5):
             pen.line((p[0], p[k]), fill=colour, width=3)
         pen.line((p[1], p[2], p[3], p[4], p[1]), fill=colour, width=4)

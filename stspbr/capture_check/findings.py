@@ -24,6 +24,19 @@ CLIPPED = 0.1  # of the object's pixels
 AREA_JUMP = 1.6  # silhouette's area against its neighbours'
 SPECKS = 3  # small holes or pieces of one mask
 COLOUR_OUTSIDE = 1e-3
+_TEXTS = {
+    "no-mask": "no mask; give alpha in the image, a mask_path, or make masks with `stspbr capture photos --mask`",
+    "empty-mask": "the mask is empty; fix it or take the frame out",
+    "misplaced-mask": "the mask is not where the pose puts the object; check both",
+    "mask-at-border": "the object runs out of the image; give the part beyond in other views",
+    "mask-holes": "small holes in the mask; fill them unless the object has them",
+    "mask-specks": "specks in the mask beside the object; remove them, or surface will grow there",
+    "colour-outside-mask": "there is colour where the mask is 0; the image is not premultiplied by its alpha",
+    "mask-jump": "the silhouette is much larger or smaller than in neighbouring views; look at the mask",
+    "bad-pixels": "NaN, infinite or negative pixels; export again, or clip at 0",
+    "blurred": "blurred, compared with the others; leave out or take again",
+    "clipped": f"more than {CLIPPED:.0%} of the object is clipped; expose darker, or capture HDR",
+}
 
 
 @dataclass(frozen=True)
@@ -72,10 +85,7 @@ def compare_frames(frames: Sequence[FrameMetrics], exposure: ExposureFit, *, rou
 
 
 def find(
-    frames: Sequence[FrameMetrics],
-    comparisons: Comparisons,
-    coverage: Coverage | None,
-    place: ObjectPlace | None,
+    frames: Sequence[FrameMetrics], comparisons: Comparisons, coverage: Coverage | None, place: ObjectPlace | None
 ) -> list[Finding]:
     """All findings, the gravest first."""
     train = [f for f in frames if f.split == "train"]
@@ -98,71 +108,36 @@ def find(
 
 
 def _masks(frames: Sequence[FrameMetrics]) -> list[Finding]:
-    def about(code: str, chosen: list[FrameMetrics], text: str) -> list[Finding]:
-        names = [f.name for f in chosen]
-        return [Finding(code, text.format(who=_who(names, len(frames))), names)] if names else []
-
     masked = [f for f in frames if f.mask == "mask"]
-    out = about(
-        "no-mask",
-        [f for f in frames if f.mask == "none"],
-        "{who}: no mask; give alpha in the image, a mask_path, or make masks with `stspbr capture photos --mask`",
-    )
-    out += about(
-        "empty-mask",
-        [f for f in frames if f.mask == "empty"],
-        "{who}: the mask is empty; fix it or take the frame out",
-    )
-    out += about(
-        "misplaced-mask",
-        [f for f in masked if f.offset is not None and f.offset > MISPLACED],
-        "{who}: the mask is not where the pose puts the object; check both",
-    )
-    out += about(
-        "mask-at-border",
-        [f for f in masked if f.border_sides],
-        "{who}: the object runs out of the image; give the part beyond in other views",
-    )
-    out += about(
-        "mask-holes",
-        [f for f in masked if f.small_holes >= SPECKS],
-        "{who}: small holes in the mask; fill them unless the object has them",
-    )
-    out += about(
-        "mask-specks",
-        [f for f in masked if f.small_pieces >= SPECKS],
-        "{who}: specks in the mask beside the object; remove them, or surface will grow there",
-    )
-    return out + about(
-        "colour-outside-mask",
-        [f for f in masked if f.colour_outside > COLOUR_OUTSIDE],
-        "{who}: there is colour where the mask is 0; the image is not premultiplied by its alpha",
-    )
+    checks = {
+        "no-mask": [f for f in frames if f.mask == "none"],
+        "empty-mask": [f for f in frames if f.mask == "empty"],
+        "misplaced-mask": [f for f in masked if f.offset is not None and f.offset > MISPLACED],
+        "mask-at-border": [f for f in masked if f.border_sides],
+        "mask-holes": [f for f in masked if f.small_holes >= SPECKS],
+        "mask-specks": [f for f in masked if f.small_pieces >= SPECKS],
+        "colour-outside-mask": [f for f in masked if f.colour_outside > COLOUR_OUTSIDE],
+    }
+    return _found(checks, len(frames))
+
+
+def _found(checks: dict[str, list[FrameMetrics]], total: int) -> list[Finding]:
+    named = {code: [f.name for f in chosen] for code, chosen in checks.items() if chosen}
+    return [Finding(code, f"{_who(names, total)}: {_TEXTS[code]}", names) for code, names in named.items()]
 
 
 def _pixels(frames: Sequence[FrameMetrics], comparisons: Comparisons) -> list[Finding]:
-    out = []
-
-    def about(code: str, names: list[str], text: str) -> None:
-        if names:
-            out.append(Finding(code, text.format(who=_who(names, len(frames))), names))
-
-    rows = list(zip(frames, comparisons.area, strict=True))
-    about(
-        "mask-jump",
-        [f.name for f, ratio in rows if ratio is not None and not 1 / AREA_JUMP < ratio < AREA_JUMP],
-        "{who}: the silhouette is much larger or smaller than in neighbouring views; look at the mask",
-    )
-    about(
-        "bad-pixels",
-        [f.name for f in frames if f.bad_pixels],
-        "{who}: NaN, infinite or negative pixels; export again, or clip at 0",
-    )
+    jumped = [
+        f
+        for f, ratio in zip(frames, comparisons.area, strict=True)
+        if ratio is not None and not 1 / AREA_JUMP < ratio < AREA_JUMP
+    ]
     blurred = []
     for f, near, usual in zip(frames, comparisons.sharpness, comparisons.usual_sharpness, strict=True):
         if usual is not None and usual < BLURRED and (near is None or near < BLURRED):
-            blurred.append(f.name)
-    about("blurred", blurred, "{who}: blurred, compared with the others; leave out or take again")
+            blurred.append(f)
+    checks = {"mask-jump": jumped, "bad-pixels": [f for f in frames if f.bad_pixels], "blurred": blurred}
+    out = _found(checks, len(frames))
     exposure = comparisons.exposure
     # a shiny surface looks different from each side: what it cannot tell is no warning
     least = max(ROUGH_STOPS if comparisons.rough else STOPS, SURE * exposure.scatter)
@@ -175,12 +150,8 @@ def _pixels(frames: Sequence[FrameMetrics], comparisons: Comparisons) -> list[Fi
             "give each frame's exposure, let `--exposure estimate` find it, or fix it on the camera"
         )
         out.append(Finding("exposure-spread", text, names))
-    about(
-        "clipped",
-        [f.name for f in frames if f.clipped is not None and f.clipped > CLIPPED],
-        f"{{who}}: more than {CLIPPED:.0%} of the object is clipped; expose darker, or capture HDR",
-    )
-    return out
+    clipped = [f for f in frames if f.clipped is not None and f.clipped > CLIPPED]
+    return out + _found({"clipped": clipped}, len(frames))
 
 
 def _views(train: Sequence[FrameMetrics], coverage: Coverage) -> list[Finding]:

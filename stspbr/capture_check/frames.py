@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from stspbr.colour import linear_to_srgb, luminance_of
-from stspbr.datasets.preparation.resampling import area_resampled
+from stspbr.datasets.preparation.resampling import area_resampled, reduced_size
 from stspbr.scene import Frame
 from stspbr.scene.object_sphere import COVERED, estimate_object_sphere, mask_place, project
 from stspbr.threads import available_cores
@@ -91,7 +91,7 @@ def _mask_kind(frame: Frame) -> str:
 
 
 def place_object(frames: Sequence[Frame]) -> ObjectPlace | None:
-    """Where the object is: from the masks, else from what the cameras look at; None where neither tells."""
+    """Where the object is: from the masks, else from what the cameras look at; None if neither determines it."""
     masked = [frame for frame in frames if mask_kind(frame) == "mask"]
     sphere = estimate_object_sphere(masked)
     if sphere is not None:
@@ -112,11 +112,8 @@ def mask_offset(frame: Frame, place: ObjectPlace) -> float:
 def frame_metrics(frames: Sequence[Frame], place: ObjectPlace | None) -> list[FrameMetrics]:
     """The metrics of every frame, in order; frames are worked on in parallel."""
 
-    def measure(frame: Frame) -> FrameMetrics:
-        return _measured(frame, place)
-
     with ThreadPoolExecutor(available_cores()) as pool:
-        return list(pool.map(measure, frames))
+        return list(pool.map(lambda frame: _measured(frame, place), frames))
 
 
 def _measured(frame: Frame, place: ObjectPlace | None) -> FrameMetrics:
@@ -127,7 +124,7 @@ def _measured(frame: Frame, place: ObjectPlace | None) -> FrameMetrics:
     image = np.where(finite[..., None], frame.image, np.float32(0))
     alpha = frame.alpha if metrics.mask != "none" else np.ones((height, width, 1), np.float32)
     _put_clipping(metrics, image, alpha, frame.saturation)
-    size = _reduced_size(width, height)
+    size = reduced_size(width, height, SIDE)
     image, alpha = (area_resampled(x, (0, 0, width, height), size) for x in (image, alpha))
     covered = alpha[..., 0] > COVERED
     if metrics.mask == "mask":
@@ -137,11 +134,6 @@ def _measured(frame: Frame, place: ObjectPlace | None) -> FrameMetrics:
     if place is not None:
         _put_place(metrics, frame, place)
     return metrics
-
-
-def _reduced_size(width: int, height: int) -> tuple[int, int]:
-    scale = max(1.0, max(width, height) / SIDE)
-    return max(1, round(width / scale)), max(1, round(height / scale))
 
 
 def _put_clipping(metrics: FrameMetrics, image: np.ndarray, alpha: np.ndarray, saturation: float) -> None:

@@ -64,41 +64,27 @@ def capture_page(
 
 def _views(frames: Sequence[Frame], frusta: Sequence[Frustum], place: ObjectPlace, points: np.ndarray) -> str:
     """JSON of what the 3D view draws."""
+    from PIL import Image
+
     scale = display_scale(frames)
     side = 160 if len(frames) <= 200 else 96
     cameras, total = [], 0
     for frame, frustum in zip(frames, frusta, strict=True):
         picture = ""
         if total < _THUMBNAILS_BYTES:
-            picture = _jpeg(thumbnail(frame, side, scale, outlined=True))
+            picture = _jpeg(Image.fromarray(thumbnail(frame, side, scale, outlined=True)))
             total += len(picture)
-        cameras.append(
-            {
-                "name": frustum.name,
-                "split": frustum.split,
-                "noted": frustum.noted,
-                "points": np.round(frustum.points, 6).tolist(),
-                "picture": picture,
-            }
-        )
-    value = {
-        "centre": place.centre.tolist(),
-        "radius": place.radius,
-        "points": np.round(points, 5).reshape(-1).tolist(),
-        "cameras": cameras,
-    }
+        cameras.append({**vars(frustum), "points": np.round(frustum.points, 6).tolist(), "picture": picture})
+    flat = np.round(points, 5).reshape(-1).tolist()
+    value = {"centre": place.centre.tolist(), "radius": place.radius, "points": flat, "cameras": cameras}
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def _jpeg(pixels: np.ndarray) -> str:
-    from PIL import Image
-
+def _jpeg(image: Any, **options: Any) -> str:
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=_QUALITY)
+    image.save(stream, "JPEG", quality=_QUALITY, **options)
     return data_uri(stream.getvalue(), "image/jpeg")
 
 
 def _shot(image: Any, caption: str) -> Shot:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=_QUALITY, subsampling=0)
-    return Shot(caption, Picture(data_uri(stream.getvalue(), "image/jpeg"), *image.size))
+    return Shot(caption, Picture(_jpeg(image, subsampling=0), *image.size))

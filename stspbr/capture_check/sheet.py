@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from stspbr.colour import linear_to_srgb
-from stspbr.datasets.preparation.resampling import area_resampled
+from stspbr.datasets.preparation.resampling import area_resampled, reduced_size
 from stspbr.scene import Frame
 from stspbr.scene.object_sphere import COVERED
 
@@ -38,8 +38,7 @@ def thumbnail(frame: Frame, side: int, scale: float, *, outlined: bool) -> np.nd
         outlined: draw the mask's outline, where there is a mask.
     """
     height, width = frame.image.shape[:2]
-    shrink = max(1.0, max(height, width) / side)
-    size = max(1, round(width / shrink)), max(1, round(height / shrink))
+    size = reduced_size(width, height, side)
     bad = ~np.isfinite(frame.image).all(axis=-1, keepdims=True)
     image = area_resampled(np.where(bad, np.float32(0), frame.image), (0, 0, width, height), size)
     shown = np.round(255 * linear_to_srgb(np.clip(image * scale, 0.0, 1.0))).astype(np.uint8)
@@ -55,7 +54,7 @@ def contact_sheets(frames: Sequence[Frame], notes: Mapping[str, Sequence[str]]) 
     """Pages of a contact sheet as Pillow images, ``COLUMNS`` by ``ROWS`` frames each.
 
     Args:
-        notes: frame name to what is wrong with it; those frames are marked and say so.
+        notes: frame name to what is wrong with it; those frames are marked and carry the note.
     """
     scale = display_scale(frames)
     step = COLUMNS * ROWS
@@ -98,10 +97,8 @@ def _outline(covered: np.ndarray) -> np.ndarray:
 
 
 def _fitted(text: str, font, width: int) -> str:
-    """``text`` with its middle left out where it is too long: the end of a file's name tells most."""
+    """``text`` with its middle left out if it is too long: the end of a file's name matters most."""
     if font.getlength(text) <= width:
         return text
-    keep = len(text)
-    while keep > 4 and font.getlength(text[: keep // 3] + ".." + text[-(keep - keep // 3) :]) > width:
-        keep -= 1
-    return text[: keep // 3] + ".." + text[-(keep - keep // 3) :]
+    shortened = (text[: keep // 3] + ".." + text[-(keep - keep // 3) :] for keep in range(len(text), 3, -1))
+    return next((short for short in shortened if font.getlength(short) <= width), f"{text[:1]}..{text[-3:]}")

@@ -10,7 +10,7 @@ import numpy as np
 from stspbr.capture_check.coverage import sphere_directions
 from stspbr.capture_check.frames import MISPLACED, ObjectPlace, mask_kind, mask_offset
 from stspbr.colour import luminance_of
-from stspbr.datasets.preparation.resampling import resampled
+from stspbr.datasets.preparation.resampling import reduced_size, resampled
 from stspbr.errors import StspbrError
 from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
 from stspbr.scene import Frame
@@ -58,20 +58,18 @@ def reduced_frames(frames: Sequence[Frame], side: int = SIDE) -> list[Frame]:
     out = []
     for frame in frames:
         width, height = frame.camera.width, frame.camera.height
-        scale = max(1.0, max(width, height) / side)
-        size = max(1, round(width / scale)), max(1, round(height / scale))
-        small = resampled(frame, (0, 0, width, height), size).loaded()
+        small = resampled(frame, (0, 0, width, height), reduced_size(width, height, side)).loaded()
         finite = np.isfinite(small.image)
         out.append(small if finite.all() else replace(small, image=np.where(finite, small.image, np.float32(0))))
     return out
 
 
 def proxy_surface(frames: Sequence[Frame], place: ObjectPlace) -> tuple[ProxySurface, str]:
-    """The visual hull's surface, and why it could not be had (empty where it could).
+    """The visual hull's surface, and why it is missing (empty if it is not).
 
     Args:
         frames: small ones, of :func:`reduced_frames`.
-        place: where the object is; its sphere stands in where masks are missing or contradict each other. Masks
+        place: where the object is; its sphere replaces the hull if masks are missing or contradict each other. Masks
             that lie elsewhere are left out: one of them would cut away what all others show.
     """
     masked = [frame for frame in frames if mask_kind(frame) == "mask" and mask_offset(frame, place) <= MISPLACED]
@@ -115,12 +113,9 @@ def _differences(observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     seen = np.isfinite(observed)
     shared = seen.astype(np.float32) @ seen.T.astype(np.float32)
     np.fill_diagonal(shared, 0)
-    pairs = set()
-    for k, row in enumerate(shared):
-        for other in np.argsort(-row, kind="stable")[:_PARTNERS]:
-            if row[other] >= _FEWEST:
-                pairs.add((min(k, int(other)), max(k, int(other))))
-    chosen = np.array(sorted(pairs), np.int64).reshape(-1, 2)
+    rows, others = np.arange(len(shared))[:, None], np.argsort(-shared, axis=1, kind="stable")[:, :_PARTNERS]
+    pairs = np.sort(np.stack(np.broadcast_arrays(rows, others), axis=-1)[shared[rows, others] >= _FEWEST], axis=-1)
+    chosen = np.unique(pairs, axis=0)
     both = [observed[i, seen[i] & seen[j]] - observed[j, seen[i] & seen[j]] for i, j in chosen]
     return chosen, np.array([float(np.median(values)) for values in both])
 
@@ -151,10 +146,8 @@ def _hull(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray]:
     near = (np.abs(sdf) < 0.75 * step.max()) & (length > 0.3)
     normals = gradient[near] / length[near][:, None]
     points = grid[near] - normals * (sdf[near] / length[near])[:, None]
-    if len(points) > _POINTS:
-        chosen = np.linspace(0, len(points) - 1, _POINTS).astype(np.int64)
-        points, normals = points[chosen], normals[chosen]
-    return points, normals
+    chosen = np.linspace(0, len(points) - 1, min(len(points), _POINTS)).astype(np.int64)
+    return points[chosen], normals[chosen]
 
 
 def _medians(rows: np.ndarray) -> np.ndarray:

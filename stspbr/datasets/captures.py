@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
+from stspbr.datasets.colmap import read_colmap, write_colmap
+from stspbr.datasets.llff import read_llff, write_llff
+from stspbr.datasets.nerf_synthetic import read_nerf_synthetic, write_nerf_synthetic
+from stspbr.datasets.orb import read_orb
 from stspbr.datasets.posed_images import HOLD_OUT_EVERY
+from stspbr.datasets.transforms import read_transforms, write_nerfstudio
+from stspbr.datasets.validation import Log
 from stspbr.errors import StspbrError
 from stspbr.scene.capture import Capture
 
@@ -15,25 +20,25 @@ EXPORT_KINDS = ("llff", "nerf", "nerfstudio", "colmap")
 
 def read_capture(
     path: str | Path,
-    on_warning: Callable[[str], None] | None = None,
+    on_warning: Log = None,
     *,
     kind: str | None = None,
     up: str = "auto",
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
     known_light: bool = False,
-    stream: Callable[[str], None] | None = None,
+    stream: Log = None,
 ) -> Capture:
     """Read and check a capture: a folder of a data set, or a ``transforms.json``.
 
     Args:
         on_warning: called with each warning, one line each.
         kind: ``nerfstudio``, ``nerf``, ``llff``, ``colmap`` or ``orb``; None: what lies there (never ``orb``).
-        up: the world's up axis: ``+y``, ``-y``, ``+z``, ``-z``; ``auto``: what the format says, and where it says
-            nothing (LLFF, COLMAP) the mean of the cameras' own.
-        masks: a folder of masks for images without alpha, relative to the data set's; None: ``masks`` where LLFF and
-            COLMAP have it.
-        hold_out_every: where the data set has no splits every 8th image is held out; 0: none.
+        up: the world's up axis: ``+y``, ``-y``, ``+z``, ``-z``; ``auto``: that of the format, or of the file, or
+            (LLFF, COLMAP) the mean of the cameras' own.
+        masks: a folder of masks for images without alpha, relative to the data set's, which must exist; None: the
+            folder ``masks`` of LLFF and COLMAP, if there is one.
+        hold_out_every: if the data set has no splits, every 8th image is held out; 0: none.
         known_light: ``orb``: take the benchmark's light.
         stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
 
@@ -46,27 +51,14 @@ def read_capture(
         raise StspbrError("known_light is for orb only: other data sets have their light in environment.exr")
     if masks is not None and kind == "orb":
         raise StspbrError("masks is not for orb, whose scenes have masks of their own: leave it out")
-    if kind == "nerfstudio":
-        from stspbr.datasets.transforms import read_transforms
-
-        return read_transforms(path, on_warning, up=up, masks=masks, hold_out_every=hold_out_every, stream=stream)
-    if kind == "nerf":
-        from stspbr.datasets.nerf_synthetic import read_nerf_synthetic
-
-        return read_nerf_synthetic(path, on_warning, up=up, masks=masks, stream=stream)
-    if kind == "llff":
-        from stspbr.datasets.llff import read_llff
-
-        return read_llff(path, on_warning, up=up, masks=masks, hold_out_every=hold_out_every, stream=stream)
-    if kind == "colmap":
-        from stspbr.datasets.colmap import read_colmap
-
-        return read_colmap(path, on_warning, up=up, masks=masks, hold_out_every=hold_out_every, stream=stream)
     if kind == "orb":
-        from stspbr.datasets.orb import read_orb
-
         return read_orb(path, on_warning, up=up, known_light=known_light, stream=stream)
-    raise StspbrError(f"captures of kind {kind!r} are not known: choose one of {', '.join(KINDS)}")
+    if kind == "nerf":
+        return read_nerf_synthetic(path, on_warning, up=up, masks=masks, stream=stream)
+    readers = {"nerfstudio": read_transforms, "llff": read_llff, "colmap": read_colmap}
+    if kind not in readers:
+        raise StspbrError(f"captures of kind {kind!r} are not supported: choose one of {', '.join(KINDS)}")
+    return readers[kind](path, on_warning, up=up, masks=masks, hold_out_every=hold_out_every, stream=stream)
 
 
 def write_dataset(
@@ -74,7 +66,7 @@ def write_dataset(
     capture: Capture,
     kind: str,
     image_format: str = "png",
-    on_warning: Callable[[str], None] | None = None,
+    on_warning: Log = None,
     *,
     text: bool = False,
 ) -> Path:
@@ -83,7 +75,7 @@ def write_dataset(
     Args:
         kind: one of :data:`EXPORT_KINDS`.
         image_format: ``png`` and ``png16`` (sRGB, straight alpha, clipped at 1), ``exr`` and ``exr32`` (linear).
-        on_warning: called with what the format cannot hold as it is and was made to fit, one line each.
+        on_warning: called with each thing that was changed to fit the format, one line each.
         text: ``colmap``: text files in place of binary ones.
 
     Returns:
@@ -92,23 +84,12 @@ def write_dataset(
     Raises:
         StspbrError: what cannot be made to fit, by name.
     """
-    if kind == "nerfstudio":
-        from stspbr.datasets.transforms import write_nerfstudio
-
-        return write_nerfstudio(folder, capture, image_format, on_warning)
-    if kind == "nerf":
-        from stspbr.datasets.nerf_synthetic import write_nerf_synthetic
-
-        return write_nerf_synthetic(folder, capture, image_format, on_warning)
-    if kind == "llff":
-        from stspbr.datasets.llff import write_llff
-
-        return write_llff(folder, capture, image_format, on_warning)
     if kind == "colmap":
-        from stspbr.datasets.colmap import write_colmap
-
         return write_colmap(folder, capture, image_format, on_warning, text=text)
-    raise StspbrError(f"data sets of kind {kind!r} are not written: choose one of {', '.join(EXPORT_KINDS)}")
+    writers = {"nerfstudio": write_nerfstudio, "nerf": write_nerf_synthetic, "llff": write_llff}
+    if kind not in writers:
+        raise StspbrError(f"data sets of kind {kind!r} are not written: choose one of {', '.join(EXPORT_KINDS)}")
+    return writers[kind](folder, capture, image_format, on_warning)
 
 
 def _kind(path: Path) -> str:
@@ -121,7 +102,5 @@ def _kind(path: Path) -> str:
         return "llff"
     if any((path / place).is_file() for place in ("cameras.bin", "cameras.txt")) or (path / "sparse").is_dir():
         return "colmap"
-    raise StspbrError(
-        f"{path} holds neither transforms.json nor transforms_train.json, poses_bounds.npy or a COLMAP model: "
-        "check the path"
-    )
+    known = "transforms.json, transforms_train.json, poses_bounds.npy or a COLMAP model"
+    raise StspbrError(f"{path} contains no {known}: check the path")

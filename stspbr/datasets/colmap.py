@@ -17,7 +17,7 @@ import numpy as np
 from stspbr.colour import linear_to_srgb
 from stspbr.datasets.fitting import folded
 from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
-from stspbr.datasets.lens import Lens, lens
+from stspbr.datasets.lens import Lens, lens, pycolmap_for
 from stspbr.datasets.posed_images import (
     HOLD_OUT_EVERY,
     PosedImage,
@@ -30,15 +30,10 @@ from stspbr.datasets.posed_images import (
     read_posed_images,
     with_clip_planes,
 )
-from stspbr.datasets.validation import checked
-from stspbr.datasets.world_axes import (
-    camera_to_world_from_opencv,
-    folder_light,
-    opencv_from_camera_to_world,
-    y_up_from,
-)
-from stspbr.errors import StspbrError, first_line, missing_extra
-from stspbr.files import atomic_path
+from stspbr.datasets.validation import Log, checked
+from stspbr.datasets.world_axes import camera_to_world_from_opencv, folder_light, opencv_from_camera_to_world, y_up_from
+from stspbr.errors import StspbrError, first_line
+from stspbr.files import write_file
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.object_sphere import estimate_object_sphere
@@ -48,37 +43,31 @@ _SEED_POINTS = 5000
 
 def read_colmap(
     folder: str | Path,
-    on_warning: Callable[[str], None] | None = None,
+    on_warning: Log = None,
     *,
     up: str = "auto",
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
-    stream: Callable[[str], None] | None = None,
+    stream: Log = None,
 ) -> Capture:
-    """Read and check a COLMAP model and its photographs, which are undistorted where their lens needs it.
+    """Read and check a COLMAP model and its photographs, which are undistorted if their lens needs it.
 
     The model lies in ``sparse/0``, ``sparse`` or ``folder`` itself, the photographs in ``images`` (or ``folder``).
     Masks are the images' alpha, or files in ``masks`` (``NAME.png`` or ``STEM.png``, black where the object is not).
-    What is held out is in ``test_id.txt`` (and ``train_id.txt``) or ``sparse/0/test.txt`` where there are such lists,
-    else it is every 8th image in the order of names.
-
-    Args:
-        on_warning: called with each warning, one line each: images without a pose, and those of the checks.
-        up: the world's up axis, ``"auto"`` for the mean of the cameras' own.
-        masks: a folder of masks in place of ``masks``; it must be there.
-        hold_out_every: 0 holds none out where there are no lists.
-        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
+    What is held out is in ``test_id.txt`` (and ``train_id.txt``) or ``sparse/0/test.txt`` if there are such lists,
+    else it is every 8th image in the order of names. For the arguments see
+    :func:`stspbr.datasets.captures.read_capture`.
 
     Raises:
-        StspbrError: no model, or one that is broken; images of the model that are not there; no masks; a camera model
-            that is no perspective; and what the checks find. Without the extra ``photos``, too.
+        StspbrError: a model or images that are missing or broken; no masks; a camera model that is not a perspective;
+            and what the checks find. Without the extra ``photos``, too.
     """
     folder = Path(folder)
     place = model_folder(folder)
     model = _load(place)
     others = [p.name for p in sorted(folder.glob("sparse/*")) if p.is_dir() and p.name.isdigit() and p != place]
     if others and on_warning is not None:
-        on_warning(f"{place} is read; sparse holds {first_few(others)} more models, which can be named in its place")
+        on_warning(f"{place} is read; sparse contains {first_few(others)} more models: name one of them to read it")
     posed = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: image.name)
     if not posed:
         raise StspbrError(f"{place} has no image with a pose: run COLMAP's mapper again")
@@ -101,7 +90,7 @@ def read_colmap(
         PosedImage(
             name=f"{pictures.name}/{file}" if pictures != root else str(file),
             image=pictures / str(file),
-            lens=_always(lenses[image.camera_id]),
+            lens=lenses[image.camera_id],
             camera_to_world=rotation @ pose,
             split=split,
             mask=find_mask(mask_place, image.name, names),
@@ -118,19 +107,12 @@ def model_folder(folder: Path) -> Path:
     for place in (folder / "sparse/0", folder / "sparse", folder / "colmap/sparse/0", folder):
         if any(all((place / f"{name}.{kind}").is_file() for name in ("cameras", "images")) for kind in ("bin", "txt")):
             return place
-    raise StspbrError(
-        f"{folder} holds no COLMAP model (cameras and images as .bin or .txt, in sparse/0, sparse or the folder "
-        "itself): check the path"
-    )
+    wanted = "COLMAP model (cameras and images as .bin or .txt, in sparse/0, sparse or the folder itself)"
+    raise StspbrError(f"{folder} contains no {wanted}: check the path")
 
 
 def write_colmap(
-    folder: str | Path,
-    capture: Capture,
-    image_format: str = "png",
-    on_warning: Callable[[str], None] | None = None,
-    *,
-    text: bool = False,
+    folder: str | Path, capture: Capture, image_format: str = "png", on_warning: Log = None, *, text: bool = False
 ) -> Path:
     """Write a data set as COLMAP's undistorter leaves one: ``images/`` and ``sparse/0`` with PINHOLE cameras.
 
@@ -146,7 +128,7 @@ def write_colmap(
         The folder of the model, which is written last.
     """
     if not text:
-        _pycolmap()
+        pycolmap_for("COLMAP models")
     folder, capture = Path(folder), folded(capture, on_warning)
     warn_of_clipping(capture.frames, image_format, on_warning)
     taken: set[str] = set()
@@ -155,10 +137,8 @@ def write_colmap(
     if capture.light is not None:
         write_exr(folder / "environment.exr", capture.light.radiance)
     place = folder / "sparse/0"
-    place.mkdir(parents=True, exist_ok=True)
-    with atomic_path(place / "test.txt") as temporary:
-        held = [name for frame, name in zip(capture.frames, names, strict=True) if frame.split == "test"]
-        temporary.write_text("".join(f"{name}\n" for name in held), "utf-8")
+    held = [name for frame, name in zip(capture.frames, names, strict=True) if frame.split == "test"]
+    write_file(place / "test.txt", "".join(f"{name}\n" for name in held))
     if text:
         _write_text(place, capture.frames, names)
         return place
@@ -168,23 +148,13 @@ def write_colmap(
     return place
 
 
-def _pycolmap() -> Any:
-    try:
-        import pycolmap
-    except ImportError:
-        raise missing_extra("pycolmap", "photos", "COLMAP models") from None
-    return pycolmap
-
-
 def _load(place: Path) -> Any:
-    pycolmap = _pycolmap()
+    pycolmap = pycolmap_for("COLMAP models")
     try:
         return pycolmap.Reconstruction(str(place))
     except Exception as error:  # its own C++ errors, of several kinds
-        raise StspbrError(
-            f"{place} is no COLMAP model that can be read ({first_line(error)}): export it again (a camera model "
-            "that is newer than pycolmap needs a newer one)"
-        ) from error
+        what = f"{place} is not a readable COLMAP model ({first_line(error)})"
+        raise StspbrError(f"{what}: export it again, or update pycolmap if its camera model is newer") from error
 
 
 def _root(folder: Path, place: Path) -> Path:
@@ -196,16 +166,13 @@ def _root(folder: Path, place: Path) -> Path:
     return folder
 
 
-def _lens(camera: Any, place: Path) -> Lens:
+def _lens(camera: Any, place: Path) -> Callable[[int, int], Lens]:
     where = f"camera {camera.camera_id} of {place}"
-    return lens(camera.model.name, list(camera.params), camera.width, camera.height, where)
-
-
-def _always(value: Lens) -> Callable[[int, int], Lens]:
+    value = lens(camera.model.name, list(camera.params), camera.width, camera.height, where)
     return lambda width, height: value
 
 
-def _warn_of_the_unposed(folder: Path, used: set[str], on_warning: Callable[[str], None] | None) -> None:
+def _warn_of_the_unposed(folder: Path, used: set[str], on_warning: Log) -> None:
     if on_warning is None or folder.name != "images":
         return
     files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
@@ -233,8 +200,7 @@ def _write_text(place: Path, frames: list[Frame], names: list[str]) -> None:
     ]
     files = {"points3D": points, "cameras": [f"{number} {key}" for key, number in cameras.items()], "images": lines}
     for file, rows in files.items():
-        with atomic_path(place / f"{file}.txt") as temporary:
-            temporary.write_text("".join(f"{row}\n" for row in rows), "utf-8")
+        write_file(place / f"{file}.txt", "".join(f"{row}\n" for row in rows))
 
 
 def _numbers(*values: float) -> str:

@@ -1,4 +1,4 @@
-"""Exposure and white balance of a frame, as the keys of a ``transforms.json`` say them."""
+"""Exposure and white balance of a frame, from the keys of a ``transforms.json``."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def read_exposure(name: str, keys: dict[str, Any]) -> dict[str, Any]:
             which give time times ISO over N²; ``white_balance``, the gains of red, green and blue.
 
     Raises:
-        StspbrError: a value that is no positive number, or a camera setting without the others.
+        StspbrError: a value that is not a positive number, or a camera setting without the others.
     """
     return {"exposure": _exposure(name, keys), "white_balance": _white_balance(name, keys)}
 
 
 def exposure_keys(frame: Frame) -> dict[str, Any]:
-    """The keys that :func:`read_exposure` reads; empty where nothing is known."""
+    """The keys that :func:`read_exposure` reads; empty if nothing is known."""
     keys: dict[str, Any] = {}
     if frame.exposure is not None:
         keys["exposure"] = float(frame.exposure)
@@ -43,7 +43,7 @@ def _exposure(name: str, keys: dict[str, Any]) -> float | None:
         return None
     lacking = ", ".join(key for key in _CAMERA if key not in keys)
     if lacking:
-        raise StspbrError(f"frame {name}: {given[0]} alone is no exposure: give {lacking}, too (or exposure)")
+        raise StspbrError(f"frame {name}: {given[0]} alone is not an exposure: give {lacking}, too (or exposure)")
     time, iso, number = (_positive(name, key, keys[key]) for key in _CAMERA)
     return time * iso / number**2
 

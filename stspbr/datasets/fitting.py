@@ -1,14 +1,16 @@
-"""Captures made to fit formats that hold less than ours does: no object poses, no principal point, one focal length."""
+"""Captures made to fit formats with less than ours: no object poses, no principal point, one focal length."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from stspbr.datasets.posed_images import first_few
+from stspbr.datasets.preparation.light_frame import on_object
+from stspbr.datasets.validation import Log
 from stspbr.errors import StspbrError
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Capture, Frame
@@ -18,14 +20,14 @@ _EXACT = 1e-6  # pixels, and relative for focal lengths: less than this is round
 _MOST_RESAMPLING = 1.05  # focal lengths further apart than this are not made one by resampling
 
 
-def folded(capture: Capture, on_warning: Callable[[str], None] | None = None) -> Capture:
+def folded(capture: Capture, on_warning: Log = None) -> Capture:
     """The same capture with every object pose the identity: the cameras move instead, and every ray stays.
 
-    Where all poses are equal the world is turned as a whole, with its light. Where the object moves, the light turns
+    If all poses are equal, the world is turned as a whole, with its light. If the object moves, the light turns
     with each camera, so that a known light is left out, with a warning.
     """
     poses = [np.asarray(frame.object_to_world, np.float64) for frame in capture.frames]
-    frames = [_folded(frame) for frame in capture.frames]
+    frames = [on_object(frame) for frame in capture.frames]
     if all(np.array_equal(pose, np.eye(4)) for pose in poses):
         return capture
     if all(np.array_equal(pose, poses[0]) for pose in poses):
@@ -33,18 +35,16 @@ def folded(capture: Capture, on_warning: Callable[[str], None] | None = None) ->
     if on_warning is not None:
         light = ", and the known light is left out" if capture.light is not None else ""
         on_warning(
-            f"the object moves in {len(frames)} frames, which the format cannot say: the cameras move instead, so that "
-            f"the light turns with them{light}"
+            f"the object moves in {len(frames)} frames, which the format cannot store: the cameras move instead, so "
+            f"that the light turns with them{light}"
         )
     return Capture(frames)
 
 
-def centred(
-    frames: Sequence[Frame], where: str, on_warning: Callable[[str], None] | None = None, *, one_focal: bool
-) -> list[Frame]:
+def centred(frames: Sequence[Frame], where: str, on_warning: Log = None, *, one_focal: bool) -> list[Frame]:
     """Frames of one size with square pixels and the principal point in the middle.
 
-    Where the principal point lies on a pixel's centre or corner this is padding by empty pixels and exact. Otherwise
+    If the principal point lies on a pixel's centre or corner, this is padding by empty pixels and exact. Otherwise
     the image is resampled bilinearly, shifted by at most a quarter of a pixel or so, with a warning; rays stay exact.
 
     Args:
@@ -62,8 +62,8 @@ def centred(
                 "pixels only: export to nerfstudio or colmap"
             )
     if one_focal:
-        lowest, highest = (frames[int(pick(focals))] for pick in (np.argmin, np.argmax))
         if max(focals) > _MOST_RESAMPLING * min(focals):
+            lowest, highest = (frames[int(pick(focals))] for pick in (np.argmin, np.argmax))
             raise StspbrError(
                 f"the focal lengths reach from {min(focals):g} (frame {lowest.name}) to {max(focals):g} (frame "
                 f"{highest.name}), but {where} holds one for all: export to nerfstudio or colmap"
@@ -85,12 +85,6 @@ def centred(
             "theirs is off a pixel's centre or corner, or their focal lengths differ a little"
         )
     return out
-
-
-def _folded(frame: Frame) -> Frame:
-    to_object = np.linalg.inv(np.asarray(frame.object_to_world, np.float64))
-    camera = replace(frame.camera, camera_to_world=to_object @ frame.camera.camera_to_world)
-    return replace(frame, camera=camera, object_to_world=np.eye(4))
 
 
 def _side(places: list[tuple[float, int, float]]) -> int:

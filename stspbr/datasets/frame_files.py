@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from stspbr.datasets.validation import Log
 from stspbr.errors import StspbrError
 from stspbr.files import safe_name
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr, write_png8, write_png16
@@ -27,8 +28,8 @@ def write_images(folder: Path, frames: Sequence[Frame], files: Sequence[str], im
     """Write the frames in parallel, with alpha; of stored ones no more are in memory than :func:`for_each_frame` lets.
 
     Args:
-        files: paths relative to ``folder``, one a frame.
-        image_format: ``"exr"`` (linear half floats, or floats where radiance passes 65504), ``"exr32"`` (floats,
+        files: paths relative to ``folder``, one per frame.
+        image_format: ``"exr"`` (linear half floats, or floats if radiance passes 65504), ``"exr32"`` (floats,
             exact), ``"png"`` or ``"png16"`` (sRGB of 8 or 16 bits, clipped at 1, straight alpha).
     """
     image_suffix(image_format)
@@ -39,7 +40,7 @@ def write_images(folder: Path, frames: Sequence[Frame], files: Sequence[str], im
 
 
 def frame_path(name: str, suffix: str) -> str:
-    """Where a frame's image goes: its own relative path, or ``images/`` where it has no folder."""
+    """The place of a frame's image: its own relative path, or ``images/`` if it has no folder."""
     parts = _parts(name)
     return "/".join([*(parts[:-1] or ["images"]), parts[-1] + suffix])
 
@@ -53,13 +54,12 @@ def flat_name(name: str, taken: set[str]) -> str:
     return safe_name("_".join([*(part for part in parts[:-1] if part != "images"), parts[-1]]), taken)
 
 
-def warn_of_clipping(frames: Sequence[Frame], image_format: str, on_warning: Callable[[str], None] | None) -> None:
-    """Say how many frames have radiance above 1 that a PNG cannot hold."""
+def warn_of_clipping(frames: Sequence[Frame], image_format: str, on_warning: Log) -> None:
+    """Report how many frames have radiance above 1, which a PNG cannot store."""
     if on_warning is None or not image_format.startswith("png"):
         return
-    bright = [f.name for f in frames if float((f.image - f.alpha).max(initial=0.0)) > 1e-3 and f.saturation > 1.0]
-    if bright:
-        count = len(bright)
+    count = sum(f.saturation > 1.0 and float((f.image - f.alpha).max(initial=0.0)) > 1e-3 for f in frames)
+    if count:
         on_warning(f"{count} frames have radiance above 1, which {image_format} clips: --image-format exr keeps it")
 
 

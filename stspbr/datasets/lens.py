@@ -65,8 +65,12 @@ class Lens:
     @property
     def is_pinhole(self) -> bool:
         """Whether it is a pinhole as it stands: a perspective model whose coefficients are all 0."""
-        count = 3 if _MODELS[self.model].startswith("f ") else 4
-        return "FISHEYE" not in self.model and self.model != "EUCM" and not any(self.params[count:])
+        return "FISHEYE" not in self.model and self.model != "EUCM" and not any(self.distortion)
+
+    @property
+    def distortion(self) -> tuple[float, ...]:
+        """The parameters after focal lengths and principal point."""
+        return self.params[3 if _MODELS[self.model].startswith("f ") else 4 :]
 
     def scaled(self, width: int, height: int) -> Lens:
         """The same lens for the image resampled to ``width × height``."""
@@ -92,10 +96,7 @@ class Lens:
         return rays
 
     def _camera(self) -> Any:
-        try:
-            import pycolmap
-        except ImportError:
-            raise missing_extra("pycolmap", "photos", f"lenses with distortion ({self.model})") from None
+        pycolmap = pycolmap_for(f"lenses with distortion ({self.model})")
         return pycolmap.Camera(model=self.model, width=self.width, height=self.height, params=list(self.params))
 
 
@@ -111,6 +112,15 @@ class PinholeImage:
     height: int
 
 
+def pycolmap_for(purpose: str) -> Any:
+    """The module pycolmap; StspbrError that names the extra and ``purpose``, a plural, if it is not installed."""
+    try:
+        import pycolmap
+    except ImportError:
+        raise missing_extra("pycolmap", "photos", purpose) from None
+    return pycolmap
+
+
 def lens(model: str, params: Sequence[float], width: int, height: int, where: str) -> Lens:
     """A checked lens.
 
@@ -119,22 +129,20 @@ def lens(model: str, params: Sequence[float], width: int, height: int, where: st
         where: what has this lens, for the error: "camera 3", "frame images/a.jpg".
 
     Raises:
-        StspbrError: a model that is not known or no perspective image, or numbers that do not fit it.
+        StspbrError: a model that is unknown or not a perspective image, or numbers that do not fit it.
     """
     if model not in _MODELS:
-        what = "is a panorama, no photograph" if model == "EQUIRECTANGULAR" else "is not known"
+        what = "is a panorama, not a photograph" if model == "EQUIRECTANGULAR" else "is unknown"
         raise StspbrError(f"{where}: the camera model {model} {what}: choose one of {', '.join(_MODELS)}")
     try:
         values = tuple(float(value) for value in params)
     except (TypeError, ValueError):
-        raise StspbrError(f"{where}: its {model} camera has a parameter that is no number: fix it") from None
+        raise StspbrError(f"{where}: its {model} camera has a parameter that is not a number: fix it") from None
     names = _MODELS[model].split()
     if len(values) != len(names):
-        raise StspbrError(
-            f"{where}: {model} has {len(names)} parameters ({' '.join(names)}), not {len(values)}: fix it"
-        )
+        raise StspbrError(f"{where}: {model} needs {len(names)} parameters ({' '.join(names)}), not {len(values)}: fix")
     if not np.isfinite(values).all() or width < 1 or height < 1:
-        raise StspbrError(f"{where}: its {model} camera has a size or parameter that is no finite number: fix it")
+        raise StspbrError(f"{where}: its {model} camera has a size or parameter that is not finite: fix it")
     made = Lens(model, values, int(width), int(height))
     if min(made.intrinsics[:2]) <= 0:
         raise StspbrError(f"{where}: its focal length is not a positive number: check the camera's parameters")
@@ -142,7 +150,7 @@ def lens(model: str, params: Sequence[float], width: int, height: int, where: st
 
 
 def parameter_names(model: str) -> list[str]:
-    """The parameters of a model in COLMAP's order; none for a model that is not known."""
+    """The parameters of a model in COLMAP's order; none for an unknown model."""
     return _MODELS.get(model, "").split()
 
 
@@ -223,9 +231,7 @@ def undistortion_map(lens: Lens, image: PinholeImage) -> np.ndarray:
     pixels, inside = pixels_of(some)
     folds = _folded(lens, some[inside], pixels[inside]).any()
     out = np.empty((image.height, image.width, 2), np.float32)
-    for first in range(
-        0, image.height, _BAND
-    ):  # 64-bit numbers of all rays at once would be 1 GB of a large photograph
+    for first in range(0, image.height, _BAND):  # 64-bit numbers of all rays at once would be 1 GB
         band = rays(rows[first : first + _BAND], columns)
         pixels, inside = pixels_of(band)
         if folds:

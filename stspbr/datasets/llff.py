@@ -25,10 +25,10 @@ from stspbr.datasets.posed_images import (
     read_posed_images,
     with_clip_planes,
 )
-from stspbr.datasets.validation import checked
+from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import folder_light, y_up_from
 from stspbr.errors import StspbrError
-from stspbr.files import atomic_path
+from stspbr.files import atomic_path, write_file
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.object_sphere import estimate_object_sphere
@@ -36,24 +36,18 @@ from stspbr.scene.object_sphere import estimate_object_sphere
 
 def read_llff(
     folder: str | Path,
-    on_warning: Callable[[str], None] | None = None,
+    on_warning: Log = None,
     *,
     up: str = "auto",
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
-    stream: Callable[[str], None] | None = None,
+    stream: Log = None,
 ) -> Capture:
     """Read and check an LLFF data set.
 
     Images that were resampled after the poses had been made get the focal length that belongs to their size. Masks and
-    held-out images are found as :func:`stspbr.datasets.colmap.read_colmap` finds them (``test_id.txt``).
-
-    Args:
-        on_warning: called with each warning of :func:`stspbr.datasets.validation.check_capture`.
-        up: the world's up axis, ``"auto"`` for the mean of the cameras' own.
-        masks: a folder of masks in place of ``masks``; it must be there.
-        hold_out_every: 0 holds none out where there are no lists.
-        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
+    held-out images are found as :func:`stspbr.datasets.colmap.read_colmap` finds them (``test_id.txt``). For the
+    arguments see :func:`stspbr.datasets.captures.read_capture`.
 
     Raises:
         StspbrError: no ``poses_bounds.npy``, or not one row for each image; and what the checks find.
@@ -64,8 +58,8 @@ def read_llff(
     files = sorted(p.name for p in pictures.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
     if len(files) != len(rows):
         raise StspbrError(
-            f"{pictures} holds {len(files)} images, but {folder / 'poses_bounds.npy'} has {len(rows)} poses: which "
-            "belong together goes by the order of names, so the counts must be equal"
+            f"{pictures} contains {len(files)} images, but {folder / 'poses_bounds.npy'} has {len(rows)} poses: they "
+            "are matched in the order of names, so the counts must be equal"
         )
     camera_to_world = [_camera_to_world(row) for row in rows]
     rotation = y_up_from(up, camera_to_world, on_warning)
@@ -87,12 +81,7 @@ def read_llff(
     return checked(Capture(frames, folder_light(folder, rotation)), on_warning)
 
 
-def write_llff(
-    folder: str | Path,
-    capture: Capture,
-    image_format: str = "png",
-    on_warning: Callable[[str], None] | None = None,
-) -> Path:
+def write_llff(folder: str | Path, capture: Capture, image_format: str = "png", on_warning: Log = None) -> Path:
     """Write an LLFF data set: images of one size, ``poses_bounds.npy``, and ``train_id.txt`` and ``test_id.txt``.
 
     The world is ours, +Y up: read it again with ``up="+y"``. The depths are those of a sphere about the object.
@@ -119,9 +108,7 @@ def write_llff(
     if capture.light is not None:
         write_exr(folder / "environment.exr", capture.light.radiance)
     for split in ("train", "test"):
-        with atomic_path(folder / f"{split}_id.txt") as temporary:
-            lines = [f"{name}\n" for name, frame in named if frame.split == split]
-            temporary.write_text("".join(lines), "utf-8")
+        write_file(folder / f"{split}_id.txt", "".join(f"{name}\n" for name, frame in named if frame.split == split))
     sphere = estimate_object_sphere(frames)
     rows = np.stack([_row(frame, sphere) for _, frame in named])
     with atomic_path(folder / "poses_bounds.npy") as temporary:
@@ -135,9 +122,9 @@ def _read_rows(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise StspbrError(f"{path} does not exist: check the path") from None
     except (OSError, ValueError, EOFError) as error:
-        raise StspbrError(f"{path} is truncated or no array of numbers ({error}): make it again") from error
+        raise StspbrError(f"{path} is truncated or not an array of numbers ({error}): make it again") from error
     if rows.ndim != 2 or rows.shape[1] != 17 or not len(rows) or rows.dtype.kind not in "fiu":
-        raise StspbrError(f"{path} holds {rows.dtype} numbers of shape {rows.shape}, not [images, 17]: make it again")
+        raise StspbrError(f"{path} has {rows.dtype} numbers of shape {rows.shape}, not [images, 17]: make it again")
     return rows.astype(np.float64)
 
 
@@ -153,7 +140,7 @@ def _lens_of(row: np.ndarray, where: str) -> Callable[[int, int], Lens]:
 
     def of_size(width: int, height: int) -> Lens:
         if not np.isfinite([h, w]).all() or min(h, w) < 1:
-            raise StspbrError(f"{where}: its pose says {w:g}x{h:g} pixels: make poses_bounds.npy again")
+            raise StspbrError(f"{where}: its pose is for {w:g}x{h:g} pixels: make poses_bounds.npy again")
         made = lens("SIMPLE_PINHOLE", (focal, w / 2, h / 2), round(w), round(h), where)
         # A resampled image has the same shape but for rounding; another shape is left to the checks.
         return made.scaled(width, height) if abs(width * h - height * w) <= max(w, h) else made

@@ -7,39 +7,35 @@ format holds one field of view for all images, square pixels, and a principal po
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from stspbr.datasets.fitting import centred, folded
 from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
 from stspbr.datasets.posed_images import mask_folder
-from stspbr.datasets.transforms import frame_files, read_frames, read_json, write_json
-from stspbr.datasets.validation import checked
+from stspbr.datasets.transforms import read_entries, read_frames, write_json
+from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import folder_light, y_up_from
-from stspbr.errors import StspbrError
 from stspbr.formats.images import write_exr
 from stspbr.scene.capture import Capture, Frame
 
 
 def read_nerf_synthetic(
     folder: str | Path,
-    on_warning: Callable[[str], None] | None = None,
+    on_warning: Log = None,
     *,
     include_val: bool = False,
     up: str = "auto",
     masks: str | None = None,
-    stream: Callable[[str], None] | None = None,
+    stream: Log = None,
 ) -> Capture:
     """Read and check a NeRF-synthetic capture.
 
     Args:
-        folder: holds the JSON files and the images that they name, and ``environment.exr`` where the light is known.
-        on_warning: called with each warning of :func:`stspbr.datasets.validation.check_capture`.
+        folder: contains the JSON files, the images that they name, and ``environment.exr`` if the light is known.
         include_val: take the validation frames, too, as held-out ones.
         up: the world's up axis; ``"auto"`` is Blender's, +Z.
-        masks: a folder of masks, for images without alpha.
-        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
+        on_warning, masks, stream: see :func:`stspbr.datasets.captures.read_capture`.
 
     Raises:
         StspbrError: no training file, or anything missing, broken or contradictory.
@@ -53,11 +49,7 @@ def read_nerf_synthetic(
         path = folder / f"transforms_{name}.json"
         if not path.exists() and name != "train":
             continue
-        content = read_json(path)
-        entries = content.get("frames")
-        if not isinstance(entries, list) or not entries:
-            raise StspbrError(f"{path} has no frames: check the file")
-        names = frame_files(path, entries)
+        content, entries, names = read_entries(path)
         chosen = [(entry, file, split) for entry, file in zip(entries, names, strict=True)]
         frames += read_frames(path, content, chosen, rotation=rotation, masks=place, stream=stream)
     # The light's axes are those that Blender's world has when it is turned to +Y up.
@@ -65,10 +57,7 @@ def read_nerf_synthetic(
 
 
 def write_nerf_synthetic(
-    folder: str | Path,
-    capture: Capture,
-    image_format: str = "png",
-    on_warning: Callable[[str], None] | None = None,
+    folder: str | Path, capture: Capture, image_format: str = "png", on_warning: Log = None
 ) -> Path:
     """Write a data set as NeRF's Blender scenes are: ``train/`` and ``test/`` with their JSON files, Z-up.
 
@@ -112,5 +101,4 @@ def write_nerf_synthetic(
 
 def _own_name(frame: Frame, taken: set[str]) -> str:
     """The frame's flat name without the folder of its split, which it gets anew."""
-    name = frame.name.removeprefix("./").removeprefix(f"{frame.split}/")
-    return flat_name(name, taken)
+    return flat_name(frame.name.removeprefix("./").removeprefix(f"{frame.split}/"), taken)

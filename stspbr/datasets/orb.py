@@ -11,14 +11,13 @@ lat-long convention is ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from stspbr.datasets.colmap import read_colmap
 from stspbr.datasets.posed_images import first_few
-from stspbr.datasets.transforms import frame_files, read_frames, read_json
-from stspbr.datasets.validation import checked
+from stspbr.datasets.transforms import read_entries, read_frames, read_json
+from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import y_up_from
 from stspbr.errors import StspbrError
 from stspbr.formats.images import read_image
@@ -27,25 +26,19 @@ from stspbr.scene.light import EnvironmentLight, turned_light
 
 
 def read_orb(
-    folder: str | Path,
-    on_warning: Callable[[str], None] | None = None,
-    *,
-    up: str = "auto",
-    known_light: bool = False,
-    stream: Callable[[str], None] | None = None,
+    folder: str | Path, on_warning: Log = None, *, up: str = "auto", known_light: bool = False, stream: Log = None
 ) -> Capture:
     """Read and check one scene.
 
     Args:
         folder: ``…/blender_HDR/teapot_scene001`` or the like.
-        on_warning: called with each warning, one line each.
         up: the world's up axis; ``"auto"`` is Blender's +Z, and the mean of the cameras' own for COLMAP's layout.
         known_light: take the light from ``ground_truth``: of the first test image that has one. The benchmark gives
             it for evaluation only.
-        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
+        on_warning, stream: see :func:`stspbr.datasets.captures.read_capture`.
 
     Raises:
-        StspbrError: neither layout; masks or images that are not there; no ground truth where it is asked for.
+        StspbrError: neither layout; masks or images that are missing; no ground truth if it is asked for.
     """
     folder = Path(folder)
     if (folder / "transforms_train.json").is_file():
@@ -57,33 +50,26 @@ def read_orb(
         capture = read_colmap(folder, up=up, stream=stream)
     else:
         raise StspbrError(
-            f"{folder} is no Stanford-ORB scene, it has neither transforms_train.json nor sparse/0: give the folder of "
-            "one scene, e.g. blender_HDR/teapot_scene001"
+            f"{folder} is not a Stanford-ORB scene (no transforms_train.json, no sparse/0): give the folder of one "
+            "scene, e.g. blender_HDR/teapot_scene001"
         )
     if known_light:
         capture = replace(capture, light=_light(folder, capture.frames))
     return checked(capture, on_warning)
 
 
-def _read_blender(
-    folder: Path, up: str, on_warning: Callable[[str], None] | None, stream: Callable[[str], None] | None
-) -> Capture:
+def _read_blender(folder: Path, up: str, on_warning: Log, stream: Log) -> Capture:
     rotation = y_up_from("+z" if up == "auto" else up)
     frames: list[Frame] = []
     for split in ("train", "test"):
         path = folder / f"transforms_{split}.json"
-        content = read_json(path)
-        entries = content.get("frames")
-        if not isinstance(entries, list) or not entries:
-            raise StspbrError(f"{path} has no frames: check the file")
-        names = frame_files(path, entries)
+        content, entries, names = read_entries(path)
         masks = [_mask(file) for file in names]
         lost = [mask for mask in masks if not (folder / mask).is_file()]
         if lost:
             raise StspbrError(f"{folder} lacks {first_few(lost)} of {len(masks)} masks: unpack the data set again")
-        chosen = [
-            ({**entry, "mask_path": mask}, file, split) for entry, file, mask in zip(entries, names, masks, strict=True)
-        ]
+        masked = [{**entry, "mask_path": mask} for entry, mask in zip(entries, masks, strict=True)]
+        chosen = [(entry, file, split) for entry, file in zip(masked, names, strict=True)]
         frames += read_frames(path, content, chosen, rotation=rotation, stream=stream)
     novel = folder / "transforms_novel.json"
     if novel.is_file() and on_warning is not None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stspbr.datasets.lens import Lens, PinholeImage, object_bounds, pinhole_image, undistorted, undistortion_map
-from stspbr.datasets.validation import pixel_findings
+from stspbr.datasets.validation import Log, pixel_findings
 from stspbr.errors import StspbrError
 from stspbr.formats.images import IMAGE_SUFFIXES, image_size, read_image, read_pixels
 from stspbr.scene.camera import Camera
@@ -22,7 +22,7 @@ from stspbr.scene.stored_frame import StoredFrame, for_each_frame, memory_line, 
 from stspbr.threads import available_cores
 
 HOLD_OUT_EVERY = 8
-_NO_MASK = 0.999  # where alpha is nowhere less than this there is none to speak of
+_NO_MASK = 0.999  # alpha that is nowhere less than this is no mask
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,13 @@ class PosedImage:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-def read_posed_images(
-    images: Sequence[PosedImage], masks: Path | None = None, stream: Callable[[str], None] | None = None
-) -> list[Frame]:
+def read_posed_images(images: Sequence[PosedImage], masks: Path | None = None, stream: Log = None) -> list[Frame]:
     """Read the images in parallel, and resample those that were not taken through a pinhole.
 
     All photographs of one lens become pinhole images of one size, see :func:`stspbr.datasets.lens.pinhole_image`.
 
     Args:
-        masks: the folder that masks were looked for in, for the error where an image has neither mask nor alpha.
+        masks: the folder that masks were looked for in, for the error if an image has neither mask nor alpha.
         stream: leave the pixels on disk (:class:`stspbr.scene.stored_frame.StoredFrame`): every image is looked at
             once, or twice if it is resampled, and none is held. Called with one line: how many images, how large,
             and how much memory that takes.
@@ -86,8 +84,7 @@ def read_posed_images(
 
 def held_out(names: Sequence[str], every: int = HOLD_OUT_EVERY) -> list[str]:
     """``"train"`` or ``"test"`` for each name: every 8th in the order of names is held out, none where every is 0."""
-    order = sorted(range(len(names)), key=lambda k: names[k])
-    test = set(order[::every]) if every else set()
+    test = set(sorted(range(len(names)), key=lambda k: names[k])[::every]) if every else ()
     return ["test" if index in test else "train" for index in range(len(names))]
 
 
@@ -102,13 +99,8 @@ def listed_splits(names: Sequence[str], train: Path, test: Path) -> list[str | N
     tests = _listed(test)
     trains = _listed(train) if train.is_file() else None
 
-    def split(name: str) -> str | None:
-        stem = _stem(name)
-        if stem in tests:
-            return "test"
-        return "train" if trains is None or stem in trains else None
-
-    return [split(name) for name in names]
+    stems = map(_stem, names)
+    return ["test" if s in tests else "train" if trains is None or s in trains else None for s in stems]
 
 
 def mask_folder(folder: Path, masks: str | None) -> Path:
@@ -141,7 +133,7 @@ def find_mask(masks: Path, name: str, names: Sequence[str] = ()) -> Path | None:
 
 
 def find_image(folder: Path, name: str) -> str | None:
-    """``name`` where ``folder`` has it, or the file of that stem with another image suffix (an HDR twin), or None."""
+    """``name`` if ``folder`` has it, or the file of that stem with another image suffix (an HDR twin), or None."""
     stem = name.rpartition(".")[0] or name
     candidates = [name, *(stem + s for s in IMAGE_SUFFIXES), *(stem + s.upper() for s in IMAGE_SUFFIXES)]
     return next((candidate for candidate in candidates if (folder / candidate).is_file()), None)
@@ -158,11 +150,8 @@ def with_clip_planes(frames: list[Frame]) -> list[Frame]:
     sphere = estimate_object_sphere(covered)
     if sphere is None:
         return frames
-    distances = [
-        np.linalg.norm((np.asarray(f.object_to_world) @ np.append(sphere[0], 1.0))[:3] - f.camera.position)
-        for f in covered
-    ]
-    distance = float(np.median(distances))
+    centres = [(np.asarray(f.object_to_world) @ np.append(sphere[0], 1.0))[:3] for f in covered]
+    distance = float(np.median([np.linalg.norm(c - f.camera.position) for c, f in zip(centres, covered, strict=True)]))
     if not np.isfinite(distance) or distance <= 0:
         return frames
     near, far = 0.01 * distance, 100.0 * distance
@@ -262,7 +251,7 @@ def _stored_frames(
                             **_fields(item, looks[index].saturation))  # fmt: skip
         return frame.with_summaries(looks[index].summaries)
 
-    return [stored(index) for index in range(len(images))]
+    return list(map(stored, range(len(images))))
 
 
 def _or_full(alpha: np.ndarray | None, image: np.ndarray) -> np.ndarray:
@@ -276,10 +265,8 @@ def _read(item: PosedImage) -> _Read:
         mask = read_pixels(item.mask)
         mask = np.clip(mask[..., :1] if mask.shape[-1] != 2 else mask[..., :1] * mask[..., 1:], 0.0, 1.0)
         if mask.shape[:2] != (height, width):
-            raise StspbrError(
-                f"frame {item.name}: its mask is {mask.shape[1]}x{mask.shape[0]}, the image {width}x{height}: "
-                "export the mask again"
-            )
+            shape = f"{mask.shape[1]}x{mask.shape[0]}, the image {width}x{height}"
+            raise StspbrError(f"frame {item.name}: its mask is {shape}: export the mask again")
         image *= mask
         alpha = mask if alpha is None else alpha * mask
     lens = item.lens(width, height)

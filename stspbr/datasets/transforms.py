@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -40,27 +40,28 @@ from stspbr.datasets.posed_images import (
     mask_folder,
     read_posed_images,
 )
-from stspbr.datasets.validation import checked
+from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import turned_pose, y_up_from
 from stspbr.errors import StspbrError
-from stspbr.files import atomic_path
+from stspbr.files import read_file, write_file
 from stspbr.formats.images import IMAGE_SUFFIXES, read_image, write_exr
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.light import EnvironmentLight, turned_light
 
+Json = dict[str, Any]
 _DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "omega", "sx1", "sy1")
 _PERSPECTIVE = ("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
 
 
 def read_transforms(
     path: str | Path,
-    on_warning: Callable[[str], None] | None = None,
+    on_warning: Log = None,
     *,
     up: str = "auto",
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
-    stream: Callable[[str], None] | None = None,
+    stream: Log = None,
 ) -> Capture:
     """Read and check a capture.
 
@@ -70,26 +71,19 @@ def read_transforms(
 
     Args:
         path: the folder, or the JSON file itself.
-        on_warning: called with each warning of :func:`stspbr.datasets.validation.check_capture`.
-        up: the world's up axis, ``"auto"`` for what the file says.
         masks: a folder of masks for the frames without ``mask_path``.
-        hold_out_every: 0 holds none out where the file has no splits.
-        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
+        on_warning, up, hold_out_every, stream: see :func:`stspbr.datasets.captures.read_capture`.
 
     Raises:
-        StspbrError: anything missing, broken or contradictory; a lens that no pinhole image can stand for.
+        StspbrError: anything missing, broken or contradictory; a lens that no pinhole image can replace.
     """
     path = Path(path)
     path = path / "transforms.json" if path.is_dir() else path
-    content = read_json(path)
-    entries = content.get("frames")
-    if not isinstance(entries, list) or not entries:
-        raise StspbrError(f"{path} has no frames: check the file")
+    content, entries, names = read_entries(path)
     own_up = content.get("up_axis", "z")
     if own_up not in ("y", "z"):
         raise StspbrError(f"{path}: up_axis is {own_up!r}: it must be y or z")
     rotation = y_up_from(f"+{own_up}" if up == "auto" else up)
-    names = frame_files(path, entries)
     splits = _splits(path, content, entries, names, hold_out_every)
     chosen = [(entry, name, split) for entry, name, split in zip(entries, names, splits, strict=True) if split]
     folder = None if masks is None else mask_folder(path.parent, masks)
@@ -99,9 +93,7 @@ def read_transforms(
         radiance, _, _ = read_image(path.parent / content["environment"])
         light = turned_light(EnvironmentLight(radiance), (rotation @ y_up_from(f"+{own_up}").T)[:3, :3])
     back = _similarity(path, content)
-    if back is not None:
-        back = back @ rotation.T
-    return checked(Capture(frames, light, back), on_warning)
+    return checked(Capture(frames, light, None if back is None else back @ rotation.T), on_warning)
 
 
 def write_transforms(folder: str | Path, capture: Capture, image_format: str = "exr") -> Path:
@@ -115,16 +107,11 @@ def write_transforms(folder: str | Path, capture: Capture, image_format: str = "
     """
     folder = Path(folder)
     files = [frame_path(frame.name, image_suffix(image_format)) for frame in capture.frames]
-    content: dict[str, Any] = {"camera_model": "PINHOLE", "up_axis": "y"}
+    content: Json = {"camera_model": "PINHOLE", "up_axis": "y"}
     return _write(folder, capture, files, content, image_format)
 
 
-def write_nerfstudio(
-    folder: str | Path,
-    capture: Capture,
-    image_format: str = "png",
-    on_warning: Callable[[str], None] | None = None,
-) -> Path:
+def write_nerfstudio(folder: str | Path, capture: Capture, image_format: str = "png", on_warning: Log = None) -> Path:
     """Write a data set for nerfstudio and whatever reads its ``transforms.json``.
 
     As :func:`write_transforms`, but in keys that others know: the world is Z-up, object poses are folded into the
@@ -139,18 +126,16 @@ def write_nerfstudio(
     files = [f"images/{flat_name(frame.name, taken)}{image_suffix(image_format)}" for frame in capture.frames]
     lists = {split: [f for f, frame in zip(files, capture.frames, strict=True) if frame.split == split]
              for split in ("train", "test")}  # fmt: skip
-    content: dict[str, Any] = {"camera_model": "PINHOLE"}
+    content: Json = {"camera_model": "PINHOLE"}
     if lists["test"]:  # an empty list is an error there; without lists nerfstudio draws its own
         content |= {"train_filenames": lists["train"], "val_filenames": lists["test"], "test_filenames": lists["test"]}
     to_z_up = y_up_from("+z").T
-    frames = [
-        frame.with_fields(camera=replace(frame.camera, camera_to_world=to_z_up @ frame.camera.camera_to_world))
-        for frame in capture.frames
-    ]
+    cameras = [replace(f.camera, camera_to_world=to_z_up @ f.camera.camera_to_world) for f in capture.frames]
+    frames = [frame.with_fields(camera=camera) for frame, camera in zip(capture.frames, cameras, strict=True)]
     return _write(folder, replace(capture, frames=frames), files, content, image_format)
 
 
-def _write(folder: Path, capture: Capture, files: list[str], content: dict[str, Any], image_format: str) -> Path:
+def _write(folder: Path, capture: Capture, files: list[str], content: Json, image_format: str) -> Path:
     write_images(folder, capture.frames, files, image_format)
     intrinsics = [_intrinsics(frame.camera) for frame in capture.frames]
     shared = bool(intrinsics) and all(item == intrinsics[0] for item in intrinsics)
@@ -174,28 +159,32 @@ def _write(folder: Path, capture: Capture, files: list[str], content: dict[str, 
     return folder / "transforms.json"
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: Json) -> None:
     """Write a JSON object beside ``path`` and rename it into place."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+    write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; StspbrError where it is missing or broken."""
+def read_json(path: Path) -> Json:
+    """A JSON object from a file; StspbrError if it is missing or broken."""
     try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise StspbrError(f"{path} does not exist: check the path") from None
-    except OSError as error:
-        raise StspbrError(f"{path} cannot be read ({error.strerror}): check the path") from error
+        content = json.loads(read_file(path))
     except ValueError as error:
-        raise StspbrError(f"{path} is truncated or no JSON ({error}): export or copy it again") from error
+        raise StspbrError(f"{path} is truncated or not JSON ({error}): export or copy it again") from error
     if not isinstance(content, dict):
         raise StspbrError(f"{path} is not a JSON object: export it again")
     return content
 
 
-def frame_files(path: Path, entries: Sequence[dict[str, Any]]) -> list[str]:
+def read_entries(path: Path) -> tuple[Json, list[Json], list[str]]:
+    """The content of a JSON file, the entries of its ``frames``, and their images by :func:`frame_files`."""
+    content = read_json(path)
+    entries = content.get("frames")
+    if not isinstance(entries, list) or not entries:
+        raise StspbrError(f"{path} has no frames: check the file")
+    return content, entries, frame_files(path, entries)
+
+
+def frame_files(path: Path, entries: Sequence[Json]) -> list[str]:
     """The images of the frames relative to the folder of ``path``; suffixes that the entries leave out are found."""
     names, missing = [], []
     for entry in entries:
@@ -214,12 +203,12 @@ def frame_files(path: Path, entries: Sequence[dict[str, Any]]) -> list[str]:
 
 def read_frames(
     path: Path,
-    content: dict[str, Any],
-    chosen: Sequence[tuple[dict[str, Any], str, str]],
+    content: Json,
+    chosen: Sequence[tuple[Json, str, str]],
     *,
     rotation: np.ndarray,
     masks: Path | None = None,
-    stream: Callable[[str], None] | None = None,
+    stream: Log = None,
 ) -> list[Frame]:
     """The frames ``(entry, file, split)`` of one JSON file.
 
@@ -230,7 +219,7 @@ def read_frames(
     """
     names = [file for _, file, _ in chosen]
 
-    def mask_of(entry: dict[str, Any], file: str) -> Path | None:
+    def mask_of(entry: Json, file: str) -> Path | None:
         if entry.get("mask_path"):
             return path.parent / entry["mask_path"]
         return None if masks is None else find_mask(masks, file, names)
@@ -240,13 +229,7 @@ def read_frames(
 
 
 def _posed_image(
-    path: Path,
-    content: dict[str, Any],
-    entry: dict[str, Any],
-    file: str,
-    split: str,
-    rotation: np.ndarray,
-    mask: Path | None,
+    path: Path, content: Json, entry: Json, file: str, split: str, rotation: np.ndarray, mask: Path | None
 ) -> PosedImage:
     keys = {**content, **entry}
     object_to_world = _matrix(file, entry, "object_to_world") if "object_to_world" in entry else np.eye(4)
@@ -269,7 +252,7 @@ def _posed_image(
     )
 
 
-def _lens(keys: dict[str, Any], file: str, width: int, height: int) -> Lens:
+def _lens(keys: Json, file: str, width: int, height: int) -> Lens:
     """The lens of a frame from its own keys over the file's; without w and h the image's size counts."""
     try:
         width, height = int(keys.get("w", width)), int(keys.get("h", height))
@@ -304,22 +287,22 @@ def _perspective_model(model: str, distortion: dict[str, float], file: str) -> s
     if "k4" in distortion and not distortion.keys() & {"k5", "k6"} and model != "FULL_OPENCV":
         raise StspbrError(
             f"frame {file}: k4 of {model} is a factor of r^8 for some and a denominator for others: "
-            "say FULL_OPENCV where it is OpenCV's, or undistort the images"
+            "write FULL_OPENCV if it is OpenCV's, or undistort the images"
         )
     return "FULL_OPENCV"
 
 
-def _focal(keys: dict[str, Any], focal: str, angle: str, size: int) -> float | None:
+def _focal(keys: Json, focal: str, angle: str, size: int) -> float | None:
     if focal in keys:
         return float(keys[focal])
     return 0.5 * size / math.tan(0.5 * float(keys[angle])) if angle in keys else None
 
 
-def _matrix(file: str, entry: dict[str, Any], key: str) -> np.ndarray:
+def _matrix(file: str, entry: Json, key: str) -> np.ndarray:
     try:
         matrix = np.asarray(entry[key], np.float64)
     except (KeyError, ValueError, TypeError):
-        raise StspbrError(f"frame {file}: {key} is missing or no matrix of numbers: export the poses again") from None
+        raise StspbrError(f"frame {file}: {key} is missing or not a matrix: export the poses again") from None
     if matrix.shape == (3, 4):
         matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
     if matrix.shape != (4, 4):
@@ -327,7 +310,7 @@ def _matrix(file: str, entry: dict[str, Any], key: str) -> np.ndarray:
     return matrix
 
 
-def _similarity(path: Path, content: dict[str, Any]) -> np.ndarray | None:
+def _similarity(path: Path, content: Json) -> np.ndarray | None:
     """``original_from_world`` ``[4, 4]``: rotation, uniform scale and translation; None where the file is silent."""
     if "original_from_world" not in content:
         return None
@@ -340,13 +323,11 @@ def _similarity(path: Path, content: dict[str, Any]) -> np.ndarray | None:
     except (ValueError, TypeError, IndexError):
         sound = False
     if not sound:
-        raise StspbrError(f"{path}: original_from_world is no 4x4 similarity: export it again, or remove it")
+        raise StspbrError(f"{path}: original_from_world is not a 4x4 similarity: export it again, or remove it")
     return matrix
 
 
-def _splits(
-    path: Path, content: dict[str, Any], entries: list[dict[str, Any]], names: list[str], hold_out_every: int
-) -> list[str | None]:
+def _splits(path: Path, content: Json, entries: list[Json], names: list[str], hold_out_every: int) -> list[str | None]:
     """``"train"``, ``"test"`` or None (left out) for each frame."""
     if any("split" in entry for entry in entries):
         lost = next((name for entry, name in zip(entries, names, strict=True) if "split" not in entry), None)

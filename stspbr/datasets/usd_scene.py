@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 
 from stspbr.datasets.lens import Lens
 from stspbr.datasets.posed_images import PosedImage, read_posed_images
-from stspbr.datasets.validation import checked
+from stspbr.datasets.validation import Log, checked
 from stspbr.errors import StspbrError
 from stspbr.formats.images import image_size
 from stspbr.formats.usd.camera import Fit, aperture_fit, camera_at, camera_remarks
@@ -49,16 +48,16 @@ def read_usd_scene(
     hold_out_every: int = 8,
     fit: Fit = "auto",
     light: LightChoice = "auto",
-    on_warning: Callable[[str], None] | None = None,
-    stream: Callable[[str], None] | None = None,
+    on_warning: Log = None,
+    stream: Log = None,
 ) -> Capture:
     """Read and check a USD scene with its rendered images.
 
     Args:
         path: the USD file; a frame's number is its time code.
         camera: path of a ``Camera`` prim; every perspective camera that USD has, at each frame's own values.
-        images: one image a frame, relative to the USD file's folder or absolute; ``$F4``, ``####`` or ``%04d`` stand
-            for the frame's number. EXR and HDR are linear, PNG and JPEG sRGB; alpha is the mask.
+        images: one image per frame, relative to the USD file's folder or absolute; ``$F4``, ``####`` or ``%04d``
+            become the frame's number. EXR and HDR are linear, PNG and JPEG sRGB; alpha is the mask.
         frames: ``"A:B"`` or ``"A:B:STEP"``, both ends included.
         object_path: path of the prim that the images show, whose motion is the object's pose. None: the object
             stands still, object space is the world.
@@ -81,9 +80,7 @@ def read_usd_scene(
         rotation, metres, units = up_and_metres(stage)
         remarks += units
         lens = find_prim(stage, camera, "camera", lambda prim: prim.IsA(UsdGeom.Camera))
-        target = None
-        if object_path is not None:
-            target = find_prim(stage, object_path, "object", _can_be_object)
+        target = None if object_path is None else find_prim(stage, object_path, "object", _can_be_object)
         _check_range(stage, path, numbers)
         image_files = frame_files(path, images, numbers, "image")
         mask_files = frame_files(path, masks, numbers, "mask") if masks else [None] * len(numbers)
@@ -165,9 +162,7 @@ def _check_range(stage: Any, path: Path, numbers: list[int]) -> None:
     start, end = stage.GetStartTimeCode(), stage.GetEndTimeCode()
     outside = [number for number in numbers if not start <= number <= end]
     if outside:
-        raise StspbrError(
-            f"{path.name}: frame {outside[0]} is outside the stage's range {start:g} to {end:g}: change --frames"
-        )
+        raise StspbrError(f"{path.name}: frame {outside[0]} is outside its range {start:g} to {end:g}: change --frames")
 
 
 def _object_poses(

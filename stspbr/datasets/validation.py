@@ -1,4 +1,4 @@
-"""What can be wrong with a capture, found when it is read and said with the frame's name."""
+"""What can be wrong with a capture, found when it is read and reported with the frame's name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.object_sphere import COVERED, estimate_object_sphere, mask_place, project
+
+Log = Callable[[str], None] | None
+"""A function that receives one line for people at a time, or None."""
 
 
 def check_capture(capture: Capture, min_train: int = 10) -> list[str]:
@@ -46,7 +49,7 @@ def check_capture(capture: Capture, min_train: int = 10) -> list[str]:
     if train < min_train:
         warnings.append(f"only {train} training frames: expect errors where few of them look, better 50 and more")
     if test == 0:
-        warnings.append("no held-out frames: the result cannot be judged on views that it has not seen")
+        warnings.append("no held-out frames: the result cannot be judged on unseen views")
     if capture.light is not None:
         radiance = capture.light.radiance
         if radiance.ndim != 3 or not np.isfinite(radiance).all() or (radiance < 0).any():
@@ -78,15 +81,15 @@ def pixel_findings(frame: Frame) -> PixelFindings:
 
 
 class RefusedCapture(StspbrError):
-    """A capture that was read but fails its check. It comes along, for those who look at what is wrong with it."""
+    """A capture that was read but fails its check; ``capture`` is available for inspection."""
 
     def __init__(self, message: str, capture: Capture) -> None:
         super().__init__(message)
         self.capture = capture
 
 
-def checked(capture: Capture, on_warning: Callable[[str], None] | None) -> Capture:
-    """``capture`` after :func:`check_capture`, each warning handed to ``on_warning``: how every reader ends.
+def checked(capture: Capture, on_warning: Log) -> Capture:
+    """``capture`` after :func:`check_capture`, each warning handed to ``on_warning``: the last step of every reader.
 
     Raises:
         RefusedCapture: what :func:`check_capture` finds.
@@ -95,8 +98,8 @@ def checked(capture: Capture, on_warning: Callable[[str], None] | None) -> Captu
         warnings = check_capture(capture)
     except StspbrError as error:
         raise RefusedCapture(str(error), capture) from error
-    for warning in warnings:
-        if on_warning is not None:
+    if on_warning is not None:
+        for warning in warnings:
             on_warning(warning)
     return capture
 
@@ -133,7 +136,7 @@ def _check_sizes(frame: Frame) -> None:
 def _check_rigid(name: str, what: str, matrix: np.ndarray) -> None:
     m = np.asarray(matrix, np.float64)
     if m.shape != (4, 4) or not np.isfinite(m).all() or np.abs(m[3] - (0, 0, 0, 1)).max() > 1e-6:
-        raise StspbrError(f"frame {name}: its {what} is no 4x4 pose with the last row 0 0 0 1: export the poses again")
+        raise StspbrError(f"frame {name}: its {what} must be a 4x4 pose with last row 0 0 0 1: export the poses again")
     gram = m[:3, :3].T @ m[:3, :3]
     if np.abs(gram - np.eye(3)).max() > 1e-3:
         scale = np.cbrt(abs(np.linalg.det(m[:3, :3])))
@@ -168,13 +171,13 @@ def _check_pixels(frame: Frame, warnings: list[str]) -> None:
 
 
 def _check_duplicates(frames: list[Frame], digests: list[bytes]) -> None:
-    names: dict[str, str] = {}
+    names: set[str] = set()
     images: dict[bytes, str] = {}
     poses: dict[tuple[float, ...], str] = {}
     for frame, digest in zip(frames, digests, strict=True):
         if frame.name in names:
             raise StspbrError(f"frame {frame.name}: the capture has two frames of this name: remove one")
-        names[frame.name] = frame.name
+        names.add(frame.name)
         twin = images.setdefault(digest, frame.name)
         if twin != frame.name:
             raise StspbrError(f"frame {frame.name}: the same image as {twin}: remove one")
@@ -187,7 +190,7 @@ def _check_duplicates(frames: list[Frame], digests: list[bytes]) -> None:
 
 
 def _check_views(frames: list[Frame], warnings: list[str]) -> None:
-    """Do the cameras see the place where most of the masks say the object is?"""
+    """Whether the cameras see the place where most masks put the object."""
     sphere = estimate_object_sphere(frames)
     if sphere is None:
         return

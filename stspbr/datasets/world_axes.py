@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from stspbr.datasets.validation import Log
 from stspbr.errors import StspbrError
 from stspbr.formats.images import read_image
 from stspbr.scene.light import EnvironmentLight, turned_light
@@ -27,9 +28,7 @@ def opencv_from_camera_to_world(camera_to_world: np.ndarray) -> np.ndarray:
     return np.linalg.inv(np.asarray(camera_to_world, np.float64) @ _OPENGL_FROM_OPENCV)
 
 
-def y_up_from(
-    up: str, camera_to_world: Iterable[np.ndarray] = (), on_warning: Callable[[str], None] | None = None
-) -> np.ndarray:
+def y_up_from(up: str, camera_to_world: Iterable[np.ndarray] = (), on_warning: Log = None) -> np.ndarray:
     """``[4, 4]`` rotation that turns a world whose up axis is ``up`` to +Y up.
 
     Args:
@@ -47,11 +46,11 @@ def y_up_from(
         return _turn_to_y(np.array(axes[up], np.float64))
     mean = np.mean([np.asarray(m, np.float64)[:3, 1] for m in camera_to_world], axis=0)
     length = float(np.linalg.norm(mean))
-    if length < 0.1:
-        if on_warning is not None:
-            on_warning("the cameras are rolled every way, so which way is up is a guess (-y): say it with up")
-        return _turn_to_y(np.array([0.0, -1.0, 0.0]))
-    return _turn_to_y(mean / length)
+    if length >= 0.1:
+        return _turn_to_y(mean / length)
+    if on_warning is not None:
+        on_warning("the cameras are rolled every way, so the up axis is a guess (-y): give it with up")
+    return _turn_to_y(np.array([0.0, -1.0, 0.0]))
 
 
 def turned_pose(rotation: np.ndarray, object_to_world: np.ndarray) -> np.ndarray:
@@ -60,7 +59,7 @@ def turned_pose(rotation: np.ndarray, object_to_world: np.ndarray) -> np.ndarray
 
 
 def folder_light(folder: Path, rotation: np.ndarray) -> EnvironmentLight | None:
-    """The known light ``environment.exr`` or ``.hdr`` of a folder, turned with its world; None where there is none."""
+    """The known light ``environment.exr`` or ``.hdr`` of a folder, turned with its world; None if there is none."""
     for name in ("environment.exr", "environment.hdr"):
         if (folder / name).is_file():
             return turned_light(EnvironmentLight(read_image(folder / name)[0]), rotation[:3, :3])

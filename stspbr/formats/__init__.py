@@ -1,1 +1,1 @@
-"""Readers and writers: images, ORM packing, glTF, OBJ, captures. They know plain data (``stspbr.scene``) only."""
+"""Readers and writers: images, ORM packing, glTF, OBJ, USD. They depend on plain data (``stspbr.scene``) only."""

@@ -1,4 +1,4 @@
-"""What every writer of assets asks of one before it writes a byte."""
+"""The checks of an asset that every writer makes before it writes a byte."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.gltf.material_writer import has_directions, is_constant
-from stspbr.scene.asset import Asset
+from stspbr.formats.gltf.material_writer import has_directions
+from stspbr.scene.asset import Asset, is_constant
 
 
 def check_writable(path: str | Path, asset: Asset) -> None:
-    """Raise a StspbrError that names ``path`` where an asset cannot be written.
+    """StspbrError with ``path`` if an asset cannot be written.
 
-    No triangles, values that are not finite, triangles that point to materials or nodes that are not there, maps
-    without UVs.
+    No triangles, values that are not finite, triangles with materials or nodes that do not exist, maps without UVs.
     """
     mesh = asset.mesh
     if len(mesh.faces) == 0:
@@ -26,12 +25,11 @@ def check_writable(path: str | Path, asset: Asset) -> None:
             raise StspbrError(f"cannot write {path}: {name} are not all finite")
     owner = mesh.material_of
     if owner.min() < 0 or owner.max() >= len(asset.materials):
-        raise StspbrError(f"cannot write {path}: a triangle points to material {owner.max()}, which is not there")
+        raise StspbrError(f"cannot write {path}: a triangle points to material {owner.max()}, which is missing")
     if mesh.face_node is not None and (mesh.face_node.min() < 0 or mesh.face_node.max() >= len(asset.nodes)):
-        raise StspbrError(f"cannot write {path}: a triangle points to node {mesh.face_node.max()}, which is not there")
+        raise StspbrError(f"cannot write {path}: a triangle points to node {mesh.face_node.max()}, which is missing")
     for material in asset.materials:
-        every = (material.albedo, material.roughness, material.metallic, material.occlusion, material.normal)
-        maps = [image for image in every if image is not None]
+        maps = material.maps()
         if not all(np.isfinite(image).all() for image in maps):
             raise StspbrError(f"cannot write {path}: the maps of {material.name} are not all finite")
         if mesh.uvs is None and (not all(is_constant(image) for image in maps) or has_directions(material)):

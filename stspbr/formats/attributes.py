@@ -68,12 +68,29 @@ def smooth_normals(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
     ``geometry.normals.vertex_normals`` is its differentiable twin.
     """
-    p = positions.astype(np.float64)[faces]
-    area = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
-    total = np.stack(
-        [np.bincount(faces.reshape(-1), np.repeat(area[:, axis], 3), len(positions)) for axis in range(3)], axis=1
-    )
-    return unit(total, (0.0, 0.0, 1.0))
+    total = [np.bincount(faces.reshape(-1), np.repeat(part, 3), len(positions)) for part in _areas(positions, faces).T]
+    return unit(np.stack(total, axis=1), (0.0, 0.0, 1.0))
+
+
+def flat_normals(positions: np.ndarray, faces: np.ndarray) -> Corners[np.ndarray]:
+    """The unit normal of each face; +Y if a face has no area."""
+    index = np.repeat(np.arange(len(faces))[:, None], 3, axis=1)
+    return Corners(unit(_areas(positions, faces), (0.0, 1.0, 0.0)), index)
+
+
+def moved_tangents(tangents: np.ndarray, linear: np.ndarray, mirrored: bool) -> np.ndarray:
+    """Tangents with handedness ``[N, 4]`` under ``linear`` ``[3, 3]``, float32; ``mirrored``: det < 0."""
+    hand = np.where(tangents[:, 3:] < 0, -1.0, 1.0) * (-1.0 if mirrored else 1.0)
+    return np.concatenate([unit(tangents[:, :3] @ linear.T, (1.0, 0.0, 0.0)), hand], axis=1).astype(np.float32)
+
+
+def fans(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``[F, 3]`` corner numbers of the triangles of polygons with ``count`` corners, and the polygon of each."""
+    each = np.maximum(count - 2, 0)
+    polygon = np.repeat(np.arange(len(count)), each)
+    step = np.arange(len(polygon)) - np.repeat(np.cumsum(each) - each, each)
+    start = (np.cumsum(count) - count)[polygon]
+    return np.stack([start, start + step + 1, start + step + 2], axis=1), polygon
 
 
 def unit(vectors: np.ndarray, fallback: tuple[float, float, float]) -> np.ndarray:
@@ -86,6 +103,11 @@ def unit(vectors: np.ndarray, fallback: tuple[float, float, float]) -> np.ndarra
     sound = np.isfinite(length) & (length > 1e-20)
     length = np.where(sound & (np.abs(length - 1.0) > 4e-7), length, 1.0)
     return np.where(sound, v / length, np.asarray(fallback)).astype(np.float32)
+
+
+def _areas(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    p = positions.astype(np.float64)[faces]
+    return np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
 
 
 def _concatenated(parts: list[Corners[np.ndarray]]) -> Corners[np.ndarray]:

@@ -1,4 +1,4 @@
-"""A folder that is ready for Blender: asset, separate maps, light, and the script that puts them together."""
+"""A folder for Blender: asset, separate maps, light, and the script that puts them together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stspbr.files import atomic_path, safe_name
+from stspbr.files import safe_name, write_file
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import write_exr, write_map
 from stspbr.scene.asset import Asset, Material
@@ -30,7 +30,7 @@ def write_blender(
     with their colour spaces, and lights the world with its directions where ours are.
 
     Args:
-        light: left out where None.
+        light: left out if None.
         texture_bits, texture_format: of the separate maps; the GLB's are PNGs of ``texture_bits``.
 
     Returns:
@@ -44,8 +44,7 @@ def write_blender(
     taken: set[str] = set()
     used = range(len(asset.materials)) if asset.mesh.face_material is None else np.unique(asset.mesh.face_material)
     listed = []
-    for number in used:
-        material = asset.materials[number]
+    for material in (asset.materials[number] for number in used):
         label = safe_name(material.name, taken)
         channels = {}
         for kind, (pixels, srgb) in _maps(material).items():
@@ -60,18 +59,14 @@ def write_blender(
         write_exr(folder / "light.exr", light.radiance)
     texts = {"materials.json": json.dumps(listed, indent=1) + "\n", SCRIPT: _SOURCE.read_text("utf-8")}
     for name, text in texts.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(text, "utf-8")
+        write_file(folder / name, text)
     return notes
 
 
 def _maps(material: Material) -> dict[str, tuple[np.ndarray, bool]]:
     """The maps that there are, with whether they are colours; normals as they are stored in images."""
-    out = {
-        "albedo": (material.albedo, True),
-        "roughness": (material.roughness, False),
-        "metallic": (material.metallic, False),
-    }
+    out = {"albedo": (material.albedo, True), "roughness": (material.roughness, False)}
+    out["metallic"] = (material.metallic, False)
     if material.normal is not None:
         out["normal"] = (material.normal * 0.5 + 0.5, False)
     if material.occlusion is not None and not (material.occlusion >= 1.0).all():

@@ -18,10 +18,10 @@ _MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # of FocalPlaneResolutionUni
 
 @dataclass(frozen=True)
 class Exif:
-    """What the file says; None where it does not say.
+    """What the file contains; None for what it lacks.
 
     Attributes:
-        orientation: 1 to 8 as Exif numbers them; 1 (rows run down, as stored) where the file is silent.
+        orientation: 1 to 8 as Exif numbers them; 1 (rows run down, as stored) if the file has none.
         width, height: of the **upright** picture in pixels.
         focal: focal length in pixels of the picture, from ``FocalLengthIn35mmFilm`` (which has the picture's
             diagonal for its 43.27 mm) or from ``FocalLength`` and the focal plane's resolution.
@@ -38,10 +38,10 @@ class Exif:
 
 
 def read_exif(path: str | os.PathLike[str]) -> Exif:
-    """Read the Exif tags of an image file; tags that make no sense are taken as absent.
+    """Read the Exif tags of an image file; invalid tags count as absent.
 
     Raises:
-        StspbrError: the file is missing, or no image.
+        StspbrError: the file is missing or not an image.
     """
     from PIL import ExifTags, Image
 
@@ -85,9 +85,7 @@ def _focal(tags: dict[Any, Any], width: int, height: int) -> float | None:
     unit = _MILLIMETRES.get(tags.get("FocalPlaneResolutionUnit", 2))
     if not (length and resolution and unit):
         return None
-    full_width = (
-        _positive(tags.get("ExifImageWidth")) or width
-    )  # the plane's resolution counts pixels of the picture as taken
+    full_width = _positive(tags.get("ExifImageWidth")) or width  # the resolution counts pixels of the picture as taken
     return length * resolution / unit * width / full_width
 
 

@@ -20,11 +20,12 @@ import numpy as np
 
 from stspbr.colour import linear_to_srgb, srgb_to_linear
 from stspbr.errors import StspbrError, first_line
-from stspbr.files import atomic_path
+from stspbr.files import atomic_path, read_file, write_file
 
 if TYPE_CHECKING:
     import OpenImageIO
 
+FilePath = str | os.PathLike[str]
 LDR_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".bmp", ".tga")
 HDR_SUFFIXES = (".exr", ".hdr")
 IMAGE_SUFFIXES = LDR_SUFFIXES + HDR_SUFFIXES
@@ -32,17 +33,17 @@ _HALF_MAX = 65504.0
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
-def read_image(path: str | os.PathLike[str], *, upright: bool = False) -> tuple[np.ndarray, np.ndarray | None, float]:
+def read_image(path: FilePath, *, upright: bool = False) -> tuple[np.ndarray, np.ndarray | None, float]:
     """Read a photograph, a render or a light.
 
     Integers (PNG, JPEG, most TIFF, WebP …) are decoded from sRGB; floats (EXR, HDR, float TIFF) are taken as linear.
 
     Args:
-        upright: turn a photograph as its Exif orientation says. Data sets that come with poses mean the pixels as
+        upright: turn a photograph by its Exif orientation. Data sets that come with poses mean the pixels as
             they are stored. TIFF and HDR, whose orientation is part of the format, always come upright.
 
     Returns:
-        rgb ``[H, W, 3]`` float32 linear, premultiplied where there is alpha; alpha ``[H, W, 1]`` float32 or None;
+        rgb ``[H, W, 3]`` float32 linear, premultiplied if there is alpha; alpha ``[H, W, 1]`` float32 or None;
         the linear value at which the file clips: 1 for integers, inf for floats.
 
     Raises:
@@ -56,20 +57,25 @@ def read_image(path: str | os.PathLike[str], *, upright: bool = False) -> tuple[
     return rgb * alpha if alpha is not None and straight else rgb, alpha, float("inf") if linear else 1.0
 
 
-def read_pixels(source: str | os.PathLike[str] | bytes, name: str | None = None) -> np.ndarray:
+def read_pixels(source: FilePath | bytes, name: str | None = None) -> np.ndarray:
     """The stored numbers of an image file or of its bytes: no transfer function, no premultiplication.
 
     Returns:
         ``[H, W, C]`` float32 with C in 1..4; integers of 8 or 16 bits in [0, 1], floats as they are.
 
     Raises:
-        StspbrError: as :func:`read_image`; ``name`` says where ``bytes`` came from.
+        StspbrError: as :func:`read_image`; ``name`` names the origin of ``bytes``.
     """
     return _to_unit(_read(source, name)[0])
 
 
-def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Width and height from the file's head alone; (0, 0) for a file that cannot be read, whose reading says why."""
+def three_channels(pixels: np.ndarray) -> np.ndarray:
+    """``[H, W, 3]`` of ``[H, W, C]`` pixels: grey is repeated, alpha is left out."""
+    return pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, axis=-1)
+
+
+def image_size(path: FilePath) -> tuple[int, int]:
+    """Width and height from the file's head alone; (0, 0) for a file that cannot be read, whose reading fails then."""
     from PIL import Image
 
     path = Path(path)
@@ -89,37 +95,31 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         return 0, 0
 
 
-def write_png8(path: str | os.PathLike[str], image: np.ndarray, *, srgb: bool, alpha: np.ndarray | None = None) -> None:
+def write_png8(path: FilePath, image: np.ndarray, *, srgb: bool, alpha: np.ndarray | None = None) -> None:
     """Write ``[H, W, 1|3]`` values as an 8-bit PNG, clipped to [0, 1] and rounded.
 
     Args:
         srgb: True for linear colours that are to be sRGB-encoded; False for data maps, stored as they are.
         alpha: ``[H, W, 1]`` straight coverage (``image`` is then not premultiplied), or None.
     """
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encode_png(image, bits=8, srgb=srgb, alpha=alpha))
+    write_file(path, encode_png(image, bits=8, srgb=srgb, alpha=alpha))
 
 
-def write_png16(
-    path: str | os.PathLike[str], image: np.ndarray, *, srgb: bool, alpha: np.ndarray | None = None
-) -> None:
-    """As :func:`write_png8` with 16 bits a channel."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encode_png(image, bits=16, srgb=srgb, alpha=alpha))
+def write_png16(path: FilePath, image: np.ndarray, *, srgb: bool, alpha: np.ndarray | None = None) -> None:
+    """As :func:`write_png8` with 16 bits per channel."""
+    write_file(path, encode_png(image, bits=16, srgb=srgb, alpha=alpha))
 
 
-def write_map(path: str | os.PathLike[str], image: np.ndarray, *, srgb: bool, bits: int = 8) -> None:
-    """Write a texture ``[H, W, 1|3]`` as its suffix says: a PNG of ``bits``, or an EXR of floats, always linear."""
+def write_map(path: FilePath, image: np.ndarray, *, srgb: bool, bits: int = 8) -> None:
+    """Write a texture ``[H, W, 1|3]`` by its suffix: a PNG of ``bits``, or an EXR of floats, always linear."""
     if Path(path).suffix.lower() == ".exr":
         write_exr(path, np.broadcast_to(image, (*image.shape[:2], 3)))
     else:
         {8: write_png8, 16: write_png16}[bits](path, image, srgb=srgb)
 
 
-def write_exr(
-    path: str | os.PathLike[str], image: np.ndarray, *, alpha: np.ndarray | None = None, half: bool = False
-) -> None:
-    """Write linear ``[H, W, 3]`` (premultiplied by ``alpha`` where that is given) as a ZIP-compressed EXR.
+def write_exr(path: FilePath, image: np.ndarray, *, alpha: np.ndarray | None = None, half: bool = False) -> None:
+    """Write linear ``[H, W, 3]`` (premultiplied by ``alpha`` if that is given) as a ZIP-compressed EXR.
 
     Half floats end at 65504: larger values are an error (StspbrError), not infinities.
     """
@@ -141,15 +141,14 @@ def write_exr(
             raise StspbrError(f"{path} cannot be written ({reason}): choose another place")
 
 
-def write_hdr(path: str | os.PathLike[str], image: np.ndarray) -> None:
+def write_hdr(path: FilePath, image: np.ndarray) -> None:
     """Write linear ``[H, W, 3]``, finite and not negative, as Radiance HDR (8-bit mantissas, shared exponent)."""
     from stspbr.formats.rgbe import encode_rgbe
 
     image = np.asarray(image, np.float32)
     if not np.isfinite(image).all() or (image < 0).any():
         raise StspbrError(f"{path}: Radiance HDR holds finite values of at least 0 only: clean the image, or write EXR")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encode_rgbe(image))
+    write_file(path, encode_rgbe(image))
 
 
 def encode_png(image: np.ndarray, *, bits: int, srgb: bool, alpha: np.ndarray | None = None) -> bytes:
@@ -172,15 +171,13 @@ def encode_png(image: np.ndarray, *, bits: int, srgb: bool, alpha: np.ndarray | 
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     head = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
     body = zlib.compress(scanlines.tobytes(), 6)
-    chunks = ((b"IHDR", head), (b"IDAT", body), (b"IEND", b""))
-    return _PNG_MAGIC + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
+    out = _PNG_MAGIC
+    for kind, data in ((b"IHDR", head), (b"IDAT", body), (b"IEND", b"")):
+        out += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return out
 
 
-def _read(
-    source: str | os.PathLike[str] | bytes, name: str | None = None, *, upright: bool = False
-) -> tuple[np.ndarray, bool]:
+def _read(source: FilePath | bytes, name: str | None = None, *, upright: bool = False) -> tuple[np.ndarray, bool]:
     """Stored pixels ``[H, W, C]``, uint8, uint16 or float32, and whether their alpha is straight."""
     if isinstance(source, bytes):  # OpenImageIO's Python module reads files only
         with tempfile.TemporaryDirectory() as folder:
@@ -188,21 +185,14 @@ def _read(
             path.write_bytes(source)
             return _read(path, name or "image", upright=upright)
     path, where = Path(source), name or str(source)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise StspbrError(f"{where} does not exist: check the path") from None
-    except OSError as error:
-        raise StspbrError(f"{where} cannot be read ({error.strerror}): check the path") from error
+    data = read_file(path, where)
     try:
         return _decode(path, data, upright)
     except StspbrError as error:
         raise StspbrError(f"{where} {error}") from error
     except Exception as error:  # decoders raise nearly anything on corrupt bytes
-        what = "is truncated or corrupt, or not an image"
-        raise StspbrError(
-            f"{where} {what} ({first_line(error).replace(str(path), path.name)}): export or copy it again"
-        ) from error
+        what = f"is truncated or corrupt, or not an image ({first_line(error).replace(str(path), path.name)})"
+        raise StspbrError(f"{where} {what}: export or copy it again") from error
 
 
 def _decode(path: Path, data: bytes, upright: bool) -> tuple[np.ndarray, bool]:
@@ -296,8 +286,7 @@ def _display_window(pixels: np.ndarray, spec: OpenImageIO.ImageSpec) -> np.ndarr
 def _split_alpha(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Colour with three channels, and alpha or None."""
     count = pixels.shape[-1]
-    colour = pixels[..., :3] if count >= 3 else np.repeat(pixels[..., :1], 3, axis=-1)
-    return colour, np.ascontiguousarray(pixels[..., -1:]) if count in (2, 4) else None
+    return three_channels(pixels), np.ascontiguousarray(pixels[..., -1:]) if count in (2, 4) else None
 
 
 def _to_unit(stored: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""MTL material libraries: the classic keys, the PBR keys, and packed ORM maps of files that say ``bsdf pbr``."""
+"""MTL material libraries: the classic keys, the PBR keys, and packed ORM maps of files with ``bsdf pbr``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
-from stspbr.formats.images import IMAGE_SUFFIXES, read_pixels
-from stspbr.scene.asset import Material
+from stspbr.files import read_file
+from stspbr.formats.images import HDR_SUFFIXES, IMAGE_SUFFIXES, read_pixels, three_channels
+from stspbr.scene.asset import Material, is_constant
 
 ASSUMED_ROUGHNESS = 0.5
 
@@ -37,11 +38,11 @@ class MtlEntry:
     keys: dict[str, str] = field(default_factory=dict)
 
     def numbers(self, key: str) -> list[float] | None:
-        """The numbers after a key, or None; ValueError where they are none."""
+        """The numbers after a key, or None; ValueError if they are not numbers."""
         return [float(token) for token in self.keys[key].split()] if key in self.keys else None
 
     def image(self, *keys: str) -> Path | None:
-        """The file that the first key present names, map options skipped; StspbrError where it is missing."""
+        """The file that the first key present names, map options skipped; StspbrError if it is missing."""
         for key in keys:
             if key not in self.keys:
                 continue
@@ -60,10 +61,7 @@ class MtlEntry:
 
 def read_mtl(path: Path) -> dict[str, MtlEntry]:
     """The materials of an MTL file by name."""
-    try:
-        text = path.read_text("utf-8", errors="replace")
-    except OSError as error:
-        raise StspbrError(f"{path} cannot be read ({error.strerror}): check the path") from error
+    text = read_file(path).decode("utf-8", "replace")
     out: dict[str, MtlEntry] = {}
     entry = None
     for line in text.replace("\\\r\n", " ").replace("\\\n", " ").replace("\t", " ").splitlines():
@@ -76,7 +74,7 @@ def read_mtl(path: Path) -> dict[str, MtlEntry]:
 
 
 def materials_from_mtl(found: dict[str, MtlEntry], names: list[str], notes: list[str]) -> list[Material]:
-    """The materials called ``names``; one that no MTL describes is white, and a note says so."""
+    """The materials called ``names``; one that no MTL describes is white, with a note."""
     out = []
     for name in names:
         if name not in found:
@@ -84,20 +82,19 @@ def materials_from_mtl(found: dict[str, MtlEntry], names: list[str], notes: list
         try:
             out.append(_material(found.get(name, MtlEntry(Path())), name, notes))
         except ValueError as error:
-            raise StspbrError(
-                f"{found[name].folder}: material {name} has a value that is no number ({error})"
-            ) from error
+            raise StspbrError(f"{found[name].folder}: a value of material {name} is not a number ({error})") from error
     return out
 
 
 def override_maps(material: Material, folder: Path) -> Material:
-    """``material`` with the maps that a folder's image names announce; StspbrError where it announces none."""
+    """``material`` with the maps that a folder's image names announce; StspbrError if there are none."""
     if not folder.is_dir():
-        raise StspbrError(f"{folder} is no folder of textures: check --textures")
+        raise StspbrError(f"{folder} is not a folder of textures: check --textures")
     found: dict[str, Path] = {}
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
         name = path.stem.lower()
-        kind = "orm" if _PACKED.search(name) else next((k for k, words in _NAMES.items() if _any(words, name)), None)
+        named = (kind for kind, words in _NAMES.items() if any(word in name for word in words))
+        kind = "orm" if _PACKED.search(name) else next(named, None)
         if kind in found:
             raise StspbrError(f"{folder} has two {kind} maps ({found[kind].name}, {path.name}): remove one")
         if kind is not None:
@@ -106,27 +103,28 @@ def override_maps(material: Material, folder: Path) -> Material:
         raise StspbrError(f"{folder} has no image named basecolor, roughness, metallic, normal or occlusion")
     maps: dict[str, np.ndarray] = {}
     if "orm" in found:
-        packed = _colour(read_pixels(found["orm"]))
+        packed = three_channels(read_pixels(found["orm"]))
         maps = {"occlusion": packed[..., :1], "roughness": packed[..., 1:2], "metallic": packed[..., 2:3]}
     for kind, path in found.items():
         if kind == "albedo":
             maps[kind] = _albedo(path)
         elif kind == "normal":
-            maps[kind] = _colour(read_pixels(path)) * 2.0 - 1.0
+            maps[kind] = three_channels(read_pixels(path)) * 2.0 - 1.0
         elif kind != "orm":
             maps[kind] = read_pixels(path)[..., :1]
     changes: dict[str, Any] = {kind: np.ascontiguousarray(m, np.float32) for kind, m in maps.items()}
     return replace(material, **changes)
 
 
-def map_lines(
-    material: Material, label: str, suffix: str = ".png"
-) -> tuple[list[str], dict[str, tuple[np.ndarray, bool]]]:
+Images = dict[str, tuple[np.ndarray, bool]]
+
+
+def map_lines(material: Material, label: str, suffix: str = ".png") -> tuple[list[str], Images]:
     """The MTL lines of a material, and the images that they name: ``{file: (pixels, sRGB?)}``."""
     lines, images = [f"newmtl {label}"], {}
 
     def add(pixels: np.ndarray, kind: str, constant: str | None, key: str, srgb: bool = False) -> None:
-        if constant is not None and pixels.shape[:2] == (1, 1):
+        if constant is not None and is_constant(pixels):
             lines.append(f"{constant} " + " ".join(f"{v:.9g}" for v in pixels[0, 0].tolist()))
         else:
             file = f"{label}_{kind}{suffix}"
@@ -153,7 +151,7 @@ def _material(entry: MtlEntry, name: str, notes: list[str]) -> Material:
     if packed and roughness is None and metallic is None:
         image, constant = entry.image("map_ks"), entry.numbers("ks")
         if image is not None or constant is not None:
-            orm = _colour(read_pixels(image)) if image is not None else _constant(constant or [], 3)
+            orm = three_channels(read_pixels(image)) if image is not None else _constant(constant or [], 3)
             roughness, metallic = orm[..., 1:2], orm[..., 2:3]
             # This convention stores how much is occluded; ours is how much is open.
             occlusion = 1.0 - orm[..., :1] if occlusion is None and orm[..., 0].any() else occlusion
@@ -189,17 +187,9 @@ def _constant(values: list[float], count: int) -> np.ndarray:
 
 
 def _albedo(path: Path) -> np.ndarray:
-    pixels = _colour(read_pixels(path))
-    return pixels if path.suffix.lower() in (".exr", ".hdr") else srgb_to_linear(pixels)
-
-
-def _colour(pixels: np.ndarray) -> np.ndarray:
-    return pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, axis=-1)
+    pixels = three_channels(read_pixels(path))
+    return pixels if path.suffix.lower() in HDR_SUFFIXES else srgb_to_linear(pixels)
 
 
 def _number(token: str) -> bool:
     return re.fullmatch(r"[-+]?[0-9.]+(e[-+]?\d+)?", token, re.IGNORECASE) is not None
-
-
-def _any(words: tuple[str, ...], name: str) -> bool:
-    return any(word in name for word in words)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.files import atomic_path, safe_name
-from stspbr.formats.attributes import unit, weld
+from stspbr.files import read_file, safe_name, write_file
+from stspbr.formats.attributes import fans, unit, weld
 from stspbr.formats.images import write_map
 from stspbr.formats.mtl import MtlEntry, map_lines, materials_from_mtl, override_maps, read_mtl
 from stspbr.scene.asset import Asset, Corners, Mesh, Node
@@ -26,7 +26,7 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     """Read an OBJ file: ``v``, ``vt`` and ``vn`` with their own indices, ``usemtl`` groups, its MTL files.
 
     Polygons are cut into fans, identical positions are welded, absent normals stay absent (smooth by convention).
-    Objects (``o``) and groups (``g``) become nodes that stand where they are, a group below its object.
+    Objects (``o``) and groups (``g``) become nodes without transforms, a group below its object.
 
     Args:
         textures: a folder whose images replace the maps of every material, picked by what their names contain:
@@ -41,7 +41,7 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     try:
         mesh, names, libraries, nodes = _parse(lines)
     except (ValueError, IndexError) as error:
-        raise StspbrError(f"{path} is no valid OBJ ({error}): export it again") from error
+        raise StspbrError(f"{path} is not a valid OBJ ({error}): export it again") from error
     if len(mesh.faces) == 0:
         raise StspbrError(f"{path} holds no triangles: export a mesh")
     if not np.isfinite(mesh.positions).all():
@@ -53,7 +53,7 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
         if place.exists():
             found |= read_mtl(place)
         elif textures is None:
-            raise StspbrError(f"{path} names {library}, which is not there: copy it beside the OBJ or give --textures")
+            raise StspbrError(f"{path} names {library}, which does not exist: copy it there or give --textures")
     materials = materials_from_mtl(found, names, notes)
     if textures is not None:
         materials = [override_maps(material, Path(textures)) for material in materials]
@@ -86,27 +86,17 @@ def write_obj(path: str | Path, asset: Asset, texture_bits: int = 8, texture_for
     for material, label in zip(asset.materials, names, strict=True):
         lines, images = map_lines(material, label, f".{texture_format}")
         if images and asset.mesh.uvs is None:
-            raise StspbrError(
-                f"cannot write {folder}: {material.name} has maps but the mesh has no UVs: unwrap it first"
-            )
+            raise StspbrError(f"cannot write {path}: {material.name} has maps but the mesh has no UVs: unwrap it first")
         for file, (pixels, srgb) in images.items():
             write_map(folder / file, pixels, srgb=srgb, bits=texture_bits)
         text += ["", *lines]
-    with atomic_path(folder / library) as temporary:
-        temporary.write_text("\n".join(text) + "\n", "utf-8")
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(_obj_lines(asset, names, library)) + "\n", "utf-8")
+    write_file(folder / library, "\n".join(text) + "\n")
+    write_file(path, "\n".join(_obj_lines(asset, names, library)) + "\n")
     return path
 
 
 def _lines(path: Path) -> list[bytes]:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise StspbrError(f"{path} does not exist: check the path") from None
-    except OSError as error:
-        raise StspbrError(f"{path} cannot be read ({error.strerror}): check the path") from error
-    return data.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").replace(b"\t", b" ").splitlines()
+    return read_file(path).replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").replace(b"\t", b" ").splitlines()
 
 
 def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str], list[Node]]:
@@ -143,7 +133,7 @@ def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str], list[Node]]:
             part = (part[0], rest.strip().decode("utf-8", "replace") or None)
     positions = _numbers(v, 3)
     corners, count = _corners(faces, np.asarray(seen, np.int64).reshape(-1, 3), (len(v), len(vt), len(vn)))
-    triangles, polygon = _fans(count)
+    triangles, polygon = fans(count)
     material = np.asarray(owners, np.int32)[polygon]
 
     mesh = Mesh(positions, corners[triangles, 0], face_material=material)
@@ -158,8 +148,7 @@ def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str], list[Node]]:
     mesh = weld(mesh)
     used = np.unique(mesh.material_of)  # a name whose triangles all collapsed, or that never had any, goes
     mesh.face_material = np.searchsorted(used, mesh.material_of).astype(np.int32)
-    listed = list(names)
-    return mesh, [listed[k] for k in used], libraries, _nodes(mesh, list(parts))
+    return mesh, [list(names)[k] for k in used], libraries, _nodes(mesh, list(parts))
 
 
 def _nodes(mesh: Mesh, parts: list[_Part]) -> list[Node]:
@@ -198,7 +187,7 @@ def _numbers(rows: list[bytes], width: int) -> np.ndarray:
 
 
 def _from_text(text: bytes, count: int) -> np.ndarray:
-    """``count`` float64 numbers of a text with blanks between them; ValueError where it holds anything else."""
+    """``count`` float64 numbers of a text with blanks between them; ValueError if it holds anything else."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # NumPy warns and stops where it cannot read on
         values = np.fromstring(text.decode("ascii", "replace"), np.float64, sep=" ")
@@ -233,16 +222,6 @@ def _corners(faces: list[bytes], seen: np.ndarray, counts: tuple[int, int, int])
     return out, count
 
 
-def _fans(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``[F, 3]`` corner numbers of the triangles of all polygons, and the polygon of each."""
-    each = count - 2
-    polygon = np.repeat(np.arange(len(count)), each)
-    first = np.cumsum(count) - count
-    step = np.arange(len(polygon)) - np.repeat(np.cumsum(each) - each, each)
-    start = first[polygon]
-    return np.stack([start, start + step + 1, start + step + 2], axis=1), polygon
-
-
 def _filled(table: np.ndarray, index: np.ndarray, triangles: np.ndarray) -> Corners[np.ndarray]:
     """A table with (0, 0) for the corners that have none."""
     table = np.concatenate([table, np.zeros((1, table.shape[1]))]).astype(np.float32)
@@ -262,12 +241,7 @@ def _obj_lines(asset: Asset, names: list[str], library: str) -> list[str]:
     if mesh.normals is not None:
         out += [f"vn {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.normals.values.tolist()]
         tables.append(mesh.normals.index)
-    if len(tables) == 3:
-        corner = "%d/%d/%d"
-    elif len(tables) == 2:
-        corner = "%d/%d" if mesh.uvs is not None else "%d//%d"
-    else:
-        corner = "%d"
+    corner = {1: "%d", 2: "%d//%d" if mesh.uvs is None else "%d/%d", 3: "%d/%d/%d"}[len(tables)]
     row_format = "f " + " ".join([corner] * 3)
     index = np.stack(tables, axis=2).reshape(len(mesh.faces), -1).astype(np.int64) + 1
     owner = mesh.material_of

@@ -1,4 +1,4 @@
-"""Packed occlusion-roughness-metallic maps (glTF: R occlusion, G roughness, B metallic) and one map a channel."""
+"""Packed occlusion-roughness-metallic maps (glTF: R occlusion, G roughness, B metallic) and one map per channel."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ def pack_orm(occlusion: np.ndarray | None, roughness: np.ndarray, metallic: np.n
     Maps of different sizes are brought to the largest height and width: whole multiples by repeating texels
     (exact), others bilinearly.
     """
-    maps = [
-        np.ones((1, 1, 1), np.float32) if m is None else np.asarray(m, np.float32)
-        for m in (occlusion, roughness, metallic)
-    ]
+    given = (np.ones((1, 1, 1)) if occlusion is None else occlusion, roughness, metallic)
+    maps = [np.asarray(image, np.float32) for image in given]
     height, width = (max(m.shape[axis] for m in maps) for axis in (0, 1))
     return np.concatenate([_resized(m, height, width) for m in maps], axis=-1)
 
@@ -41,11 +39,11 @@ def unpack(path: str | Path, out_dir: str | Path, bits: int = 8) -> list[Path]:
 
     Args:
         path: a GLB, glTF or OBJ asset (its factors multiplied in), or a packed image.
-        out_dir: where to; made when missing. An asset with several materials gives ``<material>_roughness.png`` …
-        bits: 8 or 16 a channel.
+        out_dir: created if missing. An asset with several materials gives ``<material>_roughness.png`` …
+        bits: 8 or 16 per channel.
 
     Returns:
-        The paths written, three a material. Occlusion is 1 throughout where there is none.
+        The paths written, three per material. Occlusion is 1 throughout if there is none.
 
     Raises:
         StspbrError: the file cannot be read or has fewer than three channels.
@@ -66,9 +64,7 @@ def unpack(path: str | Path, out_dir: str | Path, bits: int = 8) -> list[Path]:
     taken: set[str] = set()
     for material in materials:
         occlusion = np.ones_like(material.roughness) if material.occlusion is None else material.occlusion
-        prefix = ""
-        if len(materials) > 1:
-            prefix = safe_name(material.name, taken) + "_"
+        prefix = safe_name(material.name, taken) + "_" if len(materials) > 1 else ""
         written += _write_maps(out_dir, prefix, (occlusion, material.roughness, material.metallic), bits)
     return written
 

@@ -1,4 +1,4 @@
-"""PLY: a mesh with the material's values at its vertices, for tools that know no textures."""
+"""PLY: a mesh with the material's values at its vertices, for tools without textures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from stspbr.colour import linear_to_srgb
 from stspbr.errors import StspbrError
-from stspbr.files import atomic_path
+from stspbr.files import write_file
 from stspbr.formats.attributes import mesh_normals, unique_rows, unit
 from stspbr.scene.asset import Asset
 from stspbr.scene.bilinear import bilinear
@@ -20,9 +20,9 @@ _TYPES = {"f4": "float", "u1": "uchar"}
 def write_ply(path: str | Path, asset: Asset) -> None:
     """Write a binary PLY, atomically, with vertices split at seams.
 
-    A vertex has position, normal (``nx ny nz``), texture coordinates (``s t``, t upwards, where the asset has UVs),
+    A vertex has position, normal (``nx ny nz``), texture coordinates (``s t``, t upwards, if the asset has UVs),
     colour (``red green blue``, sRGB bytes sampled from the albedo) and ``roughness`` and ``metallic`` as floats.
-    Colours stand at vertices only: what the maps show between them is lost.
+    Only vertices have colours: what the maps show between them is lost.
 
     Raises:
         StspbrError: no triangles; a textured material but no UVs; a place that cannot be written.
@@ -51,8 +51,7 @@ def write_ply(path: str | Path, asset: Asset) -> None:
     colour = np.rint(linear_to_srgb(np.clip(values[:, :3], 0, 1)) * 255).astype(np.uint8)
     columns |= dict(zip(("red", "green", "blue"), colour.T, strict=True))
     columns |= {"roughness": values[:, 3], "metallic": values[:, 4]}
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(_encoded(columns, index.reshape(-1, 3)))
+    write_file(path, _encoded(columns, index.reshape(-1, 3)))
 
 
 def _encoded(columns: dict[str, np.ndarray], faces: np.ndarray) -> bytes:

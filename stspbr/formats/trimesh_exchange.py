@@ -1,4 +1,4 @@
-"""Assets to and from trimesh: for library users, and for the kinds of files that trimesh reads and we do not."""
+"""Assets to and from trimesh: for library users, and for the kinds of files that only trimesh reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIXES = (".stl", ".off", ".ply", ".3mf", ".dae")
 
 
 def read_by_trimesh(path: str | Path) -> Asset:
-    """Read a mesh file by trimesh, in the file's own axes and unit; what is left out stands in ``extras["notes"]``.
+    """Read a mesh file by trimesh, in the file's own axes and unit; ``extras["notes"]`` lists what is left out.
 
     Raises:
         StspbrError: missing, truncated or corrupt file; no triangles; a package that trimesh needs is absent.

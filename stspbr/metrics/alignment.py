@@ -1,4 +1,4 @@
-"""Put an estimate onto its reference, rigidly or with a scale, from where it stands; only when asked for."""
+"""Put an estimate onto its reference, rigidly or with a scale, from its own pose; only when asked for."""
 
 from __future__ import annotations
 
@@ -109,8 +109,7 @@ class _Pairs:
         back = self._reference_points @ inverse[:3, :3].T + inverse[:3, 3]
         other, weights, _ = self._trees[1].closest(back)
         source = np.einsum("nk,nkd->nd", weights, self._meshes[1][other]) @ turn.T + matrix[:3, 3]
-        points = np.concatenate([moved, source])
-        targets = np.concatenate([onto, self._reference_points])
+        points, targets = np.concatenate([moved, source]), np.concatenate([onto, self._reference_points])
         normals = np.concatenate([self._normals[0][face], self._normals[0][self._reference_faces]])
         own = np.concatenate([self._normals[1][self._estimate_faces], self._normals[1][other]]) @ turn.T
         facing = np.einsum("nk,nk->n", normals, own) > 0  # the other wall of a thin part is no partner
@@ -161,8 +160,7 @@ def _rotation(vector: np.ndarray) -> np.ndarray:
 
 def _motion(step: np.ndarray, points: np.ndarray) -> float:
     """The longest way that a step moves a point."""
-    moved = points @ step[:3, :3].T + step[:3, 3]
-    return float(np.sqrt(((moved - points) ** 2).sum(axis=1).max()))
+    return float(np.linalg.norm(points @ step[:3, :3].T + step[:3, 3] - points, axis=1).max())
 
 
 def _report(mode, matrix, centre, iterations, converged, before, after) -> dict:  # noqa: ANN001

@@ -60,7 +60,7 @@ def error_maps(
         device: where ``rasterize`` works.
 
     Returns:
-        By channel: ``albedo``, ``roughness``, ``metallic``, ``normal``. Nothing where the reference has no UVs.
+        By channel: ``albedo``, ``roughness``, ``metallic``, ``normal``. Nothing if the reference has no UVs.
     """
     mesh = reference.mesh
     if mesh.uvs is None:
@@ -111,9 +111,7 @@ def _displayed(name: str, values: np.ndarray) -> np.ndarray:
     return np.repeat(np.clip(values, 0.0, 1.0)[:, None], 3, axis=1)
 
 
-def _texels(
-    reference: Asset, rasterize: Rasterize, resolution: int, device: torch.device | str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _texels(reference: Asset, rasterize: Rasterize, resolution: int, device: torch.device | str) -> list[np.ndarray]:
     """Covered texels: index into the picture, face, barycentrics; each material in its own square of a grid."""
     mesh = reference.mesh
     owner = mesh.material_of
@@ -131,5 +129,4 @@ def _texels(
         row, column = np.divmod(found.texel.cpu().numpy(), side)
         texel = (row + place // grid * side) * resolution + column + place % grid * side
         parts.append((texel, own[found.triangle.cpu().numpy()], found.barycentric.cpu().numpy().astype(np.float64)))
-    texel, face, barycentric = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return texel, face, barycentric
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]

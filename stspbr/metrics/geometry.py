@@ -71,8 +71,7 @@ def topology_metrics(mesh: Mesh) -> dict:
     positions, faces = welded(mesh)
     report = mesh_report(positions, faces)
     kept = ("vertices", "faces", "components", "watertight", "boundary_edges", "non_manifold_edges")
-    out = {name: report[name] for name in kept}
-    out["self_intersections"] = self_intersections(positions, faces)
+    out = {name: report[name] for name in kept} | {"self_intersections": self_intersections(positions, faces)}
     out["euler"], out["genus"] = report["euler"], report["genus"]
     wrong = ("boundary_edges", "non_manifold_edges", "flipped_edges", "non_manifold_vertices")
     found = ", ".join(f"{report[name]} {name.replace('_', ' ')}" for name in wrong if report[name])

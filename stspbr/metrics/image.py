@@ -1,4 +1,4 @@
-"""Image errors on numpy arrays ``[H, W, C]``: PSNR, SSIM, MS-SSIM and LPIPS, where a mask says which pixels count."""
+"""Image errors on numpy arrays ``[H, W, C]``: PSNR, SSIM, MS-SSIM and LPIPS; a mask selects the pixels that count."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def ms_ssim(reference: np.ndarray, estimate: np.ndarray, mask: np.ndarray | None
 def lpips_or_none(
     reference: np.ndarray, estimate: np.ndarray, mask: np.ndarray | None = None
 ) -> tuple[float | None, str | None]:
-    """LPIPS with AlexNet (Zhang et al. 2018), where its package and weights are on this machine; nothing is fetched.
+    """LPIPS with AlexNet (Zhang et al. 2018), if its package and weights are installed; nothing is downloaded.
 
     Args:
         reference, estimate: ``[H, W, 3]`` encoded for display, in [0, 1].

@@ -24,7 +24,7 @@ def light_error(truth: EnvironmentLight, estimate: EnvironmentLight) -> dict:
 
     Three looks at the light, each an average over the sphere: ``full`` (the truth's resolution), ``blurred``
     (a smooth lobe of 10° half width) and ``irradiance`` (convolved with the cosine: all that a diffuse surface
-    can tell). In each:
+    shows). In each:
 
     * ``scale`` ``[3]`` and ``common_scale``: the factors on the estimate that fit the truth best in the
       least-squares sense, per RGB channel and one for all.
@@ -52,12 +52,12 @@ def light_error(truth: EnvironmentLight, estimate: EnvironmentLight) -> dict:
     cells_a, cells_b = resample(a, *_CELLS), resample(b, *_CELLS)
     out: dict[str, Any] = {
         "resolution": {"truth": list(a.shape[:2]), "estimate": list(b.shape[:2])},
-        "mean_radiance": {"truth": _mean(a).tolist(), "estimate": _mean(b).tolist()},
+        "mean_radiance": {"truth": mean_radiance(a).tolist(), "estimate": mean_radiance(b).tolist()},
         "full": _difference(a, resample(b, *a.shape[:2])),
         "blurred": _difference(*(_convolved(cells, _lobe) for cells in (cells_a, cells_b))),
-        "irradiance": _difference(*(_convolved(cells, _cosine) for cells in (cells_a, cells_b))),
+        "irradiance": _difference(*(_convolved(cells, lambda c: np.maximum(c, 0.0)) for cells in (cells_a, cells_b))),
     }
-    totals = float(luminance_of(_mean(a))), float(luminance_of(_mean(b)))
+    totals = float(luminance_of(mean_radiance(a))), float(luminance_of(mean_radiance(b)))
     out["directions"] = _matched(main_lights(truth), main_lights(estimate), totals)
     met = [light for light in out["directions"] if light["angle"] is not None]
     energy = sum(light["energy_share"] for light in met)
@@ -84,7 +84,7 @@ def main_lights(light: EnvironmentLight) -> list[tuple[np.ndarray, float]]:
     energy = weight * np.maximum(flat - flat[middle], 0.0)
     cells = resample(energy.reshape(*luminance.shape, 1) / weight.reshape(*luminance.shape, 1), *_CELLS)
     targets, _ = _directions(_ROWS, cells.shape[1])
-    sums = _convolved(cells, _inside)[..., 0].reshape(-1)
+    sums = _convolved(cells, lambda cosine: (cosine >= _CAP).astype(np.float64))[..., 0].reshape(-1)
     found: list[tuple[np.ndarray, float]] = []
     free = np.ones(len(targets), bool)
     while len(found) < _MOST and free.any():
@@ -132,7 +132,8 @@ def _row_weights(height: int) -> np.ndarray:
     return -0.5 * np.diff(np.cos(np.pi * np.arange(height + 1) / height))
 
 
-def _mean(radiance: np.ndarray) -> np.ndarray:
+def mean_radiance(radiance: np.ndarray) -> np.ndarray:
+    """``[3]``: the mean of a lat-long map over the sphere."""
     return _row_weights(len(radiance)) @ radiance.mean(axis=1)
 
 
@@ -175,21 +176,13 @@ def _convolved(cells: np.ndarray, kernel) -> np.ndarray:  # noqa: ANN001
     return np.fft.irfft(series, n=width, axis=1) / around.sum(axis=(1, 2))[:, None, None]
 
 
-def _cosine(cosine: np.ndarray) -> np.ndarray:
-    return np.maximum(cosine, 0.0)
-
-
 def _lobe(cosine: np.ndarray) -> np.ndarray:
     """A von Mises-Fisher lobe that is half as high 10° from its middle."""
     return np.exp(np.log(2.0) / (1.0 - _CAP) * (cosine - 1.0))
 
 
-def _inside(cosine: np.ndarray) -> np.ndarray:
-    return (cosine >= _CAP).astype(np.float64)
-
-
 def _centroid(start: np.ndarray, direction: np.ndarray, energy: np.ndarray) -> np.ndarray:
-    """Where the energy within the cap has its middle: mean shift until it stands."""
+    """The middle of the energy within the cap, by mean shift."""
     centre = start
     for _ in range(30):
         inside = direction @ centre >= _CAP
@@ -197,10 +190,8 @@ def _centroid(start: np.ndarray, direction: np.ndarray, energy: np.ndarray) -> n
         length = float(np.linalg.norm(total))
         if length == 0.0:
             break
-        moved = total / length
-        still = float(np.linalg.norm(moved - centre)) < 1e-6
-        centre = moved
-        if still:
+        before, centre = centre, total / length
+        if np.linalg.norm(centre - before) < 1e-6:
             break
     return centre
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.metrics.material_reader import SurfaceReader
-from stspbr.metrics.material_statistics import albedo_scale, regions, unsettled
+from stspbr.metrics.material_statistics import Values, albedo_scale, regions, unsettled
 from stspbr.metrics.sampling import diagonal, face_normals, sample_surface, surface_tree, visible_points
 from stspbr.scene.asset import Asset
 from stspbr.scene.camera import Camera
 
+_Views = tuple[Sequence[Camera], Sequence[np.ndarray] | None] | None
 FIRST_ROUND, BACK_POINTS = 100_000, 50_000
 DISC_POINTS = 16
 _SPACING = np.sqrt(np.pi / DISC_POINTS)  # of a disc's points, in radii
@@ -114,13 +115,13 @@ class _Side:
 
 @dataclass
 class _Round:
-    """Points of one round: their fate, and what both sides say at the matched ones."""
+    """Points of one round: their fate, and both sides' values at the matched ones."""
 
     seen: np.ndarray  # [n] bool
     far: np.ndarray
     opposed: np.ndarray
-    truth: dict[str, np.ndarray]  # at the points that are neither far nor opposed
-    guess: dict[str, np.ndarray]
+    truth: Values  # at the points that are neither far nor opposed
+    guess: Values
 
 
 class _Comparison:
@@ -132,7 +133,7 @@ class _Comparison:
         target: _Side,
         limit: float,
         footprint: float,
-        views: tuple[Sequence[Camera], Sequence[np.ndarray] | None] | None,
+        views: _Views,
         seed: int,
         flipped: bool = False,
     ) -> None:
@@ -160,11 +161,11 @@ class _Comparison:
         truth, guess = (partner, own) if self.flipped else (own, partner)
         self.rounds.append(_Round(seen, far, opposed, truth, guess))
 
-    def values(self, seen: bool = True) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def values(self, seen: bool = True) -> tuple[Values, Values]:
         """Truth and guess at the matched points that cameras saw, or at those that they did not."""
         chosen = [r.seen[~r.far & ~r.opposed] == seen for r in self.rounds]
 
-        def gather(side: str) -> dict[str, np.ndarray]:
+        def gather(side: str) -> Values:
             maps = [getattr(r, side) for r in self.rounds]
             return {k: np.concatenate([m[k][c] for m, c in zip(maps, chosen, strict=True)]) for k in maps[0]}
 
@@ -184,9 +185,7 @@ class _Comparison:
             "unseen_surface": unseen,
         }
 
-    def _over_discs(
-        self, points: np.ndarray, normals: np.ndarray, seed: tuple[int, int]
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def _over_discs(self, points: np.ndarray, normals: np.ndarray, seed: tuple[int, int]) -> tuple[Values, Values]:
         """Both materials averaged over the same points of a disc of radius ``footprint`` laid onto both surfaces."""
         count, radius = len(points), self.footprint
         rng = np.random.default_rng((self.seed, *seed))
@@ -218,7 +217,5 @@ class _Comparison:
             return out
 
         width = radius * _SPACING
-        return (
-            averaged(source.reader.read(face, barycentric, width)),
-            averaged(target.reader.read(other, weights, width)),
-        )
+        own, partner = source.reader.read(face, barycentric, width), target.reader.read(other, weights, width)
+        return averaged(own), averaged(partner)

@@ -1,4 +1,4 @@
-"""What an asset's maps say at points of its surface, whatever its UV layout: bilinear, or over a small area."""
+"""The values of an asset's maps at points of its surface, whatever its UV layout: bilinear, or over a small area."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.formats.attributes import mesh_normals
 from stspbr.metrics.sampling import face_areas
-from stspbr.scene.asset import Asset, Corners, Material, Mesh
+from stspbr.scene.asset import Asset, Corners, Material, Mesh, is_constant
 from stspbr.scene.bilinear import bilinear
 
 _CHANNELS = {"albedo": 3, "roughness": 1, "metallic": 1}
@@ -18,20 +18,18 @@ _CHANNELS = {"albedo": 3, "roughness": 1, "metallic": 1}
 class SurfaceReader:
     """Reads albedo, roughness, metallic and shading normals of an asset at points given by face and barycentrics.
 
-    Smooth normals and tangents are made where the mesh has none, as the renderer makes them.
+    Smooth normals and tangents are computed if the mesh has none, as the renderer does.
 
     Args:
-        asset: one or several materials; StspbrError where it has textures but no UVs, or a face names a
-            material that is not there.
+        asset: one or several materials; StspbrError if it has textures but no UVs, or a face has a material that
+            does not exist.
     """
 
     def __init__(self, asset: Asset) -> None:
         mesh = asset.mesh
-        self.asset = asset
-        count = len(mesh.faces)
-        self.owner = mesh.material_of
-        if count and self.owner.max() >= len(asset.materials):
-            raise StspbrError(f"{asset.name}: a face names material {self.owner.max()} of {len(asset.materials)}")
+        self.asset, self.owner = asset, mesh.material_of
+        if len(mesh.faces) and self.owner.max() >= len(asset.materials):
+            raise StspbrError(f"{asset.name}: a face has material {self.owner.max()} of {len(asset.materials)}")
         if mesh.uvs is None:
             for k in np.unique(self.owner):
                 _check_constant(asset, asset.materials[k])
@@ -70,7 +68,7 @@ class SurfaceReader:
 
     def _lookup(self, material: int, name: str, uv: np.ndarray, face: np.ndarray, width: float) -> np.ndarray:
         image = getattr(self.asset.materials[material], name)
-        if image.shape[0] * image.shape[1] == 1:
+        if is_constant(image):
             return np.broadcast_to(image.reshape(1, -1), (len(uv), image.shape[2]))
         if width <= 0:
             return bilinear(image, uv)
@@ -109,12 +107,9 @@ def _sample_pyramid(pyramid: list[np.ndarray], uv: np.ndarray, level: np.ndarray
 def _halved(image: np.ndarray) -> np.ndarray:
     """Means of 2×2 texels; an odd last row or column counts twice."""
     for axis in (0, 1):
-        size = image.shape[axis]
-        if size == 1:
-            continue
-        even = np.take(image, range(0, size, 2), axis)
-        odd = np.take(image, [min(i, size - 1) for i in range(1, size + 1, 2)], axis)
-        image = 0.5 * (even + odd)
+        even = np.arange(0, image.shape[axis], 2)
+        odd = np.minimum(even + 1, image.shape[axis] - 1)
+        image = 0.5 * (np.take(image, even, axis) + np.take(image, odd, axis))
     return image
 
 
@@ -124,8 +119,9 @@ def _interpolated(corners: Corners[np.ndarray], face: np.ndarray, barycentric: n
 
 
 def _check_constant(asset: Asset, material: Material) -> None:
-    maps = (material.albedo, material.roughness, material.metallic)
-    if material.normal is not None or any(m.shape[0] * m.shape[1] > 1 for m in maps):
+    if material.normal is not None or not all(
+        map(is_constant, (material.albedo, material.roughness, material.metallic))
+    ):
         raise StspbrError(f"{asset.name}: material {material.name} has textures but the mesh has no UVs")
 
 

@@ -34,7 +34,7 @@ def regions(pair: tuple[Values, Values], scale: np.ndarray) -> dict[str, dict]:
         same two ``_scaled``; ``roughness_`` and ``metallic_`` ``mae``, ``rmse``, ``bias`` (guess − truth);
         ``false_metal_rate`` (share of dielectric points, true metallic < ½, whose guess is > ½),
         ``missed_metal_rate`` (the reverse); ``normal_angle_mean`` in degrees; and the standard errors of them all,
-        ``…_se``. None stands where there are no such points.
+        ``…_se``. None if there are no such points.
     """
     luminance = luminance_of(pair[0]["albedo"])
     masks = {"all": np.ones(len(luminance), bool), "lit": luminance > LIT, "dark": luminance < DARK}
@@ -48,8 +48,7 @@ def unsettled(pair: tuple[Values, Values]) -> list[str]:
         return []
     out = []
     for name, value in lit.items():
-        measured = name.endswith(("_mae", "_mae_scaled", "_rmse", "_rate", "_mean"))
-        if not measured or value is None:
+        if not name.endswith(("_mae", "_mae_scaled", "_rmse", "_rate", "_mean")) or value is None:
             continue
         floor = _RATE if name.endswith("_rate") else _FLOOR.get(name, 1e-6)
         if lit[f"{name}_se"] > max(_RELATIVE * abs(value), floor):
@@ -106,14 +105,7 @@ def _mean(values: np.ndarray) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values) / np.sqrt(len(values)))
 
 
-def _scaled_mae_se(
-    error: np.ndarray,
-    guess: np.ndarray,
-    scale: np.ndarray,
-    all_truth: np.ndarray,
-    all_guess: np.ndarray,
-    mask: np.ndarray,
-) -> float:
+def _scaled_mae_se(error, guess, scale, all_truth, all_guess, mask) -> float:  # noqa: ANN001
     """Standard error of the MAE after scaling, the scale's own uncertainty included (delta method)."""
     share = len(error) / len(all_truth)
     slope = (np.sign(error) * guess).mean(axis=0) / 3.0  # of the MAE by each channel's scale

@@ -11,6 +11,7 @@ import numpy as np
 from stspbr.colour import luminance_of
 from stspbr.errors import StspbrError
 from stspbr.metrics.image import display, psnr, ssim
+from stspbr.metrics.light import mean_radiance
 from stspbr.scene.asset import Asset
 from stspbr.scene.capture import Frame
 from stspbr.scene.light import EnvironmentLight
@@ -39,8 +40,8 @@ def relighting_error(
     Args:
         reference, estimate: assets in the same space.
         lights: by name.
-        frames: cameras and object poses; their images are not looked at. At least 11×11 pixels.
-        samples: paths a pixel; what is left of noise limits the metrics.
+        frames: cameras and object poses; their images are not used. At least 11×11 pixels.
+        samples: paths per pixel; the remaining noise limits the metrics.
         max_depth: 2 is direct light only.
         albedo_scale: ``[3]`` factors on the estimate's albedo for the metrics ``…_scaled``; albedo stays within [0, 1].
         seed: of the noise.
@@ -58,20 +59,27 @@ def relighting_error(
     from stspbr.render.mitsuba_bsdf import require_mitsuba
 
     require_mitsuba("relighting (evaluate --lights)")
+    from stspbr.render.mitsuba_scene import render_each
+
     if len(frames) == 0:
         raise StspbrError("there is no frame to relight: give at least one camera")
     names = frame_labels(frames)
     scale = np.asarray(albedo_scale, dtype=np.float64).reshape(-1)
     if scale.shape != (3,) or not np.isfinite(scale).all() or (scale < 0).any():
-        raise StspbrError(f"albedo_scale is {list(albedo_scale)}: give three factors of at least 0, one a channel")
+        raise StspbrError(f"albedo_scale is {list(albedo_scale)}: give three factors of at least 0, one per channel")
     scaled = None if np.array_equal(scale, np.ones(3)) else _with_albedo_scale(estimate, scale)
+    cameras, poses = [frame.camera for frame in frames], [frame.object_to_world for frame in frames]
     metrics, pictures = {}, {}
     for light_name, light in lights.items():
         exposure = _exposure(light, light_name)
-        options = (light, exposure, frames, samples, max_depth, seed)
-        truths = _photographs(reference, *options)
-        results = _photographs(estimate, *options)
-        scaled_results = results if scaled is None else _photographs(scaled, *options)
+
+        def photographs(asset: Asset, light: EnvironmentLight = light, exposure: float = exposure) -> list:
+            """``(picture [H, W, 3] encoded, coverage [H, W, 1])`` of each frame."""
+            renders = render_each(asset, light, cameras, poses, spp=samples, max_depth=max_depth, seed=seed)
+            return [(display(exposure * rgb), alpha) for rgb, alpha in renders]
+
+        truths, results = photographs(reference), photographs(estimate)
+        scaled_results = results if scaled is None else photographs(scaled)
         views = []
         for k, name in enumerate(names):
             (truth, mask), result = truths[k], results[k][0]
@@ -88,7 +96,7 @@ def relighting_error(
 
 
 def frame_labels(frames: Sequence[Frame]) -> list[str]:
-    """Short names of frames, fit for files: the last part of each without suffix, or the whole where that clashes."""
+    """Short names of frames, fit for files: the last part of each without suffix, or the whole if that clashes."""
     paths = [PurePosixPath(frame.name.replace("\\", "/")) for frame in frames]
     labels = [path.stem for path in paths]
     if len(set(labels)) < len(labels):
@@ -96,23 +104,6 @@ def frame_labels(frames: Sequence[Frame]) -> list[str]:
     if len(set(labels)) < len(labels):
         raise StspbrError("two frames have the same name: frames' names must be unique in a capture")
     return labels
-
-
-def _photographs(
-    asset: Asset,
-    light: EnvironmentLight,
-    exposure: float,
-    frames: Sequence[Frame],
-    samples: int,
-    max_depth: int,
-    seed: int,
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """``(picture [H, W, 3] encoded, coverage [H, W, 1])`` of each frame."""
-    from stspbr.render.mitsuba_scene import render_each
-
-    cameras, poses = [frame.camera for frame in frames], [frame.object_to_world for frame in frames]
-    renders = render_each(asset, light, cameras, poses, spp=samples, max_depth=max_depth, seed=seed)
-    return [(display(exposure * rgb), alpha) for rgb, alpha in renders]
 
 
 def _compared(truth: np.ndarray, result: np.ndarray, mask: np.ndarray) -> dict[str, float]:
@@ -125,9 +116,7 @@ def _with_albedo_scale(asset: Asset, scale: np.ndarray) -> Asset:
 
 
 def _exposure(light: EnvironmentLight, name: str) -> float:
-    radiance = np.asarray(light.radiance, dtype=np.float64)
-    weight = -0.5 * np.diff(np.cos(np.pi * np.arange(len(radiance) + 1) / len(radiance)))
-    mean = float(luminance_of(weight @ radiance.mean(axis=1)))
+    mean = float(luminance_of(mean_radiance(np.asarray(light.radiance, np.float64))))
     if not np.isfinite(mean) or mean <= 0.0:
         raise StspbrError(f"the light {name} is black or not finite: nothing to see under it")
     return _MEAN_LUMINANCE / mean

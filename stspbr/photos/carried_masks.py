@@ -50,7 +50,7 @@ def carry_masks(
     Args:
         points: ``[P, 3]`` sparse points in the world of the cameras.
         first: the photo with the box; ``box``: x, y, width, height of the box in its pixels.
-        on_photo: called once a photo, when its mask is complete.
+        on_photo: called once per photo, when its mask is complete.
 
     Returns:
         ``(masks, failed)``: the outline of each photo or None, and by name why None.
@@ -203,9 +203,7 @@ def _finished(
     on_photo: Callable[[], None],
 ) -> tuple[list[Outline | None], dict[str, str]]:
     known = points[votes.object()]
-    hull = None
-    if len(known):
-        hull = _consensus(masks, [photo.small for photo in photos], known)
+    hull = _consensus(masks, [photo.small for photo in photos], known) if len(known) else None
     out: list[Outline | None] = []
     failed = {}
     for photo, mask in zip(photos, masks, strict=True):
@@ -235,10 +233,7 @@ def _outlined(photo: WorkingPhoto, mask: np.ndarray, seed: int) -> Outline:
         labels[~valid] = grabcut.BACKGROUND
         rows, columns = (np.flatnonzero(guess.any(axis=axis)) for axis in (1, 0))
         margin = int(4 * band) + 8
-        part = (
-            slice(max(rows[0] - margin, 0), rows[-1] + margin),
-            slice(max(columns[0] - margin, 0), columns[-1] + margin),
-        )
+        part = tuple(slice(max(places[0] - margin, 0), places[-1] + margin) for places in (rows, columns))
         guess = guess.copy()
         guess[part] = grabcut.cut(image[part], labels[part], 2, seed)
     return Outline(guess)

@@ -1,4 +1,4 @@
-"""Which photos to match where there are too many for every pair: those that look alike, without a vocabulary.
+"""Which photos to match if there are too many for every pair: those that look alike, without a vocabulary.
 
 Each photo is one vector of locally aggregated descriptors (VLAD: Jégou et al., CVPR 2010) about centres that are
 learned from the very photos.
@@ -11,9 +11,10 @@ import numpy as np
 _CENTRES, _ROUNDS, _SAMPLE = 64, 12, 20_000
 
 
-def nearest_pairs(
-    descriptors: list[np.ndarray], alike: int = 30, beside: int = 5, seed: int = 0
-) -> list[tuple[int, int]]:
+Pair = tuple[int, int]
+
+
+def nearest_pairs(descriptors: list[np.ndarray], alike: int = 30, beside: int = 5, seed: int = 0) -> list[Pair]:
     """Pairs ``(a, b)`` with ``a < b``, sorted.
 
     Args:

@@ -40,10 +40,7 @@ class ObjectFrame:
 
 
 def object_frame(
-    cameras: Sequence[Camera],
-    masks: Sequence[np.ndarray],
-    points: np.ndarray,
-    on_object: np.ndarray,
+    cameras: Sequence[Camera], masks: Sequence[np.ndarray], points: np.ndarray, on_object: np.ndarray
 ) -> ObjectFrame:
     """Estimate the frame from cameras, masks ``[H, W]`` bool and sparse points.
 
@@ -73,10 +70,10 @@ def up_axis(
 ) -> tuple[np.ndarray, str]:
     """Up, and what it was estimated from.
 
-    The mean of the cameras' up vectors is right where photos are held upright and look down equally on all sides. It
-    gives way to the plane of the table where many background points lie in one, else to the plane of the camera
-    centres where these stand on a ring; either must lie within 40° of it, unless the cameras are rolled too
-    differently to say. A table has the cameras on its upper side.
+    The mean of the cameras' up vectors is right if photos are held upright and look down equally on all sides. It
+    gives way to the plane of the table if many background points lie in one, else to the plane of the camera
+    centres if these form a ring; either must lie within 40° of it, unless the cameras are rolled too differently.
+    A table has the cameras on its upper side.
     """
     upward = np.mean([camera.camera_to_world[:3, 1] for camera in cameras], axis=0)
     sure = float(np.linalg.norm(upward))
@@ -87,10 +84,8 @@ def up_axis(
     if table is not None and table @ upward > limit:
         return table, "table"
     ring = _ring(positions)
-    if ring is not None:
-        ring = ring if ring @ upward > 0 else -ring
-        if ring @ upward > limit:
-            return ring, "camera ring"
+    if ring is not None and abs(ring @ upward) > limit:
+        return ring if ring @ upward > 0 else -ring, "camera ring"
     return upward, "cameras"
 
 
@@ -169,7 +164,7 @@ def _table(background: np.ndarray, positions: np.ndarray, centre: np.ndarray, ra
 
 
 def _ring(positions: np.ndarray) -> np.ndarray | None:
-    """Normal of the plane of camera centres that stand on a ring, of either sign; None where they do not."""
+    """Normal of the plane of camera centres that form a ring, of either sign; None if they do not."""
     if len(positions) < 5:
         return None
     _, extents, axes = np.linalg.svd(positions - positions.mean(axis=0), full_matrices=False)

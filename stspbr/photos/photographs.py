@@ -35,20 +35,20 @@ def find_photos(folder: str | Path) -> tuple[list[Photo], dict[str, str]]:
     """The photographs in ``folder`` and its subfolders, in the order of their names.
 
     Returns:
-        ``(photos, failed)``: ``failed`` says why, by name, for the files that are no readable picture.
+        ``(photos, failed)``: ``failed`` has the reason, by name, for each file that is not a readable picture.
 
     Raises:
         StspbrError: no folder, or fewer than three photographs in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise StspbrError(f"{folder} is no folder of photos: check the path")
+        raise StspbrError(f"{folder} is not a folder of photos: check the path")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     pictures = [path for path in files if path.suffix.lower() in LDR_SUFFIXES]
     if len(pictures) < 3:
         other = sorted({path.suffix.lower() for path in files if path.suffix.lower() in _RAW})
         remedy = f"convert the {', '.join(other)} files to JPEG or TIFF" if other else "check the path"
-        raise StspbrError(f"{folder} holds {len(pictures)} photos (JPEG, PNG, TIFF …), at least 3 are needed: {remedy}")
+        raise StspbrError(f"{folder} has {len(pictures)} photos (JPEG, PNG, TIFF …), at least 3 are needed: {remedy}")
     photos, failed = [], {}
     for path in pictures:
         name = path.relative_to(folder).as_posix()
@@ -84,12 +84,9 @@ def find_masks(folder: str | Path, photos: list[Photo]) -> dict[str, Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise StspbrError(f"{folder} is no folder of masks: check --masks")
-    held = {
-        path.relative_to(folder).with_suffix("").as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in LDR_SUFFIXES
-    }
+        raise StspbrError(f"{folder} is not a folder of masks: check --masks")
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in LDR_SUFFIXES]
+    held = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
     found = {}
     for photo in photos:
         relative = Path(photo.name)
@@ -98,10 +95,8 @@ def find_masks(folder: str | Path, photos: list[Photo]) -> dict[str, Path]:
         if path is not None:
             found[photo.name] = path
     if not found:
-        raise StspbrError(
-            f"{folder} holds no mask of these photos: name the mask of {photos[0].name} "
-            f"{Path(photos[0].name).with_suffix('.png').as_posix()}"
-        )
+        example = Path(photos[0].name).with_suffix(".png").as_posix()
+        raise StspbrError(f"{folder} has no mask of these photos: name the mask of {photos[0].name} {example}")
     return found
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.files import atomic_path
-from stspbr.formats.images import encode_png
+from stspbr.files import atomic_path, write_file
+from stspbr.formats.images import write_png8
 from stspbr.photos.grabcut import require_opencv
 from stspbr.photos.photographs import Photo, display, read_mask, read_photo
 from stspbr.photos.sparse_model import SparseModel
@@ -34,7 +34,7 @@ def cached_poses(
 
     Args:
         masks: by the photo's name; if there are any, features are sought inside of them only.
-        failed: is given the reasons for photos that cannot be read.
+        failed: receives the reasons for photos that cannot be read.
 
     Raises:
         StspbrError: fewer than three photos can be read, the cache cannot be written, and what
@@ -47,9 +47,7 @@ def cached_poses(
         raise StspbrError(f"cannot write {folder} ({error.strerror}): choose another run") from error
     listed = folder / _UNREADABLE
     if not listed.exists():
-        unreadable = _write_pictures(photos, masks, folder)
-        with atomic_path(listed) as temporary:
-            temporary.write_text(json.dumps(unreadable), "utf-8")
+        write_file(listed, json.dumps(_write_pictures(photos, masks, folder)))
     failed |= json.loads(listed.read_text("utf-8"))
     readable = [photo for photo in photos if photo.name not in failed]
     require_three(readable, photos, failed)
@@ -97,6 +95,5 @@ def _write_pictures(photos: list[Photo], masks: dict[str, Path], folder: Path) -
         with atomic_path(folder / "images" / f"{photo.name}.png") as temporary:
             cv2.imwrite(str(temporary), display(rgb)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
         if mask is not None:
-            with atomic_path(folder / "masks" / f"{photo.name}.png.png") as temporary:
-                temporary.write_bytes(encode_png(np.rint(mask), bits=8, srgb=False))
+            write_png8(folder / "masks" / f"{photo.name}.png.png", np.rint(mask), srgb=False)
     return unreadable

@@ -118,11 +118,7 @@ class Shot:
 
 
 def make_shots(
-    model: SparseModel,
-    photos: dict[str, Photo],
-    masks: dict[str, Path],
-    scale: int,
-    failed: dict[str, str],
+    model: SparseModel, photos: dict[str, Photo], masks: dict[str, Path], scale: int, failed: dict[str, str]
 ) -> list[Shot]:
     """A shot of every view, in the order of ``photos``. One lens gives images of one size that hold all of the object.
 
@@ -145,11 +141,9 @@ def make_shots(
             except StspbrError as error:
                 failed[view.name] = str(error)
         resampling = Resampling(lens, pinhole_image(lens, bounds), scale, mapped)
-        shots += [
-            Shot(view, photos[view.name], resampling.camera(view), masks.get(view.name), resampling) for view in kept
-        ]
-    order = {name: index for index, name in enumerate(photos)}
-    return sorted(shots, key=lambda shot: order[shot.view.name])
+        shots += [Shot(v, photos[v.name], resampling.camera(v), masks.get(v.name), resampling) for v in kept]
+    order = list(photos)
+    return sorted(shots, key=lambda shot: order.index(shot.view.name))
 
 
 def own_alpha(photo: Photo, mask_file: Path | None) -> np.ndarray | None:
@@ -173,9 +167,7 @@ class Resampling:
         mapped: :func:`undistortion_map`, which remembers the last.
     """
 
-    def __init__(
-        self, lens: Lens, pinhole: PinholeImage, scale: int, mapped: Callable[[Lens, PinholeImage], np.ndarray]
-    ) -> None:
+    def __init__(self, lens: Lens, pinhole: PinholeImage, scale: int, mapped: Callable[..., np.ndarray]) -> None:
         self._lens, self._pinhole, self._scale, self._mapped = lens, pinhole, scale, mapped
         self._valid: PackedMask | None = None
         self.full_pixels = pinhole.width * pinhole.height

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from stspbr.datasets.lens import lens, parameter_names
-from stspbr.errors import StspbrError, missing_extra
+from stspbr.datasets.lens import lens, parameter_names, pycolmap_for
+from stspbr.datasets.world_axes import camera_to_world_from_opencv
+from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
 from stspbr.photos.colmap_database import feature_counts, photo_ids, picture, verified_matches, write_photos
 from stspbr.photos.image_pairs import nearest_pairs
@@ -26,7 +27,7 @@ from stspbr.photos.sparse_model import SparseModel, View
 
 EXHAUSTIVE_UP_TO = 150  # photos; beyond, each is matched with those that look alike
 FEWEST_FEATURES = 50
-_OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+_Call = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class PoseOptions:
 
     Attributes:
         camera_model: one of COLMAP's.
-        shared_camera: one camera for all photos of one size, maker and focal length; else one a photo.
+        shared_camera: one camera for all photos of one size, maker and focal length; else one per photo.
         feature_size: photos are reduced to this longer side when features are sought.
         pairs: ``"exhaustive"``, ``"nearest"`` (each with the 30 that look most alike, and its neighbours by name),
             or ``"auto"``: exhaustive up to 150 photos.
@@ -52,15 +53,11 @@ class PoseOptions:
 
 def require_pycolmap() -> Any:
     """The module, or a StspbrError that names the extra."""
-    try:
-        import pycolmap
-    except ImportError:
-        raise missing_extra("pycolmap", "photos", "captures from photos") from None
-    return pycolmap
+    return pycolmap_for("captures from photos")
 
 
 def check_camera_model(name: str) -> str:
-    """``name`` in capitals; StspbrError where there is no such model."""
+    """``name`` in capitals; StspbrError if there is no such model."""
     if not parameter_names(name.upper()):
         known = "SIMPLE_PINHOLE, PINHOLE, SIMPLE_RADIAL, RADIAL, OPENCV, OPENCV_FISHEYE, …"
         raise StspbrError(f"camera model {name!r} is unknown: choose one of COLMAP's ({known})")
@@ -71,8 +68,8 @@ def reconstruct_poses(
     photos: list[Photo],
     folder: Path,
     options: PoseOptions,
-    on_photo: Callable[[str], None] = lambda stage: None,
-    on_message: Callable[[str], None] = lambda text: None,
+    on_photo: _Call = lambda stage: None,
+    on_message: _Call = lambda text: None,
 ) -> SparseModel:
     """Find the poses of photos whose upright 8-bit pictures lie in ``folder/images`` under ``photo.name`` + ``.png``.
 
@@ -80,9 +77,9 @@ def reconstruct_poses(
     ``matched`` (the pictures are removed then); the models in ``models``. A second call goes on from there.
 
     Args:
-        folder: for these photos and options, and nothing else. Where it has ``masks``, features are sought only where
+        folder: for these photos and options, and nothing else. If it has ``masks``, features are sought only where
             ``masks/<name>.png.png`` is not black.
-        on_photo: called once a photo with ``"features"`` and with ``"poses"``.
+        on_photo: called once per photo with ``"features"`` and with ``"poses"``.
         on_message: lines for people.
 
     Returns:
@@ -108,9 +105,7 @@ def reconstruct_poses(
                 shutil.rmtree(folder / name, ignore_errors=True)
         if not place.exists():
             _map(pycolmap, database, folder, options, on_photo)
-        models = [
-            pycolmap.Reconstruction(str(path)) for path in sorted(place.iterdir(), key=lambda path: int(path.name))
-        ]
+        models = [pycolmap.Reconstruction(str(p)) for p in sorted(place.iterdir(), key=lambda p: int(p.name))]
         ids = photo_ids(pycolmap, database, photos)
         features, pairs = feature_counts(pycolmap, database, ids), verified_matches(pycolmap, database, ids)
     best = max(models, key=lambda found: (found.num_reg_images(), found.num_points3D()), default=None)
@@ -140,13 +135,7 @@ def _quiet(pycolmap: Any) -> Iterator[None]:
 
 
 def _extract(
-    pycolmap: Any,
-    database: Path,
-    folder: Path,
-    photos: list[Photo],
-    options: PoseOptions,
-    model: str,
-    on_photo: Callable[[str], None],
+    pycolmap: Any, database: Path, folder: Path, photos: list[Photo], options: PoseOptions, model: str, on_photo: _Call
 ) -> None:
     extraction, reader = pycolmap.FeatureExtractionOptions(), pycolmap.ImageReaderOptions()
     extraction.num_threads, extraction.max_image_size = options.threads, options.feature_size
@@ -155,37 +144,21 @@ def _extract(
         reader.mask_path = folder / "masks"
     for first in range(0, len(photos), max(options.threads, 1)):
         some = photos[first : first + max(options.threads, 1)]
-        pycolmap.extract_features(
-            database,
-            folder / "images",
-            image_names=[picture(photo) for photo in some],
-            reader_options=reader,
-            extraction_options=extraction,
-            device=pycolmap.Device.cpu,
-        )
+        given = {"image_names": [picture(photo) for photo in some], "device": pycolmap.Device.cpu}
+        given |= {"reader_options": reader, "extraction_options": extraction}
+        pycolmap.extract_features(database, folder / "images", **given)
         for _ in some:
             on_photo("features")
 
 
 def _match(
-    pycolmap: Any,
-    database: Path,
-    folder: Path,
-    photos: list[Photo],
-    options: PoseOptions,
-    on_message: Callable[[str], None],
+    pycolmap: Any, database: Path, folder: Path, photos: list[Photo], options: PoseOptions, on_message: _Call
 ) -> None:
-    """Match and verify."""
     matching, verification = pycolmap.FeatureMatchingOptions(), pycolmap.TwoViewGeometryOptions()
     matching.num_threads, matching.guided_matching = options.threads, True
     verification.ransac.random_seed = options.seed
-    common = {
-        "matching_options": matching,
-        "verification_options": verification,
-        "device": pycolmap.Device.cpu,
-    }
-    exhaustive = options.pairs == "exhaustive" or (options.pairs == "auto" and len(photos) <= EXHAUSTIVE_UP_TO)
-    if exhaustive:
+    common = {"matching_options": matching, "verification_options": verification, "device": pycolmap.Device.cpu}
+    if options.pairs == "exhaustive" or (options.pairs == "auto" and len(photos) <= EXHAUSTIVE_UP_TO):
         on_message(f"matching {len(photos) * (len(photos) - 1) // 2} pairs of photos …")
         pycolmap.match_exhaustive(database, **common)
     else:
@@ -195,10 +168,9 @@ def _match(
         chosen = nearest_pairs(descriptors, seed=options.seed)
         on_message(f"matching {len(chosen)} pairs of photos that look alike …")
         lines = [f"{picture(photos[a])} {picture(photos[b])}" for a, b in chosen]
-        listed = folder / "pairs.txt"
-        listed.write_text("\n".join(lines) + "\n", "utf-8")
         pairing = pycolmap.ImportedPairingOptions()
-        pairing.match_list_path = listed
+        pairing.match_list_path = folder / "pairs.txt"
+        pairing.match_list_path.write_text("\n".join(lines) + "\n", "utf-8")
         pycolmap.match_image_pairs(database, pairing_options=pairing, **common)
 
 
@@ -207,7 +179,7 @@ def _descriptors(database: Any, image_id: int) -> np.ndarray:
     return np.asarray(getattr(found, "data", found), np.float32)
 
 
-def _map(pycolmap: Any, database: Path, folder: Path, options: PoseOptions, on_photo: Callable[[str], None]) -> None:
+def _map(pycolmap: Any, database: Path, folder: Path, options: PoseOptions, on_photo: _Call) -> None:
     """Write ``models/0``, ``1``, …, found with thresholds for sets that are small and photographed from far apart."""
     mapping = pycolmap.IncrementalPipelineOptions()
     mapping.min_model_size, mapping.num_threads = 3, options.threads
@@ -216,28 +188,16 @@ def _map(pycolmap: Any, database: Path, folder: Path, options: PoseOptions, on_p
     mapping.mapper.init_min_num_inliers, mapping.mapper.init_min_tri_angle = 30, 8.0
     mapping.mapper.abs_pose_min_num_inliers = 15
 
-    def registered() -> None:
-        on_photo("poses")
-
+    callbacks = dict.fromkeys(("initial_image_pair_callback", "next_image_callback"), lambda: on_photo("poses"))
     with atomic_path(folder / "models") as out:
         shutil.rmtree(out, ignore_errors=True)  # of a killed process with this number
         out.mkdir()
-        pycolmap.incremental_mapping(
-            database,
-            folder,  # the pictures are not needed any more
-            out,
-            options=mapping,
-            initial_image_pair_callback=registered,
-            next_image_callback=registered,
-        )
+        # the folder of pictures is not read any more
+        pycolmap.incremental_mapping(database, folder, out, options=mapping, **callbacks)
 
 
 def _reason(
-    name: str,
-    features: dict[str, int],
-    pairs: dict[tuple[str, str], int],
-    registered: set[str],
-    others: list[set[str]],
+    name: str, features: dict[str, int], pairs: dict[tuple[str, str], int], registered: set[str], others: list[set[str]]
 ) -> str:
     """Why a photo has no pose, in a few words."""
     if features[name] < FEWEST_FEATURES:
@@ -280,9 +240,7 @@ def _sparse_model(found: Any, photos: list[Photo], failed: dict[str, str]) -> Sp
             continue
         camera = found.cameras[image.camera_id]
         own_lens = lens(camera.model_name, camera.params, camera.width, camera.height, f"photo {photo.name}")
-        world_to_camera = np.eye(4)
-        world_to_camera[:3] = image.cam_from_world().matrix()
-        seen = [numbers[point.point3D_id] for point in image.points2D if point.has_point3D()]
-        camera_to_world = np.linalg.inv(world_to_camera) @ _OPENCV_TO_OPENGL
-        views.append(View(photo.name, own_lens, camera_to_world, np.array(sorted(set(seen)), np.int64)))
+        seen = {numbers[point.point3D_id] for point in image.points2D if point.has_point3D()}
+        camera_to_world = camera_to_world_from_opencv(image.cam_from_world().matrix())
+        views.append(View(photo.name, own_lens, camera_to_world, np.array(sorted(seen), np.int64)))
     return SparseModel(views, points.reshape(-1, 3), float(found.compute_mean_reprojection_error()), failed)

@@ -1,4 +1,4 @@
-"""Photos as they are held while masks are carried from one to the other, and the outlines that come of it."""
+"""Photos while masks are carried from one to the other, and the resulting outlines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PosedPhoto:
 
 @dataclass(frozen=True)
 class WorkingPhoto:
-    """What is held of a photo while masks are carried: it, small; and in a file at the size of its outline.
+    """A photo while masks are carried: small in memory, and in a file at the size of its outline.
 
     Attributes:
         size: width and height of the photo itself.
@@ -60,7 +60,7 @@ class WorkingPhoto:
 
 @dataclass(frozen=True)
 class Outline:
-    """A mask as it was cut, ``[h, w]`` bool of at most 1600 pixels a side; its coverage is made when asked for."""
+    """A mask as it was cut, ``[h, w]`` bool of at most 1600 pixels per side; its coverage is made on request."""
 
     mask: np.ndarray
 

@@ -128,6 +128,16 @@ class Material:
         o, n = (None if image is None else np.ascontiguousarray(image, np.float32) for image in (occlusion, normal))
         return cls(a, r, m, o, n, name)
 
+    def maps(self) -> list[np.ndarray]:
+        """The maps that the material has."""
+        every = (self.albedo, self.roughness, self.metallic, self.occlusion, self.normal)
+        return [image for image in every if image is not None]
+
+
+def is_constant(image: np.ndarray) -> bool:
+    """Whether a map has a single texel."""
+    return image.shape[:2] == (1, 1)
+
 
 @dataclass
 class Node:

@@ -58,9 +58,8 @@ def sphere_cameras(
         phi = start + _GOLDEN_ANGLE * (i + offset)
         s = np.sqrt(max(0.0, 1.0 - y * y))
         position = centre + radius * np.array([s * np.sin(phi), y, s * np.cos(phi)])
-        cameras.append(
-            Camera(look_at(position, centre), focal, focal, width / 2.0, height / 2.0, width, height, near, far)
-        )
+        pose = look_at(position, centre)
+        cameras.append(Camera(pose, focal, focal, width / 2.0, height / 2.0, width, height, near, far))
     return cameras
 
 

@@ -115,6 +115,5 @@ def memory_line(sizes: Sequence[tuple[int, int]], what: str = "images") -> str:
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     count = min(workers(width * height), len(sizes))
     peak = _PROCESS + count * _BYTES_PER_PIXEL * width * height
-    return (
-        f"{len(sizes)} {what} of up to {width}x{height}, {count} at a time: at most about {peak / 1e9:.1f} GB of memory"
-    )
+    amount = f"at most about {peak / 1e9:.1f} GB of memory"
+    return f"{len(sizes)} {what} of up to {width}x{height}, {count} at a time: {amount}"

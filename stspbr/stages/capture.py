@@ -12,13 +12,7 @@ from stspbr.datasets.transforms import write_transforms
 from stspbr.datasets.validation import check_capture
 from stspbr.optimize.progress import Reporter
 from stspbr.scene import Capture
-from stspbr.settings import (
-    CaptureFolderSettings,
-    CaptureMeshSettings,
-    CapturePhotosSettings,
-    CaptureSettings,
-    CaptureUsdSettings,
-)
+from stspbr.settings import CaptureMeshSettings, CapturePhotosSettings, CaptureSettings, CaptureUsdSettings
 from stspbr.stages.capture_mesh import render_capture
 from stspbr.stages.capture_preparation import prepared
 from stspbr.stages.session import Session, on_first_rank
@@ -50,7 +44,7 @@ def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
 def _make(
     session: Session, settings: CaptureSettings, on_warning: Callable[[str], None], facts: dict[str, Any]
 ) -> Capture:
-    """The capture; what else is to stand in ``run.json`` goes into ``facts``."""
+    """The capture; further content of ``run.json`` goes into ``facts``."""
     if isinstance(settings, CaptureMeshSettings):
         total = settings.views + settings.test_views
         with Reporter("capture", total, session.run / "logs" / "capture", quiet=session.quiet,
@@ -69,41 +63,12 @@ def _make(
         if not session.quiet and not session.json_lines:
             sys.stdout.write(f"capture: {line}\n")
 
+    options: dict[str, Any] = {"masks": settings.masks, "hold_out_every": settings.hold_out_every, "stream": say}
     if isinstance(settings, CaptureUsdSettings):
-        return prepared(_read_usd(settings, on_warning, say), settings, on_warning)
-    return prepared(_read_folder(settings, on_warning, say), settings, on_warning)
+        from stspbr.datasets.usd_scene import read_usd_scene
 
-
-def _read_folder(
-    settings: CaptureFolderSettings, on_warning: Callable[[str], None], stream: Callable[[str], None]
-) -> Capture:
-    return read_capture(
-        settings.folder,
-        on_warning,
-        kind=settings.kind,
-        up=settings.up,
-        masks=settings.masks,
-        hold_out_every=settings.hold_out_every,
-        known_light=settings.known_light,
-        stream=stream,
-    )
-
-
-def _read_usd(
-    settings: CaptureUsdSettings, on_warning: Callable[[str], None], stream: Callable[[str], None]
-) -> Capture:
-    from stspbr.datasets.usd_scene import read_usd_scene
-
-    return read_usd_scene(
-        settings.file,
-        settings.camera,
-        settings.images,
-        settings.frames,
-        settings.object,
-        masks=settings.masks,
-        hold_out_every=settings.hold_out_every,
-        fit=settings.fit,
-        light=settings.light,
-        on_warning=on_warning,
-        stream=stream,
-    )
+        where = settings.file, settings.camera, settings.images, settings.frames, settings.object
+        options |= {"fit": settings.fit, "light": settings.light}
+        return prepared(read_usd_scene(*where, on_warning=on_warning, **options), settings, on_warning)
+    options |= {"kind": settings.kind, "up": settings.up, "known_light": settings.known_light}
+    return prepared(read_capture(settings.folder, on_warning, **options), settings, on_warning)

@@ -6,7 +6,6 @@ Photos that fail are left out with a reason; that all of them fail is the only e
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +42,7 @@ class PhotoReport:
         photos: how many there were; registered: how many have a pose; frames: how many are in the capture.
         reprojection_error: mean, in pixels of the photos.
         failed: why, by name, for all others.
-        up_from: what the up axis was estimated from; notes: what else should be known.
+        up_from: what the up axis was estimated from; notes: further remarks.
     """
 
     photos: int
@@ -61,7 +60,7 @@ class PhotoReport:
         return dict(vars(self))
 
     def lines(self) -> list[str]:
-        """The report, one line a fact."""
+        """The report, one line per fact."""
         out = [
             f"registered {self.registered} of {self.photos} photos, reprojection error "
             f"{self.reprojection_error:.2f} pixels, {self.points} points; {self.frames} frames in the capture"
@@ -88,6 +87,8 @@ def capture_photos(session: Session, settings: CapturePhotosSettings) -> tuple[C
     _check_mask_settings(settings)
     photos, failed = find_photos(settings.folder)
     report = PhotoReport(len(photos) + len(failed), failed=failed)
+    found_by = settings.camera_model, settings.shared_camera, settings.feature_size, settings.pairs
+    poses = PoseOptions(*found_by, session.seed, session.threads)
     total = 4 * len(photos)  # features, poses, images, masks
     out = session.run / "logs" / "capture"
     with (
@@ -104,14 +105,7 @@ def capture_photos(session: Session, settings: CapturePhotosSettings) -> tuple[C
             session.run / ".cache" / "photos",
             photos,
             masks if settings.features == "object" else {},
-            PoseOptions(
-                settings.camera_model,
-                settings.shared_camera,
-                settings.feature_size,
-                settings.pairs,
-                session.seed,
-                session.threads,
-            ),
+            poses,
             failed,
             on_photo=progress.photo,
             on_message=reporter.message,
@@ -156,13 +150,11 @@ def _scratch(run: Path) -> Iterator[Path]:
     """A folder in the run that is gone afterwards."""
     try:
         run.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".photos-", dir=run))
+        folder = tempfile.TemporaryDirectory(prefix=".photos-", dir=run, ignore_cleanup_errors=True)
     except OSError as error:
         raise StspbrError(f"cannot write {run} ({error.strerror}): choose another run") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with folder as path:
+        yield Path(path)
 
 
 def _check_mask_settings(settings: CapturePhotosSettings) -> None:
@@ -171,7 +163,7 @@ def _check_mask_settings(settings: CapturePhotosSettings) -> None:
     if settings.mask == "grabcut" and settings.box is None:
         raise StspbrError("--mask grabcut needs --box x,y,width,height: a box about the object in the first photo")
     if settings.mask is None and (settings.box or settings.box_image):
-        raise StspbrError("--box is for --mask grabcut: give that, too")
+        raise StspbrError("--box needs --mask grabcut: give that, too")
     if settings.features == "object" and not settings.masks:
         raise StspbrError("features=object needs --masks: features are then sought inside of the masks only")
 
@@ -221,16 +213,10 @@ def _camera_lines(model: SparseModel) -> list[str]:
     shown = list(lenses)[:4]
     out = [
         f"{lens.model} {lens.width}x{lens.height}, focal length {lens.intrinsics[0]:.1f} pixels"
-        + ("" if lens.is_pinhole else f", distortion {', '.join(f'{p:.4g}' for p in _coefficients(lens))}")
+        + ("" if lens.is_pinhole else f", distortion {', '.join(f'{p:.4g}' for p in lens.distortion)}")
         for lens in shown
     ]
     return out + ([f"and {len(lenses) - 4} more"] if len(lenses) > 4 else [])
-
-
-def _coefficients(lens: Any) -> tuple[float, ...]:
-    from stspbr.datasets.lens import parameter_names
-
-    return lens.params[3:] if parameter_names(lens.model)[0] == "f" else lens.params[4:]
 
 
 def _carry(

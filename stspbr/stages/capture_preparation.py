@@ -26,20 +26,20 @@ def with_estimated_exposure(capture: Capture, on_warning: Callable[[str], None] 
     """Each frame with the exposure at which it shows the surface as bright as the others do; the tint stays.
 
     Args:
-        on_warning: called where the surface looks too different from each side to tell exposures well.
+        on_warning: called if the surface looks too different from each side to estimate exposures well.
 
     Raises:
-        StspbrError: nobody knows where the object is, or a frame shows too little of what others show.
+        StspbrError: the object's place is unknown, or a frame shows too little of what others show.
     """
     place = place_object(capture.frames)
     if place is None:
-        raise StspbrError("exposures cannot be estimated: where the object is cannot be told from masks and poses")
+        raise StspbrError("exposures cannot be estimated: masks and poses do not locate the object: give exposures")
     small = reduced_frames(capture.frames)
     fit = relative_stops(small, proxy_surface(small, place)[0])
     if fit.scatter > _UNSURE and on_warning is not None:
         on_warning(
             f"exposures are estimated on a surface that differs by {fit.scatter:.1f} stops from view to view, too "
-            "shiny to tell them well: give them, if you can"
+            "shiny for a good estimate: give them, if you can"
         )
     frames = []
     for frame, stops in zip(capture.frames, fit.stops, strict=True):

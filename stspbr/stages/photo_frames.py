@@ -24,7 +24,7 @@ def chosen_shots(shots: list[Shot], points: np.ndarray, failed: dict[str, str]) 
 
     Args:
         points: ``[P, 3]`` sparse points in the world of the poses.
-        failed: is given the reasons for the others.
+        failed: receives the reasons for the others.
 
     Raises:
         StspbrError: fewer than three are left.
@@ -45,10 +45,8 @@ def chosen_shots(shots: list[Shot], points: np.ndarray, failed: dict[str, str]) 
             good.remove(shot)
     if len(good) < 3:
         reason = next(iter(failed.items()), ("", "no masks"))
-        raise StspbrError(
-            f"{len(good)} of {count} photos have a pose and a mask, at least 3 are needed; "
-            f"the first that failed is {reason[0]}: {reason[1]}"
-        )
+        first = f"the first that failed is {reason[0]}: {reason[1]}"
+        raise StspbrError(f"{len(good)} of {count} photos have a pose and a mask, at least 3 are needed; {first}")
     return good
 
 
@@ -66,12 +64,12 @@ def stored_frames(
     Args:
         world_from_original: ``[4, 4]`` similarity into the object's frame.
         hold_out_every: every so many frames one is held out; 0, or of three frames: none.
-        notes: is given what people should know.
+        notes: receives remarks for people.
     """
     exposures = [shot.photo.exif.exposure for shot in shots]
     if any(exposures) and not all(exposures):
         silent = sum(not exposure for exposure in exposures)
-        notes.append(f"{silent} of {len(shots)} photos do not say how they were exposed: exposure is ignored")
+        notes.append(f"{silent} of {len(shots)} photos have no exposure data: exposure is ignored")
         exposures = [None] * len(shots)
     splits = held_out([shot.view.name for shot in shots], hold_out_every if len(shots) > 3 else 0)
     return [

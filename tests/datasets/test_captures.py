@@ -196,7 +196,7 @@ def test_the_cameras_say_which_way_is_up(tmp_path, ball):
         read_capture(tmp_path, kind="llff", known_light=True)
     with pytest.raises(StspbrError, match="masks is not for orb"):
         read_capture(tmp_path, kind="orb", masks="masks")
-    with pytest.raises(StspbrError, match="kind 'film' are not known"):
+    with pytest.raises(StspbrError, match="kind 'film' are not supported"):
         read_capture(tmp_path, kind="film")
 
 

@@ -141,7 +141,7 @@ def test_what_is_missing(tmp_path, ball):
     shutil.copytree(tmp_path / "sparse/0", tmp_path / "sparse/1")
     warnings.clear()
     read_colmap(tmp_path, warnings.append)
-    assert warnings[0].endswith("sparse/0 is read; sparse holds 1 (1) more models, which can be named in its place")
+    assert warnings[0].endswith("sparse/0 is read; sparse contains 1 (1) more models: name one of them to read it")
     with pytest.raises(StspbrError, match=r"the mask folder .*silhouettes does not exist: check masks"):
         read_colmap(tmp_path, masks="silhouettes")
     for k in (1, 2, 5, 6):
@@ -155,7 +155,7 @@ def test_what_is_missing(tmp_path, ball):
         (tmp_path / f"images/a{k:02d}.png").unlink()
     with pytest.raises(StspbrError, match=r"images lacks 4 \(a01.png, a02.png, a05.png, …\) of 12 images that "):
         read_colmap(tmp_path)
-    with pytest.raises(StspbrError, match="holds no COLMAP model"):
+    with pytest.raises(StspbrError, match="contains no COLMAP model"):
         read_colmap(tmp_path / "images")
 
 
@@ -186,7 +186,7 @@ def test_one_corrupt_jpeg_in_a_hundred(tmp_path, ball):
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        ("cameras.txt", "OPENCV", "PERISCOPE", r"sparse/0 is no COLMAP model that can be read"),
+        ("cameras.txt", "OPENCV", "PERISCOPE", r"sparse/0 is not a readable COLMAP model"),
         ("cameras.txt", " 48 40 ", " 24 40 ", r"frame images/a00.png: the image is 48x40 but its camera 24x40"),
         ("cameras.txt", " 60.0 ", " -60.0 ", r"camera 7 of .*: its focal length is not a positive number"),
         ("images.txt", "a03.png", "a02.png", r"two frames of this name|no COLMAP model"),
@@ -204,7 +204,7 @@ def test_a_truncated_binary_model(tmp_path, ball):
     write_colmap(tmp_path, ball.capture())
     path = tmp_path / "sparse/0/images.bin"
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(StspbrError, match="no COLMAP model that can be read|lacks"):
+    with pytest.raises(StspbrError, match="not a readable COLMAP model|lacks"):
         read_colmap(tmp_path)
 
 

@@ -162,12 +162,12 @@ def test_what_no_pinhole_can_hold_is_refused():
 @pytest.mark.parametrize(
     ("model", "params", "message"),
     [
-        ("TELESCOPE", (1, 2, 3), "camera model TELESCOPE is not known: choose one of SIMPLE_PINHOLE, "),
+        ("TELESCOPE", (1, 2, 3), "camera model TELESCOPE is unknown: choose one of SIMPLE_PINHOLE, "),
         ("EQUIRECTANGULAR", (200, 100), "EQUIRECTANGULAR is a panorama"),
-        ("OPENCV", (1, 2, 3), r"OPENCV has 8 parameters \(fx fy cx cy k1 k2 p1 p2\), not 3"),
+        ("OPENCV", (1, 2, 3), r"OPENCV needs 8 parameters \(fx fy cx cy k1 k2 p1 p2\), not 3"),
         ("PINHOLE", (0, 1, 2, 3), "focal length is not a positive number"),
-        ("PINHOLE", (1, float("nan"), 2, 3), "no finite number"),
-        ("PINHOLE", (1, "x", 2, 3), "no number"),
+        ("PINHOLE", (1, float("nan"), 2, 3), "not finite"),
+        ("PINHOLE", (1, "x", 2, 3), "not a number"),
     ],
 )
 def test_bad_lenses(model, params, message):

@@ -70,7 +70,7 @@ def test_what_is_wrong(tmp_path, ball):
     write_rows(tmp_path, ball)
     rows = np.load(tmp_path / "poses_bounds.npy")
     np.save(tmp_path / "poses_bounds.npy", rows[:-1])
-    with pytest.raises(StspbrError, match=r"images holds 12 images, but .*poses_bounds.npy has 11 poses"):
+    with pytest.raises(StspbrError, match=r"images contains 12 images, but .*poses_bounds.npy has 11 poses"):
         read_llff(tmp_path)
     np.save(tmp_path / "poses_bounds.npy", rows[:, :14])
     with pytest.raises(StspbrError, match=r"shape \(12, 14\), not \[images, 17\]"):

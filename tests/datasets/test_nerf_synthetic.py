@@ -77,7 +77,7 @@ def test_only_the_training_file_is_needed(tmp_path):
     make(tmp_path, (("train", 12),))
     warnings = []
     assert len(read_nerf_synthetic(tmp_path, warnings.append).frames) == 12
-    assert warnings == ["no held-out frames: the result cannot be judged on views that it has not seen"]
+    assert warnings == ["no held-out frames: the result cannot be judged on unseen views"]
 
 
 def test_bad_folders(tmp_path):

@@ -124,5 +124,5 @@ def test_what_is_missing(tmp_path, ball):
         (folder / f"train/{k:04d}.exr").unlink()
     with pytest.raises(StspbrError, match=r"train/0002 does not exist \(nor do 4 \(train/0003, .*, …\) more of 9"):
         read_orb(folder)
-    with pytest.raises(StspbrError, match="is no Stanford-ORB scene"):
+    with pytest.raises(StspbrError, match="is not a Stanford-ORB scene"):
         read_orb(tmp_path)

@@ -202,7 +202,7 @@ def test_the_three_ways_to_split(tmp_path):
     [
         (lambda c: c.update(camera_model="OPENCV", k4=0.01), r"000\.exr: k4 of OPENCV is a factor of r\^8 for some"),
         (lambda c: c.update(camera_model="OPENCV_FISHEYE", p1=0.1, k5=1), r"its camera has k5, p1, which OPENCV"),
-        (lambda c: c.update(camera_model="FISHEYE624"), r"000\.exr: the camera model FISHEYE624 is not known"),
+        (lambda c: c.update(camera_model="FISHEYE624"), r"000\.exr: the camera model FISHEYE624 is unknown"),
         (lambda c: c.update(camera_model="EQUIRECTANGULAR"), r"000\.exr: .* EQUIRECTANGULAR is a panorama"),
         (lambda c: c["frames"][2].update(k1="much"), r"002\.exr: its camera has a value that is no number"),
         (lambda c: c.update(w=32), "frame images/000.exr: the image is 16x12 but its camera 32x12"),
@@ -307,7 +307,7 @@ def test_broken_files(tmp_path):
     path.write_text(path.read_text()[:-20])
     with pytest.raises(StspbrError, match=r"transforms\.json is truncated"):
         read_transforms(tmp_path)
-    with pytest.raises(StspbrError, match="neither transforms.json nor"):
+    with pytest.raises(StspbrError, match="contains no transforms.json"):
         read_capture(tmp_path / "images")
 
 
@@ -357,5 +357,5 @@ def test_a_way_back_that_is_none(tmp_path, bad):
     content = json.loads(path.read_text())
     assert "original_from_world" not in content and read_transforms(path).original_from_world is None
     path.write_text(json.dumps(content | {"original_from_world": bad}))
-    with pytest.raises(StspbrError, match="original_from_world is no 4x4 similarity"):
+    with pytest.raises(StspbrError, match="original_from_world is not a 4x4 similarity"):
         read_transforms(path)

@@ -101,8 +101,8 @@ FAULTS = [
     (lambda f: matrix(f, lambda m: m.__setitem__((slice(0, 3), slice(0, 3)), 2 * m[:3, :3])), r"not rigid \(scale 2\)"),
     (lambda f: matrix(f, lambda m: m.__setitem__((0, 0), m[0, 0] + 0.1)), "camera matrix is not rigid"),
     (lambda f: matrix(f, lambda m: m.__setitem__((slice(0, 3), 0), -m[:3, 0])), "mirrors the world"),
-    (lambda f: matrix(f, lambda m: m.__setitem__((3, 0), 1.0)), "no 4x4 pose"),
-    (lambda f: matrix(f, lambda m: m.__setitem__((0, 3), np.nan)), "no 4x4 pose"),
+    (lambda f: matrix(f, lambda m: m.__setitem__((3, 0), 1.0)), "must be a 4x4 pose"),
+    (lambda f: matrix(f, lambda m: m.__setitem__((0, 3), np.nan)), "must be a 4x4 pose"),
     (lambda f: setattr(f, "object_to_world", np.diag([2.0, 2, 2, 1])), "object_to_world is not rigid"),
     (lambda f: setattr(f, "split", "val"), "its split is 'val'"),
 ]

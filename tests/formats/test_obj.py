@@ -169,7 +169,7 @@ def test_textures_folder_is_matched_by_name(tmp_path):
         read_obj(tmp_path / "a.obj", folder)
     with pytest.raises(StspbrError, match="no image named"):
         read_obj(tmp_path / "a.obj", tmp_path)
-    with pytest.raises(StspbrError, match="no folder of textures"):
+    with pytest.raises(StspbrError, match="not a folder of textures"):
         read_obj(tmp_path / "a.obj", tmp_path / "nowhere")
 
 
@@ -223,16 +223,16 @@ def test_bad_files_are_named(tmp_path):
         assert "\n" not in str(caught.value)
 
     triangle = "v 0 0 0\nv 1 0 0\nv 0 1 0\n"
-    fails(QUAD, "names a.mtl, which is not there")
+    fails(QUAD, "names a.mtl, which does not exist")
     fails(QUAD, "lacks the texture gone.png", "newmtl paint\nmap_Kd gone.png\n")
-    fails(QUAD, "material paint has a value that is no number", "newmtl paint\nPr much\n")
+    fails(QUAD, "value of material paint is not a number", "newmtl paint\nPr much\n")
     fails(triangle + "f 1 2 4\n", "points past the vertices")
     fails(triangle + "f 1 2 -4\n", "points past the vertices")
     fails(triangle + "f 1 2 0\n", "points past the vertices")
     fails(triangle + "f 1/1 2/1 3/1\n", "points past the vertices")
     fails(triangle + "f 1 2\n", "fewer than three")
-    fails(triangle + "f 1 2 x\n", "no valid OBJ")
-    fails("v 0 0 zero\nf 1 1 1\n", "no valid OBJ")
+    fails(triangle + "f 1 2 x\n", "not a valid OBJ")
+    fails("v 0 0 zero\nf 1 1 1\n", "not a valid OBJ")
     fails(triangle, "holds no triangles")
     fails("v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "not finite")
     with pytest.raises(StspbrError, match="gone.obj does not exist"):

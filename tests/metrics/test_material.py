@@ -274,7 +274,7 @@ def test_each_face_reads_its_own_material():
     asset = Asset(mesh, [_plain(0.2), _plain(0.6)])
     values = read_material(asset, np.array([0, 1, 1]), np.full((3, 3), 1 / 3))["roughness"]
     np.testing.assert_allclose(values, [0.2, 0.6, 0.6], rtol=1e-6)
-    with pytest.raises(StspbrError, match="names material 1"):
+    with pytest.raises(StspbrError, match="has material 1"):
         read_material(Asset(mesh, [_plain()]), np.array([1]), np.full((1, 3), 1 / 3))
 
 

@@ -26,10 +26,10 @@ def test_photos_are_found_in_order_and_broken_ones_named(tmp_path):
 
 
 def test_no_photos(tmp_path):
-    with pytest.raises(StspbrError, match="gone is no folder of photos"):
+    with pytest.raises(StspbrError, match="gone is not a folder of photos"):
         find_photos(tmp_path / "gone")
     fill(tmp_path, ["a.jpg", "b.jpg"])
-    with pytest.raises(StspbrError, match="holds 2 photos .* at least 3 are needed: check the path"):
+    with pytest.raises(StspbrError, match="has 2 photos .* at least 3 are needed: check the path"):
         find_photos(tmp_path)
     (tmp_path / "c.HEIC").write_bytes(b"x")
     with pytest.raises(StspbrError, match="convert the .heic files"):
@@ -43,10 +43,10 @@ def test_masks_belong_to_photos(tmp_path):
     found = find_masks(tmp_path / "m", photos)
     names = {name: path.name for name, path in found.items()}
     assert names == {"a.jpg": "a.png", "s/b.jpg": "b.png", "c.jpg": "c.jpg.png"}
-    with pytest.raises(StspbrError, match="is no folder of masks"):
+    with pytest.raises(StspbrError, match="is not a folder of masks"):
         find_masks(tmp_path / "gone", photos)
     fill(tmp_path / "other", ["x.png"])
-    with pytest.raises(StspbrError, match="holds no mask of these photos: name the mask of a.jpg a.png"):
+    with pytest.raises(StspbrError, match="has no mask of these photos: name the mask of a.jpg a.png"):
         find_masks(tmp_path / "other", photos)
 
 

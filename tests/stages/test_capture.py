@@ -88,7 +88,7 @@ def test_exposure_of_each_frame_is_divided_out(session, tmp_path):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"exposure_time": lambda k: 0.1}, r"exposure_time alone is no exposure: give iso, f_number"),
+        ({"exposure_time": lambda k: 0.1}, r"exposure_time alone is not an exposure: give iso, f_number"),
         ({"exposure": lambda k: "bright"}, r"its exposure is 'bright': it must be a positive number"),
         ({"exposure": lambda k: 0}, r"its exposure is 0"),
         ({"white_balance": lambda k: [1, 2]}, r"white_balance is \[1, 2\]: give the three gains"),

@@ -336,7 +336,7 @@ def test_real_photographs_without_masks(shared_assets, tmp_path):
 
 
 def test_nothing_to_check(tmp_path):
-    with pytest.raises(StspbrError, match="neither"):
+    with pytest.raises(StspbrError, match="contains no transforms.json"):
         run_capture_check(tmp_path)
     write_transforms(tmp_path / "in", Capture(good()))
     with pytest.raises(StspbrError, match="no run: --from"):

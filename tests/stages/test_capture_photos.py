@@ -47,9 +47,9 @@ def settings(folder, **changes) -> CapturePhotosSettings:
     [
         ({"masks": "x", "mask": "grabcut"}, "exclude each other"),
         ({"mask": "grabcut"}, "--mask grabcut needs --box"),
-        ({"box": (1, 2, 3, 4)}, "--box is for --mask grabcut"),
+        ({"box": (1, 2, 3, 4)}, "--box needs --mask grabcut"),
         ({"features": "object", "mask": "grabcut", "box": (1, 2, 3, 4)}, "features=object needs --masks"),
-        ({"masks": "gone"}, "gone is no folder of masks"),
+        ({"masks": "gone"}, "gone is not a folder of masks"),
         ({"camera_model": "FISH"}, "camera model 'FISH' is unknown"),
         ({}, "4 of 4 photos have no mask: give --masks DIR, images with alpha, or --mask grabcut"),
         ({"mask": "grabcut", "box": (1, 1, 9, 9), "box_image": "q2"}, r"no such photo \(nearest: p2.png\)"),

@@ -17,11 +17,11 @@ def relative_factors(frames: Sequence[Frame]) -> np.ndarray | None:
     be absent from all frames and then counts as equal.
 
     Returns:
-        ``[N, 3]`` float64, its median over the frames near 1 so that brightness and tint stay; None where no frame
-        says anything.
+        ``[N, 3]`` float64, its median over the frames near 1 so that brightness and tint stay; None if no frame has
+        either.
 
     Raises:
-        StspbrError: some frames say it and others do not, or a value is not positive.
+        StspbrError: some frames have it and others do not, or a value is not positive.
     """
     exposures = _of_all(frames, "exposure", [frame.exposure for frame in frames])
     gains = _of_all(frames, "white_balance", [frame.white_balance for frame in frames])
@@ -50,7 +50,7 @@ def divided(frame: Frame, factor: np.ndarray) -> Frame:
 
 
 def _of_all(frames: Sequence[Frame], key: str, values: list) -> np.ndarray | None:
-    """The values as an array; None where no frame has one."""
+    """The values as an array; None if no frame has one."""
     lacking = [frame.name for frame, value in zip(frames, values, strict=True) if value is None]
     if len(lacking) == len(frames):
         return None

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from stspbr.datasets.preparation.resampling import Box
+from stspbr.datasets.validation import Log
 from stspbr.errors import StspbrError
 from stspbr.scene.capture import Frame
 from stspbr.scene.object_sphere import estimate_object_sphere, mask_summary, project
 
+_Size = tuple[int, int]
 _CROP_MULTIPLE = 8  # so that coarse stages can halve the frames
 _SAME_SIZE = 1.05  # finer by less than this is as fine
 
@@ -22,7 +24,7 @@ class Framing:
     """``boxes``: left, top, width, height in each frame's own pixels; ``sizes``: (width, height) they come to."""
 
     boxes: list[Box]
-    sizes: list[tuple[int, int]]
+    sizes: list[_Size]
 
 
 def plan_framing(
@@ -32,7 +34,7 @@ def plan_framing(
     max_side: int | None = None,
     crop: bool = False,
     crop_margin: float = 0.1,
-    on_warning: Callable[[str], None] | None = None,
+    on_warning: Log = None,
 ) -> Framing:
     """What to keep of each frame so that all have one size, seen through unchanged rays.
 
@@ -69,7 +71,7 @@ def plan_framing(
     return Framing(boxes, [(width, height)] * len(boxes))
 
 
-def _matched_sizes(frames: Sequence[Frame]) -> list[tuple[int, int]]:
+def _matched_sizes(frames: Sequence[Frame]) -> list[_Size]:
     """Each frame's size after reduction to the median footprint; its own where all have one resolution."""
     sizes = [(frame.camera.width, frame.camera.height) for frame in frames]
     kinds = [tuple(sorted(size)) for size in sizes]  # an upright image is as fine as a lying one
@@ -86,7 +88,7 @@ def _matched_sizes(frames: Sequence[Frame]) -> list[tuple[int, int]]:
 
 
 def _pixels_per_unit(frames: Sequence[Frame]) -> list[float]:
-    """Pixels that a unit of length has where the object is; per radian where nobody knows where that is."""
+    """Pixels per unit of length at the object; per radian if its place is unknown."""
     focal = [math.sqrt(frame.camera.fx * frame.camera.fy) for frame in frames]
     sphere = estimate_object_sphere([frame for frame in frames if frame.summary(mask_summary).is_mask])
     if sphere is None:
@@ -97,29 +99,27 @@ def _pixels_per_unit(frames: Sequence[Frame]) -> list[float]:
     return [f / depth for f, depth in zip(focal, depths, strict=True)]
 
 
-def _mask_box(frame: Frame, like: tuple[int, int]) -> tuple[float, float, float, float]:
+def _mask_box(frame: Frame, like: _Size) -> tuple[float, float, float, float]:
     """Left, top, right and bottom of the mask, in pixels of the size ``like``."""
     mask = frame.summary(mask_summary)
     if not mask.is_mask or mask.box is None:
         what = "is empty" if mask.box is None else "covers the whole image"
-        raise StspbrError(f"frame {frame.name}: its mask {what}: --crop needs to know where the object is")
+        raise StspbrError(f"frame {frame.name}: its mask {what}: --crop needs the place of the object")
     x, y = like[0] / frame.camera.width, like[1] / frame.camera.height
     left, top, right, bottom = mask.box
     return left * x, top * y, right * x, bottom * y
 
 
-def _crop_size(masks: Sequence[Box], canvas: tuple[int, int], margin: float) -> tuple[int, int]:
+def _crop_size(masks: Sequence[Box], canvas: _Size, margin: float) -> _Size:
     """A window that every mask fits into with its margin, no larger than the largest image."""
-    wide, high = [], []
-    for left, top, right, bottom in masks:
-        around = 2.0 * margin * max(right - left, bottom - top)
-        wide.append(right - left + around)
-        high.append(bottom - top + around)
-    rounded = [math.ceil(max(sides) / _CROP_MULTIPLE) * _CROP_MULTIPLE for sides in (wide, high)]
-    return min(rounded[0], canvas[0]), min(rounded[1], canvas[1])
+    boxes = np.array(masks)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    wide, high = (sides + 2.0 * margin * sides.max(axis=1, keepdims=True)).max(axis=0).tolist()
+    wide, high = (math.ceil(side / _CROP_MULTIPLE) * _CROP_MULTIPLE for side in (wide, high))
+    return min(wide, canvas[0]), min(high, canvas[1])
 
 
-def _placed(mask: Box, like: tuple[int, int], window: tuple[int, int]) -> tuple[int, int]:
+def _placed(mask: Box, like: _Size, window: _Size) -> _Size:
     """The window's corner: about the mask, but on the image as far as that reaches."""
     corner = []
     for low, high, length, side in zip(mask[:2], mask[2:], like, window, strict=True):
@@ -129,11 +129,7 @@ def _placed(mask: Box, like: tuple[int, int], window: tuple[int, int]) -> tuple[
 
 
 def _warn_of_cuts(
-    frames: Sequence[Frame],
-    matched_sizes: Sequence[tuple[int, int]],
-    corners: Sequence[tuple[int, int]],
-    canvas: tuple[int, int],
-    on_warning: Callable[[str], None] | None,
+    frames: Sequence[Frame], matched_sizes: Sequence[_Size], corners: Sequence[_Size], canvas: _Size, on_warning: Log
 ) -> None:
     """An object that runs out of its image would seem to end where padding begins."""
     for frame, (w, h), (left, top) in zip(frames, matched_sizes, corners, strict=True):

@@ -20,7 +20,7 @@ def in_light_frame(capture: Capture, where: LightFrame) -> Capture:
     are the identity and ``object_to_world`` carries the motion. ``object``: the object does not move, its poses are
     folded into the cameras. ``world``: nothing changes. A known light is one in that very frame and stays.
     """
-    change = {"world": lambda frame: frame, "camera": _on_camera, "object": _on_object}[where]
+    change = {"world": lambda frame: frame, "camera": _on_camera, "object": on_object}[where]
     return replace(capture, frames=[change(frame) for frame in capture.frames])
 
 
@@ -29,7 +29,8 @@ def _on_camera(frame: Frame) -> Frame:
     return frame.with_fields(camera=replace(frame.camera, camera_to_world=np.eye(4)), object_to_world=pose)
 
 
-def _on_object(frame: Frame) -> Frame:
+def on_object(frame: Frame) -> Frame:
+    """The frame with the identity as object pose: the camera moves instead."""
     to_object = np.linalg.inv(np.asarray(frame.object_to_world, np.float64))
     camera = replace(frame.camera, camera_to_world=to_object @ np.asarray(frame.camera.camera_to_world, np.float64))
     return frame.with_fields(camera=camera, object_to_world=np.eye(4))

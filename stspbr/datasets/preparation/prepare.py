@@ -14,7 +14,7 @@ from stspbr.scene.capture import Capture, Frame
 
 
 class Preparation(Protocol):
-    """What can be chosen; :class:`stspbr.settings.capture.PreparationSettings` says what each means."""
+    """What can be chosen; :class:`stspbr.settings.capture.PreparationSettings` describes each field."""
 
     @property
     def image_scale(self) -> float: ...
@@ -42,7 +42,7 @@ def prepare(capture: Capture, settings: Preparation, on_warning: Callable[[str],
     pixels are asked for; images that need nothing are shared with ``capture``.
 
     Args:
-        on_warning: called with a line for each thing that the user should know.
+        on_warning: called with one line per remark for the user.
 
     Raises:
         StspbrError: exposures or gains of some frames only; a crop without masks.

@@ -40,6 +40,12 @@ def resampled(frame: Frame, box: Box, size: tuple[int, int]) -> Frame:
     return frame.with_pixels(reduced, camera=camera.resampled(box, size))
 
 
+def reduced_size(width: int, height: int, side: int) -> tuple[int, int]:
+    """Width and height with no side above ``side``, in the same proportion."""
+    scale = max(1.0, max(width, height) / side)
+    return max(1, round(width / scale)), max(1, round(height / scale))
+
+
 def _means(image: np.ndarray, start: float, extent: float, count: int, axis: int) -> np.ndarray:
     """Means along one axis over ``count`` equal parts of ``[start, start + extent]``."""
     length = image.shape[axis]

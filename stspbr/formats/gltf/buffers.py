@@ -6,27 +6,24 @@ from typing import Any
 
 import numpy as np
 
+Json = dict[str, Any]
 _ARRAY, _ELEMENTS = 34962, 34963  # what a buffer view is for
 _COMPONENT = {"i1": 5120, "i2": 5122, "u2": 5123, "u4": 5125, "f4": 5126}
 _KIND = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
 
 
 class Buffers:
-    """Buffer views and accessors over one growing buffer.
-
-    Attributes:
-        binary: the buffer; views, accessors: glTF's JSON lists.
-    """
+    """One growing buffer, ``binary``, and glTF's JSON lists of its ``views`` and ``accessors``."""
 
     def __init__(self) -> None:
         self.binary = bytearray()
-        self.views: list[dict[str, Any]] = []
-        self.accessors: list[dict[str, Any]] = []
+        self.views: list[Json] = []
+        self.accessors: list[Json] = []
 
     def view(self, data: bytes, target: int | None = None, stride: int | None = None) -> int:
         """Append bytes at the next multiple of four; the view's index."""
         self.binary += b"\0" * (-len(self.binary) % 4)
-        entry: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data)}
+        entry: Json = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data)}
         if stride is not None:
             entry["byteStride"] = stride
         if target is not None:
@@ -43,7 +40,7 @@ class Buffers:
         padded = -(-row // 4) * 4  # rows start at multiples of four bytes
         data = np.zeros((len(values), padded), np.uint8)
         data[:, :row] = values.astype(values.dtype.newbyteorder("<")).view(np.uint8).reshape(len(values), row)
-        entry: dict[str, Any] = {
+        entry: Json = {
             "bufferView": self.view(data.tobytes(), _ARRAY, padded if padded != row else None),
             "componentType": _COMPONENT[kind],
             "count": len(values),
@@ -66,7 +63,6 @@ class Buffers:
 
 
 def normalized_integers(values: np.ndarray, kind: str) -> np.ndarray:
-    """Values in [−1, 1] (``i1``, ``i2``) or [0, 1] (``u2``) as the nearest integers that stand for them."""
-    top = np.iinfo(kind).max
+    """Values in [−1, 1] (``i1``, ``i2``) or [0, 1] (``u2``) as the nearest normalised integers."""
     low = 0.0 if kind.startswith("u") else -1.0
-    return np.rint(np.clip(values.astype(np.float64), low, 1.0) * top).astype(kind)
+    return np.rint(np.clip(values.astype(np.float64), low, 1.0) * np.iinfo(kind).max).astype(kind)

@@ -50,7 +50,7 @@ class Document:
         try:
             return place.read_bytes()
         except OSError:
-            raise StspbrError(f"{self.path} needs {place}, which is not there: copy it beside the file") from None
+            raise StspbrError(f"{self.path} needs {place}, which does not exist: copy it beside the file") from None
 
     def accessor(self, index: int) -> np.ndarray:
         """One accessor as ``[count, width]``; normalised integers as float32 in [0, 1] or [−1, 1]."""
@@ -63,9 +63,8 @@ class Document:
             sparse, values = entry["sparse"], values.copy()
             where, what = sparse["indices"], sparse["values"]
             kind = np.dtype(_COMPONENT[where["componentType"]])
-            rows = self._strided(where["bufferView"], where.get("byteOffset", 0), kind, 1, sparse["count"])
-            new = self._strided(what["bufferView"], what.get("byteOffset", 0), dtype, width, sparse["count"])
-            values[rows[:, 0]] = new
+            rows = self._strided(where["bufferView"], where.get("byteOffset", 0), kind, 1, sparse["count"])[:, 0]
+            values[rows] = self._strided(what["bufferView"], what.get("byteOffset", 0), dtype, width, sparse["count"])
         if entry.get("normalized") and dtype.kind in "iu":
             return np.maximum(values.astype(np.float32) / np.float32(np.iinfo(dtype.str).max), -1.0)
         return values
@@ -73,10 +72,8 @@ class Document:
     def _strided(self, view: int, offset: int, dtype: np.dtype, width: int, count: int) -> np.ndarray:
         data, row = self.view(view), dtype.itemsize * width
         stride = self.json["bufferViews"][view].get("byteStride", row)
-        if count and offset + stride * (count - 1) + row > len(data):
+        if not count:
+            return np.zeros((0, width), dtype)
+        if offset + stride * (count - 1) + row > len(data):
             raise StspbrError(f"{self.path} is corrupt (an accessor leaves its buffer): export or copy it again")
-        return (
-            np.ndarray((count, width), dtype, data, offset, (stride, dtype.itemsize))
-            if count
-            else (np.zeros((0, width), dtype))
-        )
+        return np.ndarray((count, width), dtype, data, offset, (stride, dtype.itemsize))

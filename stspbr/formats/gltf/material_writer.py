@@ -11,7 +11,7 @@ from stspbr.files import safe_name
 from stspbr.formats.gltf.buffers import Buffers
 from stspbr.formats.images import encode_png
 from stspbr.formats.orm import pack_orm
-from stspbr.scene.asset import Material
+from stspbr.scene.asset import Material, is_constant
 
 
 class MaterialWriter:
@@ -58,9 +58,7 @@ class MaterialWriter:
     def _texture(self, material: Material, kind: str, image: np.ndarray, *, srgb: bool) -> dict[str, Any]:
         height, width = image.shape[:2]
         if width & (width - 1) or height & (height - 1):
-            self.notes.append(
-                f"{material.name}: the {kind} map is {width}×{height}, no power of two; some viewers resample it"
-            )
+            self.notes.append(f"{material.name}: the {kind} map is {width}×{height}, not a power of two")
         data = encode_png(image, bits=self._bits, srgb=srgb)
         if data not in self._written:
             self._written[data] = len(self.images)
@@ -75,11 +73,6 @@ class MaterialWriter:
         return {"name": name, "uri": quote(file)}
 
 
-def is_constant(image: np.ndarray) -> bool:
-    """Whether a map has a single texel."""
-    return image.shape[:2] == (1, 1)
-
-
 def has_directions(material: Material) -> bool:
-    """Whether a material's normal map says anything but "straight up"."""
+    """Whether a material's normal map contains any direction other than straight up."""
     return material.normal is not None and not bool((material.normal[..., :2] == 0).all())

@@ -9,7 +9,7 @@ import numpy as np
 from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
 from stspbr.formats.gltf.document import Document
-from stspbr.formats.images import read_pixels
+from stspbr.formats.images import read_pixels, three_channels
 from stspbr.scene.asset import Material
 
 _REPEAT = 10497
@@ -33,7 +33,7 @@ def read_materials(document: Document, indices: list[int]) -> list[Material]:
 
 
 def used_texcoord(document: Document, entry: dict[str, Any]) -> int:
-    """The one texture coordinate set that a material's maps use; StspbrError where they use several."""
+    """The one texture coordinate set that a material's maps use; StspbrError if they use several."""
     sets = {_transform(info).get("texCoord", info.get("texCoord", 0)) for info in _texture_infos(entry)}
     if len(sets) > 1:
         name = entry.get("name", "a material")
@@ -59,14 +59,10 @@ def texture_transform(document: Document, entry: dict[str, Any], uvs: np.ndarray
 
 
 def repeats(document: Document, entry: dict[str, Any]) -> bool:
-    """Whether all of a material's textures repeat outside of the unit square, as the rest of the package has it."""
-    textures, samplers = document.json.get("textures", []), document.json.get("samplers", [])
-    for info in _texture_infos(entry):
-        sampler = textures[info["index"]].get("sampler")
-        wrap = {} if sampler is None else samplers[sampler]
-        if (wrap.get("wrapS", _REPEAT), wrap.get("wrapT", _REPEAT)) != (_REPEAT, _REPEAT):
-            return False
-    return True
+    """Whether all of a material's textures repeat outside of the unit square, as the rest of the package assumes."""
+    used = (document.json["textures"][info["index"]].get("sampler") for info in _texture_infos(entry))
+    wraps = [document.json["samplers"][sampler] for sampler in used if sampler is not None]
+    return all(wrap.get(axis, _REPEAT) == _REPEAT for wrap in wraps for axis in ("wrapS", "wrapT"))
 
 
 def _material(document: Document, entry: dict[str, Any], name: str, decoded: dict[int, np.ndarray]) -> Material:
@@ -118,9 +114,7 @@ def _pixels(document: Document, texture: int, channels: int, decoded: dict[int, 
         image = document.json["images"][source]
         data = document.view(image["bufferView"]) if "bufferView" in image else document.uri(image["uri"])
         decoded[source] = read_pixels(data, f"{document.path}: image {image.get('name') or source}")
-    stored = decoded[source]
-    colour = stored if stored.shape[-1] >= 3 else np.repeat(stored[..., :1], 3, axis=-1)
-    return colour[..., :channels]
+    return three_channels(decoded[source])[..., :channels]
 
 
 def _texture_infos(entry: dict[str, Any]) -> list[dict[str, Any]]:

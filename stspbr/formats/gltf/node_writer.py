@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from stspbr.formats.attributes import mesh_normals, unique_rows, unit
-from stspbr.formats.gltf.buffers import Buffers, normalized_integers
+from stspbr.formats.gltf.buffers import Buffers, Json, normalized_integers
 from stspbr.scene.asset import Asset, Corners, Mesh, Node
 
 _SKEW = 1e-5  # a matrix that is farther from translation · rotation · scale is none
 
 
 def write_nodes(
-    asset: Asset,
-    face_material: np.ndarray,
-    materials: list[dict[str, Any]],
-    buffers: Buffers,
-    quantized: bool,
-    notes: list[str],
-) -> tuple[list[dict[str, Any]], list[int], list[dict[str, Any]]]:
-    """The JSON of nodes, the scene's roots and the JSON of meshes: one mesh a node, one primitive a material.
+    asset: Asset, face_material: np.ndarray, materials: list[Json], buffers: Buffers, quantized: bool, notes: list[str]
+) -> tuple[list[Json], list[int], list[Json]]:
+    """The JSON of nodes, the scene's roots and the JSON of meshes: one mesh per node, one primitive per material.
 
     Args:
         face_material: ``[F]`` into ``materials``, which is glTF's list.
         quantized: positions, normals, tangents and UVs as integers; the mesh then hangs on a node that undoes the
-            positions' scale: a further child where the node has children or a transform of its own.
+            positions' scale: a further child if the node has children or a transform of its own.
         notes: remarks are appended.
     """
     asset = _with_nodes(asset)
     mesh = replace(asset.mesh, normals=mesh_normals(asset.mesh))
-    nodes: list[dict[str, Any]] = []
+    nodes: list[Json] = []
     worlds: list[np.ndarray] = []
     roots: list[int] = []
     for index, node in enumerate(asset.nodes):
@@ -45,7 +39,7 @@ def write_nodes(
             roots.append(index)
         else:
             nodes[node.parent].setdefault("children", []).append(index)
-    meshes: list[dict[str, Any]] = []
+    meshes: list[Json] = []
     for index, node in enumerate(asset.nodes):
         chosen = mesh.node_of == index
         if not chosen.any():
@@ -67,7 +61,7 @@ def write_nodes(
 
 
 def _with_nodes(asset: Asset) -> Asset:
-    """The asset with a node for every triangle: one of its own name where it has none."""
+    """The asset with a node for every triangle: one of its own name if it has none."""
     if asset.nodes and asset.mesh.face_node is not None:
         return asset
     added = Node(asset.name, np.eye(4), mesh=asset.name)
@@ -104,30 +98,23 @@ def _corner_tables(mesh: Mesh, chosen: np.ndarray, world: np.ndarray) -> dict[st
 
 
 def _primitives(
-    tables: dict[str, np.ndarray],
-    face_material: np.ndarray,
-    materials: list[dict[str, Any]],
-    buffers: Buffers,
-    quantized: bool,
-) -> list[dict[str, Any]]:
-    """One primitive a material that has faces, each with vertices of its own."""
+    tables: dict[str, np.ndarray], face_material: np.ndarray, materials: list[Json], buffers: Buffers, quantized: bool
+) -> list[Json]:
+    """One primitive per material that has faces, each with vertices of its own."""
     out = []
     for material in np.unique(face_material).tolist():
         corner = np.nonzero(np.repeat(face_material == material, 3))[0]
         rows = {name: table[corner] for name, table in tables.items()}
-        bumpy = "normalTexture" in materials[material]
-        if not bumpy:
+        if "normalTexture" not in materials[material]:
             rows.pop("TANGENT", None)
         elif "TANGENT" in rows:
             rows["TANGENT"] = _sound_tangents(rows["TANGENT"], rows["NORMAL"])
         if "TEXCOORD_0" not in rows and _textured(materials[material]):
-            rows["TEXCOORD_0"] = np.zeros((len(corner), 2), np.float32)  # one-texel maps that are no factors
+            rows["TEXCOORD_0"] = np.zeros((len(corner), 2), np.float32)  # one-texel maps that are not factors
         if quantized:
             rows = {name: _quantized(name, values) for name, values in rows.items()}
         vertices, index = _vertices(rows)
-        attributes = {
-            name: buffers.attribute(values[vertices], bounds=name == "POSITION") for name, values in rows.items()
-        }
+        attributes = {key: buffers.attribute(table[vertices], bounds=key == "POSITION") for key, table in rows.items()}
         indices = buffers.indices(index, len(vertices))
         out.append({"attributes": attributes, "indices": indices, "material": material})
     return out
@@ -158,7 +145,7 @@ def _box(positions: np.ndarray) -> tuple[np.ndarray, float]:
     return 0.5 * (low + high), max(float(0.5 * (high - low).max()), 1e-30)
 
 
-def _transform(matrix: np.ndarray) -> tuple[dict[str, Any], np.ndarray, bool]:
+def _transform(matrix: np.ndarray) -> tuple[Json, np.ndarray, bool]:
     """glTF's translation, rotation and scale, the matrix that they make, and whether it is the one given.
 
     A skewed matrix gives the nearest rotation, one without volume only its translation.
@@ -170,7 +157,7 @@ def _transform(matrix: np.ndarray) -> tuple[dict[str, Any], np.ndarray, bool]:
         return {}, np.eye(4), True
     scale = np.linalg.norm(matrix[:3, :3], axis=0)
     volume = np.linalg.det(matrix[:3, :3])
-    entry: dict[str, Any] = {}
+    entry: Json = {}
     made = np.eye(4)
     if abs(volume) > 1e-12 * scale.prod() > 0.0:
         if volume < 0:
@@ -189,7 +176,7 @@ def _transform(matrix: np.ndarray) -> tuple[dict[str, Any], np.ndarray, bool]:
     return entry, made, bool(np.abs(made - matrix)[:3, :3].max() <= _SKEW * max(np.abs(scale).max(), 1e-30))
 
 
-def _textured(material: dict[str, Any]) -> bool:
+def _textured(material: Json) -> bool:
     return any("Texture" in key for key in (*material, *material["pbrMetallicRoughness"]))
 
 

@@ -2,7 +2,7 @@
 
 Read by itself over NumPy, not through trimesh, which drops TANGENT, texture coordinate sets and node details that
 the shading depends on. The scene's nodes, names and transforms come along. Animation, skins, morph targets, emission
-and vertex colours are left out; what was left out stands in ``asset.extras["notes"]``.
+and vertex colours are left out; ``asset.extras["notes"]`` lists what was left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import joined, unit, weld
+from stspbr.files import read_file
+from stspbr.formats.attributes import flat_normals, joined, moved_tangents, unit, weld
 from stspbr.formats.gltf.document import Document
 from stspbr.formats.gltf.materials import read_materials, repeats, texture_transform, used_texcoord
 from stspbr.scene.asset import Asset, Corners, Mesh, Node
@@ -35,10 +36,10 @@ def read_gltf(path: str | Path) -> Asset:
     """Read the default scene of a glTF 2.0 file.
 
     Node transforms are applied, identical positions welded, factors multiplied into the maps; base colour comes
-    out linear. Primitives without normals are flat-shaded, as the standard has it; without TANGENT, ``tangents``
-    is None. Where only some primitives have TANGENT, the rows of the others are zeros, unless one of those has a
+    out linear. Primitives without normals are flat-shaded, as the standard requires; without TANGENT, ``tangents``
+    is None. If only some primitives have TANGENT, the rows of the others are zeros, unless one of those has a
     normal map: then all frames are to be computed. ``nodes`` is the scene's whole tree, parents before children; a
-    mesh that several nodes show is there once a node.
+    mesh that several nodes show occurs once per node.
 
     Raises:
         StspbrError: missing, truncated or corrupt file; an extension that it requires and that is not supported;
@@ -54,24 +55,16 @@ def read_gltf(path: str | Path) -> Asset:
 
 
 def _open(path: Path) -> Document:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise StspbrError(f"{path} does not exist: check the path") from None
-    except OSError as error:
-        raise StspbrError(f"{path} cannot be read ({error.strerror}): check the path") from error
-    glb_buffer = None
+    data, glb_buffer = read_file(path), None
     if data[:4] == b"glTF":
         data, glb_buffer = _chunks(path, data)
     elif path.suffix.lower() == ".glb":
-        raise StspbrError(f"{path} is truncated or no GLB file: export or copy it again")
+        raise StspbrError(f"{path} is truncated or not a GLB file: export or copy it again")
     try:
         content = json.loads(data)
         version = str(content["asset"]["version"])
     except (ValueError, KeyError, TypeError):
-        raise StspbrError(
-            f"{path} is truncated or no glTF (its JSON cannot be read): export or copy it again"
-        ) from None
+        raise StspbrError(f"{path} is truncated or not glTF (unreadable JSON): export or copy it again") from None
     if not version.startswith("2"):
         raise StspbrError(f"{path} is glTF {version}: only glTF 2 is supported, convert it")
     for name in content.get("extensionsRequired", []):
@@ -168,15 +161,11 @@ def _node_matrix(node: dict[str, Any]) -> np.ndarray:
     if "matrix" in node:
         return np.asarray(node["matrix"], np.float64).reshape(4, 4).T
     x, y, z, w = node.get("rotation", (0.0, 0.0, 0.0, 1.0))
-    rotation = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
     out = np.eye(4)
-    out[:3, :3] = rotation * np.asarray(node.get("scale", (1.0, 1.0, 1.0)), np.float64)
+    out[0, :3] = 1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)
+    out[1, :3] = 2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)
+    out[2, :3] = 2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)
+    out[:3, :3] *= np.asarray(node.get("scale", (1.0, 1.0, 1.0)), np.float64)
     out[:3, 3] = node.get("translation", (0.0, 0.0, 0.0))
     return out
 
@@ -190,10 +179,8 @@ def _primitive(document: Document, primitive: dict[str, Any], matrix: np.ndarray
         return None
     positions = document.accessor(attributes["POSITION"]).astype(np.float64)
     count = len(positions)
-    if "indices" in primitive:
-        index = document.accessor(primitive["indices"])[:, 0].astype(np.int64)
-    else:
-        index = np.arange(count)
+    indexed = "indices" in primitive
+    index = document.accessor(primitive["indices"])[:, 0].astype(np.int64) if indexed else np.arange(count)
     faces = _triangles(index, mode)
     if len(faces) == 0:
         return None
@@ -218,14 +205,10 @@ def _primitive(document: Document, primitive: dict[str, Any], matrix: np.ndarray
         mesh.normals = Corners(unit(normals @ np.linalg.pinv(linear), (0.0, 1.0, 0.0)), faces)
         if "TANGENT" in attributes:
             tangents = document.accessor(attributes["TANGENT"]).astype(np.float64)
-            direction = unit(tangents[:, :3] @ linear.T, (1.0, 0.0, 0.0))
-            hand = np.where(tangents[:, 3:] < 0, -1.0, 1.0) * (-1.0 if mirrored else 1.0)
-            mesh.tangents = Corners(np.concatenate([direction, hand], axis=1).astype(np.float32), faces)
+            mesh.tangents = Corners(moved_tangents(tangents, linear, mirrored), faces)
     else:
-        corner = placed.astype(np.float64)[faces]
-        flat = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-        mesh.normals = Corners(unit(flat, (0.0, 1.0, 0.0)), np.repeat(np.arange(len(faces))[:, None], 3, axis=1))
-        document.notes.append("primitives without normals are flat-shaded, as glTF has it")
+        mesh.normals = flat_normals(placed, faces)
+        document.notes.append("primitives without normals are flat-shaded, as glTF requires")
 
     entry = document.json["materials"][material] if material >= 0 else {}
     uv_name = f"TEXCOORD_{used_texcoord(document, entry)}"

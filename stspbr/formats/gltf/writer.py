@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from stspbr.files import atomic_path, safe_name
+from stspbr.files import safe_name, write_file
 from stspbr.formats.asset_checks import check_writable
 from stspbr.formats.gltf.buffers import Buffers
 from stspbr.formats.gltf.material_writer import MaterialWriter
@@ -26,9 +26,9 @@ def write_glb(path: str | Path, asset: Asset, texture_bits: int = 8, quantized: 
     """Write nodes, meshes and materials as a binary glTF 2.0 file, atomically.
 
     Albedo goes out as an sRGB PNG, roughness and metallic (and occlusion, else 1) as one packed linear PNG, normals
-    as a linear PNG. Maps with a single texel become factors, which are exact; where a packed PNG is written its
-    factors are 1. ``occlusionTexture`` is there only if something is occluded. Missing normals are written smooth.
-    Tangents go where a normal map uses them. Materials without triangles are left out.
+    as a linear PNG. Maps with a single texel become factors, which are exact; if a packed PNG is written, its
+    factors are 1. ``occlusionTexture`` is written only if something is occluded. Missing normals are written smooth.
+    Tangents are written if a normal map uses them. Materials without triangles are left out.
 
     Args:
         texture_bits: 8, or 16 for PNGs that keep more (larger; many viewers read only 8).
@@ -37,14 +37,13 @@ def write_glb(path: str | Path, asset: Asset, texture_bits: int = 8, quantized: 
             1/131070 (others stay floats).
 
     Returns:
-        Remarks for the user, e.g. on map sizes that are no powers of two.
+        Remarks for the user, e.g. on map sizes that are not powers of two.
 
     Raises:
         StspbrError: a textured material but no UVs; values that are not finite; a place that cannot be written.
     """
     content, binary, _, notes = _contents(path, asset, texture_bits, quantized, beside=None)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(_glb(content, binary))
+    write_file(path, _glb(content, binary))
     return notes
 
 
@@ -58,10 +57,8 @@ def write_gltf(path: str | Path, asset: Asset, texture_bits: int = 8, quantized:
     content, binary, images, notes = _contents(path, asset, texture_bits, quantized, beside=stem)
     content["buffers"][0]["uri"] = quote(f"{stem}.bin")
     for name, data in {**images, f"{stem}.bin": binary}.items():
-        with atomic_path(path.parent / name) as temporary:
-            temporary.write_bytes(data)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(_encoded(content, indent=1) + b"\n")
+        write_file(path.parent / name, data)
+    write_file(path, _encoded(content, indent=1) + b"\n")
     return notes
 
 
@@ -78,11 +75,7 @@ def _contents(
     notes = writer.notes
     nodes, roots, meshes = write_nodes(asset, face_material.reshape(-1), materials, buffers, quantized, notes)
     content: dict[str, Any] = {
-        "asset": {
-            "version": "2.0",
-            "generator": f"stspbr {__version__}",
-            "extras": {"stspbr": __version__},
-        },
+        "asset": {"version": "2.0", "generator": f"stspbr {__version__}", "extras": {"stspbr": __version__}},
         "scene": 0,
         "scenes": [{"nodes": roots}],
         "nodes": nodes,
@@ -105,10 +98,8 @@ def _glb(content: dict[str, Any], binary: bytes) -> bytes:
     text = _encoded(content)
     text += b" " * (-len(text) % 4)
     binary += b"\0" * (-len(binary) % 4)
-    head = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(binary))
-    return b"".join(
-        (head, struct.pack("<I4s", len(text), b"JSON"), text, struct.pack("<I4s", len(binary), b"BIN\0"), binary)
-    )
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
 def _encoded(content: dict[str, Any], indent: int | None = None) -> bytes:

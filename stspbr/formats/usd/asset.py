@@ -1,7 +1,7 @@
 """Read USD (``.usd``, ``.usda``, ``.usdc``, ``.usdz``) as an :class:`Asset`: meshes with UsdPreviewSurface materials.
 
 The stage comes out in metres and +Y up, all transforms applied, at the earliest time that it has. Visible meshes of
-purpose ``default`` and ``render`` count, instances too; what is left out stands in ``asset.extras["notes"]``.
+purpose ``default`` and ``render`` count, instances too; ``asset.extras["notes"]`` lists what is left out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def read_usd(path: str | Path) -> Asset:
 
     Polygons become triangle fans; ``st`` comes out with v downwards; meshes without normals are flat, subdivision
     surfaces are their control cage with smooth normals. Xforms become the asset's nodes; the default prim is the
-    asset itself, not a node, where it has no transform.
+    asset itself, not a node, if it has no transform.
 
     Raises:
         StspbrError: usd-core is absent; missing, truncated or corrupt file; no triangles; a mesh that contradicts
@@ -56,7 +56,7 @@ class _Gathering:
     node_of: dict[Any, int] = field(default_factory=dict)
 
     def material(self, bound: Any, mesh: Any) -> int:
-        """Index of a ``UsdShade.Material``; of a plain one in the mesh's ``displayColor`` where nothing is bound."""
+        """Index of a ``UsdShade.Material``; of a plain one in the mesh's ``displayColor`` if nothing is bound."""
         key = str(bound.GetPath()) if bound else f"colour of {mesh.GetPath()}"
         if key not in self.known:
             self.known[key] = len(self.materials)
@@ -66,7 +66,7 @@ class _Gathering:
                 where = f"{self.path.name}: material {prim.GetPath()}"
                 self.materials.append(read_surface(self.stage, bound, name, where, self.notes))
             else:
-                self.notes.append(f"{mesh.GetPath().name}: it has no material and is taken in its display colour")
+                self.notes.append(f"{mesh.GetPath().name}: it has no material and gets its display colour")
                 self.materials.append(plain_material(self._unique(mesh.GetName()), _display_colour(mesh)))
         return self.known[key]
 
@@ -96,7 +96,7 @@ def _asset(stage: Any, path: Path, notes: list[str]) -> Asset:
         elif prim.IsA(UsdGeom.Xform) and not _is_the_asset(stage, cache, prim, world):
             _add_node(found, cache, prim)
         elif kind in _DRAWN_OTHERWISE or kind in _SHAPES:
-            notes.append(f"{prim.GetPath()}: a {kind} is no mesh and is left out")
+            notes.append(f"{prim.GetPath()}: a {kind} is not a mesh and is left out")
             walk.PruneChildren()
     if not found.parts:
         raise StspbrError(f"{path} holds no triangles: export a mesh")
@@ -109,7 +109,7 @@ def _welded(found: _Gathering) -> Asset:
     if len(found.nodes) > 1:
         mesh.positions = snapped(mesh.positions)
     count = max(len(found.nodes), 1)
-    # welding knows one label a triangle: material and node travel in it together
+    # welding keeps one label per triangle: it carries material and node together
     mesh.face_material = (mesh.material_of.astype(np.int64) * count + mesh.node_of).astype(np.int32)
     mesh.face_node = None
     mesh = weld(mesh)
@@ -182,10 +182,8 @@ def _add_mesh(found: _Gathering, cache: Any, prim: Any) -> None:
         chosen = np.array(subset.GetIndicesAttr().Get() or [], np.int64)
         before = owners.get(index)
         owners[index] = chosen if before is None else np.concatenate([before, chosen])
-    where = f"{found.path.name}: mesh {prim.GetPath()}"
-    for part in read_mesh(
-        prim, matrix, owners, lambda: found.material(bound, prim), found.materials, where, found.notes
-    ):
+    where, rest = f"{found.path.name}: mesh {prim.GetPath()}", lambda: found.material(bound, prim)
+    for part in read_mesh(prim, matrix, owners, rest, found.materials, where, found.notes):
         part.face_node = np.full(len(part.faces), own, np.int32)
         found.parts.append(part)
 

@@ -18,7 +18,7 @@ _FROM_FIT = {"horizontal": "adjustApertureHeight", "vertical": "adjustApertureWi
 
 @dataclass(frozen=True)
 class ApertureFit:
-    """What is done where aperture and image have different aspects, in the terms of UsdRender.
+    """What is done if aperture and image have different aspects, in the terms of UsdRender.
 
     Attributes:
         policy: an ``aspectRatioConformPolicy`` of ``UsdRenderSettings``.
@@ -33,10 +33,8 @@ class ApertureFit:
         if self.policy == "adjustPixelAspectRatio":
             return horizontal, vertical
         aspect = width * self.pixel_aspect / height
-        wider = aspect > horizontal / vertical
-        keep_vertical = {"adjustApertureWidth": True, "adjustApertureHeight": False}.get(
-            self.policy, wider if self.policy == "expandAperture" else not wider
-        )
+        wider = (aspect > horizontal / vertical) == (self.policy == "expandAperture")
+        keep_vertical = {"adjustApertureWidth": True, "adjustApertureHeight": False}.get(self.policy, wider)
         return (vertical * aspect, vertical) if keep_vertical else (horizontal, horizontal / aspect)
 
 
@@ -44,8 +42,8 @@ def aperture_fit(stage: Any, camera: Any, fit: Fit) -> ApertureFit:
     """How apertures of ``camera`` (a prim) are fitted.
 
     USD's cameras have no film fit of their own. With ``"auto"`` the ``aspectRatioConformPolicy`` and
-    ``pixelAspectRatio`` of the render product or settings that use this camera count, where the stage has one such;
-    else the horizontal aperture rules and the vertical one follows from the image's aspect (square pixels).
+    ``pixelAspectRatio`` of the render product or settings that use this camera count, if the stage has one such;
+    else the horizontal aperture counts and the vertical one follows from the image's aspect (square pixels).
     """
     if fit != "auto":
         return ApertureFit(_FROM_FIT[fit])
@@ -84,7 +82,7 @@ def camera_at(
         raise StspbrError(f"{where}: focal length and apertures must be positive, they are {numbers.tolist()}")
     near, far = lens.clippingRange.min * metres, lens.clippingRange.max * metres
     if not 0 < near < far:
-        raise StspbrError(f"{where}: its clippingRange ({near:g} to {far:g} m) is no range of positive distances")
+        raise StspbrError(f"{where}: its clippingRange ({near:g} to {far:g} m) must be positive and increasing: fix it")
     wide, high = fit.fitted(numbers[1], numbers[2], width, height)
     turn, place, _ = rigid_and_scale(np.array(lens.transform, np.float64).T, where)
     pose = np.eye(4)
@@ -103,7 +101,7 @@ def camera_at(
 
 
 def camera_remarks(prim: Any, time: float, width: int, height: int, fit: ApertureFit) -> list[str]:
-    """What a user should know of a camera: apertures that disagree with the image, depth of field, exposure."""
+    """Remarks on a camera: apertures that disagree with the image, depth of field, exposure."""
     from pxr import UsdGeom
 
     schema = UsdGeom.Camera(prim)
@@ -123,9 +121,7 @@ def camera_remarks(prim: Any, time: float, width: int, height: int, fit: Apertur
     if hasattr(schema, "ComputeLinearExposureScale"):  # from usd-core 25 on
         exposure = float(schema.ComputeLinearExposureScale(time))
         if abs(exposure - 1) > 1e-3:
-            remarks.append(
-                f"camera {prim.GetPath()} has an exposure of {exposure:.4g}: images are taken as they are, without it"
-            )
+            remarks.append(f"camera {prim.GetPath()} has an exposure of {exposure:.4g}: it is not applied to images")
     return remarks
 
 

@@ -17,12 +17,7 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.formats.images import read_image
 from stspbr.formats.usd.stage import asset_file, local_to_world, rigid_and_scale
-from stspbr.scene.light import (
-    EnvironmentLight,
-    latlong_to_direction,
-    row_solid_angle,
-    turned_latlong,
-)
+from stspbr.scene.light import EnvironmentLight, latlong_to_direction, row_solid_angle, turned_latlong
 
 LightChoice = Literal["auto", "dome", "none"]
 HALF_TURN = np.diag([-1.0, 1.0, -1.0])  # our lat-long layout to USD's and back
@@ -41,8 +36,8 @@ def read_lights(
     """The known light of a stage, in our world and layout.
 
     Visible domes are added up, with intensity, exposure, colour and temperature; distant lights are discs of exactly
-    their irradiance. Any other light stands near the object and is no environment: with ``"auto"`` the light is
-    then unknown (to be learned), with ``"dome"`` what is distant counts and the rest is left out; both are said.
+    their irradiance. Any other light is near the object and not an environment: with ``"auto"`` the light is then
+    unknown (to be learned), with ``"dome"`` what is distant counts and the rest is left out; both give a warning.
 
     Args:
         target: the object's prim: lights that are not linked to it do not count. None: all count.
@@ -50,7 +45,7 @@ def read_lights(
         rotation: ``[3, 3]`` stage to world (:func:`stspbr.formats.usd.stage.up_and_metres`).
 
     Returns:
-        The light, or None where there is none, or with ``"none"``.
+        The light, or None if there is none, or with ``"none"``.
 
     Raises:
         StspbrError: a light that changes from frame to frame; a dome's texture that is missing or not lat-long.
@@ -76,7 +71,7 @@ def read_lights(
         if choice == "auto":
             warn(f"lights that are not distant ({names}): the light counts as unknown; --light dome leaves them out")
             return None
-        warn(f"lights that are no distant environment are left out: {names}")
+        warn(f"lights that are not a distant environment are left out: {names}")
     maps = [_dome(stage, prim, times, rotation, warn) for prim in domes]
     if not maps and not distant:
         return None

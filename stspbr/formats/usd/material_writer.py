@@ -8,7 +8,7 @@ import numpy as np
 
 from stspbr.files import safe_name
 from stspbr.formats.orm import pack_orm
-from stspbr.scene.asset import Material
+from stspbr.scene.asset import Material, is_constant
 
 
 class MaterialWriter:
@@ -44,7 +44,7 @@ class MaterialWriter:
         surface.CreateInput("ior", types.Float).Set(1.5)  # F0 = 0.04
 
         colour = surface.CreateInput("diffuseColor", types.Color3f)
-        if _constant(material.albedo):
+        if is_constant(material.albedo):
             colour.Set(Gf.Vec3f(*(float(v) for v in np.clip(material.albedo[0, 0], 0, 1))))
         else:
             texture = self._texture(place, "Albedo", f"{stem}_albedo.png", material.albedo, srgb=True)
@@ -53,7 +53,7 @@ class MaterialWriter:
         scalars = {"roughness": material.roughness, "metallic": material.metallic}
         if material.occlusion is not None and not bool((material.occlusion >= 1.0).all()):
             scalars["occlusion"] = material.occlusion
-        if all(_constant(image) for image in scalars.values()):
+        if all(is_constant(image) for image in scalars.values()):
             for key, image in scalars.items():
                 surface.CreateInput(key, types.Float).Set(float(np.clip(image[0, 0, 0], 0, 1)))
         else:
@@ -83,8 +83,8 @@ class MaterialWriter:
         texture = self._shader(place.AppendChild(kind), "UsdUVTexture")
         texture.CreateInput("file", types.Asset).Set(Sdf.AssetPath(f"./{self.folder}/{file}"))
         texture.CreateInput("sourceColorSpace", types.Token).Set("sRGB" if srgb else "raw")
-        texture.CreateInput("wrapS", types.Token).Set("repeat")
-        texture.CreateInput("wrapT", types.Token).Set("repeat")
+        for axis in ("wrapS", "wrapT"):
+            texture.CreateInput(axis, types.Token).Set("repeat")
         texture.CreateInput("st", types.Float2).ConnectToSource(reader.CreateOutput("result", types.Float2))
         return texture
 
@@ -94,7 +94,3 @@ class MaterialWriter:
         shader = UsdShade.Shader.Define(self.stage, place)
         shader.CreateIdAttr(identifier)
         return shader
-
-
-def _constant(image: np.ndarray) -> bool:
-    return image.shape[:2] == (1, 1)

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import smooth_normals, unique_rows, unit
+from stspbr.formats.attributes import fans, flat_normals, moved_tangents, smooth_normals, unique_rows, unit
 from stspbr.formats.usd.preview_surface import SurfaceMaterial
-from stspbr.scene.asset import Corners, Mesh
+from stspbr.scene.asset import Corners, Mesh, is_constant
+
+_Table = Corners[np.ndarray]
+_Sizes = dict[str, np.ndarray]
 
 
 def read_mesh(
@@ -46,7 +49,7 @@ def read_mesh(
         raise StspbrError(f"{where}: its faceVertexCounts do not fit its faceVertexIndices: export it again")
     if len(vertices) and (vertices.min() < 0 or vertices.max() >= len(points)):
         raise StspbrError(f"{where}: a face points past its {len(points)} points: export it again")
-    corners, polygon = _fans(counts)
+    corners, polygon = fans(counts)
     holes = _array(schema.GetHoleIndicesAttr(), np.int64)
     if len(holes):
         kept = ~np.isin(polygon, holes)
@@ -105,14 +108,8 @@ def snapped(positions: np.ndarray) -> np.ndarray:
 
 
 def _normals(
-    schema: Any,
-    placed: np.ndarray,
-    faces: np.ndarray,
-    linear: np.ndarray,
-    sizes: dict[str, np.ndarray],
-    where: str,
-    notes: list[str],
-) -> Corners[np.ndarray]:
+    schema: Any, placed: np.ndarray, faces: np.ndarray, linear: np.ndarray, sizes: _Sizes, where: str, notes: list[str]
+) -> _Table:
     """Unit normals in our space."""
     from pxr import Usd, UsdGeom
 
@@ -126,19 +123,15 @@ def _normals(
     else:
         attribute = schema.GetNormalsAttr().Get(Usd.TimeCode.EarliestTime())
         if not attribute:
-            corner = placed.astype(np.float64)[faces]
-            flat = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
             notes.append(f"{name}: it has no normals and is flat-shaded")
-            return Corners(unit(flat, (0.0, 1.0, 0.0)), np.repeat(np.arange(len(faces))[:, None], 3, axis=1))
+            return flat_normals(placed, faces)
         values = np.array(attribute, np.float64)
         index = _corner_index(schema.GetNormalsInterpolation(), len(values), None, sizes, where, "normals")
         corners = Corners(values, index)
     return Corners(unit(corners.values.reshape(-1, 3) @ np.linalg.pinv(linear), (0.0, 1.0, 0.0)), corners.index)
 
 
-def _coordinates(
-    prim: Any, surface: SurfaceMaterial, sizes: dict[str, np.ndarray], where: str
-) -> Corners[np.ndarray] | None:
+def _coordinates(prim: Any, surface: SurfaceMaterial, sizes: _Sizes, where: str) -> _Table | None:
     """Texture coordinates, v downwards: those that the material looks up, else the first that the mesh has."""
     from pxr import UsdGeom
 
@@ -146,10 +139,8 @@ def _coordinates(
     # also inherited ones, as the standard has it
     primvar = api.FindPrimvarWithInheritance(surface.primvar) if surface.primvar else None
     if not (primvar and primvar.HasValue()):
-        if surface.primvar and any(m.shape[:2] != (1, 1) for m in _maps(surface)):
-            raise StspbrError(
-                f"{where}: its material {surface.material.name} looks up {surface.primvar}, which it lacks"
-            )
+        if surface.primvar and not all(map(is_constant, surface.material.maps())):
+            raise StspbrError(f"{where} lacks {surface.primvar}, which its material {surface.material.name} looks up")
         named = [p for p in api.GetPrimvarsWithValues() if str(p.GetTypeName()) in ("texCoord2f[]", "texCoord2d[]")]
         if not named:
             return None
@@ -161,14 +152,7 @@ def _coordinates(
     return Corners((values * (1, -1) + (0, 1)).astype(np.float32), corners.index)
 
 
-def _maps(surface: SurfaceMaterial) -> list[np.ndarray]:
-    m = surface.material
-    return [image for image in (m.albedo, m.roughness, m.metallic, m.occlusion, m.normal) if image is not None]
-
-
-def _tangents(
-    prim: Any, linear: np.ndarray, mirrored: bool, sizes: dict[str, np.ndarray], where: str
-) -> Corners[np.ndarray] | None:
+def _tangents(prim: Any, linear: np.ndarray, mirrored: bool, sizes: _Sizes, where: str) -> _Table | None:
     """The frame of normal maps, where the file has it as four numbers (what the writer here leaves)."""
     from pxr import UsdGeom
 
@@ -176,13 +160,10 @@ def _tangents(
     if not (primvar and primvar.HasValue() and str(primvar.GetTypeName()) == "float4[]"):
         return None
     corners = _corners(primvar, sizes, where)
-    values = corners.values.reshape(-1, 4)
-    hand = np.where(values[:, 3:] < 0, -1.0, 1.0) * (-1.0 if mirrored else 1.0)
-    direction = unit(values[:, :3] @ linear.T, (1.0, 0.0, 0.0))
-    return Corners(np.concatenate([direction, hand], axis=1).astype(np.float32), corners.index)
+    return Corners(moved_tangents(corners.values.reshape(-1, 4), linear, mirrored), corners.index)
 
 
-def _corners(primvar: Any, sizes: dict[str, np.ndarray], where: str) -> Corners[np.ndarray]:
+def _corners(primvar: Any, sizes: _Sizes, where: str) -> _Table:
     """A primvar's table, float64, and the row of every triangle corner."""
     from pxr import Usd
 
@@ -195,7 +176,7 @@ def _corners(primvar: Any, sizes: dict[str, np.ndarray], where: str) -> Corners[
 
 
 def _corner_index(
-    interpolation: Any, count: int, own: np.ndarray | None, sizes: dict[str, np.ndarray], where: str, name: str
+    interpolation: Any, count: int, own: np.ndarray | None, sizes: _Sizes, where: str, name: str
 ) -> np.ndarray:
     """``[F, 3]`` int32 rows of a table of ``count`` rows, through its ``own`` indices where it has such."""
     corner, polygon = sizes["corner"], sizes["polygon"]
@@ -210,23 +191,12 @@ def _corner_index(
         index = np.zeros_like(corner)
     length = count if own is None else len(own)
     if index.size and index.max() >= length:
-        raise StspbrError(
-            f"{where}: {name} ({kind}) has {length} values, {index.max() + 1} are needed: export it again"
-        )
+        raise StspbrError(f"{where}: {name} ({kind}) has {length} of {index.max() + 1} needed values: export it again")
     if own is not None:
         index = own[index]
         if index.size and (index.min() < 0 or index.max() >= count):
             raise StspbrError(f"{where}: an index of {name} points past its {count} values: export it again")
     return np.ascontiguousarray(index, np.int32)
-
-
-def _fans(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``[T, 3]`` corners (rows of faceVertexIndices) of the triangles of all polygons, and the polygon of each."""
-    each = np.maximum(counts - 2, 0)
-    polygon = np.repeat(np.arange(len(counts)), each)
-    step = np.arange(len(polygon)) - np.repeat(np.cumsum(each) - each, each)
-    start = (np.cumsum(counts) - counts)[polygon]
-    return np.stack([start, start + step + 1, start + step + 2], axis=1), polygon
 
 
 def _array(attribute: Any, dtype: type) -> np.ndarray:

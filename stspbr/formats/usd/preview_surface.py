@@ -14,7 +14,7 @@ from stspbr.formats.images import HDR_SUFFIXES, read_pixels
 from stspbr.formats.usd.stage import asset_file
 from stspbr.scene.asset import Material
 
-_PNG16 = 24, 16  # where a PNG says how many bits it has
+_PNG16 = 24, 16  # the byte of a PNG that holds its bit depth
 
 
 @dataclass
@@ -22,8 +22,8 @@ class SurfaceMaterial:
     """A material and how its maps are looked up.
 
     Attributes:
-        primvar: name of the texture coordinates; None where it has no maps.
-        transform: ``[2, 3]``, USD's coordinates (v upwards) to those of the maps; None where they are the same.
+        primvar: name of the texture coordinates; None if it has no maps.
+        transform: ``[2, 3]``, USD's coordinates (v upwards) to those of the maps; None if they are the same.
     """
 
     material: Material
@@ -41,9 +41,7 @@ class _Lookups:
 
     def common(self) -> tuple[str | None, np.ndarray | None]:
         if len(set(self.found)) > 1:
-            raise StspbrError(
-                f"{self.where}: its maps use several texture coordinates or transforms: export it with one"
-            )
+            raise StspbrError(f"{self.where}: its maps use several texture coordinates or transforms: export with one")
         if not self.found:
             return None, None
         primvar, transform = self.found[0]
@@ -53,7 +51,7 @@ class _Lookups:
 def read_surface(stage: Any, material: Any, name: str, where: str, notes: list[str]) -> SurfaceMaterial:
     """The UsdPreviewSurface of a ``UsdShade.Material``; what it has beyond our maps goes to ``notes``.
 
-    A material without such a surface is grey, and said so.
+    A material without such a surface is grey, with a note.
 
     Raises:
         StspbrError: the specular workflow; a texture that is missing or cannot be read; maps of one material on
@@ -62,7 +60,7 @@ def read_surface(stage: Any, material: Any, name: str, where: str, notes: list[s
     source = material.ComputeSurfaceSource()
     surface = source[0] if isinstance(source, tuple) else source
     if not surface or surface.GetShaderId() != "UsdPreviewSurface":
-        notes.append(f"{name}: it has no UsdPreviewSurface and is taken as grey")
+        notes.append(f"{name}: it has no UsdPreviewSurface and becomes grey")
         return SurfaceMaterial(_plain(name, (0.18, 0.18, 0.18)))
     if _number(surface, "useSpecularWorkflow", 0):
         raise StspbrError(f"{where}: it uses the specular workflow: export it as metallic-roughness")
@@ -142,7 +140,7 @@ def _texture(
     scale = np.array(_value(texture, "scale", (1, 1, 1, 1)), np.float32)
     bias = np.array(_value(texture, "bias", (0, 0, 0, 0)), np.float32)
     if key == "normal" and eight_bits and (scale[:3] == 1).all() and (bias[:3] == 0).all():
-        notes.append(f"{lookups.where}: its normal map has no scale and bias: 2 and -1 are taken")
+        notes.append(f"{lookups.where}: its normal map has no scale and bias: 2 and -1 are assumed")
         scale, bias = np.array([2, 2, 2, 1], np.float32), np.array([-1, -1, -1, 0], np.float32)
     rgba = rgba * scale + bias
     for axis in ("wrapS", "wrapT"):
@@ -151,16 +149,10 @@ def _texture(
             notes.append(f"{lookups.where}: {key} has {axis} = {mode}: read as repeat")
     lookups.found.append(_coordinates(texture, lookups.where))
     name = output.GetBaseName()
-    if channels == 3:
-        return np.ascontiguousarray(
-            rgba[..., :3] if name == "rgb" else np.repeat(rgba[..., _channel(name)], 3, axis=-1)
-        )
-    return np.ascontiguousarray(rgba[..., _channel(name)])
-
-
-def _channel(output: str) -> slice:
-    index = {"r": 0, "g": 1, "b": 2, "a": 3}.get(output, 0)
-    return slice(index, index + 1)
+    if channels == 3 and name == "rgb":
+        return np.ascontiguousarray(rgba[..., :3])
+    index = {"r": 0, "g": 1, "b": 2, "a": 3}.get(name, 0)
+    return np.repeat(rgba[..., index : index + 1], channels, axis=-1)
 
 
 def _coordinates(texture: Any, where: str) -> tuple[str, tuple[float, ...] | None]:
@@ -180,9 +172,7 @@ def _coordinates(texture: Any, where: str) -> tuple[str, tuple[float, ...] | Non
         return "st", transform
     reader = _shader(source)
     if reader.GetShaderId() != "UsdPrimvarReader_float2":
-        raise StspbrError(
-            f"{where}: its texture coordinates come from a {reader.GetShaderId()}: export them as a primvar"
-        )
+        raise StspbrError(f"{where}: its texture coordinates are a {reader.GetShaderId()}: export them as a primvar")
     return str(_value(reader, "varname", "st") or "st"), transform
 
 

@@ -39,7 +39,7 @@ def open_stage(path: str | Path) -> tuple[Any, list[str]]:
         The ``Usd.Stage``, and remarks on files that it refers to and that could not be composed.
 
     Raises:
-        StspbrError: the file is missing, truncated or no USD; usd-core is absent.
+        StspbrError: the file is missing, truncated or not USD; usd-core is absent.
     """
     path = Path(path)
     require_usd("USD files")
@@ -53,9 +53,7 @@ def open_stage(path: str | Path) -> tuple[Any, list[str]]:
         try:
             stage = Usd.Stage.Open(str(path))
         except Tf.ErrorException as error:
-            raise StspbrError(
-                f"{path} is truncated, corrupt or no USD ({reason(error)}): export or copy it again"
-            ) from None
+            raise StspbrError(f"{path} is truncated or not USD ({reason(error)}): export or copy it again") from None
         if not stage.GetPseudoRoot().GetChildren():
             raise StspbrError(f"{path} holds no prims: export the scene again")
         remarks = [f"{path.name}: {str(error).strip()}" for error in stage.GetCompositionErrors()]
@@ -64,7 +62,7 @@ def open_stage(path: str | Path) -> tuple[Any, list[str]]:
 
 @contextmanager
 def quiet_diagnostics(usd_utils: Any) -> Iterator[None]:
-    """USD's own warnings are kept off the terminal; what matters of them is said by the caller."""
+    """USD's own warnings are kept off the terminal; the caller reports what matters."""
     delegate = usd_utils.CoalescingDiagnosticDelegate()
     try:
         yield
@@ -94,7 +92,7 @@ def up_and_metres(stage: Any) -> tuple[np.ndarray, float, list[str]]:
     """How a stage's world becomes ours: ``ours = rotation @ usd · metres``.
 
     Returns:
-        The rotation ``[3, 3]`` that turns the stage's up axis to +Y, metres a unit, and what was done, in words.
+        The rotation ``[3, 3]`` that turns the stage's up axis to +Y, metres per unit, and what was done, in words.
 
     Raises:
         StspbrError: an up axis other than Y and Z; a unit that is not positive.
@@ -109,7 +107,7 @@ def up_and_metres(stage: Any) -> tuple[np.ndarray, float, list[str]]:
         raise StspbrError(f"{name}: metersPerUnit is {metres:g}: it must be positive")
     remarks = []
     if not UsdGeom.StageHasAuthoredMetersPerUnit(stage):
-        remarks.append(f"{name} says no metersPerUnit: USD's own default, centimetres, counts")
+        remarks.append(f"{name} has no metersPerUnit: USD's own default, centimetres, counts")
     if abs(metres - 1.0) > 1e-9:
         unit = next((word for size, word in _UNITS.items() if abs(size - metres) < 1e-6 * size), "a unit of its own")
         remarks.append(f"{name} is in {unit}: brought to metres by a factor of {metres:g}")
@@ -141,7 +139,7 @@ def find_prim(stage: Any, path: str, what: str, fits: Callable[[Any], bool]) -> 
         raise StspbrError(f"{file}: {path} is {state}, not a prim that is drawn")
     if not fits(prim):
         kind = prim.GetTypeName() or "prim without a type"
-        raise StspbrError(f"{file}: {path} is a {kind}, no {what}{_suggestion(stage, path, what, fits)}")
+        raise StspbrError(f"{file}: {path} is a {kind}, not a valid {what}{_suggestion(stage, path, what, fits)}")
     return prim
 
 
@@ -162,7 +160,7 @@ def rigid_and_scale(matrix: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarr
     """Rotation ``[3, 3]``, translation ``[3]`` and uniform scale of an affine ``[4, 4]`` (column vectors).
 
     Raises:
-        StspbrError: a scale that is not the same along all axes, shear, or a mirror; ``what`` says where.
+        StspbrError: a scale that differs between axes, shear, or a mirror; ``what`` names the place.
     """
     linear = np.asarray(matrix, np.float64)[:3, :3]
     determinant = np.linalg.det(linear)
@@ -172,9 +170,7 @@ def rigid_and_scale(matrix: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarr
     gram = linear.T @ linear / scale**2
     if np.abs(gram - np.eye(3)).max() > _RIGID:
         axes = ", ".join(f"{v:.4g}" for v in np.linalg.norm(linear, axis=0))
-        raise StspbrError(
-            f"{what} has a non-uniform scale or shear (axes {axes}): freeze it into the points, poses must be rigid"
-        )
+        raise StspbrError(f"{what} is not rigid: non-uniform scale or shear (axes {axes}): freeze it into the points")
     if determinant < 0:
         raise StspbrError(f"{what} mirrors (negative scale): freeze it into the points")
     u, _, v = np.linalg.svd(linear)
@@ -191,7 +187,7 @@ def asset_file(asset: Any, stage: Any, what: str) -> Iterator[Path]:
     """The file of an ``Sdf.AssetPath`` on disk; one that lies inside a USDZ is unpacked for the time of the body.
 
     Raises:
-        StspbrError: it cannot be found; it is no kind of image that is read here; UDIM tiles.
+        StspbrError: it cannot be found; it is not a kind of image that is read here; UDIM tiles.
     """
     from pxr import Ar
 
@@ -202,7 +198,7 @@ def asset_file(asset: Any, stage: Any, what: str) -> Iterator[Path]:
     inside = Ar.IsPackageRelativePath(resolved)
     opened = Ar.GetResolver().OpenAsset(Ar.ResolvedPath(resolved)) if inside and resolved else None
     if not resolved or (inside and opened is None) or (not inside and not Path(resolved).is_file()):
-        raise StspbrError(f"{what}: {written} is not there: copy it beside the USD file")
+        raise StspbrError(f"{what}: {written} does not exist: copy it beside the USD file")
     suffix = Path(written).suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
         raise StspbrError(f"{what}: cannot read {written}: export it as one of {', '.join(IMAGE_SUFFIXES)}")

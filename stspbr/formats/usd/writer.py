@@ -4,7 +4,7 @@
 a scope ``Materials``. The environment is a dome beside it, ``/Environment``, so that who references the asset gets the
 asset alone. Metres, +Y up. Prim names are ASCII identifiers; the names that they were made from are ``displayName``.
 
-A USDZ is for AR viewers, whose profile knows no dome: it holds the asset alone, and the light goes beside it.
+A USDZ is for AR viewers, whose profile has no dome: it contains the asset alone, and the light goes beside it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.files import atomic_path, safe_name
+from stspbr.files import atomic_path, safe_name, write_file
 from stspbr.formats.asset_checks import check_writable
 from stspbr.formats.attributes import mesh_normals, unit
 from stspbr.formats.images import encode_png, write_exr
@@ -37,7 +37,7 @@ def write_usd(
     """Write an asset, and the light it was seen in, as one USD file with its textures; atomically, the USD file last.
 
     Textures are PNGs in ``<stem>_textures/`` beside the file, the light an EXR there; a USDZ has its textures inside,
-    and a light stands in ``<stem>_environment.usda`` beside it. Albedo is sRGB; occlusion, roughness and metallic are
+    and a light goes to ``<stem>_environment.usda`` beside it. Albedo is sRGB; occlusion, roughness and metallic are
     the channels of one packed map; normals have scale 2 and bias −1. Maps with a single texel become values, which
     are exact. Missing normals are written smooth. The same asset gives the same bytes.
 
@@ -63,18 +63,17 @@ def write_usd(
     if path.suffix.lower() != ".usdz":
         _write(path, asset, light, texture_bits)
         return []
-    notes = ["a USDZ holds PNGs of 8 bits: written as such"] if texture_bits != 8 else []
+    notes = ["a USDZ contains PNGs of 8 bits: written as such"] if texture_bits != 8 else []
     if light is not None:
         beside = path.with_name(f"{path.stem}_environment.usda")
         stage = _new_stage(beside.stem)
         stage.SetDefaultPrim(_write_light(stage, beside, light))
         _export(stage, beside)
-        notes.append(f"AR viewers know no dome light: it stands beside the USDZ in {beside.name}")
+        notes.append(f"AR viewers support no dome light: it is written beside the USDZ, to {beside.name}")
     with tempfile.TemporaryDirectory() as folder, atomic_path(path) as temporary:
         inner = Path(folder) / f"{safe_name(path.stem, set())}.usdc"
         _write(inner, asset, None, 8)
-        textures = sorted(file for file in Path(folder).rglob("*.png"))
-        _package(temporary, Path(folder), [inner, *textures])
+        _package(temporary, Path(folder), [inner, *sorted(Path(folder).rglob("*.png"))])
     return notes
 
 
@@ -101,8 +100,7 @@ def _write(path: Path, asset: Asset, light: EnvironmentLight | None, bits: int) 
         _label(materials[-1].GetPrim(), material.name)
     _write_meshes(stage, root, asset, materials)
     for file, (image, srgb) in writer.images.items():
-        with atomic_path(path.parent / folder / file) as temporary:
-            temporary.write_bytes(encode_png(image, bits=bits, srgb=srgb))
+        write_file(path.parent / folder / file, encode_png(image, bits=bits, srgb=srgb))
     if light is not None:
         _write_light(stage, path, light)
     _export(stage, path)
@@ -243,9 +241,8 @@ def _write_mesh(stage: Any, place: Any, label: str, mesh: Mesh, world: np.ndarra
         return
     for material in present:
         name = materials[material].GetPrim().GetName()
-        subset = UsdGeom.Subset.CreateGeomSubset(
-            prim, name, tokens.face, _ints(np.flatnonzero(owner == material)), UsdShade.Tokens.materialBind
-        )
+        chosen, bind = _ints(np.flatnonzero(owner == material)), UsdShade.Tokens.materialBind
+        subset = UsdGeom.Subset.CreateGeomSubset(prim, name, tokens.face, chosen, bind)
         UsdShade.MaterialBindingAPI.Apply(subset.GetPrim()).Bind(materials[material])
     UsdGeom.Subset.SetFamilyType(prim, UsdShade.Tokens.materialBind, tokens.partition)
 

@@ -410,7 +410,7 @@ def test_bad_files_are_named(tmp_path):
         "requires KHR_draco.*without Draco": lambda c: c.update(extensionsRequired=["KHR_draco_mesh_compression"]),
         "requires EXT_unheard": lambda c: c.update(extensionsRequired=["EXT_unheard"]),
         "is glTF 1.0": lambda c: c["asset"].update(version="1.0"),
-        "gone.bin, which is not there": lambda c: c["buffers"][0].update(uri="gone.bin"),
+        "gone.bin, which does not exist": lambda c: c["buffers"][0].update(uri="gone.bin"),
         "not valid glTF": lambda c: c["nodes"][0].update(mesh=7),
         "leaves its buffer": lambda c: c["accessors"][0].update(count=400),
         "holds no triangles": lambda c: c["meshes"][0]["primitives"][0].update(mode=1),
@@ -422,7 +422,7 @@ def test_bad_files_are_named(tmp_path):
     with pytest.raises(StspbrError, match="does not exist"):
         read_gltf(tmp_path / "gone.glb")
     (tmp_path / "a.gltf").write_text("{")
-    with pytest.raises(StspbrError, match="truncated or no glTF"):
+    with pytest.raises(StspbrError, match="truncated or not glTF"):
         read_gltf(tmp_path / "a.gltf")
     for path, message in (("a.fbx", "use .glb"), ("a", "without suffix")):
         with pytest.raises(StspbrError, match=message):

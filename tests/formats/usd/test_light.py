@@ -191,7 +191,7 @@ def test_lights_that_cannot_be_known_give_one_line(tmp_path):
         read(stage)
     dome.GetTextureFormatAttr().Set("latlong")
     dome.GetTextureFileAttr().Set("./gone.exr")
-    with pytest.raises(StspbrError, match="gone.exr is not there"):
+    with pytest.raises(StspbrError, match="gone.exr does not exist"):
         read(stage)
     (tmp_path / "broken.exr").write_bytes((tmp_path / "sky.exr").read_bytes()[:300])
     dome.GetTextureFileAttr().Set("./broken.exr")

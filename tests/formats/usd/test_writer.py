@@ -387,7 +387,7 @@ def test_tangents_of_the_asset_are_kept(tmp_path):
         (lambda a: setattr(a.mesh, "faces", a.mesh.faces[:0]), "no triangles"),
         (lambda a: setattr(a.mesh, "positions", a.mesh.positions * np.nan), "positions are not all finite"),
         (lambda a: setattr(a.mesh, "uvs", None), "has maps but the mesh has no UVs"),
-        (lambda a: setattr(a.mesh, "face_material", np.array([0, 7], np.int32)), "material 7, which is not there"),
+        (lambda a: setattr(a.mesh, "face_material", np.array([0, 7], np.int32)), "material 7, which is missing"),
         (lambda a: setattr(a.nodes[0], "local_to_parent", np.diag([1.0, 0, 1, 1])), "node n has a scale of 0"),
     ],
 )
