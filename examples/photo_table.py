@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from stspbr.scene.asset import Asset, Corners, Material, Mesh
+from stspbr.scene.asset import Asset
+from stspbr.scene.material import Material
+from stspbr.scene.mesh import Corners, Mesh
 
 
 def table_asset(height: float, size: float = 8.0, resolution: int = 1024, seed: int = 0) -> Asset:

@@ -9,7 +9,7 @@ import numpy as np
 from stspbr.bench.scenes import BenchScene
 from stspbr.errors import StspbrError
 from stspbr.render.mitsuba_scene import PathTracer
-from stspbr.scene.asset import Material
+from stspbr.scene.material import Material
 
 _DIRECT = 2  # path length: light, surface, camera
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.formats.gltf.material_writer import has_directions
-from stspbr.scene.asset import Asset, is_constant
+from stspbr.scene.asset import Asset
+from stspbr.scene.material import is_constant
 
 
 def check_writable(path: str | Path, asset: Asset) -> None:

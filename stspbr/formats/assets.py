@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stspbr.errors import StspbrError
-from stspbr.formats.trimesh_exchange import SUFFIXES, read_by_trimesh
+from stspbr.formats.trimesh_files import SUFFIXES, read_by_trimesh
 from stspbr.procedural.by_name import is_procedural, procedural_asset
 from stspbr.scene.asset import Asset
 
@@ -17,7 +17,7 @@ READABLE = (*GLTF, ".obj", *USD)
 def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
     """Read a ``.glb``, ``.gltf``, ``.obj`` or USD file by its suffix, or make ``procedural:NAME``.
 
-    STL, OFF, PLY, 3MF and COLLADA are read by trimesh: see :mod:`stspbr.formats.trimesh_exchange`.
+    STL, OFF, PLY, 3MF and COLLADA are read by trimesh: see :mod:`stspbr.scene.trimesh_exchange`.
 
     Args:
         textures: for OBJ only, a folder whose maps are picked by name (see :func:`stspbr.formats.obj.read_obj`).

@@ -10,8 +10,9 @@ import numpy as np
 from stspbr.files import safe_name, write_file
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import write_exr, write_map
-from stspbr.scene.asset import Asset, Material
+from stspbr.scene.asset import Asset
 from stspbr.scene.light import EnvironmentLight
+from stspbr.scene.material import Material
 
 SCRIPT = "import_into_blender.py"
 _SOURCE = Path(__file__).with_name("blender_script.py")

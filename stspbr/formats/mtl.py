@@ -13,7 +13,7 @@ from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
 from stspbr.files import read_file
 from stspbr.formats.images import HDR_SUFFIXES, IMAGE_SUFFIXES, read_pixels, three_channels
-from stspbr.scene.asset import Material, is_constant
+from stspbr.scene.material import Material, is_constant
 
 ASSUMED_ROUGHNESS = 0.5
 

@@ -12,10 +12,11 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.files import read_file, safe_name, write_file
-from stspbr.formats.attributes import fans, unit, weld
 from stspbr.formats.images import write_map
 from stspbr.formats.mtl import MtlEntry, map_lines, materials_from_mtl, override_maps, read_mtl
-from stspbr.scene.asset import Asset, Corners, Mesh, Node
+from stspbr.scene.asset import Asset, Node
+from stspbr.scene.attributes import fans, unit, weld
+from stspbr.scene.mesh import Corners, Mesh
 
 _DEFAULT = "material"
 _NO_NAME = "default"  # the group of faces that no group names, as the format has it

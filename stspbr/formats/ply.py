@@ -9,8 +9,8 @@ import numpy as np
 from stspbr.colour import linear_to_srgb
 from stspbr.errors import StspbrError
 from stspbr.files import write_file
-from stspbr.formats.attributes import mesh_normals, unique_rows, unit
 from stspbr.scene.asset import Asset
+from stspbr.scene.attributes import mesh_normals, unique_rows, unit
 from stspbr.scene.bilinear import bilinear
 from stspbr.version import __version__
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from stspbr.formats.attributes import mesh_normals
 from stspbr.geometry.normals import normalize
 from stspbr.geometry.tangent_groups import group_corners
 from stspbr.scene import Corners, Mesh
+from stspbr.scene.attributes import mesh_normals
 
 _SINGULAR = 1e-6  # a frame whose three axes span less volume than this counts as none
 

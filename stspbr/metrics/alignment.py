@@ -6,7 +6,7 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.metrics.sampling import diagonal, face_normals, sample_surface, surface_tree
-from stspbr.scene.asset import Mesh
+from stspbr.scene.mesh import Mesh
 
 MODES = ("none", "icp", "sim3")
 KEPT = 0.9  # share of the pairs that an iteration keeps, the closest ones

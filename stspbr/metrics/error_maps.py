@@ -11,7 +11,8 @@ from stspbr.metrics.image import display
 from stspbr.metrics.material_reader import SurfaceReader
 from stspbr.metrics.material_statistics import angles
 from stspbr.metrics.sampling import diagonal, face_normals, surface_tree
-from stspbr.scene.asset import Asset, Corners
+from stspbr.scene.asset import Asset
+from stspbr.scene.mesh import Corners
 from stspbr.texture.atlas import Rasterize, rasterize_atlas
 
 ERROR_PEAKS = {"albedo": 0.25, "roughness": 0.25, "metallic": 0.5, "normal": 30.0}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import weld
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.sampling import diagonal, face_normals, sample_surface, surface_tree
-from stspbr.scene.asset import Mesh
+from stspbr.scene.attributes import weld
+from stspbr.scene.mesh import Mesh
 
 
 def geometry_error(reference: Mesh, estimate: Mesh, samples: int = 100_000, seed: int = 0) -> dict:

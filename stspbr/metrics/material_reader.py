@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import mesh_normals
 from stspbr.metrics.sampling import face_areas
-from stspbr.scene.asset import Asset, Corners, Material, Mesh, is_constant
+from stspbr.scene.asset import Asset
+from stspbr.scene.attributes import mesh_normals
 from stspbr.scene.bilinear import bilinear
+from stspbr.scene.material import Material, is_constant
+from stspbr.scene.mesh import Corners, Mesh
 
 _CHANNELS = {"albedo": 3, "roughness": 1, "metallic": 1}
 

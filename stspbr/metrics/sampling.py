@@ -8,8 +8,8 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.metrics.triangle_tree import TriangleTree
-from stspbr.scene.asset import Mesh
 from stspbr.scene.camera import Camera
+from stspbr.scene.mesh import Mesh
 
 
 def sample_surface(mesh: Mesh, count: int, seed: int | Sequence[int] = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

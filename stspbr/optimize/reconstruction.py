@@ -90,7 +90,7 @@ class Reconstruction:
         self.progress = progress
         if self.transport is not None:
             with watch.part("transport"), torch.no_grad():
-                self.transport.update(self, step, self.geometry.surface())
+                self.transport.update(step, progress, self.geometry.surface(), self.material)
         batch = batch_ids(step, len(self.views), self.settings.batch, self.seed)
         ids = self.ranks.part(batch)
         if not ids:

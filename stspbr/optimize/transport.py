@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from stspbr.fields.material_values import MaterialValues
 from stspbr.render.gbuffer import GBuffer, Surface
 from stspbr.render.light import PrefilteredLight
 from stspbr.transport.lookups import VisibleLookups
 from stspbr.transport.transport import Transport
-
-if TYPE_CHECKING:
-    from stspbr.optimize.reconstruction import Reconstruction
 
 
 @dataclass
@@ -37,12 +35,14 @@ class TransportSchedule:
         start, whole = self.ramp
         return min(1.0, max(0.0, (progress - start) / max(whole - start, 1e-9)))
 
-    def update(self, problem: Reconstruction, step: int, surface: Surface) -> None:
-        """Refresh before ``step`` if it is due."""
-        if self.strength(problem.progress) <= 0:
+    def update(
+        self, step: int, progress: float, surface: Surface, material: Callable[[GBuffer], MaterialValues]
+    ) -> None:
+        """Refresh before ``step`` if it is due; ``material`` reads the material at a G-buffer's places."""
+        if self.strength(progress) <= 0:
             return
         if self.transport.cache is None or step % self.every == 0 or self.transport.moved(surface):
-            self.transport.refresh(surface, problem.material)
+            self.transport.refresh(surface, material)
 
     def around(
         self, surface: Surface, gbuffer: GBuffer, light: PrefilteredLight, progress: float

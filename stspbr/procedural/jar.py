@@ -10,8 +10,9 @@ import numpy as np
 
 from stspbr.procedural.painting import add_softboxes, dimmed, paint, round_lamp, sky_directions, smoothstep
 from stspbr.procedural.revolution import Profile, revolve
-from stspbr.scene.asset import Asset, Material
+from stspbr.scene.asset import Asset
 from stspbr.scene.light import EnvironmentLight
+from stspbr.scene.material import Material
 
 # (radius, height) control points, from the knob's top on the axis down to the foot's middle on the axis
 _PROFILE = np.array(

@@ -10,7 +10,9 @@ import numpy as np
 
 from stspbr.procedural.painting import direction, paint, smoothstep
 from stspbr.procedural.revolution import Profile, revolve, turned
-from stspbr.scene.asset import Asset, Material, Mesh
+from stspbr.scene.asset import Asset
+from stspbr.scene.material import Material
+from stspbr.scene.mesh import Mesh
 
 GOLD, COPPER, SILVER, STEEL = (1.00, 0.77, 0.34), (0.93, 0.62, 0.52), (0.95, 0.93, 0.88), (0.62, 0.64, 0.67)
 """Base colours of metals; all reflect more than half of the light."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stspbr.scene.asset import Corners, Mesh
+from stspbr.scene.mesh import Corners, Mesh
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import mesh_normals
 from stspbr.geometry.tangents import with_frames
 from stspbr.render.mitsuba_bsdf import BSDF_NAME, require_mitsuba
-from stspbr.scene.asset import Asset, Corners, Material, Mesh
+from stspbr.scene.asset import Asset
+from stspbr.scene.attributes import mesh_normals
 from stspbr.scene.camera import Camera
 from stspbr.scene.light import EnvironmentLight
+from stspbr.scene.material import Material
+from stspbr.scene.mesh import Corners, Mesh
 
 _SAMPLES_PER_PASS = 1 << 23  # wavefront size: about 1.5 GiB of state
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stspbr.errors import StspbrError
-from stspbr.scene.asset import Mesh
 from stspbr.scene.camera import Camera, look_at
+from stspbr.scene.mesh import Mesh
 
 _GOLDEN_ANGLE = np.pi * (3.0 - np.sqrt(5.0))
 

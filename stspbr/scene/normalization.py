@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from stspbr.scene.asset import Mesh
 from stspbr.scene.capture import Capture, Frame
+from stspbr.scene.mesh import Mesh
 
 
 @dataclass(frozen=True)

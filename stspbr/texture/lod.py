@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import mesh_normals
 from stspbr.scene import Corners, Mesh
+from stspbr.scene.attributes import mesh_normals
 from stspbr.texture.lod_kernels import add_quadrics, collapse
 
 _UV_WEIGHT = 0.2  # of a shift of the texture on the surface, relative to a shift of the surface of that length

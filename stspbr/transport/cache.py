@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stspbr.render.rays.backend import RayScene, ray_scene
+from stspbr.render.rays.backend import ray_scene
+from stspbr.render.rays.protocol import RayScene
 from stspbr.transport.bins import DirectionBins
 from stspbr.transport.points import CachePoints, cache_points
 

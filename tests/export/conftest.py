@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from stspbr.formats.attributes import weld
 from stspbr.geometry.tangents import with_frames
 from stspbr.metrics.image import psnr_srgb
 from stspbr.procedural.jar import demo_light
@@ -17,6 +16,7 @@ from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, Camera, Corners, Material, Mesh, latlong_to_direction, look_at
+from stspbr.scene.attributes import weld
 
 SIDE = 160
 

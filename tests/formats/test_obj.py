@@ -11,7 +11,9 @@ from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
 from stspbr.formats.images import write_png8, write_png16
 from stspbr.formats.obj import read_obj, write_obj
-from stspbr.scene.asset import Asset, Corners, Material, Mesh, Node
+from stspbr.scene.asset import Asset, Node
+from stspbr.scene.material import Material
+from stspbr.scene.mesh import Corners, Mesh
 
 ASSETS = Path(__file__).parents[2] / "../shared/assets"
 

@@ -9,8 +9,11 @@ from PIL import Image
 from stspbr.errors import StspbrError
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import read_pixels, write_exr, write_png8, write_png16
-from stspbr.formats.orm import pack_orm, unpack, unpack_orm
-from stspbr.scene.asset import Asset, Corners, Material, Mesh
+from stspbr.formats.orm import unpack
+from stspbr.scene.asset import Asset
+from stspbr.scene.material import Material
+from stspbr.scene.mesh import Corners, Mesh
+from stspbr.scene.orm import pack_orm, unpack_orm
 
 
 def maps(height=4, width=8):

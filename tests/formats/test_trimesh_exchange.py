@@ -14,11 +14,11 @@ from trimesh.visual.material import PBRMaterial, SimpleMaterial
 from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
-from stspbr.formats.attributes import weld
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.ply import write_ply
 from stspbr.procedural.jar import demo_asset
 from stspbr.scene import Asset, Corners, Material, Mesh
+from stspbr.scene.attributes import weld
 
 
 def quad(uvs=True, material=None) -> Asset:

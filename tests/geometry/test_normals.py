@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from stspbr.formats.attributes import smooth_normals
 from stspbr.geometry.normals import vertex_normals
+from stspbr.scene.attributes import smooth_normals
 
 
 @pytest.mark.parametrize("size", [1e-4, 3e-6, 1e-7, 1e-9, 0.0])

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from stspbr.formats.assets import read_asset
-from stspbr.formats.attributes import smooth_normals
 from stspbr.geometry.tangents import compute_tangents, with_frames
 from stspbr.procedural.jar import demo_asset
 from stspbr.scene import Corners, Mesh
+from stspbr.scene.attributes import smooth_normals
 
 
 def mikktspace(judge, mesh: Mesh) -> np.ndarray:

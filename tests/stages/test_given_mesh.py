@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import joined as joined_parts
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.geometry.tangents import with_frames
@@ -22,6 +21,7 @@ from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, Corners, Material, Mesh
+from stspbr.scene.attributes import joined as joined_parts
 from stspbr.settings import (
     BakeSettings,
     CaptureMeshSettings,

@@ -101,10 +101,10 @@ def test_a_stage_resumes_bit_for_bit(tiny_run, tmp_path, monkeypatch):
     broken = copied(tiny_run, tmp_path, "broken")
     original = TransportSchedule.update
 
-    def interrupted(self, problem, step, surface):
+    def interrupted(self, step, *rest):
         if step == 4:
             raise KeyboardInterrupt
-        original(self, problem, step, surface)
+        original(self, step, *rest)
 
     monkeypatch.setattr(TransportSchedule, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):

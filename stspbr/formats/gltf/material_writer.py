@@ -10,8 +10,8 @@ import numpy as np
 from stspbr.files import safe_name
 from stspbr.formats.gltf.buffers import Buffers
 from stspbr.formats.images import encode_png
-from stspbr.formats.orm import pack_orm
-from stspbr.scene.asset import Material, is_constant
+from stspbr.scene.material import Material, is_constant
+from stspbr.scene.orm import pack_orm
 
 
 class MaterialWriter:

@@ -10,7 +10,7 @@ from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
 from stspbr.formats.gltf.document import Document
 from stspbr.formats.images import read_pixels, three_channels
-from stspbr.scene.asset import Material
+from stspbr.scene.material import Material
 
 _REPEAT = 10497
 _OLD_MODEL = "KHR_materials_pbrSpecularGlossiness"

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from stspbr.formats.attributes import mesh_normals, unique_rows, unit
 from stspbr.formats.gltf.buffers import Buffers, Json, normalized_integers
-from stspbr.scene.asset import Asset, Corners, Mesh, Node
+from stspbr.scene.asset import Asset, Node
+from stspbr.scene.attributes import mesh_normals, unique_rows, unit
+from stspbr.scene.mesh import Corners, Mesh
 
 _SKEW = 1e-5  # a matrix that is farther from translation · rotation · scale is none
 

@@ -16,10 +16,11 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.files import read_file
-from stspbr.formats.attributes import flat_normals, joined, moved_tangents, unit, weld
 from stspbr.formats.gltf.document import Document
 from stspbr.formats.gltf.materials import read_materials, repeats, texture_transform, used_texcoord
-from stspbr.scene.asset import Asset, Corners, Mesh, Node
+from stspbr.scene.asset import Asset, Node
+from stspbr.scene.attributes import flat_normals, joined, moved_tangents, unit, weld
+from stspbr.scene.mesh import Corners, Mesh
 
 _SUPPORTED = {"KHR_texture_transform", "KHR_mesh_quantization", "KHR_materials_emissive_strength"}
 _BORDER = 1e-3  # UVs that leave the unit square by less need no second tile

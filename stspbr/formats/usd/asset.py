@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import joined, weld
 from stspbr.formats.usd.mesh import read_mesh, snapped
 from stspbr.formats.usd.preview_surface import SurfaceMaterial, plain_material, read_surface
 from stspbr.formats.usd.stage import local_to_world, one_line_errors, open_stage, up_and_metres
-from stspbr.scene.asset import Asset, Mesh, Node
+from stspbr.scene.asset import Asset, Node
+from stspbr.scene.attributes import joined, weld
+from stspbr.scene.mesh import Mesh
 
 _DRAWN_OTHERWISE = ("PointInstancer", "BasisCurves", "NurbsCurves", "Points", "Volume", "NurbsPatch")
 _SHAPES = ("Sphere", "Cube", "Cylinder", "Cone", "Capsule", "Plane")

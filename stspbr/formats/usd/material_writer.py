@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from stspbr.files import safe_name
-from stspbr.formats.orm import pack_orm
-from stspbr.scene.asset import Material, is_constant
+from stspbr.scene.material import Material, is_constant
+from stspbr.scene.orm import pack_orm
 
 
 class MaterialWriter:

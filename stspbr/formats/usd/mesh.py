@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.attributes import fans, flat_normals, moved_tangents, smooth_normals, unique_rows, unit
 from stspbr.formats.usd.preview_surface import SurfaceMaterial
-from stspbr.scene.asset import Corners, Mesh, is_constant
+from stspbr.scene.attributes import fans, flat_normals, moved_tangents, smooth_normals, unique_rows, unit
+from stspbr.scene.material import is_constant
+from stspbr.scene.mesh import Corners, Mesh
 
 _Table = Corners[np.ndarray]
 _Sizes = dict[str, np.ndarray]

@@ -12,7 +12,7 @@ from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
 from stspbr.formats.images import HDR_SUFFIXES, read_pixels
 from stspbr.formats.usd.stage import asset_file
-from stspbr.scene.asset import Material
+from stspbr.scene.material import Material
 
 _PNG16 = 24, 16  # the byte of a PNG that holds its bit depth
 

@@ -21,13 +21,14 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path, safe_name, write_file
 from stspbr.formats.asset_checks import check_writable
-from stspbr.formats.attributes import mesh_normals, unit
 from stspbr.formats.images import encode_png, write_exr
 from stspbr.formats.usd.light import usd_latlong
 from stspbr.formats.usd.material_writer import MaterialWriter
 from stspbr.formats.usd.stage import USD_SUFFIXES, require_usd
-from stspbr.scene.asset import Asset, Mesh
+from stspbr.scene.asset import Asset
+from stspbr.scene.attributes import mesh_normals, unit
 from stspbr.scene.light import EnvironmentLight
+from stspbr.scene.mesh import Mesh
 from stspbr.version import __version__
 
 

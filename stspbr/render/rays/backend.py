@@ -1,53 +1,17 @@
-"""What a ray backend offers, and the choice of one."""
+"""The choice of a ray backend."""
 
 from __future__ import annotations
 
 import importlib.util
-import math
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from stspbr.errors import StspbrError, missing_extra
+from stspbr.render.rays.protocol import RayScene
 
 RAY_BACKENDS = ("auto", "numba", "embreex")
 """``numba``: the embedded hierarchy; ``embreex``: Intel's Embree, where installed; ``auto``: embreex if it is there."""
-
-
-@dataclass
-class Hits:
-    """First hits of N rays.
-
-    Attributes:
-        triangle: ``[N]`` int64 into the mesh's faces; −1 for a ray that hits nothing.
-        distance: ``[N]`` float32 in units of the direction's length; inf for a miss.
-        barycentric: ``[N, 2]`` float32, the weights of the triangle's second and third corner; 0 for a miss.
-    """
-
-    triangle: Tensor
-    distance: Tensor
-    barycentric: Tensor
-
-    @property
-    def found(self) -> Tensor:
-        """``[N]`` bool."""
-        return self.triangle >= 0
-
-
-class RayScene(Protocol):
-    """A mesh that rays can be cast against. Results are the same for any number of threads.
-
-    Rays are ``origins [N, 3]`` and ``directions [N, 3]``, float32, of any length but 0; hits lie in (0, ``limit``].
-    Both sides of a triangle are hit. Nothing has a gradient.
-    """
-
-    def closest(self, origins: Tensor, directions: Tensor, limit: float = math.inf) -> Hits:
-        """The first hit of each ray."""
-
-    def occluded(self, origins: Tensor, directions: Tensor, limit: float = math.inf) -> Tensor:
-        """``[N]`` bool: whether anything is hit."""
 
 
 def ray_scene(positions: Tensor, faces: Tensor, backend: str = "auto") -> RayScene:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stspbr.render.rays import bvh_kernels as kernels
-from stspbr.render.rays.backend import Hits
+from stspbr.render.rays.protocol import Hits
 
 
 class BvhScene:

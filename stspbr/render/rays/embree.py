@@ -10,7 +10,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene as _Scene
 from torch import Tensor
 
-from stspbr.render.rays.backend import Hits
+from stspbr.render.rays.protocol import Hits
 
 
 class EmbreeScene:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from stspbr.render.rays.backend import Hits
+from stspbr.render.rays.protocol import Hits
 
 _PAIRS = 4_000_000  # rays × triangles at a time
 

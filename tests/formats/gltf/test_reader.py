@@ -16,7 +16,9 @@ from stspbr.formats.assets import read_asset
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import encode_png
-from stspbr.scene.asset import Asset, Corners, Material, Mesh
+from stspbr.scene.asset import Asset
+from stspbr.scene.material import Material
+from stspbr.scene.mesh import Corners, Mesh
 
 BLACK = encode_png(np.zeros((1, 1, 3)), bits=8, srgb=False)
 MESHES = Path(__file__).parents[3] / "../shared/assets/meshes"

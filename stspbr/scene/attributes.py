@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stspbr.scene.asset import Corners, Mesh
+from stspbr.scene.mesh import Corners, Mesh
 
 
 def unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

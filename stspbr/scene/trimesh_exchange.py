@@ -1,50 +1,25 @@
-"""Assets to and from trimesh: for library users, and for the kinds of files that only trimesh reads."""
+"""Assets to and from trimesh."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stspbr.colour import linear_to_srgb, srgb_to_linear
-from stspbr.errors import StspbrError, first_line, missing_extra
-from stspbr.formats.attributes import unique_rows, unit, weld
-from stspbr.formats.orm import pack_orm
-from stspbr.scene.asset import Asset, Corners, Material, Mesh
+from stspbr.errors import StspbrError
+from stspbr.scene.attributes import unique_rows, unit, weld
+from stspbr.scene.material import Material
+from stspbr.scene.mesh import Corners, Mesh
+from stspbr.scene.orm import pack_orm
 
 if TYPE_CHECKING:
     import trimesh
 
-SUFFIXES = (".stl", ".off", ".ply", ".3mf", ".dae")
 
-
-def read_by_trimesh(path: str | Path) -> Asset:
-    """Read a mesh file by trimesh, in the file's own axes and unit; ``extras["notes"]`` lists what is left out.
-
-    Raises:
-        StspbrError: missing, truncated or corrupt file; no triangles; a package that trimesh needs is absent.
-    """
-    import trimesh
-
-    path = Path(path)
-    if not path.is_file():
-        raise StspbrError(f"{path} does not exist: check the path")
-    if path.suffix.lower().lstrip(".") not in trimesh.available_formats():
-        package = {".3mf": "lxml", ".dae": "pycollada"}[path.suffix.lower()]
-        raise missing_extra(package, "meshes", f"{path.suffix} files")
-    try:
-        scene = trimesh.load_scene(path, process=False)
-    except Exception as error:  # parsers raise nearly anything on corrupt bytes
-        raise StspbrError(f"{path} is truncated or corrupt ({first_line(error)}): export or copy it again") from error
-    try:
-        return from_trimesh(scene, path.stem)
-    except StspbrError as error:
-        raise StspbrError(f"{path}: {error}") from error
-
-
-def from_trimesh(source: trimesh.Trimesh | trimesh.Scene, name: str = "asset") -> Asset:
-    """An asset of all triangle meshes of a scene, transforms applied; see :meth:`Asset.from_trimesh`."""
+def from_trimesh(source: trimesh.Trimesh | trimesh.Scene) -> tuple[Mesh, list[Material], list[str]]:
+    """One mesh of all triangle meshes of a scene, its materials, and notes; see :meth:`Asset.from_trimesh`."""
     import trimesh
 
     scene = source if isinstance(source, trimesh.Scene) else trimesh.Scene(source)
@@ -87,18 +62,18 @@ def from_trimesh(source: trimesh.Trimesh | trimesh.Scene, name: str = "asset") -
     )
     if not np.isfinite(mesh.positions).all():
         raise StspbrError("there are vertices that are NaN or infinite")
-    return Asset(weld(mesh), list(materials.values()), name, extras={"notes": notes} if notes else {})
+    return weld(mesh), list(materials.values()), notes
 
 
-def to_trimesh(asset: Asset) -> trimesh.Scene:
+def to_trimesh(mesh: Mesh, materials: Sequence[Material]) -> trimesh.Scene:
     """One ``Trimesh`` for each material, vertices split at seams; see :meth:`Asset.to_trimesh`."""
     import trimesh
 
-    mesh, scene = asset.mesh, trimesh.Scene()
+    scene = trimesh.Scene()
     unused = np.zeros_like(mesh.faces)
     uv_faces, normal_faces = (unused if own is None else own.index for own in (mesh.uvs, mesh.normals))
     corners = np.stack([mesh.faces, uv_faces, normal_faces], axis=-1)
-    for number, material in enumerate(asset.materials):
+    for number, material in enumerate(materials):
         rows, index = unique_rows(corners[mesh.material_of == number].reshape(-1, 3))
         if len(rows) == 0:
             continue

@@ -1,0 +1,54 @@
+"""Materials as maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Material:
+    """glTF 2.0 metallic-roughness textures with their factors multiplied in. Row 0 is the top (v = 0).
+
+    Attributes:
+        albedo: ``[H, W, 3]`` float32 linear in [0, 1].
+        roughness: ``[H, W, 1]`` float32 perceptual roughness in [0, 1] (α = roughness²).
+        metallic: ``[H, W, 1]`` float32 in [0, 1].
+        occlusion: ``[H, W, 1]`` float32, 1 = open; or None.
+        normal: ``[H, W, 3]`` float32 tangent space, components in [−1, 1], +Y up (OpenGL); or None.
+
+    Each map may have its own size; a constant is a 1×1 map.
+    """
+
+    albedo: np.ndarray
+    roughness: np.ndarray
+    metallic: np.ndarray
+    occlusion: np.ndarray | None = None
+    normal: np.ndarray | None = None
+    name: str = "material"
+
+    @classmethod
+    def of(
+        cls,
+        albedo: np.ndarray,
+        roughness: np.ndarray,
+        metallic: np.ndarray,
+        occlusion: np.ndarray | None = None,
+        normal: np.ndarray | None = None,
+        name: str = "material",
+    ) -> Material:
+        """From arrays of any type and layout, as contiguous float32."""
+        a, r, m = (np.ascontiguousarray(image, np.float32) for image in (albedo, roughness, metallic))
+        o, n = (None if image is None else np.ascontiguousarray(image, np.float32) for image in (occlusion, normal))
+        return cls(a, r, m, o, n, name)
+
+    def maps(self) -> list[np.ndarray]:
+        """The maps that the material has."""
+        every = (self.albedo, self.roughness, self.metallic, self.occlusion, self.normal)
+        return [image for image in every if image is not None]
+
+
+def is_constant(image: np.ndarray) -> bool:
+    """Whether a map has a single texel."""
+    return image.shape[:2] == (1, 1)
