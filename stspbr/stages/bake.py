@@ -31,7 +31,13 @@ from stspbr.stages.fit import fit, reconstruct
 from stspbr.stages.given_mesh import load_given_mesh
 from stspbr.stages.layouts import Layout, given_layout, new_layout
 from stspbr.stages.session import Session
-from stspbr.stages.state import load_capture, load_mesh, load_normalization, make_fields, make_light
+from stspbr.stages.state import (
+    load_capture,
+    load_mesh,
+    load_normalization,
+    make_fields,
+    make_light,
+)
 from stspbr.texture.atlas import TexelMap
 
 
