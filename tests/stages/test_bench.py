@@ -50,7 +50,7 @@ def test_json_and_the_file_hold_the_same(command, tmp_path):
 def test_unknown_settings_are_one_line(command, tmp_path):
     code, _, errors = command("--settings", "large", "--out", str(tmp_path / "x.json"))
     assert code == 2
-    assert errors == "stspbr: --settings large: unknown; there are cpu, gpu, tiny\n"
+    assert errors == "stspbr: --settings large: unknown; choose cpu, gpu, tiny\n"
     assert not list(tmp_path.iterdir())
 
 

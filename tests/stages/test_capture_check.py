@@ -339,7 +339,7 @@ def test_nothing_to_check(tmp_path):
     with pytest.raises(StspbrError, match="contains no transforms.json"):
         run_capture_check(tmp_path)
     write_transforms(tmp_path / "in", Capture(good()))
-    with pytest.raises(StspbrError, match="no run: --from"):
+    with pytest.raises(StspbrError, match="not a run: --from"):
         run_capture_check(tmp_path / "in", tmp_path / "out", "v0001")
     (tmp_path / "file").write_text("")
     with pytest.raises(StspbrError, match="cannot write"):

@@ -211,7 +211,7 @@ def test_bad_sources(run, tmp_path):
         (tmp_path, None, "bake"),
         (run, "v0009", "v0009"),
         (tmp_path / "gone.glb", None, "does not exist"),
-        ("procedural:demo", "v0001", "only a run has versions"),
+        ("procedural:demo", "v0001", "only runs have versions"),
     ):
         with pytest.raises(StspbrError, match=message):
             export_asset(str(source), tmp_path / "a.glb", ExportSettings(to="glb"), version)
