@@ -24,13 +24,7 @@ def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     reported: list[str] = []
     facts: dict[str, Any] = {}
     capture = _make(session, settings, reported.append, facts)
-    with session.store.create(
-        "capture",
-        settings=settings.model_dump(mode="json"),
-        device=str(session.device),
-        threads=session.threads,
-        seed=session.seed,
-    ) as draft:
+    with session.create("capture", settings) as draft:
         write_transforms(draft.path, capture)
         # what is written is checked when it is: the pixels of stored frames are then there
         warnings = list(dict.fromkeys([*reported, *check_capture(capture)]))

@@ -81,15 +81,7 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
     subjects = _subjects(reference, estimate, capture, matrix)
     shown = held_out(capture)[0]
     shown = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, settings.views).round().astype(int))]
-    with session.store.create(
-        "evaluate",
-        settings=settings.model_dump(mode="json"),
-        parents=[bake],
-        device=str(session.device),
-        backends=session.backends,
-        threads=session.threads,
-        seed=session.seed,
-    ) as draft:
+    with session.create("evaluate", settings, [bake]) as draft:
         errors = {
             "schema": SCHEMA,
             "package": __version__,

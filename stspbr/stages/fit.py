@@ -89,15 +89,7 @@ def fit(
         reconstruction.progress = 1.0
 
         def finish() -> Artifact:
-            with session.store.create(
-                stage,
-                settings=settings.model_dump(mode="json"),
-                parents=[parent],
-                device=str(session.device),
-                threads=session.threads,
-                seed=session.seed,
-                backends=session.backends,
-            ) as draft:
+            with session.create(stage, settings, [parent]) as draft:
                 metrics = write(draft.path)
                 if reconstruction.held_out is not None:
                     metrics["held_out"] = validate(reconstruction, reconstruction.held_out)

@@ -42,15 +42,7 @@ def run_relight(session: Session, settings: RelightSettings) -> Artifact:
     frames = _frames(session, settings, bake, asset)
     names = frame_labels(frames)
     render = _path_traced if settings.renderer == "mitsuba" else _shaded
-    with session.store.create(
-        "relight",
-        settings=settings.model_dump(mode="json"),
-        parents=[bake],
-        device=str(session.device),
-        backends=session.backends,
-        threads=session.threads,
-        seed=session.seed,
-    ) as draft:
+    with session.create("relight", settings, [bake]) as draft:
         for light_name, light in lights.items():
             views = render(session, settings, asset, light, frames)
             for name, (image, alpha) in zip(names, views, strict=True):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
 from stspbr import torchrun
-from stspbr.artifacts import Artifact, ArtifactStore
+from stspbr.artifacts import Artifact, ArtifactStore, Draft
 from stspbr.errors import StspbrError
 from stspbr.fields.backend import choose_encoding
 from stspbr.optimize.checkpoint import Checkpoints
@@ -109,6 +110,15 @@ class Session:
     def store(self) -> ArtifactStore:
         """The run's artifacts."""
         return ArtifactStore(self.run)
+
+    def create(
+        self, stage: str, settings: BaseModel, parents: Sequence[Artifact] = ()
+    ) -> AbstractContextManager[Draft]:
+        """A new version of ``stage`` that records this session's machine and seed; see ``ArtifactStore.create``."""
+        return self.store.create(
+            stage, settings=settings.model_dump(mode="json"), parents=parents, device=str(self.device),
+            threads=self.threads, seed=self.seed, backends=self.backends,
+        )  # fmt: skip
 
     def parent(self, stage: str) -> Artifact:
         """The artifact of ``stage`` to build on: the newest, or the one that ``--from`` names."""

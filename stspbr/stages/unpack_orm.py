@@ -15,13 +15,6 @@ def run_unpack_orm(session: Session, settings: UnpackSettings) -> Artifact:
     If there are several materials, the names are ``<material>_roughness.png`` and so on.
     """
     parent = session.parent("bake")
-    with session.store.create(
-        "unpack-orm",
-        settings=settings.model_dump(mode="json"),
-        parents=[parent],
-        device=str(session.device),
-        threads=session.threads,
-        seed=session.seed,
-    ) as draft:
+    with session.create("unpack-orm", settings, [parent]) as draft:
         unpack(parent.file("asset.glb"), draft.path, settings.bits)
     return draft.artifact

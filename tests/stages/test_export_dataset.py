@@ -69,8 +69,8 @@ def test_one_line_where_it_fails(command, tiny_run, tmp_path):
         (("export", "dataset", tmp_path, "--to", "llff", "--out", tmp_path / "a"), "stspbr capture"),
         (("export", "dataset", tiny_run, "--to", "llff", "--out", tmp_path / "taken/mine.txt/a"), "mine.txt"),
         (("capture", "llff", tmp_path / "run", place), "poses_bounds.npy does not exist"),
-        (("capture", "colmap", tmp_path / "run", place), "holds no COLMAP model"),
-        (("capture", "orb", tmp_path / "run", place), "no Stanford-ORB scene"),
+        (("capture", "colmap", tmp_path / "run", place), "contains no COLMAP model"),
+        (("capture", "orb", tmp_path / "run", place), "not a Stanford-ORB scene"),
         (("capture", "nerfstudio", tmp_path / "run", place, "--up", "west"), "--up west: choose auto, +y"),
     ):
         code, out, err = command(*words)
