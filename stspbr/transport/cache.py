@@ -84,9 +84,13 @@ def visibility(
         rays = ways.index_select(0, way)
         hits = scene.closest(origin, rays)
         facing = face_normals.index_select(0, hits.triangle.clamp(min=0))
-        # a smooth surface of flat triangles does not shade itself along its own tangents
+        # a smooth convex surface of flat triangles does not shade itself along its own tangents
         tangent = (cosine[point, way] < _TANGENT) & (hits.distance < 2 * longest)
         tangent &= (facing * points.normal.index_select(0, point)).sum(1) > _ALIKE
+        near = torch.nonzero(tangent).squeeze(1)
+        corners_of, shares = points.corners(hits.triangle[near], hits.barycentric[near])
+        smooth = (points.normal[corners_of] * shares[..., None]).sum(1)
+        tangent[near] = (smooth * rays[near]).sum(1) > 0  # in a hollow it would face the ray
         found = torch.nonzero(hits.found & ~tangent).squeeze(1)
         point, way, triangle, facing = point[found], way[found], hits.triangle[found], facing[found]
         blocked[point, way] = True

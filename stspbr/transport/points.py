@@ -46,7 +46,6 @@ class CachePoints:
         Args:
             triangle: ``[N]`` int64; barycentric: ``[N, 2]``, the weights of its second and third corner.
         """
-        start = self.first.index_select(0, triangle)
         if self.whole:
             first = 1.0 - barycentric.sum(1, keepdim=True)
             # of an uncut triangle the points are those of its first, third and second corner
@@ -71,6 +70,7 @@ class CachePoints:
         weights = torch.stack([
             torch.where(upper, u + v - 1.0, 1.0 - u - v), torch.where(upper, 1.0 - v, u), torch.where(upper, 1.0 - u, v)
         ], dim=1)  # fmt: skip
+        start = self.first.index_select(0, triangle)
         return self.index.index_select(0, (start[:, None] + places).reshape(-1)).view(-1, 3), weights
 
 

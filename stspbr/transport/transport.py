@@ -100,7 +100,7 @@ class Transport:
         if self._snapshot is None:
             return True
         before = self._snapshot.surface
-        if before.positions.shape != surface.positions.shape:
+        if not torch.equal(before.faces, surface.faces):
             return False  # of another topology nothing can be said; the regular refreshes must do
         moved = (surface.positions.detach() - before.positions).norm(dim=1).max()
         return bool(moved > 0.25 * _mean_edge(before))

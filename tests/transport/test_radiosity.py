@@ -72,7 +72,7 @@ def test_a_ball_sees_no_part_of_itself(texture):
 @pytest.mark.parametrize("albedo", [0.0, 0.5, 0.9])
 def test_inside_a_spherical_bowl_light_is_even(height, albedo):
     """Form factors in a sphere are all alike: E = f / (1 − a (1 − f)) with f the opening's share of the sphere."""
-    positions, faces = bowl(height)
+    positions, faces = bowl(height, 4000)
     cache = seen(positions, faces)
     radiosity = Radiosity(cache, plain(len(cache.points.position), albedo), sweeps=40)
     open_, direct = radiosity.arriving(sky(), IDENTITY)
@@ -82,7 +82,7 @@ def test_inside_a_spherical_bowl_light_is_even(height, albedo):
     share = 1 - float(area(positions, faces) / area(*sphere(len(positions))))
     reflected = albedo * 0.96
     expected = share / (1 - reflected * (1 - share))
-    assert float(total[lowest].mean()) == pytest.approx(expected, rel=0.05)
+    assert float(total[lowest].mean()) == pytest.approx(expected, rel=0.03)
     assert float(total[lowest].std()) < 0.06
 
 
@@ -121,9 +121,9 @@ def test_fewer_hits_give_the_same_light_but_for_noise(texture):
 
 
 def test_gradients_reach_the_light_that_is_seen():
-    cache = seen(*bowl(0.3))
+    cache = seen(*bowl(0.3, 4000))
     cube = gradient_sky()
     _, direct = Radiosity(cache, plain(len(cache.points.position), 0.5)).arriving(cube.prefilter(), IDENTITY)
     direct.sum().backward()
     up, down = cube.log_radiance.grad[2], cube.log_radiance.grad[3]
-    assert float(up[8:24, 8:24].mean()) > 0 and float(down[12:20, 12:20].abs().max()) < 0.01 * float(up.mean())
+    assert float(up[8:24, 8:24].mean()) > 0 and float(down[12:20, 12:20].abs().max()) < 1e-3 * float(up.mean())
