@@ -29,6 +29,8 @@ from stspbr.version import __version__
 SCHEMA = 1
 MANIFEST = "manifest.json"
 RUN_FACTS = "run.json"
+FINISHED = ("bake", "refine")
+"""The stages whose artifacts hold an asset."""
 
 _VERSION = re.compile(r"v(\d{4,})")
 _PARTIAL = re.compile(r"\.v\d+\.partial-(\d+)-\d+-(.+)")
@@ -229,6 +231,29 @@ class ArtifactStore:
             held = ", ".join(versions) or "none"
             raise StspbrError(f"{folder} has no version {name} (it has: {held}): choose one of these")
         return _load(folder / name)
+
+    def finished(self, version: str | int | None = None) -> Artifact:
+        """The artifact that holds the asset: the newest bake, or its newest refinement if there is one.
+
+        Args:
+            version: of a bake that is taken as it is (``"v0003"``), or of a refinement (``"refine/v0001"``).
+
+        Raises:
+            StspbrError: as ``resolve``.
+        """
+        if version is not None:
+            stage, _, number = str(version).rpartition("/")
+            if stage not in ("", *FINISHED):
+                raise StspbrError(
+                    f"--from {version}: write v0003 or bake/v0003 for a bake, refine/v0001 for its refinement"
+                )
+            return self.resolve(stage or "bake", number)
+        bake = self.resolve("bake")
+        for name in reversed(_versions(self.run_dir / "refine")):
+            made_from = _read_manifest(self.run_dir / "refine" / name)["parents"].get("bake", {})
+            if made_from.get("content_hash") == bake.content_hash:
+                return self.resolve("refine", name)
+        return bake
 
     def find(
         self, stage: str, settings: dict[str, Any], parents: Sequence[Artifact] = (), seed: int | None = None

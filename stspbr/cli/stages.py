@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         BakeSettings,
         CoarseSettings,
         EvaluateSettings,
+        RefineSettings,
         RelightSettings,
         SpecializeSettings,
         UnpackSettings,
@@ -66,6 +67,14 @@ def bake(run: RunArgument, settings: BakeSettings, **options: Any) -> None:
     from stspbr.stages.bake import run_bake
 
     run_stage(run_bake, run, settings, "specialize", **options)
+
+
+@settings_command(app, "refine", nested=_ROUTING, common=[*COMMON])
+def refine(run: RunArgument, settings: RefineSettings, **options: Any) -> None:
+    """Refine the baked maps by path tracing (extra reference)."""
+    from stspbr.stages.refine import run_refine
+
+    run_stage(run_refine, run, settings, "bake", **options)
 
 
 @settings_command(app, "unpack-orm")

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from stspbr.fields.material_values import ROUGHNESS, MaterialValues
+from stspbr.fields.material_values import METALLIC, ROUGHNESS, MaterialValues
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.distributed import Span
 from stspbr.optimize.losses import smoothness
@@ -208,6 +208,15 @@ class TextureAppearance(nn.Module):
             if self._learns_normal and own.normal is not None:
                 own.normal[..., 2:].clamp_(min=0.05)
                 own.normal.copy_(nn.functional.normalize(own.normal, dim=-1))
+
+    def plain_maps(self) -> list[Tensor]:
+        """Albedo ``[H, W, 3]``, roughness and metallic ``[H, W, 1]`` of each material that has faces, in this order."""
+        used = range(len(self.materials)) if self._face_material is None else self._face_material.unique().tolist()
+        found = []
+        for own in (self.materials[k] for k in used):
+            reflectance = own.reflectance[0]
+            found += [own.albedo[0], reflectance[..., ROUGHNESS], reflectance[..., METALLIC]]
+        return found
 
     def _pixels(self, gbuffer: GBuffer) -> list[Tensor] | None:
         return material_pixels(gbuffer.triangle, self._face_material, len(self.materials))

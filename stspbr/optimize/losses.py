@@ -142,6 +142,7 @@ class CompositeLoss:
         exposure: Tensor | float,
         *,
         saturation: Tensor | float | None = None,
+        weight: Tensor | float = 1.0,
         images: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compare pixels, and whole images if a term needs them.
@@ -154,6 +155,7 @@ class CompositeLoss:
             exposure: ``measure_exposure`` of the capture, in radiance²; scales the epsilon of relmse.
             saturation: radiance (broadcastable to the pixels) at which the target's sensor clips: if both values are
                 at or above it, the error is 0.
+            weight: of each pixel (broadcastable to the pixels); whole-image terms do not use it.
             images: (rendered, target) [B,H,W,C], and their saturation [B,1,1,1]; whole-image terms are the mean over
                 B and are not divided.
 
@@ -168,7 +170,7 @@ class CompositeLoss:
         values: dict[str, Tensor] = {}
         for name, function in self._functions.items():
             if not function.whole_image:
-                values[name] = function.function(rendered, target, exposure).sum() / divisor
+                values[name] = (weight * function.function(rendered, target, exposure)).sum() / divisor
             elif images is None:
                 raise StspbrError(f"the loss {name} compares whole images; CompositeLoss was called without images")
             else:

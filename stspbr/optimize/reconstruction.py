@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +26,7 @@ from stspbr.render.raster_backend import RasterBackend
 from stspbr.render.shading import shade
 from stspbr.settings import LossSettings, OptimizeSettings
 
-_Pixels = tuple[Tensor, Tensor, Tensor]  # radiance rendered and photographed, and where that clips
+_Pixels = tuple[Tensor, Tensor, Tensor, Tensor]  # radiance rendered and photographed, where that clips, weights
 
 
 class Reconstruction:
@@ -88,9 +89,7 @@ class Reconstruction:
     def terms(self, step: int, progress: float, watch: Stopwatch) -> list[Term]:
         """This rank's share of all loss terms of one step; over the ranks they add up to the whole batch's."""
         self.progress = progress
-        if self.transport is not None:
-            with watch.part("transport"), torch.no_grad():
-                self.transport.update(step, progress, self.geometry.surface(), self.material)
+        self._refresh(step, progress, watch)
         batch = batch_ids(step, len(self.views), self.settings.batch, self.seed)
         ids = self.ranks.part(batch)
         if not ids:
@@ -98,20 +97,14 @@ class Reconstruction:
             return self._regularizers(progress)
         views, targets = self.views.batch(ids)
         light, gbuffer, inputs, image = self._render(views, watch)
+        image, weight = self._corrected(image, ids)
         with watch.part("losses"):
             share = len(ids) / len(batch)
             coverage, span = self._normalizers(targets, gbuffer)
-            seen = span.count > 0 or span.total == 0  # a mean over no pixels is NaN
-            terms = scaled(self._image_terms(image, targets, self.settings.losses, coverage * share), share)
-            if seen:
-                albedo = in_units_of(self.light, inputs.albedo)
-                terms += scaled(_metallic_terms(inputs.metallic, albedo, self.settings.losses), span.fraction)
-            terms += self._regularizers(progress)
+            terms = scaled(self._image_terms(image, targets, self.settings.losses, coverage * share, weight), share)
         with watch.part("smoothness"):
-            generator = step_generator(step, self.seed, image.device)
-            if seen:
-                terms += self.appearance.smoothness(gbuffer, inputs, self.settings.losses, progress, generator, span)
-        return terms
+            terms += self._priors(step, progress, gbuffer, inputs, span)
+        return terms + self._regularizers(progress)
 
     @torch.no_grad()
     def constrain(self) -> None:
@@ -147,6 +140,29 @@ class Reconstruction:
         return coverage.new_tensor(sum(row[0] for row in every)), Span(
             sum(counts[: self.ranks.rank]), count, sum(counts)
         )
+
+    def _refresh(self, step: int, progress: float, watch: Stopwatch) -> None:
+        """Look anew at what the object hides from itself, if that is due."""
+        if self.transport is not None:
+            with watch.part("transport"), torch.no_grad():
+                self.transport.update(step, progress, self.geometry.surface(), self.material)
+
+    def _corrected(self, image: Tensor, ids: list[int]) -> tuple[Tensor, Tensor | None]:
+        """The images of the views ``ids`` as they are compared, and each pixel's weight ``[B, H, W, 1]``; None: 1."""
+        return image, None
+
+    def _priors(
+        self, step: int, progress: float, gbuffer: GBuffer, inputs: MaterialValues, span: Span | None = None
+    ) -> list[Term]:
+        """The terms on the material at the pixels of ``gbuffer``; ``span`` is their place among those of all ranks."""
+        span = span or Span(0, len(gbuffer.covered), len(gbuffer.covered))
+        if span.count == 0 and span.total > 0:  # a mean over no pixels is NaN
+            return []
+        losses = self.settings.losses
+        terms = _metallic_terms(inputs.metallic, in_units_of(self.light, inputs.albedo), losses)
+        generator = step_generator(step, self.seed, inputs.albedo.device)
+        smooth = self.appearance.smoothness(gbuffer, inputs, losses, progress, generator, span)
+        return [*scaled(terms, span.fraction), *smooth]
 
     def _regularizers(self, progress: float) -> list[Term]:
         """Terms that depend on no view, counted once: by the last rank, which has the fewest views."""
@@ -228,43 +244,73 @@ class Reconstruction:
         )
 
     def _image_terms(
-        self, image: Tensor, targets: Targets, losses: LossSettings, coverage: Tensor | None = None
+        self,
+        image: Tensor,
+        targets: Targets,
+        losses: LossSettings,
+        coverage: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> list[Term]:
         """Mask over the whole image; colour over the union of both coverages, divided by the target's.
 
         Args:
             coverage: of the target in pixels, if these are not all images of the batch.
+            weight: ``[B, H, W, 1]`` of each pixel's colour; None: 1.
         """
         alpha = image[..., 3:]
         terms = []
         if alpha.requires_grad and losses.mask > 0:
             terms.append(Term("mask", losses.mask * mask_loss(alpha, targets.alpha), STRICT_A, closed=True))
         union = torch.nonzero(((alpha.detach() > 0) | (targets.alpha > 0)).reshape(-1)).squeeze(1)
-        rendered = image.reshape(-1, 4).index_select(0, union)[:, :3]
-        target = targets.image.reshape(-1, 3).index_select(0, union)
-        saturation = targets.saturation.expand_as(targets.alpha).reshape(-1, 1).index_select(0, union)
         coverage = targets.alpha.sum() if coverage is None else coverage
-        normalizer = (coverage * 3.0).clamp(min=1.0)
 
-        def colour(composite: CompositeLoss, name: str, drives: frozenset[str], pixels: _Pixels) -> Term:
-            images = (image[..., :3], targets.image, targets.saturation) if composite.needs_images else None
-            rendered, target, clipped = pixels
-            total, parts = composite(rendered, target, normalizer, self.exposure, saturation=clipped, images=images)
-            return Term(name, total, drives, parts)
+        def listed(values: Tensor) -> Tensor:
+            return values.reshape(-1, values.shape[-1]).index_select(0, union)
+
+        every = (
+            listed(image)[:, :3],
+            listed(targets.image),
+            listed(targets.saturation.expand_as(targets.alpha)),
+            alpha.new_ones(1, 1) if weight is None else listed(weight),
+        )
 
         def region(name: str) -> _Pixels:
             if name == "union":
-                return rendered, target, saturation
-            both = torch.minimum(alpha.detach(), targets.alpha).reshape(-1).index_select(0, union)
-            inside = torch.nonzero(both > FULL_COVERAGE).squeeze(1)
-            a, b, c = (values.index_select(0, inside) for values in (rendered, target, saturation))
-            return a, b, c
+                return every
+            inside = torch.nonzero(listed(torch.minimum(alpha.detach(), targets.alpha))[:, 0] > FULL_COVERAGE).squeeze(
+                1
+            )
+            a, b, c, d = (v if len(v) == 1 else v.index_select(0, inside) for v in every)
+            return a, b, c, d
+
+        images = (image[..., :3], targets.image, targets.saturation)
+        return terms + self._colour_terms(region, (coverage * 3.0).clamp(min=1.0), images)
+
+    def _colour_terms(
+        self,
+        region: Callable[[str], _Pixels],
+        normalizer: Tensor | float,
+        images: tuple[Tensor, Tensor, Tensor] | None = None,
+    ) -> list[Term]:
+        """The losses of A and of B (or of both at once) over the pixels of their regions.
+
+        Args:
+            region: the pixels of a region of ``LossSettings``; images: as ``CompositeLoss`` takes them.
+        """
+        losses = self.settings.losses
+
+        def colour(composite: CompositeLoss, name: str, drives: frozenset[str], where: str) -> Term:
+            rendered, target, clipped, weight = region(where)
+            total, parts = composite(
+                rendered, target, normalizer, self.exposure, saturation=clipped, weight=weight,
+                images=images if composite.needs_images else None,
+            )  # fmt: skip
+            return Term(name, total, drives, parts)
 
         driven = STRICT_A | STRICT_B if self._one_loss else STRICT_A
-        name = "joint" if self._joint else "A"
-        terms.append(colour(self._colour_a, name, driven, region(losses.appearance_region)))
+        terms = [colour(self._colour_a, "joint" if self._joint else "A", driven, losses.appearance_region)]
         if self._colour_b is not None:
-            terms.append(colour(self._colour_b, "B", STRICT_B, region(losses.reflectance_region)))
+            terms.append(colour(self._colour_b, "B", STRICT_B, losses.reflectance_region))
         return terms
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -88,6 +89,15 @@ class EnvironmentCube(nn.Module):
         cube.set_radiance(torch.from_numpy(latlong_to_cube(light, resolution)))
         return cube
 
+    def latlong(self, width: int, texture: Callable[..., Tensor]) -> Tensor:
+        """``[width/2, width, 3]``: the light at the texel centres of a lat-long map, differentiable.
+
+        Args:
+            texture: the backend's texture function.
+        """
+        directions = torch.from_numpy(_latlong_directions(width)).to(self.log_radiance.device)
+        return texture(self.radiance[None], directions[None], filter_mode="linear", boundary_mode="cube")[0]
+
     @torch.no_grad()
     def to_latlong(self, width: int = 1024) -> EnvironmentLight:
         """The light as a lat-long map ``[width/2, width, 3]``, sampled bilinearly, for an HDR file."""
@@ -98,11 +108,15 @@ def cube_to_latlong(cube: Tensor, width: int = 1024) -> EnvironmentLight:
     """A cube ``[6, N, N, 3]`` of linear radiance, sampled at the texel centres of a map ``[width/2, width, 3]``."""
     from stspbr.render.cpu.cubemap import sample_cube
 
+    values = sample_cube([cube.float()[None].contiguous()], torch.from_numpy(_latlong_directions(width))[None])
+    return EnvironmentLight(values[0].numpy())
+
+
+def _latlong_directions(width: int) -> np.ndarray:
+    """``[width/2, width, 3]`` float32: the directions of a lat-long map's texel centres."""
     height = width // 2
     v, u = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width, indexing="ij")
-    directions = latlong_to_direction(np.stack([u, v], axis=-1)).astype(np.float32)
-    values = sample_cube([cube.float()[None].contiguous()], torch.from_numpy(directions)[None])
-    return EnvironmentLight(values[0].numpy())
+    return latlong_to_direction(np.stack([u, v], axis=-1)).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=16)

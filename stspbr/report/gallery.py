@@ -96,7 +96,7 @@ def preview_shots(previews: dict[str, Path]) -> list[Shot]:
 
 def read_run_light(record: RunRecord) -> Light | None:
     """The bake's light beside the true one, both at the exposure of the true one; None if there is no light."""
-    path = record.file("bake", "light.hdr")
+    path = record.file(record.asset_stage, "light.hdr")
     if path is None:
         return None
     try:
@@ -152,9 +152,9 @@ def _rows(record: RunRecord, folder: str, pattern: str, parts: tuple[str, ...], 
 
 
 def _own_map(record: RunRecord, channel: str, side: int) -> dict[str, Shot]:
-    names = [name for name in getattr(record.artifacts.get("bake"), "files", []) if name.startswith("obj/")]
+    names = [name for name in getattr(record.artifacts.get(record.asset_stage), "files", []) if name.startswith("obj/")]
     name = next((name for name in names if name.endswith(f"_{channel}.png")), None)
-    path = None if name is None else record.file("bake", name)
+    path = None if name is None else record.file(record.asset_stage, name)
     shot = None if path is None else _shot(f"{channel}: result, own UVs", path, side)
     return {} if shot is None else {"estimate": shot}
 

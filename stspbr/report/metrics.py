@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeGuard
 
-from stspbr.report.records import RunRecord
+from stspbr.report.records import MAIN_STAGES, RunRecord
 
 Better = Literal["high", "low", "zero"]
 GROUPS = ("Views", "Material", "Material at one footprint", "Geometry", "Relighting", "Light", "Training", "Time")
@@ -174,7 +174,7 @@ def best(values: list[float | None], better: Better | None) -> list[int]:
 def _training(record: RunRecord) -> list[Metric]:
     """Metrics from the stages themselves."""
     out = []
-    for stage in ("coarse", "specialize", "bake"):
+    for stage in MAIN_STAGES[1:]:
         summary = record.json(stage, "metrics.json")
         held_out = {k: v for k, v in _table(summary, "held_out").items() if k != "views"}
         found = _flat(f"{stage}.held_out", "Training", stage, held_out)

@@ -34,7 +34,7 @@ def embed_model(
     light_height: int = LIGHT_HEIGHT,
 ) -> Model:
     """Put a run's GLB and light into ``embedded`` (id to base64) and return their ids."""
-    model, path = Model(record.name, "", "", ""), record.file("bake", "asset.glb")
+    model, path = Model(record.name, "", "", ""), record.file(record.asset_stage, "asset.glb")
     if path is None:
         return model
     try:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stspbr.artifacts import Artifact, ArtifactStore
+from stspbr.artifacts import FINISHED, Artifact, ArtifactStore
 from stspbr.errors import StspbrError
 
-MAIN_STAGES = ("capture", "coarse", "specialize", "bake")
+MAIN_STAGES = ("capture", "coarse", "specialize", *FINISHED)
 STAGES = (*MAIN_STAGES, "unpack-orm", "evaluate")
 
 
@@ -34,6 +34,11 @@ class RunRecord:
     errors: dict[str, Any] | None = None
     notices: list[str] = field(default_factory=list)
 
+    @property
+    def asset_stage(self) -> str:
+        """The stage whose asset is shown: ``refine`` if the run has one, else ``bake``."""
+        return "refine" if "refine" in self.artifacts else "bake"
+
     def json(self, stage: str, name: str) -> dict[str, Any]:
         """A JSON object from the stage's payload; empty if there is none."""
         path = self.file(stage, name)
@@ -46,13 +51,13 @@ class RunRecord:
         return artifact.file(name) if artifact is not None and name in artifact.files else None
 
 
-def read_record(run: str | Path, bake: str | None = None) -> RunRecord:
-    """Collect the newest bake (or version ``bake``) with its ancestors, and its newest evaluation and unpacked maps.
+def read_record(run: str | Path, version: str | None = None) -> RunRecord:
+    """Collect an asset with its ancestors, and its newest evaluation and unpacked maps.
 
     A broken or missing artifact becomes a notice, as does a missing bake.
 
     Raises:
-        StspbrError: the folder or the version ``bake`` does not exist, or the folder has no artifact of any stage.
+        StspbrError: the folder or the version does not exist, or the folder has no artifact of any stage.
     """
     run = Path(run)
     if not run.is_dir():
@@ -61,11 +66,12 @@ def read_record(run: str | Path, bake: str | None = None) -> RunRecord:
     if not any(_versions(run / stage) for stage in MAIN_STAGES):
         raise StspbrError(f"{run} is not a run: it has no artifacts; start with `stspbr capture`")
     store = ArtifactStore(run)
-    found = {"bake": store.resolve("bake", bake)} if bake is not None else _newest(store, record)
+    found = _newest(store, record) if version is None else _one(store.finished(version))
     _add_ancestors(store, record, found)
-    if "bake" in found:
+    finished = next((found[stage] for stage in reversed(FINISHED) if stage in found), None)
+    if finished is not None:
         for stage in ("unpack-orm", "evaluate"):
-            _add_descendant(store, record, found, stage)
+            _add_descendant(store, record, found, finished, stage)
     record.artifacts = {stage: found[stage] for stage in STAGES if stage in found}
     for stage, artifact in record.artifacts.items():
         record.facts[stage] = _facts(artifact)
@@ -79,10 +85,14 @@ def _newest(store: ArtifactStore, record: RunRecord) -> dict[str, Artifact]:
         if not _versions(store.run_dir / stage):
             continue
         try:
-            return {stage: store.resolve(stage)}
+            return _one(store.finished() if stage == "refine" else store.resolve(stage))
         except StspbrError as error:
             record.notices.append(str(error))
     return {}
+
+
+def _one(artifact: Artifact) -> dict[str, Artifact]:
+    return {artifact.stage: artifact}
 
 
 def _add_ancestors(store: ArtifactStore, record: RunRecord, found: dict[str, Artifact]) -> None:
@@ -105,23 +115,25 @@ def _add_ancestors(store: ArtifactStore, record: RunRecord, found: dict[str, Art
             waiting.append(parent)
 
 
-def _add_descendant(store: ArtifactStore, record: RunRecord, found: dict[str, Artifact], stage: str) -> None:
-    """The newest valid artifact of ``stage`` that was made from this bake."""
-    bake, others = found["bake"], []
+def _add_descendant(
+    store: ArtifactStore, record: RunRecord, found: dict[str, Artifact], finished: Artifact, stage: str
+) -> None:
+    """The newest valid artifact of ``stage`` that was made from ``finished``."""
+    others = []
     for version in reversed(_versions(store.run_dir / stage)):
         try:
             artifact = store.resolve(stage, version)
         except StspbrError as error:
             record.notices.append(str(error))
             continue
-        entry = artifact.parents.get("bake")
-        if entry is not None and entry["content_hash"] == bake.content_hash:
+        entry = artifact.parents.get(finished.stage)
+        if entry is not None and entry["content_hash"] == finished.content_hash:
             found[stage] = artifact
             return
         others.append(version)
     if stage == "evaluate" and others:
         record.notices.append(
-            f"evaluate/{others[0]} is of another bake than {_name(bake)} and is left out: run `stspbr evaluate` again"
+            f"evaluate/{others[0]} is not of {_name(finished)} and is left out: run `stspbr evaluate` again"
         )
 
 
@@ -129,7 +141,8 @@ def _read_errors(record: RunRecord) -> None:
     if "evaluate" not in record.artifacts:
         if "bake" in record.artifacts:
             remedy = "`stspbr evaluate RUN --reference asset.glb` makes one"
-            record.notices.append(f"there is no evaluation of this bake, so no errors against a known asset; {remedy}")
+            missing = f"there is no evaluation of this {record.asset_stage}, so no errors against a known asset"
+            record.notices.append(f"{missing}; {remedy}")
         else:
             reached = next(iter(reversed(record.artifacts)), "none")
             record.notices.append(f"this run has no bake yet; its last stage is {reached}")

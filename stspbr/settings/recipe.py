@@ -16,7 +16,14 @@ from pydantic import Field
 from stspbr.errors import StspbrError, did_you_mean
 from stspbr.settings.capture import CaptureSettings
 from stspbr.settings.parsing import Settings, apply_overrides, nested_models, parse_settings, with_defaults
-from stspbr.settings.stages import BakeSettings, CoarseSettings, EvaluateSettings, SpecializeSettings, UnpackSettings
+from stspbr.settings.stages import (
+    BakeSettings,
+    CoarseSettings,
+    EvaluateSettings,
+    RefineSettings,
+    SpecializeSettings,
+    UnpackSettings,
+)
 
 
 class Recipe(Settings):
@@ -28,6 +35,7 @@ class Recipe(Settings):
     coarse: CoarseSettings = Field(CoarseSettings(), description="geometry and colour")
     specialize: SpecializeSettings = Field(SpecializeSettings(), description="roughness and metallic")
     bake: BakeSettings = Field(BakeSettings(), description="mesh, UVs and textures")
+    refine: RefineSettings | None = Field(None, description="refinement by path tracing; none: left out")
     unpack_orm: UnpackSettings = Field(UnpackSettings(), description="one grey map per channel")
     evaluate: EvaluateSettings = Field(EvaluateSettings(), description="comparison with the known asset")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stspbr.settings.optimization import (
     FieldSettings,
@@ -32,6 +32,7 @@ _SPECIALIZE_B: Schedule = [
     (0.4, 1.0, "exponential"),
     (1.0, 0.1, "exponential"),
 ]
+_REFINE: Schedule = [(0.0, 1.0, "exponential"), (1.0, 0.1, "exponential")]
 _LAPLACIAN = "weight of the smoothness of the vertices' displacements; it falls to 0 over the stage"
 _REFRESH = "steps between two looks at what the object hides from itself"
 _FOLDING = "weight of the barrier that keeps faces from turning over"
@@ -142,6 +143,39 @@ class BakeSettings(Settings):
         ),
         description="steps, losses and learning rates of the refinement",
     )
+
+
+class RefineSettings(Settings):
+    """Refine the baked maps by path tracing; mesh and UVs stay."""
+
+    rounds: int = Field(5, ge=1, description="corrections of the shading by path-traced views, at equal intervals")
+    paths: int = Field(64, ge=2, description="paths per pixel of a correction")
+    polish: int = Field(200, ge=0, description="last steps, which differentiate the path tracer itself")
+    polish_pixels: int = Field(16_384, ge=1, description="pixels per step of the polish")
+    polish_paths: int = Field(48, ge=1, description="paths per pixel of the polish, for the value")
+    gradient_paths: int = Field(12, ge=1, description="paths per pixel of the polish, for the gradient")
+    polish_block: int = Field(8, ge=1, description="side of the blocks of texels that share a gradient in the polish")
+    max_depth: int = Field(6, ge=2, description="longest path in segments; 2 is direct light only")
+    texture_bits: Literal[8, 16] = Field(8, description="bits per channel of the GLB's PNG maps")
+    optimize: OptimizeSettings = Field(
+        OptimizeSettings(
+            iterations=575,
+            losses=_SETTLED,
+            rates=rates(
+                _REFINE, _REFINE, PRESETS["constant"], appearance=0.003, reflectance=0.003, geometry=0.0, light=0.02
+            ),
+        ),
+        description="steps, losses and learning rates; the steps before the polish are shared by the rounds",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> RefineSettings:
+        if self.optimize.iterations < self.polish + self.rounds:
+            raise ValueError(
+                f"optimize.iterations={self.optimize.iterations} leaves no step for {self.rounds} rounds before "
+                f"{self.polish} steps of polish: raise it, or lower polish or rounds"
+            )
+        return self
 
 
 class UnpackSettings(Settings):

@@ -60,15 +60,15 @@ class _Subjects:
 
 @on_first_rank
 def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
-    """Compare the newest bake with its reference.
+    """Compare the newest bake, or its refinement, with the reference.
 
     Writes ``errors.json`` (``ErrorRecord``), ``errors.csv`` (the same, one row per value), ``contact_sheet.png``,
     ``maps/`` (truth, estimate and error on the reference's UVs), ``views/`` (target, result, error and material error
     of held-out views) and ``relit/`` (under ``settings.lights``).
     """
-    bake = session.parent("bake")
-    coarse = session.parent_of(session.parent_of(bake, "specialize"), "coarse")
-    source = session.parent_of(coarse, "capture")
+    bake = session.asset()
+    lineage = session.lineage(bake)
+    coarse, source = lineage["coarse"], lineage["capture"]
     lights = load_lights(settings.lights)
     if lights:
         require_mitsuba("relighting (evaluate --lights)")  # before the long work, not after it

@@ -120,13 +120,14 @@ def _read(
     """The asset with its own tangent frames if a normal map needs them, the light, and notes."""
     light, notes = None, []
     if not is_procedural(source) and Path(source).is_dir():
-        bake = ArtifactStore(Path(source)).resolve("bake", version)
+        bake = ArtifactStore(Path(source)).finished(version)
         asset = read_asset(bake.file("asset.glb"))
         if "light.hdr" in bake.files:
             light = EnvironmentLight(read_image(bake.file("light.hdr"))[0])
         held = bake.settings.get("texture_bits", 8)
         if settings.texture_bits > held:
-            notes.append(f"the bake has {held}-bit maps: more bits add nothing; `stspbr bake --set texture_bits=16`")
+            made = f"the {bake.stage} has {held}-bit maps"
+            notes.append(f"{made}: more bits add nothing; `stspbr {bake.stage} --set texture_bits=16`")
     else:
         if version is not None:
             raise StspbrError(f"--from {version}: {source} is not a run, and only runs have versions")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.transport import TransportSchedule
 from stspbr.optimize.views import ViewSet
 from stspbr.scene import Capture, Mesh, Normalization
-from stspbr.settings import BakeSettings, CoarseSettings, SpecializeSettings
+from stspbr.settings import BakeSettings, CoarseSettings, OptimizeSettings, RefineSettings, SpecializeSettings
 from stspbr.stages.session import Session
 from stspbr.stages.state import save_json, save_mesh, save_state
 from stspbr.transport.transport import Transport
@@ -42,26 +43,40 @@ def reconstruct(
         capture: in normalised units.
         transport: shadows and bounces; ramp: fractions of the stage over which they fade in; None: whole at once.
     """
+    schedule = None if transport is None else TransportSchedule(transport, settings.transport_refresh, ramp)
+    return Reconstruction(**problem_parts(session, settings.optimize, capture, geometry, appearance, light, schedule))
+
+
+def problem_parts(
+    session: Session,
+    settings: OptimizeSettings,
+    capture: Capture,
+    geometry: Geometry,
+    appearance: Appearance,
+    light: Light,
+    transport: TransportSchedule | None,
+) -> dict[str, Any]:
+    """The arguments of ``Reconstruction`` by name; ``capture`` is in normalised units."""
     train, test = capture.split("train"), capture.split("test")
-    scale, storage = settings.optimize.image_scale, settings.optimize.views
-    return Reconstruction(
-        ViewSet(train, scale, session.device, storage),
-        geometry,
-        appearance,
-        light,
-        settings=settings.optimize,
-        backend=session.backend,
-        seed=session.seed,
-        held_out=ViewSet(test, scale, session.device, storage) if test else None,
-        ranks=session.ranks,
-        transport=None if transport is None else TransportSchedule(transport, settings.transport_refresh, ramp),
-    )
+    scale, storage = settings.image_scale, settings.views
+    return {
+        "views": ViewSet(train, scale, session.device, storage),
+        "geometry": geometry,
+        "appearance": appearance,
+        "light": light,
+        "settings": settings,
+        "backend": session.backend,
+        "seed": session.seed,
+        "held_out": ViewSet(test, scale, session.device, storage) if test else None,
+        "ranks": session.ranks,
+        "transport": transport,
+    }
 
 
 def fit(
     session: Session,
     stage: str,
-    settings: CoarseSettings | SpecializeSettings | BakeSettings,
+    settings: CoarseSettings | SpecializeSettings | BakeSettings | RefineSettings,
     parent: Artifact,
     reconstruction: Reconstruction,
     write: Callable[[Path], dict],

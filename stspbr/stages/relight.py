@@ -27,12 +27,12 @@ _DISTANCE, _ELEVATION = 3.2, 20.0  # radii of the object, degrees
 
 
 def run_relight(session: Session, settings: RelightSettings) -> Artifact:
-    """Render the newest bake under each of ``settings.lights``.
+    """Render the newest bake, or its refinement, under each of ``settings.lights``.
 
     Writes ``<light>/<view>.png`` (sRGB, with alpha) or ``.exr`` (linear, premultiplied), and ``metrics.json`` with the
     names of lights and views.
     """
-    bake = session.parent("bake")
+    bake = session.asset()
     lights = load_lights(settings.lights)
     if settings.renderer == "mitsuba":
         require_mitsuba("relight --renderer mitsuba")
@@ -71,9 +71,7 @@ def _frames(session: Session, settings: RelightSettings, bake: Artifact, asset: 
     """The views: a turntable, or held-out views of the capture."""
     if settings.turntable:
         return turntable(asset, settings.turntable, settings.resolution)
-    source = bake
-    for stage in ("specialize", "coarse", "capture"):
-        source = session.parent_of(source, stage)
+    source = session.lineage(bake)["capture"]
     frames, _ = held_out(load_capture(source))
     return [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, settings.views).round().astype(int))]
 

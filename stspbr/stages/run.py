@@ -12,6 +12,7 @@ from stspbr.stages.bake import run_bake
 from stspbr.stages.capture import run_capture
 from stspbr.stages.coarse import run_coarse
 from stspbr.stages.evaluate import run_evaluate
+from stspbr.stages.refine import run_refine
 from stspbr.stages.session import Session
 from stspbr.stages.specialize import run_specialize
 from stspbr.stages.unpack_orm import run_unpack_orm
@@ -41,13 +42,16 @@ def run_recipe(
         ("coarse", recipe.coarse, run_coarse, "capture"),
         ("specialize", recipe.specialize, run_specialize, "coarse"),
         ("bake", recipe.bake, run_bake, "specialize"),
-        ("unpack-orm", recipe.unpack_orm, run_unpack_orm, "bake"),
     ]
+    if recipe.refine is not None:
+        stages.append(("refine", recipe.refine, run_refine, "bake"))
+    finished = stages[-1][0]
+    stages.append(("unpack-orm", recipe.unpack_orm, run_unpack_orm, finished))
     evaluation = recipe.evaluate
     if evaluation.reference is None and isinstance(recipe.capture, CaptureMeshSettings):
         evaluation = evaluation.model_copy(update={"reference_capture": True})
     if evaluation.reference is not None or evaluation.reference_capture:
-        stages.append(("evaluate", evaluation, run_evaluate, "bake"))
+        stages.append(("evaluate", evaluation, run_evaluate, finished))
 
     done: dict[str, Artifact] = {}
     for name, settings, run, parent in stages:

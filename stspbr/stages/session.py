@@ -138,6 +138,28 @@ class Session:
             raise StspbrError(f"{found.path} is not what {artifact.path} was made from: run `stspbr {artifact.stage}`")
         return found
 
+    def asset(self) -> Artifact:
+        """The artifact whose asset is used: ``refine``'s or ``bake``'s, see ``ArtifactStore.finished``."""
+        refined = self.versions.get("refine")
+        wanted = f"refine/{refined}" if refined else self.versions.get("bake")
+        return self.ranks.first(lambda: self.store.finished(wanted))
+
+    def lineage(self, artifact: Artifact) -> dict[str, Artifact]:
+        """``artifact`` and all that it was made from, by stage.
+
+        Raises:
+            StspbrError: one of them is gone, or its content has changed.
+        """
+        found = {artifact.stage: artifact}
+        waiting = [artifact]
+        while waiting:
+            child = waiting.pop()
+            for stage in child.parents:
+                if stage not in found:
+                    found[stage] = self.parent_of(child, stage)
+                    waiting.append(found[stage])
+        return found
+
     def checkpoints(self, stage: str, settings: Settings, parents: list[Artifact]) -> Checkpoints:
         """Checkpoints of this stage on these parents with these settings, seed and backends."""
         work = {

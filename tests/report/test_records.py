@@ -38,7 +38,7 @@ def test_an_evaluation_of_an_older_bake_is_left_out(make_run):
         (draft.path / "metrics.json").write_text("{}")
     record = read_record(run)
     assert record.artifacts["bake"].version == "v0002" and record.errors is None
-    assert any("evaluate/v0001 is of another bake than bake/v0002" in line for line in record.notices)
+    assert any("evaluate/v0001 is not of bake/v0002" in line for line in record.notices)
     older = read_record(run, "v0001")
     assert older.artifacts["bake"].version == "v0001" and older.errors is not None
 

@@ -1,0 +1,162 @@
+"""Refine: the baked maps against the photographs by path tracing, on the fixed mesh and its UVs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stspbr.artifacts import Artifact
+from stspbr.errors import StspbrError
+from stspbr.fields.material_values import METALLIC, ROUGHNESS
+from stspbr.formats.gltf.reader import read_gltf
+from stspbr.formats.gltf.writer import write_glb
+from stspbr.formats.images import write_hdr
+from stspbr.formats.obj import write_obj
+from stspbr.geometry.tangents import with_frames
+from stspbr.geometry.topology import mesh_report
+from stspbr.metrics.image import psnr_srgb
+from stspbr.optimize.appearance import MaterialMaps, TextureAppearance
+from stspbr.optimize.geometry import FixedGeometry
+from stspbr.optimize.lights import LearnedLight, Light
+from stspbr.optimize.path_refinement import PathRefinement
+from stspbr.optimize.transport import TransportSchedule
+from stspbr.render.mitsuba_bsdf import require_mitsuba
+from stspbr.render.path_gradients import PathGradients
+from stspbr.scene import Asset, Capture, EnvironmentLight, Frame, Material
+from stspbr.settings import CoarseSettings, RefineSettings, parse_settings
+from stspbr.stages.baked_maps import spread
+from stspbr.stages.fit import fit, problem_parts
+from stspbr.stages.session import Session, on_first_rank
+from stspbr.stages.state import load_capture, load_normalization, make_light, make_transport
+from stspbr.texture.atlas import rasterize_layout
+
+_LIGHT_WIDTH = 1024  # of a learned light, as it is exported
+_CHECKED = 4  # held-out views that are path-traced before and after
+
+
+@on_first_rank
+def run_refine(session: Session, settings: RefineSettings) -> Artifact:
+    """Refine the newest bake; mesh, UVs and normals stay.
+
+    Writes what ``bake`` writes: ``asset.glb``, ``obj/``, ``light.hdr``, ``light.safetensors`` (if learned) and
+    ``metrics.json``, here with the PSNR of path-traced held-out views before and after.
+
+    Raises:
+        StspbrError: Mitsuba is missing, or the capture shows no shadows, because a rasteriser rendered it.
+    """
+    require_mitsuba("stspbr refine")
+    bake = session.parent("bake")
+    lineage = session.lineage(bake)
+    coarse, source = lineage["coarse"], lineage["capture"]
+    if source.settings.get("renderer") == "raster":
+        raise StspbrError(
+            f"{source.path} was rendered without shadows and bounces (renderer=raster): refine would bend the "
+            "materials to shadows that the images do not show; capture with --renderer mitsuba, or keep the bake"
+        )
+    coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
+    capture, asset = load_capture(source), read_gltf(bake.file("asset.glb"))
+    normalization = load_normalization(lineage["specialize"])
+    mesh = asset.mesh
+    if any(material.normal is not None for material in asset.materials):
+        mesh = with_frames(mesh)
+    asset = replace(asset, mesh=mesh)
+    geometry = FixedGeometry(normalization.mesh(mesh), movable=False, laplacian=0.0, folding=0.0, device=session.device)
+    owner = mesh.face_material
+    appearance = TextureAppearance(
+        [_maps(material, session.device) for material in asset.materials],
+        face_material=None if owner is None else torch.as_tensor(owner, dtype=torch.int64, device=session.device),
+        roughness_range=coarse_settings.fields.roughness_range,
+        learn_normal=False,
+        joint=coarse_settings.fields.mode == "joint",
+        backend=session.backend,
+    ).to(session.device)
+    state = bake.file("light.safetensors") if "light.safetensors" in bake.files else None
+    light = make_light(capture, coarse_settings.light, session, state)
+    light.settle()
+    environment = _environment(light, capture, session)
+    transport = make_transport(source, capture, coarse_settings.transport, session)
+    schedule = None if transport is None else TransportSchedule(transport, settings.optimize.iterations)
+    parts = problem_parts(
+        session, settings.optimize, normalization.capture(capture), geometry, appearance, light, schedule
+    )
+    reconstruction = PathRefinement(
+        **parts,
+        frames=capture.split("train"),
+        tracer=PathGradients(asset, EnvironmentLight(environment().detach().cpu().numpy()), settings.max_depth),
+        environment=environment,
+        refine=settings,
+    )
+    frames = _few(capture.split("test"))
+    before = _psnr(reconstruction, frames, settings.paths)
+
+    def write(folder: Path) -> dict:
+        refined = _asset(asset, appearance)
+        write_glb(folder / "asset.glb", refined, texture_bits=settings.texture_bits)
+        write_obj(folder / "obj" / "asset.obj", refined)
+        if capture.light is not None and not isinstance(light, LearnedLight):
+            write_hdr(folder / "light.hdr", capture.light.radiance)
+        return {
+            "mesh": mesh_report(mesh.positions, mesh.faces),
+            "path_traced": {
+                "views": len(frames),
+                "psnr_before": before,
+                "psnr": _psnr(reconstruction, frames, settings.paths),
+            },
+        }
+
+    return fit(session, "refine", settings, bake, reconstruction, write, reconstruction.corrections())
+
+
+def _maps(material: Material, device: torch.device) -> MaterialMaps:
+    """The trainable maps of a baked material."""
+    albedo, roughness, metallic = (
+        torch.as_tensor(own, dtype=torch.float32, device=device)
+        for own in (material.albedo, material.roughness, material.metallic)
+    )
+    normal = None if material.normal is None else torch.as_tensor(material.normal, dtype=torch.float32, device=device)
+    return MaterialMaps(albedo, torch.cat([roughness, metallic], dim=-1), normal)
+
+
+def _environment(light: Light, capture: Capture, session: Session):  # noqa: ANN202
+    """The present light as a lat-long tensor; a learned one is differentiable."""
+    if isinstance(light, LearnedLight):
+        return lambda: light.cube.latlong(_LIGHT_WIDTH, session.backend.texture)
+    if capture.light is None:
+        raise StspbrError("the light is known, but the capture stores none")
+    fixed = torch.as_tensor(np.asarray(capture.light.radiance, np.float32), device=session.device)
+    return lambda: fixed
+
+
+def _asset(asset: Asset, appearance: TextureAppearance) -> Asset:
+    """``asset`` with the present maps, dilated outside of the charts."""
+    materials, owner = [], asset.mesh.material_of
+    for number, (material, own) in enumerate(zip(asset.materials, appearance.materials, strict=True)):
+        faces = np.flatnonzero(owner == number)
+        if len(faces):
+            albedo, reflectance = own.albedo[0].detach(), own.reflectance[0].detach()
+            found = rasterize_layout(asset.mesh.required("uvs"), tuple(albedo.shape[:2]), faces, 1, albedo.device)
+
+            def dilated(values: Tensor, found=found) -> np.ndarray:  # noqa: ANN001
+                return spread(values.reshape(-1, values.shape[-1]).index_select(0, found.texel), found).cpu().numpy()
+
+            material = replace(
+                material, albedo=dilated(albedo), roughness=dilated(reflectance[..., ROUGHNESS]),
+                metallic=dilated(reflectance[..., METALLIC]),
+            )  # fmt: skip
+        materials.append(material)
+    return replace(asset, materials=materials)
+
+
+def _few(frames: list[Frame]) -> list[Frame]:
+    return frames[:: max(1, len(frames) // _CHECKED)][:_CHECKED]
+
+
+def _psnr(reconstruction: PathRefinement, frames: list[Frame], paths: int) -> float | None:
+    """Mean PSNR of path-traced views, on sRGB over the target's mask; None without views."""
+    rendered = reconstruction.path_traced(frames, paths)
+    values = [psnr_srgb(f.image, image, f.alpha) for f, image in zip(frames, rendered, strict=True)]
+    return float(np.mean(values)) if values else None
