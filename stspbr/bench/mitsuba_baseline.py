@@ -30,7 +30,7 @@ class MitsubaStep(PathTracer):
         self._dr = drjit
         mi = self._mi
         self._integrator = mi.load_dict({"type": "prb", "max_depth": _DIRECT, "hide_emitters": True})
-        self._sensors = [self._sensor(camera) for camera in scene.cameras[:batch]]
+        self._cameras = scene.cameras[:batch]
         self._targets = [mi.TensorXf(np.ascontiguousarray(frame.image)) for frame in scene.frames[:batch]]
         self._names = [
             name
@@ -50,11 +50,12 @@ class MitsubaStep(PathTracer):
             dr.enable_grad(parameters[name])
             dr.clear_grad(parameters[name])
         parameters.update()
-        for sensor, target in zip(self._sensors, self._targets, strict=True):
+        for camera, target in zip(self._cameras, self._targets, strict=True):
             self._seed += 2
             image = mi.render(
-                self._scene, parameters, sensor=sensor, integrator=self._integrator, spp=samples, seed=self._seed
-            )
+                self._scene, parameters, sensor=self._sensor(camera), integrator=self._integrator, spp=samples,
+                seed=self._seed,
+            )  # fmt: skip
             dr.backward(dr.mean(dr.square(image[:, :, :3] - target)))
         return {name: np.array(dr.grad(parameters[name])) for name in self._names}
 

@@ -173,15 +173,15 @@ def bench(
 
 
 def print_bench(result: dict[str, Any]) -> None:
-    """Print the machine, a column per kind of step, and the ratios."""
-    from stspbr.stages.bench import comparison_table, step_table
+    """Print the machine, a column per kind of step, rays per second, and the ratios."""
+    from stspbr.stages.bench import comparison_table, ray_table, step_table
 
     machine, fixed = result["machine"], result["settings"]
     typer.echo(
         f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, on {machine['device']}; "
         f"{fixed['resolution']}² × {fixed['batch']} views"
     )
-    for heading, rows in (step_table(result), comparison_table(result)):
+    for heading, rows in (step_table(result), ray_table(result), comparison_table(result)):
         if rows:
             print_table(heading, rows)
 

@@ -65,7 +65,7 @@ def llvm_status() -> tuple[bool, str]:
 
 
 def require_mitsuba(purpose: str):
-    """Import Mitsuba with the LLVM variant and our BSDF registered; the error names ``purpose``.
+    """Import Mitsuba with the LLVM variant, our BSDF and as many threads as torch; the error names ``purpose``.
 
     Raises:
         StspbrError: Mitsuba or a fitting LLVM is not installed.
@@ -75,9 +75,12 @@ def require_mitsuba(purpose: str):
     ok, message = llvm_status()
     if not ok:
         raise StspbrError(message)
+    import drjit as dr
     import mitsuba as mi
+    import torch
 
     mi.set_variant(VARIANT)
+    dr.set_thread_count(torch.get_num_threads())
     _register()
     return mi
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,8 @@ def render(
     Args:
         asset: object-space mesh with its materials; for a normal map, missing tangents are computed (MikkTSpace).
         light: lat-long radiance, fixed in the world.
-        cameras: each is rendered with its own width and height; square pixels (``fx = fy``).
+        cameras: each is rendered with its own width and height; square pixels (``fx = fy``); ``near`` and ``far`` are
+            not used.
         poses: ``object_to_world`` ``[4, 4]`` of each camera's frame; None: identity.
         spp: samples per pixel (box filter, stratified), rounded up to a square number per pass.
         max_depth: 2 is direct light only, 3 adds one bounce, and so on.
@@ -103,6 +105,7 @@ class PathTracer:
         self._scene = self._mi.load_dict(description)
         self._parameters = self._mi.traverse(self._scene)
         self._pose = np.eye(4)
+        self._sensors: dict[tuple[int, int], Any] = {}
 
     def view(
         self, camera: Camera, object_to_world: np.ndarray | None = None, spp: int = 256, seed: int = 0
@@ -154,36 +157,47 @@ class PathTracer:
         self._parameters.update()
         self._pose = pose
 
-    def _sensor(self, camera: Camera):
+    def _sensor(self, camera: Camera) -> Any:
+        """The sensor of the camera's size, moved to the camera: a new sensor would cost a compilation."""
         mi = self._mi
         if abs(camera.fx / camera.fy - 1.0) > 1e-4:
             raise StspbrError(
                 f"Mitsuba renders square pixels only, but the camera has fx {camera.fx:g} and fy {camera.fy:g}: "
                 "use cameras with fx = fy"
             )
+        size = camera.width, camera.height
+        if size not in self._sensors:
+            self._sensors[size] = mi.load_dict(self._new_sensor(*size))
+        parameters = mi.traverse(self._sensors[size])
         # Mitsuba's camera looks along +Z with +X to the left: half a turn about its own +Y
         pose = np.asarray(camera.camera_to_world, dtype=np.float64) @ np.diag([-1.0, 1.0, -1.0, 1.0])
-        return mi.load_dict(
-            {
-                "type": "perspective",
-                "to_world": mi.ScalarTransform4f(pose),
-                "fov": float(np.degrees(2.0 * np.arctan(0.5 * camera.width / camera.fx))),
-                "fov_axis": "x",
-                "principal_point_offset_x": 0.5 - camera.cx / camera.width,
-                "principal_point_offset_y": 0.5 - camera.cy / camera.height,
-                "near_clip": float(camera.near),
-                "far_clip": float(camera.far),
-                "film": {
-                    "type": "hdrfilm",
-                    "width": camera.width,
-                    "height": camera.height,
-                    "pixel_format": "rgba",
-                    "component_format": "float32",
-                    "filter": {"type": "box"},
-                },
-                "sampler": {"type": "stratified"},  # half the variance of "independent" for the same time
-            }
-        )
+        parameters["to_world"] = mi.ScalarTransform4f(pose)
+        parameters["x_fov"] = float(np.degrees(2.0 * np.arctan(0.5 * camera.width / camera.fx)))
+        parameters["principal_point_offset_x"] = 0.5 - camera.cx / camera.width
+        parameters["principal_point_offset_y"] = 0.5 - camera.cy / camera.height
+        parameters.update()
+        return self._sensors[size]
+
+    def _new_sensor(self, width: int, height: int) -> dict[str, Any]:
+        box = self._scene.bbox()
+        diagonal = float(np.linalg.norm(np.array(box.max - box.min)))
+        return {
+            "type": "perspective",
+            "fov": 45.0,
+            "fov_axis": "x",
+            # constants in the kernel, so they are not the camera's, and nothing is clipped
+            "near_clip": 1e-4 * diagonal,
+            "far_clip": 1e4 * diagonal,
+            "film": {
+                "type": "hdrfilm",
+                "width": width,
+                "height": height,
+                "pixel_format": "rgba",
+                "component_format": "float32",
+                "filter": {"type": "box"},
+            },
+            "sampler": {"type": "stratified"},  # half the variance of "independent" for the same time
+        }
 
     def _envmap(self, light: EnvironmentLight) -> dict:
         mi = self._mi

@@ -1,4 +1,4 @@
-"""Bench: seconds per step by part at fixed settings, and ratios to alternatives."""
+"""Bench: seconds per step by part at fixed settings, rays per second, and ratios to alternatives."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from stspbr.bench.baselines import compare_with_peers
 from stspbr.bench.machine import describe_machine
 from stspbr.bench.measure import measure
+from stspbr.bench.rays import QUERIES, measure_rays
 from stspbr.bench.scenes import make_problems, make_scene
 from stspbr.bench.settings import bench_settings
 from stspbr.files import atomic_path
@@ -34,12 +35,12 @@ def run_bench(
     Args:
         steps: timed steps, after a few to warm up, and as many again under the clock that splits them into parts.
         out: JSON file for the result; written beside and renamed.
-        compare: also time the alternatives, ``repeats`` times in turns.
+        compare: also time the alternatives, ``repeats`` times in turns; rays are always cast so often.
         log: called with one line per step of the work.
 
     Returns:
-        ``schema`` (1), ``settings``, ``machine``, ``steps`` by name (see ``bench.measure.measure``) and
-        ``comparisons`` (see ``bench.baselines``).
+        ``schema`` (1), ``settings``, ``machine``, ``steps`` by name (see ``bench.measure.measure``), ``rays`` (see
+        ``bench.rays``; empty on CUDA) and ``comparisons`` (see ``bench.baselines``).
 
     Raises:
         StspbrError: unknown settings.
@@ -52,6 +53,7 @@ def run_bench(
         "settings": {**vars(settings), "triangles": settings.triangles, "warm_up": _WARM_UP},
         "machine": describe_machine(device, session.threads),
         "steps": {},
+        "rays": [],
         "comparisons": [],
     }
     problems = {}
@@ -59,6 +61,9 @@ def run_bench(
         log(f"timing: {step}")
         result["steps"][step] = measure(problem, optimize, device, steps, _WARM_UP)
         problems[step] = problem
+    if device.type == "cpu":
+        log("timing: rays")
+        result["rays"] = measure_rays(scene, settings, repeats)
     if compare:
         for comparison in compare_with_peers(scene, settings, problems, device, repeats):
             log(f"compared: {comparison['name']}")
@@ -96,6 +101,18 @@ def comparison_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]
             cells = [_ratio(comparison["ratio"][clock]) for clock in ("wall", "cpu")]
         rows.append([comparison["name"], *cells])
     return ["instead of ours", "times as long (wall)", "times the CPU time"], rows
+
+
+def ray_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows: millions of rays per second of one thread and of all."""
+    rows = []
+    for backend in result["rays"]:
+        if "skipped" in backend:
+            cells = ["skipped", backend["skipped"]]
+        else:
+            cells = [f"{backend[query]['cpu'] / 1e6:.2f} ({backend[query]['wall'] / 1e6:.2f})" for query in QUERIES]
+        rows.append([backend["name"], *cells])
+    return ["rays by", "any hit, Mray/s per thread (all, wall)", "closest hit"], rows
 
 
 _ALONE = {"optimizer": "optimizer", "whole": "backward, whole", "rest": "backward, rest"}

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stspbr.render.rays.backend import ray_scene
 from stspbr.render.rays.protocol import RayScene
 from stspbr.transport.bins import DirectionBins
-from stspbr.transport.points import CachePoints, cache_points
+from stspbr.transport.points import CachePoints, arrays, cache_points
 
 LONGEST_EDGE = 0.02  # of the diagonal
 OFFSET = 1e-4  # of the diagonal, along the normal, so that a ray leaves its own surface
-_TANGENT, _ALIKE = 0.25, 0.9  # cosines: of a ray with its normal, and of that with the normal where it ends
+_TANGENT, _ALIKE = (
+    np.float32(0.25),
+    np.float32(0.9),
+)  # cosines: of a ray with its normal, and of that with the normal where it ends
 _CHUNK = 4096  # points whose rays are cast at a time
 
 
@@ -66,6 +70,8 @@ def visibility(
         bins: the directions.
         backend: of the rays; see ``ray_scene``.
     """
+    from stspbr.transport.point_kernels import judge_hits, rise
+
     diagonal = float((positions.amax(0) - positions.amin(0)).norm())
     longest = LONGEST_EDGE * diagonal
     points = cache_points(positions, faces, normals, normal_faces, longest)
@@ -73,31 +79,32 @@ def visibility(
     ways = bins.directions
     cosine = (points.normal @ ways.T).clamp(min=0.0)
     open_weights = cosine / math.pi
-    corners = positions[faces.long()]
+    seen_weights = open_weights.clone()
+    corners = positions[faces.long()].float()
     sides = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    face_normals = torch.nn.functional.normalize(torch.linalg.cross(*sides), dim=1)
-    blocked, parts = torch.zeros_like(open_weights, dtype=torch.bool), []
+    facing = torch.nn.functional.normalize(torch.linalg.cross(*sides), dim=1)
+    parts = []
     for start in range(0, len(cosine), _CHUNK):
-        point, way = torch.nonzero(cosine[start : start + _CHUNK] > 0).unbind(1)
-        point = point + start
-        origin = (points.position + offset * points.normal).index_select(0, point)
-        rays = ways.index_select(0, way)
-        hits = scene.closest(origin, rays)
-        facing = face_normals.index_select(0, hits.triangle.clamp(min=0))
-        # a smooth convex surface of flat triangles does not shade itself along its own tangents
-        tangent = (cosine[point, way] < _TANGENT) & (hits.distance < 2 * longest)
-        tangent &= (facing * points.normal.index_select(0, point)).sum(1) > _ALIKE
-        near = torch.nonzero(tangent).squeeze(1)
-        corners_of, shares = points.corners(hits.triangle[near], hits.barycentric[near])
-        smooth = (points.normal[corners_of] * shares[..., None]).sum(1)
-        tangent[near] = (smooth * rays[near]).sum(1) > 0  # in a hollow it would face the ray
-        found = torch.nonzero(hits.found & ~tangent).squeeze(1)
-        point, way, triangle, facing = point[found], way[found], hits.triangle[found], facing[found]
-        blocked[point, way] = True
-        front = (facing * ways.index_select(0, way)).sum(1) < 0
-        parts.append((point[front], way[front], triangle[front], hits.barycentric[found][front]))
+        some = slice(start, start + _CHUNK)
+        ends = (cosine[some] > 0).sum(1).cumsum(0)
+        count = int(ends[-1])
+        point, way = torch.empty(2, count, dtype=torch.int64)
+        origins, rays = torch.empty(2, count, 3)
+        rise(
+            *arrays(cosine[some], points.position[some], points.normal[some], ways), np.float32(offset),
+            *arrays(ends, point, way, origins, rays),
+        )  # fmt: skip
+        hits = scene.closest(origins, rays)
+        front = torch.empty(count, dtype=torch.bool)
+        judge_hits(
+            *arrays(hits.triangle, hits.distance, hits.barycentric, point, way, rays, cosine[some]),
+            *arrays(points.normal[some], facing), np.float32(2 * longest), _TANGENT, _ALIKE, points.normal.numpy(),
+            *points.grid(), *arrays(seen_weights[some], front),
+        )  # fmt: skip
+        kept = torch.nonzero(front).squeeze(1)
+        parts.append((point[kept] + start, way[kept], hits.triangle[kept], hits.barycentric[kept]))
     point, way, triangle, barycentric = (torch.cat(values) for values in zip(*parts, strict=True))
     return VisibilityCache(
-        points, bins, scene, offset, open_weights, torch.where(blocked, 0.0, open_weights), blocked.any(1),
-        point, way, open_weights[point, way] * bins.solid_angle[way], *points.corners(triangle, barycentric),
+        points, bins, scene, offset, open_weights, seen_weights, (seen_weights != open_weights).any(1), point, way,
+        open_weights[point, way] * bins.solid_angle[way], *points.corners(triangle, barycentric),
     )  # fmt: skip

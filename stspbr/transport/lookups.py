@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from stspbr.kernel_dispatch import usable
 from stspbr.render.light import PrefilteredLight
+from stspbr.transport.points import arrays
 from stspbr.transport.radiosity import Irradiance, Radiosity
 
 _NEGLIGIBLE = 0.05  # share of a pixel's specular weight below which a look-up is not cast
@@ -44,41 +47,67 @@ class VisibleLookups:
     def __call__(self, found: Tensor, around: Tensor, directions: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """``found [K, N, 3]`` and ``around [N, 3]`` with what is hidden replaced by what hides it."""
         enclosed = self.radiosity.cache.enclosed.index_select(0, self.corners.reshape(-1)).view(-1, 3).any(1)
-        pixels = torch.nonzero(enclosed).squeeze(1)
-        if len(pixels) == 0 or self.strength <= 0:
+        if self.strength <= 0 or not bool(enclosed.any()):
             return found, around
-        _, ratio = self.irradiance.at(self.rotation[pixels], self.corners[pixels], self.shares[pixels])
-        ratio = 1.0 + self.strength * (ratio - 1.0)
-        around = around.index_copy(0, pixels, around.index_select(0, pixels) * ratio)
-        return self._cast(found, directions.detach(), weights.detach(), pixels), around
+        _, ratio = self.irradiance.at(self.rotation, self.corners, self.shares)
+        dimmed = around * (1.0 + self.strength * (ratio - 1.0))
+        around = torch.where(enclosed[:, None], dimmed, around)
+        return self._cast(found, directions.detach(), weights.detach(), enclosed), around
 
     @torch.no_grad()
-    def _blocked(
-        self, directions: Tensor, weights: Tensor, pixels: Tensor, lookups: int
-    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    def _blocked(self, directions: Tensor, weights: Tensor, enclosed: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Which look-ups (number, pixel) are blocked, and the radiance ``[M, 3]`` that comes from there instead."""
+        if usable("auto", directions, self.origin, self.rotations, what="look-ups"):
+            number, pixel, origins, ways = self._rays(directions, weights, enclosed)
+        else:
+            number, pixel, origins, ways = self._rays_twin(directions, weights, enclosed)
+        hits = self.radiosity.cache.scene.closest(origins, ways)
+        below = (ways * self.outward.index_select(0, pixel)).sum(1) <= 0  # the surface itself is in the way
+        blocked = torch.nonzero(hits.found | below).squeeze(1)
+        number, pixel = number[blocked], pixel[blocked]
+        front = torch.nonzero((hits.found & ~below)[blocked]).squeeze(1)
+        reached = blocked[front]
+        corners, shares = self.radiosity.cache.points.corners(hits.triangle[reached], hits.barycentric[reached])
+        diffuse, specular = self.radiosity.leaving(
+            corners, shares.to(ways.dtype), -ways[reached], self.light, (self.rotations, self.rotation[pixel[front]]),
+            self.texture, self.irradiance,
+        )  # fmt: skip
+        value = ways.new_zeros(len(blocked), 3)
+        value[front] = diffuse + specular
+        return (number, pixel), value
+
+    def _rays(self, directions: Tensor, weights: Tensor, enclosed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Look-up and pixel of each ray, origins ``[M, 3]`` and unit directions ``[M, 3]`` in object space."""
+        from stspbr.transport.point_kernels import block_count, count_rays, gather_rays
+
+        directions, weights, negligible = directions.contiguous(), weights.contiguous(), np.float32(_NEGLIGIBLE)
+        ends = np.empty(block_count(len(enclosed)), np.int64)
+        count_rays(*arrays(weights, enclosed), len(directions), negligible, ends)
+        ends = np.cumsum(ends)
+        number, pixel = self.rotation.new_empty(2, ends[-1])
+        origins, ways = directions.new_empty(2, ends[-1], 3)
+        gather_rays(
+            *arrays(directions, weights, enclosed, self.rotations, self.rotation, self.origin), negligible, ends,
+            *arrays(number, pixel, origins, ways),
+        )  # fmt: skip
+        return number, pixel, origins, ways
+
+    def _rays_twin(
+        self, directions: Tensor, weights: Tensor, enclosed: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """``_rays`` in plain torch, for any float type and device."""
+        lookups, pixels = len(directions), torch.nonzero(enclosed).squeeze(1)
         # A and B of the look-ups: what a mirror and what Fresnel's rim see of each
         share = weights[pixels][:, : 2 * (lookups + 1)].view(-1, 2, lookups + 1).sum(1)
         share = share[:, :lookups] / share.sum(1, keepdim=True).clamp(min=1e-12)
-        number, row = torch.nonzero((share > _NEGLIGIBLE).T).unbind(1)
+        row, number = torch.nonzero(share > _NEGLIGIBLE).unbind(1)
         pixel = pixels[row]
-        turn = self.rotations.index_select(0, self.rotation.index_select(0, pixel))
+        turn = self.rotations.to(directions.dtype).index_select(0, self.rotation.index_select(0, pixel))
         ways = torch.nn.functional.normalize((directions[number, pixel][:, None] @ turn)[:, 0], dim=1)
-        hits = self.radiosity.cache.scene.closest(self.origin.index_select(0, pixel), ways)
-        below = (ways * self.outward.index_select(0, pixel)).sum(1) <= 0  # the surface itself is in the way
-        value = ways.new_zeros(len(ways), 3)
-        reached = torch.nonzero(hits.found & ~below).squeeze(1)
-        corners, shares = self.radiosity.cache.points.corners(hits.triangle[reached], hits.barycentric[reached])
-        turned = (self.rotations, self.rotation[pixel[reached]])
-        diffuse, specular = self.radiosity.leaving(
-            corners, shares, -ways[reached], self.light, turned, self.texture, self.irradiance
-        )
-        value[reached] = diffuse + specular
-        blocked = torch.nonzero(hits.found | below).squeeze(1)
-        return (number[blocked], pixel[blocked]), value[blocked]
+        return number, pixel, self.origin.index_select(0, pixel), ways
 
-    def _cast(self, found: Tensor, directions: Tensor, weights: Tensor, pixels: Tensor) -> Tensor:
-        places, value = self._blocked(directions, weights, pixels, len(found))
+    def _cast(self, found: Tensor, directions: Tensor, weights: Tensor, enclosed: Tensor) -> Tensor:
+        places, value = self._blocked(directions, weights, enclosed)
         if self.strength < 1.0:
             value = self.strength * value + (1.0 - self.strength) * found[places]
         return found.index_put(places, value)

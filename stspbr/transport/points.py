@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from stspbr.kernel_dispatch import usable
 
 _BUDGET = 40_000
 _MOST_SEGMENTS = 64
@@ -35,22 +36,27 @@ class CachePoints:
     first: Tensor
     index: Tensor
 
-    @functools.cached_property
-    def whole(self) -> bool:
-        """Whether no triangle is cut, so that the points are the vertices."""
-        return bool((self.segments == 1).all())
-
     def corners(self, triangle: Tensor, barycentric: Tensor) -> tuple[Tensor, Tensor]:
         """Points ``[N, 3]`` int64 about places on the surface, and their weights ``[N, 3]``, which sum to 1.
 
         Args:
             triangle: ``[N]`` int64; barycentric: ``[N, 2]``, the weights of its second and third corner.
         """
-        if self.whole:
-            first = 1.0 - barycentric.sum(1, keepdim=True)
-            # of an uncut triangle the points are those of its first, third and second corner
-            owned = self.index.view(-1, 3).index_select(0, triangle)[:, [0, 2, 1]]
-            return owned, torch.cat([first, barycentric], dim=1)
+        if not usable("auto", barycentric, what="points"):
+            return self.corners_twin(triangle, barycentric)
+        from stspbr.transport.point_kernels import corners_forward
+
+        points = triangle.new_empty(len(triangle), 3)
+        weights = barycentric.new_empty(len(triangle), 3)
+        corners_forward(*arrays(triangle, barycentric), *self.grid(), *arrays(points, weights))
+        return points, weights
+
+    def grid(self) -> tuple[np.ndarray, ...]:
+        """``segments``, ``first`` and ``index`` for kernels."""
+        return arrays(self.segments, self.first, self.index)
+
+    def corners_twin(self, triangle: Tensor, barycentric: Tensor) -> tuple[Tensor, Tensor]:
+        """``corners`` in plain torch, for any float type and device."""
         segments = self.segments.index_select(0, triangle)
         scaled = barycentric.clamp(0.0, 1.0) * segments[:, None]
         cell = torch.minimum(scaled.floor(), segments[:, None] - 1.0)
@@ -72,6 +78,27 @@ class CachePoints:
         ], dim=1)  # fmt: skip
         start = self.first.index_select(0, triangle)
         return self.index.index_select(0, (start[:, None] + places).reshape(-1)).view(-1, 3), weights
+
+
+def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    """Contiguous arrays of CPU tensors, without a copy if they are contiguous."""
+    return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
+
+
+def mixed(values: Tensor, corners: Tensor, shares: Tensor) -> Tensor:
+    """``values [P, C]`` at places between points: ``[N, C]``, without gradients.
+
+    Args:
+        corners: ``[N, 3]`` int64; shares: ``[N, 3]`` their weights.
+    """
+    if not usable("auto", values, shares, what="points"):
+        rows = values.index_select(0, corners.reshape(-1)).view(len(corners), 3, -1)
+        return (rows * shares[..., None]).sum(1).detach()
+    from stspbr.transport.point_kernels import mix
+
+    out = values.new_empty(len(corners), values.shape[1])
+    mix(*arrays(values, corners, shares, out))
+    return out
 
 
 def _place(i: Tensor, j: Tensor, segments: Tensor) -> Tensor:

@@ -9,14 +9,19 @@ import numpy as np
 import scipy.sparse
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from stspbr.fields.material_values import MaterialValues
+from stspbr.kernel_dispatch import usable
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.shading import shade_parts
 from stspbr.transport.cache import VisibilityCache
+from stspbr.transport.points import arrays, mixed
 
 _BRIGHTEST = 0.95  # of albedo inside the cache: light must not grow between two white walls
 _RATIO = (1e-3, 4.0)  # floor of open light, as a share of its mean over channels; the largest ratio
+_LIMITS = tuple(map(np.float32, _RATIO))
+_SLABS = 4  # partial sums of gradients, whatever the number of threads
 
 
 @dataclass
@@ -36,15 +41,43 @@ class Irradiance:
         Args:
             rotation: ``[N]`` int64; corners: ``[N, 3]`` points; shares: ``[N, 3]`` their weights.
         """
+        if usable("auto", self.open, self.total, shares, what="irradiance"):
+            return _AtPlaces.apply(self.open, self.total, rotation, corners, shares)
+        return self.at_twin(rotation, corners, shares)
+
+    def at_twin(self, rotation: Tensor, corners: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+        """``at`` in plain torch, for any float type and device."""
         places = (rotation[:, None] * self.open.shape[1] + corners).reshape(-1)
 
-        def mixed(values: Tensor) -> Tensor:
+        def between(values: Tensor) -> Tensor:
             rows = values.reshape(-1, 3).index_select(0, places).view(-1, 3, 3)
             return (rows * shares[..., None]).sum(1)
 
-        total, open_ = mixed(self.total), mixed(self.open)
+        total, open_ = between(self.total), between(self.open)
         floor = _RATIO[0] * open_.detach().mean(1, keepdim=True).clamp(min=1e-12)
         return total, (total / torch.maximum(open_, floor)).clamp(0.0, _RATIO[1])
+
+
+class _AtPlaces(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, open_, total, rotation, corners, shares):
+        from stspbr.transport.point_kernels import ratio_forward
+
+        inputs = [values.contiguous() for values in (open_, total, rotation, corners, shares)]
+        arriving, ratio = shares.new_empty(2, len(corners), 3)
+        ratio_forward(*arrays(*inputs), *_LIMITS, *arrays(arriving, ratio))
+        ctx.save_for_backward(*inputs)
+        return arriving, ratio
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_arriving, grad_ratio):
+        from stspbr.transport.point_kernels import ratio_backward
+
+        inputs = ctx.saved_tensors
+        slabs = inputs[0].new_empty(2, _SLABS, *inputs[0].shape)
+        ratio_backward(*arrays(*inputs), *_LIMITS, *arrays(grad_arriving, grad_ratio, *slabs))
+        return *slabs.sum(1), None, None, None
 
 
 class Radiosity:
@@ -63,6 +96,7 @@ class Radiosity:
             (values, (rows, cache.hit_corners.reshape(-1).numpy())), shape=(count, count)
         )
         albedo = material.albedo.clamp(max=_BRIGHTEST)
+        self._table = torch.cat([cache.points.normal, material.albedo, material.roughness, material.metallic], dim=1)
         self._diffuse = (albedo * (1 - material.metallic) * (1 - 0.04)).numpy()
 
     def arriving(self, light: PrefilteredLight, rotations: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,19 +161,15 @@ class Radiosity:
         if len(view) == 0:
             return view.new_zeros(0, 3), view.new_zeros(0, 3)
 
-        def mixed(values: Tensor) -> Tensor:
-            rows = values.index_select(0, corners.reshape(-1)).view(len(corners), 3, -1)
-            return (rows * shares[..., None]).sum(1)
-
-        normal = torch.nn.functional.normalize(mixed(self.cache.points.normal), dim=1)
+        table = mixed(self._table.to(shares.dtype), corners, shares)
+        normal, albedo, roughness, metallic = table.split([3, 3, 1, 1], dim=1)
+        normal = torch.nn.functional.normalize(normal, dim=1)
         total, ratio = irradiance.at(light_rotation[1], corners, shares)
         dimmed = ratio.mean(1, keepdim=True).clamp(max=1.0)
 
         def enclosed(found: Tensor, around: Tensor, directions: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
             return found * dimmed, total
 
-        own = self.material
-        albedo, roughness, metallic = mixed(own.albedo), mixed(own.roughness), mixed(own.metallic)
         return shade_parts(
             normal, view, albedo, roughness, metallic, light, texture=texture, light_rotation=light_rotation,
             surroundings=enclosed,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from stspbr.errors import StspbrError
 from stspbr.fields.material_values import MaterialValues
+from stspbr.kernel_dispatch import usable
 from stspbr.render.gbuffer import GBuffer, Surface, surface_points
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.raster_backend import RasterBackend
@@ -18,6 +20,7 @@ from stspbr.scene import Corners
 from stspbr.transport.bins import direction_bins
 from stspbr.transport.cache import VisibilityCache, visibility
 from stspbr.transport.lookups import VisibleLookups
+from stspbr.transport.points import arrays
 from stspbr.transport.radiosity import Irradiance, Radiosity
 
 _FEW = 4  # poses of the object; of more, what hits mirror is drawn from fewer of them
@@ -184,8 +187,19 @@ class Transport:
 def _places(snapshot: _Snapshot, surface: Surface, gbuffer: GBuffer) -> Places:
     kept, points = snapshot.surface, snapshot.cache.points
     barycentric = gbuffer.barycentric()
+    same = torch.equal(gbuffer.faces, kept.faces)  # the pixel's own triangle, where it was
+    if same and usable("auto", kept.positions, barycentric, what="places"):
+        from stspbr.transport.point_kernels import places_forward
+
+        origin, outward, shares = barycentric.new_empty(3, len(barycentric), 3)
+        corners = gbuffer.triangle.new_empty(len(barycentric), 3)
+        places_forward(
+            *arrays(gbuffer.triangle, barycentric, kept.positions, kept.faces, snapshot.face_normals),
+            np.float32(snapshot.cache.offset), *points.grid(), *arrays(origin, outward, corners, shares),
+        )  # fmt: skip
+        return Places(origin, outward, corners, shares)
     weights = torch.cat([1.0 - barycentric.sum(1, keepdim=True), barycentric], dim=1)
-    if torch.equal(gbuffer.faces, kept.faces):  # the pixel's own triangle, where it was
+    if same:
         corner = kept.positions[kept.faces.long()].index_select(0, gbuffer.triangle)
         outward = snapshot.face_normals.index_select(0, gbuffer.triangle)
         origin = (corner * weights[..., None]).sum(1) + snapshot.cache.offset * outward

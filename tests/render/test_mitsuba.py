@@ -235,6 +235,39 @@ def test_same_seed_same_image_and_black_background(mi):
     assert np.all(rgb[alpha[..., 0] == 0] == 0) and alpha[16, 16, 0] == 1 and alpha[0, 0, 0] == 0
 
 
+def test_views_of_one_size_share_one_kernel(mi):
+    import drjit as dr
+
+    from stspbr.render.mitsuba_scene import PathTracer
+
+    camera = Camera(look_at((0.0, 0.0, 4.0), (0, 0, 0)), 40.0, 40.0, 16, 16, 32, 32, 2.0, 6.0)
+    pose = look_at((3.0, 1.0, 2.0), (0.1, 0, 0))
+    other = Camera(pose, 47.0, 47.0, 13.5, 17.25, 32, 32, 1.25, 9.0)
+    tracer = PathTracer(_asset(_sphere(3)), demo_light(32))
+    with dr.scoped_set_flag(dr.JitFlag.KernelHistory):
+        kernels = []
+        for place in (camera, other, camera):
+            dr.kernel_history_clear()
+            view = tracer.view(place, spp=16, seed=3)
+            kernels.append({h["hash"] for h in dr.kernel_history([dr.KernelType.JIT]) if h["operation_count"] > 500})
+    assert kernels[0] and kernels[0] == kernels[1]
+    # and nothing of the other camera stays behind
+    again = PathTracer(_asset(_sphere(3)), demo_light(32)).view(camera, spp=16, seed=3)
+    assert all(np.array_equal(a, b) for a, b in zip(view, again, strict=True))
+
+
+def test_mitsuba_has_the_threads_of_the_process(mi):
+    import drjit as dr
+    import torch
+
+    before = torch.get_num_threads()
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        mitsuba_bsdf.require_mitsuba("tests")
+        assert dr.thread_count() == count
+    torch.set_num_threads(before)
+
+
 def test_surroundings_are_seen_and_hide_but_are_not_covered(mi):
     from stspbr.render.mitsuba_scene import PathTracer
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stspbr import cli
-from stspbr.stages.bench import comparison_table, step_table
+from stspbr.stages.bench import comparison_table, ray_table, step_table
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ def test_json_and_the_file_hold_the_same(command, tmp_path):
     assert machine["torch"] == torch.__version__ and machine["numba"] and machine["cores"] >= 1
     assert machine["device"] == "cpu" and machine["cpu"]
 
+    assert [row["name"] for row in result["rays"]] == ["numba", "embreex", "mitsuba"]
     heading, rows = step_table(result)
     assert heading[1:] == list(result["steps"])
     labels = [row[0] for row in rows]
@@ -68,3 +69,9 @@ def test_ratios_and_reasons_are_rows():
         ["a", "2.0 (1.5 to 2.5)", "3.0 (2.0 to 4.0)"],
         ["b", "skipped", "not installed"],
     ]
+
+
+def test_rays_and_missing_backends_are_rows():
+    rates = {"wall": 3e6, "cpu": 2e6}
+    result = {"rays": [{"name": "a", "any": rates, "closest": rates}, {"name": "b", "skipped": "not installed"}]}
+    assert ray_table(result)[1] == [["a", "2.00 (3.00)", "2.00 (3.00)"], ["b", "skipped", "not installed"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from stspbr.transport.points import cache_points
+from stspbr.transport.points import cache_points, mixed
 
 
 def cube() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -43,9 +43,21 @@ def test_a_place_is_the_mean_of_the_points_about_it():
         weights = torch.cat([1 - barycentric.sum(1, keepdim=True), barycentric], dim=1)
         truth = (positions[faces[triangle].long()] * weights[..., None]).sum(1)
         read = (points.position[corners] * shares[..., None]).sum(1)
-        assert torch.allclose(read, truth, atol=2e-5) and points.whole == (longest == 3.0)
+        assert torch.allclose(read, truth, atol=2e-5)
         near = (points.position[corners] - truth[:, None]).norm(dim=-1).amax()
         assert float(near) <= longest * 1.0001 or longest > 1
+
+
+def test_kernels_match_the_double_precision_twin():
+    points = cache_points(*cube(), 0.13)
+    triangle, barycentric = places(4000, 12)
+    corners, shares = points.corners(triangle, barycentric)
+    twin_corners, twin_shares = points.corners(triangle, barycentric.double())
+    assert twin_shares.dtype == torch.float64
+    values = torch.cat([points.position, points.normal], dim=1)
+    got, expected = mixed(values, corners, shares), mixed(values.double(), twin_corners, twin_shares)
+    assert torch.allclose(got.double(), expected, atol=1e-5)  # the same place, though a cell's edge may be of either
+    assert float((corners == twin_corners).all(1).double().mean()) > 0.8  # a quarter of the places are on edges
 
 
 def test_points_lie_on_their_triangle_and_normals_are_those_of_their_side():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from stspbr.fields.material_values import MaterialValues
+from stspbr.render.rays.reference import BruteForceScene
 from stspbr.transport.bins import direction_bins
 from stspbr.transport.cache import visibility
 from stspbr.transport.radiosity import Irradiance, Radiosity
@@ -127,3 +128,54 @@ def test_gradients_reach_the_light_that_is_seen():
     direct.sum().backward()
     up, down = cube.log_radiance.grad[2], cube.log_radiance.grad[3]
     assert float(up[8:24, 8:24].mean()) > 0 and float(down[12:20, 12:20].abs().max()) < 1e-3 * float(up.mean())
+
+
+def test_irradiance_between_points_matches_the_double_precision_twin():
+    generator = torch.Generator().manual_seed(0)
+    open_, total = torch.rand(2, 2, 50, 3, generator=generator).unbind(0)
+    open_[0, :20, 1] = 0.0  # on the floor of the ratio
+    total[1, :20] *= 40.0  # above the largest ratio
+    rotation = torch.randint(2, (3000,), generator=generator)
+    corners = torch.cat([torch.randint(20, (1000, 3)), torch.randint(50, (2000, 3), generator=generator)])
+    shares = torch.distributions.Dirichlet(torch.ones(3)).sample((3000,))
+    weight = torch.rand(2, 3000, 3, generator=generator) - 0.4
+    got = []
+    for dtype in (torch.float32, torch.float64):
+        irradiance = Irradiance(*(part.to(dtype).detach().clone().requires_grad_() for part in (open_, total)))
+        whole, ratio = irradiance.at(rotation, corners, shares.to(dtype))
+        (whole * weight[0] + ratio * weight[1]).sum().backward()
+        got.append([whole.detach(), ratio.detach(), irradiance.open.grad, irradiance.total.grad])
+    assert float(got[1][1].max()) == 4.0
+    for fast, slow in zip(*got, strict=True):
+        torch.testing.assert_close(fast.double(), slow, rtol=1e-4, atol=1e-5 * float(slow.abs().max()))
+
+
+@pytest.mark.parametrize(("positions", "faces"), [sphere(90), bowl(0.8, 90)])
+def test_visibility_matches_rays_one_by_one(positions, faces):
+    """Coarse triangles, whose points lie off the smooth surface, against every triangle in double precision."""
+    cache = seen(positions, faces)
+    points, ways = cache.points, cache.bins.directions
+    cosine = points.normal @ ways.T
+    point, way = torch.nonzero(cosine > 0).unbind(1)
+    chosen = torch.arange(0, len(point), 97)
+    point, way = point[chosen], way[chosen]
+    origin = (points.position + cache.offset * points.normal)[point]
+    hits = BruteForceScene(positions, faces).closest(origin, ways[way])
+    facing = face_normal(positions, faces)[hits.triangle.clamp(min=0)]
+    longest = 0.02 * float((positions.amax(0) - positions.amin(0)).norm())
+    corners, shares = points.corners_twin(hits.triangle.clamp(min=0), hits.barycentric.double())
+    smooth = (points.normal[corners] * shares[..., None]).sum(1)
+    own = (cosine[point, way] < 0.25) & (hits.distance < 2 * longest) & ((facing * points.normal[point]).sum(1) > 0.9)
+    own &= (smooth * ways[way]).sum(1) > 0
+    blocked = hits.found & ~own
+    assert bool((own & hits.found).any()) and bool(blocked.any())
+    differs = (cache.seen_weights[point, way] == 0) != blocked
+    assert float(differs.double().mean()) < 2e-3  # rays through an edge
+    number = torch.full(cosine.shape, -1)
+    number[cache.hit_point, cache.hit_direction] = torch.arange(len(cache.hit_point))
+    front = blocked & ((facing * ways[way]).sum(1) < 0) & ~differs
+    rows = number[point[front], way[front]]
+    assert bool((rows >= 0).all())
+    read = (points.position[cache.hit_corners[rows]] * cache.hit_shares[rows][..., None]).sum(1)
+    place = origin[front] + hits.distance[front, None] * ways[way[front]]
+    assert torch.allclose(read, place, atol=1e-5)
