@@ -211,12 +211,20 @@ class TextureAppearance(nn.Module):
 
     def plain_maps(self) -> list[Tensor]:
         """Albedo ``[H, W, 3]``, roughness and metallic ``[H, W, 1]`` of each material that has faces, in this order."""
-        used = range(len(self.materials)) if self._face_material is None else self._face_material.unique().tolist()
         found = []
-        for own in (self.materials[k] for k in used):
+        for own in self._used():
             reflectance = own.reflectance[0]
             found += [own.albedo[0], reflectance[..., ROUGHNESS], reflectance[..., METALLIC]]
         return found
+
+    def normal_maps(self) -> list[Tensor | None]:
+        """The normal map ``[H, W, 3]`` of each material that has faces; None if it is not learned."""
+        learned = [own.normal if self._learns_normal else None for own in self._used()]
+        return [None if own is None else own[0] for own in learned]
+
+    def _used(self) -> list[_TrainableMaps]:
+        used = range(len(self.materials)) if self._face_material is None else self._face_material.unique().tolist()
+        return [self.materials[k] for k in used]
 
     def _pixels(self, gbuffer: GBuffer) -> list[Tensor] | None:
         return material_pixels(gbuffer.triangle, self._face_material, len(self.materials))

@@ -98,7 +98,7 @@ class PathRefinement(Reconstruction):
     @torch.no_grad()
     def correct(self) -> str:
         """Measure the defects of the present maps in all views; a line for the log."""
-        self._tracer.take(self.appearance.plain_maps(), self._environment())
+        self._tracer.take(self.appearance.plain_maps(), self._environment(), self.appearance.normal_maps())
         self._look_around()
         light = self.light.prefiltered()
         sizes = []
@@ -130,7 +130,7 @@ class PathRefinement(Reconstruction):
     @torch.no_grad()
     def path_traced(self, frames: Sequence[Frame], paths: int) -> list[np.ndarray]:
         """``[H, W, 3]`` linear radiance of the present maps in ``frames``."""
-        self._tracer.take(self.appearance.plain_maps(), self._environment())
+        self._tracer.take(self.appearance.plain_maps(), self._environment(), self.appearance.normal_maps())
         return [self._tracer.view(f.camera, f.object_to_world, paths, 10_000 + k)[0] for k, f in enumerate(frames)]
 
     def _refresh(self, step: int, progress: float, watch: Stopwatch) -> None:

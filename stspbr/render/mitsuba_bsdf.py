@@ -165,6 +165,8 @@ def _register() -> None:
         def traverse(self, cb):
             for name in ("albedo", "roughness", "metallic"):
                 cb.put(name, getattr(self, name), +mi.ParamFlags.Differentiable)
+            if self.bumpy:
+                cb.put("normal", self.normal, +mi.ParamFlags.NonDifferentiable)
 
         def to_string(self):
             return "GltfBSDF[]"

@@ -97,8 +97,16 @@ class PathGradients(PathTracer):
         call = _Call(self, rays, np.asarray(object_to_world), paths, gradient_paths, seed)
         return _Radiance.apply(call, padded(light), *maps)
 
-    def take(self, maps: Sequence[Tensor], light: Tensor) -> None:
-        """Render ``maps`` and ``light`` from now on; see ``radiance``."""
+    def take(self, maps: Sequence[Tensor], light: Tensor, normals: Sequence[Tensor | None] = ()) -> None:
+        """Render ``maps`` and ``light`` from now on; see ``radiance``.
+
+        Args:
+            normals: new normal maps ``[H, W, 3]`` in tangent space of the same materials; None: it stays.
+        """
+        for number, values in enumerate(normals):
+            if values is not None:
+                name = f"part{number}.bsdf.normal.data"
+                self._parameters[name] = self._mi.TensorXf(values.detach().cpu().contiguous().numpy())
         self._take(padded(light), maps)
 
     def _take(self, light: Tensor, maps: Sequence[Tensor]) -> None:

@@ -156,6 +156,7 @@ class RefineSettings(Settings):
     gradient_paths: int = Field(12, ge=1, description="paths per pixel of the polish, for the gradient")
     polish_block: int = Field(8, ge=1, description="side of the blocks of texels that share a gradient in the polish")
     max_depth: int = Field(6, ge=2, description="longest path in segments; 2 is direct light only")
+    normals: bool = Field(False, description="refine the normal maps, too, in the rounds of correction")
     texture_bits: Literal[8, 16] = Field(8, description="bits per channel of the GLB's PNG maps")
     optimize: OptimizeSettings = Field(
         OptimizeSettings(

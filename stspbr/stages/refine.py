@@ -70,7 +70,7 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
         [_maps(material, session.device) for material in asset.materials],
         face_material=None if owner is None else torch.as_tensor(owner, dtype=torch.int64, device=session.device),
         roughness_range=coarse_settings.fields.roughness_range,
-        learn_normal=False,
+        learn_normal=settings.normals,
         joint=coarse_settings.fields.mode == "joint",
         backend=session.backend,
     ).to(session.device)
@@ -94,7 +94,7 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     before = _psnr(reconstruction, frames, settings.paths)
 
     def write(folder: Path) -> dict:
-        refined = _asset(asset, appearance)
+        refined = _asset(asset, appearance, settings.normals)
         write_glb(folder / "asset.glb", refined, texture_bits=settings.texture_bits)
         write_obj(folder / "obj" / "asset.obj", refined)
         if capture.light is not None and not isinstance(light, LearnedLight):
@@ -131,8 +131,8 @@ def _environment(light: Light, capture: Capture, session: Session):  # noqa: ANN
     return lambda: fixed
 
 
-def _asset(asset: Asset, appearance: TextureAppearance) -> Asset:
-    """``asset`` with the present maps, dilated outside of the charts."""
+def _asset(asset: Asset, appearance: TextureAppearance, normals: bool) -> Asset:
+    """``asset`` with the present maps, dilated outside of the charts; ``normals``: with the normal maps, too."""
     materials, owner = [], asset.mesh.material_of
     for number, (material, own) in enumerate(zip(asset.materials, appearance.materials, strict=True)):
         faces = np.flatnonzero(owner == number)
@@ -146,6 +146,7 @@ def _asset(asset: Asset, appearance: TextureAppearance) -> Asset:
             material = replace(
                 material, albedo=dilated(albedo), roughness=dilated(reflectance[..., ROUGHNESS]),
                 metallic=dilated(reflectance[..., METALLIC]),
+                normal=dilated(own.normal[0].detach()) if normals and own.normal is not None else material.normal,
             )  # fmt: skip
         materials.append(material)
     return replace(asset, materials=materials)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import MaterialMaps, TextureAppearance
 from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.lights import KnownLight
@@ -18,6 +19,7 @@ from stspbr.optimize.transport import TransportSchedule
 from stspbr.optimize.views import ViewSet
 from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.render.backend import get_backend
+from stspbr.render.gbuffer import render_gbuffer
 from stspbr.render.mitsuba_bsdf import llvm_status
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Frame
@@ -95,31 +97,29 @@ def refined(scene, overrides, albedo=1.0, resume_at=None):
     # texels that the views show: those that get a gradient
     seen = torch.zeros(64, 64, dtype=torch.bool)
     batch, _ = problem.views.batch(list(range(len(frames))))
-    from stspbr.render.gbuffer import render_gbuffer
-
     uv = render_gbuffer(geometry.surface(), batch, backend).coordinates()[0].detach()
     place = (uv.remainder(1.0) * 64).long().clamp(max=63)
     seen[place[:, 1], place[:, 0]] = True
     found = problem.appearance.plain_maps()
-    return [float((a - b)[seen].abs().mean()) for a, b in zip(found, maps, strict=True)], problem
+    return [float((a.detach() - b)[seen].abs().mean()) for a, b in zip(found, maps, strict=True)], problem
 
 
 @pytest.mark.parametrize("polish", [0, 20])
 def test_the_truth_stays(scene, polish):
-    errors, _ = refined(scene, [f"polish={polish}"])
-    assert max(errors) < 0.02
+    gentle = ["optimize.rates.appearance.rate=0.002", "optimize.rates.reflectance.rate=0.002"]
+    errors, _ = refined(scene, [*gentle, f"polish={polish}"])
+    assert max(errors) < 0.02  # the noise of the views
 
 
 def test_a_wrong_albedo_comes_back(scene):
-    start, _ = refined(scene, ["optimize.iterations=2", "rounds=2", "optimize.rates.appearance.rate=1e-9"], albedo=0.6)
-    errors, _ = refined(scene, [], albedo=0.6)
-    polished, _ = refined(scene, ["polish=30", "optimize.iterations=90"], albedo=0.6)
-    assert errors[0] < 0.3 * start[0]
-    assert polished[0] < 0.3 * start[0]
+    start, _ = refined(scene, ["optimize.iterations=2", "optimize.rates.appearance.rate=1e-9"], albedo=0.6)
+    for steps in ([], ["polish=50"]):  # by corrections, and by the path tracer's gradient alone
+        errors, _ = refined(scene, steps, albedo=0.6)
+        assert errors[0] < 0.35 * start[0]
 
 
 def test_the_shading_plus_its_defects_is_the_path_tracer(scene):
-    _, problem = refined(scene, ["optimize.iterations=2", "rounds=2", "paths=256"])
+    _, problem = refined(scene, ["optimize.iterations=2", "optimize.rates.appearance.rate=1e-9", "paths=1024"])
     problem.correct()
     asset, light, frames, _ = scene
     values = []
@@ -128,9 +128,8 @@ def test_the_shading_plus_its_defects_is_the_path_tracer(scene):
         out = problem.render(batch)
         image, weight = problem._corrected(torch.cat([out["rgb"], out["alpha"]], dim=3), [number])
         inside = weight[0, ..., 0] > 0
-        difference = torch.from_numpy(frame.image)[inside] - image[0, ..., :3][inside].detach()
-        values.append(float(difference.square().mean()))
-    assert -10 * np.log10(np.mean(values)) > 32  # the noise of 256 and of 400 paths
+        values.append(psnr_srgb(frame.image, image[0, ..., :3].detach().numpy(), inside.numpy()[..., None]))
+    assert np.mean(values) > 40  # what is left is the noise of 1024 and of 400 paths
 
 
 def test_resuming_keeps_the_defects(scene):
