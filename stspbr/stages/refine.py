@@ -138,7 +138,9 @@ def _asset(asset: Asset, appearance: TextureAppearance, normals: bool) -> Asset:
         faces = np.flatnonzero(owner == number)
         if len(faces):
             albedo, reflectance = own.albedo[0].detach(), own.reflectance[0].detach()
-            found = rasterize_layout(asset.mesh.required("uvs"), (albedo.shape[0], albedo.shape[1]), faces, 1, albedo.device)
+            found = rasterize_layout(
+                asset.mesh.required("uvs"), (albedo.shape[0], albedo.shape[1]), faces, 1, albedo.device
+            )
 
             def dilated(values: Tensor, found=found) -> np.ndarray:  # noqa: ANN001
                 return spread(values.reshape(-1, values.shape[-1]).index_select(0, found.texel), found).cpu().numpy()
