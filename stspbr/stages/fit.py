@@ -98,7 +98,8 @@ def fit(
                     metrics["held_out"] = validate(reconstruction, reconstruction.held_out)
                 write_learned_light(reconstruction.light, draft.path)
                 if transport is not None and transport.ground is not None and reconstruction.light.floor is not None:
-                    height = transport.ground.world_height(reconstruction.geometry.surface().positions)
+                    surface = reconstruction.geometry.surface()
+                    height = transport.ground.world_height(surface.positions[surface.faces.long()])
                     metrics["ground"] = {"height": height, "grey": reconstruction.light.floor.grey.tolist()}
                 save_json(metrics, draft.path / "metrics.json")
                 facts = {"seconds_per_step": step_seconds(watch), "seconds": time.monotonic() - began}

@@ -54,7 +54,7 @@ class Ground:
         return replace(self, scale=self.scale * normalization.scale, shift=self.shift + self.scale * middle)
 
     def level(self, positions: Tensor) -> float:
-        """Where the plane is along ``up``, below an object with the vertices ``positions [V, 3]``."""
+        """Where the plane is along ``up``, below an object with points ``positions [..., 3]``."""
         if self.height is not None:
             return (self.height - self.shift) / self.scale
         return float((positions.detach().cpu().double() @ torch.from_numpy(self.up)).min())
@@ -87,10 +87,10 @@ class FloorLight(nn.Module):
         """A light that is black in its lower half, with the floor there; differentiable in both."""
         middle = above.diffuse.shape[1] // 2
         upward = above.diffuse[2, middle - 1 : middle + 1, middle - 1 : middle + 1].mean(dim=(0, 1))
-        sent = self.grey.to(upward.dtype) * upward
+        sent = self.grey.to(upward) * upward
         pairs = zip(above.specular, self._below.specular, strict=True)
-        levels = [level + sent * below.to(upward.dtype) for level, below in pairs]
-        return PrefilteredLight(levels, above.widths, above.diffuse + sent * self._below.diffuse.to(upward.dtype))
+        levels = [level + sent * below.to(upward) for level, below in pairs]
+        return PrefilteredLight(levels, above.widths, above.diffuse + sent * self._below.diffuse.to(upward))
 
 
 def upper_half(resolution: int) -> Tensor:
@@ -142,16 +142,18 @@ class FloorGrid:
 
     def __init__(self, ground: Ground, cache: VisibilityCache, positions: Tensor, faces: Tensor) -> None:
         self.up = torch.from_numpy(ground.up).float()
-        self.level = ground.level(positions)
+        triangles = positions[faces.long()]
+        points = triangles.reshape(-1, 3)  # without vertices that no face uses
+        self.level = ground.level(points)
         self._axes = _axes(ground.up)
-        across = positions @ self._axes.T
+        across = points @ self._axes.T
         low, high = across.amin(0), across.amax(0)
         self._middle = 0.5 * (low + high)
-        diagonal = float((positions.amax(0) - positions.amin(0)).norm())
+        diagonal = float((points.amax(0) - points.amin(0)).norm())
         self._reach = max(0.5 * float((high - low).norm()), 0.25 * diagonal)
         slope = cache.bins.directions @ self.up
         self.rising, self.falling = torch.nonzero(slope > 0).squeeze(1), torch.nonzero(slope < 0).squeeze(1)
-        self._cast(cache, positions[faces.long()])
+        self._cast(cache, triangles)
 
     def _cast(self, cache: VisibilityCache, triangles: Tensor) -> None:
         """See from the inner nodes which rising directions are open, and where the others end."""
