@@ -88,7 +88,7 @@ class TransportSettings(Settings):
         (0.6, 0.8), description="fractions of the coarse stage at which transport starts and is whole"
     )
     ground: _Ground = Field(
-        "auto",
+        "none",
         description="diffuse floor under the object, of learned grey; a height along the capture's up axis; auto: at "
         "the lowest point if photographs look down at an object at rest; none: no floor",
     )

@@ -48,7 +48,7 @@ def chosen_ground(source: Artifact, capture: Capture, settings: TransportSetting
         return None, f"ground: no floor, {why} (transport.ground=HEIGHT sets one)"
     return Ground(plane[0], None, shift=plane[1]), (
         "ground: a floor at the object's lowest point, since photographs look down at an object at rest "
-        "(transport.ground=none removes it)"
+        "(transport.ground=none: without)"
     )
 
 

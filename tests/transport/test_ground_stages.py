@@ -150,5 +150,5 @@ def test_auto_puts_the_floor_at_the_lowest_point(tiny_run, tmp_path, monkeypatch
     frames = load_capture(source)
     frames = replace(frames, frames=[f for f in frames.frames if f.camera.position[1] > 0])
     pretended = SimpleNamespace(settings=PHOTOS)
-    transport = make_transport(pretended, frames, TransportSettings(rays="numba"), session)
+    transport = make_transport(pretended, frames, TransportSettings(rays="numba", ground="auto"), session)
     assert transport.ground.level(torch.tensor([[0.0, -0.7, 0.0], [1.0, 2.0, 0.0]])) == pytest.approx(-0.7)
