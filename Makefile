@@ -24,7 +24,7 @@ help:
 demo: $(READY)
 	$(BIN)/stspbr run demo
 
-# e.g. make quality ARGS="--tracks same --only 'letters-*'"
+# e.g. make quality ARGS="--tracks same --only 'letters-*'"; --tracks all adds equal noise and transport off
 quality: $(READY)
 	$(BIN)/python -m stspbr.quality small --workers 2 --threads 1 $(ARGS)
 

@@ -6,11 +6,21 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.optimize.routing import STRICT_A, Term
-from stspbr.render.light import EnvironmentCube, PrefilteredLight
+from stspbr.render.light import EnvironmentCube, PrefilteredLight, cube_to_latlong
+from stspbr.scene import EnvironmentLight
+from stspbr.transport.ground import FloorLight, upper_half
 
 
 class Light(nn.Module):
-    """The interface of a light to the reconstruction; by default nothing about it is learned."""
+    """The interface of a light to the reconstruction; by default nothing about it is learned.
+
+    Attributes:
+        floor: under the object, in place of the light's lower half; None: there is none. Its grey is learned.
+    """
+
+    def __init__(self, floor: FloorLight | None = None) -> None:
+        super().__init__()
+        self.floor = floor
 
     def prefiltered(self) -> PrefilteredLight:
         """The light as ``shade`` reads it."""
@@ -32,14 +42,14 @@ class Light(nn.Module):
 
 
 class KnownLight(Light):
-    """A light that is given and does not change."""
+    """A light that is given and does not change; with a floor, black in its lower half."""
 
-    def __init__(self, light: PrefilteredLight) -> None:
-        super().__init__()
+    def __init__(self, light: PrefilteredLight, floor: FloorLight | None = None) -> None:
+        super().__init__(floor)
         self._light = light
 
     def prefiltered(self) -> PrefilteredLight:
-        return self._light
+        return self._light if self.floor is None else self.floor.joined(self._light)
 
 
 class LearnedLight(Light):
@@ -54,16 +64,28 @@ class LearnedLight(Light):
         white_balance: weight of the mean deviation from grey.
         smoothness: weight of the texels' differences from their neighbours: on a matte object the images do not
             determine the direction of a lamp.
+        floor: in place of the lower half, whose texels only the regularisers reach.
     """
 
-    def __init__(self, cube: EnvironmentCube, white_balance: float, smoothness: float = 0.0) -> None:
-        super().__init__()
+    def __init__(
+        self, cube: EnvironmentCube, white_balance: float, smoothness: float = 0.0, floor: FloorLight | None = None
+    ) -> None:
+        super().__init__(floor)
         self.cube = cube
         self.white_balance = white_balance
         self.smoothness = smoothness
 
     def prefiltered(self) -> PrefilteredLight:
-        return self.cube.prefilter()
+        if self.floor is None:
+            return self.cube.prefilter()
+        return self.floor.joined(self.cube.prefilter(upper_half(self.cube.resolution).to(self.cube.common.device)))
+
+    def to_latlong(self) -> EnvironmentLight:
+        """The light as a lat-long map, with the floor if there is one."""
+        if self.floor is None:
+            return self.cube.to_latlong()
+        with torch.no_grad():
+            return cube_to_latlong(self.prefiltered().specular[0].cpu())
 
     def albedo_factor(self) -> Tensor | None:
         return (-self.cube.log_scale).exp() if self.cube.common.requires_grad else None

@@ -10,7 +10,7 @@ from torch import Tensor
 from stspbr.fields.material_values import MaterialValues
 from stspbr.render.gbuffer import GBuffer, Surface
 from stspbr.render.light import PrefilteredLight
-from stspbr.transport.lookups import VisibleLookups
+from stspbr.render.shading import Surroundings
 from stspbr.transport.transport import Transport
 
 
@@ -46,7 +46,7 @@ class TransportSchedule:
 
     def around(
         self, surface: Surface, gbuffer: GBuffer, light: PrefilteredLight, progress: float
-    ) -> VisibleLookups | None:
+    ) -> Surroundings | None:
         """What is around the pixels of ``gbuffer``, for ``shade``."""
         return self.transport.seen(surface, gbuffer, light, self.strength(progress))
 

@@ -9,13 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stspbr.errors import StspbrError
 from stspbr.threads import prepare_process
-
-if TYPE_CHECKING:
-    from stspbr.quality.ladder import Track
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +36,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="folder of captures, runs and tables; default runs/quality-<ladder>")
     parser.add_argument("--only", action="append", default=[], metavar="GLOB",
                         help="jobs whose name matches, e.g. 'letters-*-ours-*'; repeatable")  # fmt: skip
-    parser.add_argument("--tracks", default="same,path", help="same, path or both; default: both")
+    parser.add_argument("--tracks", default="same,path", metavar="A,B",
+                        help="same: captured with our own shading; noise: the same with a path tracer's noise; "
+                        "path: path-traced; path-off: those captures without transport; all. "
+                        "Default: same,path")  # fmt: skip
     parser.add_argument("--configurations", metavar="A,B", help="replace the ladder's configurations; all: every rung")
     parser.add_argument("--seeds", type=int, help="number of seeds, from 0; default: the ladder's")
     parser.add_argument("--device", default="auto")
@@ -158,22 +158,23 @@ def _configurations(text: str) -> tuple[str, ...]:
     return tuple(name for name in CONFIGURATIONS if name in wanted)
 
 
-def _tracks(text: str) -> tuple[tuple[Track, ...], list[str]]:
+def _tracks(text: str) -> tuple[tuple[str, ...], list[str]]:
     """The tracks that can run, and one line per track that cannot."""
     from stspbr.quality.ladder import TRACKS
 
-    wanted = [part.strip() for part in text.split(",")]
+    wanted = list(TRACKS) if text == "all" else [part.strip() for part in text.split(",")]
     unknown = [part for part in wanted if part not in TRACKS]
     if unknown:
-        raise StspbrError(f"--tracks {text}: choose from {', '.join(TRACKS)}")
+        raise StspbrError(f"--tracks {text}: choose from {', '.join(TRACKS)}, or all")
     tracks = tuple(track for track in TRACKS if track in wanted)
-    if "path" in tracks:
+    if traced := [track for track in tracks if TRACKS[track].path_traced]:
         from stspbr.render.mitsuba_bsdf import require_mitsuba
 
         try:
             require_mitsuba("path-traced captures")
         except StspbrError as error:
-            return tuple(t for t in tracks if t != "path"), [f"path-traced track: skipped, {error}"]
+            own = tuple(track for track in tracks if track not in traced)
+            return own, [f"track {track}: skipped, {error}" for track in traced]
     return tracks, []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from stspbr.quality.configurations import CONFIGURATIONS, FLOOR, configured
 from stspbr.quality.suite import Scene, asset_scenes, procedural_scenes
@@ -21,15 +21,45 @@ from stspbr.settings import (
     settings_for,
 )
 
-Track = Literal["same", "path"]
 _STAGES: dict[str, type[Settings]] = {
     "coarse": CoarseSettings,
     "specialize": SpecializeSettings,
     "bake": BakeSettings,
     "evaluate": EvaluateSettings,
 }
-TRACKS: tuple[Track, ...] = ("same", "path")
-"""``same``: captured with the shading of the reconstruction; ``path``: path-traced."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """How captures are made and read.
+
+    Attributes:
+        label: in the tables.
+        capture: the track whose captures it takes.
+        renderer: of the captures; noisy: with a path tracer's noise (``quality.noise``).
+        transport: ``transport.mode`` of every configuration, the joint baseline included.
+    """
+
+    label: str
+    capture: str
+    renderer: str
+    noisy: bool = False
+    transport: str = "auto"
+
+    @property
+    def path_traced(self) -> bool:
+        """Whether its captures need the path tracer."""
+        return self.noisy or self.renderer == "mitsuba"
+
+
+TRACKS: dict[str, Track] = {
+    "same": Track("same shading", "same", "raster"),
+    "path": Track("path-traced", "path", "mitsuba", transport="on"),
+    "noise": Track("same shading, equal noise", "noise", "raster", noisy=True),
+    "path-off": Track("path-traced, transport off", "path", "mitsuba", transport="off"),
+}
+"""By name, in the order in which they run."""
+DEFAULT_TRACKS = ("same", "path")
 LIGHT_MODES = ("known", "learned")
 CAPTURE_SEED = 0
 
@@ -65,7 +95,7 @@ class Job:
     """One run of the pipeline. The floor's light is always known."""
 
     scene: Scene
-    track: Track
+    track: str
     light_mode: str
     configuration: str
     seed: int
@@ -73,12 +103,14 @@ class Job:
     @property
     def name(self) -> str:
         """Unique within a ladder, and the name of its folder."""
-        return f"{self.capture_name}-{self.light_mode}-{self.configuration}-s{self.seed}"
+        return (
+            f"{self.scene.object}-{self.scene.light}-{self.track}-{self.light_mode}-{self.configuration}-s{self.seed}"
+        )
 
     @property
     def capture_name(self) -> str:
         """The capture that it shares with others."""
-        return f"{self.scene.object}-{self.scene.light}-{self.track}"
+        return f"{self.scene.object}-{self.scene.light}-{TRACKS[self.track].capture}"
 
 
 _QUIET = [f"optimize.{key}=1000000" for key in ("preview_every", "checkpoint_every")]  # not part of the method's time
@@ -106,11 +138,11 @@ def full_ladder() -> tuple[Ladder, list[str]]:
     return Ladder("full", procedural_scenes() + assets, CONFIGURATIONS, (0, 1, 2), _FULL), skipped
 
 
-def jobs_of(ladder: Ladder, tracks: tuple[Track, ...] = TRACKS) -> list[Job]:
+def jobs_of(ladder: Ladder, tracks: tuple[str, ...] = DEFAULT_TRACKS) -> list[Job]:
     """All jobs, the most informative first, so that an early stop still leaves a comparison.
 
     Seed 0 of all jobs comes before seed 1. Within a seed, the method, the baseline and the floor come before the rungs
-    between; then the same-shading track before the path-traced one, and the known light before the learned one.
+    between; then the tracks follow in the order of ``tracks``, and the known light comes before the learned one.
     """
     outer = [name for name in (CONFIGURATIONS[0], CONFIGURATIONS[-1]) if name in ladder.configurations]
     between = [name for name in ladder.configurations if name not in outer]
@@ -126,7 +158,7 @@ def jobs_of(ladder: Ladder, tracks: tuple[Track, ...] = TRACKS) -> list[Job]:
 
 def capture_settings(job: Job, size: Size) -> CaptureMeshSettings:
     """The settings of the capture that ``job`` uses."""
-    values = {"renderer": "mitsuba" if job.track == "path" else "raster", **size.capture, **job.scene.capture}
+    values = {"renderer": TRACKS[job.track].renderer, **size.capture, **job.scene.capture}
     return parse_settings(CaptureMeshSettings, values, f"{job.capture_name}: capture")
 
 
@@ -135,6 +167,7 @@ def recipe_of(job: Job, size: Size) -> Recipe:
     chosen = {name: settings_for(model, size.overrides.get(name, [])) for name, model in _STAGES.items()}
     stages = {name: settings.model_dump(mode="json") for name, settings in chosen.items()}
     stages["coarse"]["light"]["mode"] = job.light_mode
+    stages["coarse"]["transport"]["mode"] = TRACKS[job.track].transport
     if job.configuration == FLOOR:
         mesh, textures = job.scene.capture["asset"], job.scene.capture.get("textures")
         stages["coarse"].update(mesh=mesh, mesh_textures=textures, normals_from=2.0)

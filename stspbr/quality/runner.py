@@ -15,7 +15,7 @@ from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError, first_line
 from stspbr.files import atomic_path
 from stspbr.quality.configurations import encoding_parameters
-from stspbr.quality.ladder import CAPTURE_SEED, Job, Size, capture_settings, recipe_of, settings_hash
+from stspbr.quality.ladder import CAPTURE_SEED, TRACKS, Job, Size, capture_settings, recipe_of, settings_hash
 from stspbr.settings import Recipe
 from stspbr.version import __version__
 
@@ -122,6 +122,10 @@ def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], An
         _share(home / ".cache", run / ".cache")
         session, settings = open_session(run), capture_settings(job, size)
         found = session.store.find("capture", settings.model_dump(mode="json"), [], CAPTURE_SEED)
+        if found is None and TRACKS[job.track].noisy:
+            from stspbr.quality.noise import run_noisy_capture
+
+            return run_noisy_capture(session, settings)
         return found or run_capture(session, settings)
 
 

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from stspbr.quality.configurations import CONFIGURATIONS, FLOOR
+from stspbr.quality.ladder import TRACKS
 from stspbr.quality.metrics import METRICS, Metric
 
 BASELINE, METHOD_NAME = CONFIGURATIONS[0], CONFIGURATIONS[-1]
 LEVEL = 0.05  # of the verdicts' test
+_BESIDE: dict[str, dict[str, tuple[str, ...]]] = {
+    "path": {"same": (FLOOR,), "noise": (METHOD_NAME, FLOOR), "path-off": (BASELINE, METHOD_NAME, FLOOR)},
+    "noise": {"same": (METHOD_NAME, FLOOR)},
+    "path-off": {"same": (FLOOR,)},
+}  # by track: the other tracks whose rows stand beside its own, and which of them
 Group = tuple[str, str, str, str]
 """Object, light map, track, light mode."""
 
@@ -87,8 +93,8 @@ class Comparison:
     """All rows of one object under one light map on one track with the light known or learned.
 
     Attributes:
-        rows: configuration to metric to statistic; ``floor`` is the floor of this track, and the path-traced track also
-            has ``floor, same shading``.
+        rows: configuration to metric to statistic; ``floor`` is the floor of this track. Rows of other tracks of the
+            same scene stand beside them, e.g. ``floor, same shading`` or ``ours, path-traced, transport off``.
         failures: configuration to the error lines of its failed jobs.
         verdicts: metric to the method's verdict; empty unless both method and baseline have rows.
     """
@@ -107,10 +113,13 @@ def compare(records: Sequence[Mapping[str, Any]]) -> list[Comparison]:
         mine = [r for r in records if _group(r) == group and r["configuration"] != FLOOR]
         names = sorted({r["configuration"] for r in mine}, key=CONFIGURATIONS.index)
         rows = {name: _statistics(r for r in mine if r["configuration"] == name) for name in names}
-        floors = {FLOOR: group[2]} if group[2] == "same" else {FLOOR: group[2], f"{FLOOR}, same shading": "same"}
         failed = [r for r in mine if r["status"] != "done"]
-        for label, track in floors.items():
-            found = [r for r in records if r["configuration"] == FLOOR and _group(r)[:3] == (*group[:2], track)]
+        beside = {FLOOR: (FLOOR, group[2])}
+        for track, configurations in _BESIDE.get(group[2], {}).items():
+            beside |= {f"{name}, {TRACKS[track].label}": (name, track) for name in configurations}
+        for label, (name, track) in beside.items():
+            mode = "known" if name == FLOOR else group[3]
+            found = [r for r in records if r["configuration"] == name and _group(r) == (*group[:2], track, mode)]
             if found:
                 rows[label] = _statistics(found)
                 failed += [{**r, "configuration": label} for r in found if r["status"] != "done"]

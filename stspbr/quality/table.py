@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from stspbr.files import atomic_path
 from stspbr.quality.configurations import FLOOR
+from stspbr.quality.ladder import TRACKS
 from stspbr.quality.metrics import METRICS, Metric
 from stspbr.quality.statistics import LEVEL, Comparison, Statistic, Verdict, compare, count_outcomes, targets
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA = 1
-_TRACKS = {"same": "same shading", "path": "path-traced"}
 _OUTCOMES = {"within": "not significant", "unknown": "single seeds", "absent": "not measured"}
 
 
@@ -125,7 +125,7 @@ def print_tables(console: Console, comparisons: Sequence[Comparison]) -> None:
 def title(comparison: Comparison) -> str:
     """Object, light map, track and light mode in words."""
     name, light, track, mode = comparison.group
-    return f"{name} under {light}, {_TRACKS.get(track, track)}, light {mode}"
+    return f"{name} under {light}, {TRACKS[track].label}, light {mode}"
 
 
 def summary(comparisons: Sequence[Comparison]) -> str:

@@ -78,9 +78,13 @@ class EnvironmentCube(nn.Module):
         totals = (((part.square() + _EQUAL**2).sqrt() - _EQUAL).sum() for part in differences)
         return sum(totals, values.new_zeros(())) / sum(part.numel() for part in differences)
 
-    def prefilter(self) -> PrefilteredLight:
-        """The light as ``shade`` reads it, differentiable in the parameter; once per step."""
-        return self._filter(self.radiance)
+    def prefilter(self, mask: Tensor | None = None) -> PrefilteredLight:
+        """The light as ``shade`` reads it, differentiable in the parameter; once per step.
+
+        Args:
+            mask: ``[6, N, N, 1]``, a factor on the texels; None: 1.
+        """
+        return self._filter(self.radiance if mask is None else self.radiance * mask)
 
     @classmethod
     def from_latlong(cls, light: EnvironmentLight, resolution: int = 64) -> EnvironmentCube:

@@ -59,6 +59,8 @@ def brief(record: RunRecord) -> list[str]:
         words.append(str(source).replace("\\", "/").rstrip("/").rpartition("/")[2])
     kinds = {"mitsuba": ["path-traced capture"], "raster": ["same-shading capture"]}
     words += kinds.get(str(capture.get("renderer")), [])
+    if (ground := record.json("bake", "metrics.json").get("ground")) is not None:
+        words.append(f"floor of grey {sum(ground['grey']) / 3:.2f} at height {ground['height']:.3g}")
     if {"views", "test_views", "resolution"} <= capture.keys():
         words.append(f"{capture['views']} + {capture['test_views']} views of {capture['resolution']}²")
     fields, optimize = coarse.get("fields") or {}, coarse.get("optimize") or {}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, FiniteFloat, field_validator
 
 from stspbr.errors import StspbrError
-from stspbr.settings.parsing import Settings
+from stspbr.settings.parsing import Settings, or_else
 from stspbr.settings.schedules import PRESETS, Schedule, parse_schedule
+
+_Ground = Annotated[
+    Literal["auto", "none"] | FiniteFloat, or_else("choose auto, none or a height in the capture's units, e.g. -0.5")
+]
 
 
 class HashGridSettings(Settings):
@@ -82,6 +86,11 @@ class TransportSettings(Settings):
     )
     ramp: tuple[float, float] = Field(
         (0.6, 0.8), description="fractions of the coarse stage at which transport starts and is whole"
+    )
+    ground: _Ground = Field(
+        "none",
+        description="diffuse floor under the object, of learned grey; a height along the capture's up axis; auto: at "
+        "the lowest point if photographs look down at an object at rest; none: no floor",
     )
 
 

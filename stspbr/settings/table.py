@@ -99,7 +99,7 @@ def type_text(annotation: Any) -> str:
     if origin is Annotated:
         return type_text(parts[0])
     if origin in (Union, types.UnionType):
-        return type_text(next(part for part in parts if part is not types.NoneType))
+        return "|".join(type_text(part) for part in parts if part is not types.NoneType)
     if origin is Literal:
         return "|".join(map(str, parts))
     if origin is tuple:

@@ -32,6 +32,7 @@ from stspbr.stages.given_mesh import load_given_mesh
 from stspbr.stages.layouts import Layout, given_layout, new_layout
 from stspbr.stages.session import Session
 from stspbr.stages.state import (
+    grey_of,
     load_capture,
     load_mesh,
     load_normalization,
@@ -42,6 +43,7 @@ from stspbr.stages.state import (
 from stspbr.texture.atlas import TexelMap
 from stspbr.transport.bins import direction_bins
 from stspbr.transport.cache import visibility
+from stspbr.transport.ground import floored_light
 
 
 def run_bake(session: Session, settings: BakeSettings) -> Artifact:
@@ -64,7 +66,8 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     else:
         layout = given_layout(given, normalization, settings, session)
     state = parent.file("light.safetensors") if "light.safetensors" in parent.files else None
-    light = make_light(capture, coarse_settings.light, session, state)
+    transport = make_transport(source, capture, coarse_settings.transport, session, normalization)
+    light = make_light(capture, coarse_settings.light, session, state, grey_of(transport, parent))
     generator = torch.Generator().manual_seed(session.seed)
     fields = make_fields(coarse_settings.fields, session, generator, parent.file("fields.safetensors"))
     with_normals = coarse_settings.normals_from <= 1.0
@@ -92,7 +95,6 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         backend=session.backend,
     ).to(session.device)
     light.settle()
-    transport = make_transport(source, capture, coarse_settings.transport, session)
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport)
 
     def write(folder: Path) -> dict:
@@ -101,7 +103,8 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         write_glb(folder / "asset.glb", asset, texture_bits=settings.texture_bits)
         write_obj(folder / "obj" / "asset.obj", asset)
         if capture.light is not None and not isinstance(light, LearnedLight):
-            write_hdr(folder / "light.hdr", capture.light.radiance)
+            known = capture.light if light.floor is None else floored_light(capture.light, light.floor.grey.tolist())
+            write_hdr(folder / "light.hdr", known.radiance)
         return {
             "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
             "given" if layout.given else "cleanup": layout.report,

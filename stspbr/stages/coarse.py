@@ -18,7 +18,7 @@ from stspbr.settings import CoarseSettings
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import read_given_mesh, save_given_mesh
 from stspbr.stages.session import Session
-from stspbr.stages.state import load_capture, make_fields, make_light, make_transport
+from stspbr.stages.state import grey_of, load_capture, make_fields, make_light, make_transport
 
 
 def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
@@ -45,8 +45,8 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
             fixed, movable=False, laplacian=0.0, folding=0.0, device=session.device, normal_maps=given.normal_maps
         )
     appearance = FieldAppearance(make_fields(settings.fields, session, generator), settings.normals_from)
-    light = make_light(capture, settings.light, session)
-    transport = make_transport(source, capture, settings.transport, session)
+    transport = make_transport(source, capture, settings.transport, session, normalization)
+    light = make_light(capture, settings.light, session, grey=grey_of(transport))
     ramp = settings.transport.ramp if given is None else None
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport, ramp)
 

@@ -31,6 +31,7 @@ from stspbr.stages.error_record import SCHEMA, ErrorRecord, error_table, write_c
 from stspbr.stages.evaluation_pictures import Renders, write_pictures
 from stspbr.stages.session import Session, on_first_rank
 from stspbr.stages.state import load_capture, make_transport, save_json
+from stspbr.transport.ground import floored_light
 from stspbr.transport.transport import Transport
 from stspbr.version import __version__
 
@@ -75,6 +76,9 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
     reference, estimate, capture = _reference(settings, source), read_gltf(bake.file("asset.glb")), load_capture(source)
     learned = "light.safetensors" in bake.files
     exported = EnvironmentLight(read_image(bake.file("light.hdr"))[0])
+    metrics = json.loads(bake.file("metrics.json").read_text(encoding="utf-8"))
+    if "ground" in metrics and capture.light is not None:  # as the exported light is
+        capture = replace(capture, light=floored_light(capture.light, metrics["ground"]["grey"]))
     light = exported if learned or capture.light is None else capture.light
 
     matrix, alignment = align(reference.mesh, estimate.mesh, settings.align, seed=session.seed)
@@ -90,7 +94,7 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
             **_surface_errors(session, settings, subjects),
             "light": light_error(capture.light, exported) if learned and capture.light is not None else None,
             "error_peaks": ERROR_PEAKS,
-            "bake": json.loads(bake.file("metrics.json").read_text(encoding="utf-8")),
+            "bake": metrics,
         }
         coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
 

@@ -90,7 +90,10 @@ def fit(
     """
     checkpoints = session.checkpoints(stage, settings, [parent])
     began = time.monotonic()
+    transport = None if reconstruction.transport is None else reconstruction.transport.transport
     with session.reporter(stage, settings.optimize) as reporter:
+        if transport is not None and transport.why:
+            reporter.message(transport.why)
         watch = optimize(
             reconstruction,
             settings.optimize,
@@ -109,6 +112,10 @@ def fit(
                 if reconstruction.held_out is not None:
                     metrics["held_out"] = validate(reconstruction, reconstruction.held_out)
                 write_learned_light(reconstruction.light, draft.path)
+                if transport is not None and transport.ground is not None and reconstruction.light.floor is not None:
+                    surface = reconstruction.geometry.surface()
+                    height = transport.ground.world_height(surface.positions[surface.faces.long()])
+                    metrics["ground"] = {"height": height, "grey": reconstruction.light.floor.grey.tolist()}
                 save_json(metrics, draft.path / "metrics.json")
                 facts = {"seconds_per_step": step_seconds(watch), "seconds": time.monotonic() - began}
                 draft.run.update(facts, processes=session.ranks.size)
@@ -149,7 +156,7 @@ def write_learned_light(light: Light, folder: Path) -> None:
     """Write a learned light as ``light.safetensors`` (for the next stage) and ``light.hdr`` (to look at)."""
     if isinstance(light, LearnedLight):
         save_state(light, folder / "light.safetensors")
-        write_hdr(folder / "light.hdr", light.cube.to_latlong().radiance)
+        write_hdr(folder / "light.hdr", light.to_latlong().radiance)
 
 
 def step_seconds(watch: Stopwatch) -> dict[str, float]:

@@ -60,6 +60,12 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
     capture, asset = load_capture(source), read_gltf(bake.file("asset.glb"))
     normalization = load_normalization(lineage["specialize"])
+    transport = make_transport(source, capture, coarse_settings.transport, session, normalization)
+    if transport is not None and transport.ground is not None:
+        raise StspbrError(
+            f"{bake.path} has a floor (transport.ground={coarse_settings.transport.ground}), which refine does not "
+            "path-trace: keep the bake, or run coarse again with transport.ground=none"
+        )
     mesh = asset.mesh
     if any(material.normal is not None for material in asset.materials):
         mesh = with_frames(mesh)
@@ -78,7 +84,6 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     light = make_light(capture, coarse_settings.light, session, state)
     light.settle()
     environment = _environment(light, capture, session)
-    transport = make_transport(source, capture, coarse_settings.transport, session)
     schedule = None if transport is None else TransportSchedule(transport, settings.optimize.iterations)
     parts = problem_parts(
         session, settings.optimize, normalization.capture(capture), geometry, appearance, light, schedule

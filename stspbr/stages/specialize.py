@@ -15,7 +15,15 @@ from stspbr.settings import CoarseSettings, SpecializeSettings, parse_settings
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import load_given_mesh
 from stspbr.stages.session import Session
-from stspbr.stages.state import load_capture, load_mesh, load_normalization, make_fields, make_light, make_transport
+from stspbr.stages.state import (
+    grey_of,
+    load_capture,
+    load_mesh,
+    load_normalization,
+    make_fields,
+    make_light,
+    make_transport,
+)
 
 
 def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
@@ -49,8 +57,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     never = coarse_settings.normals_from > 1.0
     appearance = FieldAppearance(fields, coarse_settings.normals_from if never else 0.0)
     state = coarse.file("light.safetensors") if "light.safetensors" in coarse.files else None
-    light = make_light(capture, coarse_settings.light, session, state)
-    transport = make_transport(source, capture, coarse_settings.transport, session)
+    transport = make_transport(source, capture, coarse_settings.transport, session, normalization)
+    light = make_light(capture, coarse_settings.light, session, state, grey_of(transport, coarse))
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport)
 
     def write(folder: Path) -> dict:

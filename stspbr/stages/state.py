@@ -15,10 +15,12 @@ from stspbr.errors import StspbrError
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
 from stspbr.render.light import EnvironmentCube
-from stspbr.render.prefilter import prefilter_latlong
+from stspbr.render.prefilter import PrefilteredLight, light_filter, prefilter_latlong
 from stspbr.scene import Capture, Corners, EnvironmentLight, Mesh, Normalization
 from stspbr.settings import FieldSettings, LightSettings, TransportSettings
+from stspbr.stages.ground import chosen_ground
 from stspbr.stages.session import Session
+from stspbr.transport.ground import FIRST_GREY, FloorLight, lower_light, upper_half, upper_light
 from stspbr.transport.transport import Transport
 
 
@@ -38,31 +40,70 @@ def known_light(capture: Capture, settings: LightSettings) -> EnvironmentLight |
     return None if settings.mode == "learned" else capture.light
 
 
-def make_light(capture: Capture, settings: LightSettings, session: Session, state: Path | None = None) -> Light:
-    """The light of a stage: a known light, prefiltered once, or a learned light from ``state`` or from grey."""
+def make_light(
+    capture: Capture,
+    settings: LightSettings,
+    session: Session,
+    state: Path | None = None,
+    grey: list[float] | None = None,
+) -> Light:
+    """The light of a stage: a known light, prefiltered once, or a learned light from ``state`` or from grey.
+
+    Args:
+        grey: ``[3]`` albedo that the floor's starts from, unless ``state`` has it; None: there is no floor.
+    """
     if (known := known_light(capture, settings)) is not None:
-        filtered = prefilter_latlong(known, base_resolution=settings.known_resolution, cache_dir=session.run / ".cache")
-        return KnownLight(filtered.to(session.device))
-    cube = EnvironmentCube(settings.learned_resolution, settings.initial_radiance, settings.common_scale)
-    light = LearnedLight(cube, settings.white_balance, settings.smoothness)
+
+        def filtered(light: EnvironmentLight) -> PrefilteredLight:
+            resolution, cache = settings.known_resolution, session.run / ".cache"
+            return prefilter_latlong(light, base_resolution=resolution, cache_dir=cache).to(session.device)
+
+        if grey is None:
+            return KnownLight(filtered(known))
+        return KnownLight(filtered(upper_light(known)), FloorLight(filtered(lower_light(known)), grey))
+    size = settings.learned_resolution
+    cube = EnvironmentCube(size, settings.initial_radiance, settings.common_scale)
+    floor = None if grey is None else FloorLight(light_filter(size)((1 - upper_half(size)).repeat(1, 1, 1, 3)), grey)
+    light = LearnedLight(cube, settings.white_balance, settings.smoothness, floor)
     if state is not None:
         light.load_state_dict(_tensors(state))
     return light.to(session.device)
 
 
 def make_transport(
-    source: Artifact, capture: Capture, settings: TransportSettings, session: Session
+    source: Artifact,
+    capture: Capture,
+    settings: TransportSettings,
+    session: Session,
+    normalization: Normalization | None = None,
 ) -> Transport | None:
     """Transport of the captured object; None if it has none.
 
     Args:
         source: the capture's artifact: a mesh rendered by the rasteriser shows no shadows of its own.
+        normalization: of the object in the stage; None: it has the capture's units.
+
+    Raises:
+        StspbrError: a floor that the capture cannot have, or that needs transport.
     """
     unshadowed = source.settings.get("renderer") == "raster"
     if settings.mode == "off" or (settings.mode == "auto" and unshadowed):
+        if not isinstance(settings.ground, str):
+            raise StspbrError(f"transport.ground={settings.ground:g} needs transport: add transport.mode=on")
         return None
+    ground, why = chosen_ground(source, capture, settings)
+    if ground is not None and normalization is not None:
+        ground = ground.normalized(normalization)
     poses = {np.asarray(frame.object_to_world, np.float32)[:3, :3].tobytes() for frame in capture.frames}
-    return Transport(session.backend, settings.rays, len(poses))
+    return Transport(session.backend, settings.rays, len(poses), ground, why)
+
+
+def grey_of(transport: Transport | None, parent: Artifact | None = None) -> list[float] | None:
+    """Albedo ``[3]`` of the floor that ``parent`` has learned, or to start from; None: there is no floor."""
+    if transport is None or transport.ground is None:
+        return None
+    learned = {} if parent is None else json.loads(parent.file("metrics.json").read_text(encoding="utf-8"))
+    return learned.get("ground", {}).get("grey", [FIRST_GREY] * 3)
 
 
 def make_fields(

@@ -16,9 +16,11 @@ from stspbr.kernel_dispatch import usable
 from stspbr.render.gbuffer import GBuffer, Surface, surface_points
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.raster_backend import RasterBackend
+from stspbr.render.shading import Surroundings
 from stspbr.scene import Corners
 from stspbr.transport.bins import direction_bins
 from stspbr.transport.cache import VisibilityCache, visibility
+from stspbr.transport.ground import FloorGrid, Ground, GroundedRadiosity
 from stspbr.transport.lookups import VisibleLookups
 from stspbr.transport.points import arrays
 from stspbr.transport.radiosity import Irradiance, Radiosity
@@ -78,10 +80,15 @@ class Transport:
         backend: raster operations, to read materials.
         rays: backend of the rays; see ``ray_scene``.
         poses: how many orientations the object is seen in.
+        ground: the floor under it; lights must come with it (``FloorLight``). None: there is none.
+        why: that floor or none was chosen, for the log.
     """
 
-    def __init__(self, backend: RasterBackend, rays: str = "auto", poses: int = 1) -> None:
+    def __init__(
+        self, backend: RasterBackend, rays: str = "auto", poses: int = 1, ground: Ground | None = None, why: str = ""
+    ) -> None:
         self._backend, self._rays, self._poses = backend, rays, poses
+        self.ground, self.why = ground, why
         self._snapshot: _Snapshot | None = None
 
     @property
@@ -115,7 +122,7 @@ class Transport:
 
     def around(
         self, places: Places | None, rotations: Tensor, owner: Tensor, light: PrefilteredLight, strength: float = 1.0
-    ) -> VisibleLookups | None:
+    ) -> Surroundings | None:
         """What is around N pixels, for ``shade``; None if there is no transport yet.
 
         Args:
@@ -128,16 +135,17 @@ class Transport:
             return None
         distinct, number = _distinct(rotations)
         fixed = light.detach()
-        open_, direct = snapshot.radiosity.arriving(light, distinct)
         bounced = torch.stack([self._bounced(snapshot, fixed, rotation) for rotation in distinct])
-        return VisibleLookups(
+        open_, direct = snapshot.radiosity.arriving(light, distinct)
+        lookups = VisibleLookups(
             snapshot.radiosity, Irradiance(open_, direct + bounced), fixed, self._backend.texture, distinct,
             number.index_select(0, owner), places.origin, places.outward, places.corners, places.shares, strength,
         )  # fmt: skip
+        return snapshot.radiosity.over_floor(lookups) if isinstance(snapshot.radiosity, GroundedRadiosity) else lookups
 
     def seen(
         self, surface: Surface, gbuffer: GBuffer, light: PrefilteredLight, strength: float = 1.0
-    ) -> VisibleLookups | None:
+    ) -> Surroundings | None:
         """``around`` of the pixels of ``gbuffer``, a view of ``surface``."""
         places = self.places(surface, gbuffer) if strength > 0 else None
         return self.around(places, gbuffer.object_rotation, gbuffer.view, light, strength)
@@ -153,6 +161,8 @@ class Transport:
         if self._snapshot.bounced:
             rotations, bounced = zip(*self._snapshot.bounced.values(), strict=True)
             out |= {"rotations": torch.stack(rotations), "bounced": torch.stack(bounced)}
+            if isinstance(self._snapshot.radiosity, GroundedRadiosity):
+                out["shades"] = torch.stack([self._snapshot.radiosity.shades[key] for key in self._snapshot.bounced])
         return out
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -166,14 +176,22 @@ class Transport:
             raise StspbrError("the checkpoint's transport does not fit its mesh: start the stage without --resume")
         material = MaterialValues(state["albedo"], state["roughness"], state["metallic"], cache.points.normal)
         pairs = zip(state.get("rotations", []), state.get("bounced", []), strict=True)
-        self._take(surface, cache, material, {_key(rotation): (rotation, bounced) for rotation, bounced in pairs})
+        kept = {_key(rotation): (rotation, bounced) for rotation, bounced in pairs}
+        self._take(surface, cache, material, kept)
+        if self._snapshot is not None and isinstance(self._snapshot.radiosity, GroundedRadiosity):
+            self._snapshot.radiosity.shades = dict(zip(kept, state.get("shades", []), strict=True))
 
     def _visibility(self, surface: Surface) -> VisibilityCache:
         normals = surface.normals
         return visibility(surface.positions, surface.faces, normals.values, normals.index, direction_bins(), self._rays)
 
     def _take(self, surface: Surface, cache: VisibilityCache, material: MaterialValues, bounced: _Bounced) -> None:
-        self._snapshot = _Snapshot(surface, material, Radiosity(cache, material), _face_normals(surface), bounced)
+        radiosity = Radiosity(cache, material)
+        if self.ground is not None:
+            radiosity = GroundedRadiosity(
+                cache, material, FloorGrid(self.ground, cache, surface.positions, surface.faces)
+            )
+        self._snapshot = _Snapshot(surface, material, radiosity, _face_normals(surface), bounced)
 
     def _bounced(self, snapshot: _Snapshot, light: PrefilteredLight, rotation: Tensor) -> Tensor:
         key = _key(rotation)

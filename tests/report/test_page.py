@@ -6,6 +6,7 @@ import base64
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from stspbr.report.compare_page import compare_page
 from stspbr.report.comparison import compare_records
 from stspbr.report.records import read_record
 from stspbr.report.run_page import run_page
+from stspbr.report.settings import brief
 
 VENDOR = Path(stspbr.report.__file__).parent / "vendor"
 VOID = {"meta", "link", "img", "input", "br"}
@@ -162,3 +164,9 @@ def test_the_bundle_is_what_its_readme_says():
         assert f"{name if name != 'three' else 'three.js'} {version}" in readme
     assert "http" not in (VENDOR / "package-lock.json").read_text(encoding="utf-8")
     assert "SPDX-License-Identifier: MIT" in data.decode("utf-8")
+
+
+def test_the_floor_stands_in_the_brief():
+    ground = {"ground": {"grey": [0.5, 0.4, 0.3], "height": -0.75}}
+    record = SimpleNamespace(artifacts={}, json=lambda stage, name: ground if stage == "bake" else {})
+    assert brief(record) == ["floor of grey 0.40 at height -0.75"]

@@ -36,6 +36,7 @@ def test_rows_hold_types_ranges_and_the_stage_s_own_defaults():
     assert found["coarse", "optimize.rates.appearance.schedule"].default == "coarse.A"
     assert found["capture.mesh", "asset"].default == "required" and found["capture.mesh", "textures"].default == "none"
     assert found["capture.mesh", "renderer"].type == "raster|mitsuba"
+    assert found["coarse", "transport.ground"].type == "auto|none|number"
     assert found["capture.mesh", "elevation"].type == "N,N" and found["bake", "texture_bits"].type == "8|16"
 
 

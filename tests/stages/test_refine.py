@@ -148,3 +148,12 @@ def test_a_recipe_refines_where_it_has_the_table(tmp_path):
     path.write_text(path.read_text() + "[refine]\npolish = 0\n")
     assert load_recipe(path).refine == RefineSettings(polish=0)
     assert load_recipe(path, ["refine.rounds=3"]).refine.rounds == 3
+
+
+def test_a_run_with_a_floor_is_refused(baked, tmp_path):
+    session = copied(baked, tmp_path)
+    run_coarse(session, settings_for(CoarseSettings, [*FIELDS, *STEPS, *LEARNED, "transport.ground=-1.0"]))
+    run_specialize(session, settings_for(SpecializeSettings, [*STEPS, "survey.at=[]"]))
+    run_bake(session, settings_for(BakeSettings, [*STEPS, "texture_resolution=32"]))
+    with pytest.raises(StspbrError, match=r"transport\.ground=-1\.0\), which refine does not path-trace"):
+        run_refine(session, RefineSettings())
