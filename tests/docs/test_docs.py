@@ -39,7 +39,8 @@ def leaves(schema: dict[str, Any], prefix: str = "") -> set[str]:
 
 
 def resolved(entry: dict[str, Any]) -> dict[str, Any] | None:
-    reference = entry.get("$ref") or next((one["$ref"] for one in entry.get("allOf", []) if "$ref" in one), None)
+    parts = [entry, *entry.get("allOf", []), *entry.get("anyOf", [])]  # anyOf: a stage that may be left out
+    reference = next((one["$ref"] for one in parts if "$ref" in one), None)
     return None if reference is None else SCHEMA["$defs"][reference.rpartition("/")[2]]
 
 
@@ -80,7 +81,7 @@ def rows_by_stage() -> dict[str, dict[str, str]]:
 def test_every_setting_has_a_row():
     tables = rows_by_stage()
     stages = {name: schema for name, entry in SCHEMA["properties"].items() if (schema := resolved(entry)) is not None}
-    assert {"coarse", "specialize", "bake", "unpack_orm", "evaluate"} == stages.keys()
+    assert {"coarse", "specialize", "bake", "refine", "unpack_orm", "evaluate"} == stages.keys()
     for stage, schema in stages.items():
         assert tables[stage].keys() == leaves(schema), stage
     assert tables["recipe"].keys() == SCHEMA["properties"].keys() - stages.keys() - {"capture"}
