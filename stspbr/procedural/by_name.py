@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from stspbr.errors import StspbrError
+from stspbr.procedural.candlestick import candlestick
 from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.procedural.lights import studio_light, sunset_light, window_light
 from stspbr.procedural.objects import dark_gloss, letters, ramp
@@ -20,6 +21,7 @@ OBJECTS: Mapping[str, Callable[[], Asset]] = {
     "ceramic-trim": lambda: replace(demo_asset(), name="ceramic-trim"),
     "letters": letters,
     "ramp": ramp,
+    "candlestick": candlestick,
 }
 LIGHTS: Mapping[str, Callable[[], EnvironmentLight]] = {
     "demo": demo_light,
