@@ -7,9 +7,11 @@ from dataclasses import replace
 
 from stspbr.errors import StspbrError
 from stspbr.procedural.candlestick import candlestick
+from stspbr.procedural.casket import casket
 from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.procedural.lights import studio_light, sunset_light, window_light
 from stspbr.procedural.objects import dark_gloss, letters, ramp
+from stspbr.procedural.wires import wires
 from stspbr.scene.asset import Asset
 from stspbr.scene.light import EnvironmentLight
 
@@ -22,6 +24,8 @@ OBJECTS: Mapping[str, Callable[[], Asset]] = {
     "letters": letters,
     "ramp": ramp,
     "candlestick": candlestick,
+    "casket": casket,
+    "wires": wires,
 }
 LIGHTS: Mapping[str, Callable[[], EnvironmentLight]] = {
     "demo": demo_light,

@@ -28,7 +28,8 @@ _PROFILE = Profile(
             (0.046, 0.380), (0.060, 0.270), (0.098, 0.170), (0.112, 0.090), (0.080, 0.010), (0.050, -0.050),  # baluster
             *_ring(0.048, -0.100, 0.036, 0.026), *_ring(0.046, -0.160, 0.024, 0.018),
             (0.042, -0.260), (0.042, -0.360), (0.046, -0.430),
-            *_ring(0.050, -0.475, 0.020, 0.015), *_ring(0.052, -0.515, 0.030, 0.018), *_ring(0.056, -0.565, 0.044, 0.024),
+            *_ring(0.050, -0.475, 0.020, 0.015), *_ring(0.052, -0.515, 0.030, 0.018),
+            *_ring(0.056, -0.565, 0.044, 0.024),
             (0.080, -0.640), (0.140, -0.700), (0.205, -0.745), (0.228, -0.770), (0.232, -0.795),  # foot
             (0.262, -0.800), (0.298, -0.815), (0.314, -0.850), (0.314, -0.905), (0.300, -0.935), (0.260, -0.940),
             (0.120, -0.932), (0.000, -0.932),
@@ -39,10 +40,11 @@ _PROFILE = Profile(
 
 
 def candlestick(resolution: int = 512) -> Asset:
-    """The candlestick: a closed surface of revolution about +Y of 0.6 × 1.8 × 0.6 with one UV chart.
+    """The candlestick: a closed surface of revolution about +Y of 0.61 × 1.84 × 0.61 with one UV chart.
 
     Its thinnest part is 4.5 % as thick as the object is tall, its smallest bead 1.5 % tall. Polished and brushed brass
-    (roughness 0.12 to 0.45), red lacquer on baluster and pan (0.12), black paint with brass leaves on the foot (0.35).
+    (roughness 0.12 to 0.45); red lacquer with ivory spirals on baluster and pan (0.12, 0.25); black paint on the stem
+    (0.55) and, with brass leaves, on the foot (0.35).
 
     Args:
         resolution: side of the square maps.
@@ -61,7 +63,9 @@ def candlestick(resolution: int = 512) -> Asset:
     roughness, metallic = 0.12 + 0.16 * cloud + 0.17 * brushed * band(-0.45, 0.45), np.ones_like(x)
     lacquer = np.maximum(band(0.005, 0.33), band(0.68, 0.742) * smoothstep(0.11 - soft, 0.11 + soft, radius))
     albedo, roughness, metallic = paint(albedo, roughness, metallic, lacquer, RED, 0.12, 0.0)
-    spiral = smoothstep(0.30 + 6 * soft, 0.30 - 6 * soft, np.abs(np.sin(0.5 * (3.0 * phi + 22.0 * y)))) * band(0.05, 0.28)
+    spiral = smoothstep(0.30 + 6 * soft, 0.30 - 6 * soft, np.abs(np.sin(0.5 * (3.0 * phi + 22.0 * y)))) * band(
+        0.05, 0.28
+    )
     albedo, roughness, metallic = paint(albedo, roughness, metallic, spiral, IVORY, 0.25, 0.0)
     sleeve = band(-0.40, -0.20)
     albedo, roughness, metallic = paint(albedo, roughness, metallic, sleeve, BLACK, 0.55, 0.0)
