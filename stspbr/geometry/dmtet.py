@@ -76,9 +76,9 @@ class DMTet(torch.nn.Module):
 
     @torch.no_grad()
     def init_sphere(self, radius: float) -> None:
-        """Start from a sphere of ``radius`` (object units) around the box's centre."""
-        centre = (self.box_min + self.box_max) / 2
-        self.sdf.copy_(torch.linalg.norm(self.grid - centre, dim=1) - radius)
+        """Start from the ellipsoid around the box's centre whose semi-axes are ``radius`` times the half sides."""
+        centre, half = (self.box_min + self.box_max) / 2, (self.box_max - self.box_min) / 2
+        self.sdf.copy_((torch.linalg.norm((self.grid - centre) / half, dim=1) - radius) * half.min())
         self.deform.zero_()
 
     @torch.no_grad()

@@ -7,6 +7,8 @@ import numpy as np
 from stspbr.errors import StspbrError
 
 _TETS_PER_CELL = 12
+_SPARE_CELLS = 2  # tetrahedron-sized cells added to both ends of every side but the longest
+_FEWEST = 4  # lattice cells along a side, 9 tetrahedron-sized ones; fewer only if the cube of this size has fewer
 
 
 def tet_grid(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -45,6 +47,35 @@ def tet_grid(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> tuple
         face[0], face[-1] = low32[axis], high32[axis]
     tets = np.concatenate([_tets_along(axis, cells, corner_count) for axis in range(3)])
     return vertices, tets, _edges(cells, corner_count)
+
+
+def tight_grid(resolution: int, extent: np.ndarray) -> tuple[int, np.ndarray]:
+    """The finest cubic lattice around a box that has no more cells than a cube's at ``resolution``.
+
+    Shorter sides get at least two cells of free space at both ends, and at least nine cells in all (fewer below a
+    resolution of 8), but never more than the longest side: the lattice stays in the cube around the box. A cell is a
+    voxel with the volume of a tetrahedron. A plate of 2 % is about 3 cells thick at 64 (1 in the cube); more cells
+    across it would cost more than the cube does.
+
+    Args:
+        resolution: of the cube, see ``tet_grid``.
+        extent: ``[3]`` sides of the box, any unit.
+
+    Returns:
+        The resolution along the longest side, for ``tet_grid``, and ``[3]`` the sides of the lattice's box as
+        fractions of the longest: whole numbers of cells. A cube, and a box that needs all of it, keep ``resolution``.
+    """
+    share = np.asarray(extent, dtype=np.float64) / np.max(extent)
+    per_cell = _TETS_PER_CELL ** (1.0 / 3.0)
+    cube = max(2, round(resolution / per_cell))
+
+    def counts(longest: int) -> np.ndarray:
+        return np.clip(np.ceil(share * longest + 2 * _SPARE_CELLS / per_cell), min(_FEWEST, cube), longest)
+
+    longest = cube
+    while counts(longest + 1).prod() <= cube**3:
+        longest += 1
+    return resolution if longest == cube else round(longest * per_cell), counts(longest) / longest
 
 
 def grid_cells(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> np.ndarray:

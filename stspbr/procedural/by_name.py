@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from stspbr.errors import StspbrError
+from stspbr.procedural.candlestick import candlestick
+from stspbr.procedural.casket import casket
 from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.procedural.lights import studio_light, sunset_light, window_light
 from stspbr.procedural.objects import dark_gloss, letters, ramp
+from stspbr.procedural.wires import wires
 from stspbr.scene.asset import Asset
 from stspbr.scene.light import EnvironmentLight
 
@@ -20,6 +23,9 @@ OBJECTS: Mapping[str, Callable[[], Asset]] = {
     "ceramic-trim": lambda: replace(demo_asset(), name="ceramic-trim"),
     "letters": letters,
     "ramp": ramp,
+    "candlestick": candlestick,
+    "casket": casket,
+    "wires": wires,
 }
 LIGHTS: Mapping[str, Callable[[], EnvironmentLight]] = {
     "demo": demo_light,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stspbr.quality.configurations import CONFIGURATIONS, FLOOR, configured
-from stspbr.quality.suite import Scene, asset_scenes, procedural_scenes
+from stspbr.quality.suite import FORMS, Scene, asset_scenes, procedural_scenes
 from stspbr.settings import (
     BakeSettings,
     CaptureMeshSettings,
@@ -130,6 +130,11 @@ def small_ladder() -> Ladder:
     """Two objects, one light, the method and the joint baseline, two seeds, 128²: under 45 minutes on two cores."""
     scenes = procedural_scenes(("ceramic-trim", "letters"), ("studio",))
     return Ladder("small", scenes, ("joint", "ours"), (0, 1), _SMALL)
+
+
+def forms_ladder() -> Ladder:
+    """The objects of difficult form under one light, two configurations, one seed, at the size of the small ladder."""
+    return Ladder("forms", procedural_scenes(FORMS, ("studio",)), ("joint", "ours"), (0,), _SMALL)
 
 
 def full_ladder() -> tuple[Ladder, list[str]]:

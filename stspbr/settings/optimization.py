@@ -97,12 +97,20 @@ class TransportSettings(Settings):
 class GeometrySettings(Settings):
     """Implicit geometry of the coarse stage."""
 
-    resolution: int = Field(64, ge=8, le=256, description="cells along each side of the tetrahedral grid")
-    initial: Literal["hull", "sphere"] = Field("hull", description="starting shape: the masks' visual hull or a sphere")
+    resolution: int = Field(
+        64, ge=8, le=256, description="size N of the tetrahedral grid: about N³ cells fill the object's box"
+    )
+    initial: Literal["hull", "sphere"] = Field(
+        "hull", description="starting shape: the masks' visual hull, or an ellipsoid in the object's box"
+    )
     box: tuple[float, float, float, float, float, float] | None = Field(
         None, description="the object's box in world units: xmin, ymin, zmin, xmax, ymax, zmax; none: from the masks"
     )
-    margin: float = Field(0.1, ge=0, description="free space added to that box, as a fraction of its longest side")
+    margin: float = Field(
+        0.1,
+        ge=0,
+        description="free space added to that box, as a fraction of each side; shorter sides get 2 cells more",
+    )
     sdf_regularizer: tuple[float, float] = Field(
         (0.2, 0.01), description="weight of the penalty on sign changes of the distances: at the start, after the ramp"
     )

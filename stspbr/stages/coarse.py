@@ -10,6 +10,7 @@ import torch
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.geometry.dmtet import DMTet
+from stspbr.geometry.tet_grid import tight_grid
 from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.geometry import FixedGeometry, ImplicitGeometry
@@ -32,14 +33,14 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     source = session.parent("capture")
     capture = load_capture(source)
     given = read_given_mesh(settings)
-    normalization = _normalization(capture, settings, None if given is None else given.mesh)
+    normalization, extent = _normalization(capture, settings, None if given is None else given.mesh)
     capture_n = normalization.capture(capture)
     generator = torch.Generator().manual_seed(session.seed)
 
     fixed = None if given is None else normalization.mesh(given.mesh)
     geometry: ImplicitGeometry | FixedGeometry
     if given is None or fixed is None:
-        geometry = _implicit_geometry(settings, capture_n, session, generator)
+        geometry = _implicit_geometry(settings, capture_n, extent, session, generator)
     else:
         geometry = FixedGeometry(
             fixed, movable=False, laplacian=0.0, folding=0.0, device=session.device, normal_maps=given.normal_maps
@@ -60,8 +61,8 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     return fit(session, "coarse", settings, source, reconstruction, write)
 
 
-def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | None) -> Normalization:
-    """The normalisation of the cube around the object, with a margin."""
+def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | None) -> tuple[Normalization, np.ndarray]:
+    """The normalisation of the cube around the object, with a margin; ``[3]`` the object's extent, world units."""
     if settings.geometry.box is not None:
         low, high = np.array(settings.geometry.box[:3]), np.array(settings.geometry.box[3:])
         if not (high > low).all():
@@ -74,13 +75,15 @@ def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | Non
         low, high = estimate_box(capture.split("train"), margin=0.0)
         margin = settings.geometry.margin
     centre = 0.5 * (np.asarray(low, np.float64) + np.asarray(high, np.float64))
-    return Normalization(centre, float(0.5 * (np.asarray(high) - np.asarray(low)).max() * (1.0 + margin)))
+    extent = np.asarray(high) - np.asarray(low)
+    return Normalization(centre, float(0.5 * extent.max() * (1.0 + margin))), extent
 
 
 def _implicit_geometry(
-    settings: CoarseSettings, capture: Capture, session: Session, generator: torch.Generator
+    settings: CoarseSettings, capture: Capture, extent: np.ndarray, session: Session, generator: torch.Generator
 ) -> ImplicitGeometry:
-    dmtet = DMTet(settings.geometry.resolution, np.full(3, -1.0), np.full(3, 1.0), generator)
+    resolution, half = tight_grid(settings.geometry.resolution, extent)
+    dmtet = DMTet(resolution, -half, half, generator)
     if settings.geometry.initial == "hull":
         dmtet.init_sdf(visual_hull_sdf(dmtet.grid.numpy(), capture.split("train")))
     else:

@@ -12,6 +12,8 @@ from stspbr.quality.ladder import (
     Job,
     Ladder,
     Size,
+    capture_settings,
+    forms_ladder,
     full_ladder,
     jobs_of,
     recipe_of,
@@ -57,6 +59,13 @@ def test_a_prefix_of_the_ladder_is_informative(monkeypatch):
     assert {job.scene.object for job in first} == {"ceramic-trim", "letters", "dark-gloss", "ramp"}
     assert all(job.track == "same" and job.light_mode == "known" for job in first)
     assert all(job.track == "same" for job in jobs_of(ladder, ("same",)))
+
+
+def test_the_ladder_of_forms_has_its_own_objects():
+    jobs = jobs_of(forms_ladder(), ("same",))
+    assert {job.scene.object for job in jobs} == {"candlestick", "casket", "wires"}
+    assert {capture_settings(job, forms_ladder().size).asset for job in jobs} == {
+        "procedural:candlestick", "procedural:casket", "procedural:wires"}  # fmt: skip
 
 
 def test_assets_are_found_or_named(monkeypatch, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -106,3 +107,31 @@ def test_the_manifest_says_who_worked_and_the_hash_does_not(tiny_run, tmp_path):
     assert kernels["backends"] == {"raster": "cpu", "encoding": "cpu"}
     assert twins["backends"] == {"raster": "cpu", "encoding": "torch"}
     assert kernels["settings"] == twins["settings"] and kernels["parents"] == twins["parents"]
+
+
+def test_the_grid_fills_a_given_box(tiny_run, tmp_path):
+    """A tall box of 1 × 3 × 1: cells stay in it but for two at the short sides; the number of cells is the cube's."""
+    from safetensors.numpy import load_file
+
+    from stspbr.stages.coarse import run_coarse
+
+    shutil.copytree(tiny_run, tmp_path / "run")
+    settings = ["geometry.resolution=16", "geometry.initial=sphere", "optimize.iterations=1", "optimize.batch=1"]
+    settings += [
+        f"fields.{name}.{size}" for name in ("appearance", "reflectance") for size in ("levels=2", "log2_table_size=8")
+    ]
+    counts = {}
+    for name, box in (("cube", "[-1, -1, -1, 1, 1, 1]"), ("tall", "[-0.4, -1.2, -0.4, 0.4, 1.2, 0.4]")):
+        chosen = settings_for(CoarseSettings, [*settings, f"geometry.box={box}"])
+        path = run_coarse(Session.open(tmp_path / "run", device="cpu", quiet=True), chosen).path
+        state = load_file(path / "geometry.safetensors")
+        counts[name] = len(state["dmtet.sdf"])
+        low, high = state["dmtet.box_min"], state["dmtet.box_max"]
+        np.testing.assert_allclose(low, -high)
+        if name == "cube":
+            assert high.tolist() == [1.0, 1.0, 1.0]
+        else:
+            assert high[1] == 1.0 and high[0] == high[2] and 1 / 3 + 2 * 2 / 24 < high[0] < 0.65
+            mesh = json.loads((path / "metrics.json").read_text(encoding="utf-8"))["mesh"]
+            assert mesh["watertight"] and mesh["components"] == 1
+    assert 0.6 * counts["cube"] < counts["tall"] < 1.1 * counts["cube"]
