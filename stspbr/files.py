@@ -24,6 +24,14 @@ def safe_name(name: str, taken: set[str]) -> str:
     return out
 
 
+def find_file(path: Path) -> Path | None:
+    """``path`` if it is a file, else the file beside it whose name differs in case only; None if there is none."""
+    if path.is_file():
+        return path
+    folder, name = path.parent, path.name.lower()
+    return next((p for p in sorted(folder.iterdir()) if p.name.lower() == name), None) if folder.is_dir() else None
+
+
 def read_file(path: str | os.PathLike[str], name: str | None = None) -> bytes:
     """The bytes of a file; StspbrError if it is missing or cannot be read. ``name`` replaces its path in errors."""
     try:

@@ -18,14 +18,13 @@ from stspbr.colour import linear_to_srgb
 from stspbr.datasets.fitting import folded
 from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
 from stspbr.datasets.lens import Lens, lens, pycolmap_for
+from stspbr.datasets.mask_files import find_masks, mask_folder
 from stspbr.datasets.posed_images import (
     HOLD_OUT_EVERY,
     PosedImage,
     find_image,
-    find_mask,
     held_out,
     listed_splits,
-    mask_folder,
     read_posed_images,
     with_clip_planes,
 )
@@ -33,8 +32,9 @@ from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import camera_to_world_from_opencv, folder_light, opencv_from_camera_to_world, y_up_from
 from stspbr.errors import StspbrError, first_line
 from stspbr.files import write_file
+from stspbr.formats.choices import USUAL, FileChoices
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
-from stspbr.notes import first_few
+from stspbr.notes import Notes, first_few
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.object_sphere import estimate_object_sphere
 
@@ -49,6 +49,7 @@ def read_colmap(
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
     stream: Log = None,
+    choices: FileChoices = USUAL,
 ) -> Capture:
     """Read and check a COLMAP model and its photographs, which are undistorted if their lens needs it.
 
@@ -86,6 +87,7 @@ def read_colmap(
     splits = splits or listed_splits(names, place / "train.txt", place / "test.txt")
     splits = splits or held_out(names, hold_out_every)
     mask_place = mask_folder(root, masks)
+    mask_files = find_masks(mask_place, names)
     items = [
         PosedImage(
             name=f"{pictures.name}/{file}" if pictures != root else str(file),
@@ -93,13 +95,15 @@ def read_colmap(
             lens=lenses[image.camera_id],
             camera_to_world=rotation @ pose,
             split=split,
-            mask=find_mask(mask_place, image.name, names),
+            mask=mask_files.get(image.name),
         )
         for image, file, pose, split in zip(posed, found, camera_to_world, splits, strict=True)
         if split is not None
     ]
-    frames = with_clip_planes(read_posed_images(items, mask_place, stream))
-    return checked(Capture(frames, folder_light(root, rotation)), on_warning)
+    with Notes.into(on_warning) as notes:
+        frames = with_clip_planes(read_posed_images(items, mask_place, stream, choices=choices, notes=notes))
+        light = folder_light(root, rotation, notes)
+    return checked(Capture(frames, light), on_warning)
 
 
 def model_folder(folder: Path) -> Path:
@@ -175,7 +179,9 @@ def _lens(camera: Any, place: Path) -> Callable[[int, int], Lens]:
 def _warn_of_the_unposed(folder: Path, used: set[str], on_warning: Log) -> None:
     if on_warning is None or folder.name != "images":
         return
-    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    files = [
+        path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."
+    ]
     rest = [name for name in (path.relative_to(folder).as_posix() for path in files) if name not in used]
     if rest:
         on_warning(f"{first_few(rest)} of {len(files)} images have no pose and are left out")

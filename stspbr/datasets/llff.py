@@ -15,13 +15,12 @@ import numpy as np
 from stspbr.datasets.fitting import centred, folded
 from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
 from stspbr.datasets.lens import Lens, lens
+from stspbr.datasets.mask_files import find_masks, mask_folder
 from stspbr.datasets.posed_images import (
     HOLD_OUT_EVERY,
     PosedImage,
-    find_mask,
     held_out,
     listed_splits,
-    mask_folder,
     read_posed_images,
     with_clip_planes,
 )
@@ -29,7 +28,9 @@ from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import folder_light, y_up_from
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path, write_file
+from stspbr.formats.choices import USUAL, FileChoices
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
+from stspbr.notes import Notes
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.object_sphere import estimate_object_sphere
 
@@ -42,6 +43,7 @@ def read_llff(
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
     stream: Log = None,
+    choices: FileChoices = USUAL,
 ) -> Capture:
     """Read and check an LLFF data set.
 
@@ -65,6 +67,7 @@ def read_llff(
     rotation = y_up_from(up, camera_to_world, on_warning)
     splits = listed_splits(files, folder / "train_id.txt", folder / "test_id.txt") or held_out(files, hold_out_every)
     mask_place = mask_folder(folder, masks)
+    mask_files = find_masks(mask_place, files)
     items = [
         PosedImage(
             name=f"images/{file}",
@@ -72,13 +75,15 @@ def read_llff(
             lens=_lens_of(row, f"frame images/{file}"),
             camera_to_world=rotation @ pose,
             split=split,
-            mask=find_mask(mask_place, file),
+            mask=mask_files.get(file),
         )
         for file, row, pose, split in zip(files, rows, camera_to_world, splits, strict=True)
         if split is not None
     ]
-    frames = with_clip_planes(read_posed_images(items, mask_place, stream))
-    return checked(Capture(frames, folder_light(folder, rotation)), on_warning)
+    with Notes.into(on_warning) as notes:
+        frames = with_clip_planes(read_posed_images(items, mask_place, stream, choices=choices, notes=notes))
+        light = folder_light(folder, rotation, notes)
+    return checked(Capture(frames, light), on_warning)
 
 
 def write_llff(folder: str | Path, capture: Capture, image_format: str = "png", on_warning: Log = None) -> Path:

@@ -31,23 +31,24 @@ from stspbr.datasets.exposure_keys import exposure_keys, read_exposure
 from stspbr.datasets.fitting import folded
 from stspbr.datasets.frame_files import flat_name, frame_path, image_suffix, warn_of_clipping, write_images
 from stspbr.datasets.lens import Lens, lens, parameter_names
+from stspbr.datasets.mask_files import find_masks, mask_folder
 from stspbr.datasets.posed_images import (
     HOLD_OUT_EVERY,
     PosedImage,
-    find_mask,
     held_out,
-    mask_folder,
     read_posed_images,
 )
 from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import turned_pose, y_up_from
 from stspbr.errors import StspbrError
-from stspbr.files import read_file, write_file
-from stspbr.formats.images import IMAGE_SUFFIXES, read_image, write_exr
-from stspbr.notes import first_few
+from stspbr.files import find_file, read_file, write_file
+from stspbr.formats.choices import USUAL, FileChoices
+from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
+from stspbr.formats.lights import read_light
+from stspbr.notes import Notes, first_few
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Capture, Frame
-from stspbr.scene.light import EnvironmentLight, turned_light
+from stspbr.scene.light import turned_light
 
 Json = dict[str, Any]
 _DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "omega", "sx1", "sy1")
@@ -62,6 +63,7 @@ def read_transforms(
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
     stream: Log = None,
+    choices: FileChoices = USUAL,
 ) -> Capture:
     """Read and check a capture.
 
@@ -72,7 +74,7 @@ def read_transforms(
     Args:
         path: the folder, or the JSON file itself.
         masks: a folder of masks for the frames without ``mask_path``.
-        on_warning, up, hold_out_every, stream: see :func:`stspbr.datasets.captures.read_capture`.
+        on_warning, up, hold_out_every, stream, choices: see :func:`stspbr.datasets.captures.read_capture`.
 
     Raises:
         StspbrError: anything missing, broken or contradictory; a lens that no pinhole image can replace.
@@ -87,11 +89,14 @@ def read_transforms(
     splits = _splits(path, content, entries, names, hold_out_every)
     chosen = [(entry, name, split) for entry, name, split in zip(entries, names, splits, strict=True) if split]
     folder = None if masks is None else mask_folder(path.parent, masks)
-    frames = read_frames(path, content, chosen, rotation=rotation, masks=folder, stream=stream)
     light = None
-    if content.get("environment"):
-        radiance, _, _ = read_image(path.parent / content["environment"])
-        light = turned_light(EnvironmentLight(radiance), (rotation @ y_up_from(f"+{own_up}").T)[:3, :3])
+    with Notes.into(on_warning) as notes:
+        frames = read_frames(
+            path, content, chosen, rotation=rotation, masks=folder, stream=stream, choices=choices, notes=notes
+        )
+        if content.get("environment"):
+            light = read_light(path.parent / content["environment"], notes=notes)
+            light = turned_light(light, (rotation @ y_up_from(f"+{own_up}").T)[:3, :3])
     back = _similarity(path, content)
     return checked(Capture(frames, light, None if back is None else back @ rotation.T), on_warning)
 
@@ -190,9 +195,10 @@ def frame_files(path: Path, entries: Sequence[Json]) -> list[str]:
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
             raise StspbrError(f"{path}: a frame has no file_path: export it again")
-        name = PurePosixPath(entry["file_path"].replace("\\", "/")).as_posix()
-        found = next((c for c in (name, *(name + s for s in IMAGE_SUFFIXES)) if (path.parent / c).is_file()), None)
-        names.append(found or name)
+        name = _posix(entry["file_path"])
+        candidates = (find_file(path.parent / each) for each in (name, *(name + s for s in IMAGE_SUFFIXES)))
+        found = next((candidate for candidate in candidates if candidate), None)
+        names.append((PurePosixPath(name).parent / found.name).as_posix() if found else name)
         missing += [] if found else [name]
     if missing:
         more = f" (nor do {first_few(missing[1:])} more of {len(names)} images)" if missing[1:] else ""
@@ -209,23 +215,26 @@ def read_frames(
     rotation: np.ndarray,
     masks: Path | None = None,
     stream: Log = None,
+    choices: FileChoices = USUAL,
+    notes: Notes | None = None,
 ) -> list[Frame]:
     """The frames ``(entry, file, split)`` of one JSON file.
 
     Args:
         rotation: ``[4, 4]``, from the file's world to ours.
         masks: a folder for the masks of frames without ``mask_path``.
-        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
+        stream, choices, notes: see :func:`stspbr.datasets.posed_images.read_posed_images`.
     """
-    names = [file for _, file, _ in chosen]
+    found = {} if masks is None else find_masks(masks, [file for _, file, _ in chosen])
 
     def mask_of(entry: Json, file: str) -> Path | None:
-        if entry.get("mask_path"):
-            return path.parent / entry["mask_path"]
-        return None if masks is None else find_mask(masks, file, names)
+        if not entry.get("mask_path"):
+            return found.get(file)
+        place = path.parent / _posix(str(entry["mask_path"]))
+        return find_file(place) or place
 
     images = [_posed_image(path, content, *item, rotation, mask_of(*item[:2])) for item in chosen]
-    return read_posed_images(images, masks, stream)
+    return read_posed_images(images, masks, stream, choices=choices, notes=notes)
 
 
 def _posed_image(
@@ -336,10 +345,15 @@ def _splits(path: Path, content: Json, entries: list[Json], names: list[str], ho
         return ["test" if entry["split"] == "val" else entry["split"] for entry in entries]
     keys = ("train_filenames", "val_filenames", "test_filenames")
     if any(key in content for key in keys):
-        listed = [{PurePosixPath(name).as_posix() for name in content.get(key, [])} for key in keys]
-        own = [{PurePosixPath(entry["file_path"]).as_posix(), name} for entry, name in zip(entries, names, strict=True)]
+        listed = [{_posix(str(name)) for name in content.get(key, [])} for key in keys]
+        own = [{_posix(entry["file_path"]), name} for entry, name in zip(entries, names, strict=True)]
         return ["train" if o & listed[0] else "test" if o & (listed[1] | listed[2]) else None for o in own]
     return list(held_out(names, hold_out_every))
+
+
+def _posix(name: str) -> str:
+    """A path of the file with slashes: Windows tools write backslashes."""
+    return PurePosixPath(name.replace("\\", "/")).as_posix()
 
 
 def _intrinsics(camera: Camera) -> dict[str, float]:

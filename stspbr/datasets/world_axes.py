@@ -9,7 +9,8 @@ import numpy as np
 
 from stspbr.datasets.validation import Log
 from stspbr.errors import StspbrError
-from stspbr.formats.images import read_image
+from stspbr.formats.lights import read_light
+from stspbr.notes import Notes
 from stspbr.scene.light import EnvironmentLight, turned_light
 
 WORLD_UP = ("auto", "+y", "-y", "+z", "-z")
@@ -58,11 +59,11 @@ def turned_pose(rotation: np.ndarray, object_to_world: np.ndarray) -> np.ndarray
     return rotation @ object_to_world @ rotation.T
 
 
-def folder_light(folder: Path, rotation: np.ndarray) -> EnvironmentLight | None:
+def folder_light(folder: Path, rotation: np.ndarray, notes: Notes | None = None) -> EnvironmentLight | None:
     """The known light ``environment.exr`` or ``.hdr`` of a folder, turned with its world; None if there is none."""
     for name in ("environment.exr", "environment.hdr"):
         if (folder / name).is_file():
-            return turned_light(EnvironmentLight(read_image(folder / name)[0]), rotation[:3, :3])
+            return turned_light(read_light(folder / name, notes=notes), rotation[:3, :3])
     return None
 
 

@@ -18,3 +18,6 @@ class FileChoices:
     layer: str | None = None
     mask_label: str | None = None
     invert_masks: bool = False
+
+
+USUAL = FileChoices()

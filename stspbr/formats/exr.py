@@ -224,7 +224,7 @@ def _layers(file: Any) -> tuple[list[Layer], list[str]]:
             plain = _SPELLED.get(plain.lower(), plain.upper())
             grouped.setdefault((prefix, view), {}).setdefault(plain, index)
         for (name, view), held in grouped.items():
-            names = next((names for names in _SETS if all(n in held for n in names)), None)
+            names: tuple[str, ...] | None = next((names for names in _SETS if all(n in held for n in names)), None)
             if names is None and len(held) == 1 and len(grouped) == len(parts) == 1 and "Z" not in held:
                 names = tuple(held)  # a single channel of another name
             if names is None:

@@ -55,7 +55,7 @@ class MaskReading:
     def __init__(self, files: Sequence[Path], choices: FileChoices, notes: Notes | None = None) -> None:
         with ThreadPoolExecutor(available_cores()) as pool:
             looks = [look for look in pool.map(_look, dict.fromkeys(files)) if look]
-        self._invert = choices.invert_masks
+        self.choices = choices
         wanted = None if choices.mask_label is None else _labels(choices.mask_label)
         self._by_alpha = wanted is None and any(look.alpha is not None and look.alpha.varies for look in looks)
         groups: dict[tuple[str, float], list[_Survey]] = {}
@@ -74,7 +74,7 @@ class MaskReading:
         """
         stored = _stored(_decoded(path), self._by_alpha)
         coverage = self._rules.get((stored.kind, stored.full), _Rule(stored.full)).coverage(stored)
-        return np.ascontiguousarray((1.0 - coverage if self._invert else coverage)[..., None], np.float32)
+        return np.ascontiguousarray((1.0 - coverage if self.choices.invert_masks else coverage)[..., None], np.float32)
 
     def _note_inversion(self, surveys: list[_Survey], notes: Notes) -> None:
         shares = []
@@ -85,7 +85,7 @@ class MaskReading:
             ]
             shares.append(np.concatenate(borders).mean() if all(border.any() for border in borders) else 0.0)
         across = sum(share >= _AT_BORDER for share in shares)
-        if self._invert:
+        if self.choices.invert_masks:
             if shares and sum(share < 1 - _AT_BORDER for share in shares) >= _NEARLY_ALL * len(shares):
                 notes("with invert_masks nearly every mask covers the borders of its image: leave it out?")
         elif across and across >= _NEARLY_ALL * len(shares) and not all(survey.uniform for survey in surveys):

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
-from stspbr.formats.images import read_image
+from stspbr.formats.lights import LightLayout, read_light
 from stspbr.notes import Log, Notes
 from stspbr.optimize.progress import Reporting
 from stspbr.procedural.by_name import is_procedural, procedural_light
@@ -31,14 +30,11 @@ def load_asset(settings: CaptureMeshSettings) -> Asset:
     return replace(asset, materials=[replace(m, **constants) for m in asset.materials])
 
 
-def load_light(path: str) -> EnvironmentLight:
-    """A lat-long HDR or EXR, or a procedural light."""
+def load_light(path: str, layout: LightLayout = "latlong", notes: Notes | None = None) -> EnvironmentLight:
+    """An HDR or EXR of the given layout, or a procedural light."""
     if is_procedural(path):
         return procedural_light(path)
-    radiance, _, _ = read_image(path)
-    if not np.isfinite(radiance).all() or (radiance < 0).any():
-        raise StspbrError(f"{path}: the light has pixels that are negative or not finite")
-    return EnvironmentLight(radiance)
+    return read_light(path, layout, notes)
 
 
 def render_capture(
@@ -50,7 +46,7 @@ def render_capture(
         on_warning: called with each note on how asset and light were read, one line each.
     """
     with Notes.into(on_warning) as notes:
-        asset, light = load_asset(settings), load_light(settings.light)
+        asset, light = load_asset(settings), load_light(settings.light, settings.light_layout, notes)
         for line in asset.extras.get("notes", ()):
             notes(line)
     train, test = object_cameras(
