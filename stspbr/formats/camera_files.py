@@ -73,20 +73,16 @@ def raw_size(path: Path) -> tuple[int, int, int]:
         raise StspbrError(f"{path} is not a readable raw photograph ({error}): export or copy it again") from error
 
 
-def register_heif() -> None:
-    """Let Pillow open HEIC, if pillow-heif is installed."""
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        return
-    register_heif_opener()
+def register_heif(path: Path) -> None:
+    """Let Pillow open HEIC such as ``path``; StspbrError if pillow-heif is not installed."""
+    _heif(str(path)).register_heif_opener()
 
 
-def _heif() -> Any:
+def _heif(path: str = "") -> Any:
     try:
         import pillow_heif
     except ImportError:
-        raise _missing("pillow-heif", "HEIC") from None
+        raise _missing("pillow-heif", "HEIC image", path) from None
     return pillow_heif
 
 

@@ -24,6 +24,7 @@ from stspbr.notes import Notes
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _CLAIM = 4096  # bytes that no coding makes of one, in files of a gigabyte and more
+_PROFILE = 1 << 24  # bytes of the largest profile
 _CICP = {1: "", 9: "Rec. 2020", 11: "DCI-P3", 12: "Display P3"}  # ITU-T H.273: primaries
 
 
@@ -142,10 +143,15 @@ def _decode(path: Path, data: bytes, upright: bool, layer: str | None, notes: No
         return Decoded(pixels, False, matrix=matrix, saturation=float("inf"))
     decoded = _by_oiio(file, kind, upright)
     held = spec.getattribute("ICCProfile")
-    if held is not None:
+    if b"iCCP" in chunks and b"cICP" not in chunks:  # libpng drops profiles that it finds fault with
+        packed = chunks[b"iCCP"].partition(b"\0")[2][1:]
+        held = np.frombuffer(zlib.decompressobj().decompress(packed, _PROFILE), np.uint8)
+    if held is not None and b"cICP" not in chunks:
         return _with_profile(decoded, data, bytes(np.asarray(held, np.uint8)), notes, where)
     if decoded.pixels.dtype == np.float32:
         return decoded
+    if notes is not None and "CMYK" in (spec.getattribute("jpeg:ColorSpace"), spec.getattribute("tiff:ColorSpace")):
+        notes("its CMYK has no profile: each ink takes its share of red, green or blue, read as sRGB", where)
     if chunks:
         return _with_chunks(decoded, chunks, notes, where)
     return _with_exif(decoded, path, spec.get_int_attribute("Exif:ColorSpace", 1), notes)
@@ -187,7 +193,14 @@ def _with_profile(decoded: Decoded, data: bytes, held: bytes | None, notes: Note
     """``decoded`` as its ICC profile means it."""
     if not held:
         return decoded
-    profile = read_profile(held)
+    try:
+        profile = read_profile(held)
+        if profile.curves is not None and len(profile.curves) == 1 and decoded.pixels.shape[-1] > 2:
+            raise ValueError("it is for grey images")
+    except ValueError as error:
+        if notes is not None:
+            notes(f"its colour profile cannot be used ({error}): it is read as sRGB", where)
+        return decoded
     if profile.is_srgb:
         return decoded
     said = f"its colour profile ({profile.name})"
@@ -202,8 +215,6 @@ def _with_profile(decoded: Decoded, data: bytes, held: bytes | None, notes: Note
             notes(f"{said} is converted to sRGB by LittleCMS with 8 bits", where)
         shift = 8 * (alpha.dtype.itemsize - 1)
         return replace(decoded, pixels=np.concatenate([pixels, (alpha >> shift).astype(np.uint8)], axis=-1))
-    if len(profile.curves) == 1 and decoded.pixels.shape[-1] > 2:
-        raise StspbrError(f"has colours, but {said} is for grey: save it in sRGB")
     if notes is not None:
         notes(f"{said} is converted to linear sRGB", where)
     return replace(decoded, curves=profile.curves, matrix=profile.matrix)

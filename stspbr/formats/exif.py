@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,12 @@ def read_exif(path: str | os.PathLike[str]) -> Exif:
     if path.suffix.lower() in RAW_SUFFIXES:
         return _read_raw_exif(path)
     if path.suffix.lower() in HEIF_SUFFIXES:
-        register_heif()
+        register_heif(path)
     try:
         with Image.open(path) as image:
             width, height = image.size
             turned = image.format not in ("TIFF", "HEIF")  # of these, Pillow gives the upright size
-            tags = _tags(image)
+            tags = _tags(image.getexif)
     except FileNotFoundError:
         raise StspbrError(f"{path} does not exist: check the path") from None
     except (OSError, ValueError):
@@ -89,11 +90,11 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _tags(image: Any) -> dict[Any, Any]:
+def _tags(read: Callable[[], Any]) -> dict[Any, Any]:
     from PIL import ExifTags
 
     try:
-        head = image.getexif()
+        head = read()
         return {ExifTags.TAGS.get(k, k): v for k, v in {**head, **head.get_ifd(ExifTags.IFD.Exif)}.items()}
     except Exception:  # a broken Exif block raises nearly anything, and the picture is still good
         return {}
@@ -104,11 +105,14 @@ def _read_raw_exif(path: Path) -> Exif:
     from PIL import Image
 
     width, height, flip = raw_size(path)
-    try:
-        with Image.open(path) as image:
-            tags = _tags(image)
-    except (OSError, ValueError):
-        tags = {}
+    with path.open("rb") as stream:
+
+        def read() -> Any:
+            held = Image.Exif()
+            held.load_from_fp(stream)
+            return held
+
+        tags = _tags(read)
     focal = _focal({**tags, "ExifImageWidth": None}, width, height)
     orientation = {3: 3, 5: 8, 6: 6}.get(flip, 1)
     width, height = (height, width) if orientation >= 5 else (width, height)

@@ -178,7 +178,7 @@ def _decided(
     names = [survey.name for survey in surveys]
     values = sorted(code for code in group.counts if code)
     if wanted is not None:
-        return _chosen(wanted, values, names, kind)
+        return _chosen(wanted, values, names, kind, any(survey.lossy for survey in surveys))
     if kind == "colour":
         return _colour_rule(group, surveys, notes)
     if kind == "palette" and len(values) > 1 and 255.0 in values:
@@ -186,7 +186,7 @@ def _decided(
         _each(notes, names, "label 255 of a palette is void and counts as the background")
     if len(values) == 1:
         if values[0] != full and kind != "palette":
-            _each(notes, names, f"its values are 0 and {values[0]:g}, which count as 0 and 1")
+            _each(notes, names, f"the values 0 and {values[0]:g} (of {full:g}) are read as coverage 0 and 1")
         return _Rule(full, tuple(values))
     if kind == "palette" or (kind == "grey" and _are_labels(values, group.filling(), full)):
         raise _several(values, names, f"{values[0]:g}")
@@ -239,16 +239,24 @@ def _merged(inside: Counter[float]) -> dict[float, int]:
     return {code: count for code, count in out.items() if count >= _FILLED * total}
 
 
-def _chosen(wanted: tuple[float, ...], values: list[float], names: list[str], kind: str) -> _Rule:
+def _chosen(wanted: tuple[float, ...], values: list[float], names: list[str], kind: str, lossy: bool) -> _Rule:
     """The rule of a chosen label; no numbers: all."""
-    labels = tuple(values) if not wanted else wanted
-    if wanted and kind != "colour" and not set(wanted) & set(values):
-        held = ", ".join(f"{value:g}" for value in values[:10]) + (", …" if len(values) > 10 else "")
+    if not wanted and kind == "colour":
+        return _Rule(float(_NOISE if lossy else 1))
+    found = (
+        _near(np.array(values, np.int64), wanted, 2 * _NOISE if lossy else 0)
+        if kind == "colour"
+        else np.isin(values, wanted)
+    )
+    if wanted and not found.any():
+        held = [f"#{int(value):06x}" if kind == "colour" else f"{value:g}" for value in values]
+        label = ", ".join(f"#{int(each):06x}" if kind == "colour" else f"{each:g}" for each in wanted)
+        shown = ", ".join(held[:10]) + (", …" if len(held) > 10 else "")
         raise StspbrError(
-            f"mask_label={', '.join(f'{label:g}' for label in wanted)}: the masks {first_few(names)} hold "
-            f"{held or 'nothing but 0'}: choose among these"
+            f"mask_label={label} is in none of {first_few(names, 'files')}, which hold {shown or 'nothing but 0'}: "
+            "choose one of these"
         )
-    return _Rule(1.0, labels)
+    return _Rule(1.0, wanted or tuple(values))
 
 
 def _several(values: Sequence[float | str], names: list[str], example: str) -> StspbrError:
@@ -269,9 +277,7 @@ def _labels(text: str) -> tuple[float, ...]:
             float(int(part[1:], 16) if part.startswith("#") else int(part)) for part in text.replace(" ", "").split(",")
         )
     except ValueError:
-        raise StspbrError(
-            f"mask_label={text}: expected numbers or colours, e.g. 1, or 1,2, or #00ff00, or all"
-        ) from None
+        raise StspbrError(f"mask_label={text}: give numbers or colours, e.g. 1, or 1,2, or #00ff00, or all") from None
 
 
 def _each(notes: Notes | None, names: Sequence[str], text: str) -> None:
