@@ -142,6 +142,8 @@ def _decode(path: Path, data: bytes, upright: bool, layer: str | None, notes: No
         pixels, matrix = exr.read_exr(file, layer, notes, where)
         return Decoded(pixels, False, matrix=matrix, saturation=float("inf"))
     decoded = _by_oiio(file, kind, upright)
+    if notes is not None and kind == "tiff" and file.seek_subimage(1, 0):
+        notes("of several pages the first is read", where)
     held = spec.getattribute("ICCProfile")
     if b"iCCP" in chunks and b"cICP" not in chunks:  # libpng drops profiles that it finds fault with
         packed = chunks[b"iCCP"].partition(b"\0")[2][1:]

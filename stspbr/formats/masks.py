@@ -18,7 +18,7 @@ from __future__ import annotations
 import io
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +62,13 @@ class MaskReading:
         for look in looks:
             survey = look.alpha if self._by_alpha and look.alpha is not None else look.own
             groups.setdefault((survey.kind, survey.full), []).append(survey)
-        self._rules = {kind: _decided(*kind, group, wanted, notes) for kind, group in groups.items()}
+        if wanted is None:
+            self._rules = {kind: _decided(*kind, group, notes) for kind, group in groups.items()}
+        else:
+            chosen = {kind: _chosen(wanted, kind[0], *_held(group)) for kind, group in groups.items()}
+            if chosen and not any(found for _, found in chosen.values()):
+                raise _absent(str(choices.mask_label), groups)
+            self._rules = {kind: rule for kind, (rule, _) in chosen.items()}
         if notes is not None:
             self._note_inversion([survey for group in groups.values() for survey in group], notes)
 
@@ -171,14 +177,9 @@ class _Group:
         return sorted(code for code, count in self.inside.items() if code and count >= _FILLED * covered)
 
 
-def _decided(
-    kind: str, full: float, surveys: list[_Survey], wanted: tuple[float, ...] | None, notes: Notes | None
-) -> _Rule:
-    group = _Group.of(surveys)
+def _decided(kind: str, full: float, surveys: list[_Survey], notes: Notes | None) -> _Rule:
+    group, values = _Group.of(surveys), _held(surveys)[0]
     names = [survey.name for survey in surveys]
-    values = sorted(code for code in group.counts if code)
-    if wanted is not None:
-        return _chosen(wanted, values, names, kind, any(survey.lossy for survey in surveys))
     if kind == "colour":
         return _colour_rule(group, surveys, notes)
     if kind == "palette" and len(values) > 1 and 255.0 in values:
@@ -188,7 +189,7 @@ def _decided(
         if values[0] != full and kind != "palette":
             _each(notes, names, f"the values 0 and {values[0]:g} (of {full:g}) are read as coverage 0 and 1")
         return _Rule(full, tuple(values))
-    if kind == "palette" or (kind == "grey" and _are_labels(values, group.filling(), full)):
+    if len(values) > 1 and (kind == "palette" or kind == "grey" and _are_labels(values, group.filling(), full)):
         raise _several(values, names, f"{values[0]:g}")
     top = max(values, default=full)
     if kind == "grey" and top != full:
@@ -239,24 +240,33 @@ def _merged(inside: Counter[float]) -> dict[float, int]:
     return {code: count for code, count in out.items() if count >= _FILLED * total}
 
 
-def _chosen(wanted: tuple[float, ...], values: list[float], names: list[str], kind: str, lossy: bool) -> _Rule:
-    """The rule of a chosen label; no numbers: all."""
-    if not wanted and kind == "colour":
-        return _Rule(float(_NOISE if lossy else 1))
-    found = (
-        _near(np.array(values, np.int64), wanted, 2 * _NOISE if lossy else 0)
-        if kind == "colour"
-        else np.isin(values, wanted)
+def _chosen(wanted: tuple[float, ...], kind: str, values: list[float], lossy: bool) -> tuple[_Rule, bool]:
+    """The rule of chosen labels (no numbers: all), and whether there are any."""
+    if kind == "colour":
+        if not wanted:
+            return _Rule(float(_NOISE if lossy else 1)), bool(values)
+        return _Rule(1.0, wanted), bool(_near(np.array(values), wanted, 2 * _NOISE if lossy else 0).any())
+    greys = tuple(float(int(code) & 255) for code in wanted if code > 255 and not np.ptp(_channels(code)))
+    labels = (*wanted, *greys) or tuple(values)  # an image with one grey label is a grey image
+    return _Rule(1.0, labels), bool(set(labels) & set(values))
+
+
+def _held(surveys: Sequence[_Survey]) -> tuple[list[float], bool]:
+    """The values beside 0, and whether a file is lossy."""
+    return sorted(code for code in _Group.of(surveys).counts if code), any(survey.lossy for survey in surveys)
+
+
+def _absent(text: str, groups: Mapping[tuple[str, float], Sequence[_Survey]]) -> StspbrError:
+    """The error that no mask has the label ``text``."""
+    held = []
+    for (kind, _), surveys in groups.items():
+        held += [f"#{int(code):06x}" if kind == "colour" else f"{code:g}" for code in _held(surveys)[0]]
+    names = [survey.name for surveys in groups.values() for survey in surveys]
+    shown = ", ".join(held[:10]) + (", …" if len(held) > 10 else "")
+    return StspbrError(
+        f"mask_label={text} is in none of {first_few(names, 'files')}, which hold {shown or 'nothing but 0'}: "
+        "choose one of these"
     )
-    if wanted and not found.any():
-        held = [f"#{int(value):06x}" if kind == "colour" else f"{value:g}" for value in values]
-        label = ", ".join(f"#{int(each):06x}" if kind == "colour" else f"{each:g}" for each in wanted)
-        shown = ", ".join(held[:10]) + (", …" if len(held) > 10 else "")
-        raise StspbrError(
-            f"mask_label={label} is in none of {first_few(names, 'files')}, which hold {shown or 'nothing but 0'}: "
-            "choose one of these"
-        )
-    return _Rule(1.0, wanted or tuple(values))
 
 
 def _several(values: Sequence[float | str], names: list[str], example: str) -> StspbrError:

@@ -195,3 +195,18 @@ def test_a_broken_mask_is_an_error_of_its_own(tmp_path):
     reading = MaskReading([tmp_path / "a.png"], USUAL)
     with pytest.raises(StspbrError, match="a.png is truncated or corrupt, or not an image"):
         reading.read(tmp_path / "a.png")
+
+
+def test_frames_without_the_object_do_not_matter(tmp_path):
+    empty = np.zeros((SIDE, SIDE), bool)
+    colours = np.array([[0, 0, 0], [255, 0, 0], [255, 255, 255]], np.uint8)
+    kinds = {"palette": palette, "colour": lambda indices: colours[np.asarray(indices, np.uint8)]}
+    for name, made in kinds.items():
+        paths = [saved(tmp_path, made(m), f"{name}{k}.png") for k, m in enumerate((hard(), empty, hard(x=20.0)))]
+        assert [MaskReading(paths, USUAL).read(path).mean() for path in paths][1] == 0
+    paths = [
+        saved(tmp_path, colours[m], f"{k}.png") for k, m in enumerate((labels(), 2 * (labels() == 2), 0 * labels()))
+    ]
+    reading = MaskReading(paths, FileChoices(mask_label="#ffffff"))
+    assert np.array_equal(reading.read(paths[0]), reading.read(paths[1])) and reading.read(paths[2]).max() == 0
+    assert np.array_equal(reading.read(paths[0])[..., 0], labels() == 2)
