@@ -15,8 +15,6 @@ soft coverage, divided by the largest value if that is not the full scale.
 
 from __future__ import annotations
 
-import io
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,17 +24,24 @@ from pathlib import Path
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.files import read_file
 from stspbr.formats.choices import FileChoices
-from stspbr.formats.images import read_stored, three_channels
+from stspbr.formats.mask_numbers import (
+    NOISE,
+    MaskNumbers,
+    MaskSurvey,
+    channels_of,
+    decode_mask,
+    look_at,
+    near_colours,
+    numbers_of,
+    without_noise,
+)
 from stspbr.notes import Notes, first_few
 from stspbr.threads import available_cores
 
 _MOST_LABELS = 32
 _FILLED = 0.01  # share of what is covered that a label fills with its interior
 _FLAT = 0.5  # share of what is covered that lies inside of flat colours, if colours are labels
-_NOISE = 16  # of 255: what JPEG adds to black and takes from white
-_SAMPLED = 1 << 20  # pixels that are looked at for areas of one value
 _AT_BORDER, _NEARLY_ALL = 0.6, 0.9  # share of an inverted mask's border that is covered; share of such masks
 
 
@@ -54,11 +59,11 @@ class MaskReading:
 
     def __init__(self, files: Sequence[Path], choices: FileChoices, notes: Notes | None = None) -> None:
         with ThreadPoolExecutor(available_cores()) as pool:
-            looks = [look for look in pool.map(_look, dict.fromkeys(files)) if look]
+            looks = [look for look in pool.map(look_at, dict.fromkeys(files)) if look]
         self.choices = choices
         wanted = None if choices.mask_label is None else _labels(choices.mask_label)
         self._by_alpha = wanted is None and any(look.alpha is not None and look.alpha.varies for look in looks)
-        groups: dict[tuple[str, float], list[_Survey]] = {}
+        groups: dict[tuple[str, float], list[MaskSurvey]] = {}
         for look in looks:
             survey = look.alpha if self._by_alpha and look.alpha is not None else look.own
             groups.setdefault((survey.kind, survey.full), []).append(survey)
@@ -78,17 +83,16 @@ class MaskReading:
         Raises:
             StspbrError: the file is missing, broken or not an image.
         """
-        stored = _stored(_decoded(path), self._by_alpha)
+        stored = numbers_of(decode_mask(path), self._by_alpha)
         coverage = self._rules.get((stored.kind, stored.full), _Rule(stored.full)).coverage(stored)
         return np.ascontiguousarray((1.0 - coverage if self.choices.invert_masks else coverage)[..., None], np.float32)
 
-    def _note_inversion(self, surveys: list[_Survey], notes: Notes) -> None:
+    def _note_inversion(self, surveys: list[MaskSurvey], notes: Notes) -> None:
         shares = []
         for survey in surveys:
             rule = self._rules[survey.kind, survey.full]
-            borders = [
-                rule.coverage(_Stored(survey.kind, codes, survey.full, survey.lossy)) > 0.5 for codes in survey.borders
-            ]
+            lines = [MaskNumbers(survey.kind, codes, survey.full, survey.lossy) for codes in survey.borders]
+            borders = [rule.coverage(line) > 0.5 for line in lines]
             shares.append(np.concatenate(borders).mean() if all(border.any() for border in borders) else 0.0)
         across = sum(share >= _AT_BORDER for share in shares)
         if self.choices.invert_masks:
@@ -102,58 +106,21 @@ class MaskReading:
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """A mask's own numbers ``codes`` ``[H, W]``: values, indices, or colours as 0xRRGGBB; ``full``: of the scale."""
-
-    kind: str
-    codes: np.ndarray
-    full: float
-    lossy: bool = False
-
-
-@dataclass(frozen=True)
-class _Survey:
-    """What is remembered of a mask's numbers: how often each occurs, how often in the interior of its own area."""
-
-    name: str
-    kind: str
-    full: float
-    lossy: bool
-    counts: Counter[float]
-    inside: Counter[float]
-    borders: tuple[np.ndarray, ...]
-
-    @property
-    def varies(self) -> bool:
-        return min(self.counts, default=self.full) < self.full
-
-    @property
-    def uniform(self) -> bool:
-        return len(self.counts) < 2
-
-
-@dataclass(frozen=True)
-class _Look:
-    own: _Survey
-    alpha: _Survey | None
-
-
-@dataclass(frozen=True)
 class _Rule:
     """From a mask's numbers to coverage: the codes in ``labels``, or else the part of ``top``."""
 
     top: float
     labels: tuple[float, ...] | None = None
 
-    def coverage(self, stored: _Stored) -> np.ndarray:
+    def coverage(self, stored: MaskNumbers) -> np.ndarray:
         codes = stored.codes
         if stored.kind == "colour":
             if self.labels is not None:
-                return _near(codes, self.labels, 2 * _NOISE if stored.lossy else 0)
-            codes = _channels(codes).max(axis=-1)
+                return near_colours(codes, self.labels, 2 * NOISE if stored.lossy else 0)
+            codes = channels_of(codes).max(axis=-1)
         elif self.labels is not None:
             return np.isin(codes, self.labels)
-        return np.clip(_without_noise(codes, stored) / np.float32(self.top), 0.0, 1.0)
+        return np.clip(without_noise(codes, stored) / np.float32(self.top), 0.0, 1.0)
 
 
 @dataclass
@@ -164,7 +131,7 @@ class _Group:
     inside: Counter[float] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, surveys: Sequence[_Survey]) -> _Group:
+    def of(cls, surveys: Sequence[MaskSurvey]) -> _Group:
         out = cls()
         for survey in surveys:
             out.counts.update(survey.counts)
@@ -177,7 +144,7 @@ class _Group:
         return sorted(code for code, count in self.inside.items() if code and count >= _FILLED * covered)
 
 
-def _decided(kind: str, full: float, surveys: list[_Survey], notes: Notes | None) -> _Rule:
+def _decided(kind: str, full: float, surveys: list[MaskSurvey], notes: Notes | None) -> _Rule:
     group, values = _Group.of(surveys), _held(surveys)[0]
     names = [survey.name for survey in surveys]
     if kind == "colour":
@@ -208,33 +175,33 @@ def _are_labels(values: list[float], filling: list[float], full: float) -> bool:
     return len(filling) > 1 and (between or top < full / 2)
 
 
-def _colour_rule(group: _Group, surveys: list[_Survey], notes: Notes | None) -> _Rule:
+def _colour_rule(group: _Group, surveys: list[MaskSurvey], notes: Notes | None) -> _Rule:
     names, lossy = [survey.name for survey in surveys], any(survey.lossy for survey in surveys)
     flat = _merged(group.inside) if lossy else {code: group.inside[code] for code in group.filling()}
     codes, counts = np.array(list(group.counts)), np.array(list(group.counts.values()))
-    counts = np.where(_channels(codes).max(axis=-1) > (_NOISE if lossy else 0), counts, 0)
+    counts = np.where(channels_of(codes).max(axis=-1) > (NOISE if lossy else 0), counts, 0)
     if 1 < len(flat) <= _MOST_LABELS and sum(flat.values()) >= _FLAT * counts.sum():
         shown = [f"#{int(code):06x}" for code in flat]
         raise _several(shown, names, shown[0])
     if len(flat) == 1:
         (colour,) = flat
-        top = float(_channels(colour).max())
-        shade = np.outer(_channels(codes).max(axis=-1) / top, _channels(colour))
-        shades = np.abs(_channels(codes) - shade).max(axis=-1) <= 2 * _NOISE
+        top = float(channels_of(colour).max())
+        shade = np.outer(channels_of(codes).max(axis=-1) / top, channels_of(colour))
+        shades = np.abs(channels_of(codes) - shade).max(axis=-1) <= 2 * NOISE
         if counts[shades].sum() >= _NEARLY_ALL * counts.sum():
             _each(notes, names, f"the colour #{int(colour):06x} on black is the object")
             return _Rule(top)
     _each(notes, names, "a mask in many colours is read as the object on black: what is not black is the object")
-    return _Rule(float(_NOISE if lossy else 1))
+    return _Rule(float(NOISE if lossy else 1))
 
 
 def _merged(inside: Counter[float]) -> dict[float, int]:
     """The flat colours of JPEGs: what is near a more frequent colour is that colour."""
     out: dict[float, int] = {}
     for code, count in inside.most_common(4096):
-        if _channels(code).max() <= 2 * _NOISE:
+        if channels_of(code).max() <= 2 * NOISE:
             continue
-        near = next((kept for kept in out if _near(np.array([code]), (kept,), 3 * _NOISE)[0]), code)
+        near = next((kept for kept in out if near_colours(np.array([code]), (kept,), 3 * NOISE)[0]), code)
         out[near] = out.get(near, 0) + count
     total = sum(out.values())
     return {code: count for code, count in out.items() if count >= _FILLED * total}
@@ -244,19 +211,19 @@ def _chosen(wanted: tuple[float, ...], kind: str, values: list[float], lossy: bo
     """The rule of chosen labels (no numbers: all), and whether there are any."""
     if kind == "colour":
         if not wanted:
-            return _Rule(float(_NOISE if lossy else 1)), bool(values)
-        return _Rule(1.0, wanted), bool(_near(np.array(values), wanted, 2 * _NOISE if lossy else 0).any())
-    greys = tuple(float(int(code) & 255) for code in wanted if code > 255 and not np.ptp(_channels(code)))
+            return _Rule(float(NOISE if lossy else 1)), bool(values)
+        return _Rule(1.0, wanted), bool(near_colours(np.array(values), wanted, 2 * NOISE if lossy else 0).any())
+    greys = tuple(float(int(code) & 255) for code in wanted if code > 255 and not np.ptp(channels_of(code)))
     labels = (*wanted, *greys) or tuple(values)  # an image with one grey label is a grey image
     return _Rule(1.0, labels), bool(set(labels) & set(values))
 
 
-def _held(surveys: Sequence[_Survey]) -> tuple[list[float], bool]:
+def _held(surveys: Sequence[MaskSurvey]) -> tuple[list[float], bool]:
     """The values beside 0, and whether a file is lossy."""
     return sorted(code for code in _Group.of(surveys).counts if code), any(survey.lossy for survey in surveys)
 
 
-def _absent(text: str, groups: Mapping[tuple[str, float], Sequence[_Survey]]) -> StspbrError:
+def _absent(text: str, groups: Mapping[tuple[str, float], Sequence[MaskSurvey]]) -> StspbrError:
     """The error that no mask has the label ``text``."""
     held = []
     for (kind, _), surveys in groups.items():
@@ -293,120 +260,3 @@ def _labels(text: str) -> tuple[float, ...]:
 def _each(notes: Notes | None, names: Sequence[str], text: str) -> None:
     for name in names if notes is not None else ():
         notes(text, name)  # type: ignore[misc]
-
-
-def _look(path: Path) -> _Look | None:
-    try:
-        decoded = _decoded(path)
-    except StspbrError:
-        return None
-    name, own, alpha = f"{path.parent.name}/{path.name}", _stored(decoded, False), _stored(decoded, True)
-    return _Look(_survey(name, own), _survey(name, alpha) if alpha.kind == "alpha" else None)
-
-
-def _survey(name: str, stored: _Stored) -> _Survey:
-    codes = stored.codes if stored.kind == "colour" else _without_noise(stored.codes, stored)
-    step = max(1, math.isqrt(codes.size // _SAMPLED))
-    middle = codes[1:-1:step, 1:-1:step]
-    edge = np.zeros(middle.shape, bool)
-    for row, column in ((0, 1), (2, 1), (1, 0), (1, 2)):
-        beside = codes[row : codes.shape[0] - 2 + row : step, column : codes.shape[1] - 2 + column : step]
-        edge |= beside != middle
-    counts = _counted(middle if stored.kind == "colour" else codes)
-    borders = tuple(line.copy() for line in (codes[0], codes[-1], codes[:, 0], codes[:, -1]))
-    return _Survey(name, stored.kind, stored.full, stored.lossy, counts, _counted(middle[~edge]), borders)
-
-
-def _counted(codes: np.ndarray) -> Counter[float]:
-    if codes.dtype in (np.uint8, np.uint16):
-        counts = np.bincount(codes.ravel())
-        found = np.flatnonzero(counts)
-        counts = counts[found]
-    else:
-        found, counts = np.unique(codes, return_counts=True)
-    return Counter(dict(zip(found.astype(float).tolist(), counts.tolist(), strict=True)))
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """A mask's pixels ``[H, W, C]``, or the indices ``[H, W]`` of its palette of labels; ``bits``: of a grey PNG."""
-
-    pixels: np.ndarray
-    indices: np.ndarray | None
-    lossy: bool
-    bits: int
-
-
-def _decoded(path: Path) -> _Decoded:
-    data = read_file(path)
-    indices = _palette(data)
-    pixels = read_stored(path) if indices is None else indices[..., None]
-    grey_png = data.startswith(b"\x89PNG") and data[25:26] == b"\0"
-    return _Decoded(pixels, indices, data.startswith(b"\xff\xd8"), data[24] if grey_png else 16)
-
-
-def _stored(decoded: _Decoded, by_alpha: bool) -> _Stored:
-    pixels, lossy = decoded.pixels, decoded.lossy
-    if decoded.indices is not None:
-        return _Stored("palette", decoded.indices, 255.0)
-    full = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}.get(pixels.dtype, 1.0)
-    if by_alpha and pixels.shape[-1] in (2, 4):
-        return _Stored("alpha", pixels[..., -1], full)
-    colour = three_channels(pixels)
-    if pixels.shape[-1] >= 3:
-        spread = colour.max(axis=-1) - colour.min(axis=-1)
-        if (spread > (2 * _NOISE if lossy else 0)).any():
-            eight = np.rint(colour * (255.0 / full)).clip(0, 255).astype(np.uint32)
-            return _Stored("colour", eight[..., 0] << 16 | eight[..., 1] << 8 | eight[..., 2], 255.0, lossy)
-    grey = colour[..., 0]
-    if full == 1.0:
-        top = float(grey.max(initial=0.0))
-        whole = top > 1 and bool((grey == np.rint(grey)).all())
-        return _Stored("grey", grey, 255.0 if whole and top <= 255 else 65535.0 if whole else 1.0)
-    if decoded.bits < 8:  # the decoder stretches 1, 2 and 4 bits
-        steps = 2**decoded.bits - 1
-        return _Stored("grey", grey // (255 // steps), float(steps))
-    return _Stored("grey", grey, full, lossy)
-
-
-def _palette(data: bytes) -> np.ndarray | None:
-    """The indices ``[H, W]`` of an image with a palette of labels; None for other images.
-
-    A palette of greys is a grey image, one with transparency an image with alpha, and where black is in use but not
-    at 0 it was made to reduce the colours of an image.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.mode != "P" or "transparency" in image.info:
-                return None
-            indices = np.asarray(image)
-            colours = np.reshape(image.getpalette() or [], (-1, 3))
-    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
-        return None  # the decoder names the reason
-    used = np.unique(indices)
-    black = [index for index in used if index < len(colours) and not colours[index].any()]
-    if (np.ptp(colours, axis=-1) == 0).all() or (black and 0 not in black):
-        return None
-    return indices
-
-
-def _without_noise(codes: np.ndarray, stored: _Stored) -> np.ndarray:
-    """JPEG's ringing about black and white set to these."""
-    if not stored.lossy or codes.max(initial=0) < 128:
-        return codes
-    return np.where(codes <= _NOISE, 0, np.where(codes >= 255 - _NOISE, 255, codes)).astype(codes.dtype)
-
-
-def _channels(codes: np.ndarray | float) -> np.ndarray:
-    whole = np.asarray(codes, np.int64)
-    return np.stack([whole >> 16, (whole >> 8) & 255, whole & 255], axis=-1)
-
-
-def _near(codes: np.ndarray, labels: tuple[float, ...], distance: int) -> np.ndarray:
-    """Where colours differ from one of ``labels`` by at most ``distance`` in each channel."""
-    channels, near = _channels(codes), np.zeros(codes.shape, bool)
-    for label in labels:
-        near |= np.abs(channels - _channels(label)).max(axis=-1) <= distance
-    return near
