@@ -240,7 +240,7 @@ def _several(values: Sequence[float | str], names: list[str], example: str) -> S
     shown = ", ".join(value if isinstance(value, str) else f"{value:g}" for value in values[:10])
     more = f" and {len(values) - 10} more" if len(values) > 10 else ""
     return StspbrError(
-        f"the masks hold several labels, {shown}{more} (in {first_few(names, 'files')}): choose the object's, "
+        f"the masks hold several labels, {shown}{more} in {first_few(names, 'files')}: choose the object's, "
         f"e.g. --mask-label {example}, or several with commas, or all"
     )
 
