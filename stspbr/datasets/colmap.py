@@ -23,7 +23,6 @@ from stspbr.datasets.posed_images import (
     PosedImage,
     find_image,
     find_mask,
-    first_few,
     held_out,
     listed_splits,
     mask_folder,
@@ -35,6 +34,7 @@ from stspbr.datasets.world_axes import camera_to_world_from_opencv, folder_light
 from stspbr.errors import StspbrError, first_line
 from stspbr.files import write_file
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
+from stspbr.notes import first_few
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.object_sphere import estimate_object_sphere
 

@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from stspbr.datasets.colmap import read_colmap
-from stspbr.datasets.posed_images import first_few
 from stspbr.datasets.transforms import read_entries, read_frames, read_json
 from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import y_up_from
 from stspbr.errors import StspbrError
 from stspbr.formats.images import read_image
+from stspbr.notes import first_few
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.light import EnvironmentLight, turned_light
 

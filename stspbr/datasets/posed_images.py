@@ -15,6 +15,7 @@ from stspbr.datasets.lens import Lens, PinholeImage, object_bounds, pinhole_imag
 from stspbr.datasets.validation import Log, pixel_findings
 from stspbr.errors import StspbrError
 from stspbr.formats.images import IMAGE_SUFFIXES, image_size, read_image, read_pixels
+from stspbr.notes import first_few
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Frame
 from stspbr.scene.object_sphere import estimate_object_sphere, mask_summary
@@ -137,11 +138,6 @@ def find_image(folder: Path, name: str) -> str | None:
     stem = name.rpartition(".")[0] or name
     candidates = [name, *(stem + s for s in IMAGE_SUFFIXES), *(stem + s.upper() for s in IMAGE_SUFFIXES)]
     return next((candidate for candidate in candidates if (folder / candidate).is_file()), None)
-
-
-def first_few(names: Sequence[str], count: int = 3) -> str:
-    """``"3 (a, b, c)"``, or ``"20 (a, b, c, …)"``: for errors that must stay one line."""
-    return f"{len(names)} ({', '.join(names[:count])}{', …' if len(names) > count else ''})"
 
 
 def with_clip_planes(frames: list[Frame]) -> list[Frame]:

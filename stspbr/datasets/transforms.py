@@ -35,7 +35,6 @@ from stspbr.datasets.posed_images import (
     HOLD_OUT_EVERY,
     PosedImage,
     find_mask,
-    first_few,
     held_out,
     mask_folder,
     read_posed_images,
@@ -45,6 +44,7 @@ from stspbr.datasets.world_axes import turned_pose, y_up_from
 from stspbr.errors import StspbrError
 from stspbr.files import read_file, write_file
 from stspbr.formats.images import IMAGE_SUFFIXES, read_image, write_exr
+from stspbr.notes import first_few
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.light import EnvironmentLight, turned_light

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.notes import Log
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.object_sphere import COVERED, estimate_object_sphere, mask_place, project
-
-Log = Callable[[str], None] | None
-"""A function that receives one line for people at a time, or None."""
 
 
 def check_capture(capture: Capture, min_train: int = 10) -> list[str]:

@@ -43,7 +43,7 @@ def _make(
         total = settings.views + settings.test_views
         with Reporter("capture", total, session.run / "logs" / "capture", quiet=session.quiet,
                       json_lines=session.json_lines) as reporter:  # fmt: skip
-            return render_capture(session, settings, reporter)
+            return render_capture(session, settings, reporter, on_warning)
     if isinstance(settings, CapturePhotosSettings):
         from stspbr.stages.capture_photos import capture_photos
 

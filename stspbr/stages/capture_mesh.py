@@ -11,6 +11,7 @@ import torch
 from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
 from stspbr.formats.images import read_image
+from stspbr.notes import Log, Notes
 from stspbr.optimize.progress import Reporting
 from stspbr.procedural.by_name import is_procedural, procedural_light
 from stspbr.render.asset_renderer import AssetRenderer
@@ -40,9 +41,18 @@ def load_light(path: str) -> EnvironmentLight:
     return EnvironmentLight(radiance)
 
 
-def render_capture(session: Session, settings: CaptureMeshSettings, reporter: Reporting) -> Capture:
-    """Render the asset from training and held-out cameras, with stspbr's rasteriser or Mitsuba's path tracer."""
-    asset, light = load_asset(settings), load_light(settings.light)
+def render_capture(
+    session: Session, settings: CaptureMeshSettings, reporter: Reporting, on_warning: Log = None
+) -> Capture:
+    """Render the asset from training and held-out cameras, with stspbr's rasteriser or Mitsuba's path tracer.
+
+    Args:
+        on_warning: called with each note on how asset and light were read, one line each.
+    """
+    with Notes.into(on_warning) as notes:
+        asset, light = load_asset(settings), load_light(settings.light)
+        for line in asset.extras.get("notes", ()):
+            notes(line)
     train, test = object_cameras(
         asset.mesh,
         settings.views,
