@@ -84,15 +84,6 @@ def moved_tangents(tangents: np.ndarray, linear: np.ndarray, mirrored: bool) -> 
     return np.concatenate([unit(tangents[:, :3] @ linear.T, (1.0, 0.0, 0.0)), hand], axis=1).astype(np.float32)
 
 
-def fans(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``[F, 3]`` corner numbers of the triangles of polygons with ``count`` corners, and the polygon of each."""
-    each = np.maximum(count - 2, 0)
-    polygon = np.repeat(np.arange(len(count)), each)
-    step = np.arange(len(polygon)) - np.repeat(np.cumsum(each) - each, each)
-    start = (np.cumsum(count) - count)[polygon]
-    return np.stack([start, start + step + 1, start + step + 2], axis=1), polygon
-
-
 def unit(vectors: np.ndarray, fallback: tuple[float, float, float]) -> np.ndarray:
     """``[N, 3]`` scaled to length 1 as float32; ``fallback`` where a vector has no direction.
 

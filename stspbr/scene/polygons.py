@@ -43,7 +43,7 @@ def triangulated(positions: np.ndarray, vertices: np.ndarray, count: np.ndarray)
 
 def crossing_note(crossing: int) -> list[str]:
     """What to tell of polygons that cross themselves; nothing if there are none."""
-    return [f"{crossing} faces cross themselves: how they are cut into triangles is a guess"] if crossing else []
+    return [f"faces that cross themselves, whose triangles are a guess: {crossing}"] if crossing else []
 
 
 def _fans(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

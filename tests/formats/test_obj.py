@@ -10,7 +10,8 @@ import pytest
 from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
 from stspbr.formats.images import write_png8, write_png16
-from stspbr.formats.obj import read_obj, write_obj
+from stspbr.formats.obj import read_obj
+from stspbr.formats.obj_writer import write_obj
 from stspbr.scene.asset import Asset, Node
 from stspbr.scene.material import Material
 from stspbr.scene.mesh import Corners, Mesh
@@ -115,7 +116,7 @@ def test_own_indices_polygons_groups_and_the_flip_of_v(tmp_path):
         ("f 1/1 2/1 3/1", True, False),
         ("f 1//1 2//1 3//1", False, True),
         ("f 1/1/1 2/1/1 3/1/1", True, True),
-        ("f 1 2 3\nf 1/1/1 2/1/1 4/1/1", True, False),
+        ("f 1 2 3\nf 1/1/1 2/1/1 4/1/1", True, True),
         ("f 1//1 2//1 3//1\nf 1/1/1 2/1/1 4/1/1", True, True),
         ("f 1/ 2/ 3/", False, False),
     ],
@@ -232,7 +233,7 @@ def test_bad_files_are_named(tmp_path):
     fails(triangle + "f 1 2 -4\n", "points past the vertices")
     fails(triangle + "f 1 2 0\n", "points past the vertices")
     fails(triangle + "f 1/1 2/1 3/1\n", "points past the vertices")
-    fails(triangle + "f 1 2\n", "fewer than three")
+    fails(triangle + "f 1 2\n", "holds no triangles")
     fails(triangle + "f 1 2 x\n", "not a valid OBJ")
     fails("v 0 0 zero\nf 1 1 1\n", "not a valid OBJ")
     fails(triangle, "holds no triangles")

@@ -376,13 +376,16 @@ def test_second_texture_coordinates_and_their_transform(tmp_path):
         "TEXCOORD_1": np.array([[1, 0], [0, 1], [1, 1]], np.float32),
     }
 
-    def change(transform, other=None):
+    half_moved = {"texCoord": 1, "extensions": {"KHR_texture_transform": {"offset": [0.5, 0]}}}
+
+    def change(transform, normalTexture=None, **others):  # noqa: N803  # glTF's own name
         def apply(content):
             content["meshes"][0]["primitives"][0]["material"] = 0
             info = {"index": 0, "texCoord": 1, "extensions": {"KHR_texture_transform": transform}}
-            content["materials"] = [{"pbrMetallicRoughness": {"baseColorTexture": info}}]
-            if other:
-                content["materials"][0]["normalTexture"] = {"index": 0, **other}
+            pbr = {"baseColorTexture": info} | {key: {"index": 0, **other} for key, other in others.items()}
+            content["materials"] = [{"pbrMetallicRoughness": pbr}]
+            if normalTexture:
+                content["materials"][0]["normalTexture"] = {"index": 0, **normalTexture}
             content["extensionsRequired"] = ["KHR_texture_transform"]
 
         return apply
@@ -391,10 +394,41 @@ def test_second_texture_coordinates_and_their_transform(tmp_path):
     mesh = read_gltf(gltf(tmp_path / "a.gltf", moved, extra=uvs, images=[BLACK])).mesh
     # (u, v) → (2u, 3v) → a quarter turn, seen counter-clockwise with v down: (3v, −2u) → moved
     assert mesh.uvs.values[mesh.uvs.index[0]] == pytest.approx(np.array([[0.25, -2], [3.25, 0], [3.25, -2]]), abs=1e-6)
-    for other, message in (({"texCoord": 0}, "several sets"), ({"texCoord": 1}, "different texture transforms")):
-        path = gltf(tmp_path / "b.gltf", change({"scale": [2, 2]}, other), extra=uvs, images=[BLACK])
-        with pytest.raises(StspbrError, match=message):
+    for other, note in (
+        ({"texCoord": 0}, "the normal map has its own set of texture coordinates and is left out"),
+        (half_moved, "the normal map has its own texture transform and is left out"),
+    ):
+        path = gltf(tmp_path / "b.gltf", change({"scale": [2, 2]}, normalTexture=other), extra=uvs, images=[BLACK])
+        asset = read_gltf(path)
+        assert asset.materials[0].normal is None and any(note in line for line in asset.extras["notes"])
+        path = gltf(tmp_path / "c.gltf", change({}, metallicRoughnessTexture=other), extra=uvs, images=[BLACK])
+        with pytest.raises(StspbrError, match="metallic-roughness map of material_0 has its own"):
             read_gltf(path)
+
+
+def test_a_map_that_repeats_whole_times_within_the_others_is_repeated(tmp_path):
+    """A detail normal map, four times in u and twice in v, under an untiled base colour; and the other way round."""
+    normal = checker(2, 2, 3, 5)
+
+    def asset(base, detail):
+        def apply(content):
+            content["meshes"][0]["primitives"][0]["material"] = 0
+            infos = [
+                {"index": k, "extensions": {"KHR_texture_transform": {"scale": s}}}
+                for k, s in enumerate([base, detail])
+            ]
+            content["materials"] = [{"pbrMetallicRoughness": {"baseColorTexture": infos[0]}, "normalTexture": infos[1]}]
+
+        uvs = {"TEXCOORD_0": np.array([[0, 0], [1, 0], [0, 1]], np.float32)}
+        images = [encode_png(checker(2, 2, 3, 4), bits=8, srgb=False), encode_png(normal, bits=8, srgb=False)]
+        return read_gltf(gltf(tmp_path / "a.gltf", apply, extra=uvs, images=images))
+
+    tiled = asset([1, 1], [4, 2])
+    assert tiled.materials[0].normal == pytest.approx(np.tile(normal, (2, 4, 1)) * 2 - 1)
+    assert tiled.mesh.uvs.values.max() == 1
+    turned = asset([4, 2], [1, 1])
+    assert turned.materials[0].albedo.shape == (4, 8, 3) and turned.materials[0].normal.shape == (2, 2, 3)
+    assert turned.mesh.uvs.values.max() == 1
 
 
 @pytest.mark.parametrize("keep", [0, 3, 16, 100, 0.5, 0.999])
