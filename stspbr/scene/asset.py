@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stspbr.scene.attributes import weld
 from stspbr.scene.material import Material
 from stspbr.scene.mesh import Corners, Mesh
 from stspbr.scene.origin import far_offset, shift
@@ -78,7 +79,7 @@ class Asset:
         """
         from stspbr.scene.trimesh_exchange import to_trimesh
 
-        return to_trimesh(self.mesh, self.materials)
+        return to_trimesh(self.mesh, self.materials, self.origin)
 
     @classmethod
     def from_trimesh(cls, source: trimesh.Trimesh | trimesh.Scene, name: str = "asset") -> Asset:
@@ -92,7 +93,8 @@ class Asset:
         from stspbr.scene.trimesh_exchange import from_trimesh
 
         mesh, materials, notes = from_trimesh(source)
-        return cls(mesh, materials, name, extras={"notes": notes} if notes else {})
+        mesh, _, origin = without_offset(mesh, [])
+        return cls(weld(mesh), materials, name, extras={"notes": notes} if notes else {}, origin=origin)
 
 
 def without_offset(mesh: Mesh, nodes: list[Node]) -> tuple[Mesh, list[Node], np.ndarray]:

@@ -6,6 +6,8 @@ import numpy as np
 
 from stspbr.scene.mesh import Corners, Mesh
 
+MOST_TRIANGLES = 1 << 27  # of a file with its instances: more do not fit into the memory of a workstation
+
 
 def unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct rows of ``[N, C]`` in the order of their first appearance, and ``[N]`` int32 into them.

@@ -55,6 +55,6 @@ def is_constant(image: np.ndarray) -> bool:
 
 
 def scaled_normals(normal: np.ndarray, scale: float) -> np.ndarray:
-    """Tangent-space normals ``[H, W, 3]`` float32 with x and y times ``scale``, as glTF's ``normalTexture.scale`` has it."""
+    """Tangent-space normals ``[H, W, 3]`` float32, x and y times ``scale`` as glTF's ``normalTexture`` has it."""
     scaled = normal * np.array([scale, scale, 1.0], np.float32)
     return scaled / np.maximum(np.linalg.norm(scaled, axis=-1, keepdims=True), np.float32(1e-8))

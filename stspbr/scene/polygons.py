@@ -133,7 +133,7 @@ def _ear(points: np.ndarray, ring: list[int], at: int) -> int | None:
 
 
 def _is_free(p: np.ndarray, after: np.ndarray, place: int, touching: bool) -> bool:
-    """Whether no edge of the polygon enters the triangle at ``place``; nor, unless ``touching``, a vertex its border."""
+    """Whether no edge enters the triangle at ``place``; nor, unless ``touching``, a vertex its border."""
     corners = np.stack([p[place - 1], p[place], after[place]])
     sides = np.roll(corners, -1, axis=0) - corners
     inward = np.stack([-sides[:, 1], sides[:, 0]], axis=1)

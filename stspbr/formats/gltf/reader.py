@@ -21,7 +21,7 @@ from stspbr.formats.gltf.materials import Key, material_name, read_materials
 from stspbr.formats.gltf.primitives import read_primitive
 from stspbr.formats.gltf.scene_graph import read_scene
 from stspbr.scene.asset import Asset, without_offset
-from stspbr.scene.attributes import joined, weld
+from stspbr.scene.attributes import MOST_TRIANGLES, joined, weld
 from stspbr.scene.mesh import Mesh
 from stspbr.scene.vertex_colour import one_colour
 
@@ -29,7 +29,6 @@ _SUPPORTED = {
     "KHR_texture_transform", "KHR_mesh_quantization", "KHR_materials_emissive_strength", "KHR_node_visibility",
     "KHR_materials_pbrSpecularGlossiness", "EXT_mesh_gpu_instancing",
 }  # fmt: skip
-_MOST_TRIANGLES = 1 << 27  # all instances; more do not fit into the memory of a workstation
 _REMEDY = {
     "KHR_draco_mesh_compression": "export it without Draco compression",
     "EXT_meshopt_compression": "export it without meshopt compression",
@@ -121,8 +120,8 @@ def _asset(document: Document) -> Asset:
             parts.append(part)
             owners.append((primitive.get("material", -1), _colour(document, primitive, part)))
             triangles += len(part.faces)
-            if triangles > _MOST_TRIANGLES:
-                raise StspbrError(f"{document.path} shows more than {_MOST_TRIANGLES} triangles: export less at once")
+            if triangles > MOST_TRIANGLES:
+                raise StspbrError(f"{document.path} shows more than {MOST_TRIANGLES} triangles: export less at once")
     if content.get("animations"):
         document.notes("animations are left out: nodes are where the file puts them without")
     if not parts:

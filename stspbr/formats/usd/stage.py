@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stspbr.errors import StspbrError, missing_extra
+from stspbr.errors import StspbrError, first_line, missing_extra
 from stspbr.formats.images import IMAGE_SUFFIXES
 
 USD_SUFFIXES = (".usd", ".usda", ".usdc", ".usdz")
@@ -80,6 +80,8 @@ def one_line_errors(path: str | Path) -> Iterator[None]:
         yield
     except Tf.ErrorException as error:
         raise StspbrError(f"{path} is truncated or corrupt ({reason(error)}): export or copy it again") from None
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # values of another type than the schema's
+        raise StspbrError(f"{path} is not valid USD ({first_line(error)}): export it again") from error
 
 
 def reason(error: Exception) -> str:

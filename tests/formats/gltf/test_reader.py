@@ -376,7 +376,7 @@ def test_second_texture_coordinates_and_their_transform(tmp_path):
         "TEXCOORD_1": np.array([[1, 0], [0, 1], [1, 1]], np.float32),
     }
 
-    half_moved = {"texCoord": 1, "extensions": {"KHR_texture_transform": {"offset": [0.5, 0]}}}
+    half_moved = {"texCoord": 1, "extensions": {"KHR_texture_transform": {"offset": [0.25, 0]}}}
 
     def change(transform, normalTexture=None, **others):  # noqa: N803  # glTF's own name
         def apply(content):

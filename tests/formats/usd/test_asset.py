@@ -139,7 +139,7 @@ def test_what_is_not_drawn_is_not_read(tmp_path):
     asset = read_usd(usda(tmp_path, body))
     assert len(asset.mesh.faces) == 2
     notes = "\n".join(asset.extras["notes"])
-    assert "/World/Ball: a Sphere" in notes and "/World/Scatter: a PointInstancer" in notes
+    assert "/World/Ball: a Sphere is not a mesh and is left out" in notes and "Scatter" not in notes
 
 
 def test_instances_are_drawn_where_they_are(tmp_path):
