@@ -7,6 +7,7 @@ image's middle, pixels are square, and there is no distortion. The world is that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from stspbr.datasets.fitting import centred, folded
 from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
-from stspbr.datasets.lens import Lens, lens
+from stspbr.datasets.lens import Lens, lens, resized_lens
 from stspbr.datasets.posed_images import (
     HOLD_OUT_EVERY,
     PosedImage,
@@ -26,7 +27,7 @@ from stspbr.datasets.posed_images import (
     with_clip_planes,
 )
 from stspbr.datasets.validation import Log, checked
-from stspbr.datasets.world_axes import folder_light, y_up_from
+from stspbr.datasets.world_axes import folder_light, original, y_up_from
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path, write_file
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
@@ -61,6 +62,13 @@ def read_llff(
             f"{pictures} contains {len(files)} images, but {folder / 'poses_bounds.npy'} has {len(rows)} poses: they "
             "are matched in the order of names, so the counts must be equal"
         )
+    natural = sorted(files, key=_natural)
+    if natural != files and on_warning is not None:
+        first = next(k for k, (a, b) in enumerate(zip(files, natural, strict=True)) if a != b)
+        on_warning(
+            f"images belong to the poses in the order of bytes, in which {files[first]} comes before {natural[first]}: "
+            "if the poses were made in the order of numbers, give the numbers leading zeros"
+        )
     camera_to_world = [_camera_to_world(row) for row in rows]
     rotation = y_up_from(up, camera_to_world, on_warning)
     splits = listed_splits(files, folder / "train_id.txt", folder / "test_id.txt") or held_out(files, hold_out_every)
@@ -78,7 +86,7 @@ def read_llff(
         if split is not None
     ]
     frames = with_clip_planes(read_posed_images(items, mask_place, stream))
-    return checked(Capture(frames, folder_light(folder, rotation)), on_warning)
+    return checked(Capture(frames, folder_light(folder, rotation), original(rotation)), on_warning)
 
 
 def write_llff(folder: str | Path, capture: Capture, image_format: str = "png", on_warning: Log = None) -> Path:
@@ -128,6 +136,12 @@ def _read_rows(path: Path) -> np.ndarray:
     return rows.astype(np.float64)
 
 
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts img2 before img10."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if k % 2 else (-1, part) for k, part in enumerate(parts)]
+
+
 def _camera_to_world(row: np.ndarray) -> np.ndarray:
     matrix = row[:15].reshape(3, 5)
     out = np.eye(4)
@@ -142,8 +156,7 @@ def _lens_of(row: np.ndarray, where: str) -> Callable[[int, int], Lens]:
         if not np.isfinite([h, w]).all() or min(h, w) < 1:
             raise StspbrError(f"{where}: its pose is for {w:g}x{h:g} pixels: make poses_bounds.npy again")
         made = lens("SIMPLE_PINHOLE", (focal, w / 2, h / 2), round(w), round(h), where)
-        # A resampled image has the same shape but for rounding; another shape is left to the checks.
-        return made.scaled(width, height) if abs(width * h - height * w) <= max(w, h) else made
+        return resized_lens(made, width, height, where)  # the format's images are often resampled ones
 
     return of_size
 

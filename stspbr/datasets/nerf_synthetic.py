@@ -15,7 +15,7 @@ from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clippin
 from stspbr.datasets.posed_images import mask_folder
 from stspbr.datasets.transforms import read_entries, read_frames, write_json
 from stspbr.datasets.validation import Log, checked
-from stspbr.datasets.world_axes import folder_light, y_up_from
+from stspbr.datasets.world_axes import folder_light, original, y_up_from
 from stspbr.formats.images import write_exr
 from stspbr.scene.capture import Capture, Frame
 
@@ -53,7 +53,7 @@ def read_nerf_synthetic(
         chosen = [(entry, file, split) for entry, file in zip(entries, names, strict=True)]
         frames += read_frames(path, content, chosen, rotation=rotation, masks=place, stream=stream)
     # The light's axes are those that Blender's world has when it is turned to +Y up.
-    return checked(Capture(frames, folder_light(folder, rotation @ y_up_from("+z").T)), on_warning)
+    return checked(Capture(frames, folder_light(folder, rotation @ y_up_from("+z").T), original(rotation)), on_warning)
 
 
 def write_nerf_synthetic(

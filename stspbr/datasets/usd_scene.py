@@ -108,7 +108,10 @@ def read_usd_scene(
     if on_warning is not None:
         for remark in dict.fromkeys(remarks):
             on_warning(remark)
-    return checked(Capture(read_posed_images(items, stream=stream), known), on_warning)
+    back = np.eye(4)
+    back[:3, :3] = rotation.T / metres
+    original = None if np.array_equal(back, np.eye(4)) else back
+    return checked(Capture(read_posed_images(items, stream=stream), known, original), on_warning)
 
 
 def frame_numbers(text: str) -> list[int]:

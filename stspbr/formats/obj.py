@@ -82,7 +82,7 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
 def _parse(
     lines: list[bytes], notes: Notes
 ) -> tuple[Mesh, list[str], list[bytes], list[_Part], Corners[np.ndarray] | None]:
-    """The mesh (float64), names of the materials that it uses, its MTL lines, its parts, and sRGB colours of corners."""
+    """The mesh (float64), names of the materials in use, its MTL lines, its parts, and sRGB colours of corners."""
     tables: dict[bytes, list[bytes]] = {b"v": [], b"vt": [], b"vn": []}
     faces: list[bytes] = []
     seen: list[tuple[int, int, int]] = []  # rows of v, vt, vn before each face, for indices that count back

@@ -29,6 +29,7 @@ from stspbr.settings import CaptureMeshSettings, CoarseSettings, EvaluateSetting
 from stspbr.stages.capture_mesh import load_asset, load_light
 from stspbr.stages.error_record import SCHEMA, ErrorRecord, error_table, write_csv
 from stspbr.stages.evaluation_pictures import Renders, write_pictures
+from stspbr.stages.given_mesh import in_world_of
 from stspbr.stages.session import Session, on_first_rank
 from stspbr.stages.state import load_capture, make_transport, save_json
 from stspbr.transport.transport import Transport
@@ -72,7 +73,9 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
     lights = load_lights(settings.lights)
     if lights:
         require_mitsuba("relighting (evaluate --lights)")  # before the long work, not after it
-    reference, estimate, capture = _reference(settings, source), read_gltf(bake.file("asset.glb")), load_capture(source)
+    estimate, capture = read_gltf(bake.file("asset.glb")), load_capture(source)
+    reference = _reference(settings, source)
+    reference = in_world_of(reference, capture.original_from_world, settings.reference or reference.name)
     learned = "light.safetensors" in bake.files
     exported = EnvironmentLight(read_image(bake.file("light.hdr"))[0])
     light = exported if learned or capture.light is None else capture.light

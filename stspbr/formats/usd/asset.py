@@ -17,8 +17,8 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.formats.usd.mesh import read_mesh, snapped
 from stspbr.formats.usd.preview_surface import SurfaceMaterial, plain_material, read_surface
-from stspbr.formats.usd.stage import local_to_world, one_line_errors, open_stage, up_and_metres
 from stspbr.formats.usd.skeleton import skinned
+from stspbr.formats.usd.stage import local_to_world, one_line_errors, open_stage, up_and_metres
 from stspbr.notes import Notes
 from stspbr.scene.asset import Asset, Node, without_offset
 from stspbr.scene.attributes import MOST_TRIANGLES, joined, weld

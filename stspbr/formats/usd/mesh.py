@@ -175,7 +175,9 @@ def _coordinates(prim: Any, surface: SurfaceMaterial, sizes: _Sizes, where: str)
     primvar = api.FindPrimvarWithInheritance(surface.lookup.coordinates) if surface.lookup else None
     if not (primvar and primvar.HasValue()):
         if surface.lookup and not all(map(is_constant, surface.material.maps())):
-            raise StspbrError(f"{where} lacks {surface.lookup.coordinates}, which its material {surface.material.name} looks up")
+            raise StspbrError(
+                f"{where} lacks {surface.lookup.coordinates}, which its material {surface.material.name} looks up"
+            )
         named = [p for p in api.GetPrimvarsWithValues() if str(p.GetTypeName()) in ("texCoord2f[]", "texCoord2d[]")]
         if not named:
             return None
