@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +79,11 @@ def read_colmap(
     others = [p.name for p in sorted(folder.glob("sparse/*")) if p.is_dir() and p.name.isdigit() and p != place]
     if others and on_warning is not None:
         on_warning(f"{place} is read; sparse contains {first_few(others)} more models: name one of them to read it")
-    chosen = [(names_of.get(number, image.name), image) for number, image in model.images.items() if image.has_pose]
+    chosen = [
+        (names_of[number] if names_of else image.name, image)
+        for number, image in model.images.items()
+        if image.has_pose
+    ]
     chosen = [(name.replace("\\", "/"), image) for name, image in chosen]
     names, posed = zip(*sorted(chosen, key=lambda item: item[0]), strict=True) if chosen else ((), ())
     if not posed:
@@ -170,7 +175,8 @@ def _load(place: Path) -> tuple[Any, dict[int, str]]:
     names = {} if (place / "images.bin").is_file() else _names_with_blanks(place)
     try:
         if not names:
-            return pycolmap.Reconstruction(str(place)), {}
+            model = pycolmap.Reconstruction(str(place))
+            return model, _names_that_are_not_text(model, place)
         with tempfile.TemporaryDirectory() as scratch:
             for file in place.glob("*.txt"):
                 if file.name in _MODEL_FILES:
@@ -182,6 +188,24 @@ def _load(place: Path) -> tuple[Any, dict[int, str]]:
     except Exception as error:  # its own C++ errors, of several kinds
         what = f"{place} is not a readable COLMAP model ({first_line(error)})"
         raise StspbrError(f"{what}: export it again, or update pycolmap if its camera model is newer") from error
+
+
+def _names_that_are_not_text(model: Any, place: Path) -> dict[int, str]:
+    """Names by image number if any is not UTF-8, as file systems hold them; else none."""
+    try:
+        for image in model.images.values():
+            image.name  # noqa: B018  # decoded when it is asked for
+        return {}
+    except UnicodeDecodeError:
+        pass
+    if not (place / "images.bin").is_file():
+        return {int(tokens[0]): os.fsdecode(tokens[9]) for tokens, _ in _image_lines(place)}
+    data, at, out = read_file(place / "images.bin"), 8, {}
+    for _ in range(struct.unpack_from("<Q", data)[0]):
+        number, end = struct.unpack_from("<I", data, at)[0], data.index(b"\0", at + 64)
+        out[number] = os.fsdecode(data[at + 64 : end])
+        at = end + 9 + 24 * struct.unpack_from("<Q", data, end + 1)[0]
+    return out
 
 
 def _image_lines(place: Path) -> list[tuple[list[bytes], bytes]]:

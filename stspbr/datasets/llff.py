@@ -8,6 +8,7 @@ image's middle, pixels are square, and there is no distortion. The world is that
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from stspbr.datasets.posed_images import (
 )
 from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import folder_light, original, y_up_from
-from stspbr.errors import StspbrError
+from stspbr.errors import StspbrError, first_line
 from stspbr.files import atomic_path, write_file
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
 from stspbr.scene.capture import Capture, Frame
@@ -126,11 +127,14 @@ def write_llff(folder: str | Path, capture: Capture, image_format: str = "png", 
 
 def _read_rows(path: Path) -> np.ndarray:
     try:
-        rows = np.load(path, allow_pickle=False)
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)  # a header that claims more than there is fails at once
     except FileNotFoundError:
         raise StspbrError(f"{path} does not exist: check the path") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise StspbrError(f"{path} is truncated or not an array of numbers ({error}): make it again") from error
+    except (OSError, ValueError, EOFError, OverflowError, zipfile.BadZipFile) as error:
+        what = f"{path} is truncated or not an array of numbers ({first_line(error)})"
+        raise StspbrError(f"{what}: make it again") from error
+    if not isinstance(rows, np.ndarray):
+        raise StspbrError(f"{path} is an archive, not one array of numbers: make it again")
     if rows.ndim != 2 or rows.shape[1] != 17 or not len(rows) or rows.dtype.kind not in "fiu":
         raise StspbrError(f"{path} has {rows.dtype} numbers of shape {rows.shape}, not [images, 17]: make it again")
     return rows.astype(np.float64)

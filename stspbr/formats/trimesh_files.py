@@ -32,3 +32,5 @@ def read_by_trimesh(path: str | Path) -> Asset:
         return Asset.from_trimesh(scene, path.stem)
     except StspbrError as error:
         raise StspbrError(f"{path}: {error}") from error
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:  # tables that contradict each other
+        raise StspbrError(f"{path} is corrupt ({first_line(error)}): export or copy it again") from error

@@ -36,6 +36,8 @@ def from_trimesh(source: trimesh.Trimesh | trimesh.Scene) -> tuple[Mesh, list[Ma
         if not isinstance(geometry, trimesh.Trimesh) or len(geometry.faces) == 0:
             notes.append(f"{key}: a {type(geometry).__name__} without triangles is left out")
             continue
+        if geometry.faces.min() < 0 or geometry.faces.max() >= len(geometry.vertices):
+            raise StspbrError(f"a face of {key} points past its {len(geometry.vertices)} vertices: export it again")
         visual: Any = geometry.visual
         textured = visual.kind == "texture" and visual.uv is not None
         identity = id(visual.material if visual.kind == "texture" else visual)

@@ -86,8 +86,12 @@ def one_line_errors(path: str | Path) -> Iterator[None]:
 
 def reason(error: Exception) -> str:
     """The first message of a ``Tf.ErrorException`` without its place in USD's own source."""
-    found = re.search(r" : '(.*?)'(?:\n|$)", str(error), re.DOTALL)
-    return " ".join((found.group(1) if found else str(error)).split())
+    try:
+        text = str(error)
+    except UnicodeDecodeError:  # a message that quotes a damaged file
+        return "bytes that are not text"
+    found = re.search(r" : '(.*?)'(?:\n|$)", text, re.DOTALL)
+    return " ".join((found.group(1) if found else text).split())
 
 
 def up_and_metres(stage: Any) -> tuple[np.ndarray, float, list[str]]:
