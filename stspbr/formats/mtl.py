@@ -104,6 +104,8 @@ class MtlEntry:
                     values.append(tokens.pop(0).decode("latin-1").lower())
             raw = b" ".join(tokens).strip()
             path = named_file(self.folder, raw, notes)
+            if b"<UDIM>" in raw:
+                raise StspbrError(f"{name_of(raw, notes)} is made of UDIM tiles: export it as one texture")
             if path is None:
                 missing = name_of(raw, notes).replace("\\", "/")
                 raise StspbrError(f"{self.folder} lacks the texture {missing} that an MTL names: copy it there")
