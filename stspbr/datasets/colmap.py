@@ -8,9 +8,7 @@ follow the cameras' distance to the object.
 from __future__ import annotations
 
 import functools
-import os
 import shutil
-import struct
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -170,13 +168,13 @@ def write_colmap(
 
 
 def _load(place: Path) -> tuple[Any, dict[int, str]]:
-    """The model, and the names of its images by number where the model cannot hold them: text with blanks in names."""
+    """The model, and the names of its images by number, which it cannot hold itself if text has blanks in them."""
     pycolmap = pycolmap_for("COLMAP models")
-    names = {} if (place / "images.bin").is_file() else _names_with_blanks(place)
     try:
+        names = {} if (place / "images.bin").is_file() else _names_with_blanks(place)
         if not names:
             model = pycolmap.Reconstruction(str(place))
-            return model, _names_that_are_not_text(model, place)
+            return model, {number: image.name for number, image in model.images.items()}
         with tempfile.TemporaryDirectory() as scratch:
             for file in place.glob("*.txt"):
                 if file.name in _MODEL_FILES:
@@ -185,27 +183,13 @@ def _load(place: Path) -> tuple[Any, dict[int, str]]:
             text = b"".join(b" ".join([*tokens[:9], tokens[0]]) + b"\n" + points + b"\n" for tokens, points in lines)
             Path(scratch, "images.txt").write_bytes(text)
             return pycolmap.Reconstruction(scratch), names
+    except UnicodeDecodeError as error:
+        raise StspbrError(f"{place}: a name of an image is not UTF-8: rename the images, and export again") from error
+    except StspbrError:
+        raise
     except Exception as error:  # its own C++ errors, of several kinds
         what = f"{place} is not a readable COLMAP model ({first_line(error)})"
         raise StspbrError(f"{what}: export it again, or update pycolmap if its camera model is newer") from error
-
-
-def _names_that_are_not_text(model: Any, place: Path) -> dict[int, str]:
-    """Names by image number if any is not UTF-8, as file systems hold them; else none."""
-    try:
-        for image in model.images.values():
-            image.name  # noqa: B018  # decoded when it is asked for
-        return {}
-    except UnicodeDecodeError:
-        pass
-    if not (place / "images.bin").is_file():
-        return {int(tokens[0]): os.fsdecode(tokens[9]) for tokens, _ in _image_lines(place)}
-    data, at, out = read_file(place / "images.bin"), 8, {}
-    for _ in range(struct.unpack_from("<Q", data)[0]):
-        number, end = struct.unpack_from("<I", data, at)[0], data.index(b"\0", at + 64)
-        out[number] = os.fsdecode(data[at + 64 : end])
-        at = end + 9 + 24 * struct.unpack_from("<Q", data, end + 1)[0]
-    return out
 
 
 def _image_lines(place: Path) -> list[tuple[list[bytes], bytes]]:
@@ -226,7 +210,7 @@ def _names_with_blanks(place: Path) -> dict[int, str]:
     every = [tokens for tokens, _ in _image_lines(place) if len(tokens) == 10 and tokens[0].isdigit()]
     if not any(b" " in tokens[9] or b"\t" in tokens[9] for tokens in every):
         return {}
-    return {int(tokens[0]): os.fsdecode(tokens[9]) for tokens in every}
+    return {int(tokens[0]): tokens[9].decode() for tokens in every}
 
 
 def _root(folder: Path, place: Path) -> Path:

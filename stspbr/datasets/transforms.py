@@ -335,7 +335,7 @@ def _lens(keys: Json, file: str, notes: Notes | None, width: int, height: int) -
 def _check_size(file: str, cx: float, cy: float, width: int, height: int) -> None:
     """StspbrError if intrinsics without w and h are those of images ``scale`` times as large as these are."""
     x, y = 2 * cx / width, 2 * cy / height
-    if min(x, y) > 0 and abs(x / y - 1) < 0.05 and not 0.6 < x < 1.6:
+    if min(x, y) > 0 and abs(x / y - 1) < 0.1 and not 0.6 < x < 1.6:
         raise StspbrError(
             f"frame {file}: the principal point ({cx:g}, {cy:g}) lies in the corner of the image ({width}x{height}): "
             f"fl_x, cx and cy seem to be those of {round(2 * cx)}x{round(2 * cy)}; give w and h, to which they belong"

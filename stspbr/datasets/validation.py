@@ -200,7 +200,7 @@ def _check_principal_points(frames: list[Frame], kinds: dict[str, list[str]]) ->
     for frame in frames:
         camera = frame.camera
         x, y = 2 * camera.cx / camera.width, 2 * camera.cy / camera.height
-        if abs(x / y - 1 if y else 1) < 0.05 and not 0.6 < x < 1.6:
+        if abs(x / y - 1 if y else 1) < 0.1 and not 0.6 < x < 1.6:
             text = "its principal point is in a corner, as if the intrinsics were those of an image of another size"
             kinds.setdefault(f"{text}: check cx, cy, w and h", []).append(frame.name)
 
