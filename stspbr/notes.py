@@ -49,8 +49,9 @@ class Notes:
         try:
             yield notes
         finally:
-            for line in notes.lines() if log is not None else ():
-                log(line)
+            if log is not None:
+                for line in notes.lines():
+                    log(line)
 
 
 def first_few(names: Sequence[str], what: str = "", count: int = 3) -> str:

@@ -116,8 +116,9 @@ def read_colmap(
         if split is not None
     ]
     frames = with_clip_planes(read_posed_images(items, mask_place, stream))
-    for line in notes.lines() if on_warning is not None else ():
-        on_warning(line)
+    if on_warning is not None:
+        for line in notes.lines():
+            on_warning(line)
     return checked(Capture(frames, folder_light(root, rotation), original(rotation)), on_warning)
 
 

@@ -111,13 +111,15 @@ class MtlEntry:
                 raise StspbrError(f"{self.folder} lacks the texture {missing} that an MTL names: copy it there")
             if "-t" in options or float((options.get("-boost") or ["0"])[0]):
                 notes(f"options of {key} other than -s, -o, -bm, -mm, -imfchan and -clamp are left out", self.name)
+            base, gain = (float(value) for value in (options.get("-mm") or ["0", "1"])[:2])
             return MapReference(
                 path,
                 _pair(options.get("-s", []), 1.0),
                 _pair(options.get("-o", []), 0.0),
                 "".join(options.get("-imfchan", [])),
-                float((options.get("-bm") or ["1"])[0]),
-                *(float(value) for value in (options.get("-mm") or ["0", "1"])[:2]),
+                bump=float((options.get("-bm") or ["1"])[0]),
+                base=base,
+                gain=gain,
                 clamped=options.get("-clamp") == ["on"],
             )
         return None

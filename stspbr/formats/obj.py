@@ -134,8 +134,8 @@ def _parse(
     rows, has_colours = _vertices(v, notes)
     corners, count = _corners(faces, np.asarray(seen, np.int64).reshape(-1, 3), (len(v), len(vt), len(vn)))
     triangles, polygon, crossing = triangulated(rows[:, :3], corners[:, 0], count)
-    for line in crossing_note(crossing):
-        notes(line)
+    for note in crossing_note(crossing):
+        notes(note)
     used = np.unique(np.asarray(owners, np.int64)[polygon])  # a name that never had triangles goes
     material = np.searchsorted(used, np.asarray(owners, np.int64)[polygon]).astype(np.int32)
 

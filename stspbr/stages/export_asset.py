@@ -122,7 +122,8 @@ def _read(
     source: str, version: str | None, settings: ExportSettings
 ) -> tuple[Asset, EnvironmentLight | None, list[str]]:
     """The asset with its own tangent frames if a normal map needs them, the light, and notes."""
-    light, notes = None, []
+    light: EnvironmentLight | None = None
+    notes: list[str] = []
     if not is_procedural(source) and Path(source).is_dir():
         store = ArtifactStore(Path(source))
         bake = store.resolve("bake", version)
@@ -153,7 +154,7 @@ def _put_back(
     """Asset and light in the world that the poses of their capture came in."""
     source = bake
     for stage in ("specialize", "coarse", "capture"):
-        source = store.resolve(stage, source.parents[stage]["version"])
+        source = store.parent_of(source, stage)
     back = original_from_world(source.file("transforms.json"))
     if back is None:
         notes.append("--original-frame: the capture's world is the one that its poses came in")

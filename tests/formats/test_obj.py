@@ -309,7 +309,8 @@ def test_scale_and_offset_of_maps_move_the_coordinates(tmp_path, options, u, v):
 def test_channels_multipliers_and_ranges_of_maps(tmp_path):
     png(tmp_path / "m.png", np.tile(level([[[0.2, 0.4, 0.8]]]), (2, 2, 1)) * [[[1.0]], [[0.5]]])
     png(tmp_path / "n.png", np.tile([[[0.75, 0.5, 1.0]]], (2, 1, 1)))
-    mtl = "newmtl m\nmap_Pr -imfchan b m.png\nmap_Pm -mm 0.1 0.5 -imfchan g m.png\nmap_ao -imfchan l m.png\nnorm -bm 2 n.png\n"
+    mtl = "newmtl m\nmap_Pr -imfchan b m.png\nmap_Pm -mm 0.1 0.5 -imfchan g m.png\n"
+    mtl += "map_ao -imfchan l m.png\nnorm -bm 2 n.png\n"
     (m,) = read_text(tmp_path, "mtllib a.mtl\n" + CORNERS + "usemtl m\nf 1/1 2/2 3/3 4/4\n", mtl).materials
     assert m.roughness[0, 0, 0] == pytest.approx(0.8, abs=0.01)
     assert m.metallic[0, 0, 0] == pytest.approx(0.1 + 0.5 * 0.4, abs=0.01)

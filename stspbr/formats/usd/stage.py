@@ -17,6 +17,7 @@ import numpy as np
 
 from stspbr.errors import StspbrError, first_line, missing_extra
 from stspbr.formats.images import IMAGE_SUFFIXES
+from stspbr.formats.usd.probe import check_binary
 
 USD_SUFFIXES = (".usd", ".usda", ".usdc", ".usdz")
 _Z_UP_TO_Y_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
@@ -49,6 +50,7 @@ def open_stage(path: str | Path) -> tuple[Any, list[str]]:
         raise StspbrError(f"{path} does not exist: check the path")
     if path.suffix.lower() not in USD_SUFFIXES:
         raise StspbrError(f"{path}: expected one of {', '.join(USD_SUFFIXES)}")
+    check_binary(path)
     with quiet_diagnostics(UsdUtils):
         try:
             stage = Usd.Stage.Open(str(path))
