@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from stspbr.colour import linear_to_srgb
+from stspbr.datasets.colmap_binary import check_binary_model
 from stspbr.datasets.fitting import folded
 from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
 from stspbr.datasets.lens import Lens, lens, pycolmap_for, resized_lens
@@ -171,6 +172,7 @@ def write_colmap(
 def _load(place: Path) -> tuple[Any, dict[int, str]]:
     """The model, and the names of its images by number, which it cannot hold itself if text has blanks in them."""
     pycolmap = pycolmap_for("COLMAP models")
+    check_binary_model(place)
     try:
         names = {} if (place / "images.bin").is_file() else _names_with_blanks(place)
         if not names:
