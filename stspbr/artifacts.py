@@ -230,6 +230,20 @@ class ArtifactStore:
             raise StspbrError(f"{folder} has no version {name} (it has: {held}): choose one of these")
         return _load(folder / name)
 
+    def parent_of(self, artifact: Artifact, stage: str) -> Artifact:
+        """The ``stage`` artifact that ``artifact`` was made from.
+
+        Raises:
+            StspbrError: it is gone, or its content has changed.
+        """
+        entry = artifact.parents.get(stage)
+        if entry is None:
+            raise StspbrError(f"{artifact.path} was not made from a {stage} artifact")
+        found = self.resolve(stage, entry["version"])
+        if found.content_hash != entry["content_hash"]:
+            raise StspbrError(f"{found.path} is not what {artifact.path} was made from: run `stspbr {artifact.stage}`")
+        return found
+
     def find(
         self, stage: str, settings: dict[str, Any], parents: Sequence[Artifact] = (), seed: int | None = None
     ) -> Artifact | None:

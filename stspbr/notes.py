@@ -11,9 +11,14 @@ Log = Callable[[str], None] | None
 
 
 class Notes:
-    """Collects notes of one reading; several threads may add to it."""
+    """Collects notes of one reading; several threads may add to it.
 
-    def __init__(self) -> None:
+    Args:
+        what: the places are, as a plural.
+    """
+
+    def __init__(self, what: str = "files") -> None:
+        self._what = what
         self._places: dict[str, set[str]] = {}
         self._lock = threading.Lock()
 
@@ -32,7 +37,7 @@ class Notes:
         places = {text: sorted(found) for text, found in self._places.items()}
         # the order of threads must not show
         return [
-            f"{found[0] if len(found) == 1 else first_few(found, 'files')}: {text}" if found else text
+            f"{found[0] if len(found) == 1 else first_few(found, self._what)}: {text}" if found else text
             for text, found in sorted(places.items(), key=lambda item: item[1][:1])
         ]
 

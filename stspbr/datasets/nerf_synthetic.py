@@ -15,7 +15,7 @@ from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clippin
 from stspbr.datasets.mask_files import mask_folder
 from stspbr.datasets.transforms import read_entries, read_frames, write_json
 from stspbr.datasets.validation import Log, checked
-from stspbr.datasets.world_axes import folder_light, y_up_from
+from stspbr.datasets.world_axes import folder_light, original, y_up_from
 from stspbr.formats.choices import USUAL, FileChoices
 from stspbr.formats.images import write_exr
 from stspbr.notes import Notes
@@ -60,7 +60,7 @@ def read_nerf_synthetic(
             )
         # The light's axes are those that Blender's world has when it is turned to +Y up.
         light = folder_light(folder, rotation @ y_up_from("+z").T, notes)
-    return checked(Capture(frames, light), on_warning)
+    return checked(Capture(frames, light, original(rotation)), on_warning)
 
 
 def write_nerf_synthetic(

@@ -30,7 +30,7 @@ import numpy as np
 from stspbr.datasets.exposure_keys import exposure_keys, read_exposure
 from stspbr.datasets.fitting import folded
 from stspbr.datasets.frame_files import flat_name, frame_path, image_suffix, warn_of_clipping, write_images
-from stspbr.datasets.lens import Lens, lens, parameter_names
+from stspbr.datasets.lens import Lens, lens, parameter_names, resized_lens
 from stspbr.datasets.mask_files import find_masks, mask_folder
 from stspbr.datasets.posed_images import (
     HOLD_OUT_EVERY,
@@ -39,7 +39,7 @@ from stspbr.datasets.posed_images import (
     read_posed_images,
 )
 from stspbr.datasets.validation import Log, checked
-from stspbr.datasets.world_axes import turned_pose, y_up_from
+from stspbr.datasets.world_axes import original, tilt, turned_pose, y_up_from
 from stspbr.errors import StspbrError
 from stspbr.files import find_file, read_file, write_file
 from stspbr.formats.choices import USUAL, FileChoices
@@ -52,6 +52,7 @@ from stspbr.scene.light import turned_light
 
 Json = dict[str, Any]
 _DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "omega", "sx1", "sy1")
+_TILTED = 30.0  # degrees; cameras that look down from one side only are tilted, too
 _PERSPECTIVE = ("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
 
 
@@ -85,7 +86,7 @@ def read_transforms(
     own_up = content.get("up_axis", "z")
     if own_up not in ("y", "z"):
         raise StspbrError(f"{path}: up_axis is {own_up!r}: it must be y or z")
-    rotation = y_up_from(f"+{own_up}" if up == "auto" else up)
+    rotation = _upright(path, content, entries, names, up, own_up, on_warning)
     splits = _splits(path, content, entries, names, hold_out_every)
     chosen = [(entry, name, split) for entry, name, split in zip(entries, names, splits, strict=True) if split]
     folder = None if masks is None else mask_folder(path.parent, masks)
@@ -98,7 +99,39 @@ def read_transforms(
             light = read_light(path.parent / content["environment"], notes=notes)
             light = turned_light(light, (rotation @ y_up_from(f"+{own_up}").T)[:3, :3])
     back = _similarity(path, content)
-    return checked(Capture(frames, light, None if back is None else back @ rotation.T), on_warning)
+    back = original(rotation) if back is None else back @ rotation.T
+    return checked(Capture(frames, light, back), on_warning)
+
+
+def _upright(
+    path: Path, content: Json, entries: list[Json], names: list[str], up: str, own_up: str, on_warning: Log
+) -> np.ndarray:
+    """``[4, 4]`` from the file's world to +Y up.
+
+    ``applied_transform`` is what ns-process-data leaves with poses of COLMAP, whose world has no up axis: it is put
+    upright by the cameras, as nerfstudio does when it loads such a file.
+    """
+    if up != "auto":
+        return y_up_from(up)
+    poses = [_matrix(name, entry, "transform_matrix") for entry, name in zip(entries, names, strict=True)]
+    rotation = y_up_from(f"+{own_up}")
+    angle = tilt(rotation, poses)
+    own = "up_axis" in content
+    if angle < 1.0 or own or not np.isfinite(angle):
+        return rotation
+    if "applied_transform" in content:
+        if on_warning is not None:
+            on_warning(
+                f"the world is put upright by the cameras' mean, {angle:.0f} degrees from its +Z: "
+                "if +Z is up, give +z with up"
+            )
+        return y_up_from("auto", poses, on_warning)
+    if angle > _TILTED and on_warning is not None:
+        on_warning(
+            f"the cameras' mean up axis is {angle:.0f} degrees from +Z, which counts as up: "
+            f"if the world of {path.name} is not upright, give its axis with up"
+        )
+    return rotation
 
 
 def write_transforms(folder: str | Path, capture: Capture, image_format: str = "exr") -> Path:
@@ -137,7 +170,9 @@ def write_nerfstudio(folder: str | Path, capture: Capture, image_format: str = "
     to_z_up = y_up_from("+z").T
     cameras = [replace(f.camera, camera_to_world=to_z_up @ f.camera.camera_to_world) for f in capture.frames]
     frames = [frame.with_fields(camera=camera) for frame, camera in zip(capture.frames, cameras, strict=True)]
-    return _write(folder, replace(capture, frames=frames), files, content, image_format)
+    back = None if capture.original_from_world is None else capture.original_from_world @ to_z_up.T
+    capture = replace(capture, frames=frames, original_from_world=back)
+    return _write(folder, capture, files, content, image_format)
 
 
 def _write(folder: Path, capture: Capture, files: list[str], content: Json, image_format: str) -> Path:
@@ -167,6 +202,11 @@ def _write(folder: Path, capture: Capture, files: list[str], content: Json, imag
 def write_json(path: Path, content: Json) -> None:
     """Write a JSON object beside ``path`` and rename it into place."""
     write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def original_from_world(path: Path) -> np.ndarray | None:
+    """The similarity ``[4, 4]`` of a ``transforms.json`` back to the world that its poses came in; None without one."""
+    return _similarity(path, read_json(path))
 
 
 def read_json(path: Path) -> Json:
@@ -233,12 +273,19 @@ def read_frames(
         place = path.parent / _posix(str(entry["mask_path"]))
         return find_file(place) or place
 
-    images = [_posed_image(path, content, *item, rotation, mask_of(*item[:2])) for item in chosen]
+    images = [_posed_image(path, content, *item, rotation, mask_of(*item[:2]), notes) for item in chosen]
     return read_posed_images(images, masks, stream, choices=choices, notes=notes)
 
 
 def _posed_image(
-    path: Path, content: Json, entry: Json, file: str, split: str, rotation: np.ndarray, mask: Path | None
+    path: Path,
+    content: Json,
+    entry: Json,
+    file: str,
+    split: str,
+    rotation: np.ndarray,
+    mask: Path | None,
+    notes: Notes | None,
 ) -> PosedImage:
     keys = {**content, **entry}
     object_to_world = _matrix(file, entry, "object_to_world") if "object_to_world" in entry else np.eye(4)
@@ -251,7 +298,7 @@ def _posed_image(
     return PosedImage(
         name=file,
         image=path.parent / file,
-        lens=functools.partial(_lens, keys, file),
+        lens=functools.partial(_lens, keys, file, notes),
         camera_to_world=rotation @ _matrix(file, entry, "transform_matrix"),
         split=split,
         mask=mask,
@@ -261,8 +308,9 @@ def _posed_image(
     )
 
 
-def _lens(keys: Json, file: str, width: int, height: int) -> Lens:
+def _lens(keys: Json, file: str, notes: Notes | None, width: int, height: int) -> Lens:
     """The lens of a frame from its own keys over the file's; without w and h the image's size counts."""
+    size = width, height
     try:
         width, height = int(keys.get("w", width)), int(keys.get("h", height))
         fx = _focal(keys, "fl_x", "camera_angle_x", width)
@@ -283,8 +331,21 @@ def _lens(keys: Json, file: str, width: int, height: int) -> Lens:
     extra = sorted(set(distortion) - set(names)) if names else []
     if extra:
         raise StspbrError(f"frame {file}: its camera has {', '.join(extra)}, which {model} lacks: fix it")
+    if not keys.keys() & {"w", "h"}:
+        _check_size(file, cx, cy, width, height)
     numbers = {"fx": fx, "fy": fy, "cx": cx, "cy": cy, "f": fx} | distortion
-    return lens(model, [numbers.get(name, 0.0) for name in names], width, height, f"frame {file}")
+    made = lens(model, [numbers.get(name, 0.0) for name in names], width, height, f"frame {file}")
+    return resized_lens(made, *size, f"frame {file}", notes)
+
+
+def _check_size(file: str, cx: float, cy: float, width: int, height: int) -> None:
+    """StspbrError if intrinsics without w and h are those of images ``scale`` times as large as these are."""
+    x, y = 2 * cx / width, 2 * cy / height
+    if min(x, y) > 0 and abs(x / y - 1) < 0.1 and not 0.6 < x < 1.6:
+        raise StspbrError(
+            f"frame {file}: the principal point ({cx:g}, {cy:g}) lies in the corner of the image ({width}x{height}): "
+            f"fl_x, cx and cy seem to be those of {round(2 * cx)}x{round(2 * cy)}; give w and h, to which they belong"
+        )
 
 
 def _perspective_model(model: str, distortion: dict[str, float], file: str) -> str:

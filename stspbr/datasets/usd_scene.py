@@ -113,7 +113,10 @@ def read_usd_scene(
             on_warning(remark)
     with Notes.into(on_warning) as notes:
         read = read_posed_images(items, stream=stream, choices=choices, notes=notes)
-    return checked(Capture(read, known), on_warning)
+    back = np.eye(4)
+    back[:3, :3] = rotation.T / metres
+    original = None if np.array_equal(back, np.eye(4)) else back
+    return checked(Capture(read, known, original), on_warning)
 
 
 def frame_numbers(text: str) -> list[int]:

@@ -54,6 +54,18 @@ def y_up_from(up: str, camera_to_world: Iterable[np.ndarray] = (), on_warning: L
     return _turn_to_y(np.array([0.0, -1.0, 0.0]))
 
 
+def original(rotation: np.ndarray) -> np.ndarray | None:
+    """``original_from_world`` of a capture whose world was turned by ``rotation`` ``[4, 4]``; None if it was not."""
+    return None if np.array_equal(rotation, np.eye(4)) else rotation.T
+
+
+def tilt(rotation: np.ndarray, camera_to_world: Iterable[np.ndarray]) -> float:
+    """Degrees between +Y and the cameras' mean up axis in a world turned by ``rotation``; 0 where these cancel out."""
+    mean = rotation[:3, :3] @ np.mean([np.asarray(m, np.float64)[:3, 1] for m in camera_to_world], axis=0)
+    length = float(np.linalg.norm(mean))
+    return 0.0 if length < 0.1 else float(np.degrees(np.arccos(np.clip(mean[1] / length, -1.0, 1.0))))
+
+
 def turned_pose(rotation: np.ndarray, object_to_world: np.ndarray) -> np.ndarray:
     """An object's pose where both its world and its own axes are turned by ``rotation`` ``[4, 4]``."""
     return rotation @ object_to_world @ rotation.T

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from stspbr.errors import StspbrError, first_line, missing_extra
+from stspbr.files import read_file
 from stspbr.scene import Asset
+from stspbr.scene.polygons import crossing_note, triangulated
 
 SUFFIXES = (".stl", ".off", ".ply", ".3mf", ".dae")
 
@@ -25,10 +33,68 @@ def read_by_trimesh(path: str | Path) -> Asset:
         package = {".3mf": "lxml", ".dae": "pycollada"}[path.suffix.lower()]
         raise missing_extra(package, "meshes", f"{path.suffix} files")
     try:
-        scene = trimesh.load_scene(path, process=False)
+        text = _off_of_triangles(read_file(path)) if path.suffix.lower() == ".off" else None
+        source = path if text is None else io.BytesIO(text)
+        scene = trimesh.load_scene(source, file_type=path.suffix[1:].lower(), process=False)
     except Exception as error:  # parsers raise nearly anything on corrupt bytes
         raise StspbrError(f"{path} is truncated or corrupt ({first_line(error)}): export or copy it again") from error
     try:
-        return Asset.from_trimesh(scene, path.stem)
+        notes = _cut_anew(scene, path)
+        asset = Asset.from_trimesh(scene, path.stem)
+        return replace(asset, extras={"notes": [*notes, *asset.extras.get("notes", [])]}) if notes else asset
     except StspbrError as error:
         raise StspbrError(f"{path}: {error}") from error
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:  # tables that contradict each other
+        raise StspbrError(f"{path} is corrupt ({first_line(error)}): export or copy it again") from error
+
+
+def _cut_anew(scene: Any, path: Path) -> list[str]:
+    """Cut the polygons of a PLY, which trimesh cut into fans, as all readers here do; notes."""
+    suffix, data = path.suffix.lower(), read_file(path)
+    if suffix == ".dae":
+        counts = re.findall(rb"<vcount[^>]*>([\s\d]*)<", data)
+        if b"<polygons" in data or any(int(count) > 3 for row in counts for count in row.split()):
+            return [
+                "polygons are cut into fans from their first corner, wrong for concave ones: triangulate them before"
+            ]
+    if suffix != ".ply" or len(scene.geometry) != 1:
+        return []
+    (geometry,) = scene.geometry.values()
+    rows = _ply_faces(geometry.metadata)
+    count = np.array([len(row) for row in rows], np.int64)
+    if not (count > 3).any() or geometry.visual.kind in ("face", "texture"):
+        return []
+    vertices = np.concatenate([np.asarray(row, np.int64) for row in rows])
+    if vertices.min() < 0 or vertices.max() >= len(geometry.vertices):
+        raise StspbrError(f"a face points past its {len(geometry.vertices)} vertices: export it again")
+    corners, _, crossing = triangulated(geometry.vertices, vertices, count)
+    geometry.faces = vertices[corners]
+    return crossing_note(crossing)
+
+
+def _ply_faces(metadata: dict[str, Any]) -> Any:
+    """Rows of vertex numbers, as trimesh keeps them beside what it made of them."""
+    data = metadata.get("_ply_raw", {}).get("face", {}).get("data", [])
+    if isinstance(data, np.ndarray) and data.dtype.names:
+        name = next((name for name in data.dtype.names if name.startswith("vertex_ind")), data.dtype.names[0])
+        return data[name]["f1"]
+    if isinstance(data, dict):
+        return next((data[name] for name in ("vertex_index", "vertex_indices") if name in data), [])
+    return data
+
+
+def _off_of_triangles(data: bytes) -> bytes | None:
+    """An OFF file with its polygons cut, which trimesh does not read; None if there are only triangles."""
+    lines = [line.partition(b"#")[0].strip() for line in data.splitlines()]
+    rows = [row.split() for row in b"\n".join(lines).partition(b"OFF")[2].splitlines() if row.strip()]
+    vertices, faces = int(rows[0][0]), int(rows[0][1])
+    points, polygons = rows[1 : vertices + 1], rows[vertices + 1 : vertices + faces + 1]
+    count = np.array([int(row[0]) for row in polygons], np.int64)
+    if not (count > 3).any():
+        return None
+    ring = np.array([int(token) for row, size in zip(polygons, count, strict=True) for token in row[1 : size + 1]])
+    if ring.min() < 0 or ring.max() >= len(points) or len(ring) != count.sum():
+        raise ValueError("a face points past the vertices")
+    corners, _, _ = triangulated(np.array([row[:3] for row in points], np.float64), ring, count)
+    out = [b"OFF", b"%d %d 0" % (vertices, len(corners)), *(b" ".join(row[:3]) for row in points)]
+    return b"\n".join([*out, *(b"3 %d %d %d" % tuple(row) for row in ring[corners].tolist())])

@@ -18,6 +18,7 @@ from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, Capture, EnvironmentLight, Frame
 from stspbr.scene.camera_rig import object_cameras
+from stspbr.scene.origin import shift
 from stspbr.settings import CaptureMeshSettings
 from stspbr.stages.session import Session
 
@@ -67,7 +68,8 @@ def render_capture(
         index = number if split == "train" else number - len(train)
         frames.append(Frame(f"images/{split}_{index:04d}.exr", camera, image, alpha, split=split))
         reporter.step(number + 1, {}, {}, {})
-    return Capture(frames, light if settings.store_light else None)
+    original = shift(asset.origin) if asset.origin.any() else None
+    return Capture(frames, light if settings.store_light else None, original)
 
 
 def _rasterize(session: Session, settings: CaptureMeshSettings, asset: Asset, light: EnvironmentLight, cameras):  # noqa: ANN001, ANN202

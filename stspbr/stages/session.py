@@ -125,18 +125,8 @@ class Session:
         return self.ranks.first(lambda: self.store.resolve(stage, self.versions.get(stage)))
 
     def parent_of(self, artifact: Artifact, stage: str) -> Artifact:
-        """The ``stage`` artifact that ``artifact`` was made from.
-
-        Raises:
-            StspbrError: it is gone, or its content has changed.
-        """
-        entry = artifact.parents.get(stage)
-        if entry is None:
-            raise StspbrError(f"{artifact.path} was not made from a {stage} artifact")
-        found = self.ranks.first(lambda: self.store.resolve(stage, entry["version"]))
-        if found.content_hash != entry["content_hash"]:
-            raise StspbrError(f"{found.path} is not what {artifact.path} was made from: run `stspbr {artifact.stage}`")
-        return found
+        """See :meth:`stspbr.artifacts.ArtifactStore.parent_of`."""
+        return self.ranks.first(lambda: self.store.parent_of(artifact, stage))
 
     def checkpoints(self, stage: str, settings: Settings, parents: list[Artifact]) -> Checkpoints:
         """Checkpoints of this stage on these parents with these settings, seed and backends."""

@@ -202,3 +202,25 @@ def test_broken_files(tmp_path):
         read_asset(tmp_path / "points.ply")
     with pytest.raises(StspbrError, match="cannot read .blend: use .glb"):
         read_asset(tmp_path / "a.blend")
+
+
+U_OFF = "OFF\n8 2 0\n" + "\n".join(
+    f"{x} {y} 0" for x, y in ((0, 0), (3, 0), (3, 3), (2, 3), (2, 1), (1, 1), (1, 3), (0, 3))
+)
+U_PLY = (
+    "ply\nformat ascii 1.0\nelement vertex 8\nproperty float x\nproperty float y\nproperty float z\n"
+    "element face 2\nproperty list uchar int vertex_indices\nend_header\n"
+)
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_concave_polygons_of_off_and_ply(tmp_path, first):
+    ring = [(k + first) % 8 for k in range(8)]
+    faces = "\n8 " + " ".join(map(str, ring)) + "\n3 0 1 2\n"
+    (tmp_path / "a.off").write_text(U_OFF + faces)
+    (tmp_path / "a.ply").write_text(U_PLY + U_OFF.partition("0\n")[2] + faces)
+    for suffix in ("off", "ply"):
+        mesh = read_asset(tmp_path / f"a.{suffix}").mesh
+        p = mesh.positions[mesh.faces].astype(float)
+        areas = np.linalg.norm(np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), axis=1) / 2
+        assert areas.sum() == pytest.approx(7 + 4.5) and len(areas) == 7
