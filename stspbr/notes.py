@@ -57,4 +57,4 @@ class Notes:
 def first_few(names: Sequence[str], what: str = "", count: int = 3) -> str:
     """``"3 (a, b, c)"``, or ``"20 files (a, b, c, …)"`` with ``what="files"``: for lines that must stay short."""
     listed = f"({', '.join(names[:count])}{', …' if len(names) > count else ''})"
-    return " ".join(filter(None, (str(len(names)), what, listed)))
+    return " ".join(filter(None, (str(len(names)), what.removesuffix("s") if len(names) == 1 else what, listed)))

@@ -34,7 +34,7 @@ class PosedImage:
 
     Attributes:
         name: of the frame.
-        image, mask: files; a mask (:mod:`stspbr.formats.masks`) multiplies the image's own alpha.
+        image, mask: files; of a mask (:mod:`stspbr.formats.masks`) and the image's own alpha the smaller counts.
         lens: from the image's width and height in pixels to its lens.
         camera_to_world, object_to_world: ``[4, 4]``, as :class:`stspbr.scene.capture.Frame` has them.
         split: ``"train"`` or ``"test"``.
@@ -257,8 +257,12 @@ def _read(item: PosedImage, reading: _Reading) -> _Read:
         if mask.shape[:2] != (height, width):
             shape = f"{mask.shape[1]}x{mask.shape[0]}, the image {width}x{height}"
             raise StspbrError(f"frame {item.name}: its mask is {shape}: export the mask again")
-        image *= mask
-        alpha = mask if alpha is None else alpha * mask
+        if alpha is None:
+            image *= mask
+            alpha = mask
+        else:  # the smaller one: a mask that was made from the alpha has the same soft edges
+            image *= np.minimum(np.divide(mask, alpha, out=mask.copy(), where=alpha > 0), 1.0)
+            alpha = np.minimum(alpha, mask)
     lens = item.lens(width, height)
     if not lens.is_pinhole and (lens.width, lens.height) != (width, height):
         raise StspbrError(

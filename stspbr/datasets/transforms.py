@@ -68,8 +68,8 @@ def read_transforms(
 ) -> Capture:
     """Read and check a capture.
 
-    Alpha is the image's own, times the mask of ``mask_path`` (black: not the object). Frames are split by their
-    ``split`` key, else by the lists ``train_filenames``, ``val_filenames`` and ``test_filenames`` (validation
+    Alpha is the image's own or the mask of ``mask_path`` (black: not the object), of both the smaller. Frames are split
+    by their ``split`` key, else by the lists ``train_filenames``, ``val_filenames`` and ``test_filenames`` (validation
     counts as held out, frames in no list are left out), else every 8th in the order of names is held out.
 
     Args:

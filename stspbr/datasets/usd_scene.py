@@ -64,7 +64,7 @@ def read_usd_scene(
         frames: ``"A:B"`` or ``"A:B:STEP"``, both ends included.
         object_path: path of the prim that the images show, whose motion is the object's pose. None: the object
             stands still, object space is the world.
-        masks: as ``images``: black where the object is not; times the images' own alpha.
+        masks: as ``images``: black where the object is not; if the images have alpha, too, the smaller counts.
         hold_out_every: every so many frames one is held out, from the first on; 0: none.
         fit: see :func:`stspbr.formats.usd.camera.aperture_fit`.
         light: see :func:`stspbr.formats.usd.light.read_lights`.

@@ -41,10 +41,6 @@ class MaskSurvey:
     borders: tuple[np.ndarray, ...]
 
     @property
-    def varies(self) -> bool:
-        return min(self.counts, default=self.full) < self.full
-
-    @property
     def uniform(self) -> bool:
         return len(self.counts) < 2
 
@@ -106,7 +102,13 @@ def decode_mask(path: Path) -> DecodedMask:
     indices = _palette(data)
     pixels = read_stored(path) if indices is None else indices[..., None]
     grey_png = data.startswith(b"\x89PNG") and data[25:26] == b"\0"
-    return DecodedMask(pixels, indices, data.startswith(b"\xff\xd8"), data[24] if grey_png else 16)
+    return DecodedMask(pixels, indices, _is_lossy(data), data[24] if grey_png else 16)
+
+
+def _is_lossy(data: bytes) -> bool:
+    """Whether a file is a JPEG, an HEIC or AVIF, or a WebP with a lossy picture."""
+    webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP" and b"VP8 " in data[12:4096]
+    return data.startswith(b"\xff\xd8") or data[4:8] == b"ftyp" or webp
 
 
 def numbers_of(decoded: DecodedMask, by_alpha: bool) -> MaskNumbers:
@@ -170,9 +172,9 @@ def channels_of(codes: np.ndarray | float) -> np.ndarray:
     return np.stack([whole >> 16, (whole >> 8) & 255, whole & 255], axis=-1)
 
 
-def near_colours(codes: np.ndarray, labels: tuple[float, ...], distance: int) -> np.ndarray:
-    """Where colours differ from one of ``labels`` by at most ``distance`` in each channel."""
-    channels, near = channels_of(codes), np.zeros(codes.shape, bool)
-    for label in labels:
-        near |= np.abs(channels - channels_of(label)).max(axis=-1) <= distance
-    return near
+def distance_to(codes: np.ndarray, colours: tuple[float, ...]) -> np.ndarray:
+    """From each colour to the nearest of ``colours``: the largest difference of a channel."""
+    channels, least = channels_of(codes), np.full(codes.shape, 256)
+    for colour in colours:
+        least = np.minimum(least, np.abs(channels - channels_of(colour)).max(axis=-1))
+    return least

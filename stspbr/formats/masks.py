@@ -2,15 +2,16 @@
 
 What the numbers of a mask mean is decided for all masks of a capture together, separately for each kind of file:
 
-- *alpha*: of an image with alpha that is anywhere less than 1, whatever its colours; it is coverage as it stands;
+- *alpha*: of images with alpha that is not the same everywhere, whatever their colours; it is coverage as it stands;
 - *palette*: the indices of a palette with colours are labels, 0 is the background, and 255 is void beside others;
 - *colour*: flat colours on black are labels; an image of the object on black covers what is not black;
 - *grey*: integers of 1 to 16 bits, floats, and palettes of greys.
 
 One value beside 0 is the object, whatever the value. Several are labels if they fill areas (each in the interior of
 at least 1 % of all that is covered): 2 to 32 values of which one that fills an area lies between 10 % and 90 % of the
-largest or the largest is below half of the full scale, or values of at most 32 on a scale of 255 and more. All else is
-soft coverage, divided by the largest value if that is not the full scale.
+largest, or below while none lies above 90 % but the largest itself, or the largest is below half of the full scale; or
+values of at most 32 on a scale of 255 and more. All else is soft coverage, divided by the largest value if that is not
+the full scale.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from stspbr.formats.mask_numbers import (
     MaskSurvey,
     channels_of,
     decode_mask,
+    distance_to,
     look_at,
-    near_colours,
     numbers_of,
     without_noise,
 )
@@ -62,7 +63,8 @@ class MaskReading:
             looks = [look for look in pool.map(look_at, dict.fromkeys(files)) if look]
         self.choices = choices
         wanted = None if choices.mask_label is None else _labels(choices.mask_label)
-        self._by_alpha = wanted is None and any(look.alpha is not None and look.alpha.varies for look in looks)
+        alphas = {code for look in looks if look.alpha is not None for code in look.alpha.counts}
+        self._by_alpha = wanted is None and len(alphas) > 1
         groups: dict[tuple[str, float], list[MaskSurvey]] = {}
         for look in looks:
             survey = look.alpha if self._by_alpha and look.alpha is not None else look.own
@@ -70,7 +72,7 @@ class MaskReading:
         if wanted is None:
             self._rules = {kind: _decided(*kind, group, notes) for kind, group in groups.items()}
         else:
-            chosen = {kind: _chosen(wanted, kind[0], *_held(group)) for kind, group in groups.items()}
+            chosen = {kind: _chosen(wanted, kind[0], group) for kind, group in groups.items()}
             if chosen and not any(found for _, found in chosen.values()):
                 raise _absent(str(choices.mask_label), groups)
             self._rules = {kind: rule for kind, (rule, _) in chosen.items()}
@@ -111,12 +113,15 @@ class _Rule:
 
     top: float
     labels: tuple[float, ...] | None = None
+    others: tuple[float, ...] = (0.0,)  # colours that a lossy mask may hold instead
 
     def coverage(self, stored: MaskNumbers) -> np.ndarray:
         codes = stored.codes
         if stored.kind == "colour":
             if self.labels is not None:
-                return near_colours(codes, self.labels, 2 * NOISE if stored.lossy else 0)
+                if stored.lossy:
+                    return distance_to(codes, self.labels) < distance_to(codes, self.others)
+                return distance_to(codes, self.labels) == 0
             codes = channels_of(codes).max(axis=-1)
         elif self.labels is not None:
             return np.isin(codes, self.labels)
@@ -171,7 +176,8 @@ def _are_labels(values: list[float], filling: list[float], full: float) -> bool:
     if full >= 255 and values[-1] <= _MOST_LABELS:
         return True
     top = values[-1]
-    between = any(0.1 * top <= value <= 0.9 * top for value in filling)
+    least = 0.1 * top if any(0.9 * top < value < top for value in values) else 0.0  # noise is at both ends
+    between = any(least <= value <= 0.9 * top for value in filling)
     return len(filling) > 1 and (between or top < full / 2)
 
 
@@ -201,18 +207,22 @@ def _merged(inside: Counter[float]) -> dict[float, int]:
     for code, count in inside.most_common(4096):
         if channels_of(code).max() <= 2 * NOISE:
             continue
-        near = next((kept for kept in out if near_colours(np.array([code]), (kept,), 3 * NOISE)[0]), code)
+        near = next((kept for kept in out if distance_to(np.array([code]), (kept,))[0] <= 3 * NOISE), code)
         out[near] = out.get(near, 0) + count
     total = sum(out.values())
     return {code: count for code, count in out.items() if count >= _FILLED * total}
 
 
-def _chosen(wanted: tuple[float, ...], kind: str, values: list[float], lossy: bool) -> tuple[_Rule, bool]:
+def _chosen(wanted: tuple[float, ...], kind: str, surveys: Sequence[MaskSurvey]) -> tuple[_Rule, bool]:
     """The rule of chosen labels (no numbers: all), and whether there are any."""
+    values, lossy = _held(surveys)
     if kind == "colour":
         if not wanted:
             return _Rule(float(NOISE if lossy else 1)), bool(values)
-        return _Rule(1.0, wanted), bool(near_colours(np.array(values), wanted, 2 * NOISE if lossy else 0).any())
+        found = bool((distance_to(np.array(values), wanted) <= (2 * NOISE if lossy else 0)).any())
+        flat = np.array([*_merged(_Group.of(surveys).inside)] if lossy else [])
+        others = flat[distance_to(flat, wanted) > 3 * NOISE]
+        return _Rule(1.0, wanted, (0.0, *others.tolist())), found
     greys = tuple(float(int(code) & 255) for code in wanted if code > 255 and not np.ptp(channels_of(code)))
     labels = (*wanted, *greys) or tuple(values)  # an image with one grey label is a grey image
     return _Rule(1.0, labels), bool(set(labels) & set(values))
@@ -230,10 +240,8 @@ def _absent(text: str, groups: Mapping[tuple[str, float], Sequence[MaskSurvey]])
         held += [f"#{int(code):06x}" if kind == "colour" else f"{code:g}" for code in _held(surveys)[0]]
     names = [survey.name for surveys in groups.values() for survey in surveys]
     shown = ", ".join(held[:10]) + (", …" if len(held) > 10 else "")
-    return StspbrError(
-        f"mask_label={text} is in none of {first_few(names, 'files')}, which hold {shown or 'nothing but 0'}: "
-        "choose one of these"
-    )
+    remedy = f"choose one of {shown}" if shown else "there is nothing but 0"
+    return StspbrError(f"mask_label={text} is in no mask of {first_few(names, 'files')}: {remedy}")
 
 
 def _several(values: Sequence[float | str], names: list[str], example: str) -> StspbrError:

@@ -156,7 +156,7 @@ def make_shots(
 
 
 def own_alpha(photo: Photo, mask_file: Path | None, reading: MaskReading | None = None) -> np.ndarray | None:
-    """The photo's own alpha times its mask ``[H, W, 1]``, or None if it has neither.
+    """The photo's own alpha or its mask ``[H, W, 1]``, the smaller of both, or None if it has neither.
 
     Raises:
         StspbrError: as :func:`stspbr.photos.photographs.read_mask`.
@@ -165,7 +165,7 @@ def own_alpha(photo: Photo, mask_file: Path | None, reading: MaskReading | None 
     if mask_file is None:
         return alpha
     mask = read_mask(mask_file, photo, reading)
-    return mask if alpha is None else alpha * mask
+    return mask if alpha is None else np.minimum(alpha, mask)
 
 
 class Resampling:

@@ -152,6 +152,26 @@ def test_field_of_view_and_the_image_size_stand_in_for_intrinsics(tmp_path):
         read_transforms(tmp_path)
 
 
+def test_soft_edges_in_alpha_and_mask_count_once(tmp_path):
+    path = write(tmp_path, "png")
+    for file in (tmp_path / "images").glob("*.png"):
+        pixels = np.array(Image.open(file))
+        pixels[5, :, 3] //= 2
+        Image.fromarray(pixels).save(file)
+    before = read_transforms(tmp_path).frames
+
+    def add_masks(content):
+        for frame in content["frames"]:
+            alpha = np.asarray(Image.open(tmp_path / frame["file_path"]))[..., 3]
+            frame["mask_path"] = frame["file_path"].replace(".png", "_mask.png")
+            Image.fromarray(alpha).save(tmp_path / frame["mask_path"])
+
+    edit(path, add_masks)
+    for frame, first in zip(read_transforms(tmp_path).frames, before, strict=True):
+        assert 0 < first.alpha.min(initial=1, where=first.alpha > 0) < 1  # there are soft edges
+        assert np.array_equal(frame.alpha, first.alpha) and frame.image == pytest.approx(first.image, abs=1e-6)
+
+
 def test_mask_files_and_names_without_suffix(tmp_path):
     path = write(tmp_path, "png")
     content = json.loads(path.read_text())

@@ -63,6 +63,9 @@ HARD = {
     "green on black": on_black(hard(), (0, 255, 0)),
     "dark red on black": on_black(hard(), (128, 0, 0)),
     "white on black": on_black(hard(), (255, 255, 255)),
+    "white with an alpha of 0 everywhere": np.concatenate(
+        [on_black(hard(), (255, 255, 255)), np.zeros((SIDE, SIDE, 1), np.uint8)], -1
+    ),
     "white with an alpha of 1": np.concatenate(
         [on_black(hard(), (255, 255, 255)), np.full((SIDE, SIDE, 1), 255, np.uint8)], -1
     ),
@@ -112,6 +115,35 @@ def test_jpeg_masks_lose_their_noise(tmp_path, colour):
     assert ((found > 0.5) == hard()).mean() > 0.99
 
 
+@pytest.mark.parametrize("suffix", ["webp", "avif"])
+def test_masks_of_other_lossy_kinds(tmp_path, suffix):
+    path = saved(tmp_path, on_black(disc(), (255, 255, 255)), f"a.{suffix}", quality=70)
+    notes = Notes()
+    assert np.abs(read(path, notes) - disc()).mean() < 0.005 and notes.lines() == []
+
+
+def test_labels_of_lossy_masks_reach_their_edges(tmp_path):
+    """The colours beside an edge are mixed ones there: each pixel belongs to the nearest label."""
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0]], np.uint8)
+    path = saved(tmp_path, colours[labels()], "a.jpg", quality=80)
+    for label, wanted in (("#ff0000", labels() == 1), ("#ff0000, #00ff00", labels() > 0)):
+        assert (read(path, mask_label=label) == wanted).mean() > 0.985
+
+
+def test_values_near_both_ends_are_noise(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 3, (SIDE, SIDE))
+    mask = np.where(hard(), 255 - noise, noise).astype(np.uint8)
+    assert np.abs(read(saved(tmp_path, mask)) - hard()).max() < 0.01
+
+
+def test_files_of_different_scales_are_named(tmp_path):
+    paths = [saved(tmp_path, top * hard().astype(np.uint8), f"{top}.png") for top in (np.uint8(1), np.uint8(255))]
+    with pytest.raises(StspbrError, match="several labels, 1, 255 in 2 files"):
+        MaskReading(paths, USUAL)
+    reading = MaskReading(paths, FileChoices(mask_label="all"))
+    assert all(np.array_equal(reading.read(path)[..., 0], hard()) for path in paths)
+
+
 def test_an_object_on_black_covers_what_is_not_black(tmp_path):
     colour = np.random.default_rng(0).integers(1, 255, (SIDE, SIDE, 3), np.uint8) * hard()[..., None]
     notes = Notes()
@@ -124,6 +156,7 @@ def test_an_object_on_black_covers_what_is_not_black(tmp_path):
     [
         (palette(labels()), "1, 2"), (labels(), "1, 2"), (labels() * np.uint8(100), "100, 200"),
         (labels().astype(np.uint16) * 1000, "1000, 2000"),
+        (np.array([0, 1, 255], np.uint8)[labels()], "1, 255"), (np.array([0, 1, 255], np.uint16)[labels()], "1, 255"),
         (np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)[labels()], "#0000ff, #ff0000"),
     ],
 )  # fmt: skip
@@ -139,7 +172,7 @@ def test_several_labels_are_named_and_one_is_chosen(tmp_path, image, held):
 
 def test_a_label_that_no_mask_holds(tmp_path):
     path = saved(tmp_path, palette(labels()))
-    with pytest.raises(StspbrError, match=r"mask_label=7 is in none of 1 files \(.*a.png\), which hold 1, 2"):
+    with pytest.raises(StspbrError, match=r"mask_label=7 is in no mask of 1 file \(.*a.png\): choose one of 1, 2"):
         read(path, mask_label="7")
     with pytest.raises(StspbrError, match="mask_label=cat: give numbers or colours"):
         read(path, mask_label="cat")
