@@ -154,7 +154,7 @@ def _decode(path: Path, data: bytes, upright: bool, layer: str | None, notes: No
         return decoded
     if notes is not None and "CMYK" in (spec.getattribute("jpeg:ColorSpace"), spec.getattribute("tiff:ColorSpace")):
         notes("its CMYK has no profile: each ink takes its share of red, green or blue, read as sRGB", where)
-    if chunks:
+    if chunks.keys() & {b"cICP", b"sRGB", b"gAMA", b"cHRM"}:
         return _with_chunks(decoded, chunks, notes, where)
     return _with_exif(decoded, path, spec.get_int_attribute("Exif:ColorSpace", 1), notes)
 
@@ -199,6 +199,8 @@ def _with_profile(decoded: Decoded, data: bytes, held: bytes | None, notes: Note
         profile = read_profile(held)
         if profile.curves is not None and len(profile.curves) == 1 and decoded.pixels.shape[-1] > 2:
             raise ValueError("it is for grey images")
+        by_tables = profile.curves is None and decoded.pixels.dtype != np.float32
+        turned = through_littlecms(data, held) if by_tables else None
     except ValueError as error:
         if notes is not None:
             notes(f"its colour profile cannot be used ({error}): it is read as sRGB", where)
@@ -208,15 +210,14 @@ def _with_profile(decoded: Decoded, data: bytes, held: bytes | None, notes: Note
     said = f"its colour profile ({profile.name})"
     if decoded.pixels.dtype == np.float32:
         return _float_with_profile(decoded, profile, said, notes, where)
-    if profile.curves is None:
-        pixels = through_littlecms(data, held)
-        if pixels.shape[:2] != decoded.pixels.shape[:2]:
+    if turned is not None:
+        if turned.shape[:2] != decoded.pixels.shape[:2]:
             raise StspbrError(f"has {said[4:]} and an orientation: save it upright, in sRGB")
         alpha = decoded.pixels[..., 3:] if decoded.pixels.shape[-1] == 4 else decoded.pixels[..., :0]
         if notes is not None:
             notes(f"{said} is converted to sRGB by LittleCMS with 8 bits", where)
         shift = 8 * (alpha.dtype.itemsize - 1)
-        return replace(decoded, pixels=np.concatenate([pixels, (alpha >> shift).astype(np.uint8)], axis=-1))
+        return replace(decoded, pixels=np.concatenate([turned, (alpha >> shift).astype(np.uint8)], axis=-1))
     if notes is not None:
         notes(f"{said} is converted to linear sRGB", where)
     return replace(decoded, curves=profile.curves, matrix=profile.matrix)

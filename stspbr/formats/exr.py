@@ -170,8 +170,9 @@ def chosen_layer(layers: Sequence[Layer], wanted: str | None, notes: Notes | Non
     if notes is not None and len(views) > 1:
         others = ", ".join(view or "the one without a name" for view in views if view != layer.view)
         notes(f"view {layer.view} is read, others are left out ({others}): --layer NAME chooses", where)
-    left = [title for title in titles if title != layer.title]
-    if notes is not None and any(other.has_colour for other in layers if other.title != layer.title):
+    beside = [other for other in layers if other.view == layer.view and other.title != layer.title]
+    left = list(dict.fromkeys(other.title for other in beside))
+    if notes is not None and any(other.has_colour for other in beside):
         notes(f"layer {layer.title} is read, others are left out ({', '.join(left)}): --layer NAME chooses", where)
     return layer
 
@@ -224,7 +225,8 @@ def _layers(file: Any) -> tuple[list[Layer], list[str]]:
             plain = _SPELLED.get(plain.lower(), plain.upper())
             grouped.setdefault((prefix, view), {}).setdefault(plain, index)
         for (name, view), held in grouped.items():
-            names: tuple[str, ...] | None = next((names for names in _SETS if all(n in held for n in names)), None)
+            sets = [names for names in _SETS if "X" not in held or "Y" not in names]  # Y of a vector is no luminance
+            names: tuple[str, ...] | None = next((names for names in sets if all(n in held for n in names)), None)
             if names is None and len(held) == 1 and len(grouped) == len(parts) == 1 and "Z" not in held:
                 names = tuple(held)  # a single channel of another name
             if names is None:

@@ -77,7 +77,7 @@ def through_littlecms(data: bytes, profile: bytes) -> np.ndarray:
             )
             return np.asarray(done)
     except ImageCms.PyCMSError as error:
-        raise ValueError(f"its ICC profile does not fit it: {error}") from error
+        raise ValueError(f"it does not fit the image: {error}") from error
 
 
 def _tags(data: bytes) -> dict[bytes, bytes]:

@@ -47,11 +47,11 @@ def xyz_from(chromaticities: Sequence[float]) -> np.ndarray:
     """``[3, 3]``: linear RGB of these primaries to XYZ; its row for Y has the weights of luminance."""
     x, y = np.reshape(np.asarray(chromaticities, np.float64), (4, 2)).T
     if not np.isfinite([x, y]).all() or y[3] <= 0:
-        raise ValueError(f"chromaticities {chromaticities} are not those of a colour space")
+        raise ValueError(f"chromaticities {' '.join(f'{v:.4g}' for v in chromaticities)} are not of a colour space")
     # scaled by y only in the end: AP0's blue has a negative one
     primaries = np.stack([x[:3], y[:3], 1 - x[:3] - y[:3]])
     if abs(np.linalg.det(primaries)) < 1e-6:
-        raise ValueError(f"chromaticities {chromaticities} are not those of a colour space")
+        raise ValueError(f"chromaticities {' '.join(f'{v:.4g}' for v in chromaticities)} are not of a colour space")
     return primaries * np.linalg.solve(primaries, white_of(chromaticities))
 
 

@@ -47,8 +47,8 @@ class RadianceHeader:
 
 
 def is_radiance(data: bytes) -> bool:
-    """Whether a file begins as Radiance pictures do."""
-    return data.startswith(b"#?")
+    """Whether a file begins as Radiance pictures do; some lack the first line."""
+    return data.startswith((b"#?", b"FORMAT=32-bit_rle_")) or b"\nFORMAT=32-bit_rle_" in data[: 1 << 12]
 
 
 def read_header(data: bytes) -> RadianceHeader:
@@ -63,11 +63,11 @@ def read_header(data: bytes) -> RadianceHeader:
     first_sign, first, rows, second_sign, second, columns = size.groups()
     if first == second:
         raise ValueError(f"its size {size[0].decode().strip()} has one axis twice")
-    lines = [line.strip(b" \t\0") for line in re.split(rb"\r?\n|\r", data[: size.start()])]
+    lines = [line.strip(b"\0") for line in re.split(rb"\r?\n|\r", data[: size.start()])]
     values: dict[bytes, list[bytes]] = {}
     for line in lines:
         name, equals, value = line.partition(b"=")
-        if equals:
+        if equals and not line[:1].isspace():  # indented lines are of the pictures that this one was made from
             values.setdefault(name.strip().upper(), []).append(value.strip())
     multiplier = np.ones(3)
     for name, count in ((b"EXPOSURE", 1), (b"COLORCORR", 3)):
@@ -75,7 +75,7 @@ def read_header(data: bytes) -> RadianceHeader:
             multiplier = multiplier * _numbers(name, value, count)
     if (multiplier <= 0).any() or not np.isfinite(multiplier).all():
         raise ValueError("its EXPOSURE or COLORCORR is not positive")
-    notes = ["its pixels are divided by its COLORCORR"] if b"COLORCORR" in values else []
+    notes = [] if np.allclose(multiplier, 1.0) else ["its pixels are divided by its EXPOSURE and COLORCORR"]
     kind = values.get(b"FORMAT", [b"32-bit_rle_rgbe"])[-1]
     if kind not in (b"32-bit_rle_rgbe", b"32-bit_rle_xyze"):
         raise ValueError(f"its FORMAT is {kind.decode('latin-1')}, not 32-bit_rle_rgbe or 32-bit_rle_xyze")

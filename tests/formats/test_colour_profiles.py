@@ -128,7 +128,10 @@ def test_data_maps_are_read_as_they_are_stored(tmp_path):
     assert np.array_equal(np.rint(255 * read_pixels(tmp_path / "a.png")), picture())
 
 
-@pytest.mark.parametrize("held", [profile({b"kTRC": gamma_curve(2.0)}, b"GRAY"), PROFILES["ProPhoto"][:300]])
+LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+
+
+@pytest.mark.parametrize("held", [profile({b"kTRC": gamma_curve(2.0)}, b"GRAY"), PROFILES["ProPhoto"][:300], LAB])
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_profiles_that_cannot_be_used_are_named(tmp_path, held, suffix):
     path, notes = tmp_path / f"a{suffix}", Notes()
@@ -166,6 +169,19 @@ def test_adobe_rgb_by_exif(tmp_path):
     assert notes.lines() == [
         "b.jpg: its Exif has a colour space other than sRGB that no profile describes: it is read as sRGB"
     ]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_exif_of_other_files(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x8769] = {0xA001: 2}
+    for name, options in (("a", {"exif": exif}), ("b", {})):
+        Image.new("RGB", (16, 16), (120, 160, 80)).save(tmp_path / f"{name}{suffix}", lossless=True, **options)
+    matrix = srgb_from_xyz(white_of(SRGB)) @ xyz_from(NAMED["Adobe RGB"])
+    wanted = matrix @ (np.array([120, 160, 80]) / 255) ** (563 / 256)
+    assert read_image(tmp_path / f"a{suffix}")[0].mean((0, 1)) == pytest.approx(wanted, abs=1e-4)
+    plain = srgb_to_linear(np.array([120, 160, 80]) / 255)
+    assert read_image(tmp_path / f"b{suffix}")[0].mean((0, 1)) == pytest.approx(plain, abs=1e-4)
 
 
 def with_chunks(path, *chunks):

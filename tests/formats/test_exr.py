@@ -81,13 +81,19 @@ def test_one_image_is_no_choice(tmp_path):
     assert notes.lines() == []
 
 
+def test_the_y_of_a_vector_is_no_luminance(tmp_path):
+    with pytest.raises(StspbrError, match=r"has no channels R, G, B or Y \(it has: X, Y, Z\)"):
+        read_image(write(tmp_path / "a.exr", rgb(BEAUTY, names="XYZ")))
+
+
 @pytest.mark.parametrize("in_parts", [False, True])
 def test_views(tmp_path, in_parts):
     if in_parts:
         views = {"rgba.left": {"view": "left"}, "rgba.right": {"view": "right"}}
         path = parts(tmp_path / "a.exr", ("rgba.left", rgb(BEAUTY)), ("rgba.right", rgb(ALBEDO)), **views)
     else:
-        path = write(tmp_path / "a.exr", rgb(BEAUTY) | rgb(ALBEDO, "right."), multiView=["left", "right"])
+        beauty = rgb(BEAUTY) | {"A": flat(1)}
+        path = write(tmp_path / "a.exr", beauty | rgb(ALBEDO, "right."), multiView=["left", "right"])
     notes = Notes()
     assert mean(path, notes) == pytest.approx(BEAUTY, abs=1e-6)
     assert notes.lines() == ["a.exr: view left is read, others are left out (right): --layer NAME chooses"]

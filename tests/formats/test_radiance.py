@@ -73,6 +73,8 @@ def test_old_run_length_coding(read):
         (HEAD + "EXPOSURE=2.0\nEXPOSURE=4\n", "\n", 1 / 8),
         (HEAD + "COLORCORR=2 1 0.5\nCOLORCORR= 1 4 1\nEXPOSURE=2\n", "\n", np.array([0.25, 0.125, 1.0])),
         (HEAD, "\r\n", 1.0),
+        (HEAD + "a.hdr:\n\tEXPOSURE=8\n\tpfilt -1\n", "\n", 1.0),
+        ("FORMAT=32-bit_rle_rgbe\n", "\n", 1.0),
         ("#?RADIANCE\n", "\n", 1.0),
         ("#?RGBE\n# a comment\nSOFTWARE=x\nFORMAT=32-bit_rle_rgbe\n", "\n", 1.0),
         ("#?RADIANCE\0\nFORMAT=32-bit_rle_rgbe\n", "\n", 1.0),
