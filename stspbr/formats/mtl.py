@@ -147,6 +147,8 @@ def read_mtl(path: Path, notes: Notes) -> dict[str, MtlEntry]:
         key, _, rest = line.strip().partition(b" ")
         if key == b"newmtl":
             name = name_of(rest, notes)
+            if name in out:
+                notes("it is described twice: the last is read", name)
             entry = out[name] = MtlEntry(path.parent, name)
         elif entry is not None and key and not key.startswith(b"#"):
             entry.keys[key.decode("latin-1").lower()] = rest.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -53,17 +54,21 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
         raise StspbrError(f"{path} is not a valid OBJ ({error}): export it again") from error
     if len(mesh.faces) == 0:
         raise StspbrError(f"{path} holds no triangles: export a mesh")
-    if not np.isfinite(mesh.positions).all():
-        raise StspbrError(f"{path} has positions that are not finite: export it again")
     found: dict[str, MtlEntry] = {}
     for library in libraries:
         for name, place in named_files(path.parent, library, notes):
             if place is not None:
-                found |= read_mtl(place, notes)
+                more = read_mtl(place, notes)
+                for repeated in found.keys() & more.keys():
+                    notes("it is described twice: the last is read", repeated)
+                found |= more
             elif textures is None:
                 raise StspbrError(f"{path} names {name}, which does not exist: copy it there or give --textures")
     read = materials_from_mtl(found, names, Notes() if textures is not None else notes)
     if textures is None:
+        for own in read if colours is None else ():
+            if own.material.name in found and not own.coloured:
+                notes("the MTL gives it no colour (Kd): it is white", own.material.name)
         _colour(mesh, read, colours, notes)
         mesh = _looked_up(mesh, read, notes)
     materials = [own.material for own in read]
@@ -132,6 +137,8 @@ def _parse(
     if others:
         notes(f"points, lines and free-form curves or surfaces are left out: {others}")
     rows, has_colours = _vertices(v, notes)
+    if not np.isfinite(rows[:, :3]).all():
+        raise ValueError("positions that are not finite")
     corners, count = _corners(faces, np.asarray(seen, np.int64).reshape(-1, 3), (len(v), len(vt), len(vn)))
     triangles, polygon, crossing = triangulated(rows[:, :3], corners[:, 0], count)
     for note in crossing_note(crossing):
@@ -280,12 +287,22 @@ def _numbers(rows: list[bytes], width: int) -> np.ndarray:
 
 def _from_text(text: bytes, count: int) -> np.ndarray:
     """``count`` float64 numbers of a text with blanks between them; ValueError if it holds anything else."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy warns and stops where it cannot read on
+    values = np.zeros(0)
+    with warnings.catch_warnings(), contextlib.suppress(ValueError):
+        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy stops where it cannot read on, and warns or raises
         values = np.fromstring(text.decode("ascii", "replace"), np.float64, sep=" ")
     if len(values) != count:
-        raise ValueError(f"number {len(values) + 1} of {count} cannot be read")
+        wrong = next((token for token in text.split() if not _is_number(token)), b"a number")
+        raise ValueError(f"{wrong[:40].decode('ascii', 'replace')} cannot be read")
     return values
+
+
+def _is_number(token: bytes) -> bool:
+    try:
+        float(token)
+    except ValueError:
+        return False
+    return True
 
 
 def _corners(faces: list[bytes], seen: np.ndarray, counts: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -301,7 +318,9 @@ def _corners(faces: list[bytes], seen: np.ndarray, counts: tuple[int, int, int])
         fields = [(token.split(b"/") + [b"", b""])[:3] for token in tokens]
         joined, slashes = b" ".join(b"/".join(part or b"0" for part in field) for field in fields), 2
     width = slashes + 1
-    values = _from_text(joined.replace(b"/", b" "), width * len(tokens)).astype(np.int64)
+    values = _from_text(joined.replace(b"/", b" "), width * len(tokens))
+    if (values != np.rint(values)).any():
+        raise ValueError("a face has an index that is not whole")
     out = np.zeros((len(tokens), 3), np.int64)
     out[:, :width] = values.reshape(len(tokens), width)
     before = np.repeat(seen, count, axis=0)

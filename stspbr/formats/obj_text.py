@@ -27,7 +27,7 @@ def text_lines(path: Path) -> list[bytes]:
             data = data.decode("utf-16").encode("utf-8")
         except UnicodeError as error:
             raise StspbrError(f"{path} is truncated or not UTF-16 ({error}): export it as UTF-8") from error
-    return re.sub(rb"\\\r?\n|\t", b" ", data).splitlines()
+    return re.sub(rb"\\[ \t]*\r?\n|\t", b" ", data).splitlines()
 
 
 def name_of(raw: bytes, notes: Notes) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from stspbr.scene.mesh import Corners, Mesh
 
+ONE_SIDED = "its open faces show both sides (doubleSided), which is left out: exports show the front alone"
 MOST_TRIANGLES = 1 << 27  # of a file with its instances: more do not fit into the memory of a workstation
 
 
@@ -33,6 +34,14 @@ def weld(mesh: Mesh) -> Mesh:
     mesh = mesh.with_corners(_distinct)
     a, b, c = mesh.faces.T
     return mesh.of_faces((a != b) & (b != c) & (c != a)).with_corners(_compact)
+
+
+def open_faces(mesh: Mesh) -> np.ndarray:
+    """``[F]`` bool: the triangles of a welded mesh with an edge that no other triangle has."""
+    edges = np.sort(np.stack([mesh.faces, np.roll(mesh.faces, -1, axis=1)], axis=-1).reshape(-1, 2), axis=1)
+    keys = edges[:, 0].astype(np.int64) * len(mesh.positions) + edges[:, 1]
+    _, inverse, count = np.unique(keys, return_inverse=True, return_counts=True)
+    return (count[inverse.reshape(-1, 3)] == 1).any(axis=1)
 
 
 def joined(parts: list[Mesh], fill_tangents: bool) -> Mesh:

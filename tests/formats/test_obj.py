@@ -9,6 +9,7 @@ import pytest
 
 from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
+from stspbr.formats.assets import read_asset
 from stspbr.formats.images import write_png8, write_png16
 from stspbr.formats.obj import read_obj
 from stspbr.formats.obj_writer import write_obj
@@ -235,7 +236,9 @@ def test_bad_files_are_named(tmp_path):
     fails(triangle + "f 1/1 2/1 3/1\n", "points past the vertices")
     fails(triangle + "f 1 2\n", "holds no triangles")
     fails(triangle + "f 1 2 x\n", "not a valid OBJ")
-    fails("v 0 0 zero\nf 1 1 1\n", "not a valid OBJ")
+    fails("v 0 0 zero\nf 1 1 1\n", r"not a valid OBJ \(zero cannot be read\)")
+    fails("v 0 0,5 0\nf 1 1 1\n", r"\(0,5 cannot be read\)")
+    fails(triangle + "f 1.5 2 3\n", "index that is not whole")
     fails(triangle, "holds no triangles")
     fails("v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "not finite")
     with pytest.raises(StspbrError, match="gone.obj does not exist"):
@@ -421,7 +424,7 @@ def test_what_is_no_face_is_noted(tmp_path):
 
 
 def test_what_materials_have_beyond_ours_is_noted_once_for_all(tmp_path):
-    mtl = "newmtl a\nd 0.5\nPr 0.1\nKe 1 1 0\nnewmtl b\nd -halo 0.6\nPr 0.1\nTr 0\nKe 0 0 0\nPc 0\n"
+    mtl = "newmtl a\nKd 1 1 1\nd 0.5\nPr 0.1\nKe 1 1 0\nnewmtl b\nKd 1 1 1\nd -halo 0.6\nPr 0.1\nTr 0\nKe 0 0 0\nPc 0\n"
     asset = read_text(tmp_path, f"mtllib a.mtl\n{CORNERS}{TWO.format('a', 'b')}", mtl)
     assert asset.extras["notes"] == ["2 materials (a, b): transparency is left out", "a: emission is left out"]
 
@@ -429,3 +432,25 @@ def test_what_materials_have_beyond_ours_is_noted_once_for_all(tmp_path):
 def test_udim_tiles_are_named(tmp_path):
     with pytest.raises(StspbrError, match=r"a.<UDIM>.png is made of UDIM tiles: export it as one texture"):
         read_text(tmp_path, f"mtllib a.mtl\n{CORNERS}usemtl m\nf 1/1 2/2 3/3\n", "newmtl m\nmap_Kd a.<UDIM>.png\n")
+
+
+def test_reflectance_outside_of_the_unit_interval_is_clipped(tmp_path):
+    mtl = "newmtl a\nKd 204 0.5 -1\nPr 0.3\n"
+    read_text(tmp_path, f"mtllib a.mtl\n{CORNERS}usemtl a\nf 1 2 3\n", mtl)
+    (path,) = tmp_path.glob("*.obj")
+    asset = read_asset(path)
+    assert asset.materials[0].albedo[0, 0].tolist() == [1.0, 0.5, 0.0]
+    assert asset.extras["notes"] == ["a: its albedo outside of 0 to 1 is clipped"]
+
+
+def test_what_an_mtl_does_not_say_or_says_twice_is_noted(tmp_path):
+    mtl = "newmtl a\nKa 1 0 0\nPr 0.3\nnewmtl b\nKd 1 0 0\nnewmtl b\nKd 0 0 1\nPr 0.2\n"
+    asset = read_text(tmp_path, f"mtllib a.mtl\n{CORNERS}{TWO.format('a', 'b')}", mtl)
+    assert [material.albedo[0, 0].tolist() for material in asset.materials] == [[1, 1, 1], [0, 0, 1]]
+    assert sorted(asset.extras["notes"]) == [
+        "a: the MTL gives it no colour (Kd): it is white", "b: it is described twice: the last is read"
+    ]  # fmt: skip
+
+
+def test_continued_lines_may_end_in_blanks(tmp_path):
+    assert len(read_text(tmp_path, "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 \\ \n3\n").mesh.faces) == 1

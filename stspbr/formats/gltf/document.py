@@ -32,6 +32,8 @@ class Document:
         """The bytes of one buffer, from the GLB chunk, a data URI or a file beside the ``.gltf``."""
         if index not in self._buffers:
             entry = self.json["buffers"][index]
+            if entry.get("extensions", {}).get("EXT_meshopt_compression", {}).get("fallback"):
+                raise StspbrError(f"{self.path} is compressed by meshopt: export it without")
             data = self.uri(entry["uri"]) if "uri" in entry else self.glb_buffer
             if data is None or len(data) < entry["byteLength"]:
                 raise StspbrError(f"{self.path} is truncated (buffer {index} is too short): export or copy it again")

@@ -16,6 +16,16 @@ from stspbr.scene.material import Material, scaled_normals
 
 Key = tuple[int, tuple[float, float, float] | None]
 _REPEAT = 10497
+_OFF = {  # factors, and their default values that switch an extension off whatever else it has
+    "KHR_materials_anisotropy": {"anisotropyStrength": 0.0}, "KHR_materials_clearcoat": {"clearcoatFactor": 0.0},
+    "KHR_materials_diffuse_transmission": {"diffuseTransmissionFactor": 0.0}, "KHR_materials_ior": {"ior": 1.5},
+    "KHR_materials_dispersion": {"dispersion": 0.0}, "KHR_materials_iridescence": {"iridescenceFactor": 0.0},
+    "KHR_materials_sheen": {"sheenColorFactor": 0.0}, "KHR_materials_transmission": {"transmissionFactor": 0.0},
+    "KHR_materials_volume": {"thicknessFactor": 0.0},
+    "KHR_materials_specular": {
+        "specularFactor": 1.0, "specularColorFactor": 1.0, "specularTexture": 0.0, "specularColorTexture": 0.0
+    },
+}  # fmt: skip
 _OLD_MODEL = "KHR_materials_pbrSpecularGlossiness"
 
 
@@ -36,15 +46,20 @@ def read_materials(document: Document, keys: list[Key]) -> list[Material]:
     return out
 
 
+def content_of(document: Document, index: int) -> dict[str, Any]:
+    """The JSON of a material; that of −1, glTF's default material, is empty."""
+    return document.json.get("materials", [])[index] if index >= 0 else {}
+
+
 def material_name(document: Document, index: int) -> str:
     """The name of a material, or one made from its index."""
-    entry = document.json.get("materials", [])[index] if index >= 0 else {}
+    entry = content_of(document, index)
     return str(entry.get("name") or f"material_{max(index, 0)}")
 
 
 def map_lookup(document: Document, index: int) -> tuple[Lookup | None, dict[str, tuple[int, int]]]:
     """The texture coordinates and the transform that a material's maps share; see :func:`common_lookup`."""
-    entry = document.json.get("materials", [])[index] if index >= 0 else {}
+    entry = content_of(document, index)
     found = {}
     for kind, info in _texture_infos(entry).items():
         transform = info.get("extensions", {}).get("KHR_texture_transform", {})
@@ -66,7 +81,7 @@ def repeats(document: Document, entry: dict[str, Any]) -> bool:
 
 
 def _material(document: Document, index: int, name: str, decoded: dict[int, np.ndarray]) -> Material:
-    entry = document.json.get("materials", [])[index] if index >= 0 else {}
+    entry = content_of(document, index)
     _, tiles = map_lookup(document, index)
     infos = {kind: info for kind, info in _texture_infos(entry).items() if kind in tiles}
     pbr, old = entry.get("pbrMetallicRoughness", {}), entry.get("extensions", {}).get(_OLD_MODEL)
@@ -113,10 +128,10 @@ def _factor(values: Any) -> np.ndarray:
 
 def _say_what_is_left_out(document: Document, entry: dict[str, Any], name: str, decoded: dict[int, np.ndarray]) -> None:
     extensions = entry.get("extensions", {})
-    for key in sorted(key for key in extensions if key.startswith("KHR_materials_")):
-        if key not in (_OLD_MODEL, "KHR_materials_emissive_strength"):
+    for key, held in sorted(extensions.items()):
+        if key not in (_OLD_MODEL, "KHR_materials_emissive_strength") and not _changes_nothing(key, held):
             document.notes(f"{key} is left out", name)
-    if "emissiveTexture" in entry or any(entry.get("emissiveFactor", ())):
+    if any(entry.get("emissiveFactor", ())):
         document.notes("emission is left out", name)
     mode = entry.get("alphaMode", "OPAQUE")
     if mode == "OPAQUE":
@@ -130,6 +145,12 @@ def _say_what_is_left_out(document: Document, entry: dict[str, Any], name: str, 
     if lowest < (float(entry.get("alphaCutoff", 0.5)) if mode == "MASK" else 1.0 - 1e-3):
         what = "what it cuts out is shown" if mode == "MASK" else "it is opaque"
         document.notes(f"transparency (alphaMode {mode}) is left out: {what} in the colour of its texels", name)
+
+
+def _changes_nothing(extension: str, held: dict[str, Any]) -> bool:
+    """Whether a material's extension is switched off by its factors."""
+    off = _OFF.get(extension, {})
+    return bool(off) and all(np.all(np.asarray(held.get(key, value)) == value) for key, value in off.items())
 
 
 def _pixels(document: Document, texture: int, decoded: dict[int, np.ndarray]) -> np.ndarray:

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from stspbr.errors import StspbrError
 from stspbr.formats.gltf.document import Document
 from stspbr.formats.gltf.materials import map_lookup, material_name, repeats
 from stspbr.formats.gltf.scene_graph import Shown
 from stspbr.scene.attributes import flat_normals, moved_tangents, unit
 from stspbr.scene.mesh import Corners, Mesh
 
+_DRACO = "KHR_draco_mesh_compression"
 _BORDER = 1e-3  # UVs that leave the unit square by less need no second tile
 
 
@@ -26,6 +28,11 @@ def read_primitive(document: Document, primitive: dict[str, Any], shown: Shown, 
     if mode not in (4, 5, 6) or "POSITION" not in attributes:
         document.notes("points and lines are left out")
         return None
+    if (
+        _DRACO in primitive.get("extensions", {})
+        and "bufferView" not in document.json["accessors"][attributes["POSITION"]]
+    ):
+        raise StspbrError(f"{document.path} is compressed by Draco: export it without")
     positions = _morphed(document, primitive, "POSITION", weights)
     count = len(positions)
     indexed = "indices" in primitive
@@ -68,6 +75,9 @@ def read_primitive(document: Document, primitive: dict[str, Any], shown: Shown, 
         if not repeats(document, entry) and (uvs.min() < -_BORDER or uvs.max() > 1 + _BORDER):
             where = material_name(document, material)
             document.notes("textures that clamp or mirror outside of the unit square repeat here", where)
+    elif lookup is not None:
+        where = material_name(document, material)
+        document.notes(f"meshes without the {name} that its maps need show one texel of them", where)
     return mesh
 
 

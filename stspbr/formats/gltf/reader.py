@@ -17,11 +17,11 @@ import numpy as np
 from stspbr.errors import StspbrError, first_line
 from stspbr.files import read_file
 from stspbr.formats.gltf.document import Document
-from stspbr.formats.gltf.materials import Key, material_name, read_materials
+from stspbr.formats.gltf.materials import Key, content_of, material_name, read_materials
 from stspbr.formats.gltf.primitives import read_primitive
 from stspbr.formats.gltf.scene_graph import read_scene
 from stspbr.scene.asset import Asset, without_offset
-from stspbr.scene.attributes import MOST_TRIANGLES, joined, weld
+from stspbr.scene.attributes import MOST_TRIANGLES, ONE_SIDED, joined, open_faces, weld
 from stspbr.scene.mesh import Mesh
 from stspbr.scene.vertex_colour import one_colour
 
@@ -29,6 +29,10 @@ _SUPPORTED = {
     "KHR_texture_transform", "KHR_mesh_quantization", "KHR_materials_emissive_strength", "KHR_node_visibility",
     "KHR_materials_pbrSpecularGlossiness", "EXT_mesh_gpu_instancing",
 }  # fmt: skip
+_LEFT_OUT = {
+    "KHR_lights_punctual": "lights (KHR_lights_punctual) are left out",
+    "KHR_materials_variants": "material variants are left out: the materials that are read are those without a choice",
+}
 _REMEDY = {
     "KHR_draco_mesh_compression": "export it without Draco compression",
     "EXT_meshopt_compression": "export it without meshopt compression",
@@ -122,6 +126,12 @@ def _asset(document: Document) -> Asset:
             triangles += len(part.faces)
             if triangles > MOST_TRIANGLES:
                 raise StspbrError(f"{document.path} shows more than {MOST_TRIANGLES} triangles: export less at once")
+    of_materials = {name for entry in content.get("materials", []) for name in entry.get("extensions", {})}
+    for name in sorted({*content.get("extensionsUsed", []), *content.get("extensions", {})}):
+        if name in _LEFT_OUT:
+            document.notes(_LEFT_OUT[name])
+        elif name not in {*_SUPPORTED, *_REMEDY, *of_materials} and not name.startswith("KHR_materials_"):
+            document.notes(f"the extension {name} is left out")
     if content.get("animations"):
         document.notes("animations are left out: nodes are where the file puts them without")
     if not parts:
@@ -138,6 +148,10 @@ def _asset(document: Document) -> Asset:
         raise StspbrError(f"{document.path} holds no triangles with an area: export a mesh")
     if not np.isfinite(mesh.positions).all():
         raise StspbrError(f"{document.path} has positions that are not finite: export it again")
+    both_sides = [index >= 0 and content["materials"][index].get("doubleSided", False) for index, _ in used]
+    for index in np.unique(mesh.material_of[open_faces(mesh)]) if any(both_sides) else ():
+        if both_sides[index]:
+            document.notes(ONE_SIDED, materials[index].name)
     drawn = set(np.unique(mesh.node_of).tolist())
     for index, node in enumerate(nodes):
         if index not in drawn:
@@ -150,8 +164,12 @@ def _colour(document: Document, primitive: dict[str, Any], part: Mesh) -> tuple[
     """The colour of a primitive's vertices, the mean if they differ; None if it is white or absent."""
     if "COLOR_0" not in primitive["attributes"]:
         return None
-    values = document.accessor(primitive["attributes"]["COLOR_0"])[:, :3].astype(np.float64)
-    name = material_name(document, primitive.get("material", -1))
-    mean = one_colour(values[part.faces], part.positions[part.faces], name, document.notes)
+    values = document.accessor(primitive["attributes"]["COLOR_0"]).astype(np.float64)
+    index = primitive.get("material", -1)
+    name = material_name(document, index)
+    mode = content_of(document, index).get("alphaMode", "OPAQUE")
+    if mode != "OPAQUE" and values.shape[1] == 4 and values[:, 3].min(initial=1.0) < 1.0 - 1e-3:
+        document.notes(f"transparency (alphaMode {mode}) of vertices is left out", name)
+    mean = one_colour(values[part.faces, :3], part.positions[part.faces], name, document.notes)
     red, green, blue = np.round(mean, 6).tolist()
     return None if (red, green, blue) == (1.0, 1.0, 1.0) else (red, green, blue)

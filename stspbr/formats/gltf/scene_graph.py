@@ -64,6 +64,8 @@ def read_scene(document: Document) -> tuple[list[Node], list[Shown]]:
             number = len(nodes)
             nodes.append(Node(entry.get("name") or mesh or f"node_{index}", local, parent, mesh))
         stack += [(child, number, matrix, visible) for child in reversed(entry.get("children", []))]
+    if any("mesh" in entry and index not in worlds for index, entry in enumerate(entries)):
+        document.notes("meshes outside of the default scene are left out")
     for one in shown:
         if "skin" in one.entry:
             one.joints = _joints(document, content["skins"][one.entry["skin"]], worlds)
@@ -79,7 +81,8 @@ def node_matrix(node: Json) -> np.ndarray:
 
 
 def _composed(translation: Any, rotation: Any, scale: Any) -> np.ndarray:
-    x, y, z, w = rotation
+    length = float(np.linalg.norm(np.asarray(rotation, np.float64))) or 1.0
+    x, y, z, w = np.asarray(rotation, np.float64) / length  # quantised ones are not of unit length
     out = np.eye(4)
     out[0, :3] = 1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)
     out[1, :3] = 2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)

@@ -21,7 +21,7 @@ from stspbr.formats.usd.skeleton import skinned
 from stspbr.formats.usd.stage import local_to_world, one_line_errors, open_stage, up_and_metres
 from stspbr.notes import Notes
 from stspbr.scene.asset import Asset, Node, without_offset
-from stspbr.scene.attributes import MOST_TRIANGLES, joined, weld
+from stspbr.scene.attributes import MOST_TRIANGLES, ONE_SIDED, joined, open_faces, weld
 from stspbr.scene.mesh import Mesh
 
 _DRAWN_OTHERWISE = ("PointInstancer", "BasisCurves", "TetMesh", "NurbsCurves", "Points", "Volume", "NurbsPatch")
@@ -59,6 +59,7 @@ class _Gathering:
     names: set[str] = field(default_factory=set)
     nodes: list[Node] = field(default_factory=list)
     node_of: dict[Any, int] = field(default_factory=dict)
+    both_sides: set[int] = field(default_factory=set)  # nodes of meshes that are doubleSided
     triangles: int = 0
 
     def material(self, bound: Any, mesh: Any, colour: Callable[[], np.ndarray]) -> int:
@@ -85,7 +86,7 @@ class _Gathering:
 
 
 def _asset(stage: Any, path: Path, remarks: list[str]) -> Asset:
-    from pxr import Usd, UsdGeom
+    from pxr import Usd, UsdGeom, UsdLux
 
     notes = Notes("prims")
     for remark in remarks:
@@ -102,6 +103,8 @@ def _asset(stage: Any, path: Path, remarks: list[str]) -> Asset:
             walk.PruneChildren()
             continue
         kind = str(prim.GetTypeName())
+        if _moves(prim):
+            notes("it moves or bends over time: it is read at the earliest time", str(prim.GetPath()))
         if prim.IsA(UsdGeom.Mesh):
             _add_mesh(found, cache, prim)
         elif prim.IsA(UsdGeom.Xform) and not _is_the_asset(stage, cache, prim, world):
@@ -112,6 +115,8 @@ def _asset(stage: Any, path: Path, remarks: list[str]) -> Asset:
         elif kind in _DRAWN_OTHERWISE or kind in _SHAPES:
             notes(f"a {kind} is not a mesh and is left out", str(prim.GetPath()))
             walk.PruneChildren()
+        elif prim.HasAPI(UsdLux.LightAPI):
+            notes("lights are left out", str(prim.GetPath()))
     if not found.parts:
         raise StspbrError(f"{path} holds no triangles: export a mesh")
     return _welded(found)
@@ -132,11 +137,21 @@ def _welded(found: _Gathering) -> Asset:
     if not np.isfinite(mesh.positions).all():
         raise StspbrError(f"{found.path} has positions that are not finite: export it again")
     owner, node = np.divmod(mesh.material_of, count)
+    for index in np.unique(node[open_faces(mesh)]) if found.both_sides else ():
+        if index in found.both_sides:
+            found.notes(ONE_SIDED, found.nodes[index].name)
     used = np.unique(owner)
     mesh.face_material, mesh.face_node = np.searchsorted(used, owner).astype(np.int32), node.astype(np.int32)
     materials = [found.materials[index].material for index in used]
     lines = found.notes.lines()
     return Asset(mesh, materials, found.path.stem, nodes, {"notes": lines} if lines else {}, origin)
+
+
+def _moves(prim: Any) -> bool:
+    from pxr import UsdGeom
+
+    moving = prim.IsA(UsdGeom.Xformable) and UsdGeom.Xformable(prim).TransformMightBeTimeVarying()
+    return bool(moving or (prim.IsA(UsdGeom.Mesh) and UsdGeom.Mesh(prim).GetPointsAttr().ValueMightBeTimeVarying()))
 
 
 def _hidden(prim: Any, notes: Notes) -> bool:
@@ -232,8 +247,10 @@ def _add_instances(found: _Gathering, cache: Any, prim: Any) -> None:
 
 def _add_parts(found: _Gathering, prim: Any, matrix: np.ndarray, node: int, points: np.ndarray | None = None) -> None:
     """The triangles of a mesh under ``matrix``, material by material; ``points`` replace its own."""
-    from pxr import UsdShade
+    from pxr import UsdGeom, UsdShade
 
+    if UsdGeom.Gprim(prim).GetDoubleSidedAttr().Get():
+        found.both_sides.add(node)
     bound = _bound(prim, found.notes)
     owners: dict[int, np.ndarray] = {}
     for subset in UsdShade.MaterialBindingAPI(prim).GetMaterialBindSubsets():

@@ -202,7 +202,9 @@ def asset_file(asset: Any, stage: Any, what: str) -> Iterator[Path]:
     written = str(asset.path)
     if "<UDIM>" in written:
         raise StspbrError(f"{what}: {written} is made of UDIM tiles: export it as one texture")
-    resolved = asset.resolvedPath or str(Ar.GetResolver().Resolve(stage.GetRootLayer().ComputeAbsolutePath(written)))
+    resolved, layer = str(asset.resolvedPath), stage.GetRootLayer()
+    for name in (written, written.replace("\\", "/")):
+        resolved = resolved or str(Ar.GetResolver().Resolve(layer.ComputeAbsolutePath(name)))
     inside = Ar.IsPackageRelativePath(resolved)
     opened = Ar.GetResolver().OpenAsset(Ar.ResolvedPath(resolved)) if inside and resolved else None
     if not resolved or (inside and opened is None) or (not inside and not Path(resolved).is_file()):

@@ -692,3 +692,85 @@ def test_colours_of_vertices_multiply_the_base_colour(tmp_path):
     assert found == [pytest.approx([0, 0, 0.15]), pytest.approx([0.4, 0, 0]), pytest.approx([0.5, 0.5, 0.5])]
     notes = [note for note in asset.extras["notes"] if "colours" in note]
     assert notes == ["m: the colours of its vertices or faces differ: their mean is the albedo"]
+
+
+def test_what_lies_outside_of_the_default_scene_is_noted(tmp_path):
+    def add(content):
+        content["nodes"].append({"mesh": 0, "translation": [5, 0, 0]})
+        content["scenes"].append({"nodes": [1]})
+        content["extensions"] = {"KHR_lights_punctual": {"lights": []}, "KHR_materials_variants": {"variants": []}}
+        content["extensionsUsed"] = ["MSFT_lod", "KHR_lights_punctual", "KHR_mesh_quantization"]
+
+    asset = box(tmp_path, add)
+    assert extent(asset) == pytest.approx([1, 2, 0.5])
+    assert [note for note in asset.extras["notes"] if "flat-shaded" not in note] == [
+        "meshes outside of the default scene are left out", "lights (KHR_lights_punctual) are left out",
+        "material variants are left out: the materials that are read are those without a choice",
+        "the extension MSFT_lod is left out",
+    ]  # fmt: skip
+
+
+def test_rotations_of_any_length_turn(tmp_path):
+    asset = box(tmp_path, lambda content: content["nodes"][0].update(rotation=[0, 0, 3, 3]))
+    assert extent(asset) == pytest.approx([2, 1, 0.5])
+
+
+@pytest.mark.parametrize("faces", [BOX_FACES, BOX_FACES[:-6]])
+def test_open_faces_that_show_both_sides_are_noted(tmp_path, faces):
+    def change(content):
+        content["materials"] = [{"name": "leaf", "doubleSided": True}]
+        content["meshes"][0]["primitives"][0]["material"] = 0
+
+    notes = box(tmp_path, change, indices=faces).extras["notes"]
+    assert any(note.startswith("leaf: its open faces show both sides") for note in notes) == (len(faces) < 36), notes
+
+
+@pytest.mark.parametrize(
+    ("extension", "held", "noted"),
+    [
+        ("KHR_materials_clearcoat", {}, False), ("KHR_materials_clearcoat", {"clearcoatFactor": 0.5}, True),
+        ("KHR_materials_ior", {"ior": 1.5}, False), ("KHR_materials_ior", {"ior": 1.3}, True),
+        ("KHR_materials_sheen", {"sheenColorFactor": [0, 0, 0]}, False),
+        ("KHR_materials_specular", {"specularColorFactor": [1, 1, 1]}, False),
+        ("KHR_materials_specular", {"specularTexture": {"index": 0}}, True),
+        ("KHR_materials_unlit", {}, True), ("EXT_other", {}, True),
+    ],
+)  # fmt: skip
+def test_extensions_of_materials_are_noted_unless_they_are_off(tmp_path, extension, held, noted):
+    def change(content):
+        content["materials"] = [{"name": "m", "extensions": {extension: held}, "emissiveTexture": {"index": 0}}]
+        content["meshes"][0]["primitives"][0]["material"] = 0
+
+    notes = read_gltf(gltf(tmp_path / "a.gltf", change, images=[BLACK])).extras["notes"]
+    assert [note for note in notes if note.startswith("m: ")] == [f"m: {extension} is left out"] * noted
+
+
+def test_compression_that_is_used_without_being_required_is_named(tmp_path):
+    def draco(content):
+        del content["accessors"][0]["bufferView"]
+        content["meshes"][0]["primitives"][0]["extensions"] = {"KHR_draco_mesh_compression": {"bufferView": 0}}
+
+    def meshopt(content):
+        content["buffers"][0] = {"byteLength": 999, "extensions": {"EXT_meshopt_compression": {"fallback": True}}}
+
+    for change, name in ((draco, "Draco"), (meshopt, "meshopt")):
+        with pytest.raises(StspbrError, match=f"is compressed by {name}: export it without"):
+            read_gltf(gltf(tmp_path / "a.gltf", change))
+
+
+def test_alpha_of_vertices_and_absent_texture_coordinates_are_noted(tmp_path):
+    def change(content):
+        content["materials"] = [
+            {
+                "name": "m",
+                "alphaMode": "BLEND",
+                "pbrMetallicRoughness": {"baseColorTexture": {"index": 0, "texCoord": 1}},
+            }
+        ]
+        content["meshes"][0]["primitives"][0]["material"] = 0
+
+    colours = np.ones((3, 4), np.float32) * np.float32([1, 1, 1, 0.3])
+    path = gltf(tmp_path / "a.gltf", change, extra={"COLOR_0": colours}, images=[BLACK])
+    notes = read_gltf(path).extras["notes"]
+    assert "m: transparency (alphaMode BLEND) of vertices is left out" in notes
+    assert "m: meshes without the TEXCOORD_1 that its maps need show one texel of them" in notes

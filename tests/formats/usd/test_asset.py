@@ -452,3 +452,42 @@ def test_faces_with_too_few_corners_are_noted(tmp_path):
     body = QUAD.replace("[4]", "[4, 2]").replace("[0, 1, 2, 3]", "[0, 1, 2, 3, 0, 1]")
     asset = read_usd(usda(tmp_path, mesh(body=body)))
     assert any("faces with fewer than three corners are left out: 1" in note for note in asset.extras["notes"])
+
+
+def test_open_meshes_that_show_both_sides_are_noted(tmp_path):
+    asset = read_usd(usda(tmp_path, mesh("uniform bool doubleSided = true")))
+    assert any(note.endswith("exports show the front alone") for note in asset.extras["notes"])
+    asset = read_usd(usda(tmp_path, mesh("uniform bool doubleSided = false")))
+    assert not any("both sides" in note for note in asset.extras["notes"])
+
+
+def test_motion_and_lights_are_noted(tmp_path):
+    moving = QUAD.replace("points = [", "points.timeSamples = { 1: [").replace(
+        "(0, 1, 0)]", "(0, 1, 0)], 2: [(0, 0, 0), (9, 0, 0), (9, 9, 0), (0, 9, 0)] }"
+    )
+    asset = read_usd(usda(tmp_path, mesh(body=moving) + 'def SphereLight "Bulb" {\n}\n'))
+    assert np.ptp(asset.mesh.positions, axis=0).tolist() == [2, 1, 0]
+    notes = asset.extras["notes"]
+    assert "/World/Quad: it moves or bends over time: it is read at the earliest time" in notes
+    assert "/World/Bulb: lights are left out" in notes
+
+
+def test_backslashes_in_names_of_textures(tmp_path):
+    (tmp_path / "maps").mkdir()
+    write_png8(tmp_path / "maps/red.png", np.float32([[[1, 0, 0]]]), srgb=True)
+    nodes = texture("Image", "maps\\red.png") + READER
+    paint = material("color3f inputs:diffuseColor.connect = </World/Paint/Image.outputs:rgb>", nodes)
+    asset = read_usd(usda(tmp_path, paint + mesh(MAP1 + BOUND)))
+    assert asset.materials[0].albedo.reshape(-1, 3)[0].tolist() == [1, 0, 0]
+
+
+def test_reflectance_outside_of_the_unit_interval_is_clipped(tmp_path):
+    paint = material("color3f inputs:diffuseColor = (2, 0.5, -1)")
+    asset = read_asset(usda(tmp_path, paint + mesh(BOUND)))
+    assert asset.materials[0].albedo.reshape(3).tolist() == [1, 0.5, 0]
+    assert "Paint: its albedo outside of 0 to 1 is clipped" in asset.extras["notes"]
+    write_exr(tmp_path / "bad.exr", np.full((2, 2, 3), np.nan))
+    nodes = texture("Image", "bad.exr") + READER
+    paint = material("color3f inputs:diffuseColor.connect = </World/Paint/Image.outputs:rgb>", nodes)
+    with pytest.raises(StspbrError, match="the albedo of Paint is not finite everywhere"):
+        read_asset(usda(tmp_path, paint + mesh(MAP1 + BOUND)))
