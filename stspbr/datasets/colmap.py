@@ -7,6 +7,7 @@ follow the cameras' distance to the object.
 
 from __future__ import annotations
 
+import codecs
 import functools
 import shutil
 import tempfile
@@ -29,6 +30,7 @@ from stspbr.datasets.posed_images import (
     held_out,
     listed_splits,
     read_posed_images,
+    warn_of_unlisted,
     with_clip_planes,
 )
 from stspbr.datasets.validation import Log, checked
@@ -48,7 +50,7 @@ from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.object_sphere import estimate_object_sphere
 
 _SEED_POINTS = 5000
-_MODEL_FILES = ("cameras.txt", "points3D.txt", "frames.txt", "rigs.txt")
+_MODEL_FILES = ("cameras.txt", "frames.txt", "rigs.txt")
 
 
 def read_colmap(
@@ -79,12 +81,8 @@ def read_colmap(
     others = [p.name for p in sorted(folder.glob("sparse/*")) if p.is_dir() and p.name.isdigit() and p != place]
     if others and on_warning is not None:
         on_warning(f"{place} is read; sparse contains {first_few(others)} more models: name one of them to read it")
-    chosen = [
-        (names_of[number] if names_of else image.name, image)
-        for number, image in model.images.items()
-        if image.has_pose
-    ]
-    chosen = [(name.replace("\\", "/"), image) for name, image in chosen]
+    posed_images = [(names_of[number], image) for number, image in model.images.items() if image.has_pose]
+    chosen = [(name.replace("\\", "/"), image) for name, image in posed_images]
     names, posed = zip(*sorted(chosen, key=lambda item: item[0]), strict=True) if chosen else ((), ())
     if not posed:
         raise StspbrError(f"{place} has no image with a pose: run COLMAP's mapper again")
@@ -101,6 +99,7 @@ def read_colmap(
     splits: Sequence[str | None] | None = listed_splits(names, root / "train_id.txt", root / "test_id.txt")
     splits = splits or listed_splits(names, place / "train.txt", place / "test.txt")
     splits = splits or held_out(names, hold_out_every)
+    warn_of_unlisted(names, splits, on_warning)
     mask_place = mask_folder(root, masks)
     mask_files = find_masks(mask_place, names)
     with Notes.into(on_warning) as notes:
@@ -148,8 +147,7 @@ def write_colmap(
     Returns:
         The folder of the model, which is written last.
     """
-    if not text:
-        pycolmap_for("COLMAP models")
+    pycolmap = None if text else pycolmap_for("COLMAP models")
     folder, capture = Path(folder), folded(capture, on_warning)
     warn_of_clipping(capture.frames, image_format, on_warning)
     taken: set[str] = set()
@@ -160,32 +158,34 @@ def write_colmap(
     place = folder / "sparse/0"
     held = [name for frame, name in zip(capture.frames, names, strict=True) if frame.split == "test"]
     write_file(place / "test.txt", "".join(f"{name}\n" for name in held))
-    if text:
+    if pycolmap is None:
         _write_text(place, capture.frames, names)
         return place
     with tempfile.TemporaryDirectory() as scratch:
         _write_text(Path(scratch), capture.frames, names)
-        _load(Path(scratch))[0].write_binary(str(place))
+        pycolmap.Reconstruction(scratch).write_binary(str(place))
     return place
 
 
 def _load(place: Path) -> tuple[Any, dict[int, str]]:
-    """The model, and the names of its images by number, which it cannot hold itself if text has blanks in them."""
+    """The model, and the names of its images by number, which it cannot hold itself if text has blanks in them.
+
+    pycolmap gets a copy if it would refuse the files: blanks in names, byte order marks, no points.
+    """
     pycolmap = pycolmap_for("COLMAP models")
     check_binary_model(place)
+    binary = (place / "images.bin").is_file()
     try:
-        names = {} if (place / "images.bin").is_file() else _names_with_blanks(place)
-        if not names:
+        if binary and (place / "points3D.bin").is_file():
             model = pycolmap.Reconstruction(str(place))
             return model, {number: image.name for number, image in model.images.items()}
         with tempfile.TemporaryDirectory() as scratch:
-            for file in place.glob("*.txt"):
-                if file.name in _MODEL_FILES:
-                    shutil.copy(file, scratch)
-            lines = _image_lines(place)
-            text = b"".join(b" ".join([*tokens[:9], tokens[0]]) + b"\n" + points + b"\n" for tokens, points in lines)
-            Path(scratch, "images.txt").write_bytes(text)
-            return pycolmap.Reconstruction(scratch), names
+            names = {} if binary else _copy_text(place, Path(scratch))
+            for file in place.glob("*.bin") if binary else ():
+                shutil.copy(file, scratch)
+            Path(scratch, "points3D.bin" if binary else "points3D.txt").write_bytes(bytes(8) if binary else b"")
+            model = pycolmap.Reconstruction(scratch)
+        return model, names or {number: image.name for number, image in model.images.items()}
     except UnicodeDecodeError as error:
         raise StspbrError(f"{place}: a name of an image is not UTF-8: rename the images, and export again") from error
     except StspbrError:
@@ -195,25 +195,34 @@ def _load(place: Path) -> tuple[Any, dict[int, str]]:
         raise StspbrError(f"{what}: export it again, or update pycolmap if its camera model is newer") from error
 
 
-def _image_lines(place: Path) -> list[tuple[list[bytes], bytes]]:
-    """The ten fields of each image of ``images.txt``, and the line of its points."""
-    lines = [line.strip() for line in read_file(place / "images.txt").splitlines()]
+def _copy_text(place: Path, scratch: Path) -> dict[int, str]:
+    """Copy a text model without its points, its images being named by their numbers; the names by number."""
+    for name in _MODEL_FILES:
+        if (place / name).is_file():
+            (scratch / name).write_bytes(read_file(place / name).removeprefix(codecs.BOM_UTF8))
+    every = _image_lines(place)
+    text = b"".join(b" ".join([*tokens[:9], tokens[0]]) + b"\n\n" for tokens in every)
+    (scratch / "images.txt").write_bytes(text)
+    return {int(tokens[0]): tokens[9].decode() for tokens in every if len(tokens) == 10 and tokens[0].isdigit()}
+
+
+def _image_lines(place: Path) -> list[list[bytes]]:
+    """The ten fields of each image of ``images.txt``."""
+    content = read_file(place / "images.txt").removeprefix(codecs.BOM_UTF8)
+    lines = [line.strip() for line in content.splitlines()]
     out, at = [], 0
     while at < len(lines):
         if lines[at] and not lines[at].startswith(b"#"):
-            points = lines[at + 1] if at + 1 < len(lines) else b""
-            out.append((lines[at].split(None, 9), points))
+            points = lines[at + 1].split() if at + 1 < len(lines) else []
+            if len(points) % 3 or not (points or [b"0"])[-1].lstrip(b"-").isdigit():
+                raise StspbrError(
+                    f"{place / 'images.txt'}: the line after an image does not hold its points in threes "
+                    "(it is empty if there are none): export the model again"
+                )
+            out.append(lines[at].split(None, 9))
             at += 1
         at += 1
     return out
-
-
-def _names_with_blanks(place: Path) -> dict[int, str]:
-    """Names by image number if any name of ``images.txt`` has a blank."""
-    every = [tokens for tokens, _ in _image_lines(place) if len(tokens) == 10 and tokens[0].isdigit()]
-    if not any(b" " in tokens[9] or b"\t" in tokens[9] for tokens in every):
-        return {}
-    return {int(tokens[0]): tokens[9].decode() for tokens in every}
 
 
 def _root(folder: Path, place: Path) -> Path:

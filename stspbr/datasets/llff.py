@@ -24,6 +24,7 @@ from stspbr.datasets.posed_images import (
     held_out,
     listed_splits,
     read_posed_images,
+    warn_of_unlisted,
     with_clip_planes,
 )
 from stspbr.datasets.validation import Log, checked
@@ -70,11 +71,12 @@ def read_llff(
         first = next(k for k, (a, b) in enumerate(zip(files, natural, strict=True)) if a != b)
         on_warning(
             f"images belong to the poses in the order of bytes, in which {files[first]} comes before {natural[first]}: "
-            "if the poses were made in the order of numbers, give the numbers leading zeros"
+            "if the poses were made in the order of numbers or whatever the case, rename the images so that both agree"
         )
     camera_to_world = [_camera_to_world(row) for row in rows]
     rotation = y_up_from(up, camera_to_world, on_warning)
     splits = listed_splits(files, folder / "train_id.txt", folder / "test_id.txt") or held_out(files, hold_out_every)
+    warn_of_unlisted(files, splits, on_warning)
     mask_place = mask_folder(folder, masks)
     mask_files = find_masks(mask_place, files)
     items = [
@@ -146,8 +148,8 @@ def _read_rows(path: Path) -> np.ndarray:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts img2 before img10."""
-    parts = re.split(r"(\d+)", name)
+    """A key that sorts img2 before IMG10."""
+    parts = re.split(r"(\d+)", name.lower())
     return [(int(part), "") if k % 2 else (-1, part) for k, part in enumerate(parts)]
 
 

@@ -117,6 +117,13 @@ def listed_splits(names: Sequence[str], train: Path, test: Path) -> list[str | N
     return ["test" if s in tests else "train" if trains is None or s in trains else None for s in stems]
 
 
+def warn_of_unlisted(names: Sequence[str], splits: Sequence[str | None], on_warning: Log) -> None:
+    """Warn of the images whose split is None."""
+    rest = [name for name, split in zip(names, splits, strict=True) if split is None]
+    if rest and on_warning is not None:
+        on_warning(f"{first_few(rest, 'images')}: left out, the lists of splits do not name them")
+
+
 def find_image(folder: Path, name: str) -> str | None:
     """``name`` if ``folder`` has it, or the file of that stem with another image suffix (an HDR twin), or None."""
     stem = name.rpartition(".")[0] or name

@@ -37,6 +37,7 @@ from stspbr.datasets.posed_images import (
     PosedImage,
     held_out,
     read_posed_images,
+    warn_of_unlisted,
 )
 from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import original, tilt, turned_pose, y_up_from
@@ -52,6 +53,7 @@ from stspbr.scene.light import turned_light
 
 Json = dict[str, Any]
 _DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "omega", "sx1", "sy1")
+_LISTED = ("k1", "k2", "k3", "k4", "p1", "p2")  # nerfstudio's order in distortion_params
 _TILTED = 30.0  # degrees; cameras that look down from one side only are tilted, too
 _PERSPECTIVE = ("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
 
@@ -88,6 +90,7 @@ def read_transforms(
         raise StspbrError(f"{path}: up_axis is {own_up!r}: it must be y or z")
     rotation = _upright(path, content, entries, names, up, own_up, on_warning)
     splits = _splits(path, content, entries, names, hold_out_every)
+    warn_of_unlisted(names, splits, on_warning)
     chosen = [(entry, name, split) for entry, name, split in zip(entries, names, splits, strict=True) if split]
     folder = None if masks is None else mask_folder(path.parent, masks)
     light = None
@@ -319,12 +322,15 @@ def _lens(keys: Json, file: str, notes: Notes | None, width: int, height: int) -
         if fx is None or fy is None:
             raise StspbrError(f"frame {file}: no focal length: give fl_x and fl_y, or camera_angle_x")
         cx, cy = float(keys.get("cx", width / 2)), float(keys.get("cy", height / 2))
-        distortion = {key: float(keys[key] or 0.0) for key in _DISTORTION if key in keys}
-    except (TypeError, ValueError) as error:
+        listed = dict(zip(_LISTED, keys.get("distortion_params") or (), strict=False))
+        distortion = {key: float(value or 0.0) for key, value in (keys | listed).items() if key in _DISTORTION}
+    except (TypeError, ValueError, OverflowError) as error:
         raise StspbrError(f"frame {file}: its camera has a value that is no number ({error}): fix it") from error
     model = str(keys.get("camera_model", "PINHOLE")).upper()
     model = "OPENCV_FISHEYE" if keys.get("is_fisheye") else model  # instant-ngp's key
     distortion = {key: value for key, value in distortion.items() if value}
+    if keys.get("skew") and notes is not None:
+        notes("the skew of its camera is left out", file)
     if model in _PERSPECTIVE:
         model = _perspective_model(model, distortion, file)
     names = parameter_names(model)

@@ -345,3 +345,33 @@ def test_a_world_that_was_turned_can_be_turned_back(tmp_path, ball):
     assert plain.original_from_world is None
     for a, b in zip(plain.frames, turned.frames, strict=True):
         assert turned.original_from_world @ b.camera.camera_to_world == pytest.approx(a.camera.camera_to_world)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_models_without_points_and_with_byte_order_marks(tmp_path, ball, binary):
+    expected = read_colmap(write_model(tmp_path, ball, PINHOLE)).frames
+    place = tmp_path / "sparse/0"
+    if binary:
+        pycolmap.Reconstruction(str(place)).write_binary(str(place))
+    for path in place.glob("*.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    for path in place.glob("points3D.*"):
+        path.unlink()
+    for a, b in zip(expected, read_colmap(tmp_path).frames, strict=True):
+        assert a.name == b.name and b.camera.camera_to_world == pytest.approx(a.camera.camera_to_world, abs=1e-12)
+
+
+def test_images_without_lines_of_points_are_refused(tmp_path, ball):
+    path = write_model(tmp_path, ball, PINHOLE) / "sparse/0/images.txt"
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if line) + "\n")
+    with pytest.raises(StspbrError, match="images.txt: the line after an image does not hold its points in threes"):
+        read_colmap(tmp_path)
+
+
+def test_images_that_the_lists_do_not_name_are_counted(tmp_path, ball):
+    write_model(tmp_path, ball, PINHOLE)
+    (tmp_path / "test_id.txt").write_text("a00.png\n")
+    (tmp_path / "train_id.txt").write_text("".join(f"a{k:02d}.png\n" for k in range(1, 10)))
+    notes = []
+    assert len(read_colmap(tmp_path, notes.append).frames) == 10
+    assert "2 images (a10.png, a11.png): left out, the lists of splits do not name them" in notes

@@ -107,7 +107,7 @@ def test_an_order_of_names_that_is_not_that_of_their_numbers_is_warned_of(tmp_pa
         (tmp_path / f"images/IMG_{k:04d}.exr").rename(tmp_path / f"images/img{k + 1}.exr")
     read_llff(tmp_path, notes.append)
     (note,) = [note for note in notes if "order of bytes" in note]
-    assert "img10.exr comes before img2.exr" in note and "leading zeros" in note
+    assert "img10.exr comes before img2.exr" in note and "rename the images" in note
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04", b"\x93NUMPY\x01\x00", b""])

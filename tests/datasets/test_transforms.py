@@ -469,3 +469,24 @@ def test_original_from_world_survives_a_world_that_is_z_up(tmp_path):
     again = read_transforms(tmp_path)
     for a, b in zip(capture.frames, again.frames, strict=True):
         assert again.original_from_world @ b.camera.camera_to_world == pytest.approx(back @ a.camera.camera_to_world)
+
+
+def test_distortion_in_a_list_and_skew(tmp_path, ball):
+    """nerfstudio's distortion_params are k1, k2, k3, k4, p1, p2."""
+    path = write(tmp_path)
+    edit(path, lambda content: content.update(k1=0.05, p2=0.01))
+    expected = read_transforms(tmp_path).frames
+    edit(path, lambda content: [content.pop(key) for key in ("k1", "p2")])
+    edit(path, lambda content: content.update(distortion_params=[0.05, 0, 0, 0, 0, 0.01], skew=2.0))
+    notes = []
+    for frame, first in zip(read_transforms(tmp_path, notes.append).frames, expected, strict=True):
+        assert np.array_equal(frame.image, first.image) and frame.camera.fx == first.camera.fx
+    assert any("the skew of its camera is left out" in note for note in notes)
+
+
+def test_sizes_that_are_no_numbers_are_named(tmp_path):
+    path = write(tmp_path)
+    for size in ("Infinity", "NaN", "null"):
+        edit(path, lambda content, size=size: content.update(w=json.loads(size)))
+        with pytest.raises(StspbrError, match="its camera has a value that is no number"):
+            read_transforms(tmp_path)
