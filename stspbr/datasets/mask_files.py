@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from stspbr.errors import StspbrError
+from stspbr.files import alike
 from stspbr.formats.images import IMAGE_SUFFIXES
 
 MASK_SUFFIXES = (".png", *IMAGE_SUFFIXES, ".gif")  # the first is preferred
@@ -41,7 +42,7 @@ def find_masks(masks: Path, names: Sequence[str]) -> dict[str, Path]:
         if not any(part.startswith(".") for part in relative.parts):
             stem = relative.with_suffix("").as_posix()
             held.setdefault(stem, path)
-            held.setdefault(f"/{stem.lower()}", path)  # whatever the case; no relative path begins with a slash
+            held.setdefault(f"/{alike(stem)}", path)  # no relative path begins with a slash
     last_parts = Counter(PurePosixPath(name).name.lower() for name in names)
 
     def find(name: str) -> Path | None:
@@ -55,7 +56,7 @@ def find_masks(masks: Path, names: Sequence[str]) -> dict[str, Path]:
             for affix in _AFFIXES
             for last in ((each.name, each.stem) if affix == "{}" else (each.stem, each.name))
         ]
-        return next((held[stem] for stem in [*stems, *(f"/{s.lower()}" for s in stems)] if stem in held), None)
+        return next((held[stem] for stem in [*stems, *(f"/{alike(s)}" for s in stems)] if stem in held), None)
 
     found = {name: find(name) for name in names}
     return {name: path for name, path in found.items() if path is not None}

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from stspbr.datasets.lens import Lens, PinholeImage, object_bounds, pinhole_image, undistorted, undistortion_map
 from stspbr.datasets.validation import Log, pixel_findings
 from stspbr.errors import StspbrError
+from stspbr.files import find_file
 from stspbr.formats.choices import USUAL, FileChoices
 from stspbr.formats.images import IMAGE_SUFFIXES, image_size, read_image
 from stspbr.formats.masks import MaskReading
@@ -127,8 +128,8 @@ def warn_of_unlisted(names: Sequence[str], splits: Sequence[str | None], on_warn
 def find_image(folder: Path, name: str) -> str | None:
     """``name`` if ``folder`` has it, or the file of that stem with another image suffix (an HDR twin), or None."""
     stem = name.rpartition(".")[0] or name
-    candidates = [name, *(stem + s for s in IMAGE_SUFFIXES), *(stem + s.upper() for s in IMAGE_SUFFIXES)]
-    return next((candidate for candidate in candidates if (folder / candidate).is_file()), None)
+    found = find_file(*(folder / each for each in (name, *(stem + s for s in IMAGE_SUFFIXES))))
+    return None if found is None else (PurePosixPath(name).parent / found.name).as_posix()
 
 
 def with_clip_planes(frames: list[Frame]) -> list[Frame]:

@@ -239,8 +239,7 @@ def frame_files(path: Path, entries: Sequence[Json]) -> list[str]:
         if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
             raise StspbrError(f"{path}: a frame has no file_path: export it again")
         name = _posix(entry["file_path"])
-        candidates = (find_file(path.parent / each) for each in (name, *(name + s for s in IMAGE_SUFFIXES)))
-        found = next((candidate for candidate in candidates if candidate), None)
+        found = find_file(*(path.parent / each for each in (name, *(name + s for s in IMAGE_SUFFIXES))))
         names.append((PurePosixPath(name).parent / found.name).as_posix() if found else name)
         missing += [] if found else [name]
     if missing:

@@ -23,7 +23,7 @@ from stspbr.scene.light import EnvironmentLight, latlong_to_direction
 
 LightLayout = Literal["latlong", "cross", "strip", "angular", "mirror-ball"]
 _SAMPLES = 4  # along each side of a texel
-_CLIPPED = 1e-3  # share of pixels that are exactly 1 in a light that is clipped there
+_LIMITS = {1.0: 1e-3, 65504.0: 0.0}  # where lights are clipped, and the share of pixels there that shows it
 # faces as the directions of right, up and outwards
 _FACES = {
     "right": ((0, 0, 1), (0, 1, 0), (1, 0, 0)), "left": ((0, 0, -1), (0, 1, 0), (-1, 0, 0)),
@@ -88,12 +88,11 @@ def _note_clipping(radiance: np.ndarray, saturation: float, notes: Notes, name: 
             f"the light is clipped at 1 (8 or 16 bits), {share:.1%} of its pixels are at that limit: an HDR or EXR "
             "would hold the light", name,
         )  # fmt: skip
-    elif float(brightest.max()) == 1.0 and brightest.min() < 1.0:
-        share = float((brightest == 1.0).mean())
-        if share >= _CLIPPED:
+    elif (top := float(brightest.max())) in _LIMITS and brightest.min() < top:
+        share = float((brightest == top).mean())
+        if share >= _LIMITS[top]:
             notes(
-                f"the light seems to be clipped: {share:.1%} of its pixels are exactly 1 and none is above",
-                name,
+                f"the light seems to be clipped: {share:.1%} of its pixels are exactly {top:g} and none is above", name
             )
 
 

@@ -17,6 +17,8 @@ from stspbr.scene.orm import pack_orm
 if TYPE_CHECKING:
     import trimesh
 
+_UNSAID = (102, 102, 102)  # what trimesh's SimpleMaterial has without a colour
+
 
 def from_trimesh(source: trimesh.Trimesh | trimesh.Scene) -> tuple[Mesh, list[Material], list[str]]:
     """One mesh (float64, not welded) of all triangle meshes of a scene, its materials, and notes.
@@ -132,6 +134,8 @@ def _from_visual(visual: Any, textured: bool, key: str, notes: list[str]) -> Mat
     images = ("baseColorTexture", "metallicRoughnessTexture", "occlusionTexture", "normalTexture")
     colour, orm, occlusion, normal = (_pixels(getattr(pbr, image)) if textured else None for image in images)
     factor = np.full(3, 255) if pbr.baseColorFactor is None else pbr.baseColorFactor[:3]
+    if colour is not None and pbr is not given and np.array_equal(given.diffuse[:3], _UNSAID):
+        factor = np.full(3, 255)  # trimesh's own default would darken the texture
     albedo = factor.reshape(1, 1, 3) / 255.0
     # what glTF means by a factor that is absent; the materials of OBJ and COLLADA have no metallic
     roughness = 1.0 if pbr.roughnessFactor is None else pbr.roughnessFactor

@@ -224,6 +224,7 @@ def test_masks_may_lack_the_folders_of_their_images(tmp_path):
         ("IMG_1.JPG", "IMG_1.PNG"), ("IMG_1.JPG", "IMG_1.JPG.png"), ("IMG_1.JPG", "img_1.jpg.PNG"),
         ("IMG_1.jpg", "IMG_1_mask.png"), ("IMG_1.jpg", "IMG_1_mask.gif"), ("IMG_1.jpg", "IMG_1.jpg_Mask.PNG"),
         ("a/IMG_1.jpg", "mask_IMG_1.png"), ("a/IMG_1.jpg", "A/img_1-mask.tif"), ("frame.0001.exr", "frame.0001.png"),
+        ("caf\u00e9.jpg", "cafe\u0301.png"),
     ],
 )  # fmt: skip
 def test_masks_are_found_however_they_are_named(tmp_path, image, mask):
@@ -237,3 +238,13 @@ def test_a_mask_of_the_very_name_comes_before_one_in_another_case(tmp_path):
     for name in ("a.png", "A.png"):
         (tmp_path / name).touch()
     assert find_masks(tmp_path, ["a.jpg", "A.jpg"]) == {"a.jpg": tmp_path / "a.png", "A.jpg": tmp_path / "A.png"}
+
+
+@pytest.mark.parametrize("kind", ["colmap", "nerfstudio"])
+def test_images_are_found_whatever_the_case_of_their_names(tmp_path, ball, kind):
+    write_dataset(tmp_path, ball.capture(), kind, "png")
+    expected = read_capture(tmp_path)
+    for path in (tmp_path / "images").iterdir():
+        path.rename(path.with_name(path.name.upper()))
+    for a, b in zip(expected.frames, read_capture(tmp_path).frames, strict=True):
+        assert np.array_equal(a.image, b.image) and b.name.lower() == a.name.lower()

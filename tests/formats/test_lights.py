@@ -102,9 +102,11 @@ def test_clipped_lights_are_named_with_their_share(tmp_path):
     write_png8(tmp_path / "a.png", light, srgb=True)
     write_exr(tmp_path / "b.exr", np.minimum(light, 1))
     write_exr(tmp_path / "c.exr", light)
+    write_exr(tmp_path / "d.exr", np.minimum(3e4 * light, 65504))
     notes = Notes()
-    for name in ("a.png", "b.exr", "c.exr"):
+    for name in ("a.png", "b.exr", "c.exr", "d.exr"):
         read_light(tmp_path / name, notes=notes)
-    first, second = notes.lines()
+    first, second, third = notes.lines()
     assert first.startswith("a.png: the light is clipped at 1 (8 or 16 bits), 12.5% of its pixels are at that limit")
     assert second == "b.exr: the light seems to be clipped: 12.5% of its pixels are exactly 1 and none is above"
+    assert third == "d.exr: the light seems to be clipped: 12.5% of its pixels are exactly 65504 and none is above"
