@@ -255,6 +255,32 @@ class ArtifactStore:
                 return self.resolve("refine", name)
         return bake
 
+    def parent_of(self, artifact: Artifact, stage: str) -> Artifact:
+        """The ``stage`` artifact that ``artifact`` was made from.
+
+        Raises:
+            StspbrError: it is gone, or its content has changed.
+        """
+        entry = artifact.parents.get(stage)
+        if entry is None:
+            raise StspbrError(f"{artifact.path} was not made from a {stage} artifact")
+        found = self.resolve(stage, entry["version"])
+        if found.content_hash != entry["content_hash"]:
+            raise StspbrError(f"{found.path} is not what {artifact.path} was made from: run `stspbr {artifact.stage}`")
+        return found
+
+    def lineage(self, artifact: Artifact) -> dict[str, Artifact]:
+        """``artifact`` and all that it was made from, by stage; StspbrError as ``parent_of``."""
+        found = {artifact.stage: artifact}
+        waiting = [artifact]
+        while waiting:
+            child = waiting.pop()
+            for stage in child.parents:
+                if stage not in found:
+                    found[stage] = self.parent_of(child, stage)
+                    waiting.append(found[stage])
+        return found
+
     def find(
         self, stage: str, settings: dict[str, Any], parents: Sequence[Artifact] = (), seed: int | None = None
     ) -> Artifact | None:

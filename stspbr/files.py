@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,24 @@ def safe_name(name: str, taken: set[str]) -> str:
         out, count = f"{base}_{count}", count + 1
     taken.add(out.lower())
     return out
+
+
+def find_file(*paths: Path) -> Path | None:
+    """The first of ``paths`` that is a file, else the first with a file of a name :func:`alike` beside it, or None."""
+    exact = next((path for path in paths if path.is_file()), None)
+    if exact is not None:
+        return exact
+    for folder in dict.fromkeys(path.parent for path in paths):
+        held = {alike(name): name for name in sorted(os.listdir(folder), reverse=True)} if folder.is_dir() else {}
+        for path in paths:
+            if path.parent == folder and alike(path.name) in held:
+                return folder / held[alike(path.name)]
+    return None
+
+
+def alike(name: str) -> str:
+    """What names have in common that differ in case, or in how letters with accents are put together."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def read_file(path: str | os.PathLike[str], name: str | None = None) -> bytes:

@@ -30,6 +30,7 @@ def capture_page(
     *,
     title: str,
     findings: Sequence[str],
+    notes: Sequence[str],
     facts: Sequence[tuple[str, str]],
     columns: Sequence[str],
     rows: Sequence[tuple[str, list[str]]],
@@ -41,6 +42,7 @@ def capture_page(
     Args:
         frames, frusta: of the same length and order; frusta empty where there is nothing to see in 3D.
         points: ``[N, 3]`` of the object's surface in object space, may be empty.
+        notes: how the files were read.
         facts: label and value of the tiles at the top.
         columns, rows: of the table of frames; a row is a name and its cells.
         coverage: Pillow image, or None; sheets: Pillow images.
@@ -53,6 +55,7 @@ def capture_page(
         viewer="frusta.js",
         title=title,
         findings=findings,
+        notes=notes,
         facts=facts,
         columns=columns,
         rows=rows,

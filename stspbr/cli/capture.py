@@ -86,6 +86,8 @@ def _print_check(check: Any, folder: Path) -> None:
     if len(shown) < len(rows):
         typer.echo(f"… and {len(rows) - len(shown)} frames without warnings: see {folder / 'check.html'}")
     typer.echo("")
+    for line in check.notes:
+        typer.echo(f"note: {line}")
     for finding in check.findings:
         typer.echo(f"warning: {finding.text} [{finding.code}]")
     typer.echo(f"{len(check.findings) or 'no'} warnings; {folder / 'check.html'}")

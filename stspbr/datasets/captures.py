@@ -12,6 +12,7 @@ from stspbr.datasets.posed_images import HOLD_OUT_EVERY
 from stspbr.datasets.transforms import read_transforms, write_nerfstudio
 from stspbr.datasets.validation import Log
 from stspbr.errors import StspbrError
+from stspbr.formats.choices import USUAL, FileChoices
 from stspbr.scene.capture import Capture
 
 KINDS = ("nerfstudio", "nerf", "llff", "colmap", "orb")
@@ -28,6 +29,7 @@ def read_capture(
     hold_out_every: int = HOLD_OUT_EVERY,
     known_light: bool = False,
     stream: Log = None,
+    choices: FileChoices = USUAL,
 ) -> Capture:
     """Read and check a capture: a folder of a data set, or a ``transforms.json``.
 
@@ -41,6 +43,7 @@ def read_capture(
         hold_out_every: if the data set has no splits, every 8th image is held out; 0: none.
         known_light: ``orb``: take the benchmark's light.
         stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
+        choices: how images and masks are read if there are several ways.
 
     Raises:
         StspbrError: the folder is none of these, or the reader's own errors.
@@ -52,13 +55,15 @@ def read_capture(
     if masks is not None and kind == "orb":
         raise StspbrError("masks is not for orb, whose scenes have masks of their own: leave it out")
     if kind == "orb":
-        return read_orb(path, on_warning, up=up, known_light=known_light, stream=stream)
+        return read_orb(path, on_warning, up=up, known_light=known_light, stream=stream, choices=choices)
     if kind == "nerf":
-        return read_nerf_synthetic(path, on_warning, up=up, masks=masks, stream=stream)
+        return read_nerf_synthetic(path, on_warning, up=up, masks=masks, stream=stream, choices=choices)
     readers = {"nerfstudio": read_transforms, "llff": read_llff, "colmap": read_colmap}
     if kind not in readers:
         raise StspbrError(f"captures of kind {kind!r} are not supported: choose one of {', '.join(KINDS)}")
-    return readers[kind](path, on_warning, up=up, masks=masks, hold_out_every=hold_out_every, stream=stream)
+    return readers[kind](
+        path, on_warning, up=up, masks=masks, hold_out_every=hold_out_every, stream=stream, choices=choices
+    )
 
 
 def write_dataset(

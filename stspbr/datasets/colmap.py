@@ -7,38 +7,50 @@ follow the cameras' distance to the object.
 
 from __future__ import annotations
 
+import codecs
+import functools
+import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stspbr.colour import linear_to_srgb
+from stspbr.datasets.colmap_binary import check_binary_model
 from stspbr.datasets.fitting import folded
 from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
-from stspbr.datasets.lens import Lens, lens, pycolmap_for
+from stspbr.datasets.lens import Lens, lens, pycolmap_for, resized_lens
+from stspbr.datasets.mask_files import find_masks, mask_folder
 from stspbr.datasets.posed_images import (
     HOLD_OUT_EVERY,
     PosedImage,
     find_image,
-    find_mask,
-    first_few,
     held_out,
     listed_splits,
-    mask_folder,
     read_posed_images,
+    warn_of_unlisted,
     with_clip_planes,
 )
 from stspbr.datasets.validation import Log, checked
-from stspbr.datasets.world_axes import camera_to_world_from_opencv, folder_light, opencv_from_camera_to_world, y_up_from
+from stspbr.datasets.world_axes import (
+    camera_to_world_from_opencv,
+    folder_light,
+    opencv_from_camera_to_world,
+    original,
+    y_up_from,
+)
 from stspbr.errors import StspbrError, first_line
-from stspbr.files import write_file
+from stspbr.files import read_file, write_file
+from stspbr.formats.choices import USUAL, FileChoices
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
+from stspbr.notes import Notes, first_few
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.object_sphere import estimate_object_sphere
 
 _SEED_POINTS = 5000
+_MODEL_FILES = ("cameras.txt", "frames.txt", "rigs.txt")
 
 
 def read_colmap(
@@ -49,6 +61,7 @@ def read_colmap(
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
     stream: Log = None,
+    choices: FileChoices = USUAL,
 ) -> Capture:
     """Read and check a COLMAP model and its photographs, which are undistorted if their lens needs it.
 
@@ -64,42 +77,49 @@ def read_colmap(
     """
     folder = Path(folder)
     place = model_folder(folder)
-    model = _load(place)
+    model, names_of = _load(place)
     others = [p.name for p in sorted(folder.glob("sparse/*")) if p.is_dir() and p.name.isdigit() and p != place]
     if others and on_warning is not None:
         on_warning(f"{place} is read; sparse contains {first_few(others)} more models: name one of them to read it")
-    posed = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: image.name)
+    posed_images = [(names_of[number], image) for number, image in model.images.items() if image.has_pose]
+    chosen = [(name.replace("\\", "/"), image) for name, image in posed_images]
+    names, posed = zip(*sorted(chosen, key=lambda item: item[0]), strict=True) if chosen else ((), ())
     if not posed:
         raise StspbrError(f"{place} has no image with a pose: run COLMAP's mapper again")
     root = _root(folder, place)
     pictures = root / "images" if (root / "images").is_dir() else root
-    found = [find_image(pictures, image.name) for image in posed]
-    lost = [image.name for image, file in zip(posed, found, strict=True) if file is None]
+    found = [find_image(pictures, name) for name in names]
+    lost = [name for name, file in zip(names, found, strict=True) if file is None]
     if lost:
         raise StspbrError(f"{pictures} lacks {first_few(lost)} of {len(posed)} images that {place} has poses for")
     _warn_of_the_unposed(pictures, {file for file in found if file}, on_warning)
     lenses = {camera_id: _lens(camera, place) for camera_id, camera in model.cameras.items()}
     camera_to_world = [camera_to_world_from_opencv(image.cam_from_world().matrix()) for image in posed]
     rotation = y_up_from(up, camera_to_world, on_warning)
-    names = [image.name for image in posed]
     splits: Sequence[str | None] | None = listed_splits(names, root / "train_id.txt", root / "test_id.txt")
     splits = splits or listed_splits(names, place / "train.txt", place / "test.txt")
     splits = splits or held_out(names, hold_out_every)
+    warn_of_unlisted(names, splits, on_warning)
     mask_place = mask_folder(root, masks)
-    items = [
-        PosedImage(
-            name=f"{pictures.name}/{file}" if pictures != root else str(file),
-            image=pictures / str(file),
-            lens=lenses[image.camera_id],
-            camera_to_world=rotation @ pose,
-            split=split,
-            mask=find_mask(mask_place, image.name, names),
-        )
-        for image, file, pose, split in zip(posed, found, camera_to_world, splits, strict=True)
-        if split is not None
-    ]
-    frames = with_clip_planes(read_posed_images(items, mask_place, stream))
-    return checked(Capture(frames, folder_light(root, rotation)), on_warning)
+    mask_files = find_masks(mask_place, names)
+    with Notes.into(on_warning) as notes:
+        items = [
+            PosedImage(
+                name=f"{pictures.name}/{file}" if pictures != root else str(file),
+                image=pictures / str(file),
+                lens=functools.partial(
+                    resized_lens, lenses[image.camera_id], where=f"frame {pictures.name}/{file}", notes=notes
+                ),
+                camera_to_world=rotation @ pose,
+                split=split,
+                mask=mask_files.get(name),
+            )
+            for name, image, file, pose, split in zip(names, posed, found, camera_to_world, splits, strict=True)
+            if split is not None
+        ]
+        frames = with_clip_planes(read_posed_images(items, mask_place, stream, choices=choices, notes=notes))
+        light = folder_light(root, rotation, notes)
+    return checked(Capture(frames, light, original(rotation)), on_warning)
 
 
 def model_folder(folder: Path) -> Path:
@@ -127,8 +147,7 @@ def write_colmap(
     Returns:
         The folder of the model, which is written last.
     """
-    if not text:
-        pycolmap_for("COLMAP models")
+    pycolmap = None if text else pycolmap_for("COLMAP models")
     folder, capture = Path(folder), folded(capture, on_warning)
     warn_of_clipping(capture.frames, image_format, on_warning)
     taken: set[str] = set()
@@ -139,22 +158,71 @@ def write_colmap(
     place = folder / "sparse/0"
     held = [name for frame, name in zip(capture.frames, names, strict=True) if frame.split == "test"]
     write_file(place / "test.txt", "".join(f"{name}\n" for name in held))
-    if text:
+    if pycolmap is None:
         _write_text(place, capture.frames, names)
         return place
     with tempfile.TemporaryDirectory() as scratch:
         _write_text(Path(scratch), capture.frames, names)
-        _load(Path(scratch)).write_binary(str(place))
+        pycolmap.Reconstruction(scratch).write_binary(str(place))
     return place
 
 
-def _load(place: Path) -> Any:
+def _load(place: Path) -> tuple[Any, dict[int, str]]:
+    """The model, and the names of its images by number, which it cannot hold itself if text has blanks in them.
+
+    pycolmap gets a copy if it would refuse the files: blanks in names, byte order marks, no points.
+    """
     pycolmap = pycolmap_for("COLMAP models")
+    check_binary_model(place)
+    binary = (place / "images.bin").is_file()
     try:
-        return pycolmap.Reconstruction(str(place))
+        if binary and (place / "points3D.bin").is_file():
+            model = pycolmap.Reconstruction(str(place))
+            return model, {number: image.name for number, image in model.images.items()}
+        with tempfile.TemporaryDirectory() as scratch:
+            names = {} if binary else _copy_text(place, Path(scratch))
+            for file in place.glob("*.bin") if binary else ():
+                shutil.copy(file, scratch)
+            Path(scratch, "points3D.bin" if binary else "points3D.txt").write_bytes(bytes(8) if binary else b"")
+            model = pycolmap.Reconstruction(scratch)
+        return model, names or {number: image.name for number, image in model.images.items()}
+    except UnicodeDecodeError as error:
+        raise StspbrError(f"{place}: a name of an image is not UTF-8: rename the images, and export again") from error
+    except StspbrError:
+        raise
     except Exception as error:  # its own C++ errors, of several kinds
         what = f"{place} is not a readable COLMAP model ({first_line(error)})"
         raise StspbrError(f"{what}: export it again, or update pycolmap if its camera model is newer") from error
+
+
+def _copy_text(place: Path, scratch: Path) -> dict[int, str]:
+    """Copy a text model without its points, its images being named by their numbers; the names by number."""
+    for name in _MODEL_FILES:
+        if (place / name).is_file():
+            (scratch / name).write_bytes(read_file(place / name).removeprefix(codecs.BOM_UTF8))
+    every = _image_lines(place)
+    text = b"".join(b" ".join([*tokens[:9], tokens[0]]) + b"\n\n" for tokens in every)
+    (scratch / "images.txt").write_bytes(text)
+    return {int(tokens[0]): tokens[9].decode() for tokens in every if len(tokens) == 10 and tokens[0].isdigit()}
+
+
+def _image_lines(place: Path) -> list[list[bytes]]:
+    """The ten fields of each image of ``images.txt``."""
+    content = read_file(place / "images.txt").removeprefix(codecs.BOM_UTF8)
+    lines = [line.strip() for line in content.splitlines()]
+    out, at = [], 0
+    while at < len(lines):
+        if lines[at] and not lines[at].startswith(b"#"):
+            points = lines[at + 1].split() if at + 1 < len(lines) else []
+            if len(points) % 3 or not (points or [b"0"])[-1].lstrip(b"-").isdigit():
+                raise StspbrError(
+                    f"{place / 'images.txt'}: the line after an image does not hold its points in threes "
+                    "(it is empty if there are none): export the model again"
+                )
+            out.append(lines[at].split(None, 9))
+            at += 1
+        at += 1
+    return out
 
 
 def _root(folder: Path, place: Path) -> Path:
@@ -166,16 +234,17 @@ def _root(folder: Path, place: Path) -> Path:
     return folder
 
 
-def _lens(camera: Any, place: Path) -> Callable[[int, int], Lens]:
+def _lens(camera: Any, place: Path) -> Lens:
     where = f"camera {camera.camera_id} of {place}"
-    value = lens(camera.model.name, list(camera.params), camera.width, camera.height, where)
-    return lambda width, height: value
+    return lens(camera.model.name, list(camera.params), camera.width, camera.height, where)
 
 
 def _warn_of_the_unposed(folder: Path, used: set[str], on_warning: Log) -> None:
     if on_warning is None or folder.name != "images":
         return
-    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    files = [
+        path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."
+    ]
     rest = [name for name in (path.relative_to(folder).as_posix() for path in files) if name not in used]
     if rest:
         on_warning(f"{first_few(rest)} of {len(files)} images have no pose and are left out")

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from stspbr.datasets.posed_images import first_few
 from stspbr.datasets.preparation.light_frame import on_object
 from stspbr.datasets.validation import Log
 from stspbr.errors import StspbrError
+from stspbr.notes import first_few
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.light import turned_light

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError, missing_extra
+from stspbr.notes import Notes
 
 # Parameters of each model in COLMAP's order: https://colmap.github.io/cameras.html
 _MODELS = {
@@ -147,6 +148,25 @@ def lens(model: str, params: Sequence[float], width: int, height: int, where: st
     if min(made.intrinsics[:2]) <= 0:
         raise StspbrError(f"{where}: its focal length is not a positive number: check the camera's parameters")
     return made
+
+
+def resized_lens(made: Lens, width: int, height: int, where: str, notes: Notes | None = None) -> Lens:
+    """The lens of images of ``width × height``, which may be all of its own images resampled, with a note.
+
+    Raises:
+        StspbrError: the shape is another one: intrinsics of a cropped or turned image cannot be found.
+    """
+    if (made.width, made.height) == (width, height):
+        return made
+    if abs(width * made.height - height * made.width) > max(made.width, made.height):
+        raise StspbrError(
+            f"{where}: the image is {width}x{height} but its camera {made.width}x{made.height}, of another shape "
+            "(cropped or turned): use the images that the camera was calibrated with"
+        )
+    if notes is not None:
+        size = f"{width}x{height}, their cameras {made.width}x{made.height}"
+        notes(f"the images are {size}: focal lengths and principal points are scaled to fit")
+    return made.scaled(width, height)
 
 
 def parameter_names(model: str) -> list[str]:

@@ -7,6 +7,8 @@ image's middle, pixels are square, and there is no distortion. The world is that
 
 from __future__ import annotations
 
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,22 +16,24 @@ import numpy as np
 
 from stspbr.datasets.fitting import centred, folded
 from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
-from stspbr.datasets.lens import Lens, lens
+from stspbr.datasets.lens import Lens, lens, resized_lens
+from stspbr.datasets.mask_files import find_masks, mask_folder
 from stspbr.datasets.posed_images import (
     HOLD_OUT_EVERY,
     PosedImage,
-    find_mask,
     held_out,
     listed_splits,
-    mask_folder,
     read_posed_images,
+    warn_of_unlisted,
     with_clip_planes,
 )
 from stspbr.datasets.validation import Log, checked
-from stspbr.datasets.world_axes import folder_light, y_up_from
-from stspbr.errors import StspbrError
+from stspbr.datasets.world_axes import folder_light, original, y_up_from
+from stspbr.errors import StspbrError, first_line
 from stspbr.files import atomic_path, write_file
+from stspbr.formats.choices import USUAL, FileChoices
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
+from stspbr.notes import Notes
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.object_sphere import estimate_object_sphere
 
@@ -42,6 +46,7 @@ def read_llff(
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
     stream: Log = None,
+    choices: FileChoices = USUAL,
 ) -> Capture:
     """Read and check an LLFF data set.
 
@@ -61,10 +66,19 @@ def read_llff(
             f"{pictures} contains {len(files)} images, but {folder / 'poses_bounds.npy'} has {len(rows)} poses: they "
             "are matched in the order of names, so the counts must be equal"
         )
+    natural = sorted(files, key=_natural)
+    if natural != files and on_warning is not None:
+        first = next(k for k, (a, b) in enumerate(zip(files, natural, strict=True)) if a != b)
+        on_warning(
+            f"images belong to the poses in the order of bytes, in which {files[first]} comes before {natural[first]}: "
+            "if the poses were made in the order of numbers or whatever the case, rename the images so that both agree"
+        )
     camera_to_world = [_camera_to_world(row) for row in rows]
     rotation = y_up_from(up, camera_to_world, on_warning)
     splits = listed_splits(files, folder / "train_id.txt", folder / "test_id.txt") or held_out(files, hold_out_every)
+    warn_of_unlisted(files, splits, on_warning)
     mask_place = mask_folder(folder, masks)
+    mask_files = find_masks(mask_place, files)
     items = [
         PosedImage(
             name=f"images/{file}",
@@ -72,13 +86,15 @@ def read_llff(
             lens=_lens_of(row, f"frame images/{file}"),
             camera_to_world=rotation @ pose,
             split=split,
-            mask=find_mask(mask_place, file),
+            mask=mask_files.get(file),
         )
         for file, row, pose, split in zip(files, rows, camera_to_world, splits, strict=True)
         if split is not None
     ]
-    frames = with_clip_planes(read_posed_images(items, mask_place, stream))
-    return checked(Capture(frames, folder_light(folder, rotation)), on_warning)
+    with Notes.into(on_warning) as notes:
+        frames = with_clip_planes(read_posed_images(items, mask_place, stream, choices=choices, notes=notes))
+        light = folder_light(folder, rotation, notes)
+    return checked(Capture(frames, light, original(rotation)), on_warning)
 
 
 def write_llff(folder: str | Path, capture: Capture, image_format: str = "png", on_warning: Log = None) -> Path:
@@ -118,14 +134,23 @@ def write_llff(folder: str | Path, capture: Capture, image_format: str = "png", 
 
 def _read_rows(path: Path) -> np.ndarray:
     try:
-        rows = np.load(path, allow_pickle=False)
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)  # a header that claims more than there is fails at once
     except FileNotFoundError:
         raise StspbrError(f"{path} does not exist: check the path") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise StspbrError(f"{path} is truncated or not an array of numbers ({error}): make it again") from error
+    except (OSError, ValueError, EOFError, OverflowError, zipfile.BadZipFile) as error:
+        what = f"{path} is truncated or not an array of numbers ({first_line(error)})"
+        raise StspbrError(f"{what}: make it again") from error
+    if not isinstance(rows, np.ndarray):
+        raise StspbrError(f"{path} is an archive, not one array of numbers: make it again")
     if rows.ndim != 2 or rows.shape[1] != 17 or not len(rows) or rows.dtype.kind not in "fiu":
         raise StspbrError(f"{path} has {rows.dtype} numbers of shape {rows.shape}, not [images, 17]: make it again")
     return rows.astype(np.float64)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts img2 before IMG10."""
+    parts = re.split(r"(\d+)", name.lower())
+    return [(int(part), "") if k % 2 else (-1, part) for k, part in enumerate(parts)]
 
 
 def _camera_to_world(row: np.ndarray) -> np.ndarray:
@@ -142,8 +167,7 @@ def _lens_of(row: np.ndarray, where: str) -> Callable[[int, int], Lens]:
         if not np.isfinite([h, w]).all() or min(h, w) < 1:
             raise StspbrError(f"{where}: its pose is for {w:g}x{h:g} pixels: make poses_bounds.npy again")
         made = lens("SIMPLE_PINHOLE", (focal, w / 2, h / 2), round(w), round(h), where)
-        # A resampled image has the same shape but for rounding; another shape is left to the checks.
-        return made.scaled(width, height) if abs(width * h - height * w) <= max(w, h) else made
+        return resized_lens(made, width, height, where)  # the format's images are often resampled ones
 
     return of_size
 

@@ -12,11 +12,13 @@ from typing import Any
 
 from stspbr.datasets.fitting import centred, folded
 from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
-from stspbr.datasets.posed_images import mask_folder
+from stspbr.datasets.mask_files import mask_folder
 from stspbr.datasets.transforms import read_entries, read_frames, write_json
 from stspbr.datasets.validation import Log, checked
-from stspbr.datasets.world_axes import folder_light, y_up_from
+from stspbr.datasets.world_axes import folder_light, original, y_up_from
+from stspbr.formats.choices import USUAL, FileChoices
 from stspbr.formats.images import write_exr
+from stspbr.notes import Notes
 from stspbr.scene.capture import Capture, Frame
 
 
@@ -28,6 +30,7 @@ def read_nerf_synthetic(
     up: str = "auto",
     masks: str | None = None,
     stream: Log = None,
+    choices: FileChoices = USUAL,
 ) -> Capture:
     """Read and check a NeRF-synthetic capture.
 
@@ -35,7 +38,7 @@ def read_nerf_synthetic(
         folder: contains the JSON files, the images that they name, and ``environment.exr`` if the light is known.
         include_val: take the validation frames, too, as held-out ones.
         up: the world's up axis; ``"auto"`` is Blender's, +Z.
-        on_warning, masks, stream: see :func:`stspbr.datasets.captures.read_capture`.
+        on_warning, masks, stream, choices: see :func:`stspbr.datasets.captures.read_capture`.
 
     Raises:
         StspbrError: no training file, or anything missing, broken or contradictory.
@@ -45,15 +48,19 @@ def read_nerf_synthetic(
     files = {"train": "train", "test": "test"} | ({"val": "test"} if include_val else {})
     place = None if masks is None else mask_folder(folder, masks)
     frames: list[Frame] = []
-    for name, split in files.items():
-        path = folder / f"transforms_{name}.json"
-        if not path.exists() and name != "train":
-            continue
-        content, entries, names = read_entries(path)
-        chosen = [(entry, file, split) for entry, file in zip(entries, names, strict=True)]
-        frames += read_frames(path, content, chosen, rotation=rotation, masks=place, stream=stream)
-    # The light's axes are those that Blender's world has when it is turned to +Y up.
-    return checked(Capture(frames, folder_light(folder, rotation @ y_up_from("+z").T)), on_warning)
+    with Notes.into(on_warning) as notes:
+        for name, split in files.items():
+            path = folder / f"transforms_{name}.json"
+            if not path.exists() and name != "train":
+                continue
+            content, entries, names = read_entries(path)
+            chosen = [(entry, file, split) for entry, file in zip(entries, names, strict=True)]
+            frames += read_frames(
+                path, content, chosen, rotation=rotation, masks=place, stream=stream, choices=choices, notes=notes
+            )
+        # The light's axes are those that Blender's world has when it is turned to +Y up.
+        light = folder_light(folder, rotation @ y_up_from("+z").T, notes)
+    return checked(Capture(frames, light, original(rotation)), on_warning)
 
 
 def write_nerf_synthetic(

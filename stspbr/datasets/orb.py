@@ -15,18 +15,25 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from stspbr.datasets.colmap import read_colmap
-from stspbr.datasets.posed_images import first_few
 from stspbr.datasets.transforms import read_entries, read_frames, read_json
 from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import y_up_from
 from stspbr.errors import StspbrError
-from stspbr.formats.images import read_image
+from stspbr.formats.choices import USUAL, FileChoices
+from stspbr.formats.lights import read_light
+from stspbr.notes import Notes, first_few
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.light import EnvironmentLight, turned_light
 
 
 def read_orb(
-    folder: str | Path, on_warning: Log = None, *, up: str = "auto", known_light: bool = False, stream: Log = None
+    folder: str | Path,
+    on_warning: Log = None,
+    *,
+    up: str = "auto",
+    known_light: bool = False,
+    stream: Log = None,
+    choices: FileChoices = USUAL,
 ) -> Capture:
     """Read and check one scene.
 
@@ -35,19 +42,19 @@ def read_orb(
         up: the world's up axis; ``"auto"`` is Blender's +Z, and the mean of the cameras' own for COLMAP's layout.
         known_light: take the light from ``ground_truth``: of the first test image that has one. The benchmark gives
             it for evaluation only.
-        on_warning, stream: see :func:`stspbr.datasets.captures.read_capture`.
+        on_warning, stream, choices: see :func:`stspbr.datasets.captures.read_capture`.
 
     Raises:
         StspbrError: neither layout; masks or images that are missing; no ground truth if it is asked for.
     """
     folder = Path(folder)
     if (folder / "transforms_train.json").is_file():
-        capture = _read_blender(folder, up, on_warning, stream)
+        capture = _read_blender(folder, up, on_warning, stream, choices)
     elif (folder / "poses_bounds.npy").is_file() or (folder / "sparse").is_dir():
         others = sorted(p.name for p in (folder / "sparse").glob("*") if p.is_dir() and p.name != "0")
         if others and on_warning is not None:
             on_warning(f"views from other scenes are left out, these have other lights: {', '.join(others)}")
-        capture = read_colmap(folder, up=up, stream=stream)
+        capture = read_colmap(folder, up=up, stream=stream, choices=choices)
     else:
         raise StspbrError(
             f"{folder} is not a Stanford-ORB scene (no transforms_train.json, no sparse/0): give the folder of one "
@@ -58,19 +65,20 @@ def read_orb(
     return checked(capture, on_warning)
 
 
-def _read_blender(folder: Path, up: str, on_warning: Log, stream: Log) -> Capture:
+def _read_blender(folder: Path, up: str, on_warning: Log, stream: Log, choices: FileChoices) -> Capture:
     rotation = y_up_from("+z" if up == "auto" else up)
     frames: list[Frame] = []
-    for split in ("train", "test"):
-        path = folder / f"transforms_{split}.json"
-        content, entries, names = read_entries(path)
-        masks = [_mask(file) for file in names]
-        lost = [mask for mask in masks if not (folder / mask).is_file()]
-        if lost:
-            raise StspbrError(f"{folder} lacks {first_few(lost)} of {len(masks)} masks: unpack the data set again")
-        masked = [{**entry, "mask_path": mask} for entry, mask in zip(entries, masks, strict=True)]
-        chosen = [(entry, file, split) for entry, file in zip(masked, names, strict=True)]
-        frames += read_frames(path, content, chosen, rotation=rotation, stream=stream)
+    with Notes.into(on_warning) as notes:
+        for split in ("train", "test"):
+            path = folder / f"transforms_{split}.json"
+            content, entries, names = read_entries(path)
+            masks = [_mask(file) for file in names]
+            lost = [mask for mask in masks if not (folder / mask).is_file()]
+            if lost:
+                raise StspbrError(f"{folder} lacks {first_few(lost)} of {len(masks)} masks: unpack the data set again")
+            masked = [{**entry, "mask_path": mask} for entry, mask in zip(entries, masks, strict=True)]
+            chosen = [(entry, file, split) for entry, file in zip(masked, names, strict=True)]
+            frames += read_frames(path, content, chosen, rotation=rotation, stream=stream, choices=choices, notes=notes)
     novel = folder / "transforms_novel.json"
     if novel.is_file() and on_warning is not None:
         count = len(read_json(novel).get("frames") or [])
@@ -89,6 +97,6 @@ def _light(folder: Path, frames: list[Frame]) -> EnvironmentLight:
     for frame in frames:
         file = maps / PurePosixPath(frame.name).with_suffix(".exr").name
         if frame.split == "test" and file.is_file():
-            light = EnvironmentLight(read_image(file)[0])
+            light = read_light(file)
             return turned_light(light, frame.camera.camera_to_world[:3, :3])
     raise StspbrError(f"{maps} has no light for any of the test images: unpack ground_truth, or leave known_light out")

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,11 @@ import numpy as np
 from stspbr.datasets.lens import Lens, PinholeImage, object_bounds, pinhole_image, undistorted, undistortion_map
 from stspbr.datasets.validation import Log, pixel_findings
 from stspbr.errors import StspbrError
-from stspbr.formats.images import IMAGE_SUFFIXES, image_size, read_image, read_pixels
+from stspbr.files import find_file
+from stspbr.formats.choices import USUAL, FileChoices
+from stspbr.formats.images import IMAGE_SUFFIXES, image_size, read_image
+from stspbr.formats.masks import MaskReading
+from stspbr.notes import Notes, first_few
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Frame
 from stspbr.scene.object_sphere import estimate_object_sphere, mask_summary
@@ -31,7 +35,7 @@ class PosedImage:
 
     Attributes:
         name: of the frame.
-        image, mask: files; a mask is grey, 0 where the object is not, and multiplies the image's own alpha.
+        image, mask: files; of a mask (:mod:`stspbr.formats.masks`) and the image's own alpha the smaller counts.
         lens: from the image's width and height in pixels to its lens.
         camera_to_world, object_to_world: ``[4, 4]``, as :class:`stspbr.scene.capture.Frame` has them.
         split: ``"train"`` or ``"test"``.
@@ -50,7 +54,14 @@ class PosedImage:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-def read_posed_images(images: Sequence[PosedImage], masks: Path | None = None, stream: Log = None) -> list[Frame]:
+def read_posed_images(
+    images: Sequence[PosedImage],
+    masks: Path | None = None,
+    stream: Log = None,
+    *,
+    choices: FileChoices = USUAL,
+    notes: Notes | None = None,
+) -> list[Frame]:
     """Read the images in parallel, and resample those that were not taken through a pinhole.
 
     All photographs of one lens become pinhole images of one size, see :func:`stspbr.datasets.lens.pinhole_image`.
@@ -60,20 +71,24 @@ def read_posed_images(images: Sequence[PosedImage], masks: Path | None = None, s
         stream: leave the pixels on disk (:class:`stspbr.scene.stored_frame.StoredFrame`): every image is looked at
             once, or twice if it is resampled, and none is held. Called with one line: how many images, how large,
             and how much memory that takes.
+        choices: how images and masks are read if there are several ways.
+        notes: receives what was chosen, converted or left out.
 
     Raises:
-        StspbrError: files that are missing or broken, all of them counted; masks or lenses of another size.
+        StspbrError: files that are missing or broken, all of them counted; masks or lenses of another size; masks of
+            several labels.
     """
     sizes = [image_size(item.image) for item in images]
+    reading = _Reading(MaskReading([item.mask for item in images if item.mask], choices, notes), choices, notes)
     if stream is not None and images:
         stream(memory_line(sizes))
     kept: dict[int, _Read] | None = {} if stream is None else None  # what is wanted in memory anyway is read once
     pixels = [width * height for width, height in sizes]
     at_once = available_cores() if stream is None else workers(max(pixels, default=0))
     with ThreadPoolExecutor(at_once) as pool:
-        looks = list(pool.map(lambda index: _looked_at(images[index], index, kept), range(len(images))))
+        looks = list(pool.map(lambda index: _looked_at(images[index], index, reading, kept), range(len(images))))
     sound = _sound(images, looks, masks)
-    frames = _stored_frames(images, sound, pixels, kept)
+    frames = _stored_frames(images, sound, pixels, reading, kept)
     if stream is None:
         with ThreadPoolExecutor(at_once) as pool:
             return list(pool.map(StoredFrame.loaded, frames))
@@ -103,45 +118,18 @@ def listed_splits(names: Sequence[str], train: Path, test: Path) -> list[str | N
     return ["test" if s in tests else "train" if trains is None or s in trains else None for s in stems]
 
 
-def mask_folder(folder: Path, masks: str | None) -> Path:
-    """Where the masks of a data set are: ``masks`` in ``folder``, or the folder that was asked for, which must be."""
-    if masks is None:
-        return folder / "masks"
-    place = next((place for place in (folder / masks, Path(masks)) if place.is_dir()), None)
-    if place is None:
-        raise StspbrError(f"the mask folder {folder / masks} does not exist: check masks")
-    return place
-
-
-def find_mask(masks: Path, name: str, names: Sequence[str] = ()) -> Path | None:
-    """The mask of the image ``name`` (relative, with suffix): ``NAME.png`` as COLMAP has it, ``STEM.png`` or ``NAME``.
-
-    Other image suffixes than PNG do as well. ``names``: of all images; where no two of them have the same last part,
-    a mask may lack the folders of its image.
-    """
-    wanted = [name]
-    last = name.rpartition("/")[2]
-    if last != name and sum(other.rpartition("/")[2] == last for other in names) == 1:
-        wanted.append(last)
-    for each in wanted:
-        stem = each.rpartition(".")[0] or each
-        candidates = [f"{each}.png", f"{stem}.png", *(stem + suffix for suffix in IMAGE_SUFFIXES)]
-        found = next((masks / candidate for candidate in candidates if (masks / candidate).is_file()), None)
-        if found is not None:
-            return found
-    return None
+def warn_of_unlisted(names: Sequence[str], splits: Sequence[str | None], on_warning: Log) -> None:
+    """Warn of the images whose split is None."""
+    rest = [name for name, split in zip(names, splits, strict=True) if split is None]
+    if rest and on_warning is not None:
+        on_warning(f"{first_few(rest, 'images')}: left out, the lists of splits do not name them")
 
 
 def find_image(folder: Path, name: str) -> str | None:
     """``name`` if ``folder`` has it, or the file of that stem with another image suffix (an HDR twin), or None."""
     stem = name.rpartition(".")[0] or name
-    candidates = [name, *(stem + s for s in IMAGE_SUFFIXES), *(stem + s.upper() for s in IMAGE_SUFFIXES)]
-    return next((candidate for candidate in candidates if (folder / candidate).is_file()), None)
-
-
-def first_few(names: Sequence[str], count: int = 3) -> str:
-    """``"3 (a, b, c)"``, or ``"20 (a, b, c, …)"``: for errors that must stay one line."""
-    return f"{len(names)} ({', '.join(names[:count])}{', …' if len(names) > count else ''})"
+    found = find_file(*(folder / each for each in (name, *(stem + s for s in IMAGE_SUFFIXES))))
+    return None if found is None else (PurePosixPath(name).parent / found.name).as_posix()
 
 
 def with_clip_planes(frames: list[Frame]) -> list[Frame]:
@@ -163,6 +151,13 @@ _WANTED = (mask_summary, pixel_findings)
 
 
 @dataclass(frozen=True)
+class _Reading:
+    masks: MaskReading
+    choices: FileChoices
+    notes: Notes | None
+
+
+@dataclass(frozen=True)
 class _Look:
     """What is known of an image that was read once.
 
@@ -179,10 +174,10 @@ class _Look:
     summaries: dict[Callable[[Frame], Any], Any] = field(default_factory=dict)
 
 
-def _looked_at(item: PosedImage, index: int, kept: dict[int, _Read] | None) -> _Look | StspbrError:
+def _looked_at(item: PosedImage, index: int, reading: _Reading, kept: dict[int, _Read] | None) -> _Look | StspbrError:
     """Read an image; its pixels go into ``kept`` unless that is None."""
     try:
-        image, alpha, lens, saturation = read = _read(item)
+        image, alpha, lens, saturation = read = _read(item, reading)
     except StspbrError as error:
         return error
     lowest = 1.0 if alpha is None else float(alpha.min(initial=1.0))
@@ -227,7 +222,11 @@ def _sound(images: Sequence[PosedImage], every: Sequence[_Look | StspbrError], m
 
 
 def _stored_frames(
-    images: Sequence[PosedImage], looks: Sequence[_Look], pixels: Sequence[int], kept: dict[int, _Read] | None
+    images: Sequence[PosedImage],
+    looks: Sequence[_Look],
+    pixels: Sequence[int],
+    reading: _Reading,
+    kept: dict[int, _Read] | None,
 ) -> list[StoredFrame]:
     bounds: dict[Lens, list[Any]] = {}
     for look in looks:
@@ -240,7 +239,7 @@ def _stored_frames(
         pinhole = pinholes[lens]
 
         def read() -> tuple[np.ndarray, np.ndarray]:
-            image, alpha, _, _ = _read(item) if kept is None else kept.pop(index)
+            image, alpha, _, _ = _read(item, reading) if kept is None else kept.pop(index)
             if not lens.is_pinhole:
                 source = mapped(lens, pinhole)
                 image = undistorted(image, source)
@@ -258,17 +257,20 @@ def _or_full(alpha: np.ndarray | None, image: np.ndarray) -> np.ndarray:
     return np.ones((*image.shape[:2], 1), np.float32) if alpha is None else alpha  # the checks report "no mask"
 
 
-def _read(item: PosedImage) -> _Read:
-    image, alpha, saturation = read_image(item.image)
+def _read(item: PosedImage, reading: _Reading) -> _Read:
+    image, alpha, saturation = read_image(item.image, layer=reading.choices.layer, notes=reading.notes)
     height, width = image.shape[:2]
     if item.mask is not None:
-        mask = read_pixels(item.mask)
-        mask = np.clip(mask[..., :1] if mask.shape[-1] != 2 else mask[..., :1] * mask[..., 1:], 0.0, 1.0)
+        mask = reading.masks.read(item.mask)
         if mask.shape[:2] != (height, width):
             shape = f"{mask.shape[1]}x{mask.shape[0]}, the image {width}x{height}"
             raise StspbrError(f"frame {item.name}: its mask is {shape}: export the mask again")
-        image *= mask
-        alpha = mask if alpha is None else alpha * mask
+        if alpha is None:
+            image *= mask
+            alpha = mask
+        else:  # the smaller one: a mask that was made from the alpha has the same soft edges
+            image *= np.minimum(np.divide(mask, alpha, out=mask.copy(), where=alpha > 0), 1.0)
+            alpha = np.minimum(alpha, mask)
     lens = item.lens(width, height)
     if not lens.is_pinhole and (lens.width, lens.height) != (width, height):
         raise StspbrError(

@@ -30,27 +30,31 @@ import numpy as np
 from stspbr.datasets.exposure_keys import exposure_keys, read_exposure
 from stspbr.datasets.fitting import folded
 from stspbr.datasets.frame_files import flat_name, frame_path, image_suffix, warn_of_clipping, write_images
-from stspbr.datasets.lens import Lens, lens, parameter_names
+from stspbr.datasets.lens import Lens, lens, parameter_names, resized_lens
+from stspbr.datasets.mask_files import find_masks, mask_folder
 from stspbr.datasets.posed_images import (
     HOLD_OUT_EVERY,
     PosedImage,
-    find_mask,
-    first_few,
     held_out,
-    mask_folder,
     read_posed_images,
+    warn_of_unlisted,
 )
 from stspbr.datasets.validation import Log, checked
-from stspbr.datasets.world_axes import turned_pose, y_up_from
+from stspbr.datasets.world_axes import original, tilt, turned_pose, y_up_from
 from stspbr.errors import StspbrError
-from stspbr.files import read_file, write_file
-from stspbr.formats.images import IMAGE_SUFFIXES, read_image, write_exr
+from stspbr.files import find_file, read_file, write_file
+from stspbr.formats.choices import USUAL, FileChoices
+from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
+from stspbr.formats.lights import read_light
+from stspbr.notes import Notes, first_few
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Capture, Frame
-from stspbr.scene.light import EnvironmentLight, turned_light
+from stspbr.scene.light import turned_light
 
 Json = dict[str, Any]
 _DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "omega", "sx1", "sy1")
+_LISTED = ("k1", "k2", "k3", "k4", "p1", "p2")  # nerfstudio's order in distortion_params
+_TILTED = 30.0  # degrees; cameras that look down from one side only are tilted, too
 _PERSPECTIVE = ("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
 
 
@@ -62,17 +66,18 @@ def read_transforms(
     masks: str | None = None,
     hold_out_every: int = HOLD_OUT_EVERY,
     stream: Log = None,
+    choices: FileChoices = USUAL,
 ) -> Capture:
     """Read and check a capture.
 
-    Alpha is the image's own, times the mask of ``mask_path`` (black: not the object). Frames are split by their
-    ``split`` key, else by the lists ``train_filenames``, ``val_filenames`` and ``test_filenames`` (validation
+    Alpha is the image's own or the mask of ``mask_path`` (black: not the object), of both the smaller. Frames are split
+    by their ``split`` key, else by the lists ``train_filenames``, ``val_filenames`` and ``test_filenames`` (validation
     counts as held out, frames in no list are left out), else every 8th in the order of names is held out.
 
     Args:
         path: the folder, or the JSON file itself.
         masks: a folder of masks for the frames without ``mask_path``.
-        on_warning, up, hold_out_every, stream: see :func:`stspbr.datasets.captures.read_capture`.
+        on_warning, up, hold_out_every, stream, choices: see :func:`stspbr.datasets.captures.read_capture`.
 
     Raises:
         StspbrError: anything missing, broken or contradictory; a lens that no pinhole image can replace.
@@ -83,17 +88,53 @@ def read_transforms(
     own_up = content.get("up_axis", "z")
     if own_up not in ("y", "z"):
         raise StspbrError(f"{path}: up_axis is {own_up!r}: it must be y or z")
-    rotation = y_up_from(f"+{own_up}" if up == "auto" else up)
+    rotation = _upright(path, content, entries, names, up, own_up, on_warning)
     splits = _splits(path, content, entries, names, hold_out_every)
+    warn_of_unlisted(names, splits, on_warning)
     chosen = [(entry, name, split) for entry, name, split in zip(entries, names, splits, strict=True) if split]
     folder = None if masks is None else mask_folder(path.parent, masks)
-    frames = read_frames(path, content, chosen, rotation=rotation, masks=folder, stream=stream)
     light = None
-    if content.get("environment"):
-        radiance, _, _ = read_image(path.parent / content["environment"])
-        light = turned_light(EnvironmentLight(radiance), (rotation @ y_up_from(f"+{own_up}").T)[:3, :3])
+    with Notes.into(on_warning) as notes:
+        frames = read_frames(
+            path, content, chosen, rotation=rotation, masks=folder, stream=stream, choices=choices, notes=notes
+        )
+        if content.get("environment"):
+            light = read_light(path.parent / content["environment"], notes=notes)
+            light = turned_light(light, (rotation @ y_up_from(f"+{own_up}").T)[:3, :3])
     back = _similarity(path, content)
-    return checked(Capture(frames, light, None if back is None else back @ rotation.T), on_warning)
+    back = original(rotation) if back is None else back @ rotation.T
+    return checked(Capture(frames, light, back), on_warning)
+
+
+def _upright(
+    path: Path, content: Json, entries: list[Json], names: list[str], up: str, own_up: str, on_warning: Log
+) -> np.ndarray:
+    """``[4, 4]`` from the file's world to +Y up.
+
+    ``applied_transform`` is what ns-process-data leaves with poses of COLMAP, whose world has no up axis: it is put
+    upright by the cameras, as nerfstudio does when it loads such a file.
+    """
+    if up != "auto":
+        return y_up_from(up)
+    poses = [_matrix(name, entry, "transform_matrix") for entry, name in zip(entries, names, strict=True)]
+    rotation = y_up_from(f"+{own_up}")
+    angle = tilt(rotation, poses)
+    own = "up_axis" in content
+    if angle < 1.0 or own or not np.isfinite(angle):
+        return rotation
+    if "applied_transform" in content:
+        if on_warning is not None:
+            on_warning(
+                f"the world is put upright by the cameras' mean, {angle:.0f} degrees from its +Z: "
+                "if +Z is up, give +z with up"
+            )
+        return y_up_from("auto", poses, on_warning)
+    if angle > _TILTED and on_warning is not None:
+        on_warning(
+            f"the cameras' mean up axis is {angle:.0f} degrees from +Z, which counts as up: "
+            f"if the world of {path.name} is not upright, give its axis with up"
+        )
+    return rotation
 
 
 def write_transforms(folder: str | Path, capture: Capture, image_format: str = "exr") -> Path:
@@ -132,7 +173,9 @@ def write_nerfstudio(folder: str | Path, capture: Capture, image_format: str = "
     to_z_up = y_up_from("+z").T
     cameras = [replace(f.camera, camera_to_world=to_z_up @ f.camera.camera_to_world) for f in capture.frames]
     frames = [frame.with_fields(camera=camera) for frame, camera in zip(capture.frames, cameras, strict=True)]
-    return _write(folder, replace(capture, frames=frames), files, content, image_format)
+    back = None if capture.original_from_world is None else capture.original_from_world @ to_z_up.T
+    capture = replace(capture, frames=frames, original_from_world=back)
+    return _write(folder, capture, files, content, image_format)
 
 
 def _write(folder: Path, capture: Capture, files: list[str], content: Json, image_format: str) -> Path:
@@ -164,6 +207,11 @@ def write_json(path: Path, content: Json) -> None:
     write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
+def original_from_world(path: Path) -> np.ndarray | None:
+    """The similarity ``[4, 4]`` of a ``transforms.json`` back to the world that its poses came in; None without one."""
+    return _similarity(path, read_json(path))
+
+
 def read_json(path: Path) -> Json:
     """A JSON object from a file; StspbrError if it is missing or broken."""
     try:
@@ -190,9 +238,9 @@ def frame_files(path: Path, entries: Sequence[Json]) -> list[str]:
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
             raise StspbrError(f"{path}: a frame has no file_path: export it again")
-        name = PurePosixPath(entry["file_path"].replace("\\", "/")).as_posix()
-        found = next((c for c in (name, *(name + s for s in IMAGE_SUFFIXES)) if (path.parent / c).is_file()), None)
-        names.append(found or name)
+        name = _posix(entry["file_path"])
+        found = find_file(*(path.parent / each for each in (name, *(name + s for s in IMAGE_SUFFIXES))))
+        names.append((PurePosixPath(name).parent / found.name).as_posix() if found else name)
         missing += [] if found else [name]
     if missing:
         more = f" (nor do {first_few(missing[1:])} more of {len(names)} images)" if missing[1:] else ""
@@ -209,27 +257,37 @@ def read_frames(
     rotation: np.ndarray,
     masks: Path | None = None,
     stream: Log = None,
+    choices: FileChoices = USUAL,
+    notes: Notes | None = None,
 ) -> list[Frame]:
     """The frames ``(entry, file, split)`` of one JSON file.
 
     Args:
         rotation: ``[4, 4]``, from the file's world to ours.
         masks: a folder for the masks of frames without ``mask_path``.
-        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
+        stream, choices, notes: see :func:`stspbr.datasets.posed_images.read_posed_images`.
     """
-    names = [file for _, file, _ in chosen]
+    found = {} if masks is None else find_masks(masks, [file for _, file, _ in chosen])
 
     def mask_of(entry: Json, file: str) -> Path | None:
-        if entry.get("mask_path"):
-            return path.parent / entry["mask_path"]
-        return None if masks is None else find_mask(masks, file, names)
+        if not entry.get("mask_path"):
+            return found.get(file)
+        place = path.parent / _posix(str(entry["mask_path"]))
+        return find_file(place) or place
 
-    images = [_posed_image(path, content, *item, rotation, mask_of(*item[:2])) for item in chosen]
-    return read_posed_images(images, masks, stream)
+    images = [_posed_image(path, content, *item, rotation, mask_of(*item[:2]), notes) for item in chosen]
+    return read_posed_images(images, masks, stream, choices=choices, notes=notes)
 
 
 def _posed_image(
-    path: Path, content: Json, entry: Json, file: str, split: str, rotation: np.ndarray, mask: Path | None
+    path: Path,
+    content: Json,
+    entry: Json,
+    file: str,
+    split: str,
+    rotation: np.ndarray,
+    mask: Path | None,
+    notes: Notes | None,
 ) -> PosedImage:
     keys = {**content, **entry}
     object_to_world = _matrix(file, entry, "object_to_world") if "object_to_world" in entry else np.eye(4)
@@ -242,7 +300,7 @@ def _posed_image(
     return PosedImage(
         name=file,
         image=path.parent / file,
-        lens=functools.partial(_lens, keys, file),
+        lens=functools.partial(_lens, keys, file, notes),
         camera_to_world=rotation @ _matrix(file, entry, "transform_matrix"),
         split=split,
         mask=mask,
@@ -252,8 +310,9 @@ def _posed_image(
     )
 
 
-def _lens(keys: Json, file: str, width: int, height: int) -> Lens:
+def _lens(keys: Json, file: str, notes: Notes | None, width: int, height: int) -> Lens:
     """The lens of a frame from its own keys over the file's; without w and h the image's size counts."""
+    size = width, height
     try:
         width, height = int(keys.get("w", width)), int(keys.get("h", height))
         fx = _focal(keys, "fl_x", "camera_angle_x", width)
@@ -262,20 +321,36 @@ def _lens(keys: Json, file: str, width: int, height: int) -> Lens:
         if fx is None or fy is None:
             raise StspbrError(f"frame {file}: no focal length: give fl_x and fl_y, or camera_angle_x")
         cx, cy = float(keys.get("cx", width / 2)), float(keys.get("cy", height / 2))
-        distortion = {key: float(keys[key] or 0.0) for key in _DISTORTION if key in keys}
-    except (TypeError, ValueError) as error:
+        listed = dict(zip(_LISTED, keys.get("distortion_params") or (), strict=False))
+        distortion = {key: float(value or 0.0) for key, value in (keys | listed).items() if key in _DISTORTION}
+    except (TypeError, ValueError, OverflowError) as error:
         raise StspbrError(f"frame {file}: its camera has a value that is no number ({error}): fix it") from error
     model = str(keys.get("camera_model", "PINHOLE")).upper()
     model = "OPENCV_FISHEYE" if keys.get("is_fisheye") else model  # instant-ngp's key
     distortion = {key: value for key, value in distortion.items() if value}
+    if keys.get("skew") and notes is not None:
+        notes("the skew of its camera is left out", file)
     if model in _PERSPECTIVE:
         model = _perspective_model(model, distortion, file)
     names = parameter_names(model)
     extra = sorted(set(distortion) - set(names)) if names else []
     if extra:
         raise StspbrError(f"frame {file}: its camera has {', '.join(extra)}, which {model} lacks: fix it")
+    if not keys.keys() & {"w", "h"}:
+        _check_size(file, cx, cy, width, height)
     numbers = {"fx": fx, "fy": fy, "cx": cx, "cy": cy, "f": fx} | distortion
-    return lens(model, [numbers.get(name, 0.0) for name in names], width, height, f"frame {file}")
+    made = lens(model, [numbers.get(name, 0.0) for name in names], width, height, f"frame {file}")
+    return resized_lens(made, *size, f"frame {file}", notes)
+
+
+def _check_size(file: str, cx: float, cy: float, width: int, height: int) -> None:
+    """StspbrError if intrinsics without w and h are those of images ``scale`` times as large as these are."""
+    x, y = 2 * cx / width, 2 * cy / height
+    if min(x, y) > 0 and abs(x / y - 1) < 0.1 and not 0.6 < x < 1.6:
+        raise StspbrError(
+            f"frame {file}: the principal point ({cx:g}, {cy:g}) lies in the corner of the image ({width}x{height}): "
+            f"fl_x, cx and cy seem to be those of {round(2 * cx)}x{round(2 * cy)}; give w and h, to which they belong"
+        )
 
 
 def _perspective_model(model: str, distortion: dict[str, float], file: str) -> str:
@@ -336,10 +411,15 @@ def _splits(path: Path, content: Json, entries: list[Json], names: list[str], ho
         return ["test" if entry["split"] == "val" else entry["split"] for entry in entries]
     keys = ("train_filenames", "val_filenames", "test_filenames")
     if any(key in content for key in keys):
-        listed = [{PurePosixPath(name).as_posix() for name in content.get(key, [])} for key in keys]
-        own = [{PurePosixPath(entry["file_path"]).as_posix(), name} for entry, name in zip(entries, names, strict=True)]
+        listed = [{_posix(str(name)) for name in content.get(key, [])} for key in keys]
+        own = [{_posix(entry["file_path"]), name} for entry, name in zip(entries, names, strict=True)]
         return ["train" if o & listed[0] else "test" if o & (listed[1] | listed[2]) else None for o in own]
     return list(held_out(names, hold_out_every))
+
+
+def _posix(name: str) -> str:
+    """A path of the file with slashes: Windows tools write backslashes."""
+    return PurePosixPath(name.replace("\\", "/")).as_posix()
 
 
 def _intrinsics(camera: Camera) -> dict[str, float]:

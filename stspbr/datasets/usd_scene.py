@@ -22,6 +22,7 @@ from stspbr.datasets.lens import Lens
 from stspbr.datasets.posed_images import PosedImage, read_posed_images
 from stspbr.datasets.validation import Log, checked
 from stspbr.errors import StspbrError
+from stspbr.formats.choices import USUAL, FileChoices
 from stspbr.formats.images import image_size
 from stspbr.formats.usd.camera import Fit, aperture_fit, camera_at, camera_remarks
 from stspbr.formats.usd.light import LightChoice, read_lights
@@ -33,6 +34,7 @@ from stspbr.formats.usd.stage import (
     rigid_and_scale,
     up_and_metres,
 )
+from stspbr.notes import Notes
 from stspbr.scene.capture import Capture
 
 _TOKEN = re.compile(r"\$F(?P<houdini>\d*)|(?P<hashes>#+)|%(?:0(?P<printf>\d+))?d")
@@ -50,6 +52,7 @@ def read_usd_scene(
     light: LightChoice = "auto",
     on_warning: Log = None,
     stream: Log = None,
+    choices: FileChoices = USUAL,
 ) -> Capture:
     """Read and check a USD scene with its rendered images.
 
@@ -61,12 +64,12 @@ def read_usd_scene(
         frames: ``"A:B"`` or ``"A:B:STEP"``, both ends included.
         object_path: path of the prim that the images show, whose motion is the object's pose. None: the object
             stands still, object space is the world.
-        masks: as ``images``: black where the object is not; times the images' own alpha.
+        masks: as ``images``: black where the object is not; if the images have alpha, too, the smaller counts.
         hold_out_every: every so many frames one is held out, from the first on; 0: none.
         fit: see :func:`stspbr.formats.usd.camera.aperture_fit`.
         light: see :func:`stspbr.formats.usd.light.read_lights`.
         on_warning: called with each remark (units, up axis, lights, apertures) and warning, one line each.
-        stream: leave the pixels on disk, see :func:`stspbr.datasets.posed_images.read_posed_images`.
+        stream, choices: see :func:`stspbr.datasets.posed_images.read_posed_images`.
 
     Raises:
         StspbrError: usd-core is absent; anything missing (files, prims: the nearest are named), broken, contradictory
@@ -108,7 +111,12 @@ def read_usd_scene(
     if on_warning is not None:
         for remark in dict.fromkeys(remarks):
             on_warning(remark)
-    return checked(Capture(read_posed_images(items, stream=stream), known), on_warning)
+    with Notes.into(on_warning) as notes:
+        read = read_posed_images(items, stream=stream, choices=choices, notes=notes)
+    back = np.eye(4)
+    back[:3, :3] = rotation.T / metres
+    original = None if np.array_equal(back, np.eye(4)) else back
+    return checked(Capture(read, known, original), on_warning)
 
 
 def frame_numbers(text: str) -> list[int]:

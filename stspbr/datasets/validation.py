@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.notes import Log, first_few
 from stspbr.scene.capture import Capture, Frame
 from stspbr.scene.object_sphere import COVERED, estimate_object_sphere, mask_place, project
-
-Log = Callable[[str], None] | None
-"""A function that receives one line for people at a time, or None."""
 
 
 def check_capture(capture: Capture, min_train: int = 10) -> list[str]:
@@ -23,7 +20,7 @@ def check_capture(capture: Capture, min_train: int = 10) -> list[str]:
         min_train: fewer training frames than this give a warning.
 
     Returns:
-        Warnings, one line each: few frames, none held out, colour outside the mask, clipped pixels, a mask that
+        Warnings, one line per kind: few frames, none held out, colour outside the mask, clipped pixels, a mask that
         lies where the pose does not put the object.
 
     Raises:
@@ -34,13 +31,15 @@ def check_capture(capture: Capture, min_train: int = 10) -> list[str]:
     if not capture.frames:
         raise StspbrError("the capture has no frames: check the path")
     warnings: list[str] = []
+    kinds: dict[str, list[str]] = {}  # the same of many frames is one line
     digests = []
     for frame in capture.frames:
         _check_camera(frame)
         found = frame.summary(pixel_findings)
         if found.fault:
             raise StspbrError(found.fault)
-        warnings += found.warnings
+        for text in found.warnings:
+            kinds.setdefault(text, []).append(frame.name)
         digests.append(found.digest)
     _check_duplicates(capture.frames, digests)
     train, test = len(capture.split("train")), len(capture.split("test"))
@@ -54,7 +53,11 @@ def check_capture(capture: Capture, min_train: int = 10) -> list[str]:
         radiance = capture.light.radiance
         if radiance.ndim != 3 or not np.isfinite(radiance).all() or (radiance < 0).any():
             raise StspbrError("the known light has NaN, infinite or negative pixels: export it again")
-    _check_views(capture.frames, warnings)
+    _check_views(capture.frames, kinds)
+    _check_principal_points(capture.frames, kinds)
+    for text, names in kinds.items():
+        where = f"frame {names[0]}" if len(names) == 1 else first_few(names, "frames")
+        warnings.append(f"{where}: {text}")
     return warnings
 
 
@@ -89,11 +92,14 @@ class RefusedCapture(StspbrError):
 
 
 def checked(capture: Capture, on_warning: Log) -> Capture:
-    """``capture`` after :func:`check_capture`, each warning handed to ``on_warning``: the last step of every reader.
+    """``capture`` near the origin and after :func:`check_capture`: the last step of every reader.
+
+    Each warning is handed to ``on_warning``.
 
     Raises:
         RefusedCapture: what :func:`check_capture` finds.
     """
+    capture = capture.near_origin()
     try:
         warnings = check_capture(capture)
     except StspbrError as error:
@@ -162,12 +168,12 @@ def _check_pixels(frame: Frame, warnings: list[str]) -> None:
     outside = alpha[..., 0] <= 0
     brightest = np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])
     if outside.any() and float(brightest[outside].max()) > 1e-3:
-        warnings.append(f"frame {name}: there is colour where the mask is 0: the image is not premultiplied by alpha")
+        warnings.append("there is colour where the mask is 0: the image is not premultiplied by alpha")
     if np.isfinite(frame.saturation):
         inside = alpha[..., 0] > COVERED
         clipped = float((brightest[inside] >= 0.999 * frame.saturation).mean())
         if clipped > 0.1:
-            warnings.append(f"frame {name}: {clipped:.0%} of the object is clipped: expose darker or capture HDR")
+            warnings.append("more than 10% of the object is clipped: expose darker or capture HDR")
 
 
 def _check_duplicates(frames: list[Frame], digests: list[bytes]) -> None:
@@ -189,7 +195,17 @@ def _check_duplicates(frames: list[Frame], digests: list[bytes]) -> None:
             raise StspbrError(f"frame {frame.name}: the same camera and object pose as {twin}: remove one")
 
 
-def _check_views(frames: list[Frame], warnings: list[str]) -> None:
+def _check_principal_points(frames: list[Frame], kinds: dict[str, list[str]]) -> None:
+    """Warn of principal points that would be in the middle of an image of another size."""
+    for frame in frames:
+        camera = frame.camera
+        x, y = 2 * camera.cx / camera.width, 2 * camera.cy / camera.height
+        if abs(x / y - 1 if y else 1) < 0.1 and not 0.6 < x < 1.6:
+            text = "its principal point is in a corner, as if the intrinsics were those of an image of another size"
+            kinds.setdefault(f"{text}: check cx, cy, w and h", []).append(frame.name)
+
+
+def _check_views(frames: list[Frame], kinds: dict[str, list[str]]) -> None:
     """Whether the cameras see the place where most masks put the object."""
     sphere = estimate_object_sphere(frames)
     if sphere is None:
@@ -213,4 +229,4 @@ def _check_views(frames: list[Frame], warnings: list[str]) -> None:
             )
         mask_x, mask_y, _ = mask_place(frame)
         if np.hypot(x - mask_x, y - mask_y) > 1.25 * margin + 1.0:
-            warnings.append(f"frame {frame.name}: its mask is not where its pose puts the object: check both")
+            kinds.setdefault("its mask is not where its pose puts the object: check both", []).append(frame.name)

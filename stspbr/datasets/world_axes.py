@@ -9,7 +9,8 @@ import numpy as np
 
 from stspbr.datasets.validation import Log
 from stspbr.errors import StspbrError
-from stspbr.formats.images import read_image
+from stspbr.formats.lights import read_light
+from stspbr.notes import Notes
 from stspbr.scene.light import EnvironmentLight, turned_light
 
 WORLD_UP = ("auto", "+y", "-y", "+z", "-z")
@@ -53,16 +54,28 @@ def y_up_from(up: str, camera_to_world: Iterable[np.ndarray] = (), on_warning: L
     return _turn_to_y(np.array([0.0, -1.0, 0.0]))
 
 
+def original(rotation: np.ndarray) -> np.ndarray | None:
+    """``original_from_world`` of a capture whose world was turned by ``rotation`` ``[4, 4]``; None if it was not."""
+    return None if np.array_equal(rotation, np.eye(4)) else rotation.T
+
+
+def tilt(rotation: np.ndarray, camera_to_world: Iterable[np.ndarray]) -> float:
+    """Degrees between +Y and the cameras' mean up axis in a world turned by ``rotation``; 0 where these cancel out."""
+    mean = rotation[:3, :3] @ np.mean([np.asarray(m, np.float64)[:3, 1] for m in camera_to_world], axis=0)
+    length = float(np.linalg.norm(mean))
+    return 0.0 if length < 0.1 else float(np.degrees(np.arccos(np.clip(mean[1] / length, -1.0, 1.0))))
+
+
 def turned_pose(rotation: np.ndarray, object_to_world: np.ndarray) -> np.ndarray:
     """An object's pose where both its world and its own axes are turned by ``rotation`` ``[4, 4]``."""
     return rotation @ object_to_world @ rotation.T
 
 
-def folder_light(folder: Path, rotation: np.ndarray) -> EnvironmentLight | None:
+def folder_light(folder: Path, rotation: np.ndarray, notes: Notes | None = None) -> EnvironmentLight | None:
     """The known light ``environment.exr`` or ``.hdr`` of a folder, turned with its world; None if there is none."""
     for name in ("environment.exr", "environment.hdr"):
         if (folder / name).is_file():
-            return turned_light(EnvironmentLight(read_image(folder / name)[0]), rotation[:3, :3])
+            return turned_light(read_light(folder / name, notes=notes), rotation[:3, :3])
     return None
 
 

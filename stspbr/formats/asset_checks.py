@@ -1,4 +1,4 @@
-"""The checks of an asset that every writer makes before it writes a byte."""
+"""The checks of an asset after it was read, and those that every writer makes before it writes a byte."""
 
 from __future__ import annotations
 
@@ -8,8 +8,35 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.formats.gltf.material_writer import has_directions
+from stspbr.notes import Notes
 from stspbr.scene.asset import Asset
 from stspbr.scene.material import is_constant
+
+_ROUNDING = 1e-3  # of 8-bit maps with scale and bias
+
+
+def within_range(path: str | Path, asset: Asset) -> Asset:
+    """``asset`` with reflectance, roughness, metallic and occlusion clipped to [0, 1], each with a note.
+
+    Raises:
+        StspbrError: a map with values that are not finite.
+    """
+    notes = Notes("materials")
+    for material in asset.materials:
+        for kind in ("albedo", "roughness", "metallic", "occlusion"):
+            image = getattr(material, kind)
+            if image is None:
+                continue
+            low, high = float(image.min()), float(image.max())
+            if not np.isfinite([low, high]).all():
+                raise StspbrError(f"{path}: the {kind} of {material.name} is not finite everywhere: export it again")
+            if low < 0 or high > 1:
+                setattr(material, kind, image.clip(0.0, 1.0))
+            if low < -_ROUNDING or high > 1 + _ROUNDING:
+                notes(f"its {kind} outside of 0 to 1 is clipped", material.name)
+    if lines := notes.lines():
+        asset.extras["notes"] = [*asset.extras.get("notes", []), *lines]
+    return asset
 
 
 def check_writable(path: str | Path, asset: Asset) -> None:

@@ -48,7 +48,7 @@ def write_asset(
 
         return write_usd(path, asset, light, texture_bits)
     if suffix == ".obj":
-        from stspbr.formats.obj import write_obj
+        from stspbr.formats.obj_writer import write_obj
 
         write_obj(path, asset, texture_bits, texture_format)
     elif suffix == ".ply":

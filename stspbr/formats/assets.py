@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stspbr.errors import StspbrError
+from stspbr.formats.asset_checks import within_range
 from stspbr.formats.trimesh_files import SUFFIXES, read_by_trimesh
 from stspbr.procedural.by_name import is_procedural, procedural_asset
 from stspbr.scene.asset import Asset
@@ -17,7 +18,8 @@ READABLE = (*GLTF, ".obj", *USD)
 def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
     """Read a ``.glb``, ``.gltf``, ``.obj`` or USD file by its suffix, or make ``procedural:NAME``.
 
-    STL, OFF, PLY, 3MF and COLLADA are read by trimesh: see :mod:`stspbr.scene.trimesh_exchange`.
+    STL, OFF, PLY, 3MF and COLLADA are read by trimesh: see :mod:`stspbr.scene.trimesh_exchange`. Reflectance outside of
+    [0, 1] is clipped, with a note.
 
     Args:
         textures: for OBJ only, a folder whose maps are picked by name (see :func:`stspbr.formats.obj.read_obj`).
@@ -27,7 +29,10 @@ def read_asset(path: str | Path, textures: str | Path | None = None) -> Asset:
     """
     if is_procedural(str(path)):
         return procedural_asset(str(path))
-    path = Path(path)
+    return within_range(path, _read(Path(path), textures))
+
+
+def _read(path: Path, textures: str | Path | None) -> Asset:
     suffix = path.suffix.lower()
     if suffix == ".obj":
         from stspbr.formats.obj import read_obj

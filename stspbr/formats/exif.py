@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.formats.camera_files import HEIF_SUFFIXES, RAW_SUFFIXES, raw_size, register_heif
 
 _DIAGONAL_35MM = math.hypot(36.0, 24.0)
 _MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # of FocalPlaneResolutionUnit
@@ -43,27 +45,38 @@ def read_exif(path: str | os.PathLike[str]) -> Exif:
     Raises:
         StspbrError: the file is missing or not an image.
     """
-    from PIL import ExifTags, Image
+    from PIL import Image
 
     path = Path(path)
+    if path.suffix.lower() in RAW_SUFFIXES:
+        return _read_raw_exif(path)
+    if path.suffix.lower() in HEIF_SUFFIXES:
+        register_heif(path)
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.format != "TIFF"  # of a TIFF, Pillow gives the upright size
-            try:
-                head = image.getexif()
-                tags = {ExifTags.TAGS.get(k, k): v for k, v in {**head, **head.get_ifd(ExifTags.IFD.Exif)}.items()}
-            except Exception:  # a broken Exif block raises nearly anything, and the picture is still good
-                tags = {}
+            turned = image.format not in ("TIFF", "HEIF")  # of these, Pillow gives the upright size
+            tags = _tags(image.getexif)
     except FileNotFoundError:
         raise StspbrError(f"{path} does not exist: check the path") from None
-    except OSError:
+    except (OSError, ValueError):
         raise StspbrError(f"{path} is not an image: export or copy it again") from None
     orientation = tags.get("Orientation", 1)
-    orientation = orientation if orientation in range(1, 9) else 1
+    orientation = orientation if image.format != "HEIF" and orientation in range(1, 9) else 1
     focal = _focal(tags, width, height)
     width, height = (height, width) if turned and orientation >= 5 else (width, height)
     return Exif(orientation, width, height, focal, _exposure(tags), _camera(tags))
+
+
+def interoperability(path: Path) -> str | None:
+    """The interoperability index of an image's Exif: R98 is sRGB, R03 is Adobe RGB; None if it has none."""
+    from PIL import ExifTags, Image
+
+    try:
+        with Image.open(path) as image:
+            return str(image.getexif().get_ifd(ExifTags.IFD.Interop).get(1, "")).strip("\0 ") or None
+    except Exception:  # a broken Exif block raises nearly anything
+        return None
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -75,6 +88,35 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return np.ascontiguousarray(pixels)
+
+
+def _tags(read: Callable[[], Any]) -> dict[Any, Any]:
+    from PIL import ExifTags
+
+    try:
+        head = read()
+        return {ExifTags.TAGS.get(k, k): v for k, v in {**head, **head.get_ifd(ExifTags.IFD.Exif)}.items()}
+    except Exception:  # a broken Exif block raises nearly anything, and the picture is still good
+        return {}
+
+
+def _read_raw_exif(path: Path) -> Exif:
+    """Of a raw photograph, whose pixels are turned by rawpy; its tags are read if it is built as a TIFF."""
+    from PIL import Image
+
+    width, height, flip = raw_size(path)
+    with path.open("rb") as stream:
+
+        def read() -> Any:
+            held = Image.Exif()
+            held.load_from_fp(stream)
+            return held
+
+        tags = _tags(read)
+    focal = _focal({**tags, "ExifImageWidth": None}, width, height)
+    orientation = {3: 3, 5: 8, 6: 6}.get(flip, 1)
+    width, height = (height, width) if orientation >= 5 else (width, height)
+    return Exif(orientation, width, height, focal, _exposure(tags), _camera(tags))
 
 
 def _focal(tags: dict[Any, Any], width: int, height: int) -> float | None:

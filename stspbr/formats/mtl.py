@@ -9,17 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from stspbr.colour import srgb_to_linear
+from stspbr.colour import luminance_of, srgb_to_linear
 from stspbr.errors import StspbrError
-from stspbr.files import read_file
 from stspbr.formats.images import HDR_SUFFIXES, IMAGE_SUFFIXES, read_pixels, three_channels
-from stspbr.scene.material import Material, is_constant
+from stspbr.formats.map_lookups import Lookup, common_lookup, tiled
+from stspbr.formats.obj_text import name_of, named_file, text_lines
+from stspbr.notes import Notes
+from stspbr.scene.material import Material, is_constant, scaled_normals
 
 ASSUMED_ROUGHNESS = 0.5
 
 # How many values follow each option of a map line.
-_OPTIONS = {"-blendu": 1, "-blendv": 1, "-boost": 1, "-mm": 2, "-o": 3, "-s": 3, "-t": 3, "-texres": 1, "-clamp": 1,
-            "-bm": 1, "-imfchan": 1, "-type": 1}  # fmt: skip
+_OPTIONS = {"-blendu": 1, "-blendv": 1, "-boost": 1, "-cc": 1, "-mm": 2, "-o": 3, "-s": 3, "-t": 3, "-texres": 1,
+            "-clamp": 1, "-bm": 1, "-imfchan": 1, "-type": 1}  # fmt: skip
+_LEFT_OUT = {  # what our materials have no place for, and the values that change nothing
+    "d": ("transparency", 1.0), "tr": ("transparency", 0.0), "map_d": ("transparency", None),
+    "map_tr": ("transparency", None), "ke": ("emission", 0.0), "map_ke": ("emission", None), "pc": ("clearcoat", 0.0),
+    "map_pc": ("clearcoat", None), "ps": ("sheen", 0.0), "map_ps": ("sheen", None), "disp": ("displacement", None),
+    "decal": ("the decal", None), "refl": ("the reflection map", None), "aniso": ("anisotropy", 0.0),
+}  # fmt: skip
 _NAMES = {
     "albedo": ("basecolor", "base_color", "albedo", "diffuse"),
     "roughness": ("roughness",),
@@ -31,56 +39,133 @@ _PACKED = re.compile(r"(?<![a-z])orm(?![a-z])|occlusionroughnessmetallic|metalli
 
 
 @dataclass
+class MapReference:
+    """A map line of an MTL: its file and its options.
+
+    Attributes:
+        scale, offset: of the texture coordinates, v upwards (``-s``, ``-o``); channel: ``-imfchan``, or "".
+        bump: ``-bm``; base, gain: ``-mm``, the value becomes base + gain · value; clamped: ``-clamp on``.
+    """
+
+    path: Path
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+    channel: str = ""
+    bump: float = 1.0
+    base: float = 0.0
+    gain: float = 1.0
+    clamped: bool = False
+
+    @property
+    def lookup(self) -> Lookup:
+        """Where the map is looked up, v upwards."""
+        return Lookup.of("vt", np.c_[np.diag(self.scale), self.offset])
+
+    def pixels(self) -> np.ndarray:
+        """The stored numbers ``[H, W, C]``; ``-mm`` is applied."""
+        pixels = read_pixels(self.path)
+        return pixels if (self.base, self.gain) == (0.0, 1.0) else self.base + self.gain * pixels
+
+    def value(self) -> np.ndarray:
+        """One channel ``[H, W, 1]``: that of ``-imfchan``, else the first."""
+        pixels = self.pixels()
+        if self.channel == "m" and pixels.shape[-1] in (2, 4):
+            return pixels[..., -1:]
+        if self.channel == "l":
+            return luminance_of(three_channels(pixels))[..., None]
+        at = "rgb".find(self.channel) if self.channel else 0
+        return three_channels(pixels)[..., max(at, 0) :][..., :1]
+
+
+@dataclass
 class MtlEntry:
     """One ``newmtl``: its keys in lower case with the rest of their lines."""
 
     folder: Path
-    keys: dict[str, str] = field(default_factory=dict)
+    name: str = ""
+    keys: dict[str, bytes] = field(default_factory=dict)
 
     def numbers(self, key: str) -> list[float] | None:
         """The numbers after a key, or None; ValueError if they are not numbers."""
         return [float(token) for token in self.keys[key].split()] if key in self.keys else None
 
-    def image(self, *keys: str) -> Path | None:
-        """The file that the first key present names, map options skipped; StspbrError if it is missing."""
+    def image(self, notes: Notes, *keys: str) -> MapReference | None:
+        """What the first key present refers to; StspbrError if the file is missing."""
         for key in keys:
-            if key not in self.keys:
+            if not self.keys.get(key):
                 continue
-            tokens = self.keys[key].split(" ")
-            while tokens and tokens[0].lower() in _OPTIONS:
-                option, count = tokens.pop(0).lower(), 0
-                while tokens and count < _OPTIONS[option] and (option not in ("-o", "-s", "-t") or _number(tokens[0])):
-                    tokens.pop(0)
-                    count += 1
-            path = self.folder / " ".join(tokens).strip().replace("\\", "/")
-            if not path.is_file():
-                raise StspbrError(f"{self.folder} lacks the texture {path.name} that an MTL names: copy it there")
-            return path
+            tokens = self.keys[key].split(b" ")
+            options: dict[str, list[str]] = {}
+            while tokens and (option := tokens[0].decode("latin-1").lower()) in _OPTIONS:
+                tokens.pop(0)
+                values = options[option] = []
+                several = option in ("-o", "-s", "-t")
+                while tokens and len(values) < _OPTIONS[option] and (not several or _number(tokens[0])):
+                    values.append(tokens.pop(0).decode("latin-1").lower())
+            raw = b" ".join(tokens).strip()
+            path = named_file(self.folder, raw, notes)
+            if b"<UDIM>" in raw:
+                raise StspbrError(f"{name_of(raw, notes)} is made of UDIM tiles: export it as one texture")
+            if path is None:
+                missing = name_of(raw, notes).replace("\\", "/")
+                raise StspbrError(f"{self.folder} lacks the texture {missing} that an MTL names: copy it there")
+            if "-t" in options or float((options.get("-boost") or ["0"])[0]):
+                notes(f"options of {key} other than -s, -o, -bm, -mm, -imfchan and -clamp are left out", self.name)
+            base, gain = (float(value) for value in (options.get("-mm") or ["0", "1"])[:2])
+            return MapReference(
+                path,
+                _pair(options.get("-s", []), 1.0),
+                _pair(options.get("-o", []), 0.0),
+                "".join(options.get("-imfchan", [])),
+                bump=float((options.get("-bm") or ["1"])[0]),
+                base=base,
+                gain=gain,
+                clamped=options.get("-clamp") == ["on"],
+            )
         return None
 
 
-def read_mtl(path: Path) -> dict[str, MtlEntry]:
+@dataclass
+class MtlMaterial:
+    """A material, where its maps are looked up (v upwards; None without maps), and what its MTL says of them.
+
+    Attributes:
+        coloured: whether the MTL gives it a colour; clamped: whether a map ends at the border of the unit square.
+    """
+
+    material: Material
+    lookup: Lookup | None = None
+    coloured: bool = True
+    clamped: bool = False
+
+
+def read_mtl(path: Path, notes: Notes) -> dict[str, MtlEntry]:
     """The materials of an MTL file by name."""
-    text = read_file(path).decode("utf-8", "replace")
     out: dict[str, MtlEntry] = {}
     entry = None
-    for line in text.replace("\\\r\n", " ").replace("\\\n", " ").replace("\t", " ").splitlines():
-        key, _, rest = line.strip().partition(" ")
-        if key == "newmtl":
-            entry = out[rest.strip()] = MtlEntry(path.parent)
-        elif entry is not None and key and not key.startswith("#"):
-            entry.keys[key.lower()] = rest.strip()
+    for line in text_lines(path):
+        key, _, rest = line.strip().partition(b" ")
+        if key == b"newmtl":
+            name = name_of(rest, notes)
+            if name in out:
+                notes("it is described twice: the last is read", name)
+            entry = out[name] = MtlEntry(path.parent, name)
+        elif entry is not None and key and not key.startswith(b"#"):
+            entry.keys[key.decode("latin-1").lower()] = rest.strip()
     return out
 
 
-def materials_from_mtl(found: dict[str, MtlEntry], names: list[str], notes: list[str]) -> list[Material]:
+def materials_from_mtl(found: dict[str, MtlEntry], names: list[str], notes: Notes) -> list[MtlMaterial]:
     """The materials called ``names``; one that no MTL describes is white, with a note."""
     out = []
     for name in names:
         if name not in found:
-            notes.append(f"{name} is not described by an MTL: white, roughness {ASSUMED_ROUGHNESS}, no metal")
+            notes(
+                f"no MTL describes it: roughness {ASSUMED_ROUGHNESS}, no metal, white if its vertices are not coloured",
+                name,
+            )
         try:
-            out.append(_material(found.get(name, MtlEntry(Path())), name, notes))
+            out.append(_material(found.get(name, MtlEntry(Path(), name)), name, notes))
         except ValueError as error:
             raise StspbrError(f"{found[name].folder}: a value of material {name} is not a number ({error})") from error
     return out
@@ -107,7 +192,7 @@ def override_maps(material: Material, folder: Path) -> Material:
         maps = {"occlusion": packed[..., :1], "roughness": packed[..., 1:2], "metallic": packed[..., 2:3]}
     for kind, path in found.items():
         if kind == "albedo":
-            maps[kind] = _albedo(path)
+            maps[kind] = _albedo(path, read_pixels(path))
         elif kind == "normal":
             maps[kind] = three_channels(read_pixels(path)) * 2.0 - 1.0
         elif kind != "orm":
@@ -141,43 +226,73 @@ def map_lines(material: Material, label: str, suffix: str = ".png") -> tuple[lis
     return lines, images
 
 
-def _material(entry: MtlEntry, name: str, notes: list[str]) -> Material:
-    packed = entry.keys.get("bsdf", "").lower() == "pbr"
-    image = entry.image("map_kd")
-    albedo = _constant(entry.numbers("kd") or [1.0, 1.0, 1.0], 3) if image is None else _albedo(image)
-    roughness = _scalar(entry, "pr", "map_pr")
-    metallic = _scalar(entry, "pm", "map_pm")
-    occlusion = _scalar(entry, "", "map_ao")
-    if packed and roughness is None and metallic is None:
-        image, constant = entry.image("map_ks"), entry.numbers("ks")
-        if image is not None or constant is not None:
-            orm = three_channels(read_pixels(image)) if image is not None else _constant(constant or [], 3)
-            roughness, metallic = orm[..., 1:2], orm[..., 2:3]
-            # This convention stores how much is occluded; ours is how much is open.
-            occlusion = 1.0 - orm[..., :1] if occlusion is None and orm[..., 0].any() else occlusion
+def _material(entry: MtlEntry, name: str, notes: Notes) -> MtlMaterial:
+    where = str(entry.folder)
+    given = {
+        "albedo": entry.image(notes, "map_kd"),
+        "roughness": entry.image(notes, "map_pr"),
+        "metallic": entry.image(notes, "map_pm"),
+        "normal": entry.image(notes, "norm", "map_bump", "bump"),
+        "occlusion": entry.image(notes, "map_ao"),
+    }
+    constants = {"roughness": entry.numbers("pr"), "metallic": entry.numbers("pm")}
+    packed = entry.keys.get("bsdf", b"").lower() == b"pbr"
+    if packed and not any([given["roughness"], given["metallic"], *constants.values()]):
+        given["orm"] = entry.image(notes, "map_ks")
     elif "map_ks" in entry.keys:
-        notes.append(f"{name}: the specular map is left out")
+        notes("the specular map is left out", name)
+    normal = _normal(given["normal"], name, notes)
+    if normal is None:
+        given.pop("normal")
+    maps = {kind: reference for kind, reference in given.items() if reference is not None}
+    lookup, tiles = common_lookup({kind: own.lookup for kind, own in maps.items()}, where, name, notes)
+
+    def shown(kind: str, image: np.ndarray) -> np.ndarray:
+        return tiled(image, tiles[kind], f"{where}: {name}")
+
+    def scalar(kind: str) -> np.ndarray | None:
+        if kind in maps and kind in tiles:
+            return shown(kind, maps[kind].value())
+        values = constants.get(kind)
+        return None if values is None else _constant(values, 1)
+
+    albedo = _constant(entry.numbers("kd") or [1.0, 1.0, 1.0], 3)
+    if "albedo" in maps:
+        albedo = shown("albedo", _albedo(maps["albedo"].path, maps["albedo"].pixels()))
+    roughness, metallic, occlusion = scalar("roughness"), scalar("metallic"), scalar("occlusion")
+    constant = entry.numbers("ks")
+    if packed and roughness is None and metallic is None and ("orm" in maps or constant is not None):
+        orm = shown("orm", three_channels(maps["orm"].pixels())) if "orm" in maps else _constant(constant or [], 3)
+        roughness, metallic = orm[..., 1:2], orm[..., 2:3]
+        # This convention stores how much is occluded; ours is how much is open.
+        occlusion = 1.0 - orm[..., :1] if occlusion is None and orm[..., 0].any() else occlusion
     if roughness is None:
         roughness = _constant([ASSUMED_ROUGHNESS], 1)
-        notes.append(f"{name}: the MTL gives no roughness, {ASSUMED_ROUGHNESS} is assumed")
+        if entry.keys:
+            notes(f"the MTL gives no roughness, {ASSUMED_ROUGHNESS} is assumed", name)
     metallic = _constant([0.0], 1) if metallic is None else metallic
-    normal = None
-    image = entry.image("norm", "map_bump", "bump")
-    if image is not None:
-        stored = read_pixels(image)
-        if stored.shape[-1] >= 3 and np.ptp(stored[..., :3], axis=-1).max() > 0.02:
-            normal = stored[..., :3] * 2.0 - 1.0
-        else:
-            notes.append(f"{name}: the grey bump map is left out, only normal maps are read")
-    return Material.of(albedo, roughness, metallic, occlusion, normal, name)
+    if normal is not None:
+        normal = shown("normal", normal) if "normal" in tiles else None
+    for key, (what, neutral) in _LEFT_OUT.items():
+        if key in entry.keys and (
+            neutral is None or any(float(v) != neutral for v in entry.keys[key].split() if _number(v))
+        ):
+            notes(f"{what} is left out", name)
+    coloured = bool({"kd", "map_kd"} & entry.keys.keys())
+    material = Material.of(albedo, roughness, metallic, occlusion, normal, name)
+    return MtlMaterial(material, lookup, coloured, any(own.clamped for own in maps.values()))
 
 
-def _scalar(entry: MtlEntry, constant: str, image: str) -> np.ndarray | None:
-    path = entry.image(image)
-    if path is not None:
-        return read_pixels(path)[..., :1]
-    values = entry.numbers(constant)
-    return None if values is None else _constant(values, 1)
+def _normal(reference: MapReference | None, name: str, notes: Notes) -> np.ndarray | None:
+    """Tangent-space normals of a map that is one, its slopes times ``-bm``."""
+    if reference is None:
+        return None
+    stored = reference.pixels()
+    if stored.shape[-1] < 3 or np.ptp(stored[..., :3], axis=-1).max() <= 0.02:
+        notes("the grey bump map is left out, only normal maps are read", name)
+        return None
+    normal = stored[..., :3] * 2.0 - 1.0
+    return normal if reference.bump == 1.0 else scaled_normals(normal, reference.bump)
 
 
 def _constant(values: list[float], count: int) -> np.ndarray:
@@ -186,10 +301,15 @@ def _constant(values: list[float], count: int) -> np.ndarray:
     return np.asarray(values[:count], np.float32).reshape(1, 1, count)
 
 
-def _albedo(path: Path) -> np.ndarray:
-    pixels = three_channels(read_pixels(path))
+def _albedo(path: Path, pixels: np.ndarray) -> np.ndarray:
+    pixels = three_channels(pixels)
     return pixels if path.suffix.lower() in HDR_SUFFIXES else srgb_to_linear(pixels)
 
 
-def _number(token: str) -> bool:
-    return re.fullmatch(r"[-+]?[0-9.]+(e[-+]?\d+)?", token, re.IGNORECASE) is not None
+def _pair(values: list[str], default: float) -> tuple[float, float]:
+    u, v = ([float(value) for value in values] + [default] * 2)[:2]
+    return u, v
+
+
+def _number(token: bytes) -> bool:
+    return re.fullmatch(rb"[-+]?[0-9.]+(e[-+]?\d+)?", token, re.IGNORECASE) is not None

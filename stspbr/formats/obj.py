@@ -1,33 +1,42 @@
-"""Wavefront OBJ with MTL: read as an :class:`Asset`, written so that it loads again equal.
-
-OBJ counts texture rows from the bottom: v is flipped here, both ways. It has no tangents.
-"""
+"""Wavefront OBJ with MTL as an :class:`Asset`. OBJ counts texture rows from the bottom: v is flipped. No tangents."""
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
-from stspbr.files import read_file, safe_name, write_file
-from stspbr.formats.images import write_map
-from stspbr.formats.mtl import MtlEntry, map_lines, materials_from_mtl, override_maps, read_mtl
-from stspbr.scene.asset import Asset, Node
-from stspbr.scene.attributes import fans, unit, weld
+from stspbr.formats.map_lookups import Lookup
+from stspbr.formats.mtl import MtlEntry, MtlMaterial, materials_from_mtl, override_maps, read_mtl
+from stspbr.formats.obj_text import name_of, named_files, text_lines
+from stspbr.notes import Notes
+from stspbr.scene.asset import Asset, Node, moved_nodes, without_offset
+from stspbr.scene.attributes import flat_normals, smooth_normals, unit, weld
 from stspbr.scene.mesh import Corners, Mesh
+from stspbr.scene.polygons import crossing_note, triangulated
+from stspbr.scene.vertex_colour import one_colour
 
 _DEFAULT = "material"
 _NO_NAME = "default"  # the group of faces that no group names, as the format has it
+_OFF = (b"", b"0", b"off")
+_NOT_FACES = (b"l", b"p", b"curv", b"curv2", b"surf")
+_BORDER = 1e-3  # UVs that leave the unit square by less need no second tile
 _Part = tuple[str | None, str | None]  # the object and the group that a face belongs to
 
 
 def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
     """Read an OBJ file: ``v``, ``vt`` and ``vn`` with their own indices, ``usemtl`` groups, its MTL files.
 
-    Polygons are cut into fans, identical positions are welded, absent normals stay absent (smooth by convention).
-    Objects (``o``) and groups (``g``) become nodes without transforms, a group below its object.
+    Polygons are cut into triangles by :func:`stspbr.scene.polygons.triangulated`, identical positions are welded.
+    Absent normals stay absent (smooth by convention) unless smoothing groups (``s``) separate faces. Objects (``o``)
+    and groups (``g``) become nodes without transforms, a group below its object. Colours of vertices (sRGB) are the
+    albedo of a material that has none, if they are all the same; else their mean. ``asset.extras["notes"]`` lists what
+    is left out.
 
     Args:
         textures: a folder whose images replace the maps of every material, picked by what their names contain:
@@ -38,118 +47,207 @@ def read_obj(path: str | Path, textures: str | Path | None = None) -> Asset:
         StspbrError: the file, an MTL or a texture is missing or broken; an index points past the vertices.
     """
     path = Path(path)
-    lines = _lines(path)
+    notes = Notes("materials")
     try:
-        mesh, names, libraries, nodes = _parse(lines)
-    except (ValueError, IndexError) as error:
+        mesh, names, libraries, parts, colours = _parse(text_lines(path), notes)
+    except (ValueError, IndexError, OverflowError) as error:
         raise StspbrError(f"{path} is not a valid OBJ ({error}): export it again") from error
     if len(mesh.faces) == 0:
         raise StspbrError(f"{path} holds no triangles: export a mesh")
-    if not np.isfinite(mesh.positions).all():
-        raise StspbrError(f"{path} has positions that are not finite: export it again")
-    notes: list[str] = []
     found: dict[str, MtlEntry] = {}
     for library in libraries:
-        place = path.parent / library
-        if place.exists():
-            found |= read_mtl(place)
-        elif textures is None:
-            raise StspbrError(f"{path} names {library}, which does not exist: copy it there or give --textures")
-    materials = materials_from_mtl(found, names, notes)
+        for name, place in named_files(path.parent, library, notes):
+            if place is not None:
+                more = read_mtl(place, notes)
+                for repeated in found.keys() & more.keys():
+                    notes("it is described twice: the last is read", repeated)
+                found |= more
+            elif textures is None:
+                raise StspbrError(f"{path} names {name}, which does not exist: copy it there or give --textures")
+    read = materials_from_mtl(found, names, Notes() if textures is not None else notes)
+    if textures is None:
+        for own in read if colours is None else ():
+            if own.material.name in found and not own.coloured:
+                notes("the MTL gives it no colour (Kd): it is white", own.material.name)
+        _colour(mesh, read, colours, notes)
+        mesh = _looked_up(mesh, read, notes)
+    materials = [own.material for own in read]
     if textures is not None:
         materials = [override_maps(material, Path(textures)) for material in materials]
-        notes.clear()  # they are about what the folder replaces
-    return Asset(mesh, materials, name=path.stem, nodes=nodes, extras={"notes": notes} if notes else {})
+    mesh, _, origin = without_offset(mesh, [])
+    mesh = weld(mesh)
+    used = np.unique(mesh.material_of)  # a name whose triangles all collapsed goes
+    mesh.face_material = np.searchsorted(used, mesh.material_of).astype(np.int32)
+    nodes = moved_nodes(_nodes(mesh, parts), mesh, origin)
+    lines = notes.lines()
+    extras = {"notes": lines} if lines else {}
+    return Asset(mesh, [materials[k] for k in used], path.stem, nodes, extras, origin)
 
 
-def write_obj(path: str | Path, asset: Asset, texture_bits: int = 8, texture_format: str = "png") -> Path:
-    """Write an OBJ, and beside it ``<stem>.mtl`` and maps (``<material>_albedo.png`` …), whose names get no blanks.
-
-    Each file is replaced atomically, the OBJ last. Constant maps are written as numbers in the MTL, which are exact;
-    roughness, metallic, occlusion and normal go as the usual PBR keys (Pr, Pm, map_Pr, map_Pm, map_ao, norm). Each
-    node that has triangles becomes an object (``o``); the format has no transforms, positions are the world's.
-
-    Args:
-        texture_bits: of the PNG maps, 8 or 16.
-        texture_format: png, or exr for float maps, albedo in linear colours.
-
-    Returns:
-        The OBJ's path.
-
-    Raises:
-        StspbrError: a textured material but no UVs; a place that cannot be written.
-    """
-    path = Path(path)
-    folder, library = path.parent, f"{safe_name(path.stem, set())}.mtl"
-    taken: set[str] = set()
-    names = [safe_name(material.name or _DEFAULT, taken) for material in asset.materials]
-    text = ["# written by stspbr: PBR keys, maps with row 0 at the top"]
-    for material, label in zip(asset.materials, names, strict=True):
-        lines, images = map_lines(material, label, f".{texture_format}")
-        if images and asset.mesh.uvs is None:
-            raise StspbrError(f"cannot write {path}: {material.name} has maps but the mesh has no UVs: unwrap it first")
-        for file, (pixels, srgb) in images.items():
-            write_map(folder / file, pixels, srgb=srgb, bits=texture_bits)
-        text += ["", *lines]
-    write_file(folder / library, "\n".join(text) + "\n")
-    write_file(path, "\n".join(_obj_lines(asset, names, library)) + "\n")
-    return path
-
-
-def _lines(path: Path) -> list[bytes]:
-    return read_file(path).replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").replace(b"\t", b" ").splitlines()
-
-
-def _parse(lines: list[bytes]) -> tuple[Mesh, list[str], list[str], list[Node]]:
-    """The welded mesh, the names of the materials that it uses, its MTL files, and its objects and groups."""
+def _parse(
+    lines: list[bytes], notes: Notes
+) -> tuple[Mesh, list[str], list[bytes], list[_Part], Corners[np.ndarray] | None]:
+    """The mesh (float64), names of the materials in use, its MTL lines, its parts, and sRGB colours of corners."""
     tables: dict[bytes, list[bytes]] = {b"v": [], b"vt": [], b"vn": []}
     faces: list[bytes] = []
     seen: list[tuple[int, int, int]] = []  # rows of v, vt, vn before each face, for indices that count back
     owners: list[int] = []
     names: dict[str, int] = {}
-    libraries: list[str] = []
+    libraries: list[bytes] = []
     parts: dict[_Part, int] = {}
     part: _Part = (None, None)
     members: list[int] = []
-    owner = -1
+    smoothing: dict[bytes, int] = {b"": 0}
+    groups: list[int] = []
+    group, owner, short, others = 0, -1, 0, 0
+    painted: list[bytes] = []
     v, vt, vn = tables.values()
     for line in lines:
         key, _, rest = line.lstrip().partition(b" ")
-        if key == b"f":
+        if key in (b"f", b"fo"):
+            rest = rest.partition(b"#")[0]
+            if len(rest.split()) < 3:
+                short += 1
+                continue
             if owner < 0:
                 owner = names.setdefault(_DEFAULT, len(names))
             faces.append(rest)
             owners.append(owner)
             members.append(parts.setdefault(part, len(parts)))
+            groups.append(group)
             seen.append((len(v), len(vt), len(vn)))
         elif key in tables:
             tables[key].append(rest)
         elif key == b"usemtl":
-            owner = names.setdefault(rest.strip().decode("utf-8", "replace"), len(names))
+            owner = names.setdefault(name_of(rest, notes) or _DEFAULT, len(names))
         elif key == b"mtllib":
-            libraries.append(rest.strip().decode("utf-8", "replace"))
+            libraries.append(rest)
         elif key == b"o":
-            part = (rest.strip().decode("utf-8", "replace") or _NO_NAME, None)
+            part = (name_of(rest, notes) or _NO_NAME, None)
         elif key == b"g":
-            part = (part[0], rest.strip().decode("utf-8", "replace") or None)
-    positions = _numbers(v, 3)
+            part = (part[0], name_of(rest, notes) or None)
+        elif key == b"s":
+            group = smoothing.setdefault(b"0" if rest.strip() in _OFF else rest.strip(), len(smoothing))
+        elif key == b"#MRGB":
+            painted.append(rest.strip())
+        elif key in _NOT_FACES:
+            others += 1
+    if short:
+        notes(f"faces with fewer than three corners are left out: {short}")
+    if others:
+        notes(f"points, lines and free-form curves or surfaces are left out: {others}")
+    rows, has_colours = _vertices(v, notes)
+    if not np.isfinite(rows[:, :3]).all():
+        raise ValueError("positions that are not finite")
     corners, count = _corners(faces, np.asarray(seen, np.int64).reshape(-1, 3), (len(v), len(vt), len(vn)))
-    triangles, polygon = fans(count)
-    material = np.asarray(owners, np.int32)[polygon]
+    triangles, polygon, crossing = triangulated(rows[:, :3], corners[:, 0], count)
+    for note in crossing_note(crossing):
+        notes(note)
+    used = np.unique(np.asarray(owners, np.int64)[polygon])  # a name that never had triangles goes
+    material = np.searchsorted(used, np.asarray(owners, np.int64)[polygon]).astype(np.int32)
 
-    mesh = Mesh(positions, corners[triangles, 0], face_material=material)
+    mesh = Mesh(rows[:, :3], corners[triangles, 0], face_material=material)
     if any(part != (None, None) for part in parts):
         mesh.face_node = np.asarray(members, np.int32)[polygon]
     if vt and (corners[:, 1] >= 0).any():
         uvs = _numbers(vt, 2)
         mesh.uvs = _filled(np.stack([uvs[:, 0], 1.0 - uvs[:, 1]], axis=1), corners[:, 1], triangles)
-    if vn and (corners[:, 2] >= 0).all():
-        mesh.normals = Corners(unit(_numbers(vn, 3), (0.0, 1.0, 0.0)), corners[triangles, 2])
-    mesh.positions = positions.astype(np.float32)
-    mesh = weld(mesh)
-    used = np.unique(mesh.material_of)  # a name whose triangles all collapsed, or that never had any, goes
-    mesh.face_material = np.searchsorted(used, mesh.material_of).astype(np.int32)
-    return mesh, [list(names)[k] for k in used], libraries, _nodes(mesh, list(parts))
+        lost = int((corners[triangles, 1] < 0).any(axis=1).sum())
+        if lost:
+            notes(f"{lost} of {len(triangles)} triangles have no texture coordinates: they show one texel of the maps")
+    given = corners[triangles, 2] if vn else np.full_like(triangles, -1)
+    mesh.normals = _normals(mesh, _numbers(vn, 3), given, np.asarray(groups, np.int64)[polygon], smoothing.get(b"0"))
+    colours = None
+    if has_colours:
+        colours = Corners(rows[:, 3:6] / (255.0 if rows[:, 3:6].max() > 1.001 else 1.0), mesh.faces)
+    elif painted and len(rgb := _polypaint(painted)) >= len(rows):
+        colours = Corners(rgb, mesh.faces)
+    return mesh, [list(names)[k] for k in used], libraries, list(parts), colours
+
+
+def _vertices(rows: list[bytes], notes: Notes) -> tuple[np.ndarray, bool]:
+    """``[V, 3 or more]`` numbers of ``v`` lines, and whether columns 3 to 5 are colours."""
+    table = _numbers(rows, 3)
+    if table.shape[1] in (6, 7):
+        return table, bool((table[:, 3:6] != 1.0).any())
+    if table.shape[1] == 3 and any(len(row.split()) >= 6 for row in rows if b"#" not in row):
+        notes("only some vertices have colours: these are left out")
+    return table, False
+
+
+def _polypaint(lines: list[bytes]) -> np.ndarray:
+    """``[N, 3]`` colours of ZBrush's comments ``#MRGB``: eight hexadecimal digits for a vertex, mask first."""
+    try:
+        data = bytes.fromhex(b"".join(lines).decode("ascii"))
+    except ValueError:  # another program's comment
+        return np.zeros((0, 3))
+    return np.frombuffer(data[: len(data) // 4 * 4], np.uint8).reshape(-1, 4)[:, 1:] / 255.0
+
+
+def _normals(
+    mesh: Mesh, table: np.ndarray, given: np.ndarray, groups: np.ndarray, off: int | None
+) -> Corners[np.ndarray] | None:
+    """Normals from the file where all corners of a triangle have them; others by the smoothing groups.
+
+    Args:
+        table, given: ``vn`` and each corner's row there, −1 for none; groups: smoothing group of each triangle, ``off``
+            that of flat ones. None if all are smooth over the whole mesh, as a mesh without normals is.
+    """
+    with_own = (given >= 0).all(axis=1)
+    own = unit(table, (0.0, 1.0, 0.0))
+    if with_own.all():
+        return Corners(own, given)
+    rest = np.unique(groups[~with_own])
+    if not with_own.any() and len(rest) == 1 and rest[0] != off:
+        return None
+    parts, index = [own], given.copy()
+    for group in rest:
+        chosen = ~with_own & (groups == group)
+        faces = mesh.faces[chosen]
+        if group == off:
+            made = flat_normals(mesh.positions, faces)
+        else:
+            points, inverse = np.unique(faces, return_inverse=True)
+            faces = inverse.reshape(-1, 3)
+            made = Corners(smooth_normals(mesh.positions[points], faces), faces)
+        index[chosen] = made.index + sum(map(len, parts))
+        parts.append(made.values)
+    return Corners(np.concatenate(parts), index)
+
+
+def _colour(mesh: Mesh, materials: list[MtlMaterial], colours: Corners[np.ndarray] | None, notes: Notes) -> None:
+    """Give materials without a colour that of their vertices."""
+    if colours is None:
+        return
+    for number, own in enumerate(materials):
+        if own.coloured:
+            notes("it has a colour in its MTL: those of the vertices are left out", own.material.name)
+            continue
+        chosen = mesh.material_of == number
+        linear = srgb_to_linear(colours.values)[colours.index[chosen]]
+        mean = one_colour(linear, mesh.positions[mesh.faces[chosen]], own.material.name, notes)
+        notes("its albedo is the colour of its vertices, taken as sRGB", own.material.name)
+        own.material.albedo = mean.reshape(1, 1, 3).astype(np.float32)
+
+
+def _looked_up(mesh: Mesh, materials: list[MtlMaterial], notes: Notes) -> Mesh:
+    """The mesh with texture coordinates moved by the options of each material's maps; what clamps is noted."""
+    if mesh.uvs is None:
+        return mesh
+    values, index = [mesh.uvs.values], mesh.uvs.index.copy()
+    for number, own in enumerate(materials):
+        chosen = mesh.material_of == number
+        if own.lookup is None or not chosen.any():
+            continue
+        flip = np.array([1.0, -1.0]), np.array([0.0, 1.0])  # between v downwards and OBJ's v upwards
+        moved = own.lookup.applied(mesh.uvs.values.astype(np.float64) * flip[0] + flip[1]) * flip[0] + flip[1]
+        shown = moved[index[chosen]]
+        if own.clamped and (shown.min() < -_BORDER or shown.max() > 1 + _BORDER):
+            notes("textures that clamp outside of the unit square repeat here", own.material.name)
+        if own.lookup.matrix != Lookup.matrix:
+            index[chosen] += sum(map(len, values))
+            values.append(moved.astype(np.float32))
+    return replace(mesh, uvs=Corners(np.concatenate(values), index))
 
 
 def _nodes(mesh: Mesh, parts: list[_Part]) -> list[Node]:
@@ -176,7 +274,7 @@ def _nodes(mesh: Mesh, parts: list[_Part]) -> list[Node]:
 
 
 def _numbers(rows: list[bytes], width: int) -> np.ndarray:
-    """``[N, width]`` float64 of the first numbers of each row; more (vertex colours, w) are left out."""
+    """``[N, width or more]`` float64: all numbers of the rows if these are alike, else the first of each row."""
     if not rows:
         return np.zeros((0, width))
     tokens = b" ".join(rows).split()
@@ -184,25 +282,33 @@ def _numbers(rows: list[bytes], width: int) -> np.ndarray:
     if len(tokens) != columns * len(rows) or columns < width:
         tokens = [token for row in rows for token in (row.split(b"#")[0].split() + [b"0"] * (width - 1))[:width]]
         columns = width
-    return _from_text(b" ".join(tokens), len(tokens)).reshape(len(rows), columns)[:, :width]
+    return _from_text(b" ".join(tokens), len(tokens)).reshape(len(rows), columns)
 
 
 def _from_text(text: bytes, count: int) -> np.ndarray:
     """``count`` float64 numbers of a text with blanks between them; ValueError if it holds anything else."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy warns and stops where it cannot read on
+    values = np.zeros(0)
+    with warnings.catch_warnings(), contextlib.suppress(ValueError):
+        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy stops where it cannot read on, and warns or raises
         values = np.fromstring(text.decode("ascii", "replace"), np.float64, sep=" ")
     if len(values) != count:
-        raise ValueError(f"number {len(values) + 1} of {count} cannot be read")
+        wrong = next((token for token in text.split() if not _is_number(token)), b"a number")
+        raise ValueError(f"{wrong[:40].decode('ascii', 'replace')} cannot be read")
     return values
+
+
+def _is_number(token: bytes) -> bool:
+    try:
+        float(token)
+    except ValueError:
+        return False
+    return True
 
 
 def _corners(faces: list[bytes], seen: np.ndarray, counts: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """``[C, 3]`` zero-based indices (v, vt, vn; −1 for none) of all corners, and the corners of each polygon."""
-    split = [row.split(b"#")[0].split() if b"#" in row else row.split() for row in faces]
+    split = [row.split() for row in faces]
     count = np.array([len(tokens) for tokens in split], np.int64)
-    if len(count) and count.min() < 3:
-        raise ValueError("a face has fewer than three corners")
     tokens = [token for row in split for token in row]
     slashes = tokens[0].count(b"/") if tokens else 0
     joined = b" ".join(tokens).replace(b"//", b"/0/")
@@ -212,7 +318,9 @@ def _corners(faces: list[bytes], seen: np.ndarray, counts: tuple[int, int, int])
         fields = [(token.split(b"/") + [b"", b""])[:3] for token in tokens]
         joined, slashes = b" ".join(b"/".join(part or b"0" for part in field) for field in fields), 2
     width = slashes + 1
-    values = _from_text(joined.replace(b"/", b" "), width * len(tokens)).astype(np.int64)
+    values = _from_text(joined.replace(b"/", b" "), width * len(tokens))
+    if (values != np.rint(values)).any():
+        raise ValueError("a face has an index that is not whole")
     out = np.zeros((len(tokens), 3), np.int64)
     out[:, :width] = values.reshape(len(tokens), width)
     before = np.repeat(seen, count, axis=0)
@@ -227,40 +335,3 @@ def _filled(table: np.ndarray, index: np.ndarray, triangles: np.ndarray) -> Corn
     """A table with (0, 0) for the corners that have none."""
     table = np.concatenate([table, np.zeros((1, table.shape[1]))]).astype(np.float32)
     return Corners(table, np.where(index < 0, len(table) - 1, index)[triangles])
-
-
-def _obj_lines(asset: Asset, names: list[str], library: str) -> list[str]:
-    mesh = asset.mesh
-    out = ["# written by stspbr", f"mtllib {library}"]
-    out += [f"v {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.positions.tolist()]
-    tables = [mesh.faces]
-    if mesh.uvs is not None:
-        uvs = mesh.uvs.values
-        flipped = np.stack([uvs[:, 0], 1.0 - uvs[:, 1].astype(np.float64)], axis=1)
-        out += [f"vt {u:.17g} {v:.17g}" for u, v in flipped.tolist()]  # so many digits that 1 − (1 − v) is v
-        tables.append(mesh.uvs.index)
-    if mesh.normals is not None:
-        out += [f"vn {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.normals.values.tolist()]
-        tables.append(mesh.normals.index)
-    corner = {1: "%d", 2: "%d//%d" if mesh.uvs is None else "%d/%d", 3: "%d/%d/%d"}[len(tables)]
-    row_format = "f " + " ".join([corner] * 3)
-    index = np.stack(tables, axis=2).reshape(len(mesh.faces), -1).astype(np.int64) + 1
-    owner = mesh.material_of
-    taken: set[str] = set()
-    for node, part in _objects(asset):
-        if node is not None:
-            out.append(f"o {safe_name(node.name, taken)}")
-        for material, name in enumerate(names):
-            chosen = index[part & (owner == material)]
-            if len(chosen):
-                out.append(f"usemtl {name}")
-                out += [row_format % tuple(row) for row in chosen.tolist()]
-    return out
-
-
-def _objects(asset: Asset) -> list[tuple[Node | None, np.ndarray]]:
-    """Each node that has triangles, and which those are ``[F]`` bool; (None, all) where there are no nodes."""
-    owner = asset.mesh.face_node
-    if owner is None or not asset.nodes:
-        return [(None, np.ones(len(asset.mesh.faces), bool))]
-    return [(asset.nodes[k], owner == k) for k in np.unique(owner)]

@@ -14,7 +14,7 @@ from stspbr.scene.attributes import mesh_normals, unique_rows, unit
 from stspbr.scene.bilinear import bilinear
 from stspbr.version import __version__
 
-_TYPES = {"f4": "float", "u1": "uchar"}
+_TYPES = {"f4": "float", "f8": "double", "u1": "uchar"}
 
 
 def write_ply(path: str | Path, asset: Asset) -> None:
@@ -36,7 +36,9 @@ def write_ply(path: str | Path, asset: Asset) -> None:
     corners = np.stack([mesh.faces, uv_faces, normals.index, np.repeat(owner[:, None], 3, axis=1)], axis=-1)
     vertices, index = unique_rows(corners.reshape(-1, 4).astype(np.int32))
     point, uv, normal, material = vertices.T
-    columns = dict(zip("xyz", mesh.positions[point].T, strict=True))
+    points = mesh.positions[point]
+    points = points + asset.origin if asset.origin.any() else points  # double where float would not do
+    columns = dict(zip("xyz", points.T, strict=True))
     columns |= dict(zip(("nx", "ny", "nz"), unit(normals.values, (0.0, 1.0, 0.0))[normal].T, strict=True))
     places = np.zeros((len(vertices), 2)) if uvs is None else uvs.values[uv].astype(np.float64)
     if uvs is not None:
@@ -56,6 +58,7 @@ def write_ply(path: str | Path, asset: Asset) -> None:
 
 def _encoded(columns: dict[str, np.ndarray], faces: np.ndarray) -> bytes:
     kinds = {name: "u1" if values.dtype == np.uint8 else "f4" for name, values in columns.items()}
+    kinds |= {name: columns[name].dtype.str[1:] for name in "xyz"}
     rows = np.zeros(len(columns["x"]), [(name, f"<{kind}") for name, kind in kinds.items()])
     for name, values in columns.items():
         rows[name] = values

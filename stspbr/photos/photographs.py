@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from stspbr.colour import linear_to_srgb
+from stspbr.datasets import mask_files
 from stspbr.errors import StspbrError
+from stspbr.formats.camera_files import HEIF_SUFFIXES, RAW_SUFFIXES
+from stspbr.formats.choices import USUAL
 from stspbr.formats.exif import Exif, read_exif
-from stspbr.formats.images import LDR_SUFFIXES, read_image, read_pixels
+from stspbr.formats.images import HDR_SUFFIXES, LDR_SUFFIXES, read_image
+from stspbr.formats.masks import MaskReading
+from stspbr.notes import Notes, first_few
 
-_RAW = (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf")
+PHOTO_SUFFIXES = (*LDR_SUFFIXES, *HEIF_SUFFIXES, *RAW_SUFFIXES)
+_OTHER_IMAGES = (".jp2", ".jxl", ".psd", ".gif", *HDR_SUFFIXES)  # images by name that are not read as photographs
 _BAND = 256  # rows
 
 
@@ -24,18 +30,21 @@ class Photo:
         name: path relative to the folder, with ``/``.
         path: the file.
         exif: what the camera wrote; sizes are of the upright picture.
+        notes: receives what its colours were converted from, whenever it is read.
     """
 
     name: str
     path: Path
     exif: Exif
+    notes: Notes | None = field(default=None, compare=False, repr=False)
 
 
-def find_photos(folder: str | Path) -> tuple[list[Photo], dict[str, str]]:
+def find_photos(folder: str | Path, notes: Notes | None = None) -> tuple[list[Photo], dict[str, str]]:
     """The photographs in ``folder`` and its subfolders, in the order of their names.
 
     Returns:
-        ``(photos, failed)``: ``failed`` has the reason, by name, for each file that is not a readable picture.
+        ``(photos, failed)``: ``failed`` has the reason, by name, for each file that is a picture by its name but
+        cannot be read. Hidden files are left out.
 
     Raises:
         StspbrError: no folder, or fewer than three photographs in it.
@@ -44,24 +53,26 @@ def find_photos(folder: str | Path) -> tuple[list[Photo], dict[str, str]]:
     if not folder.is_dir():
         raise StspbrError(f"{folder} is not a folder of photos: check the path")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    pictures = [path for path in files if path.suffix.lower() in LDR_SUFFIXES]
-    if len(pictures) < 3:
-        other = sorted({path.suffix.lower() for path in files if path.suffix.lower() in _RAW})
-        remedy = f"convert the {', '.join(other)} files to JPEG or TIFF" if other else "check the path"
-        raise StspbrError(f"{folder} has {len(pictures)} photos (JPEG, PNG, TIFF …), at least 3 are needed: {remedy}")
     photos, failed = [], {}
-    for path in pictures:
-        name = path.relative_to(folder).as_posix()
-        try:
-            photos.append(Photo(name, path, read_exif(path)))
-        except StspbrError as error:
-            failed[name] = str(error)
+    for path in files:
+        name, suffix = path.relative_to(folder).as_posix(), path.suffix.lower()
+        if suffix in _OTHER_IMAGES:
+            failed[name] = f"a photograph cannot be {suffix}: convert it to JPEG or TIFF"
+        elif suffix in PHOTO_SUFFIXES:
+            try:
+                photos.append(Photo(name, path, read_exif(path), notes))
+            except StspbrError as error:
+                failed[name] = str(error)
+    if len(photos) < 3:
+        raise StspbrError(
+            f"{folder} has {len(photos)} photos (JPEG, PNG, TIFF …), at least 3 are needed: {_remedy(failed)}"
+        )
     return photos, failed
 
 
 def read_photo(photo: Photo) -> tuple[np.ndarray, np.ndarray | None]:
     """``[H, W, 3]`` float32 linear, upright, **not** premultiplied; alpha ``[H, W, 1]`` float32 or None."""
-    rgb, alpha, _ = read_image(photo.path, upright=True)
+    rgb, alpha, _ = read_image(photo.path, upright=True, notes=photo.notes)
     return (rgb, None) if alpha is None else (rgb / np.where(alpha > 0, alpha, 1.0), alpha)
 
 
@@ -75,9 +86,7 @@ def display(rgb: np.ndarray) -> np.ndarray:
 
 
 def find_masks(folder: str | Path, photos: list[Photo]) -> dict[str, Path]:
-    """The mask of each photo that has one in ``folder``: the same stem, in the same subfolder or in none.
-
-    A mask for ``a/IMG_1.jpg`` is ``a/IMG_1.png``, ``IMG_1.png`` or, as COLMAP names them, ``IMG_1.jpg.png``.
+    """The mask of each photo that has one in ``folder``, by :func:`stspbr.datasets.mask_files.find_masks`.
 
     Raises:
         StspbrError: no folder, or not one mask in it belongs to a photo.
@@ -85,33 +94,27 @@ def find_masks(folder: str | Path, photos: list[Photo]) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise StspbrError(f"{folder} is not a folder of masks: check --masks")
-    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in LDR_SUFFIXES]
-    held = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
-    found = {}
-    for photo in photos:
-        relative = Path(photo.name)
-        stems = [relative.with_suffix(""), relative, Path(relative.stem), Path(relative.name)]
-        path = next((held[stem.as_posix()] for stem in stems if stem.as_posix() in held), None)
-        if path is not None:
-            found[photo.name] = path
+    found = mask_files.find_masks(folder, [photo.name for photo in photos])
     if not found:
         example = Path(photos[0].name).with_suffix(".png").as_posix()
         raise StspbrError(f"{folder} has no mask of these photos: name the mask of {photos[0].name} {example}")
     return found
 
 
-def read_mask(path: Path, photo: Photo) -> np.ndarray:
-    """``[H, W, 1]`` float32 in [0, 1], white: the object; upright as its photo.
+def read_mask(path: Path, photo: Photo, reading: MaskReading | None = None) -> np.ndarray:
+    """``[H, W, 1]`` float32 in [0, 1], 1: the object; upright as its photo.
 
     A mask of the photo's stored size is turned with it; one of the upright size is taken as upright.
+
+    Args:
+        reading: of all masks together; None: this one is the only one.
 
     Raises:
         StspbrError: the mask cannot be read or has another size.
     """
     from stspbr.formats.exif import upright
 
-    pixels = read_pixels(path)
-    mask = pixels[..., :3].mean(axis=-1, keepdims=True) if pixels.shape[-1] >= 3 else pixels[..., :1]
+    mask = (reading or MaskReading([path], USUAL)).read(path)
     exif = photo.exif
     if mask.shape[:2] == (exif.height, exif.width) and (exif.orientation < 5 or exif.height != exif.width):
         return mask
@@ -120,3 +123,13 @@ def read_mask(path: Path, photo: Photo) -> np.ndarray:
         (mh, mw) = mask.shape[:2]
         raise StspbrError(f"{path}: the mask is {mw}x{mh}, its photo {exif.width}x{exif.height}: export it again")
     return upright(mask, exif.orientation)
+
+
+def _remedy(failed: dict[str, str]) -> str:
+    """What to do about files that cannot be read."""
+    if not failed:
+        return "check the path"
+    kinds = sorted({Path(name).suffix.lower() for name in failed} - {*LDR_SUFFIXES})
+    first = next(iter(failed.values()))
+    convert = f"convert the {', '.join(kinds)} files to JPEG or TIFF; " if kinds else ""
+    return f"{convert}{first_few(list(failed), 'files')} cannot be read, the first: {first}"

@@ -13,6 +13,7 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path, write_file
 from stspbr.formats.images import write_png8
+from stspbr.formats.masks import MaskReading
 from stspbr.photos.grabcut import require_opencv
 from stspbr.photos.photographs import Photo, display, read_mask, read_photo
 from stspbr.photos.sparse_model import SparseModel
@@ -29,25 +30,27 @@ def cached_poses(
     failed: dict[str, str],
     on_photo: Callable[[str], None] = lambda stage: None,
     on_message: Callable[[str], None] = lambda text: None,
+    reading: MaskReading | None = None,
 ) -> SparseModel:
     """Poses as :func:`reconstruct_poses` finds them, in a folder of ``cache`` named by the content of the photos.
 
     Args:
         masks: by the photo's name; if there are any, features are sought inside of them only.
         failed: receives the reasons for photos that cannot be read.
+        reading: of the masks.
 
     Raises:
         StspbrError: fewer than three photos can be read, the cache cannot be written, and what
             :func:`reconstruct_poses` raises.
     """
-    folder = cache / _key(photos, masks, options)
+    folder = cache / _key(photos, masks, options, reading)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StspbrError(f"cannot write {folder} ({error.strerror}): choose another run") from error
     listed = folder / _UNREADABLE
     if not listed.exists():
-        write_file(listed, json.dumps(_write_pictures(photos, masks, folder)))
+        write_file(listed, json.dumps(_write_pictures(photos, masks, folder, reading)))
     failed |= json.loads(listed.read_text("utf-8"))
     readable = [photo for photo in photos if photo.name not in failed]
     require_three(readable, photos, failed)
@@ -61,9 +64,11 @@ def require_three(good: list[Photo], photos: list[Photo], failed: dict[str, str]
         raise StspbrError(f"{len(good)} of {len(photos)} photos can be used, at least 3 are needed: {reason}")
 
 
-def _key(photos: list[Photo], masks: dict[str, Path], options: PoseOptions) -> str:
+def _key(photos: list[Photo], masks: dict[str, Path], options: PoseOptions, reading: MaskReading | None) -> str:
     """Of everything that poses depend on; the number of threads is not among that."""
     chosen = asdict(options) | {"threads": 0, "pycolmap": require_pycolmap().__version__}
+    if masks and reading is not None:
+        chosen |= asdict(reading.choices)
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
     for photo in photos:
         for path in (photo.path, masks.get(photo.name)):
@@ -81,14 +86,16 @@ def _content(path: Path | None) -> str:
         raise StspbrError(f"{path} cannot be read ({error.strerror}): check the path") from error
 
 
-def _write_pictures(photos: list[Photo], masks: dict[str, Path], folder: Path) -> dict[str, str]:
+def _write_pictures(
+    photos: list[Photo], masks: dict[str, Path], folder: Path, reading: MaskReading | None
+) -> dict[str, str]:
     """Upright 8-bit pictures for the feature detector; why those are missing that cannot be read."""
     cv2 = require_opencv()
     unreadable = {}
     for photo in photos:
         try:
             rgb, _ = read_photo(photo)
-            mask = read_mask(masks[photo.name], photo) if photo.name in masks else None
+            mask = read_mask(masks[photo.name], photo, reading) if photo.name in masks else None
         except StspbrError as error:
             unreadable[photo.name] = str(error)
             continue

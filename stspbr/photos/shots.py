@@ -12,6 +12,7 @@ import numpy as np
 
 from stspbr.datasets.lens import Lens, PinholeImage, object_bounds, pinhole_image, undistorted, undistortion_map
 from stspbr.errors import StspbrError
+from stspbr.formats.masks import MaskReading
 from stspbr.photos.grabcut import inside_box
 from stspbr.photos.photographs import Photo, read_mask, read_photo
 from stspbr.photos.sparse_model import SparseModel, View
@@ -52,7 +53,8 @@ class Shot:
 
     Attributes:
         camera: a pinhole, of the reduced size.
-        mask_file: its mask, if there is one; ``outline``: its mask if one was carried to it.
+        mask_file: its mask, if there is one, which means what ``reading`` decided.
+        outline: its mask if one was carried to it.
         mask: where it is covered, once :meth:`look` has been called; ``summary``: of its alpha, likewise.
         box: of the photo that has one, in its pixels.
     """
@@ -62,6 +64,7 @@ class Shot:
     camera: Camera
     mask_file: Path | None
     lens: Resampling
+    reading: MaskReading | None = None
     outline: Outline | None = None
     mask: PackedMask | None = None
     summary: MaskSummary | None = None
@@ -89,7 +92,7 @@ class Shot:
         """``[H, W, 1]`` float32 coverage in [0, 1]; None if the photo has neither mask nor alpha."""
         if self.outline is not None:
             return self.outline.coverage(self.valid())
-        alpha = own_alpha(self.photo, self.mask_file)
+        alpha = own_alpha(self.photo, self.mask_file, self.reading)
         return None if alpha is None else np.clip(self.lens.resampled(alpha), 0.0, 1.0)
 
     @property
@@ -118,13 +121,19 @@ class Shot:
 
 
 def make_shots(
-    model: SparseModel, photos: dict[str, Photo], masks: dict[str, Path], scale: int, failed: dict[str, str]
+    model: SparseModel,
+    photos: dict[str, Photo],
+    masks: dict[str, Path],
+    scale: int,
+    failed: dict[str, str],
+    reading: MaskReading | None = None,
 ) -> list[Shot]:
     """A shot of every view, in the order of ``photos``. One lens gives images of one size that hold all of the object.
 
     Args:
         scale: by which the images are reduced.
         failed: is given the reasons for views that no pinhole image can hold.
+        reading: of the masks.
     """
     groups: dict[Lens, list[View]] = {}
     for view in model.views:
@@ -135,19 +144,19 @@ def make_shots(
         bounds, kept = [], []
         for view in views:
             try:
-                alpha = None if lens.is_pinhole else own_alpha(photos[view.name], masks.get(view.name))
+                alpha = None if lens.is_pinhole else own_alpha(photos[view.name], masks.get(view.name), reading)
                 bounds += [] if alpha is None else [object_bounds(lens, alpha, f"photo {view.name}")]
                 kept.append(view)
             except StspbrError as error:
                 failed[view.name] = str(error)
         resampling = Resampling(lens, pinhole_image(lens, bounds), scale, mapped)
-        shots += [Shot(v, photos[v.name], resampling.camera(v), masks.get(v.name), resampling) for v in kept]
+        shots += [Shot(v, photos[v.name], resampling.camera(v), masks.get(v.name), resampling, reading) for v in kept]
     order = list(photos)
     return sorted(shots, key=lambda shot: order.index(shot.view.name))
 
 
-def own_alpha(photo: Photo, mask_file: Path | None) -> np.ndarray | None:
-    """The photo's own alpha times its mask ``[H, W, 1]``, or None if it has neither.
+def own_alpha(photo: Photo, mask_file: Path | None, reading: MaskReading | None = None) -> np.ndarray | None:
+    """The photo's own alpha or its mask ``[H, W, 1]``, the smaller of both, or None if it has neither.
 
     Raises:
         StspbrError: as :func:`stspbr.photos.photographs.read_mask`.
@@ -155,8 +164,8 @@ def own_alpha(photo: Photo, mask_file: Path | None) -> np.ndarray | None:
     alpha = None if photo.path.suffix.lower() in (".jpg", ".jpeg") else read_photo(photo)[1]
     if mask_file is None:
         return alpha
-    mask = read_mask(mask_file, photo)
-    return mask if alpha is None else alpha * mask
+    mask = read_mask(mask_file, photo, reading)
+    return mask if alpha is None else np.minimum(alpha, mask)
 
 
 class Resampling:

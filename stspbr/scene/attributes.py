@@ -6,6 +6,9 @@ import numpy as np
 
 from stspbr.scene.mesh import Corners, Mesh
 
+ONE_SIDED = "its open faces show both sides (doubleSided), which is left out: exports show the front alone"
+MOST_TRIANGLES = 1 << 27  # of a file with its instances: more do not fit into the memory of a workstation
+
 
 def unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct rows of ``[N, C]`` in the order of their first appearance, and ``[N]`` int32 into them.
@@ -31,6 +34,14 @@ def weld(mesh: Mesh) -> Mesh:
     mesh = mesh.with_corners(_distinct)
     a, b, c = mesh.faces.T
     return mesh.of_faces((a != b) & (b != c) & (c != a)).with_corners(_compact)
+
+
+def open_faces(mesh: Mesh) -> np.ndarray:
+    """``[F]`` bool: the triangles of a welded mesh with an edge that no other triangle has."""
+    edges = np.sort(np.stack([mesh.faces, np.roll(mesh.faces, -1, axis=1)], axis=-1).reshape(-1, 2), axis=1)
+    keys = edges[:, 0].astype(np.int64) * len(mesh.positions) + edges[:, 1]
+    _, inverse, count = np.unique(keys, return_inverse=True, return_counts=True)
+    return (count[inverse.reshape(-1, 3)] == 1).any(axis=1)
 
 
 def joined(parts: list[Mesh], fill_tangents: bool) -> Mesh:
@@ -82,15 +93,6 @@ def moved_tangents(tangents: np.ndarray, linear: np.ndarray, mirrored: bool) -> 
     """Tangents with handedness ``[N, 4]`` under ``linear`` ``[3, 3]``, float32; ``mirrored``: det < 0."""
     hand = np.where(tangents[:, 3:] < 0, -1.0, 1.0) * (-1.0 if mirrored else 1.0)
     return np.concatenate([unit(tangents[:, :3] @ linear.T, (1.0, 0.0, 0.0)), hand], axis=1).astype(np.float32)
-
-
-def fans(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``[F, 3]`` corner numbers of the triangles of polygons with ``count`` corners, and the polygon of each."""
-    each = np.maximum(count - 2, 0)
-    polygon = np.repeat(np.arange(len(count)), each)
-    step = np.arange(len(polygon)) - np.repeat(np.cumsum(each) - each, each)
-    start = (np.cumsum(count) - count)[polygon]
-    return np.stack([start, start + step + 1, start + step + 2], axis=1), polygon
 
 
 def unit(vectors: np.ndarray, fallback: tuple[float, float, float]) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from stspbr.scene.camera import Camera
 from stspbr.scene.light import EnvironmentLight
+from stspbr.scene.origin import far_offset, shift
 
 T = TypeVar("T")
 
@@ -80,3 +81,22 @@ class Capture:
     def split(self, name: str) -> list[Frame]:
         """The frames of one split, in order."""
         return [frame for frame in self.frames if frame.split == name]
+
+    def near_origin(self) -> Capture:
+        """The capture in a world moved to the origin if its cameras are far; ``original_from_world`` puts it back.
+
+        Survey coordinates do not fit the float32 that everything after this computes in. Objects that stand still
+        under the identity move with the world.
+        """
+        offset = far_offset(np.array([frame.camera.position for frame in self.frames]).reshape(-1, 3))
+        if not offset.any():
+            return self
+        back, forth = shift(-offset), shift(offset)
+        still = all(np.array_equal(frame.object_to_world, np.eye(4)) for frame in self.frames)
+        frames = []
+        for frame in self.frames:
+            camera = replace(frame.camera, camera_to_world=back @ frame.camera.camera_to_world)
+            pose = frame.object_to_world if still else back @ frame.object_to_world
+            frames.append(frame.with_fields(camera=camera, object_to_world=pose))
+        original = np.eye(4) if self.original_from_world is None else np.asarray(self.original_from_world, np.float64)
+        return replace(self, frames=frames, original_from_world=original @ forth)

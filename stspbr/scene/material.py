@@ -52,3 +52,9 @@ class Material:
 def is_constant(image: np.ndarray) -> bool:
     """Whether a map has a single texel."""
     return image.shape[:2] == (1, 1)
+
+
+def scaled_normals(normal: np.ndarray, scale: float) -> np.ndarray:
+    """Tangent-space normals ``[H, W, 3]`` float32, x and y times ``scale`` as glTF's ``normalTexture`` has it."""
+    scaled = normal * np.array([scale, scale, 1.0], np.float32)
+    return scaled / np.maximum(np.linalg.norm(scaled, axis=-1, keepdims=True), np.float32(1e-8))

@@ -58,10 +58,18 @@ def estimate_object_sphere(frames: Sequence[Frame]) -> tuple[np.ndarray, float] 
 
     The centre is the point nearest to the rays through the masks' centroids, by iteratively reweighted least
     squares on the distance itself, so that some wrong frames do not move it. None where the rays are too few
-    or too parallel to say.
+    or too parallel to say, or poses are not finite.
     """
     if len(frames) < 2:
         return None
+    try:
+        centre, radius = _nearest_point(frames) or (np.zeros(3), np.nan)
+    except np.linalg.LinAlgError:  # matrices that are not poses, which the checks of a capture name
+        return None
+    return (centre, radius) if np.isfinite(radius) and np.isfinite(centre).all() else None
+
+
+def _nearest_point(frames: Sequence[Frame]) -> tuple[np.ndarray, float] | None:
     origins, directions, angular = (np.stack(rows) for rows in zip(*map(_centroid_ray, frames), strict=True))
     across = np.eye(3) - directions[:, :, None] * directions[:, None, :]  # projectors square to each ray
     weights = np.ones(len(frames))

@@ -9,7 +9,7 @@ import numpy as np
 
 from stspbr.colour import linear_to_srgb, srgb_to_linear
 from stspbr.errors import StspbrError
-from stspbr.scene.attributes import unique_rows, unit, weld
+from stspbr.scene.attributes import unique_rows, unit
 from stspbr.scene.material import Material
 from stspbr.scene.mesh import Corners, Mesh
 from stspbr.scene.orm import pack_orm
@@ -17,9 +17,14 @@ from stspbr.scene.orm import pack_orm
 if TYPE_CHECKING:
     import trimesh
 
+_UNSAID = (102, 102, 102)  # what trimesh's SimpleMaterial has without a colour
+
 
 def from_trimesh(source: trimesh.Trimesh | trimesh.Scene) -> tuple[Mesh, list[Material], list[str]]:
-    """One mesh of all triangle meshes of a scene, its materials, and notes; see :meth:`Asset.from_trimesh`."""
+    """One mesh (float64, not welded) of all triangle meshes of a scene, its materials, and notes.
+
+    See :meth:`Asset.from_trimesh`.
+    """
     import trimesh
 
     scene = source if isinstance(source, trimesh.Scene) else trimesh.Scene(source)
@@ -33,6 +38,8 @@ def from_trimesh(source: trimesh.Trimesh | trimesh.Scene) -> tuple[Mesh, list[Ma
         if not isinstance(geometry, trimesh.Trimesh) or len(geometry.faces) == 0:
             notes.append(f"{key}: a {type(geometry).__name__} without triangles is left out")
             continue
+        if geometry.faces.min() < 0 or geometry.faces.max() >= len(geometry.vertices):
+            raise StspbrError(f"a face of {key} points past its {len(geometry.vertices)} vertices: export it again")
         visual: Any = geometry.visual
         textured = visual.kind == "texture" and visual.uv is not None
         identity = id(visual.material if visual.kind == "texture" else visual)
@@ -54,7 +61,7 @@ def from_trimesh(source: trimesh.Trimesh | trimesh.Scene) -> tuple[Mesh, list[Ma
     positions, faces, uvs, normals, owner = (np.concatenate(table) for table in tables.values())
     faces = faces.astype(np.int32)
     mesh = Mesh(
-        positions.astype(np.float32),
+        positions.astype(np.float64),
         faces,
         Corners(uvs.astype(np.float32), faces) if has_uvs else None,
         Corners(normals, faces),
@@ -62,10 +69,10 @@ def from_trimesh(source: trimesh.Trimesh | trimesh.Scene) -> tuple[Mesh, list[Ma
     )
     if not np.isfinite(mesh.positions).all():
         raise StspbrError("there are vertices that are NaN or infinite")
-    return weld(mesh), list(materials.values()), notes
+    return mesh, list(materials.values()), notes
 
 
-def to_trimesh(mesh: Mesh, materials: Sequence[Material]) -> trimesh.Scene:
+def to_trimesh(mesh: Mesh, materials: Sequence[Material], origin: np.ndarray) -> trimesh.Scene:
     """One ``Trimesh`` for each material, vertices split at seams; see :meth:`Asset.to_trimesh`."""
     import trimesh
 
@@ -79,7 +86,7 @@ def to_trimesh(mesh: Mesh, materials: Sequence[Material]) -> trimesh.Scene:
             continue
         uv = None if mesh.uvs is None else mesh.uvs.values[rows[:, 1]].astype(np.float64) * (1, -1) + (0, 1)
         part = trimesh.Trimesh(
-            mesh.positions[rows[:, 0]],
+            mesh.positions[rows[:, 0]] + origin,
             index.reshape(-1, 3),
             vertex_normals=None if mesh.normals is None else mesh.normals.values[rows[:, 2]],
             visual=trimesh.visual.TextureVisuals(uv=uv, material=_to_pbr(material)),
@@ -127,6 +134,8 @@ def _from_visual(visual: Any, textured: bool, key: str, notes: list[str]) -> Mat
     images = ("baseColorTexture", "metallicRoughnessTexture", "occlusionTexture", "normalTexture")
     colour, orm, occlusion, normal = (_pixels(getattr(pbr, image)) if textured else None for image in images)
     factor = np.full(3, 255) if pbr.baseColorFactor is None else pbr.baseColorFactor[:3]
+    if colour is not None and pbr is not given and np.array_equal(given.diffuse[:3], _UNSAID):
+        factor = np.full(3, 255)  # trimesh's own default would darken the texture
     albedo = factor.reshape(1, 1, 3) / 255.0
     # what glTF means by a factor that is absent; the materials of OBJ and COLLADA have no metallic
     roughness = 1.0 if pbr.roughnessFactor is None else pbr.roughnessFactor

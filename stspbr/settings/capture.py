@@ -31,13 +31,26 @@ class PreparationSettings(Settings):
     )
 
 
+class FileSettings(PreparationSettings):
+    """How the files of images and masks are read if there are several ways."""
+
+    layer: str | None = Field(None, description="part, layer or view of EXR images; none: the beauty")
+    mask_label: str | None = Field(
+        None, coerce_numbers_to_str=True, description="the object in masks of labels: 1; or 1,2; or #00ff00; or all"
+    )
+    invert_masks: bool = Field(False, description="masks are white where the object is not")
+
+
 class CaptureMeshSettings(Settings):
     """Render a textured mesh from cameras on a sphere."""
 
     kind: Literal["mesh"] = Field("mesh", description=_KIND)
     asset: str = Field(description="GLB, glTF, OBJ or USD; or procedural:demo, procedural:letters, …")
     textures: str | None = Field(None, description="folder of maps for an OBJ, recognised by their names")
-    light: str = Field(description="lat-long HDR or EXR; or procedural:demo, procedural:studio, …")
+    light: str = Field(description="HDR or EXR; or procedural:demo, procedural:studio, …")
+    light_layout: Literal["latlong", "cross", "strip", "angular", "mirror-ball"] = Field(
+        "latlong", description="how the light's file shows the sphere: cube faces as a cross or strip, light probes"
+    )
     renderer: Literal["raster", "mitsuba"] = Field("raster", description="raster: as in training; mitsuba: path tracer")
     views: int = Field(100, ge=1, description="training views")
     test_views: int = Field(20, ge=0, description="held-out views")
@@ -55,7 +68,7 @@ class CaptureMeshSettings(Settings):
     store_light: bool = Field(True, description="keep the light in the capture; if not, the light is learned")
 
 
-class CaptureFolderSettings(PreparationSettings):
+class CaptureFolderSettings(FileSettings):
     """Read the folder of a data set."""
 
     kind: Literal["nerf", "nerfstudio", "llff", "colmap", "orb"] = Field(description=_KIND)
@@ -68,7 +81,7 @@ class CaptureFolderSettings(PreparationSettings):
     known_light: bool = Field(False, description="orb: take the light from ground_truth/ instead of learning it")
 
 
-class CaptureUsdSettings(PreparationSettings):
+class CaptureUsdSettings(FileSettings):
     """Read a USD scene and the images rendered from it."""
 
     kind: Literal["usd"] = Field("usd", description=_KIND)
@@ -85,11 +98,11 @@ class CaptureUsdSettings(PreparationSettings):
     light: Literal["auto", "dome", "none"] = Field("auto", description="dome: dome lights only; none: learn the light")
 
 
-class CapturePhotosSettings(PreparationSettings):
+class CapturePhotosSettings(FileSettings):
     """Find poses and masks of a folder of photographs."""
 
     kind: Literal["photos"] = Field("photos", description=_KIND)
-    folder: str = Field(description="folder of photos: JPEG, PNG or TIFF")
+    folder: str = Field(description="folder of photos: JPEG, PNG, TIFF, HEIC, AVIF or raw")
     masks: str | None = Field(None, description="folder of masks with the photos' names, white inside the object")
     mask: Literal["grabcut"] | None = Field(None, description="grabcut: masks for all photos, from one box")
     box: _Box | None = Field(None, description="x, y, width, height of a box around the object, in upright pixels")

@@ -39,6 +39,9 @@ class ExportSettings(Settings):
     texture_format: Annotated[Literal["png", "exr"], BeforeValidator(_not_ktx2)] = Field(
         "png", description="format of the textures; exr for obj and blender only"
     )
+    original_frame: bool = Field(
+        False, description="of a run: put the asset back into the world that the capture's poses came in"
+    )
     quantized: bool = Field(False, description="glb, gltf: half the size, small errors")
     lod: _Budgets = Field([], description="most triangles of each level of detail; glb, gltf, obj, ply")
 

@@ -14,7 +14,7 @@ from stspbr.fields.material_values import METALLIC, OCCLUSION, ROUGHNESS
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import write_hdr
-from stspbr.formats.obj import write_obj
+from stspbr.formats.obj_writer import write_obj
 from stspbr.geometry.tangents import with_frames
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb

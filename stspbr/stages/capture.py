@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from stspbr.artifacts import Artifact
 from stspbr.datasets.captures import read_capture
 from stspbr.datasets.transforms import write_transforms
 from stspbr.datasets.validation import check_capture
+from stspbr.errors import StspbrError
+from stspbr.formats.choices import FileChoices
+from stspbr.notes import Notes
 from stspbr.optimize.progress import Reporter
 from stspbr.scene import Capture
 from stspbr.settings import CaptureMeshSettings, CapturePhotosSettings, CaptureSettings, CaptureUsdSettings
@@ -21,34 +23,43 @@ from stspbr.stages.session import Session, on_first_rank
 @on_first_rank
 def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
     """Make a capture and write it: ``transforms.json``, linear EXR images, ``environment.exr`` where known."""
-    reported: list[str] = []
+    notes = Notes()
     facts: dict[str, Any] = {}
-    capture = _make(session, settings, reported.append, facts)
+    try:
+        capture = _make(session, settings, notes, facts)
+    except StspbrError:
+        _print(session, notes.lines())  # they may have the cause
+        raise
+    left_out: list[str] = facts.pop("left_out", [])  # printed already
     with session.create("capture", settings) as draft:
         write_transforms(draft.path, capture)
         # what is written is checked when it is: the pixels of stored frames are then there
-        warnings = list(dict.fromkeys([*reported, *check_capture(capture)]))
-        draft.run.update(facts, warnings=warnings)
-    if not session.quiet and not session.json_lines:
-        for warning in warnings:
-            sys.stderr.write(f"stspbr: warning: {warning}\n")
+        checks = check_capture(capture)
+        warnings = list(dict.fromkeys([*notes.lines(), *checks]))
+        draft.run.update(facts, warnings=[*left_out, *warnings])
+    _print(session, warnings)
     return draft.artifact
 
 
-def _make(
-    session: Session, settings: CaptureSettings, on_warning: Callable[[str], None], facts: dict[str, Any]
-) -> Capture:
+def _print(session: Session, warnings: list[str]) -> None:
+    if not session.quiet and not session.json_lines:
+        for warning in warnings:
+            sys.stderr.write(f"stspbr: warning: {warning}\n")
+
+
+def _make(session: Session, settings: CaptureSettings, on_warning: Notes, facts: dict[str, Any]) -> Capture:
     """The capture; further content of ``run.json`` goes into ``facts``."""
     if isinstance(settings, CaptureMeshSettings):
         total = settings.views + settings.test_views
         with Reporter("capture", total, session.run / "logs" / "capture", quiet=session.quiet,
                       json_lines=session.json_lines) as reporter:  # fmt: skip
-            return render_capture(session, settings, reporter)
+            return render_capture(session, settings, reporter, on_warning)
     if isinstance(settings, CapturePhotosSettings):
         from stspbr.stages.capture_photos import capture_photos
 
-        capture, report = capture_photos(session, settings)
-        facts["photos"] = report.facts()
+        capture, report = capture_photos(session, settings, on_warning)
+        left_out = [f"left out: {line}" for line in report.left_out()]
+        facts |= {"photos": report.facts(), "left_out": [*left_out, *report.notes]}
         # the images come reduced by the whole part of the scale already
         rest = settings.model_copy(update={"image_scale": settings.image_scale / int(settings.image_scale)})
         return prepared(capture, rest, on_warning)
@@ -58,6 +69,7 @@ def _make(
             sys.stdout.write(f"capture: {line}\n")
 
     options: dict[str, Any] = {"masks": settings.masks, "hold_out_every": settings.hold_out_every, "stream": say}
+    options["choices"] = FileChoices(settings.layer, settings.mask_label, settings.invert_masks)
     if isinstance(settings, CaptureUsdSettings):
         from stspbr.datasets.usd_scene import read_usd_scene
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stspbr.artifacts import ArtifactStore
+from stspbr.artifacts import MANIFEST, RUN_FACTS, ArtifactStore
 from stspbr.capture_check.coverage import SEEN, Coverage, direction_words, measure_coverage
 from stspbr.capture_check.drawing import Frustum, draw_cameras, draw_coverage, frustum_points
 from stspbr.capture_check.findings import Comparisons, Finding, compare_frames, find
@@ -21,6 +22,7 @@ from stspbr.capture_check.sheet import contact_sheets
 from stspbr.capture_check.surface import ExposureFit, ProxySurface, proxy_surface, reduced_frames, relative_stops
 from stspbr.datasets.captures import read_capture
 from stspbr.datasets.preparation.exposure import divided, relative_factors
+from stspbr.datasets.transforms import read_json
 from stspbr.datasets.validation import RefusedCapture
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
@@ -43,6 +45,7 @@ class CaptureCheck:
         place, surface: the object as estimated from masks and cameras; None if that failed.
         findings: the warnings.
         light: whether the capture stores its light.
+        notes: how its files were read, one line per kind.
     """
 
     source: Path
@@ -53,6 +56,7 @@ class CaptureCheck:
     surface: ProxySurface | None
     findings: list[Finding]
     light: bool
+    notes: list[str] = field(default_factory=list)
 
 
 def run_capture_check(
@@ -74,8 +78,9 @@ def run_capture_check(
     """
     source, default = _source(Path(path), version)
     out = default if out is None else Path(out)
-    capture, refusal = _read(source)
-    check = check_frames(capture, source, refusal)
+    notes = _recorded_notes(source)
+    capture, refusal = _read(source, notes.append)
+    check = replace(check_frames(capture, source, refusal), notes=list(dict.fromkeys(notes)))
     write_check(check, capture.frames, out)
     return check, out
 
@@ -142,6 +147,7 @@ def as_json(check: CaptureCheck) -> dict[str, Any]:
         "exposure_spread_stops": compared.exposure.spread,
         "exposure_scatter_stops": compared.exposure.scatter,
         "findings": [asdict(finding) for finding in check.findings],
+        "notes": check.notes,
         "frames": frames,
     }
 
@@ -198,9 +204,16 @@ def _source(path: Path, version: str | None) -> tuple[Path, Path]:
     return path, Path("capture-check")
 
 
-def _read(source: Path) -> tuple[Capture, str]:
+def _recorded_notes(source: Path) -> list[str]:
+    """What was noted when a capture artifact was made; nothing for another folder."""
+    facts = source / RUN_FACTS
+    recorded = read_json(facts).get("warnings") if (source / MANIFEST).is_file() and facts.is_file() else None
+    return [str(line) for line in recorded or []]
+
+
+def _read(source: Path, on_warning: Callable[[str], None]) -> tuple[Capture, str]:
     try:
-        capture = read_capture(source)
+        capture = read_capture(source, on_warning)
     except RefusedCapture as refused:
         if not refused.capture.frames or not all(map(_posed, refused.capture.frames)):
             raise  # without poses there is nothing to check
@@ -264,6 +277,7 @@ def write_check(check: CaptureCheck, frames: list[Frame], out: Path) -> None:
         points,
         title=f"Capture check: {check.source}",
         findings=[finding.text for finding in check.findings],
+        notes=check.notes,
         facts=facts(check),
         columns=COLUMNS,
         rows=frame_rows(check),

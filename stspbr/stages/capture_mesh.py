@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
-from stspbr.formats.images import read_image
+from stspbr.formats.lights import LightLayout, read_light
+from stspbr.notes import Log, Notes
 from stspbr.optimize.progress import Reporting
 from stspbr.procedural.by_name import is_procedural, procedural_light
 from stspbr.render.asset_renderer import AssetRenderer
@@ -18,6 +18,7 @@ from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, Capture, EnvironmentLight, Frame
 from stspbr.scene.camera_rig import object_cameras
+from stspbr.scene.origin import shift
 from stspbr.settings import CaptureMeshSettings
 from stspbr.stages.session import Session
 
@@ -30,19 +31,25 @@ def load_asset(settings: CaptureMeshSettings) -> Asset:
     return replace(asset, materials=[replace(m, **constants) for m in asset.materials])
 
 
-def load_light(path: str) -> EnvironmentLight:
-    """A lat-long HDR or EXR, or a procedural light."""
+def load_light(path: str, layout: LightLayout = "latlong", notes: Notes | None = None) -> EnvironmentLight:
+    """An HDR or EXR of the given layout, or a procedural light."""
     if is_procedural(path):
         return procedural_light(path)
-    radiance, _, _ = read_image(path)
-    if not np.isfinite(radiance).all() or (radiance < 0).any():
-        raise StspbrError(f"{path}: the light has pixels that are negative or not finite")
-    return EnvironmentLight(radiance)
+    return read_light(path, layout, notes)
 
 
-def render_capture(session: Session, settings: CaptureMeshSettings, reporter: Reporting) -> Capture:
-    """Render the asset from training and held-out cameras, with stspbr's rasteriser or Mitsuba's path tracer."""
-    asset, light = load_asset(settings), load_light(settings.light)
+def render_capture(
+    session: Session, settings: CaptureMeshSettings, reporter: Reporting, on_warning: Log = None
+) -> Capture:
+    """Render the asset from training and held-out cameras, with stspbr's rasteriser or Mitsuba's path tracer.
+
+    Args:
+        on_warning: called with each note on how asset and light were read, one line each.
+    """
+    with Notes.into(on_warning) as notes:
+        asset, light = load_asset(settings), load_light(settings.light, settings.light_layout, notes)
+        for line in asset.extras.get("notes", ()):
+            notes(line)
     train, test = object_cameras(
         asset.mesh,
         settings.views,
@@ -61,7 +68,8 @@ def render_capture(session: Session, settings: CaptureMeshSettings, reporter: Re
         index = number if split == "train" else number - len(train)
         frames.append(Frame(f"images/{split}_{index:04d}.exr", camera, image, alpha, split=split))
         reporter.step(number + 1, {}, {}, {})
-    return Capture(frames, light if settings.store_light else None)
+    original = shift(asset.origin) if asset.origin.any() else None
+    return Capture(frames, light if settings.store_light else None, original)
 
 
 def _rasterize(session: Session, settings: CaptureMeshSettings, asset: Asset, light: EnvironmentLight, cameras):  # noqa: ANN001, ANN202

@@ -16,6 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.formats.choices import FileChoices
+from stspbr.formats.masks import MaskReading
+from stspbr.notes import Notes
 from stspbr.optimize.progress import Reporter
 from stspbr.photos.carried_masks import carry_masks
 from stspbr.photos.grabcut import require_opencv
@@ -67,12 +70,25 @@ class PhotoReport:
         ]
         out += [f"  camera: {camera}" for camera in self.cameras]
         out += [f"  up: from the {self.up_from}"] if self.up_from else []
-        out += [f"  left out: {name}: {reason}" for name, reason in sorted(self.failed.items())]
+        out += [f"  left out: {line}" for line in self.left_out()]
         return out + [f"  note: {note}" for note in self.notes]
 
+    def left_out(self) -> list[str]:
+        """One line per reason, with the photos that it holds for."""
+        notes = Notes()
+        for name, reason in sorted(self.failed.items()):
+            _, found, rest = reason.partition(f"{name} ")  # errors name the file themselves
+            notes(rest if found else reason, name)
+        return notes.lines()
 
-def capture_photos(session: Session, settings: CapturePhotosSettings) -> tuple[Capture, PhotoReport]:
+
+def capture_photos(
+    session: Session, settings: CapturePhotosSettings, notes: Notes | None = None
+) -> tuple[Capture, PhotoReport]:
     """Make a capture from photographs.
+
+    Args:
+        notes: receives how photos and masks were read, also when the pixels of the frames are.
 
     Returns:
         Frames through pinhole cameras whose pixels stay in the photos' files, the object about the origin with radius 1
@@ -85,7 +101,7 @@ def capture_photos(session: Session, settings: CapturePhotosSettings) -> tuple[C
     require_opencv()
     check_camera_model(settings.camera_model)
     _check_mask_settings(settings)
-    photos, failed = find_photos(settings.folder)
+    photos, failed = find_photos(settings.folder, notes)
     report = PhotoReport(len(photos) + len(failed), failed=failed)
     found_by = settings.camera_model, settings.shared_camera, settings.feature_size, settings.pairs
     poses = PoseOptions(*found_by, session.seed, session.threads)
@@ -97,6 +113,8 @@ def capture_photos(session: Session, settings: CapturePhotosSettings) -> tuple[C
     ):
         progress = _Progress(reporter)
         masks = find_masks(settings.masks, photos) if settings.masks else {}
+        choices = FileChoices(settings.layer, settings.mask_label, settings.invert_masks)
+        reading = MaskReading(list(masks.values()), choices, notes)
         photos = _usable(photos, masks, settings, failed)
         if settings.mask == "grabcut":
             _box_photo(settings, [photo.name for photo in photos])
@@ -107,6 +125,7 @@ def capture_photos(session: Session, settings: CapturePhotosSettings) -> tuple[C
             masks if settings.features == "object" else {},
             poses,
             failed,
+            reading=reading,
             on_photo=progress.photo,
             on_message=reporter.message,
         )
@@ -115,7 +134,9 @@ def capture_photos(session: Session, settings: CapturePhotosSettings) -> tuple[C
         report.reprojection_error = model.reprojection_error
         report.cameras = _camera_lines(model)
         progress.at(2 * len(photos))
-        shots = make_shots(model, {photo.name: photo for photo in photos}, masks, int(settings.image_scale), failed)
+        shots = make_shots(
+            model, {photo.name: photo for photo in photos}, masks, int(settings.image_scale), failed, reading
+        )
         if settings.box is not None:
             names = [photo.name for photo in photos]
             first = _box_photo(settings, names if settings.box_image else [shot.view.name for shot in shots])

@@ -24,11 +24,12 @@ from stspbr.metrics.material import material_error
 from stspbr.metrics.relighting import relighting_error
 from stspbr.metrics.sampling import pixel_footprint
 from stspbr.render.mitsuba_bsdf import require_mitsuba
-from stspbr.scene import Asset, Capture, Corners, EnvironmentLight, Frame
+from stspbr.scene import Asset, Capture, EnvironmentLight, Frame
 from stspbr.settings import CaptureMeshSettings, CoarseSettings, EvaluateSettings, parse_settings
 from stspbr.stages.capture_mesh import load_asset, load_light
 from stspbr.stages.error_record import SCHEMA, ErrorRecord, error_table, write_csv
 from stspbr.stages.evaluation_pictures import Renders, write_pictures
+from stspbr.stages.given_mesh import in_world_of
 from stspbr.stages.session import Session, on_first_rank
 from stspbr.stages.state import load_capture, make_transport, save_json
 from stspbr.transport.ground import floored_light
@@ -73,7 +74,9 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
     lights = load_lights(settings.lights)
     if lights:
         require_mitsuba("relighting (evaluate --lights)")  # before the long work, not after it
-    reference, estimate, capture = _reference(settings, source), read_gltf(bake.file("asset.glb")), load_capture(source)
+    estimate, capture = read_gltf(bake.file("asset.glb")), load_capture(source)
+    reference = _reference(settings, source)
+    reference = in_world_of(reference, capture.original_from_world, settings.reference or reference.name)
     learned = "light.safetensors" in bake.files
     exported = EnvironmentLight(read_image(bake.file("light.hdr"))[0])
     metrics = json.loads(bake.file("metrics.json").read_text(encoding="utf-8"))
@@ -142,24 +145,6 @@ def held_out(capture: Capture) -> tuple[list[Frame], str]:
     return (test, "test") if test else (capture.split("train"), "train")
 
 
-def transformed(asset: Asset, matrix: np.ndarray) -> Asset:
-    """An asset moved by a similarity ``[4, 4]`` (rotation, uniform scale, translation)."""
-    if np.array_equal(matrix, np.eye(4)):
-        return asset
-    mesh, linear = asset.mesh, matrix[:3, :3]
-    rotation = linear / np.cbrt(np.linalg.det(linear))
-
-    def turned(corners: Corners[np.ndarray] | None) -> Corners[np.ndarray] | None:
-        if corners is None:
-            return None
-        vectors = np.concatenate([corners.values[:, :3] @ rotation.T, corners.values[:, 3:]], axis=1)
-        return Corners(vectors.astype(np.float32), corners.index)
-
-    positions = (mesh.positions.astype(np.float64) @ linear.T + matrix[:3, 3]).astype(np.float32)
-    moved = replace(mesh, positions=positions, normals=turned(mesh.normals), tangents=turned(mesh.tangents))
-    return replace(asset, mesh=moved)
-
-
 def _reference(settings: EvaluateSettings, source: Artifact) -> Asset:
     """The reference asset; it keeps occlusion maps only if the capture was rendered with them."""
     if settings.reference is None and source.settings.get("kind") != "mesh":
@@ -178,8 +163,8 @@ def _subjects(reference: Asset, estimate: Asset, capture: Capture, matrix: np.nd
     train = capture.split("train")
     return _Subjects(
         reference,
-        transformed(estimate, matrix),
-        transformed(reference, back),
+        estimate.transformed(matrix),
+        reference.transformed(back),
         estimate,
         capture,
         [frame.camera for frame in train],

@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stspbr.artifacts import ArtifactStore
+import numpy as np
+
+from stspbr.artifacts import Artifact, ArtifactStore
+from stspbr.datasets.transforms import original_from_world
 from stspbr.errors import StspbrError
 from stspbr.files import safe_name
 from stspbr.formats.asset_writer import write_asset
@@ -18,6 +21,7 @@ from stspbr.formats.images import read_image, write_exr, write_hdr
 from stspbr.geometry.tangents import with_frames
 from stspbr.procedural.by_name import is_procedural
 from stspbr.scene import Asset, EnvironmentLight
+from stspbr.scene.light import turned_light
 from stspbr.settings import ExportSettings
 from stspbr.stages.lod_error import lod_psnr
 from stspbr.texture.lod import simplify_textured
@@ -118,12 +122,16 @@ def _read(
     source: str, version: str | None, settings: ExportSettings
 ) -> tuple[Asset, EnvironmentLight | None, list[str]]:
     """The asset with its own tangent frames if a normal map needs them, the light, and notes."""
-    light, notes = None, []
+    light: EnvironmentLight | None = None
+    notes: list[str] = []
     if not is_procedural(source) and Path(source).is_dir():
-        bake = ArtifactStore(Path(source)).finished(version)
+        store = ArtifactStore(Path(source))
+        bake = store.finished(version)
         asset = read_asset(bake.file("asset.glb"))
         if "light.hdr" in bake.files:
             light = EnvironmentLight(read_image(bake.file("light.hdr"))[0])
+        if settings.original_frame:
+            asset, light = _put_back(asset, light, store, bake, notes)
         held = bake.settings.get("texture_bits", 8)
         if settings.texture_bits > held:
             made = f"the {bake.stage} has {held}-bit maps"
@@ -139,6 +147,19 @@ def _read(
     else:
         mesh = replace(mesh, tangents=None)  # nothing uses them
     return replace(asset, mesh=mesh), light, notes
+
+
+def _put_back(
+    asset: Asset, light: EnvironmentLight | None, store: ArtifactStore, bake: Artifact, notes: list[str]
+) -> tuple[Asset, EnvironmentLight | None]:
+    """Asset and light in the world that the poses of their capture came in."""
+    source = store.lineage(bake)["capture"]
+    back = original_from_world(source.file("transforms.json"))
+    if back is None:
+        notes.append("--original-frame: the capture's world is the one that its poses came in")
+        return asset, light
+    turn = back[:3, :3] / np.cbrt(np.linalg.det(back[:3, :3]))
+    return asset.transformed(back), light and turned_light(light, turn)
 
 
 def _levels(asset: Asset, budgets: list[int], light: EnvironmentLight | None, notes: list[str]) -> list[dict[str, Any]]:

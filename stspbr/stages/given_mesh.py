@@ -54,8 +54,26 @@ class GivenMesh:
         return [material.normal_map for material in self.materials]
 
 
-def read_given_mesh(settings: CoarseSettings) -> GivenMesh | None:
-    """The mesh that the settings name; None if they name none.
+def in_world_of(asset: Asset, original_from_world: np.ndarray | None, name: str) -> Asset:
+    """``asset`` in a capture's world: one far from the origin is in the world that the capture's poses came in.
+
+    Raises:
+        StspbrError: the capture's poses were near the origin.
+    """
+    if not asset.origin.any():
+        return asset
+    moved = asset if original_from_world is None else asset.transformed(np.linalg.inv(original_from_world))
+    if moved.origin.any():
+        place = ", ".join(f"{value:g}" for value in asset.origin)
+        raise StspbrError(f"{name} lies about ({place}), far from what the capture shows: move it there")
+    return moved
+
+
+def read_given_mesh(settings: CoarseSettings, original_from_world: np.ndarray | None = None) -> GivenMesh | None:
+    """The mesh that the settings name, in the world of the capture; None if they name none.
+
+    Args:
+        original_from_world: of the capture.
 
     Raises:
         StspbrError: the file is missing or broken, has no triangles, has UVs that bake could not use, or has no UVs
@@ -64,6 +82,7 @@ def read_given_mesh(settings: CoarseSettings) -> GivenMesh | None:
     if settings.mesh is None:
         return None
     asset = read_asset(settings.mesh, settings.mesh_textures)
+    asset = in_world_of(asset, original_from_world, str(settings.mesh))
     if len(asset.mesh.faces) == 0:
         raise StspbrError(f"{settings.mesh}: the mesh is empty")
     if asset.mesh.uvs is not None and not (np.abs(asset.mesh.uvs.values) <= FARTHEST_UV).all():

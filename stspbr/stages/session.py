@@ -125,18 +125,8 @@ class Session:
         return self.ranks.first(lambda: self.store.resolve(stage, self.versions.get(stage)))
 
     def parent_of(self, artifact: Artifact, stage: str) -> Artifact:
-        """The ``stage`` artifact that ``artifact`` was made from.
-
-        Raises:
-            StspbrError: it is gone, or its content has changed.
-        """
-        entry = artifact.parents.get(stage)
-        if entry is None:
-            raise StspbrError(f"{artifact.path} was not made from a {stage} artifact")
-        found = self.ranks.first(lambda: self.store.resolve(stage, entry["version"]))
-        if found.content_hash != entry["content_hash"]:
-            raise StspbrError(f"{found.path} is not what {artifact.path} was made from: run `stspbr {artifact.stage}`")
-        return found
+        """See :meth:`stspbr.artifacts.ArtifactStore.parent_of`."""
+        return self.ranks.first(lambda: self.store.parent_of(artifact, stage))
 
     def asset(self) -> Artifact:
         """The artifact whose asset is used: ``refine``'s or ``bake``'s, see ``ArtifactStore.finished``."""
@@ -145,20 +135,8 @@ class Session:
         return self.ranks.first(lambda: self.store.finished(wanted))
 
     def lineage(self, artifact: Artifact) -> dict[str, Artifact]:
-        """``artifact`` and all that it was made from, by stage.
-
-        Raises:
-            StspbrError: one of them is gone, or its content has changed.
-        """
-        found = {artifact.stage: artifact}
-        waiting = [artifact]
-        while waiting:
-            child = waiting.pop()
-            for stage in child.parents:
-                if stage not in found:
-                    found[stage] = self.parent_of(child, stage)
-                    waiting.append(found[stage])
-        return found
+        """``artifact`` and all that it was made from, by stage; see ``ArtifactStore.lineage``."""
+        return self.ranks.first(lambda: self.store.lineage(artifact))
 
     def checkpoints(self, stage: str, settings: Settings, parents: list[Artifact]) -> Checkpoints:
         """Checkpoints of this stage on these parents with these settings, seed and backends."""

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from stspbr.artifacts import Artifact
 from stspbr.datasets.transforms import read_transforms
-from stspbr.errors import StspbrError
+from stspbr.errors import StspbrError, first_line
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
 from stspbr.render.light import EnvironmentCube
@@ -132,8 +133,12 @@ def save_mesh(mesh: Mesh, path: Path) -> None:
 
 
 def load_mesh(path: Path) -> Mesh:
-    """The inverse of ``save_mesh``."""
-    arrays = load_file(path)
+    """The inverse of ``save_mesh``; StspbrError if the file is damaged."""
+    arrays = _arrays(path)
+    lost = {"positions", "faces"} - arrays.keys()
+    lost |= {f"{name[:-1]}_faces" for name in ("uvs", "normals", "tangents") if name in arrays} - arrays.keys()
+    if lost:
+        raise StspbrError(f"{path} is not a mesh of a stage: run the stage again")
 
     def corners(name: str) -> Corners[np.ndarray] | None:
         return Corners(arrays[name], arrays[f"{name[:-1]}_faces"]) if name in arrays else None
@@ -154,4 +159,11 @@ def load_normalization(artifact: Artifact) -> Normalization:
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
-    return {k: torch.from_numpy(v) for k, v in load_file(path).items()}
+    return {k: torch.from_numpy(v) for k, v in _arrays(path).items()}
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise StspbrError(f"{path} is truncated or corrupt ({first_line(error)}): run its stage again") from error

@@ -6,12 +6,13 @@ import itertools
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stspbr.datasets.captures import EXPORT_KINDS, read_capture, write_dataset
-from stspbr.datasets.posed_images import find_mask
+from stspbr.datasets.mask_files import find_masks
 from stspbr.errors import StspbrError
 from stspbr.scene import Normalization
 from stspbr.scene.capture import Capture
@@ -212,7 +213,38 @@ def test_masks_may_lack_the_folders_of_their_images(tmp_path):
     for place in ("a.png", "images/b.jpg.png", "b.png"):
         (tmp_path / place).parent.mkdir(exist_ok=True)
         (tmp_path / place).touch()
-    assert find_mask(tmp_path, "images/a.jpg") is None  # nobody says that no other image has this name
-    assert find_mask(tmp_path, "images/a.jpg", names) == tmp_path / "a.png"
-    assert find_mask(tmp_path, "images/b.jpg", names) == tmp_path / "images/b.jpg.png"  # the full name comes first
-    assert find_mask(tmp_path, "left/a.jpg", ["left/a.jpg", "right/a.jpg"]) is None  # whose would it be?
+    found = find_masks(tmp_path, names)  # the full name comes first
+    assert found == {"images/a.jpg": tmp_path / "a.png", "images/b.jpg": tmp_path / "images/b.jpg.png"}
+    assert find_masks(tmp_path, ["left/a.jpg", "right/a.jpg"]) == {}  # whose would it be?
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("IMG_1.JPG", "IMG_1.PNG"), ("IMG_1.JPG", "IMG_1.JPG.png"), ("IMG_1.JPG", "img_1.jpg.PNG"),
+        ("IMG_1.jpg", "IMG_1_mask.png"), ("IMG_1.jpg", "IMG_1_mask.gif"), ("IMG_1.jpg", "IMG_1.jpg_Mask.PNG"),
+        ("a/IMG_1.jpg", "mask_IMG_1.png"), ("a/IMG_1.jpg", "A/img_1-mask.tif"), ("frame.0001.exr", "frame.0001.png"),
+        ("caf\u00e9.jpg", "cafe\u0301.png"),
+    ],
+)  # fmt: skip
+def test_masks_are_found_however_they_are_named(tmp_path, image, mask):
+    for name in (mask, f"{Path(mask).parent}/._{Path(mask).name}", "Thumbs.db", "IMG_12.png", "IMG_1_mask.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_masks(tmp_path, [image, "IMG_2.jpg"]) == {image: tmp_path / mask}
+
+
+def test_a_mask_of_the_very_name_comes_before_one_in_another_case(tmp_path):
+    for name in ("a.png", "A.png"):
+        (tmp_path / name).touch()
+    assert find_masks(tmp_path, ["a.jpg", "A.jpg"]) == {"a.jpg": tmp_path / "a.png", "A.jpg": tmp_path / "A.png"}
+
+
+@pytest.mark.parametrize("kind", ["colmap", "nerfstudio"])
+def test_images_are_found_whatever_the_case_of_their_names(tmp_path, ball, kind):
+    write_dataset(tmp_path, ball.capture(), kind, "png")
+    expected = read_capture(tmp_path)
+    for path in (tmp_path / "images").iterdir():
+        path.rename(path.with_name(path.name.upper()))
+    for a, b in zip(expected.frames, read_capture(tmp_path).frames, strict=True):
+        assert np.array_equal(a.image, b.image) and b.name.lower() == a.name.lower()

@@ -187,7 +187,12 @@ def test_one_corrupt_jpeg_in_a_hundred(tmp_path, ball):
     ("file", "old", "new", "message"),
     [
         ("cameras.txt", "OPENCV", "PERISCOPE", r"sparse/0 is not a readable COLMAP model"),
-        ("cameras.txt", " 48 40 ", " 24 40 ", r"frame images/a00.png: the image is 48x40 but its camera 24x40"),
+        (
+            "cameras.txt",
+            " 48 40 ",
+            " 24 40 ",
+            r"frame images/a00.png: the image is 48x40 but its camera 24x40, of another shape",
+        ),
         ("cameras.txt", " 60.0 ", " -60.0 ", r"camera 7 of .*: its focal length is not a positive number"),
         ("images.txt", "a03.png", "a02.png", r"two frames of this name|no COLMAP model"),
     ],
@@ -204,7 +209,7 @@ def test_a_truncated_binary_model(tmp_path, ball):
     write_colmap(tmp_path, ball.capture())
     path = tmp_path / "sparse/0/images.bin"
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(StspbrError, match="not a readable COLMAP model|lacks"):
+    with pytest.raises(StspbrError, match="images.bin is truncated or corrupt|lacks"):
         read_colmap(tmp_path)
 
 
@@ -216,3 +221,157 @@ def test_the_extra_is_named(tmp_path, ball, monkeypatch):
     for call in (lambda: read_colmap(tmp_path), lambda: write_colmap(tmp_path / "out", Capture([]))):
         with pytest.raises(StspbrError, match=r"pip install 'stspbr\[photos\]'"):
             call()
+
+
+PINHOLE = ("PINHOLE", (60.0, 61.0, 23.2, 20.9))
+
+
+def renamed(folder, name):
+    """Images and masks of a text model by the names that ``name`` makes of their own."""
+    text = (folder / "sparse/0/images.txt").read_text()
+    for path in sorted((folder / "images").iterdir()):
+        (folder / "masks" / f"{path.name}.png").rename(folder / "masks" / f"{name(path.name)}.png")
+        text = text.replace(f" {path.name}\n", f" {name(path.name)}\n")
+        path.rename(path.with_name(name(path.name)))
+    (folder / "sparse/0/images.txt").write_text(text)
+
+
+@pytest.mark.parametrize("rigs", [False, True])
+def test_names_with_blanks(tmp_path, ball, rigs):
+    expected = read_colmap(write_model(tmp_path, ball, PINHOLE)).frames
+    if rigs:  # as COLMAP 3.12 and later write it
+        pycolmap.Reconstruction(str(tmp_path / "sparse/0")).write_text(str(tmp_path / "sparse/0"))
+        assert (tmp_path / "sparse/0/frames.txt").is_file()
+    renamed(tmp_path, lambda name: f"map plan ({name[1:3]}) of 12.png")
+    frames = read_colmap(tmp_path).frames
+    assert [frame.name for frame in frames] == [f"images/map plan ({k:02d}) of 12.png" for k in range(12)]
+    for a, b in zip(expected, frames, strict=True):
+        assert np.array_equal(a.image, b.image)
+        assert b.camera.camera_to_world == pytest.approx(a.camera.camera_to_world, abs=1e-12)
+
+
+def test_poses_of_a_rig(tmp_path, ball):
+    """Two cameras on one rod: the poses of the second are those of the first and the rod's."""
+    place = write_model(tmp_path, ball, PINHOLE) / "sparse/0"
+    model = pycolmap.Reconstruction(str(place))
+    rod = np.eye(4)
+    rod[:3, :3], rod[:3, 3] = Rotation.from_euler("y", 3, degrees=True).as_matrix(), (0.05, 0.0, 0.0)
+    x, y, z, w = Rotation.from_matrix(rod[:3, :3]).as_quat()
+    sensor = f"1 {w} {x} {y} {z} {rod[0, 3]} {rod[1, 3]} {rod[2, 3]}"
+    cameras = (place / "cameras.txt").read_text()
+    (place / "cameras.txt").write_text(cameras + cameras.splitlines()[1].replace("7 ", "8 ", 1) + "\n")
+    (place / "rigs.txt").write_text(f"1 2 CAMERA 7 CAMERA 8 {sensor}\n")
+    rows, lines = [], (place / "images.txt").read_text().splitlines()
+    for number in range(1, 13, 2):
+        pose = model.images[number].cam_from_world()
+        (qx, qy, qz, qw), t = pose.rotation.quat, pose.translation
+        data = f"2 CAMERA 7 {number} CAMERA 8 {number + 1}"
+        rows.append(f"{number} 1 {qw} {qx} {qy} {qz} {t[0]} {t[1]} {t[2]} {data}")
+    (place / "frames.txt").write_text("\n".join(rows) + "\n")
+    text = [line.replace(" 7 a", " 8 a") if line and int(line.split()[0]) % 2 == 0 else line for line in lines[1:]]
+    (place / "images.txt").write_text("\n".join(text) + "\n")
+    found = read_colmap(tmp_path, up="+y").frames
+    assert len(found) == 12
+    for first, second in zip(found[::2], found[1::2], strict=True):
+        a, b = (np.diag([1, -1, -1, 1]) @ frame.camera.world_to_camera for frame in (first, second))
+        assert b == pytest.approx(rod @ a, abs=1e-9)
+
+
+def test_backslashes_in_names(tmp_path, ball):
+    expected = read_colmap(write_model(tmp_path, ball, PINHOLE)).frames
+    for kind in ("images", "masks"):
+        (tmp_path / kind).rename(tmp_path / "part")
+        (tmp_path / kind).mkdir()
+        (tmp_path / "part").rename(tmp_path / kind / "part")
+    path = tmp_path / "sparse/0/images.txt"
+    path.write_text(path.read_text().replace(" a", " part\\a"))
+    for a, b in zip(expected, read_colmap(tmp_path).frames, strict=True):
+        assert np.array_equal(a.image, b.image) and b.name == a.name.replace("images/", "images/part/")
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_names_that_are_not_utf8_are_refused(tmp_path, ball, binary):
+    place = write_model(tmp_path, ball, PINHOLE) / "sparse/0"
+    file, old, new = place / "images.txt", b"a00.png", b"\xba\xec .png"
+    if binary:
+        pycolmap.Reconstruction(str(place)).write_binary(str(place))
+        file, old, new = place / "images.bin", b"a00.png\0", b"\xba\xec.png\0"
+    file.write_bytes(file.read_bytes().replace(old, new))
+    with pytest.raises(StspbrError, match="a name of an image is not UTF-8: rename the images"):
+        read_colmap(tmp_path)
+
+
+def test_images_of_another_size_get_the_lens_that_belongs_to_it(tmp_path, ball):
+    write_model(tmp_path, ball, PINHOLE)
+    for path in [*(tmp_path / "images").iterdir(), *(tmp_path / "masks").iterdir()]:
+        image = Image.open(path)
+        image.resize((24, 20), Image.Resampling.BOX).save(path)
+    notes = []
+    capture = read_colmap(tmp_path, notes.append)
+    camera = capture.frames[0].camera
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (30.0, 30.5, 11.6, 10.45)
+    assert sum("the images are 24x20, their cameras 48x40: focal lengths" in note for note in notes) == 1
+    for path in [*(tmp_path / "images").iterdir(), *(tmp_path / "masks").iterdir()]:
+        image = Image.open(path)
+        image.resize((24, 16)).save(path)
+    with pytest.raises(StspbrError, match=r"frame images/a00.png: the image is 24x16 but its camera 48x40, of another"):
+        read_colmap(tmp_path)
+
+
+def test_a_world_far_from_the_origin_is_moved_there_and_can_be_put_back(tmp_path, ball):
+    near = read_colmap(write_model(tmp_path / "near", ball, PINHOLE))
+    write_model(tmp_path / "far", ball, PINHOLE)
+    path, place = tmp_path / "far/sparse/0/images.txt", np.array([512345.5, 5403210.25, 431.0])
+    lines = path.read_text().splitlines()
+    for k, line in enumerate(lines):
+        tokens = line.split()
+        if len(tokens) == 10:
+            turn = Rotation.from_quat([float(tokens[j]) for j in (2, 3, 4, 1)]).as_matrix()
+            tokens[5:8] = [repr(float(v)) for v in np.array(tokens[5:8], float) - turn @ place]
+            lines[k] = " ".join(tokens)
+    path.write_text("\n".join(lines) + "\n")
+    far = read_colmap(tmp_path / "far")
+    for a, b in zip(near.frames, far.frames, strict=True):
+        assert np.abs(b.camera.position).max() < 10 and b.camera.near == pytest.approx(a.camera.near, rel=1e-4)
+        original = (far.original_from_world @ np.append(b.camera.position, 1))[:3]
+        assert original == pytest.approx(
+            (near.original_from_world @ np.append(a.camera.position, 1))[:3] + place, abs=1e-6
+        )
+
+
+def test_a_world_that_was_turned_can_be_turned_back(tmp_path, ball):
+    write_model(tmp_path, ball, PINHOLE)
+    plain, turned = read_colmap(tmp_path, up="+y"), read_colmap(tmp_path, up="-z")
+    assert plain.original_from_world is None
+    for a, b in zip(plain.frames, turned.frames, strict=True):
+        assert turned.original_from_world @ b.camera.camera_to_world == pytest.approx(a.camera.camera_to_world)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_models_without_points_and_with_byte_order_marks(tmp_path, ball, binary):
+    expected = read_colmap(write_model(tmp_path, ball, PINHOLE)).frames
+    place = tmp_path / "sparse/0"
+    if binary:
+        pycolmap.Reconstruction(str(place)).write_binary(str(place))
+    for path in place.glob("*.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    for path in place.glob("points3D.*"):
+        path.unlink()
+    for a, b in zip(expected, read_colmap(tmp_path).frames, strict=True):
+        assert a.name == b.name and b.camera.camera_to_world == pytest.approx(a.camera.camera_to_world, abs=1e-12)
+
+
+def test_images_without_lines_of_points_are_refused(tmp_path, ball):
+    path = write_model(tmp_path, ball, PINHOLE) / "sparse/0/images.txt"
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if line) + "\n")
+    with pytest.raises(StspbrError, match="images.txt: the line after an image does not hold its points in threes"):
+        read_colmap(tmp_path)
+
+
+def test_images_that_the_lists_do_not_name_are_counted(tmp_path, ball):
+    write_model(tmp_path, ball, PINHOLE)
+    (tmp_path / "test_id.txt").write_text("a00.png\n")
+    (tmp_path / "train_id.txt").write_text("".join(f"a{k:02d}.png\n" for k in range(1, 10)))
+    notes = []
+    assert len(read_colmap(tmp_path, notes.append).frames) == 10
+    assert "2 images (a10.png, a11.png): left out, the lists of splits do not name them" in notes

@@ -96,3 +96,23 @@ def test_what_is_wrong(tmp_path, ball):
     Image.new("L", (48, 30), 255).save(tmp_path / "masks/IMG_0005.png")
     with pytest.raises(StspbrError, match=r"frame images/IMG_0005.exr: its mask is 48x30, the image 48x40"):
         read_llff(tmp_path)
+
+
+def test_an_order_of_names_that_is_not_that_of_their_numbers_is_warned_of(tmp_path, ball):
+    write_rows(tmp_path, ball)
+    notes = []
+    read_llff(tmp_path, notes.append)
+    assert not any("order of bytes" in note for note in notes)
+    for k in range(12):
+        (tmp_path / f"images/IMG_{k:04d}.exr").rename(tmp_path / f"images/img{k + 1}.exr")
+    read_llff(tmp_path, notes.append)
+    (note,) = [note for note in notes if "order of bytes" in note]
+    assert "img10.exr comes before img2.exr" in note and "rename the images" in note
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04", b"\x93NUMPY\x01\x00", b""])
+def test_files_that_are_no_array(tmp_path, content):
+    (tmp_path / "images").mkdir(parents=True)
+    (tmp_path / "poses_bounds.npy").write_bytes(content)
+    with pytest.raises(StspbrError, match="poses_bounds.npy is"):
+        read_llff(tmp_path)

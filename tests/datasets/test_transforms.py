@@ -152,6 +152,26 @@ def test_field_of_view_and_the_image_size_stand_in_for_intrinsics(tmp_path):
         read_transforms(tmp_path)
 
 
+def test_soft_edges_in_alpha_and_mask_count_once(tmp_path):
+    path = write(tmp_path, "png")
+    for file in (tmp_path / "images").glob("*.png"):
+        pixels = np.array(Image.open(file))
+        pixels[5, :, 3] //= 2
+        Image.fromarray(pixels).save(file)
+    before = read_transforms(tmp_path).frames
+
+    def add_masks(content):
+        for frame in content["frames"]:
+            alpha = np.asarray(Image.open(tmp_path / frame["file_path"]))[..., 3]
+            frame["mask_path"] = frame["file_path"].replace(".png", "_mask.png")
+            Image.fromarray(alpha).save(tmp_path / frame["mask_path"])
+
+    edit(path, add_masks)
+    for frame, first in zip(read_transforms(tmp_path).frames, before, strict=True):
+        assert 0 < first.alpha.min(initial=1, where=first.alpha > 0) < 1  # there are soft edges
+        assert np.array_equal(frame.alpha, first.alpha) and frame.image == pytest.approx(first.image, abs=1e-6)
+
+
 def test_mask_files_and_names_without_suffix(tmp_path):
     path = write(tmp_path, "png")
     content = json.loads(path.read_text())
@@ -359,3 +379,114 @@ def test_a_way_back_that_is_none(tmp_path, bad):
     path.write_text(json.dumps(content | {"original_from_world": bad}))
     with pytest.raises(StspbrError, match="original_from_world is not a 4x4 similarity"):
         read_transforms(path)
+
+
+def tilted(folder, degrees, **keys):
+    """A nerfstudio folder whose world is turned about X away from +Z up."""
+    path = write_nerfstudio(folder, Capture(ring()), "exr32")
+    a = math.radians(degrees)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]]
+
+    def change(content):
+        content.update(keys)
+        for frame in content["frames"]:
+            frame["transform_matrix"] = (turn @ np.array(frame["transform_matrix"])).tolist()
+
+    return edit(path, change), turn
+
+
+def mean_up(capture):
+    up = np.mean([frame.camera.camera_to_world[:3, 1] for frame in capture.frames], axis=0)
+    return up / np.linalg.norm(up)
+
+
+APPLIED = {"applied_transform": [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]]}
+
+
+@pytest.mark.parametrize("degrees", [60, 150])
+def test_a_world_of_colmap_is_put_upright_by_the_cameras(tmp_path, degrees):
+    path, turn = tilted(tmp_path, degrees, **APPLIED)
+    notes = []
+    capture = read_transforms(path, notes.append)
+    assert mean_up(capture) == pytest.approx([0, 1, 0], abs=0.02)
+    assert sum("the world is put upright by the cameras' mean" in note for note in notes) == 1
+    kept = read_transforms(path, up="+z")
+    assert mean_up(kept)[1] == pytest.approx(math.cos(math.radians(degrees)), abs=0.02)
+    for frame, entry in zip(capture.frames, json.loads(path.read_text())["frames"], strict=True):
+        original = capture.original_from_world @ frame.camera.camera_to_world
+        assert original == pytest.approx(np.array(entry["transform_matrix"]), abs=1e-9)
+
+
+def test_another_world_that_is_tilted_is_warned_of_and_kept(tmp_path):
+    path, _ = tilted(tmp_path, 60)
+    notes = []
+    capture = read_transforms(path, notes.append)
+    assert mean_up(capture)[1] == pytest.approx(0.5, abs=0.02)
+    assert sum("mean up axis is 60 degrees from +Z, which counts as up" in note for note in notes) == 1
+    for keys, degrees in (({}, 0), (APPLIED, 0), ({}, 20)):
+        notes = []
+        read_transforms(tilted(tmp_path, degrees, **keys)[0], notes.append)
+        assert not any("degrees from" in note for note in notes)
+
+
+def test_intrinsics_of_another_size_are_named_once_with_their_cause(tmp_path):
+    path = write_nerfstudio(tmp_path, Capture(ring()), "exr32")
+
+    def stale(content):
+        for key in ("w", "h"):
+            del content[key]
+        for key in ("fl_x", "fl_y", "cx", "cy"):
+            content[key] *= 2
+
+    edit(path, stale)
+    with pytest.raises(
+        StspbrError, match=r"principal point \(16.5, 11.5\) lies in the corner of the image \(16x12\)"
+    ) as caught:
+        read_transforms(path)
+    assert "those of 33x23" in str(caught.value) and "and 11 more images of 12" in str(caught.value)
+    edit(path, lambda content: content.update(w=32, h=24))  # the remedy: they are scaled
+    notes = []
+    camera = read_transforms(path, notes.append).frames[0].camera
+    assert (camera.fx, camera.fy, camera.cx, camera.cy, camera.width) == (20.0, 21.0, 8.25, 5.75, 16)
+    assert sum("the images are 16x12, their cameras 32x24" in note for note in notes) == 1
+
+
+def test_a_principal_point_in_the_corner_is_warned_of_once(tmp_path):
+    path = write_nerfstudio(tmp_path, Capture(ring()), "exr32")
+    edit(path, lambda content: content.update(cx=15.5, cy=11.5))
+    notes = []
+    read_transforms(path, notes.append)
+    found = [note for note in notes if "principal point" in note or "its mask is not where" in note]
+    assert len(found) == 2 and all(note.startswith("12 frames (") for note in found)
+
+
+def test_original_from_world_survives_a_world_that_is_z_up(tmp_path):
+    back = np.eye(4)
+    back[:3, 3] = 1.0, 2.0, 3.0
+    capture = Capture(ring(), original_from_world=back)
+    write_nerfstudio(tmp_path, capture, "exr32")
+    again = read_transforms(tmp_path)
+    for a, b in zip(capture.frames, again.frames, strict=True):
+        assert again.original_from_world @ b.camera.camera_to_world == pytest.approx(back @ a.camera.camera_to_world)
+
+
+def test_distortion_in_a_list_and_skew(tmp_path, ball):
+    """nerfstudio's distortion_params are k1, k2, k3, k4, p1, p2."""
+    path = write(tmp_path)
+    edit(path, lambda content: content.update(k1=0.05, p2=0.01))
+    expected = read_transforms(tmp_path).frames
+    edit(path, lambda content: [content.pop(key) for key in ("k1", "p2")])
+    edit(path, lambda content: content.update(distortion_params=[0.05, 0, 0, 0, 0, 0.01], skew=2.0))
+    notes = []
+    for frame, first in zip(read_transforms(tmp_path, notes.append).frames, expected, strict=True):
+        assert np.array_equal(frame.image, first.image) and frame.camera.fx == first.camera.fx
+    assert any("the skew of its camera is left out" in note for note in notes)
+
+
+def test_sizes_that_are_no_numbers_are_named(tmp_path):
+    path = write(tmp_path)
+    for size in ("Infinity", "NaN", "null"):
+        edit(path, lambda content, size=size: content.update(w=json.loads(size)))
+        with pytest.raises(StspbrError, match="its camera has a value that is no number"):
+            read_transforms(tmp_path)

@@ -182,7 +182,7 @@ def test_warnings():
     frames = good()
     frames[4].saturation = 0.3
     (warning,) = check_capture(Capture(frames))
-    assert warning.startswith("frame f04: 100% of the object is clipped")
+    assert warning.startswith("frame f04: more than 10% of the object is clipped")
     frames = good()
     frames[4].alpha = np.roll(frames[4].alpha, 11, axis=0)
     frames[4].image = np.roll(frames[4].image, 11, axis=0)

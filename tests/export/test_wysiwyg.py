@@ -12,7 +12,7 @@ from PIL import Image
 
 from stspbr.formats.gltf.writer import write_glb, write_gltf
 from stspbr.formats.images import write_exr, write_hdr
-from stspbr.formats.obj import write_obj
+from stspbr.formats.obj_writer import write_obj
 from stspbr.formats.ply import write_ply
 from stspbr.geometry.tangents import with_frames
 from stspbr.metrics.image import psnr_srgb

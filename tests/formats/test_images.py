@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
 from stspbr.formats.images import encode_png, read_image, read_pixels, write_exr, write_hdr, write_png8, write_png16
 from stspbr.formats.rgbe import encode_rgbe
+from stspbr.notes import Notes
 
 ENVS = Path(__file__).parents[2] / "../shared/assets/envs"
 
@@ -327,3 +330,21 @@ def test_a_real_light():
     radiance, alpha, _ = read_image(ENVS / "studio_small_03_1k.hdr")
     assert radiance.shape == (512, 1024, 3) and alpha is None
     assert np.isfinite(radiance).all() and radiance.min() >= 0 and radiance.max() > 10
+
+
+def test_further_pages_are_named(tmp_path):
+    pages = [Image.new("RGB", (4, 4), (value, 0, 0)) for value in (10, 200)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    notes = Notes()
+    assert read_image(tmp_path / "a.tif", notes=notes)[0].max() < 0.01
+    assert notes.lines() == ["a.tif: of several pages the first is read"]
+
+
+def test_a_file_cannot_hold_what_it_promises(tmp_path):
+    """A PNG of 60000 x 60000 pixels in a hundred bytes: refused before memory is asked for."""
+    data = bytearray(encode_png(np.zeros((4, 4, 3)), bits=8, srgb=False))
+    data[16:24] = struct.pack(">II", 60000, 60000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(StspbrError, match="claims a 10299 MB image|cannot hold 60000x60000 pixels"):
+        read_image(tmp_path / "a.png")

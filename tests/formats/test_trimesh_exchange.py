@@ -202,3 +202,73 @@ def test_broken_files(tmp_path):
         read_asset(tmp_path / "points.ply")
     with pytest.raises(StspbrError, match="cannot read .blend: use .glb"):
         read_asset(tmp_path / "a.blend")
+
+
+U_OFF = "OFF\n8 2 0\n" + "\n".join(
+    f"{x} {y} 0" for x, y in ((0, 0), (3, 0), (3, 3), (2, 3), (2, 1), (1, 1), (1, 3), (0, 3))
+)
+U_PLY = (
+    "ply\nformat ascii 1.0\nelement vertex 8\nproperty float x\nproperty float y\nproperty float z\n"
+    "element face 2\nproperty list uchar int vertex_indices\nend_header\n"
+)
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_concave_polygons_of_off_and_ply(tmp_path, first):
+    ring = [(k + first) % 8 for k in range(8)]
+    faces = "\n8 " + " ".join(map(str, ring)) + "\n3 0 1 2\n"
+    (tmp_path / "a.off").write_text(U_OFF + faces)
+    (tmp_path / "a.ply").write_text(U_PLY + U_OFF.partition("0\n")[2] + faces)
+    for suffix in ("off", "ply"):
+        mesh = read_asset(tmp_path / f"a.{suffix}").mesh
+        p = mesh.positions[mesh.faces].astype(float)
+        areas = np.linalg.norm(np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), axis=1) / 2
+        assert areas.sum() == pytest.approx(7 + 4.5) and len(areas) == 7
+
+
+PLY = """ply
+format ascii 1.0
+comment TextureFile skin.png
+element vertex 3
+property float x
+property float y
+property float z
+property float s
+property float t
+element face 1
+property list uchar int vertex_indices
+end_header
+0 0 0 0 0
+1 0 0 1 0
+0 1 0 0 1
+3 0 1 2
+"""
+
+
+def test_textures_that_are_missing_are_named(tmp_path, capfd):
+    (tmp_path / "a.ply").write_text(PLY)
+    with pytest.raises(StspbrError, match="names the texture skin.png, which does not exist beside it"):
+        read_asset(tmp_path / "a.ply")
+    assert capfd.readouterr().err == ""
+    Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "skin.png")
+    assert read_asset(tmp_path / "a.ply").materials[0].albedo.reshape(-1, 3)[0].tolist() == [1, 0, 0]
+
+
+def test_colours_that_trimesh_does_not_read_are_noted(tmp_path):
+    places = "0 0 0{0}\n1 0 0{0}\n0 1 0{0}\n3 0 1 2"
+    plain = np.zeros(1, [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("colour", "<u2")])
+    plain["corners"] = np.eye(3)
+    painted = plain.copy()
+    painted["colour"] = 0xFC1F
+    files = {
+        "COFF": (places.format(" 0 0 255 255"), True), "OFF": (places.format("") + " 255 0 0", True),
+        "OFF ": (places.format(""), False), "stl": (plain, False), "STL": (painted, True),
+    }  # fmt: skip
+    for head, (body, noted) in files.items():
+        path = tmp_path / ("a.stl" if isinstance(body, np.ndarray) else "a.off")
+        if isinstance(body, np.ndarray):
+            path.write_bytes(bytes(80) + b"\1\0\0\0" + body.tobytes())
+        else:
+            path.write_text(f"{head}\n3 1 0\n{body}\n")
+        notes = read_asset(path).extras.get("notes", [])
+        assert ("the colours of its vertices or faces are left out" in notes) == noted, head

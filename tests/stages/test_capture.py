@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import html
 import json
 import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from stspbr.colour import srgb_to_linear
 from stspbr.datasets.captures import read_capture
@@ -15,6 +18,8 @@ from stspbr.formats.images import write_exr, write_png8
 from stspbr.scene import look_at
 from stspbr.settings import CaptureFolderSettings
 from stspbr.stages.capture import run_capture
+from stspbr.stages.capture_check import run_capture_check
+from stspbr.stages.report import write_report
 
 COUNT, WIDTH, HEIGHT = 12, 30, 20
 
@@ -121,3 +126,74 @@ def test_a_cut_object_beside_padding_is_in_the_warnings(session, tmp_path):
     warnings = json.loads((artifact.path / "run.json").read_text())["warnings"]
     assert any("images/00.exr" in line and "runs out of the image" in line for line in warnings)
     assert not any("images/01.exr" in line and "runs out" in line for line in warnings)
+
+
+def masked(folder, masks, **keys):
+    """JPEGs without alpha, a mask of each from ``masks(k, coverage)``, and backslashes in the file."""
+    write_folder(folder, ".png", **keys)
+    (folder / "masks").mkdir()
+    content = json.loads((folder / "transforms.json").read_text())
+    for k, entry in enumerate(content["frames"]):
+        image = Image.open(folder / entry["file_path"])
+        image.convert("RGB").save(folder / f"images/IMG_{k:02d}.JPG", "JPEG", quality=95)
+        masks(k, np.asarray(image)[..., 3] > 0).save(folder / f"masks/IMG_{k:02d}.PNG", "PNG")
+        entry |= {"file_path": f".\\images\\IMG_{k:02d}.jpg", "mask_path": f"masks\\img_{k:02d}.png"}
+    content["train_filenames"] = [entry["file_path"] for entry in content["frames"][:10]]
+    content["test_filenames"] = [entry["file_path"] for entry in content["frames"][10:]]
+    (folder / "transforms.json").write_text(json.dumps(content))
+    return folder
+
+
+def two_labels(_, inside):
+    return Image.fromarray(np.where(inside, 1, np.indices(inside.shape)[1] < 4).astype(np.uint8) + inside)
+
+
+def test_masks_of_windows_tools(session, tmp_path):
+    folder = masked(tmp_path / "in", lambda _, inside: Image.fromarray(inside.astype(np.uint8)))
+    capture, artifact = captured(session, folder)
+    assert len(capture.split("train")) == 10 and len(capture.split("test")) == 2
+    for frame in capture.frames:
+        assert frame.alpha.max() == 1 and frame.alpha.mean() == pytest.approx(
+            np.pi * 7.5**2 / (WIDTH * HEIGHT), rel=0.03
+        )
+    line = "12 files (masks/IMG_00.PNG, masks/IMG_01.PNG, masks/IMG_02.PNG, …): the values 0 and 1 (of 255) are read as"
+    recorded = json.loads((artifact.path / "run.json").read_text())["warnings"]
+    assert [each for each in recorded if each.startswith(line)] and len(recorded) == len(set(recorded))
+
+
+def test_the_object_is_chosen_among_labels(session, tmp_path):
+    folder = masked(tmp_path / "in", two_labels)
+    with pytest.raises(StspbrError, match="several labels, 1, 2 .*--mask-label 1"):
+        captured(session, folder)
+    capture, _ = captured(session, folder, mask_label=2)
+    assert all(frame.alpha[HEIGHT // 2, WIDTH // 2] == 1 and frame.alpha[0].max() == 0 for frame in capture.frames)
+
+
+def test_inverted_masks_are_named_whatever_comes_of_them(session, tmp_path, capsys):
+    folder = masked(tmp_path / "in", lambda _, inside: Image.fromarray(255 * (~inside).astype(np.uint8)))
+    session.quiet = False
+    with contextlib.suppress(StspbrError):
+        captured(session, folder)
+    assert "12 of 12 masks cover all four borders of their images" in capsys.readouterr().err
+    capture, _ = captured(session, folder, invert_masks=True)
+    assert all(frame.alpha[HEIGHT // 2, WIDTH // 2] == 1 and frame.alpha[0].max() == 0 for frame in capture.frames)
+
+
+def test_notes_are_in_the_check_and_in_the_report(session, tmp_path):
+    def tinted(path):
+        Image.open(path).convert("RGB").save(path, "JPEG", icc_profile=b"broken profile", quality=95)
+
+    folder = masked(tmp_path / "in", lambda _, inside: Image.fromarray(inside.astype(np.uint8)))
+    for path in (folder / "images").glob("*.JPG"):
+        tinted(path)
+    captured(session, folder)
+    said = "its colour profile cannot be used (its ICC profile is cut off): it is read as sRGB"
+    check, out = run_capture_check(session.run)
+    assert any(line.startswith("12 files (IMG_00.JPG,") and line.endswith(said) for line in check.notes)
+    assert json.loads((out / "check.json").read_text())["notes"] == check.notes
+    assert said in html.unescape((out / "check.html").read_text())
+    check, _ = run_capture_check(folder, tmp_path / "out")  # before it is captured
+    assert any(line.endswith(said) for line in check.notes)
+    page = tmp_path / "report.html"
+    write_report(session.run, page)
+    assert said in html.unescape(page.read_text())

@@ -19,7 +19,7 @@ from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.scene import Asset
 from stspbr.settings import EvaluateSettings
 from stspbr.stages.error_record import ErrorRecord, error_table
-from stspbr.stages.evaluate import load_lights, run_evaluate, transformed
+from stspbr.stages.evaluate import load_lights, run_evaluate
 from stspbr.stages.session import Session
 
 CAPTURED = EvaluateSettings(reference_capture=True, samples=2000, footprint_samples=200, views=1, map_resolution=64)
@@ -139,7 +139,7 @@ def test_alignment_is_done_only_when_asked(tiny_run, tmp_path, rougher):
     matrix = np.eye(4)
     matrix[:3, :3] = 1.08 * np.float64([[1, 0, 0], [0, c, -s], [0, s, c]])
     matrix[:3, 3] = 0.03, -0.05, 0.02
-    write_glb(tmp_path / "moved.glb", transformed(demo_asset(128), matrix), texture_bits=16)
+    write_glb(tmp_path / "moved.glb", demo_asset(128).transformed(matrix), texture_bits=16)
     run = baked(tiny_run, tmp_path / "run", rougher)
     settings = CAPTURED.model_copy(update={"reference_capture": False, "reference": str(tmp_path / "moved.glb")})
     loose, _ = evaluated(run, settings)

@@ -215,3 +215,54 @@ def test_bad_sources(run, tmp_path):
     ):
         with pytest.raises(StspbrError, match=message):
             export_asset(str(source), tmp_path / "a.glb", ExportSettings(to="glb"), version)
+
+
+@pytest.fixture(scope="module")
+def turned_run(tmp_path_factory):
+    """A run whose capture was turned, scaled and moved far away from the world of its poses."""
+    folder = tmp_path_factory.mktemp("turned")
+    store = ArtifactStore(folder)
+    back = np.eye(4)
+    back[:3] = [[0, 0, 2.0, 5e5], [2.0, 0, 0, 5e6], [0, 2.0, 0, 400]]
+    parents = []
+    for stage in ("capture", "coarse", "specialize", "bake"):
+        with store.create(stage, settings={"texture_bits": 8}, parents=parents, seed=0) as draft:
+            if stage == "capture":
+                content = {"frames": [], "original_from_world": back.tolist()}
+                (draft.path / "transforms.json").write_text(json.dumps(content))
+            if stage == "bake":
+                write_glb(draft.path / "asset.glb", bumpy_jar())
+                write_hdr(draft.path / "light.hdr", demo_light(16).radiance)
+        parents = [draft.artifact]
+    return folder, back
+
+
+@pytest.mark.parametrize("to", ["glb", "obj", "usda"])
+def test_the_original_frame(turned_run, tmp_path, to):
+    folder, back = turned_run
+    if to == "usda":
+        pytest.importorskip("pxr")
+    settings = ExportSettings(to=to.replace("usda", "usd"), original_frame=True)
+    export_asset(str(folder), tmp_path / f"a.{to}", settings)
+    asset = read_asset(tmp_path / f"a.{to}")
+    found = asset.mesh.positions.astype(np.float64) + asset.origin
+    expected = bumpy_jar().mesh.positions.astype(np.float64) @ back[:3, :3].T + back[:3, 3]
+    assert len(found) == len(expected)
+    assert found.mean(axis=0) == pytest.approx(expected.mean(axis=0), abs=1e-5)
+    np.testing.assert_allclose(
+        found[np.lexsort(found.T.round(4))], expected[np.lexsort(expected.T.round(4))], atol=2e-5
+    )
+    plain = export_asset(str(folder), tmp_path / f"b.{to}", replace_original(settings))
+    assert not read_asset(plain.files[0]).origin.any()
+    light, _, _ = read_image(tmp_path / "a_light.exr")
+    before = demo_light(16).radiance
+    assert light.mean() == pytest.approx(before.mean(), rel=0.1) and np.abs(light - before).max() > 0.1
+
+
+def replace_original(settings):
+    return settings.model_copy(update={"original_frame": False})
+
+
+def test_the_original_frame_of_a_run_without_its_capture(run, tmp_path):
+    with pytest.raises(StspbrError, match="was not made from a specialize artifact"):
+        export_asset(str(run), tmp_path / "a.glb", ExportSettings(to="glb", original_frame=True))

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
+from stspbr.formats.assets import read_asset
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.geometry.tangents import with_frames
@@ -22,6 +23,7 @@ from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, Corners, Material, Mesh
 from stspbr.scene.attributes import joined as joined_parts
+from stspbr.scene.origin import shift
 from stspbr.settings import (
     BakeSettings,
     CaptureMeshSettings,
@@ -371,3 +373,18 @@ def joined(one: Asset, two: Asset) -> Asset:
         part.face_node = np.zeros(len(part.faces), np.int32)
     mesh = replace(joined_parts(parts, fill_tangents=False), face_node=None)
     return Asset(mesh, [*one.materials, *two.materials])
+
+
+def test_a_mesh_far_from_the_origin_is_brought_into_the_world_of_the_capture(tmp_path):
+    place = np.array([512345.5, 5403210.25, 431.0])
+    far = small_jar().transformed(shift(place))
+    write_glb(tmp_path / "far.glb", far)
+    settings = settings_for(CoarseSettings, [f"mesh={tmp_path / 'far.glb'}"])
+    given = read_given_mesh(settings, shift(place))
+    assert given.mesh.positions.mean(axis=0) == pytest.approx(small_jar().mesh.positions.mean(axis=0), abs=0.02)
+    with pytest.raises(StspbrError, match="far from what the capture shows: move it there"):
+        read_given_mesh(settings)
+    near = tmp_path / "near.glb"
+    write_glb(near, small_jar())
+    settings = settings_for(CoarseSettings, [f"mesh={near}"])
+    assert np.array_equal(read_given_mesh(settings, shift(place)).mesh.positions, read_asset(near).mesh.positions)

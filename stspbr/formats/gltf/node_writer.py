@@ -10,6 +10,7 @@ from stspbr.formats.gltf.buffers import Buffers, Json, normalized_integers
 from stspbr.scene.asset import Asset, Node
 from stspbr.scene.attributes import mesh_normals, unique_rows, unit
 from stspbr.scene.mesh import Corners, Mesh
+from stspbr.scene.origin import shift
 
 _SKEW = 1e-5  # a matrix that is farther from translation · rotation · scale is none
 
@@ -31,7 +32,9 @@ def write_nodes(
     worlds: list[np.ndarray] = []
     roots: list[int] = []
     for index, node in enumerate(asset.nodes):
-        entry, local, exact = _transform(node.local_to_parent)
+        offset = shift(asset.origin) if node.parent is None else np.eye(4)
+        entry, local, exact = _transform(offset @ node.local_to_parent)
+        local = shift(-offset[:3, 3]) @ local
         if not exact:
             notes.append(f"{node.name}: a transform that glTF cannot hold; the vertices keep what its node lacks")
         nodes.append({"name": node.name, **entry})

@@ -1,11 +1,13 @@
 """Read USD (``.usd``, ``.usda``, ``.usdc``, ``.usdz``) as an :class:`Asset`: meshes with UsdPreviewSurface materials.
 
-The stage comes out in metres and +Y up, all transforms applied, at the earliest time that it has. Visible meshes of
-purpose ``default`` and ``render`` count, instances too; ``asset.extras["notes"]`` lists what is left out.
+The stage comes out in metres and +Y up, all transforms applied, at the earliest time that it has. Meshes of purpose
+``default`` and ``render`` that are visible then count, instances and point instances too, posed by their skeletons;
+``asset.extras["notes"]`` lists what is left out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,19 +17,21 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.formats.usd.mesh import read_mesh, snapped
 from stspbr.formats.usd.preview_surface import SurfaceMaterial, plain_material, read_surface
+from stspbr.formats.usd.skeleton import skinned
 from stspbr.formats.usd.stage import local_to_world, one_line_errors, open_stage, up_and_metres
-from stspbr.scene.asset import Asset, Node
-from stspbr.scene.attributes import joined, weld
+from stspbr.notes import Notes
+from stspbr.scene.asset import Asset, Node, without_offset
+from stspbr.scene.attributes import MOST_TRIANGLES, ONE_SIDED, joined, open_faces, weld
 from stspbr.scene.mesh import Mesh
 
-_DRAWN_OTHERWISE = ("PointInstancer", "BasisCurves", "NurbsCurves", "Points", "Volume", "NurbsPatch")
+_DRAWN_OTHERWISE = ("PointInstancer", "BasisCurves", "TetMesh", "NurbsCurves", "Points", "Volume", "NurbsPatch")
 _SHAPES = ("Sphere", "Cube", "Cylinder", "Cone", "Capsule", "Plane")
 
 
 def read_usd(path: str | Path) -> Asset:
     """Read the meshes of a USD file with their materials, nodes and names.
 
-    Polygons become triangle fans; ``st`` comes out with v downwards; meshes without normals are flat, subdivision
+    Polygons are cut into triangles; ``st`` comes out with v downwards; meshes without normals are flat, subdivision
     surfaces are their control cage with smooth normals. Xforms become the asset's nodes; the default prim is the
     asset itself, not a node, if it has no transform.
 
@@ -48,16 +52,18 @@ class _Gathering:
     stage: Any
     path: Path
     world: np.ndarray
-    notes: list[str]
+    notes: Notes
     parts: list[Mesh] = field(default_factory=list)
     materials: list[SurfaceMaterial] = field(default_factory=list)
     known: dict[str, int] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     nodes: list[Node] = field(default_factory=list)
     node_of: dict[Any, int] = field(default_factory=dict)
+    both_sides: set[int] = field(default_factory=set)  # nodes of meshes that are doubleSided
+    triangles: int = 0
 
-    def material(self, bound: Any, mesh: Any) -> int:
-        """Index of a ``UsdShade.Material``; of a plain one in the mesh's ``displayColor`` if nothing is bound."""
+    def material(self, bound: Any, mesh: Any, colour: Callable[[], np.ndarray]) -> int:
+        """Index of a ``UsdShade.Material``; of a plain one in ``colour`` if nothing is bound."""
         key = str(bound.GetPath()) if bound else f"colour of {mesh.GetPath()}"
         if key not in self.known:
             self.known[key] = len(self.materials)
@@ -67,8 +73,9 @@ class _Gathering:
                 where = f"{self.path.name}: material {prim.GetPath()}"
                 self.materials.append(read_surface(self.stage, bound, name, where, self.notes))
             else:
-                self.notes.append(f"{mesh.GetPath().name}: it has no material and gets its display colour")
-                self.materials.append(plain_material(self._unique(mesh.GetName()), _display_colour(mesh)))
+                self.notes("it has no material and gets its display colour", mesh.GetPath().name)
+                red, green, blue = colour().tolist()
+                self.materials.append(plain_material(self._unique(mesh.GetName()), (red, green, blue)))
         return self.known[key]
 
     def _unique(self, name: str) -> str:
@@ -78,8 +85,12 @@ class _Gathering:
         return name
 
 
-def _asset(stage: Any, path: Path, notes: list[str]) -> Asset:
-    from pxr import Usd, UsdGeom
+def _asset(stage: Any, path: Path, remarks: list[str]) -> Asset:
+    from pxr import Usd, UsdGeom, UsdLux
+
+    notes = Notes("prims")
+    for remark in remarks:
+        notes(remark)
 
     rotation, metres, _ = up_and_metres(stage)
     world = np.eye(4)
@@ -88,17 +99,24 @@ def _asset(stage: Any, path: Path, notes: list[str]) -> Asset:
     cache = UsdGeom.XformCache(Usd.TimeCode.EarliestTime())
     walk = iter(Usd.PrimRange.Stage(stage, Usd.TraverseInstanceProxies()))
     for prim in walk:
-        if _hidden(prim):
+        if _hidden(prim, notes):
             walk.PruneChildren()
             continue
         kind = str(prim.GetTypeName())
+        if _moves(prim):
+            notes("it moves or bends over time: it is read at the earliest time", str(prim.GetPath()))
         if prim.IsA(UsdGeom.Mesh):
             _add_mesh(found, cache, prim)
         elif prim.IsA(UsdGeom.Xform) and not _is_the_asset(stage, cache, prim, world):
             _add_node(found, cache, prim)
-        elif kind in _DRAWN_OTHERWISE or kind in _SHAPES:
-            notes.append(f"{prim.GetPath()}: a {kind} is not a mesh and is left out")
+        elif prim.IsA(UsdGeom.PointInstancer):
+            _add_instances(found, cache, prim)
             walk.PruneChildren()
+        elif kind in _DRAWN_OTHERWISE or kind in _SHAPES:
+            notes(f"a {kind} is not a mesh and is left out", str(prim.GetPath()))
+            walk.PruneChildren()
+        elif prim.HasAPI(UsdLux.LightAPI):
+            notes("lights are left out", str(prim.GetPath()))
     if not found.parts:
         raise StspbrError(f"{path} holds no triangles: export a mesh")
     return _welded(found)
@@ -106,7 +124,7 @@ def _asset(stage: Any, path: Path, notes: list[str]) -> Asset:
 
 def _welded(found: _Gathering) -> Asset:
     """The parts as one mesh with the materials that are used."""
-    mesh = joined(found.parts, fill_tangents=False)
+    mesh, nodes, origin = without_offset(joined(found.parts, fill_tangents=False), found.nodes)
     if len(found.nodes) > 1:
         mesh.positions = snapped(mesh.positions)
     count = max(len(found.nodes), 1)
@@ -119,21 +137,34 @@ def _welded(found: _Gathering) -> Asset:
     if not np.isfinite(mesh.positions).all():
         raise StspbrError(f"{found.path} has positions that are not finite: export it again")
     owner, node = np.divmod(mesh.material_of, count)
+    for index in np.unique(node[open_faces(mesh)]) if found.both_sides else ():
+        if index in found.both_sides:
+            found.notes(ONE_SIDED, found.nodes[index].name)
     used = np.unique(owner)
     mesh.face_material, mesh.face_node = np.searchsorted(used, owner).astype(np.int32), node.astype(np.int32)
     materials = [found.materials[index].material for index in used]
-    extras = {"notes": list(dict.fromkeys(found.notes))} if found.notes else {}
-    return Asset(mesh, materials, name=found.path.stem, nodes=found.nodes, extras=extras)
+    lines = found.notes.lines()
+    return Asset(mesh, materials, found.path.stem, nodes, {"notes": lines} if lines else {}, origin)
 
 
-def _hidden(prim: Any) -> bool:
+def _moves(prim: Any) -> bool:
     from pxr import UsdGeom
+
+    moving = prim.IsA(UsdGeom.Xformable) and UsdGeom.Xformable(prim).TransformMightBeTimeVarying()
+    return bool(moving or (prim.IsA(UsdGeom.Mesh) and UsdGeom.Mesh(prim).GetPointsAttr().ValueMightBeTimeVarying()))
+
+
+def _hidden(prim: Any, notes: Notes) -> bool:
+    from pxr import Usd, UsdGeom
 
     if not prim.IsA(UsdGeom.Imageable):
         return False
     schema = UsdGeom.Imageable(prim)
     tokens = UsdGeom.Tokens
-    invisible = schema.GetVisibilityAttr().Get() == tokens.invisible
+    visibility = schema.GetVisibilityAttr()
+    invisible = visibility.Get(Usd.TimeCode.EarliestTime()) == tokens.invisible
+    if invisible and visibility.ValueMightBeTimeVarying():
+        notes("it is invisible at the earliest time and left out", str(prim.GetPath()))
     return invisible or schema.ComputePurpose() in (tokens.guide, tokens.proxy)
 
 
@@ -163,8 +194,6 @@ def _add_node(found: _Gathering, cache: Any, prim: Any, mesh: str | None = None)
 
 def _add_mesh(found: _Gathering, cache: Any, prim: Any) -> None:
     """The prim's triangles; its node is its parent Xform where that has no mesh yet and the mesh no transform."""
-    from pxr import UsdShade
-
     name = prim.GetDisplayName() or prim.GetName()
     matrix = found.world @ local_to_world(cache, prim)
     own = found.node_of.get(prim.GetParent().GetPath())
@@ -173,25 +202,84 @@ def _add_mesh(found: _Gathering, cache: Any, prim: Any) -> None:
         found.nodes[own].mesh = name
     else:
         own = _add_node(found, cache, prim, name)
+    posed = skinned(prim, cache, found.notes)
+    if posed is None:
+        _add_parts(found, prim, matrix, own)
+    else:
+        _add_parts(found, prim, found.world @ posed.matrix, own, posed.points)
 
-    binding = UsdShade.MaterialBindingAPI(prim)
-    bound = binding.ComputeBoundMaterial()[0]
+
+def _add_instances(found: _Gathering, cache: Any, prim: Any) -> None:
+    """The meshes of a PointInstancer's prototypes, once for each instance that is not masked out; one node."""
+    from pxr import Usd, UsdGeom
+
+    time = Usd.TimeCode.EarliestTime()
+    schema = UsdGeom.PointInstancer(prim)
+    instances = np.array(schema.ComputeInstanceTransformsAtTime(time, time) or np.zeros((0, 4, 4)), np.float64)
+    which = np.array(schema.GetProtoIndicesAttr().Get(time) or [], np.int64)
+    mask = np.array(schema.ComputeMaskAtTime(time) or np.ones(len(which), bool))
+    which = which[mask] if len(which) == len(mask) else which
+    targets = [found.stage.GetPrimAtPath(path) for path in schema.GetPrototypesRel().GetForwardedTargets()]
+    if len(which) != len(instances) or (len(which) and not 0 <= which.min() <= which.max() < len(targets)):
+        raise StspbrError(f"{found.path.name}: {prim.GetPath()}: its instances do not fit its prototypes: export again")
+    if not len(which):
+        return
+    own = _add_node(found, cache, prim, prim.GetName())
+    whole = found.world @ local_to_world(cache, prim)
+    for number, root in enumerate(targets):
+        if number not in which:
+            continue
+        if not root:
+            raise StspbrError(f"{found.path.name}: {prim.GetPath()} has a prototype that does not exist: export again")
+        back = np.linalg.pinv(local_to_world(cache, root))
+        walk = iter(Usd.PrimRange(root, Usd.TraverseInstanceProxies()))
+        for inner in walk:
+            if _hidden(inner, found.notes):
+                walk.PruneChildren()
+            elif inner.IsA(UsdGeom.Mesh):
+                within = back @ local_to_world(cache, inner)
+                for matrix in instances[which == number]:
+                    _add_parts(found, inner, whole @ matrix.T @ within, own)
+            elif str(inner.GetTypeName()) in _DRAWN_OTHERWISE + _SHAPES:
+                found.notes(f"a {inner.GetTypeName()} is not a mesh and is left out", str(inner.GetPath()))
+                walk.PruneChildren()
+
+
+def _add_parts(found: _Gathering, prim: Any, matrix: np.ndarray, node: int, points: np.ndarray | None = None) -> None:
+    """The triangles of a mesh under ``matrix``, material by material; ``points`` replace its own."""
+    from pxr import UsdGeom, UsdShade
+
+    if UsdGeom.Gprim(prim).GetDoubleSidedAttr().Get():
+        found.both_sides.add(node)
+    bound = _bound(prim, found.notes)
     owners: dict[int, np.ndarray] = {}
-    for subset in binding.GetMaterialBindSubsets():
-        material = UsdShade.MaterialBindingAPI(subset.GetPrim()).ComputeBoundMaterial()[0]
-        index = found.material(material, prim)
+    for subset in UsdShade.MaterialBindingAPI(prim).GetMaterialBindSubsets():
+        material = _bound(subset.GetPrim(), found.notes)
+        if not material:  # nor has the mesh one, or the subset would inherit it
+            continue
+        index = found.material(material, prim, lambda: np.zeros(3))
         chosen = np.array(subset.GetIndicesAttr().Get() or [], np.int64)
         before = owners.get(index)
         owners[index] = chosen if before is None else np.concatenate([before, chosen])
-    where, rest = f"{found.path.name}: mesh {prim.GetPath()}", lambda: found.material(bound, prim)
-    for part in read_mesh(prim, matrix, owners, rest, found.materials, where, found.notes):
-        part.face_node = np.full(len(part.faces), own, np.int32)
+    where = f"{found.path.name}: mesh {prim.GetPath()}"
+
+    def rest(colour: Callable[[], np.ndarray]) -> int:
+        return found.material(bound, prim, colour)
+
+    for part in read_mesh(prim, matrix, owners, rest, found.materials, where, found.notes, points):
+        part.face_node = np.full(len(part.faces), node, np.int32)
         found.parts.append(part)
+        found.triangles += len(part.faces)
+    if found.triangles > MOST_TRIANGLES:
+        raise StspbrError(f"{found.path} shows more than {MOST_TRIANGLES} triangles: export less at once")
 
 
-def _display_colour(prim: Any) -> tuple[float, float, float]:
-    from pxr import UsdGeom
+def _bound(prim: Any, notes: Notes) -> Any:
+    """The material of a prim: bound for preview or for all purposes, else for full; None without."""
+    from pxr import UsdShade
 
-    colours = UsdGeom.Gprim(prim).GetDisplayColorPrimvar().ComputeFlattened()
-    red, green, blue = np.array(colours or [0.18] * 3).reshape(-1, 3).mean(axis=0).tolist()
-    return red, green, blue
+    api, purposes = UsdShade.MaterialBindingAPI(prim), (UsdShade.Tokens.preview, UsdShade.Tokens.full)
+    preview, full = (api.ComputeBoundMaterial(purpose)[0] for purpose in purposes)
+    if preview and full and preview.GetPath() != full.GetPath():
+        notes("it has a material for previews and another for full renders: the first is read", str(prim.GetName()))
+    return preview or full

@@ -9,14 +9,14 @@ whatever the stage's up axis is (exporters add the op ``orientToStageUpAxis``); 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.images import read_image
+from stspbr.formats.lights import read_light
 from stspbr.formats.usd.stage import asset_file, local_to_world, rigid_and_scale
+from stspbr.notes import Notes
 from stspbr.scene.light import EnvironmentLight, latlong_to_direction, row_solid_angle, turned_latlong
 
 LightChoice = Literal["auto", "dome", "none"]
@@ -161,9 +161,8 @@ def _dome(
     if layout not in ("automatic", "latlong"):
         raise StspbrError(f"{where}: its texture is {layout}: convert it to latlong")
     with asset_file(asset, stage, where) as file:
-        radiance, _, saturation = read_image(file)
-    if np.isfinite(saturation):
-        warn(f"{where}: {Path(asset.path).name} is clipped at 1 (8 or 16 bits): an HDR or EXR would hold the light")
+        with Notes.into(warn) as notes:
+            radiance = read_light(file, notes=notes).radiance
     # out(d) = texture(dome ← stage ← world): inverse rotations are transposes
     return turned_latlong(radiance * colour, HALF_TURN @ turn.T @ rotation.T)
 

@@ -9,9 +9,12 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.formats.usd.preview_surface import SurfaceMaterial
-from stspbr.scene.attributes import fans, flat_normals, moved_tangents, smooth_normals, unique_rows, unit
+from stspbr.notes import Notes
+from stspbr.scene.attributes import flat_normals, moved_tangents, smooth_normals, unique_rows, unit
 from stspbr.scene.material import is_constant
 from stspbr.scene.mesh import Corners, Mesh
+from stspbr.scene.polygons import crossing_note, triangulated
+from stspbr.scene.vertex_colour import one_colour
 
 _Table = Corners[np.ndarray]
 _Sizes = dict[str, np.ndarray]
@@ -21,19 +24,25 @@ def read_mesh(
     prim: Any,
     matrix: np.ndarray,
     subsets: dict[int, np.ndarray],
-    rest: Callable[[], int],
+    rest: Callable[[Callable[[], np.ndarray]], int],
     materials: list[SurfaceMaterial],
     where: str,
-    notes: list[str],
+    notes: Notes,
+    points: np.ndarray | None = None,
 ) -> list[Mesh]:
     """The triangles of a Mesh prim in our space, one part a material, so that each has its own texture coordinates.
 
     Args:
         matrix: ``[4, 4]`` from the prim's space to ours.
         subsets: polygons of each material that is bound to a part of the mesh.
-        rest: called for the material of the other polygons, where there are any.
+        rest: called for the material of the other polygons, if there are any, with a function that gives their
+            ``displayColor`` ``[3]``.
         materials: what the indices point into.
         where: names the mesh in errors.
+        points: ``[P, 3]`` in place of the prim's own; normals are then computed from them.
+
+    Returns:
+        Meshes with float64 positions.
 
     Raises:
         StspbrError: counts, indices or primvars that contradict each other; a textured material without coordinates.
@@ -41,7 +50,8 @@ def read_mesh(
     from pxr import UsdGeom
 
     schema = UsdGeom.Mesh(prim)
-    points = _array(schema.GetPointsAttr(), np.float64).reshape(-1, 3)
+    posed = points is not None
+    points = _array(schema.GetPointsAttr(), np.float64).reshape(-1, 3) if points is None else points
     counts = _array(schema.GetFaceVertexCountsAttr(), np.int64)
     vertices = _array(schema.GetFaceVertexIndicesAttr(), np.int64)
     if len(counts) == 0:
@@ -50,7 +60,12 @@ def read_mesh(
         raise StspbrError(f"{where}: its faceVertexCounts do not fit its faceVertexIndices: export it again")
     if len(vertices) and (vertices.min() < 0 or vertices.max() >= len(points)):
         raise StspbrError(f"{where}: a face points past its {len(points)} points: export it again")
-    corners, polygon = fans(counts)
+    corners, polygon, crossing = triangulated(points, vertices, counts)
+    for line in crossing_note(crossing):
+        notes(line, str(prim.GetName()))
+    if counts.min() < 3:
+        few = int((counts < 3).sum())
+        notes(f"faces with fewer than three corners are left out: {few}", str(prim.GetName()))
     holes = _array(schema.GetHoleIndicesAttr(), np.int64)
     if len(holes):
         kept = ~np.isin(polygon, holes)
@@ -61,17 +76,20 @@ def read_mesh(
     if left_handed != mirrored:
         corners = corners[:, [0, 2, 1]]
     faces = vertices[corners]
-    placed = (points @ linear.T + matrix[:3, 3]).astype(np.float32)
+    placed = points @ linear.T + matrix[:3, 3]
     sizes = {"vertex": vertices, "polygon": polygon, "corner": corners}
-    normals = _normals(schema, placed, faces, linear, sizes, where, notes)
+    normals = Corners(smooth_normals(placed, faces), faces.astype(np.int32)) if posed else None
+    normals = normals or _normals(schema, placed, faces, linear, sizes, where, notes)
 
     owner = np.full(len(counts), -1, np.int64)
     for material, chosen in subsets.items():
         if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(counts)):
             raise StspbrError(f"{where}: a subset points past its {len(counts)} faces: export it again")
         owner[chosen] = material
-    if (owner[polygon] < 0).any():
-        owner[owner < 0] = rest()
+    bare = owner[polygon] < 0
+    if bare.any():
+        own = {**sizes, "polygon": polygon[bare], "corner": corners[bare]}
+        owner[owner < 0] = rest(lambda: _display_colour(prim, placed[faces[bare]], own, where, notes))
     out = []
     for material in np.unique(owner[polygon]):
         chosen = owner[polygon] == material
@@ -109,14 +127,14 @@ def snapped(positions: np.ndarray) -> np.ndarray:
 
 
 def _normals(
-    schema: Any, placed: np.ndarray, faces: np.ndarray, linear: np.ndarray, sizes: _Sizes, where: str, notes: list[str]
+    schema: Any, placed: np.ndarray, faces: np.ndarray, linear: np.ndarray, sizes: _Sizes, where: str, notes: Notes
 ) -> _Table:
     """Unit normals in our space."""
     from pxr import Usd, UsdGeom
 
     name = where.rpartition("/")[2]
     if schema.GetSubdivisionSchemeAttr().Get() != UsdGeom.Tokens.none:
-        notes.append(f"{name}: a subdivision surface is read as its control cage")
+        notes("a subdivision surface is read as its control cage", name)
         return Corners(smooth_normals(placed, faces), faces.astype(np.int32))
     primvar = UsdGeom.PrimvarsAPI(schema).GetPrimvar("normals")
     if primvar and primvar.HasValue():
@@ -124,12 +142,28 @@ def _normals(
     else:
         attribute = schema.GetNormalsAttr().Get(Usd.TimeCode.EarliestTime())
         if not attribute:
-            notes.append(f"{name}: it has no normals and is flat-shaded")
+            notes("it has no normals and is flat-shaded", name)
             return flat_normals(placed, faces)
         values = np.array(attribute, np.float64)
         index = _corner_index(schema.GetNormalsInterpolation(), len(values), None, sizes, where, "normals")
         corners = Corners(values, index)
     return Corners(unit(corners.values.reshape(-1, 3) @ np.linalg.pinv(linear), (0.0, 1.0, 0.0)), corners.index)
+
+
+def _display_colour(prim: Any, corners: np.ndarray, sizes: _Sizes, where: str, notes: Notes) -> np.ndarray:
+    """``displayColor`` ``[3]`` of the triangles with corners ``[F, 3, 3]``; USD's grey if there is none."""
+    from pxr import UsdGeom
+
+    name = str(prim.GetName())
+    api = UsdGeom.PrimvarsAPI(prim)
+    opacity = api.FindPrimvarWithInheritance("displayOpacity")
+    if opacity and opacity.HasValue() and (_corners(opacity, sizes, where).values < 1).any():
+        notes("transparency is left out", name)
+    primvar = api.FindPrimvarWithInheritance("displayColor")
+    if not (primvar and primvar.HasValue()):
+        return np.full(3, 0.18)
+    table = _corners(primvar, sizes, where)
+    return one_colour(table.values.reshape(-1, 3)[table.index], corners, name, notes)
 
 
 def _coordinates(prim: Any, surface: SurfaceMaterial, sizes: _Sizes, where: str) -> _Table | None:
@@ -138,18 +172,19 @@ def _coordinates(prim: Any, surface: SurfaceMaterial, sizes: _Sizes, where: str)
 
     api = UsdGeom.PrimvarsAPI(prim)
     # also inherited ones, as the standard has it
-    primvar = api.FindPrimvarWithInheritance(surface.primvar) if surface.primvar else None
+    primvar = api.FindPrimvarWithInheritance(surface.lookup.coordinates) if surface.lookup else None
     if not (primvar and primvar.HasValue()):
-        if surface.primvar and not all(map(is_constant, surface.material.maps())):
-            raise StspbrError(f"{where} lacks {surface.primvar}, which its material {surface.material.name} looks up")
+        if surface.lookup and not all(map(is_constant, surface.material.maps())):
+            raise StspbrError(
+                f"{where} lacks {surface.lookup.coordinates}, which its material {surface.material.name} looks up"
+            )
         named = [p for p in api.GetPrimvarsWithValues() if str(p.GetTypeName()) in ("texCoord2f[]", "texCoord2d[]")]
         if not named:
             return None
         primvar = next((p for p in named if p.GetPrimvarName() == "st"), named[0])
     corners = _corners(primvar, sizes, where)
     values = corners.values.reshape(-1, 2)
-    if surface.transform is not None:
-        values = values @ surface.transform[:, :2].T + surface.transform[:, 2]
+    values = values if surface.lookup is None else surface.lookup.applied(values)
     return Corners((values * (1, -1) + (0, 1)).astype(np.float32), corners.index)
 
 

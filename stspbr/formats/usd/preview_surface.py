@@ -11,9 +11,12 @@ import numpy as np
 from stspbr.colour import srgb_to_linear
 from stspbr.errors import StspbrError
 from stspbr.formats.images import HDR_SUFFIXES, read_pixels
+from stspbr.formats.map_lookups import Lookup, common_lookup, tiled
 from stspbr.formats.usd.stage import asset_file
+from stspbr.notes import Notes
 from stspbr.scene.material import Material
 
+_NEUTRAL = {"normal": np.array([[[0.0, 0.0, 1.0]]], np.float32), "occlusion": np.ones((1, 1, 1), np.float32)}
 _PNG16 = 24, 16  # the byte of a PNG that holds its bit depth
 
 
@@ -22,33 +25,23 @@ class SurfaceMaterial:
     """A material and how its maps are looked up.
 
     Attributes:
-        primvar: name of the texture coordinates; None if it has no maps.
-        transform: ``[2, 3]``, USD's coordinates (v upwards) to those of the maps; None if they are the same.
+        lookup: of its maps, in USD's coordinates (v upwards); None if it has none.
     """
 
     material: Material
-    primvar: str | None = None
-    transform: np.ndarray | None = None
+    lookup: Lookup | None = None
 
 
 @dataclass
 class _Lookups:
-    """What one material's textures have in common, found while they are read; and the files decoded so far."""
+    """The textures of one material: how each input looks its own up, and the files decoded so far."""
 
     where: str
     decoded: dict[str, tuple[np.ndarray, bool]] = field(default_factory=dict)
-    found: list[tuple[str, tuple[float, ...] | None]] = field(default_factory=list)
-
-    def common(self) -> tuple[str | None, np.ndarray | None]:
-        if len(set(self.found)) > 1:
-            raise StspbrError(f"{self.where}: its maps use several texture coordinates or transforms: export with one")
-        if not self.found:
-            return None, None
-        primvar, transform = self.found[0]
-        return primvar, None if transform is None else np.array(transform).reshape(2, 3)
+    found: dict[str, Lookup] = field(default_factory=dict)
 
 
-def read_surface(stage: Any, material: Any, name: str, where: str, notes: list[str]) -> SurfaceMaterial:
+def read_surface(stage: Any, material: Any, name: str, where: str, notes: Notes) -> SurfaceMaterial:
     """The UsdPreviewSurface of a ``UsdShade.Material``; what it has beyond our maps goes to ``notes``.
 
     A material without such a surface is grey, with a note.
@@ -60,7 +53,7 @@ def read_surface(stage: Any, material: Any, name: str, where: str, notes: list[s
     source = material.ComputeSurfaceSource()
     surface = source[0] if isinstance(source, tuple) else source
     if not surface or surface.GetShaderId() != "UsdPreviewSurface":
-        notes.append(f"{name}: it has no UsdPreviewSurface and becomes grey")
+        notes("it has no UsdPreviewSurface and becomes grey", name)
         return SurfaceMaterial(_plain(name, (0.18, 0.18, 0.18)))
     if _number(surface, "useSpecularWorkflow", 0):
         raise StspbrError(f"{where}: it uses the specular workflow: export it as metallic-roughness")
@@ -69,19 +62,27 @@ def read_surface(stage: Any, material: Any, name: str, where: str, notes: list[s
     def read(key: str, default: Any, channels: int) -> np.ndarray:
         return _map(stage, surface, key, default, channels, lookups, notes)
 
-    normal = read("normal", (0.0, 0.0, 1.0), 3)
-    flat = normal.shape[:2] == (1, 1)
-    occlusion = read("occlusion", 1.0, 1)
+    maps = {
+        "diffuseColor": read("diffuseColor", (0.18, 0.18, 0.18), 3),
+        "roughness": read("roughness", 0.5, 1),
+        "metallic": read("metallic", 0.0, 1),
+        "normal": read("normal", (0.0, 0.0, 1.0), 3),
+        "occlusion": read("occlusion", 1.0, 1),
+    }
+    lookup, tiles = common_lookup(lookups.found, where, name, notes)
+    for key in lookups.found:
+        maps[key] = tiled(maps[key], tiles[key], where) if key in tiles else _NEUTRAL[key]
+    normal, occlusion = maps["normal"], maps["occlusion"]
     out = Material(
-        albedo=read("diffuseColor", (0.18, 0.18, 0.18), 3),
-        roughness=read("roughness", 0.5, 1),
-        metallic=read("metallic", 0.0, 1),
+        albedo=maps["diffuseColor"],
+        roughness=maps["roughness"],
+        metallic=maps["metallic"],
         occlusion=None if (occlusion.shape[:2] == (1, 1) and occlusion[0, 0, 0] >= 1) else occlusion,
-        normal=None if flat else normal,
+        normal=None if normal.shape[:2] == (1, 1) else normal,
         name=name,
     )
     _say_what_is_left_out(surface, name, notes)
-    return SurfaceMaterial(out, *lookups.common())
+    return SurfaceMaterial(out, lookup)
 
 
 def plain_material(name: str, colour: tuple[float, float, float] = (0.18, 0.18, 0.18)) -> SurfaceMaterial:
@@ -97,7 +98,7 @@ def _plain(name: str, colour: tuple[float, float, float]) -> Material:
 
 
 def _map(
-    stage: Any, surface: Any, key: str, default: Any, channels: int, lookups: _Lookups, notes: list[str]
+    stage: Any, surface: Any, key: str, default: Any, channels: int, lookups: _Lookups, notes: Notes
 ) -> np.ndarray:
     """One input as ``[H, W, channels]`` float32; a value is a single texel."""
     source = _producer(surface.GetInput(key))
@@ -110,13 +111,13 @@ def _map(
         texture = _shader(source)
         if texture.GetShaderId() == "UsdUVTexture":
             return _texture(stage, texture, source, key, channels, lookups, notes)
-        notes.append(f"{lookups.where}: {key} comes from a {texture.GetShaderId()} and is left out")
+        notes(f"{key} comes from a {texture.GetShaderId()} and is left out", lookups.where)
         value = default
     return np.array(value, np.float32).reshape(1, 1, channels)
 
 
 def _texture(
-    stage: Any, texture: Any, output: Any, key: str, channels: int, lookups: _Lookups, notes: list[str]
+    stage: Any, texture: Any, output: Any, key: str, channels: int, lookups: _Lookups, notes: Notes
 ) -> np.ndarray:
     """The texels of a UsdUVTexture as its output gives them: colour space, then scale and bias, then the channel."""
     file = _producer(texture.GetInput("file"))
@@ -140,14 +141,14 @@ def _texture(
     scale = np.array(_value(texture, "scale", (1, 1, 1, 1)), np.float32)
     bias = np.array(_value(texture, "bias", (0, 0, 0, 0)), np.float32)
     if key == "normal" and eight_bits and (scale[:3] == 1).all() and (bias[:3] == 0).all():
-        notes.append(f"{lookups.where}: its normal map has no scale and bias: 2 and -1 are assumed")
+        notes("its normal map has no scale and bias: 2 and -1 are assumed", lookups.where)
         scale, bias = np.array([2, 2, 2, 1], np.float32), np.array([-1, -1, -1, 0], np.float32)
     rgba = rgba * scale + bias
     for axis in ("wrapS", "wrapT"):
         mode = str(_value(texture, axis, "useMetadata"))
         if mode not in ("repeat", "useMetadata"):
-            notes.append(f"{lookups.where}: {key} has {axis} = {mode}: read as repeat")
-    lookups.found.append(_coordinates(texture, lookups.where))
+            notes(f"{key} has {axis} = {mode}: read as repeat", lookups.where)
+    lookups.found[key] = _coordinates(texture, lookups.where)
     name = output.GetBaseName()
     if channels == 3 and name == "rgb":
         return np.ascontiguousarray(rgba[..., :3])
@@ -155,9 +156,9 @@ def _texture(
     return np.repeat(rgba[..., index : index + 1], channels, axis=-1)
 
 
-def _coordinates(texture: Any, where: str) -> tuple[str, tuple[float, ...] | None]:
+def _coordinates(texture: Any, where: str) -> Lookup:
     """Primvar and transform of a texture's ``st``."""
-    transform = None
+    matrix = np.eye(2, 3)
     source = _producer(texture.GetInput("st"))
     if source is not None and _is_output(source) and _shader(source).GetShaderId() == "UsdTransform2d":
         node = _shader(source)
@@ -166,17 +167,17 @@ def _coordinates(texture: Any, where: str) -> tuple[str, tuple[float, ...] | Non
         shift = np.array(_value(node, "translation", (0, 0)), float)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         matrix = np.c_[turn * scale, shift]
-        transform = None if np.allclose(matrix, np.eye(2, 3)) else tuple(float(v) for v in matrix.reshape(-1))
+        matrix = np.eye(2, 3) if np.allclose(matrix, np.eye(2, 3)) else matrix
         source = _producer(node.GetInput("in"))
     if source is None or not _is_output(source):
-        return "st", transform
+        return Lookup.of("st", matrix)
     reader = _shader(source)
     if reader.GetShaderId() != "UsdPrimvarReader_float2":
         raise StspbrError(f"{where}: its texture coordinates are a {reader.GetShaderId()}: export them as a primvar")
-    return str(_value(reader, "varname", "st") or "st"), transform
+    return Lookup.of(str(_value(reader, "varname", "st") or "st"), matrix)
 
 
-def _say_what_is_left_out(surface: Any, name: str, notes: list[str]) -> None:
+def _say_what_is_left_out(surface: Any, name: str, notes: Notes) -> None:
     for key, neutral, what in (
         ("emissiveColor", 0.0, "emission"),
         ("opacity", 1.0, "transparency"),
@@ -185,9 +186,9 @@ def _say_what_is_left_out(surface: Any, name: str, notes: list[str]) -> None:
     ):
         source = _producer(surface.GetInput(key))
         if source is not None and (_is_output(source) or not np.allclose(source.Get(_earliest()), neutral)):
-            notes.append(f"{name}: {what} is left out")
+            notes(f"{what} is left out", name)
     if abs(_number(surface, "ior", 1.5) - 1.5) > 1e-3:
-        notes.append(f"{name}: its index of refraction is taken as 1.5")
+        notes("its index of refraction is taken as 1.5", name)
 
 
 def _number(shader: Any, key: str, default: float) -> float:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from stspbr.errors import StspbrError, missing_extra
+from stspbr.errors import StspbrError, first_line, missing_extra
 from stspbr.formats.images import IMAGE_SUFFIXES
+from stspbr.formats.usd.probe import check_binary
 
 USD_SUFFIXES = (".usd", ".usda", ".usdc", ".usdz")
 _Z_UP_TO_Y_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
@@ -49,6 +50,7 @@ def open_stage(path: str | Path) -> tuple[Any, list[str]]:
         raise StspbrError(f"{path} does not exist: check the path")
     if path.suffix.lower() not in USD_SUFFIXES:
         raise StspbrError(f"{path}: expected one of {', '.join(USD_SUFFIXES)}")
+    check_binary(path)
     with quiet_diagnostics(UsdUtils):
         try:
             stage = Usd.Stage.Open(str(path))
@@ -80,12 +82,18 @@ def one_line_errors(path: str | Path) -> Iterator[None]:
         yield
     except Tf.ErrorException as error:
         raise StspbrError(f"{path} is truncated or corrupt ({reason(error)}): export or copy it again") from None
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # values of another type than the schema's
+        raise StspbrError(f"{path} is not valid USD ({first_line(error)}): export it again") from error
 
 
 def reason(error: Exception) -> str:
     """The first message of a ``Tf.ErrorException`` without its place in USD's own source."""
-    found = re.search(r" : '(.*?)'(?:\n|$)", str(error), re.DOTALL)
-    return " ".join((found.group(1) if found else str(error)).split())
+    try:
+        text = str(error)
+    except UnicodeDecodeError:  # a message that quotes a damaged file
+        return "bytes that are not text"
+    found = re.search(r" : '(.*?)'(?:\n|$)", text, re.DOTALL)
+    return " ".join((found.group(1) if found else text).split())
 
 
 def up_and_metres(stage: Any) -> tuple[np.ndarray, float, list[str]]:
@@ -194,7 +202,9 @@ def asset_file(asset: Any, stage: Any, what: str) -> Iterator[Path]:
     written = str(asset.path)
     if "<UDIM>" in written:
         raise StspbrError(f"{what}: {written} is made of UDIM tiles: export it as one texture")
-    resolved = asset.resolvedPath or str(Ar.GetResolver().Resolve(stage.GetRootLayer().ComputeAbsolutePath(written)))
+    resolved, layer = str(asset.resolvedPath), stage.GetRootLayer()
+    for name in (written, written.replace("\\", "/")):
+        resolved = resolved or str(Ar.GetResolver().Resolve(layer.ComputeAbsolutePath(name)))
     inside = Ar.IsPackageRelativePath(resolved)
     opened = Ar.GetResolver().OpenAsset(Ar.ResolvedPath(resolved)) if inside and resolved else None
     if not resolved or (inside and opened is None) or (not inside and not Path(resolved).is_file()):

@@ -29,6 +29,7 @@ from stspbr.scene.asset import Asset
 from stspbr.scene.attributes import mesh_normals, unit
 from stspbr.scene.light import EnvironmentLight
 from stspbr.scene.mesh import Mesh
+from stspbr.scene.origin import shift
 from stspbr.version import __version__
 
 
@@ -169,6 +170,9 @@ def _write_meshes(stage: Any, root: Any, asset: Asset, materials: list[Any]) -> 
     if mesh.face_node is None or not asset.nodes:
         name = _identifier(asset.name, taken[root.GetPath()])
         _write_mesh(stage, root.GetPath().AppendChild(name), asset.name, mesh, np.eye(4), materials)
+        if asset.origin.any():
+            place = UsdGeom.Xformable(stage.GetPrimAtPath(root.GetPath().AppendChild(name)))
+            place.AddTransformOp().Set(Gf.Matrix4d(shift(asset.origin).T.tolist()))
         return
     prims: list[Any] = []
     worlds: list[np.ndarray] = []
@@ -178,6 +182,7 @@ def _write_meshes(stage: Any, root: Any, asset: Asset, materials: list[Any]) -> 
         worlds.append(local if node.parent is None else worlds[node.parent] @ local)
         place = parent.GetPath().AppendChild(_identifier(node.name, taken[parent.GetPath()]))
         xform = UsdGeom.Xform.Define(stage, place)
+        local = shift(asset.origin) @ local if node.parent is None else local
         if not np.array_equal(local, np.eye(4)):
             xform.AddTransformOp().Set(Gf.Matrix4d(local.T.tolist()))
         _label(xform.GetPrim(), node.name)

@@ -376,13 +376,16 @@ def test_second_texture_coordinates_and_their_transform(tmp_path):
         "TEXCOORD_1": np.array([[1, 0], [0, 1], [1, 1]], np.float32),
     }
 
-    def change(transform, other=None):
+    half_moved = {"texCoord": 1, "extensions": {"KHR_texture_transform": {"offset": [0.25, 0]}}}
+
+    def change(transform, normalTexture=None, **others):  # noqa: N803  # glTF's own name
         def apply(content):
             content["meshes"][0]["primitives"][0]["material"] = 0
             info = {"index": 0, "texCoord": 1, "extensions": {"KHR_texture_transform": transform}}
-            content["materials"] = [{"pbrMetallicRoughness": {"baseColorTexture": info}}]
-            if other:
-                content["materials"][0]["normalTexture"] = {"index": 0, **other}
+            pbr = {"baseColorTexture": info} | {key: {"index": 0, **other} for key, other in others.items()}
+            content["materials"] = [{"pbrMetallicRoughness": pbr}]
+            if normalTexture:
+                content["materials"][0]["normalTexture"] = {"index": 0, **normalTexture}
             content["extensionsRequired"] = ["KHR_texture_transform"]
 
         return apply
@@ -391,10 +394,41 @@ def test_second_texture_coordinates_and_their_transform(tmp_path):
     mesh = read_gltf(gltf(tmp_path / "a.gltf", moved, extra=uvs, images=[BLACK])).mesh
     # (u, v) → (2u, 3v) → a quarter turn, seen counter-clockwise with v down: (3v, −2u) → moved
     assert mesh.uvs.values[mesh.uvs.index[0]] == pytest.approx(np.array([[0.25, -2], [3.25, 0], [3.25, -2]]), abs=1e-6)
-    for other, message in (({"texCoord": 0}, "several sets"), ({"texCoord": 1}, "different texture transforms")):
-        path = gltf(tmp_path / "b.gltf", change({"scale": [2, 2]}, other), extra=uvs, images=[BLACK])
-        with pytest.raises(StspbrError, match=message):
+    for other, note in (
+        ({"texCoord": 0}, "the normal map has its own set of texture coordinates and is left out"),
+        (half_moved, "the normal map has its own texture transform and is left out"),
+    ):
+        path = gltf(tmp_path / "b.gltf", change({"scale": [2, 2]}, normalTexture=other), extra=uvs, images=[BLACK])
+        asset = read_gltf(path)
+        assert asset.materials[0].normal is None and any(note in line for line in asset.extras["notes"])
+        path = gltf(tmp_path / "c.gltf", change({}, metallicRoughnessTexture=other), extra=uvs, images=[BLACK])
+        with pytest.raises(StspbrError, match="metallic-roughness map of material_0 has its own"):
             read_gltf(path)
+
+
+def test_a_map_that_repeats_whole_times_within_the_others_is_repeated(tmp_path):
+    """A detail normal map, four times in u and twice in v, under an untiled base colour; and the other way round."""
+    normal = checker(2, 2, 3, 5)
+
+    def asset(base, detail):
+        def apply(content):
+            content["meshes"][0]["primitives"][0]["material"] = 0
+            infos = [
+                {"index": k, "extensions": {"KHR_texture_transform": {"scale": s}}}
+                for k, s in enumerate([base, detail])
+            ]
+            content["materials"] = [{"pbrMetallicRoughness": {"baseColorTexture": infos[0]}, "normalTexture": infos[1]}]
+
+        uvs = {"TEXCOORD_0": np.array([[0, 0], [1, 0], [0, 1]], np.float32)}
+        images = [encode_png(checker(2, 2, 3, 4), bits=8, srgb=False), encode_png(normal, bits=8, srgb=False)]
+        return read_gltf(gltf(tmp_path / "a.gltf", apply, extra=uvs, images=images))
+
+    tiled = asset([1, 1], [4, 2])
+    assert tiled.materials[0].normal == pytest.approx(np.tile(normal, (2, 4, 1)) * 2 - 1)
+    assert tiled.mesh.uvs.values.max() == 1
+    turned = asset([4, 2], [1, 1])
+    assert turned.materials[0].albedo.shape == (4, 8, 3) and turned.materials[0].normal.shape == (2, 2, 3)
+    assert turned.mesh.uvs.values.max() == 1
 
 
 @pytest.mark.parametrize("keep", [0, 3, 16, 100, 0.5, 0.999])
@@ -455,3 +489,288 @@ def test_real_files_come_back_equal(tmp_path, name):
     bounds = content["accessors"][index]
     assert asset.mesh.positions.min(axis=0) == pytest.approx(bounds["min"])
     assert len(asset.mesh.positions) < bounds["count"] or name == "Suzanne"
+
+
+BOX = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-1.0, 1.0) for z in (-0.25, 0.25)], np.float32)
+BOX_FACES = np.array([0, 1, 3, 0, 3, 2, 4, 6, 7, 4, 7, 5, 0, 4, 5, 0, 5, 1, 2, 3, 7, 2, 7, 6], np.uint16)
+
+
+def box(path, changes, **extra):
+    extra = {"indices": BOX_FACES} | extra
+    return read_gltf(gltf(path / "a.gltf", changes, BOX, extra))
+
+
+def extent(asset):
+    return np.ptp(asset.mesh.positions, axis=0)
+
+
+def spare(*names):
+    """Change that takes attributes out of the primitive: accessors for other uses, by their numbers."""
+
+    def apply(content):
+        attributes = content["meshes"][0]["primitives"][0]["attributes"]
+        return [attributes.pop(name) for name in names]
+
+    return apply
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_instances_of_the_gpu(tmp_path, turn):
+    places = np.array([[i, 0, 0] for i in range(5)], np.float32)
+    turns = np.tile(np.float32([0, 0, np.sqrt(0.5), np.sqrt(0.5)]), (5, 1))
+
+    def change(content):
+        move, rotate, size = spare("MOVE", "TURN", "SIZE")(content)
+        attributes = {"TRANSLATION": move} | ({"ROTATION": rotate, "SCALE": size} if turn else {})
+        content["nodes"][0] |= {
+            "extensions": {"EXT_mesh_gpu_instancing": {"attributes": attributes}},
+            "scale": [2, 2, 2],
+        }
+        content["extensionsRequired"] = ["EXT_mesh_gpu_instancing"]
+
+    asset = box(tmp_path, change, MOVE=places, TURN=turns, SIZE=np.full((5, 3), 0.5, np.float32))
+    assert len(asset.mesh.faces) == 5 * 8
+    assert extent(asset) == pytest.approx([8 + 2, 1, 0.5] if turn else [8 + 2, 4, 1])
+
+
+def test_hidden_nodes_are_left_out_with_what_is_below_them(tmp_path):
+    def change(content):
+        hidden = {"extensions": {"KHR_node_visibility": {"visible": False}}}
+        content["nodes"] = [{"mesh": 0}, {"children": [2], **hidden}, {"mesh": 0, "translation": [9, 0, 0]}]
+        content["scenes"][0]["nodes"] = [0, 1]
+
+    asset = box(tmp_path, change)
+    assert extent(asset) == pytest.approx([1, 2, 0.5]) and len(asset.nodes) == 1
+    assert any("KHR_node_visibility" in note for note in asset.extras["notes"])
+
+
+def skinned(path, joints, weights, bend=(1.0, 1.0, 1.0)):
+    """The box under an armature scaled by 1/100, with two joints whose inverse bind matrices undo that."""
+    bind = np.stack([np.diag(np.float32([100, 100, 100, 1]))] * 2).transpose(0, 2, 1).reshape(2, 16)
+
+    def change(content):
+        (matrices,) = spare("BIND")(content)
+        content["accessors"][matrices]["type"] = "MAT4"
+        attributes = content["meshes"][0]["primitives"][0]["attributes"]
+        attributes |= {"JOINTS_0": attributes.pop("J"), "WEIGHTS_0": attributes.pop("W")}
+        content["skins"] = [{"joints": [2, 3], "inverseBindMatrices": matrices}]
+        content["nodes"] = [
+            {"scale": [0.01] * 3, "children": [1, 2, 3]},
+            {"mesh": 0, "skin": 0, "translation": [500, 0, 0]},
+            {},
+            {"scale": list(bend)},
+        ]
+
+    return box(path, change, J=joints, W=weights, BIND=bind)
+
+
+def test_skins_stand_as_their_joints_do_whatever_the_node_of_the_mesh_is(tmp_path):
+    joints, weights = np.zeros((8, 4), np.uint8), np.tile(np.float32([1, 0, 0, 0]), (8, 1))
+    asset = skinned(tmp_path, joints, weights)
+    assert extent(asset) == pytest.approx([1, 2, 0.5]) and np.abs(asset.mesh.positions).max() == pytest.approx(1)
+    joints[BOX[:, 1] > 0, 0] = 1  # the upper half follows a joint that is twice as wide
+    asset = skinned(tmp_path, joints, weights, bend=(2, 1, 1))
+    upper = asset.mesh.positions[:, 1] > 0
+    assert np.ptp(asset.mesh.positions[upper, 0]) == pytest.approx(2) and np.ptp(asset.mesh.positions[~upper, 0]) == 1
+    weights[:] = 0.25, 0.25, 0, 0  # not normalised; both joints
+    joints[:, 1] = 1 - joints[:, 0]
+    assert extent(skinned(tmp_path, joints, weights, bend=(2, 1, 1))) == pytest.approx([1.5, 2, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("mesh", "node", "height"), [([1.0], None, 4.0), ([0.5], None, 3.0), ([1.0], [0.0], 2.0), (None, None, 2.0)]
+)
+def test_morph_targets_at_their_default_weights(tmp_path, mesh, node, height):
+    def change(content):
+        (target,) = spare("DELTA")(content)
+        content["meshes"][0]["primitives"][0]["targets"] = [{"POSITION": target}]
+        content["meshes"][0] |= {} if mesh is None else {"weights": mesh}
+        content["nodes"][0] |= {} if node is None else {"weights": node}
+
+    asset = box(tmp_path, change, DELTA=BOX * np.float32([0, 1, 0]))
+    assert extent(asset) == pytest.approx([1, height, 0.5])
+    assert any("morph targets stay at their default weights" in note for note in asset.extras["notes"])
+
+
+@pytest.mark.parametrize("pad", [b"\0", b" ", b"\n", b"\t"])
+def test_padding_of_the_json_chunk(tmp_path, pad):
+    write_glb(tmp_path / "a.glb", two_quads([material(1), material(2, name="other")]))
+    content, binary = split((tmp_path / "a.glb").read_bytes())
+    text = json.dumps(content).encode()
+    text += pad * (-len(text) % 4 + 4)
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    (tmp_path / "a.glb").write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks + b"\0" * 7)
+    assert len(read_gltf(tmp_path / "a.glb").mesh.faces) == 4
+
+
+@pytest.mark.parametrize(
+    ("uri", "file"),
+    [("a b.bin", "a b.bin"), ("a%20b.bin", "a b.bin"), ("sub\\a.bin", "sub/a.bin"), (".\\sub\\a.bin", "sub/a.bin"),
+     ("100%25.bin", "100%.bin"), ("100%.bin", "100%.bin"), ("a%20b.bin", "a%20b.bin"), ("b%C3%A4r.bin", "bär.bin")],
+)  # fmt: skip
+def test_names_of_files_with_escapes_and_backslashes(tmp_path, uri, file):
+    def change(content):
+        data = base64.b64decode(content["buffers"][0]["uri"].partition(",")[2])
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(data)
+        content["buffers"][0]["uri"] = uri
+
+    assert len(read_gltf(gltf(tmp_path / "a.gltf", change)).mesh.faces) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "alpha", "factor", "noted"),
+    [("MASK", 0, 1, True), ("MASK", 255, 1, False), ("MASK", 255, 0.2, True), ("MASK", 200, 1, False),
+     ("BLEND", 200, 1, True), ("BLEND", 255, 1, False), ("OPAQUE", 0, 1, False)],
+)  # fmt: skip
+def test_transparency_is_noted_where_there_is_some(tmp_path, mode, alpha, factor, noted):
+    def change(content):
+        content["meshes"][0]["primitives"][0]["material"] = 0
+        pbr = {"baseColorTexture": {"index": 0}, "baseColorFactor": [1, 1, 1, factor]}
+        content["materials"] = [{"name": "leaf", "alphaMode": mode, "pbrMetallicRoughness": pbr}]
+
+    image = encode_png(np.ones((2, 2, 3)), bits=8, srgb=False, alpha=np.full((2, 2, 1), alpha / 255))
+    uvs = {"TEXCOORD_0": np.zeros((3, 2), np.float32)}
+    asset = read_gltf(gltf(tmp_path / "a.gltf", change, extra=uvs, images=[image]))
+    assert any(f"leaf: transparency (alphaMode {mode})" in n for n in asset.extras.get("notes", [])) == noted
+
+
+@pytest.mark.parametrize("stub", [{}, {"pbrMetallicRoughness": {"metallicFactor": 0.0}}])
+@pytest.mark.parametrize(
+    ("diffuse", "specular", "gloss", "albedo", "roughness", "metallic"),
+    [
+        ((0.6, 0.05, 0.05), (0.04, 0.04, 0.04), 0.9, (0.6, 0.05, 0.05), 0.1, 0.0),
+        ((0.0, 0.0, 0.0), (0.9, 0.6, 0.2), 0.25, (0.9, 0.6, 0.2), 0.75, 1.0),
+        ((0.2, 0.2, 0.2), (0.0, 0.0, 0.0), 0.5, (0.2 / 0.96,) * 3, 0.5, 0.0),
+    ],
+    ids=["paint", "metal", "dull"],
+)
+def test_specular_glossiness_is_converted_also_with_a_stub_beside_it(
+    tmp_path, stub, diffuse, specular, gloss, albedo, roughness, metallic
+):
+    def change(content):
+        content["meshes"][0]["primitives"][0]["material"] = 0
+        old = {"diffuseFactor": [*diffuse, 1], "specularFactor": list(specular), "glossinessFactor": gloss}
+        content["materials"] = [{"name": "m", "extensions": {"KHR_materials_pbrSpecularGlossiness": old}, **stub}]
+
+    asset = box(tmp_path, change)
+    (m,) = asset.materials
+    assert m.albedo[0, 0] == pytest.approx(albedo, abs=2e-3)
+    assert m.roughness[0, 0, 0] == pytest.approx(roughness) and m.metallic[0, 0, 0] == pytest.approx(metallic, abs=2e-3)
+    assert any("m: it is specular-glossiness, converted" in note for note in asset.extras["notes"])
+
+
+def test_textures_of_specular_glossiness_of_different_sizes(tmp_path):
+    def change(content):
+        content["meshes"][0]["primitives"][0]["material"] = 0
+        old = {"diffuseTexture": {"index": 0}, "specularGlossinessTexture": {"index": 1}}
+        content["materials"] = [{"extensions": {"KHR_materials_pbrSpecularGlossiness": old}}]
+
+    spec = encode_png(np.full((4, 4, 3), 0.22), bits=8, srgb=False, alpha=np.full((4, 4, 1), 0.75))
+    images = [encode_png(np.full((2, 2, 3), 0.5), bits=8, srgb=False), spec]
+    (m,) = read_gltf(
+        gltf(tmp_path / "a.gltf", change, extra={"TEXCOORD_0": np.zeros((3, 2), np.float32)}, images=images)
+    ).materials
+    assert m.albedo.shape == (4, 4, 3) and m.roughness == pytest.approx(np.full((4, 4, 1), 0.25), abs=0.01)
+    assert m.albedo[0, 0] == pytest.approx(srgb_to_linear(np.full(3, 0.5)), abs=0.01) and m.metallic.max() < 0.02
+
+
+def test_colours_of_vertices_multiply_the_base_colour(tmp_path):
+    def change(content):
+        primitives = content["meshes"][0]["primitives"]
+        attributes = primitives[0]["attributes"]
+        red, mixed = attributes.pop("RED"), attributes.pop("MIXED")
+        content["materials"] = [{"name": "m", "pbrMetallicRoughness": {"baseColorFactor": [0.5, 0.5, 0.5, 1]}}]
+        primitives[0] |= {"material": 0}
+        primitives += [{**primitives[0], "attributes": {**attributes, "COLOR_0": k}} for k in (red, mixed)]
+        content["nodes"] = [{"mesh": 0}]
+
+    red = np.tile(np.float32([0.8, 0, 0, 1]), (3, 1))
+    mixed = np.array([[0, 0, 0.9, 1], [0, 0, 0, 1], [0, 0, 0, 1]], np.float32)
+    asset = read_gltf(gltf(tmp_path / "a.gltf", change, extra={"RED": red, "MIXED": mixed}))
+    found = sorted(m.albedo[0, 0].round(4).tolist() for m in asset.materials)
+    assert found == [pytest.approx([0, 0, 0.15]), pytest.approx([0.4, 0, 0]), pytest.approx([0.5, 0.5, 0.5])]
+    notes = [note for note in asset.extras["notes"] if "colours" in note]
+    assert notes == ["m: the colours of its vertices or faces differ: their mean is the albedo"]
+
+
+def test_what_lies_outside_of_the_default_scene_is_noted(tmp_path):
+    def add(content):
+        content["nodes"].append({"mesh": 0, "translation": [5, 0, 0]})
+        content["scenes"].append({"nodes": [1]})
+        content["extensions"] = {"KHR_lights_punctual": {"lights": []}, "KHR_materials_variants": {"variants": []}}
+        content["extensionsUsed"] = ["MSFT_lod", "KHR_lights_punctual", "KHR_mesh_quantization"]
+
+    asset = box(tmp_path, add)
+    assert extent(asset) == pytest.approx([1, 2, 0.5])
+    assert [note for note in asset.extras["notes"] if "flat-shaded" not in note] == [
+        "meshes outside of the default scene are left out", "lights (KHR_lights_punctual) are left out",
+        "material variants are left out: the materials that are read are those without a choice",
+        "the extension MSFT_lod is left out",
+    ]  # fmt: skip
+
+
+def test_rotations_of_any_length_turn(tmp_path):
+    asset = box(tmp_path, lambda content: content["nodes"][0].update(rotation=[0, 0, 3, 3]))
+    assert extent(asset) == pytest.approx([2, 1, 0.5])
+
+
+@pytest.mark.parametrize("faces", [BOX_FACES, BOX_FACES[:-6]])
+def test_open_faces_that_show_both_sides_are_noted(tmp_path, faces):
+    def change(content):
+        content["materials"] = [{"name": "leaf", "doubleSided": True}]
+        content["meshes"][0]["primitives"][0]["material"] = 0
+
+    notes = box(tmp_path, change, indices=faces).extras["notes"]
+    assert any(note.startswith("leaf: its open faces show both sides") for note in notes) == (len(faces) < 36), notes
+
+
+@pytest.mark.parametrize(
+    ("extension", "held", "noted"),
+    [
+        ("KHR_materials_clearcoat", {}, False), ("KHR_materials_clearcoat", {"clearcoatFactor": 0.5}, True),
+        ("KHR_materials_ior", {"ior": 1.5}, False), ("KHR_materials_ior", {"ior": 1.3}, True),
+        ("KHR_materials_sheen", {"sheenColorFactor": [0, 0, 0]}, False),
+        ("KHR_materials_specular", {"specularColorFactor": [1, 1, 1]}, False),
+        ("KHR_materials_specular", {"specularTexture": {"index": 0}}, True),
+        ("KHR_materials_unlit", {}, True), ("EXT_other", {}, True),
+    ],
+)  # fmt: skip
+def test_extensions_of_materials_are_noted_unless_they_are_off(tmp_path, extension, held, noted):
+    def change(content):
+        content["materials"] = [{"name": "m", "extensions": {extension: held}, "emissiveTexture": {"index": 0}}]
+        content["meshes"][0]["primitives"][0]["material"] = 0
+
+    notes = read_gltf(gltf(tmp_path / "a.gltf", change, images=[BLACK])).extras["notes"]
+    assert [note for note in notes if note.startswith("m: ")] == [f"m: {extension} is left out"] * noted
+
+
+def test_compression_that_is_used_without_being_required_is_named(tmp_path):
+    def draco(content):
+        del content["accessors"][0]["bufferView"]
+        content["meshes"][0]["primitives"][0]["extensions"] = {"KHR_draco_mesh_compression": {"bufferView": 0}}
+
+    def meshopt(content):
+        content["buffers"][0] = {"byteLength": 999, "extensions": {"EXT_meshopt_compression": {"fallback": True}}}
+
+    for change, name in ((draco, "Draco"), (meshopt, "meshopt")):
+        with pytest.raises(StspbrError, match=f"is compressed by {name}: export it without"):
+            read_gltf(gltf(tmp_path / "a.gltf", change))
+
+
+def test_alpha_of_vertices_and_absent_texture_coordinates_are_noted(tmp_path):
+    def change(content):
+        content["materials"] = [
+            {
+                "name": "m",
+                "alphaMode": "BLEND",
+                "pbrMetallicRoughness": {"baseColorTexture": {"index": 0, "texCoord": 1}},
+            }
+        ]
+        content["meshes"][0]["primitives"][0]["material"] = 0
+
+    colours = np.ones((3, 4), np.float32) * np.float32([1, 1, 1, 0.3])
+    path = gltf(tmp_path / "a.gltf", change, extra={"COLOR_0": colours}, images=[BLACK])
+    notes = read_gltf(path).extras["notes"]
+    assert "m: transparency (alphaMode BLEND) of vertices is left out" in notes
+    assert "m: meshes without the TEXCOORD_1 that its maps need show one texel of them" in notes

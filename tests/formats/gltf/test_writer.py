@@ -87,10 +87,10 @@ def test_nodes_keep_names_tree_and_transforms_and_the_world_stays(tmp_path):
     assert [node.get("children") for node in content["nodes"]] == [[1], [2], None]
     assert [mesh["name"] for mesh in content["meshes"]] == ["Lid mesh", "Knob mesh"]
     assert [len(mesh["primitives"]) for mesh in content["meshes"]] == [2, 2]
-    from stspbr.formats.gltf.reader import _node_matrix
+    from stspbr.formats.gltf.scene_graph import node_matrix
 
     for written, node in zip(content["nodes"], asset.nodes, strict=True):
-        np.testing.assert_allclose(_node_matrix(written), node.local_to_parent, atol=1e-12)
+        np.testing.assert_allclose(node_matrix(written), node.local_to_parent, atol=1e-12)
     order = np.lexsort((asset.mesh.face_material, asset.mesh.face_node))
     back = read_gltf(tmp_path / "a.glb").mesh
     for mine, theirs in zip(corners(asset.mesh, order), corners(back), strict=True):

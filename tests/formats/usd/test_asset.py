@@ -139,7 +139,7 @@ def test_what_is_not_drawn_is_not_read(tmp_path):
     asset = read_usd(usda(tmp_path, body))
     assert len(asset.mesh.faces) == 2
     notes = "\n".join(asset.extras["notes"])
-    assert "/World/Ball: a Sphere" in notes and "/World/Scatter: a PointInstancer" in notes
+    assert "/World/Ball: a Sphere is not a mesh and is left out" in notes and "Scatter" not in notes
 
 
 def test_instances_are_drawn_where_they_are(tmp_path):
@@ -308,3 +308,186 @@ def test_without_usd_core_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pxr", None)
     with pytest.raises(StspbrError, match=r"pip install 'stspbr\[usd\]'"):
         read_usd(path)
+
+
+def test_concave_polygons(tmp_path):
+    body = """
+    point3f[] points = [(0,0,0), (3,0,0), (3,3,0), (2,3,0), (2,1,0), (1,1,0), (1,3,0), (0,3,0)]
+    int[] faceVertexCounts = [8]
+    int[] faceVertexIndices = [0, 1, 2, 3, 4, 5, 6, 7]
+    uniform token subdivisionScheme = "none"
+    """
+    m = read_usd(usda(tmp_path, mesh(body=body))).mesh
+    p = m.positions[m.faces].astype(float)
+    areas = np.linalg.norm(np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), axis=1) / 2
+    assert areas.sum() == pytest.approx(7.0) and len(areas) == 6
+
+
+@pytest.mark.parametrize("purpose", ["", ":preview", ":full"])
+def test_bindings_of_every_purpose(tmp_path, purpose):
+    red = material("color3f inputs:diffuseColor = (0.7, 0.02, 0.02)\n float inputs:roughness = 0.2")
+    asset = read_usd(usda(tmp_path, mesh(f"rel material:binding{purpose} = </World/Paint>") + red))
+    assert asset.materials[0].albedo[0, 0] == pytest.approx([0.7, 0.02, 0.02])
+    assert asset.materials[0].roughness[0, 0, 0] == pytest.approx(0.2)
+
+
+def test_of_two_purposes_the_preview_is_read(tmp_path):
+    both = "rel material:binding:preview = </World/Paint>\n rel material:binding:full = </World/Other>"
+    paints = material("color3f inputs:diffuseColor = (0.7, 0, 0)")
+    paints += material("color3f inputs:diffuseColor = (0, 0.7, 0)", name="Other")
+    asset = read_usd(usda(tmp_path, mesh(both) + paints))
+    assert asset.materials[0].albedo[0, 0] == pytest.approx([0.7, 0, 0])
+    assert any("Quad: it has a material for previews and another" in note for note in asset.extras["notes"])
+
+
+STRIP = """
+    point3f[] points = [(0,0,0), (1,0,0), (1,1,0), (0,1,0), (4,0,0), (4,1,0)]
+    int[] faceVertexCounts = [4, 4]
+    int[] faceVertexIndices = [0, 1, 2, 3, 1, 4, 5, 2]
+    uniform token subdivisionScheme = "none"
+"""
+
+
+@pytest.mark.parametrize(
+    ("values", "interpolation", "mean"),
+    [
+        ("[(0.8, 0, 0)]", "constant", None),
+        ("[(0.8, 0, 0), (0, 0, 0.8)]", "uniform", (0.2, 0, 0.6)),
+        ("[(0.8, 0, 0), (0, 0, 0.8), (0, 0, 0.8), (0.8, 0, 0), (0, 0, 0.8), (0, 0, 0.8)]", "vertex", (0.1, 0, 0.7)),
+        ("[" + ", ".join(["(0.8, 0, 0)"] * 4 + ["(0, 0, 0.8)"] * 4) + "]", "faceVarying", (0.2, 0, 0.6)),
+    ],
+)
+def test_display_colours_by_interpolation(tmp_path, values, interpolation, mean):
+    """Both squares differ in area, 1 and 3: the mean is by area, not by the number of values."""
+    extra = f'color3f[] primvars:displayColor = {values} (interpolation = "{interpolation}")'
+    asset = read_usd(usda(tmp_path, mesh(extra, body=STRIP)))
+    assert asset.materials[0].albedo[0, 0] == pytest.approx(mean or (0.8, 0, 0), abs=1e-6)
+    assert any("their mean is the albedo" in note for note in asset.extras["notes"]) == (mean is not None)
+
+
+@pytest.mark.parametrize(
+    ("visibility", "shown"),
+    [
+        ('token visibility.timeSamples = { 1: "invisible", 50: "inherited" }', False),
+        ('token visibility.timeSamples = { 1: "inherited", 50: "invisible" }', True),
+        ('token visibility = "invisible"', False),
+        ('token visibility = "invisible"\n token visibility.timeSamples = { 1: "inherited" }', True),
+    ],
+)
+def test_visibility_at_the_earliest_time(tmp_path, visibility, shown):
+    asset = read_usd(usda(tmp_path, mesh() + mesh(visibility, "Later")))
+    assert len(asset.mesh.faces) == (4 if shown else 2)
+    noted = any("Later: it is invisible at the earliest time" in note for note in asset.extras["notes"])
+    assert noted == (not shown and "timeSamples" in visibility)
+
+
+def test_point_instances(tmp_path):
+    part = 'def Xform "Part" {\n double3 xformOp:translate = (0, 5, 0)\n'
+    part += ' uniform token[] xformOpOrder = ["xformOp:translate"]\n\n' + mesh() + "}\n"
+    body = f"""def PointInstancer "Scatter" {{
+    rel prototypes = [</World/Scatter/Part>]
+    int[] protoIndices = [0, 0, 0]
+    point3f[] positions = [(0, 0, 0), (50, 0, 0), (10, 0, 0)]
+    quath[] orientations = [(1, 0, 0, 0), (1, 0, 0, 0), (0.70710678, 0, 0, 0.70710678)]
+    float3[] scales = [(1, 1, 1), (1, 1, 1), (2, 2, 2)]
+    int64[] invisibleIds = [1]
+
+    {part}
+    }}
+    """
+    asset = read_usd(usda(tmp_path, body))
+    p = asset.mesh.positions
+    assert len(asset.mesh.faces) == 4
+    first, turned = p[p[:, 1] >= 5], p[p[:, 1] < 5]
+    assert first.min(axis=0) == pytest.approx([0, 5, 0]) and first.max(axis=0) == pytest.approx([2, 6, 0])
+    # (x, y) → 2 (−y, x) + (10, 0) of the part that is at y from 5 to 6
+    assert turned.min(axis=0) == pytest.approx([-2, 0, 0], abs=0.01)
+    assert turned.max(axis=0) == pytest.approx([0, 4, 0], abs=0.01)
+
+
+def test_instances_that_do_not_fit_their_prototypes_are_named(tmp_path):
+    body = 'def PointInstancer "Scatter" {\n rel prototypes = [</World/Quad>]\n int[] protoIndices = [3]\n'
+    body += " point3f[] positions = [(0, 0, 0)]\n}\n"
+    with pytest.raises(StspbrError, match="Scatter: its instances do not fit its prototypes"):
+        read_usd(usda(tmp_path, mesh() + body))
+
+
+@pytest.mark.parametrize("bent", [False, True])
+def test_skeletons_place_their_meshes(tmp_path, bent):
+    """The mesh's own transform does not count; geomBindTransform, the joints' pose and the skeleton's place do."""
+    rest = "((1,0,0,0), (0,1,0,0), (0,0,1,0), (0,0,3,1))"
+    moved = "((1,0,0,0), (0,1,0,0), (0,0,1,0), (0,0,4,1))"
+    skin = f"""rel skel:skeleton = </World/Rig/Bones>
+    matrix4d primvars:skel:geomBindTransform = ((2,0,0,0), (0,2,0,0), (0,0,2,0), (0,0,0,1))
+    int[] primvars:skel:jointIndices = [0, 0, {int(bent)}, {int(bent)}] (
+      interpolation = "vertex"
+      elementSize = 1
+    )
+    float[] primvars:skel:jointWeights = [1, 1, 1, 1] (
+      interpolation = "vertex"
+      elementSize = 1
+    )
+    double3 xformOp:translate = (100, 0, 0)
+    uniform token[] xformOpOrder = ["xformOp:translate"]
+    """
+    quad = mesh(skin).replace('["MaterialBindingAPI"]', '["SkelBindingAPI"]')
+    body = f"""def SkelRoot "Rig" (prepend apiSchemas = ["SkelBindingAPI"]) {{
+    def Skeleton "Bones" {{
+      uniform token[] joints = ["a", "b"]
+      uniform matrix4d[] bindTransforms = [{rest}, {rest}]
+      uniform matrix4d[] restTransforms = [{rest}, {moved if bent else rest}]
+      double3 xformOp:translate = (0, 0, 10)
+      uniform token[] xformOpOrder = ["xformOp:translate"]
+    }}
+    {quad}
+    }}
+    """
+    asset = read_usd(usda(tmp_path, body))
+    assert asset.mesh.positions.min(axis=0) == pytest.approx([0, 0, 10])
+    assert asset.mesh.positions.max(axis=0) == pytest.approx([4, 2, 11 if bent else 10])
+    assert any("stand as the skeleton does" in note for note in asset.extras["notes"])
+
+
+def test_faces_with_too_few_corners_are_noted(tmp_path):
+    body = QUAD.replace("[4]", "[4, 2]").replace("[0, 1, 2, 3]", "[0, 1, 2, 3, 0, 1]")
+    asset = read_usd(usda(tmp_path, mesh(body=body)))
+    assert any("faces with fewer than three corners are left out: 1" in note for note in asset.extras["notes"])
+
+
+def test_open_meshes_that_show_both_sides_are_noted(tmp_path):
+    asset = read_usd(usda(tmp_path, mesh("uniform bool doubleSided = true")))
+    assert any(note.endswith("exports show the front alone") for note in asset.extras["notes"])
+    asset = read_usd(usda(tmp_path, mesh("uniform bool doubleSided = false")))
+    assert not any("both sides" in note for note in asset.extras["notes"])
+
+
+def test_motion_and_lights_are_noted(tmp_path):
+    moving = QUAD.replace("points = [", "points.timeSamples = { 1: [").replace(
+        "(0, 1, 0)]", "(0, 1, 0)], 2: [(0, 0, 0), (9, 0, 0), (9, 9, 0), (0, 9, 0)] }"
+    )
+    asset = read_usd(usda(tmp_path, mesh(body=moving) + 'def SphereLight "Bulb" {\n}\n'))
+    assert np.ptp(asset.mesh.positions, axis=0).tolist() == [2, 1, 0]
+    notes = asset.extras["notes"]
+    assert "/World/Quad: it moves or bends over time: it is read at the earliest time" in notes
+    assert "/World/Bulb: lights are left out" in notes
+
+
+def test_backslashes_in_names_of_textures(tmp_path):
+    (tmp_path / "maps").mkdir()
+    write_png8(tmp_path / "maps/red.png", np.float32([[[1, 0, 0]]]), srgb=True)
+    nodes = texture("Image", "maps\\red.png") + READER
+    paint = material("color3f inputs:diffuseColor.connect = </World/Paint/Image.outputs:rgb>", nodes)
+    asset = read_usd(usda(tmp_path, paint + mesh(MAP1 + BOUND)))
+    assert asset.materials[0].albedo.reshape(-1, 3)[0].tolist() == [1, 0, 0]
+
+
+def test_reflectance_outside_of_the_unit_interval_is_clipped(tmp_path):
+    paint = material("color3f inputs:diffuseColor = (2, 0.5, -1)")
+    asset = read_asset(usda(tmp_path, paint + mesh(BOUND)))
+    assert asset.materials[0].albedo.reshape(3).tolist() == [1, 0.5, 0]
+    assert "Paint: its albedo outside of 0 to 1 is clipped" in asset.extras["notes"]
+    write_exr(tmp_path / "bad.exr", np.full((2, 2, 3), np.nan))
+    nodes = texture("Image", "bad.exr") + READER
+    paint = material("color3f inputs:diffuseColor.connect = </World/Paint/Image.outputs:rgb>", nodes)
+    with pytest.raises(StspbrError, match="the albedo of Paint is not finite everywhere"):
+        read_asset(usda(tmp_path, paint + mesh(MAP1 + BOUND)))
