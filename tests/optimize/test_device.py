@@ -157,7 +157,7 @@ def settings(*overrides):
 def captured(run):
     session = Session.open(run, device="cpu", quiet=True)
     capture = load_capture(session.parent("capture"))
-    return session, _normalization(capture, settings(), None).capture(capture)
+    return session, _normalization(capture, settings(), None)[0].capture(capture)
 
 
 def implicit(run, encoding="torch", *overrides):

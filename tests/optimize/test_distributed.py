@@ -48,7 +48,7 @@ def problem(run, kind: str, *overrides: str) -> Reconstruction:
     session = Session.open(run, device="cpu", quiet=True)
     settings = settings_for(CoarseSettings, ["normals_from=0.0", *overrides])
     capture = load_capture(session.parent("capture"))
-    normalization = _normalization(capture, settings, None)
+    normalization, _ = _normalization(capture, settings, None)
     capture = normalization.capture(capture)
     generator = torch.Generator().manual_seed(0)
     if kind == "maps":

@@ -36,7 +36,7 @@ def problem(run, mode="split", losses=UNLIKE) -> Reconstruction:
     settings = settings_for(CoarseSettings, overrides)
     fields = FieldSettings(mode=mode, appearance=GRID, reflectance=GRID, joint=GRID, width=8, occlusion=True)
     capture = load_capture(session.parent("capture"))
-    capture = _normalization(capture, settings, None).capture(capture)
+    capture = _normalization(capture, settings, None)[0].capture(capture)
     generator = torch.Generator().manual_seed(0)
     dmtet = DMTet(12, np.full(3, -1.0), np.full(3, 1.0), generator)
     dmtet.init_sdf(visual_hull_sdf(dmtet.grid.numpy(), capture.split("train")))
