@@ -16,7 +16,7 @@ import numpy as np
 from stspbr.errors import StspbrError, first_line
 from stspbr.files import read_file
 from stspbr.formats import exif, exr
-from stspbr.formats.camera_files import HEIF_SUFFIXES, RAW_SUFFIXES, heif_size, raw_size, read_heif, read_raw
+from stspbr.formats.camera_files import RAW_SUFFIXES, heif_size, is_heif, raw_size, read_heif, read_raw
 from stspbr.formats.icc import Curve, Profile, read_profile, through_littlecms
 from stspbr.formats.primaries import ADOBE_RGB, NAMED, name_of, srgb_from
 from stspbr.formats.radiance import is_radiance, read_header, read_radiance
@@ -87,7 +87,7 @@ def size_of(path: Path) -> tuple[int, int]:
         return header.width, header.height
     if suffix in RAW_SUFFIXES:
         return raw_size(path)[:2]
-    if suffix in HEIF_SUFFIXES:
+    if is_heif(path, head):
         return heif_size(path)
     if suffix == ".exr":
         import OpenImageIO as oiio
@@ -125,7 +125,7 @@ def _decode(path: Path, data: bytes, upright: bool, layer: str | None, notes: No
             return Decoded(pixels, False, matrix=matrix, saturation=float("inf"))
         primaries = 1
         try:
-            if suffix in HEIF_SUFFIXES:
+            if is_heif(path, data):
                 pixels, profile, primaries = read_heif(data)
             else:
                 pixels, profile = _by_pillow(data, upright, notes, where)
