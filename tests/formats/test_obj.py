@@ -461,7 +461,6 @@ def test_normals_without_a_direction_are_computed(tmp_path, broken):
     text = f"{CORNERS}vn {broken}\nvn 0 0.6 0.8\nf 1//1 2//1 3//1\nf 1//2 3//2 4//2\n"
     asset = read_text(tmp_path, text)
     first, second = asset.mesh.normals.values[asset.mesh.normals.index]
-    assert first == pytest.approx(np.tile([0, 0, 1], (3, 1))) and second == pytest.approx(
-        np.tile([0, 0.6, 0.8], (3, 1))
-    )
+    assert first == pytest.approx(np.tile([0, 0, 1], (3, 1)))
+    assert second == pytest.approx(np.tile([0, 0.6, 0.8], (3, 1)))
     assert "normals without a direction are computed from the faces" in asset.extras["notes"]
