@@ -213,10 +213,10 @@ def _image_lines(place: Path) -> list[list[bytes]]:
     out, at = [], 0
     while at < len(lines):
         if lines[at] and not lines[at].startswith(b"#"):
-            points = lines[at + 1].split() if at + 1 < len(lines) else []
-            if len(points) % 3 or not (points or [b"0"])[-1].lstrip(b"-").isdigit():
+            points = lines[at + 1] if at + 1 < len(lines) else b""
+            if points and not points.rsplit(None, 1)[-1].lstrip(b"-").isdigit():  # of the last point, its number
                 raise StspbrError(
-                    f"{place / 'images.txt'}: the line after an image does not hold its points in threes "
+                    f"{place / 'images.txt'}: the line after an image does not hold its points "
                     "(it is empty if there are none): export the model again"
                 )
             out.append(lines[at].split(None, 9))

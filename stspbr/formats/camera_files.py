@@ -11,10 +11,18 @@ import numpy as np
 from stspbr.errors import StspbrError
 
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 RAW_SUFFIXES = (
     ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".raf", ".rw2", ".orf", ".pef", ".srw",
     ".3fr", ".iiq", ".rwl", ".x3f",
 )  # fmt: skip
+
+
+def is_heif(path: Path, head: bytes) -> bool:
+    """Whether a file is HEIC or HEIF, by its suffix or its first bytes: phones' files often end in ``.jpg``."""
+    brand, others = head[8:12], head[16:64]
+    coded = head[4:8] == b"ftyp" and (brand in _HEIF_BRANDS or (brand in (b"mif1", b"msf1") and b"avi" not in others))
+    return coded or path.suffix.lower() in HEIF_SUFFIXES
 
 
 def read_heif(data: bytes) -> tuple[np.ndarray, bytes | None, int]:

@@ -16,7 +16,7 @@ import numpy as np
 from stspbr.errors import StspbrError, first_line
 from stspbr.files import read_file
 from stspbr.formats import exif, exr
-from stspbr.formats.camera_files import HEIF_SUFFIXES, RAW_SUFFIXES, heif_size, raw_size, read_heif, read_raw
+from stspbr.formats.camera_files import RAW_SUFFIXES, heif_size, is_heif, raw_size, read_heif, read_raw
 from stspbr.formats.icc import Curve, Profile, read_profile, through_littlecms
 from stspbr.formats.primaries import ADOBE_RGB, NAMED, name_of, srgb_from
 from stspbr.formats.radiance import is_radiance, read_header, read_radiance
@@ -24,6 +24,7 @@ from stspbr.notes import Notes
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _CLAIM = 4096  # bytes that no coding makes of one, in files of a gigabyte and more
+_FIRST = "of several pages or pictures the first is read"
 _PROFILE = 1 << 24  # bytes of the largest profile
 _CICP = {1: "", 9: "Rec. 2020", 11: "DCI-P3", 12: "Display P3"}  # ITU-T H.273: primaries
 
@@ -86,7 +87,7 @@ def size_of(path: Path) -> tuple[int, int]:
         return header.width, header.height
     if suffix in RAW_SUFFIXES:
         return raw_size(path)[:2]
-    if suffix in HEIF_SUFFIXES:
+    if is_heif(path, head):
         return heif_size(path)
     if suffix == ".exr":
         import OpenImageIO as oiio
@@ -124,10 +125,10 @@ def _decode(path: Path, data: bytes, upright: bool, layer: str | None, notes: No
             return Decoded(pixels, False, matrix=matrix, saturation=float("inf"))
         primaries = 1
         try:
-            if suffix in HEIF_SUFFIXES:
+            if is_heif(path, data):
                 pixels, profile, primaries = read_heif(data)
             else:
-                pixels, profile = _by_pillow(data, upright)
+                pixels, profile = _by_pillow(data, upright, notes, where)
         except StspbrError:
             raise
         except Exception as error:
@@ -141,9 +142,12 @@ def _decode(path: Path, data: bytes, upright: bool, layer: str | None, notes: No
     if kind == "openexr":
         pixels, matrix = exr.read_exr(file, layer, notes, where)
         return Decoded(pixels, False, matrix=matrix, saturation=float("inf"))
+    if kind == "webp" and spec.get_int_attribute("oiio:Movie"):  # OpenImageIO mixes the pictures of an animation
+        pixels, profile = _by_pillow(data, upright, notes, where)
+        return _with_profile(Decoded(pixels, True), data, profile, notes, where)
     decoded = _by_oiio(file, kind, upright)
-    if notes is not None and kind == "tiff" and file.seek_subimage(1, 0):
-        notes("of several pages the first is read", where)
+    if notes is not None and (b"acTL" in chunks or (kind in ("tiff", "gif") and file.seek_subimage(1, 0))):
+        notes(_FIRST, where)
     held = spec.getattribute("ICCProfile")
     if b"iCCP" in chunks and b"cICP" not in chunks:  # libpng drops profiles that it finds fault with
         packed = chunks[b"iCCP"].partition(b"\0")[2][1:]
@@ -179,13 +183,15 @@ def _by_oiio(file: Any, kind: str, upright: bool) -> Decoded:
     return Decoded(exif.upright(pixels, turn), straight, saturation=saturation)
 
 
-def _by_pillow(data: bytes, upright: bool) -> tuple[np.ndarray, bytes | None]:
+def _by_pillow(data: bytes, upright: bool, notes: Notes | None, where: str) -> tuple[np.ndarray, bytes | None]:
     """Pixels ``[H, W, 3|4]`` uint8 of the kinds that Pillow knows (AVIF, PCX, GIF), and their profile."""
     import io
 
     from PIL import Image, ImageOps
 
     with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
+        if notes is not None and getattr(image, "n_frames", 1) > 1:
+            notes(_FIRST, where)
         turned = ImageOps.exif_transpose(image) if upright else image
         pixels = np.asarray(turned.convert("RGBA"))
         return pixels if (pixels[..., 3] < 255).any() else pixels[..., :3], image.info.get("icc_profile")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stspbr.errors import StspbrError
-from stspbr.formats.camera_files import HEIF_SUFFIXES, RAW_SUFFIXES, raw_size, register_heif
+from stspbr.formats.camera_files import RAW_SUFFIXES, is_heif, raw_size, register_heif
 
 _DIAGONAL_35MM = math.hypot(36.0, 24.0)
 _MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # of FocalPlaneResolutionUnit
@@ -50,9 +50,11 @@ def read_exif(path: str | os.PathLike[str]) -> Exif:
     path = Path(path)
     if path.suffix.lower() in RAW_SUFFIXES:
         return _read_raw_exif(path)
-    if path.suffix.lower() in HEIF_SUFFIXES:
-        register_heif(path)
     try:
+        with path.open("rb") as stream:
+            heif = is_heif(path, stream.read(64))
+        if heif:
+            register_heif(path)
         with Image.open(path) as image:
             width, height = image.size
             turned = image.format not in ("TIFF", "HEIF")  # of these, Pillow gives the upright size

@@ -26,6 +26,7 @@ HDR_SUFFIXES = (".exr", ".hdr", ".pic")
 IMAGE_SUFFIXES = LDR_SUFFIXES + HDR_SUFFIXES
 _HALF_MAX = 65504.0
 _BAND = 256  # rows that are converted at once
+_LOSSY = 1e-4  # of the largest value: negative ones that lossy compression leaves
 _IN_GAMUT = 1e-4  # linear: what rounding takes out of the gamut
 
 
@@ -52,6 +53,11 @@ def read_image(
     """
     decoded, name = decode(path, upright=upright, layer=layer, notes=notes), Path(path).name
     rgb, alpha = np.ascontiguousarray(_linear(decoded, notes, name)), _split_alpha(decoded.pixels)
+    lowest = float(rgb.min(initial=0.0))
+    if -_LOSSY * float(rgb.max(initial=0.0)) < lowest < 0:
+        if notes is not None:
+            notes(f"negative values of less than {_LOSSY:g} of the largest one, of lossy compression, become 0", name)
+        rgb = rgb.clip(min=0.0)
     alpha = None if alpha is None else _to_unit(alpha)
     return rgb * alpha if alpha is not None and decoded.straight else rgb, alpha, decoded.saturation
 

@@ -16,7 +16,7 @@ from stspbr.formats.mtl import MtlEntry, MtlMaterial, materials_from_mtl, overri
 from stspbr.formats.obj_text import name_of, named_files, text_lines
 from stspbr.notes import Notes
 from stspbr.scene.asset import Asset, Node, moved_nodes, without_offset
-from stspbr.scene.attributes import flat_normals, smooth_normals, unit, weld
+from stspbr.scene.attributes import UNDIRECTED, flat_normals, smooth_normals, undirected, unit, weld
 from stspbr.scene.mesh import Corners, Mesh
 from stspbr.scene.polygons import crossing_note, triangulated
 from stspbr.scene.vertex_colour import one_colour
@@ -155,8 +155,13 @@ def _parse(
         lost = int((corners[triangles, 1] < 0).any(axis=1).sum())
         if lost:
             notes(f"{lost} of {len(triangles)} triangles have no texture coordinates: they show one texel of the maps")
+    table = _numbers(vn, 3)
     given = corners[triangles, 2] if vn else np.full_like(triangles, -1)
-    mesh.normals = _normals(mesh, _numbers(vn, 3), given, np.asarray(groups, np.int64)[polygon], smoothing.get(b"0"))
+    lost = np.append(undirected(table), False)[given]
+    if lost.any():
+        notes(UNDIRECTED)
+    given = np.where(lost, -1, given)
+    mesh.normals = _normals(mesh, table, given, np.asarray(groups, np.int64)[polygon], smoothing.get(b"0"))
     colours = None
     if has_colours:
         colours = Corners(rows[:, 3:6] / (255.0 if rows[:, 3:6].max() > 1.001 else 1.0), mesh.faces)

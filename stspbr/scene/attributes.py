@@ -7,6 +7,7 @@ import numpy as np
 from stspbr.scene.mesh import Corners, Mesh
 
 ONE_SIDED = "its open faces show both sides (doubleSided), which is left out: exports show the front alone"
+UNDIRECTED = "normals without a direction are computed from the faces"
 MOST_TRIANGLES = 1 << 27  # of a file with its instances: more do not fit into the memory of a workstation
 
 
@@ -34,6 +35,12 @@ def weld(mesh: Mesh) -> Mesh:
     mesh = mesh.with_corners(_distinct)
     a, b, c = mesh.faces.T
     return mesh.of_faces((a != b) & (b != c) & (c != a)).with_corners(_compact)
+
+
+def undirected(vectors: np.ndarray) -> np.ndarray:
+    """``[N]`` bool: vectors of length 0 or with values that are not finite."""
+    length = np.linalg.norm(np.asarray(vectors, np.float64), axis=-1)
+    return ~(np.isfinite(length) & (length > 1e-20))
 
 
 def open_faces(mesh: Mesh) -> np.ndarray:

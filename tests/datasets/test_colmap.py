@@ -364,7 +364,7 @@ def test_models_without_points_and_with_byte_order_marks(tmp_path, ball, binary)
 def test_images_without_lines_of_points_are_refused(tmp_path, ball):
     path = write_model(tmp_path, ball, PINHOLE) / "sparse/0/images.txt"
     path.write_text("\n".join(line for line in path.read_text().splitlines() if line) + "\n")
-    with pytest.raises(StspbrError, match="images.txt: the line after an image does not hold its points in threes"):
+    with pytest.raises(StspbrError, match="images.txt: the line after an image does not hold its points"):
         read_colmap(tmp_path)
 
 

@@ -104,3 +104,13 @@ def test_raw_photographs_are_linear_and_turned(tmp_path):
         assert lit == pytest.approx(0.25, abs=0.01)
         dark = found[4:-4, 4:28] if orientation == 1 else found[4:28, 4:-4]
         assert dark.max() < 0.005
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".PNG"])
+def test_heic_under_another_name(tmp_path, suffix):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    Image.fromarray(colours()).save(tmp_path / "a.heic", "heif", quality=95)
+    (tmp_path / f"b{suffix}").write_bytes((tmp_path / "a.heic").read_bytes())
+    assert np.array_equal(read_image(tmp_path / f"b{suffix}")[0], read_image(tmp_path / "a.heic")[0])
+    assert image_size(tmp_path / f"b{suffix}") == image_size(tmp_path / "a.heic")
+    assert read_exif(tmp_path / f"b{suffix}") == read_exif(tmp_path / "a.heic")

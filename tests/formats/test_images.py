@@ -337,7 +337,7 @@ def test_further_pages_are_named(tmp_path):
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     notes = Notes()
     assert read_image(tmp_path / "a.tif", notes=notes)[0].max() < 0.01
-    assert notes.lines() == ["a.tif: of several pages the first is read"]
+    assert notes.lines() == ["a.tif: of several pages or pictures the first is read"]
 
 
 def test_a_file_cannot_hold_what_it_promises(tmp_path):
@@ -348,3 +348,27 @@ def test_a_file_cannot_hold_what_it_promises(tmp_path):
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(StspbrError, match="claims a 10299 MB image|cannot hold 60000x60000 pixels"):
         read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["webp", "png", "gif"])
+def test_of_an_animation_the_first_picture_is_read(tmp_path, suffix):
+    pictures = [Image.new("RGBA", (6, 4), colour) for colour in ((255, 0, 0, 255), (0, 0, 255, 255))]
+    pictures[0].putpixel((0, 0), (0, 255, 0, 0))
+    pictures[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=pictures[1:], lossless=True)
+    notes = Notes()
+    image, alpha, _ = read_image(tmp_path / f"a.{suffix}", notes=notes)
+    assert alpha[0, 0, 0] == 0 and alpha[1:].min() == 1 and image[1:].reshape(-1, 3).tolist() == [[1, 0, 0]] * 18
+    assert notes.lines() == [f"a.{suffix}: of several pages or pictures the first is read"]
+
+
+def test_negative_values_of_lossy_compression_become_0(tmp_path):
+    pixels = np.full((4, 4, 3), 0.5)
+    pixels[0, 0] = -4e-5
+    notes = Notes()
+    write_exr(tmp_path / "a.exr", pixels)
+    assert read_image(tmp_path / "a.exr", notes=notes)[0].min() == 0
+    assert "of lossy compression, become 0" in notes.lines()[0]
+    write_exr(tmp_path / "b.exr", pixels * 100)
+    pixels[0, 0] = -0.01
+    write_exr(tmp_path / "c.exr", pixels)
+    assert read_image(tmp_path / "b.exr")[0].min() == 0 and read_image(tmp_path / "c.exr")[0].min() == np.float32(-0.01)

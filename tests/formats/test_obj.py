@@ -454,3 +454,13 @@ def test_what_an_mtl_does_not_say_or_says_twice_is_noted(tmp_path):
 
 def test_continued_lines_may_end_in_blanks(tmp_path):
     assert len(read_text(tmp_path, "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 \\ \n3\n").mesh.faces) == 1
+
+
+@pytest.mark.parametrize("broken", ["nan nan nan", "0 0 0", "-nan(ind) -nan(ind) -nan(ind)"])
+def test_normals_without_a_direction_are_computed(tmp_path, broken):
+    text = f"{CORNERS}vn {broken}\nvn 0 0.6 0.8\nf 1//1 2//1 3//1\nf 1//2 3//2 4//2\n"
+    asset = read_text(tmp_path, text)
+    first, second = asset.mesh.normals.values[asset.mesh.normals.index]
+    assert first == pytest.approx(np.tile([0, 0, 1], (3, 1)))
+    assert second == pytest.approx(np.tile([0, 0.6, 0.8], (3, 1)))
+    assert "normals without a direction are computed from the faces" in asset.extras["notes"]

@@ -10,7 +10,7 @@ from stspbr.errors import StspbrError
 from stspbr.formats.gltf.document import Document
 from stspbr.formats.gltf.materials import map_lookup, material_name, repeats
 from stspbr.formats.gltf.scene_graph import Shown
-from stspbr.scene.attributes import flat_normals, moved_tangents, unit
+from stspbr.scene.attributes import UNDIRECTED, flat_normals, moved_tangents, smooth_normals, undirected, unit
 from stspbr.scene.mesh import Corners, Mesh
 
 _DRACO = "KHR_draco_mesh_compression"
@@ -55,6 +55,10 @@ def read_primitive(document: Document, primitive: dict[str, Any], shown: Shown, 
 
     if "NORMAL" in attributes:
         normals = _turned(linear, _morphed(document, primitive, "NORMAL", weights))
+        lost = undirected(normals)
+        if lost[faces].any():
+            normals = np.where(lost[:, None], smooth_normals(placed, faces), normals)
+            document.notes(UNDIRECTED)
         mesh.normals = Corners(unit(normals, (0.0, 1.0, 0.0)), faces)
         if "TANGENT" in attributes:
             tangents = document.accessor(attributes["TANGENT"]).astype(np.float64)

@@ -774,3 +774,11 @@ def test_alpha_of_vertices_and_absent_texture_coordinates_are_noted(tmp_path):
     notes = read_gltf(path).extras["notes"]
     assert "m: transparency (alphaMode BLEND) of vertices is left out" in notes
     assert "m: meshes without the TEXCOORD_1 that its maps need show one texel of them" in notes
+
+
+def test_normals_without_a_direction_are_computed(tmp_path):
+    normals = np.array([[0, 0, 0], [np.nan, 0, 0], [0, 0.6, 0.8]], np.float32)
+    asset = read_gltf(gltf(tmp_path / "a.gltf", extra={"NORMAL": normals}))
+    found = asset.mesh.normals.values[asset.mesh.normals.index[0]]
+    assert found == pytest.approx(np.array([[0, 0, 1], [0, 0, 1], [0, 0.6, 0.8]]))
+    assert asset.extras["notes"] == ["normals without a direction are computed from the faces"]
