@@ -153,7 +153,9 @@ def _put_back(
     asset: Asset, light: EnvironmentLight | None, store: ArtifactStore, bake: Artifact, notes: list[str]
 ) -> tuple[Asset, EnvironmentLight | None]:
     """Asset and light in the world that the poses of their capture came in."""
-    source = store.lineage(bake)["capture"]
+    source = bake if bake.stage == "bake" else store.parent_of(bake, "bake")
+    for stage in ("specialize", "coarse", "capture"):
+        source = store.parent_of(source, stage)
     back = original_from_world(source.file("transforms.json"))
     if back is None:
         notes.append("--original-frame: the capture's world is the one that its poses came in")
