@@ -91,6 +91,7 @@ def test_rows_of_equal_noise_and_of_no_transport_stand_beside_the_path_traced():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_jobs_of_the_new_tracks_end_to_end(tmp_path):
     pytest.importorskip("mitsuba")
     size = replace(TINY, capture={**TINY.capture, "samples": 4})

@@ -105,7 +105,7 @@ def test_versions_name_a_bake_or_a_refinement(baked, tmp_path):
     assert store.finished().path.parts[-2:] == ("bake", "v0002")  # the refinement is of another bake
 
 
-@pytest.mark.parametrize("step", [2, 4])  # before and in the polish
+@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 4])  # before and in the polish
 def test_it_resumes_bit_for_bit(baked, tmp_path, monkeypatch, step):
     expected = run_refine(copied(baked, tmp_path, "whole"), settings_for(RefineSettings, REFINE))
     original = PathRefinement.terms

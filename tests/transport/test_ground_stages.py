@@ -121,7 +121,7 @@ def test_a_stage_with_a_floor_resumes_bit_for_bit(tiny_run, tmp_path, monkeypatc
     assert resumed.content_hash == whole.content_hash
 
 
-@pytest.mark.parametrize("light", ["learned", "known"])
+@pytest.mark.parametrize("light", ["learned", pytest.param("known", marks=pytest.mark.slow)])
 def test_the_grey_goes_from_stage_to_stage(tiny_run, tmp_path, light):
     session = copied(tiny_run, tmp_path)
     mode = LEARNED if light == "learned" else ["light.mode=known"]
