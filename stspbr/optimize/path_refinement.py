@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,32 +88,39 @@ class PathRefinement(Reconstruction):
     ) -> None:
         super().__init__(*arguments, **others)
         self._frames, self._tracer, self._environment, self._refine = frames, tracer, environment, refine
+        height, width = self.views.resolution  # that of the frames divided by image_scale
+        self._cameras = [frame.camera.resized(width, height) for frame in frames]
         self._polish_from = self.settings.iterations - refine.polish
         self._defects = Defects.none(len(self.views), self.views.resolution, self.views.device)
 
     def corrections(self) -> dict[int, Callable[[], str]]:
         """By step, what ``optimize`` calls before it."""
         rounds = self._refine.rounds
-        return {self._polish_from * k // rounds: self.correct for k in range(rounds)}
+        return {self._polish_from * k // rounds: partial(self.correct, k) for k in range(rounds)}
 
     @torch.no_grad()
-    def correct(self) -> str:
-        """Measure the defects of the present maps in all views; a line for the log."""
+    def correct(self, number: int = 0) -> str:
+        """Measure the defects of the present maps in all views; a line for the log.
+
+        Args:
+            number: of the round, which has noise of its own: maps must not learn one noise in all rounds.
+        """
         self._tracer.take(self.appearance.plain_maps(), self._environment(), self.appearance.normal_maps())
-        self._look_around()
+        if self.transport is not None:
+            self.transport.transport.refresh(self.geometry.surface(), self.material)
         light = self.light.prefiltered()
         sizes = []
-        for number, frame in enumerate(self._frames):
-            batch, targets = self.views.batch([number])
+        for view, (camera, frame) in enumerate(zip(self._cameras, self._frames, strict=True)):
+            batch, targets = self.views.batch([view])
             ours = self.render(batch, light)
-            seed = 2 * number
+            seed = 2 * (number * len(self._frames) + view)
             rendered = [
-                self._tracer.view(frame.camera, frame.object_to_world, max(1, self._refine.paths // 2), seed + half)
+                self._tracer.view(camera, frame.object_to_world, max(1, self._refine.paths // 2), seed + half)
                 for half in (0, 1)
             ]
             covered = [torch.as_tensor(alpha, device=self.views.device) for _, alpha in rendered]
             inside = torch.stack([*covered, ours["alpha"][0], targets.alpha[0]]).amin(0) > FULL_COVERAGE
-            sizes.append(self._defects.measure(number, [rgb for rgb, _ in rendered], inside, ours["rgb"][0]))
+            sizes.append(self._defects.measure(view, [rgb for rgb, _ in rendered], inside, ours["rgb"][0]))
         return f"path-traced {len(sizes)} views: the shading differs by {np.mean(sizes):.1%} of the radiance"
 
     def terms(self, step: int, progress: float, watch: Stopwatch) -> list[Term]:
@@ -135,10 +143,6 @@ class PathRefinement(Reconstruction):
 
     def _refresh(self, step: int, progress: float, watch: Stopwatch) -> None:
         """Nothing: what the object hides is looked at before each correction, which is measured with it."""
-
-    def _look_around(self) -> None:
-        if self.transport is not None:
-            self.transport.transport.refresh(self.geometry.surface(), self.material)
 
     def _corrected(self, image: Tensor, ids: list[int]) -> tuple[Tensor, Tensor | None]:
         missing = torch.nn.functional.pad(self._defects.image[ids].float(), (0, 1))
@@ -183,8 +187,7 @@ class PathRefinement(Reconstruction):
         for number, members in enumerate(poses.values()):
             rows = [np.flatnonzero(place // area == member) for member in members]
             rays = [
-                PixelRays.of(self._frames[ids[m]].camera, place[row] % area)
-                for m, row in zip(members, rows, strict=True)
+                PixelRays.of(self._cameras[ids[m]], place[row] % area) for m, row in zip(members, rows, strict=True)
             ]
             order += rows
             parts.append(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +25,7 @@ from stspbr.optimize.views import ViewSet
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.scene import Asset, Capture, Corners, Material, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, parse_settings
-from stspbr.stages.baked_maps import bake_fields, reexpress, spread
+from stspbr.stages.baked_maps import bake_fields, dilated, reexpress, spread
 from stspbr.stages.fit import fit, reconstruct
 from stspbr.stages.given_mesh import load_given_mesh
 from stspbr.stages.layouts import Layout, given_layout, new_layout
@@ -40,7 +39,6 @@ from stspbr.stages.state import (
     make_light,
     make_transport,
 )
-from stspbr.texture.atlas import TexelMap
 from stspbr.transport.bins import direction_bins
 from stspbr.transport.cache import visibility
 from stspbr.transport.ground import floored_light
@@ -129,14 +127,14 @@ def _final_asset(
         final = normalization.original_mesh(final)
     materials = []
     for name, texels, own, normal in zip(layout.names, layout.texels, appearance.materials, normal_maps, strict=True):
-        reflectance = _dilated(own.reflectance[0].detach(), texels)
+        reflectance = dilated(own.reflectance[0].detach(), texels)
         materials.append(
             Material(
-                albedo=_dilated(own.albedo[0].detach(), texels),
+                albedo=dilated(own.albedo[0].detach(), texels),
                 roughness=reflectance[..., ROUGHNESS],
                 metallic=reflectance[..., METALLIC],
                 occlusion=reflectance[..., OCCLUSION] if reflectance.shape[-1] > OCCLUSION.start else None,
-                normal=None if normal is None else _dilated(normal, texels),
+                normal=None if normal is None else dilated(normal, texels),
                 name=name,
             )
         )
@@ -178,12 +176,6 @@ def _refined(
     final = with_frames(moved)
     maps = zip(normal_maps, layout.texels, strict=True)
     return final, [None if own is None else reexpress(own, layout.mesh, final, texels) for own, texels in maps]
-
-
-def _dilated(maps: Tensor, texels: TexelMap) -> np.ndarray:
-    """Maps ``[H, W, C]``, their covered texels dilated over the rest."""
-    flat = maps.reshape(-1, maps.shape[-1])
-    return spread(flat.index_select(0, texels.texel), texels).cpu().numpy()
 
 
 def _export_psnr(

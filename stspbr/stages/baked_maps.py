@@ -87,6 +87,12 @@ def spread(values: Tensor, texels: TexelMap) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(out), device=values.device)
 
 
+def dilated(maps: Tensor, texels: TexelMap) -> np.ndarray:
+    """Maps ``[H, W, C]``, their covered texels dilated over the rest."""
+    flat = maps.reshape(-1, maps.shape[-1])
+    return spread(flat.index_select(0, texels.texel), texels).cpu().numpy()
+
+
 def at_texels(texels: TexelMap, corners: Corners[np.ndarray]) -> Tensor:
     """``[N, C]``: a corner attribute at the covered texels."""
     device = texels.texel.device

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
@@ -28,7 +27,7 @@ from stspbr.render.mitsuba_bsdf import require_mitsuba
 from stspbr.render.path_gradients import PathGradients
 from stspbr.scene import Asset, Capture, EnvironmentLight, Frame, Material
 from stspbr.settings import CoarseSettings, RefineSettings, parse_settings
-from stspbr.stages.baked_maps import spread
+from stspbr.stages.baked_maps import dilated
 from stspbr.stages.fit import fit, problem_parts
 from stspbr.stages.session import Session, on_first_rank
 from stspbr.stages.state import load_capture, load_normalization, make_light, make_transport
@@ -146,14 +145,11 @@ def _asset(asset: Asset, appearance: TextureAppearance, normals: bool) -> Asset:
             found = rasterize_layout(
                 asset.mesh.required("uvs"), (albedo.shape[0], albedo.shape[1]), faces, 1, albedo.device
             )
-
-            def dilated(values: Tensor, found=found) -> np.ndarray:  # noqa: ANN001
-                return spread(values.reshape(-1, values.shape[-1]).index_select(0, found.texel), found).cpu().numpy()
-
+            bent = normals and own.normal is not None
             material = replace(
-                material, albedo=dilated(albedo), roughness=dilated(reflectance[..., ROUGHNESS]),
-                metallic=dilated(reflectance[..., METALLIC]),
-                normal=dilated(own.normal[0].detach()) if normals and own.normal is not None else material.normal,
+                material, albedo=dilated(albedo, found), roughness=dilated(reflectance[..., ROUGHNESS], found),
+                metallic=dilated(reflectance[..., METALLIC], found),
+                normal=dilated(own.normal[0].detach(), found) if bent else material.normal,
             )  # fmt: skip
         materials.append(material)
     return replace(asset, materials=materials)

@@ -82,7 +82,7 @@ def refined(scene, overrides, albedo=1.0, resume_at=None):
     geometry = FixedGeometry(asset.mesh, movable=False, laplacian=0.0, folding=0.0, device=CPU)
     radiance = torch.from_numpy(np.asarray(light.radiance, np.float32))
     problem = PathRefinement(
-        ViewSet(frames, 1, CPU), geometry, appearance, KnownLight(prefiltered),
+        ViewSet(frames, settings.optimize.image_scale, CPU), geometry, appearance, KnownLight(prefiltered),
         settings=settings.optimize, backend=backend, seed=0,
         transport=TransportSchedule(Transport(backend, "numba", 2), settings.optimize.iterations),
         frames=frames, tracer=PathGradients(asset, light, settings.max_depth), environment=lambda: radiance,
@@ -142,3 +142,13 @@ def test_resuming_keeps_the_defects(scene):
     problem._defects = Defects.none(len(problem.views), problem.views.resolution, CPU)
     problem.load_state(kept)
     assert torch.equal(problem.state()["defects"]["image"], kept["defects"]["image"])
+
+
+def test_every_round_has_noise_of_its_own_and_views_may_be_reduced(scene):
+    _, problem = refined(scene, ["optimize.iterations=2", "optimize.image_scale=2", "polish=0"])
+    assert problem.views.resolution == (SIZE // 2, SIZE // 2)
+    found = []
+    for number in (0, 1, 1):
+        problem.correct(number)
+        found.append(problem.state()["defects"]["image"].clone())
+    assert torch.equal(found[1], found[2]) and not torch.equal(found[0], found[1])
