@@ -145,11 +145,13 @@ def _asset(asset: Asset, appearance: TextureAppearance, normals: bool) -> Asset:
             found = rasterize_layout(
                 asset.mesh.required("uvs"), (albedo.shape[0], albedo.shape[1]), faces, 1, albedo.device
             )
-            bent = normals and own.normal is not None
+            normal = material.normal
+            if normals and own.normal is not None:
+                normal = dilated(own.normal[0].detach(), found)
             material = replace(
                 material, albedo=dilated(albedo, found), roughness=dilated(reflectance[..., ROUGHNESS], found),
                 metallic=dilated(reflectance[..., METALLIC], found),
-                normal=dilated(own.normal[0].detach(), found) if bent else material.normal,
+                normal=normal,
             )  # fmt: skip
         materials.append(material)
     return replace(asset, materials=materials)
