@@ -105,7 +105,7 @@ class PathRefinement(Reconstruction):
         Args:
             number: of the round, which has noise of its own: maps must not learn one noise in all rounds.
         """
-        self._tracer.take(self.appearance.plain_maps(), self._environment(), self.appearance.normal_maps())
+        self._take()
         if self.transport is not None:
             self.transport.transport.refresh(self.geometry.surface(), self.material)
         light = self.light.prefiltered()
@@ -138,8 +138,14 @@ class PathRefinement(Reconstruction):
     @torch.no_grad()
     def path_traced(self, frames: Sequence[Frame], paths: int) -> list[np.ndarray]:
         """``[H, W, 3]`` linear radiance of the present maps in ``frames``."""
-        self._tracer.take(self.appearance.plain_maps(), self._environment(), self.appearance.normal_maps())
+        self._take()
         return [self._tracer.view(f.camera, f.object_to_world, paths, 10_000 + k)[0] for k, f in enumerate(frames)]
+
+    def _take(self) -> None:
+        """The path tracer renders the present maps, light and floor."""
+        self._tracer.take(self.appearance.plain_maps(), self._environment(), self.appearance.normal_maps())
+        if self.light.floor is not None:
+            self._tracer.take_floor(self.light.floor.grey.tolist())
 
     def _refresh(self, step: int, progress: float, watch: Stopwatch) -> None:
         """Nothing: what the object hides is looked at before each correction, which is measured with it."""
@@ -176,6 +182,8 @@ class PathRefinement(Reconstruction):
 
     def _radiance(self, ids: list[int], chosen: Tensor, step: int) -> Tensor:
         """``[P, 3]`` path-traced radiance of pixels of the views ``ids``, in the order of ``chosen``, ascending."""
+        if self.light.floor is not None:
+            self._tracer.take_floor(self.light.floor.grey.tolist())
         maps = [_CoarseGradient.apply(values, self._refine.polish_block) for values in self.appearance.plain_maps()]
         light = self._environment()
         area = self.views.resolution[0] * self.views.resolution[1]

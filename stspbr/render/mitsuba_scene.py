@@ -22,6 +22,19 @@ from stspbr.scene.material import Material
 from stspbr.scene.mesh import Corners, Mesh
 
 _SAMPLES_PER_PASS = 1 << 23  # wavefront size: about 1.5 GiB of state
+_FLOOR_REACH = 200.0  # half a side of a floor in the scene's diagonals: what passes it is 0.3° from the horizon
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A diffuse plane under the object, fixed in the world.
+
+    Attributes:
+        height: along the world's up axis; grey: ``[3]`` linear albedo in [0, 1].
+    """
+
+    height: float
+    grey: Sequence[float]
 
 
 def render(
@@ -79,6 +92,7 @@ class PathTracer:
         surroundings: static things around the object (a table), world space: rendered, shadowed and mirrored like the
             object, but not part of its ``coverage``.
         show_light: show the light behind everything, as in a photograph; else the background is black, with alpha 0.
+        floor: lit, shadowed, mirrored and rendered, with alpha 1; black from below.
     """
 
     def __init__(
@@ -88,6 +102,7 @@ class PathTracer:
         max_depth: int = 5,
         surroundings: Asset | None = None,
         show_light: bool = False,
+        floor: Floor | None = None,
     ):
         self._mi = require_mitsuba("path-traced captures")
         mesh = asset.mesh
@@ -102,6 +117,8 @@ class PathTracer:
             around = _parts(surroundings.mesh, surroundings.materials)
             named += [(f"surrounding{k}", *part) for k, part in enumerate(around)]
         description |= {name: self._mesh(name, part, material) for name, part, material in named}
+        if floor is not None:
+            description["floor"] = self._floor(floor, mesh.positions)
         self._scene = self._mi.load_dict(description)
         self._parameters = self._mi.traverse(self._scene)
         self._pose = np.eye(4)
@@ -206,6 +223,15 @@ class PathTracer:
             "type": "envmap",
             "bitmap": mi.Bitmap(np.ascontiguousarray(radiance)),
             "to_world": mi.ScalarTransform4f().rotate([0.0, 1.0, 0.0], 180.0),
+        }
+
+    def _floor(self, floor: Floor, positions: np.ndarray) -> dict:
+        middle, size = positions.mean(axis=0), float(np.linalg.norm(np.ptp(positions, axis=0)))
+        place = self._mi.ScalarTransform4f().translate([float(middle[0]), floor.height, float(middle[2])])
+        return {
+            "type": "rectangle",
+            "to_world": place.rotate([1.0, 0.0, 0.0], -90.0).scale(_FLOOR_REACH * size),
+            "bsdf": {"type": "diffuse", "reflectance": {"type": "rgb", "value": [float(v) for v in floor.grey]}},
         }
 
     def _mesh(self, name: str, part: _CornerMesh, material: Material):

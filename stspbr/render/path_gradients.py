@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stspbr.render.mitsuba_scene import PathTracer
+from stspbr.render.mitsuba_scene import Floor, PathTracer
 from stspbr.scene import Asset, Camera, EnvironmentLight
 
 _MAPS = ("albedo", "roughness", "metallic")
@@ -65,10 +65,11 @@ class PathGradients(PathTracer):
         asset: its materials' maps give the sizes of those to come.
         light: lat-long; that of later calls has the same size.
         max_depth: segments of the longest path.
+        floor: under the object; it takes part in no gradient.
     """
 
-    def __init__(self, asset: Asset, light: EnvironmentLight, max_depth: int) -> None:
-        super().__init__(asset, light, max_depth)
+    def __init__(self, asset: Asset, light: EnvironmentLight, max_depth: int, floor: Floor | None = None) -> None:
+        super().__init__(asset, light, max_depth, floor=floor)
         prb = {"type": "prb", "max_depth": int(max_depth), "rr_depth": 64, "hide_emitters": True}
         self._integrator = self._mi.load_dict(prb)
         self._count = len(self._parts)
@@ -108,6 +109,11 @@ class PathGradients(PathTracer):
                 name = f"part{number}.bsdf.normal.data"
                 self._parameters[name] = self._mi.TensorXf(values.detach().cpu().contiguous().numpy())
         self._take(padded(light), maps)
+
+    def take_floor(self, grey: Sequence[float]) -> None:
+        """Render the floor with linear albedo ``grey [3]`` from now on."""
+        self._parameters["floor.bsdf.reflectance.value"] = self._mi.Color3f(*(float(v) for v in grey))
+        self._parameters.update()
 
     def _take(self, light: Tensor, maps: Sequence[Tensor]) -> None:
         for name, values in zip(self._names(), [light, *maps], strict=True):

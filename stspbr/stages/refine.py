@@ -23,15 +23,19 @@ from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.lights import LearnedLight, Light
 from stspbr.optimize.path_refinement import PathRefinement
 from stspbr.optimize.transport import TransportSchedule
+from stspbr.optimize.views import FULL_COVERAGE
 from stspbr.render.mitsuba_bsdf import require_mitsuba
+from stspbr.render.mitsuba_scene import Floor
 from stspbr.render.path_gradients import PathGradients
 from stspbr.scene import Asset, Capture, EnvironmentLight, Frame, Material
 from stspbr.settings import CoarseSettings, RefineSettings, parse_settings
 from stspbr.stages.baked_maps import dilated
 from stspbr.stages.fit import fit, problem_parts
 from stspbr.stages.session import Session, on_first_rank
-from stspbr.stages.state import load_capture, load_normalization, make_light, make_transport
+from stspbr.stages.state import grey_of, load_capture, load_normalization, make_light, make_transport
 from stspbr.texture.atlas import rasterize_layout
+from stspbr.transport.ground import floored_light
+from stspbr.transport.transport import Transport
 
 _LIGHT_WIDTH = 1024  # of a learned light, as it is exported
 _CHECKED = 4  # held-out views that are path-traced before and after
@@ -60,11 +64,6 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     capture, asset = load_capture(source), read_gltf(bake.file("asset.glb"))
     normalization = load_normalization(lineage["specialize"])
     transport = make_transport(source, capture, coarse_settings.transport, session, normalization)
-    if transport is not None and transport.ground is not None:
-        raise StspbrError(
-            f"{bake.path} has a floor (transport.ground={coarse_settings.transport.ground}), which refine does not "
-            "path-trace: keep the bake, or run coarse again with transport.ground=none"
-        )
     mesh = asset.mesh
     if any(material.normal is not None for material in asset.materials):
         mesh = with_frames(mesh)
@@ -80,9 +79,10 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
         backend=session.backend,
     ).to(session.device)
     state = bake.file("light.safetensors") if "light.safetensors" in bake.files else None
-    light = make_light(capture, coarse_settings.light, session, state)
+    light = make_light(capture, coarse_settings.light, session, state, grey_of(transport, bake))
     light.settle()
     environment = _environment(light, capture, session)
+    floor = _floor(transport, light, geometry)
     schedule = None if transport is None else TransportSchedule(transport, settings.optimize.iterations)
     parts = problem_parts(
         session, settings.optimize, normalization.capture(capture), geometry, appearance, light, schedule
@@ -90,7 +90,7 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     reconstruction = PathRefinement(
         **parts,
         frames=capture.split("train"),
-        tracer=PathGradients(asset, EnvironmentLight(environment().detach().cpu().numpy()), settings.max_depth),
+        tracer=PathGradients(asset, EnvironmentLight(environment().detach().cpu().numpy()), settings.max_depth, floor),
         environment=environment,
         refine=settings,
     )
@@ -102,7 +102,8 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
         write_glb(folder / "asset.glb", refined, texture_bits=settings.texture_bits)
         write_obj(folder / "obj" / "asset.obj", refined)
         if capture.light is not None and not isinstance(light, LearnedLight):
-            write_hdr(folder / "light.hdr", capture.light.radiance)
+            known = capture.light if light.floor is None else floored_light(capture.light, light.floor.grey.tolist())
+            write_hdr(folder / "light.hdr", known.radiance)
         return {
             "mesh": mesh_report(mesh.positions, mesh.faces),
             "path_traced": {
@@ -135,6 +136,17 @@ def _environment(light: Light, capture: Capture, session: Session):  # noqa: ANN
     return lambda: fixed
 
 
+def _floor(transport: Transport | None, light: Light, geometry: FixedGeometry) -> Floor | None:
+    """The floor that ``bake`` learned, where the path tracer has its world; None: there is none."""
+    if transport is None or transport.ground is None or light.floor is None:
+        return None
+    surface = geometry.surface()
+    used = surface.positions[surface.faces.long()].detach()
+    # what is under a floor is on it for our shading; a path tracer would not see it
+    height = min(transport.ground.world_height(used), transport.ground.world_lowest(used))
+    return Floor(height, light.floor.grey.tolist())
+
+
 def _asset(asset: Asset, appearance: TextureAppearance, normals: bool) -> Asset:
     """``asset`` with the present maps, dilated outside of the charts; ``normals``: with the normal maps, too."""
     materials, owner = [], asset.mesh.material_of
@@ -162,7 +174,11 @@ def _few(frames: list[Frame]) -> list[Frame]:
 
 
 def _psnr(reconstruction: PathRefinement, frames: list[Frame], paths: int) -> float | None:
-    """Mean PSNR of path-traced views, on sRGB over the target's mask; None without views."""
+    """Mean PSNR of path-traced views, on sRGB over what the target's mask fills; None without views."""
     rendered = reconstruction.path_traced(frames, paths)
-    values = [psnr_srgb(f.image, image, f.alpha) for f, image in zip(frames, rendered, strict=True)]
+    # at the outline a floor shows beside the object
+    values = [
+        psnr_srgb(f.image, image, np.where(f.alpha > FULL_COVERAGE, f.alpha, 0.0))
+        for f, image in zip(frames, rendered, strict=True)
+    ]
     return float(np.mean(values)) if values else None

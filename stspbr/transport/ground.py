@@ -63,6 +63,10 @@ class Ground:
         """``level`` in the units of the world, along its up axis."""
         return self.scale * self.level(positions) + self.shift
 
+    def world_lowest(self, positions: Tensor) -> float:
+        """The height of the lowest of ``positions [..., 3]`` in the world."""
+        return replace(self, height=None).world_height(positions)
+
 
 class FloorLight(nn.Module):
     """The floor as distant light: albedo times the irradiance of the light's upper half, from all of the lower half.

@@ -94,3 +94,29 @@ def test_values_and_gradients_are_the_same_bits_again(scene):
     for first, second in zip(once(), once(), strict=True):
         assert torch.equal(first, second)
     assert once()[1].abs().sum() > 0
+
+
+def test_a_floor_is_diffuse_hides_the_light_below_and_takes_a_new_grey(scene):
+    from stspbr.render.mitsuba_scene import Floor
+    from stspbr.render.path_gradients import PathGradients
+    from stspbr.scene import EnvironmentLight
+
+    asset = demo_asset(32, around=24, along=24)
+    light = EnvironmentLight(np.ones((16, 32, 3), np.float32))
+    low = float(asset.mesh.positions[:, 1].min())
+    tracer = PathGradients(asset, light, max_depth=4, floor=Floor(low, (0.2, 0.4, 0.6)))
+    # far from the object, a floor of albedo a under a white sky has radiance a
+    down = look_at(np.array([60.0, 10.0, 60.0]), np.array([60.0, low, 60.2]))
+    image, alpha = tracer.view(Camera(down, 40.0, 40.0, 8.0, 8.0, 16, 16), spp=256)
+    assert alpha.min() == 1.0
+    assert image.mean(axis=(0, 1)) == pytest.approx([0.2, 0.4, 0.6], abs=0.01)
+    side = look_at(np.array([0.0, low + 0.2, 4.0]), np.array([0.0, low + 0.2, 0.0]))
+    beside = Camera(side, 60.0, 60.0, 24.0, 24.0, SIZE, SIZE)
+    dark, covered = tracer.view(beside, spp=64)
+    tracer.take_floor((0.9, 0.9, 0.9))
+    bright, _ = tracer.view(beside, spp=64)
+    object_rows = slice(SIZE // 2 - 12, SIZE // 2 - 4)  # above the horizon: not the floor itself
+    shown = covered[object_rows] > 0.999
+    assert shown.any()
+    lifted = (bright[object_rows] / np.maximum(dark[object_rows], 1e-6))[shown[..., 0]]
+    assert lifted.mean() > 1.1  # the floor lights the object from below

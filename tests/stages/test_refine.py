@@ -150,10 +150,12 @@ def test_a_recipe_refines_where_it_has_the_table(tmp_path):
     assert load_recipe(path, ["refine.rounds=3"]).refine.rounds == 3
 
 
-def test_a_run_with_a_floor_is_refused(baked, tmp_path):
+def test_a_run_with_a_floor_keeps_it(baked, tmp_path):
     session = copied(baked, tmp_path)
-    run_coarse(session, settings_for(CoarseSettings, [*FIELDS, *STEPS, *LEARNED, "transport.ground=-1.0"]))
+    run_coarse(session, settings_for(CoarseSettings, [*FIELDS, *STEPS, *LEARNED, "transport.ground=-1.5"]))
     run_specialize(session, settings_for(SpecializeSettings, [*STEPS, "survey.at=[]"]))
-    run_bake(session, settings_for(BakeSettings, [*STEPS, "texture_resolution=32"]))
-    with pytest.raises(StspbrError, match=r"transport\.ground=-1\.0\), which refine does not path-trace"):
-        run_refine(session, RefineSettings())
+    bake = run_bake(session, settings_for(BakeSettings, [*STEPS, "texture_resolution=32"]))
+    refined = run_refine(session, settings_for(RefineSettings, REFINE))
+    before, after = (json.loads(own.file("metrics.json").read_text())["ground"] for own in (bake, refined))
+    assert before["height"] == after["height"] == pytest.approx(-1.5)
+    assert after["grey"] == pytest.approx(before["grey"], abs=0.05) and after["grey"] != before["grey"]
