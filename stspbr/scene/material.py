@@ -77,6 +77,18 @@ def is_constant(image: np.ndarray) -> bool:
     return image.shape[:2] == (1, 1)
 
 
+def enlarged(image: np.ndarray, times: int) -> np.ndarray:
+    """``[times·H, times·W, C]``: a map that repeats, interpolated bilinearly as renderers do."""
+    for axis in (0, 1):
+        size = image.shape[axis]
+        at = (np.arange(size * times) + 0.5) / times - 0.5
+        low = np.floor(at).astype(int)
+        weight = (at - low).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        first, second = (np.take(image, (low + k) % size, axis=axis) for k in (0, 1))
+        image = first * (1 - weight) + second * weight
+    return image
+
+
 def scaled_normals(normal: np.ndarray, scale: float) -> np.ndarray:
     """Tangent-space normals ``[H, W, 3]`` float32, x and y times ``scale`` as glTF's ``normalTexture`` has it."""
     scaled = normal * np.array([scale, scale, 1.0], np.float32)
