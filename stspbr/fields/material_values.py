@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ALBEDO, NORMAL = slice(0, 3), slice(3, 6)
-"""Channels of appearance, the output of network A."""
+ALBEDO, NORMAL, OPACITY = slice(0, 3), slice(3, 6), slice(6, 7)
+"""Channels of appearance, the output of network A; opacity may be absent."""
 ROUGHNESS, METALLIC, OCCLUSION = slice(0, 1), slice(1, 2), slice(2, 3)
 """Channels of reflectance, the output of network B, and of its maps; occlusion may be absent."""
 

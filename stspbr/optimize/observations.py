@@ -55,6 +55,9 @@ class Observations:
         return names if self.occlusion is None else [*names, "occlusion"]
 
 
+_OPAQUE = 0.9  # opacity of a surface whose own material is seen
+
+
 @torch.no_grad()
 def observe(problem: Reconstruction, limit: int) -> Observations:
     """Observations of ``problem``'s current surface in its training views.
@@ -80,6 +83,8 @@ def observe(problem: Reconstruction, limit: int) -> Observations:
         alpha = compose(gbuffer, inputs.roughness, problem.backend)[..., -1:]
         target = targets.image.reshape(-1, 3).index_select(0, gbuffer.covered)
         clear = torch.minimum(alpha, targets.alpha).reshape(-1).index_select(0, gbuffer.covered) > FULL_COVERAGE
+        if inputs.opacity is not None:  # else what is behind a cut-out would be taken for its surface
+            clear &= inputs.opacity[:, 0] > _OPAQUE
         clear &= (target < targets.saturation.reshape(-1, 1)).all(dim=1)
         if keep < 1.0:
             clear &= torch.rand(len(clear), generator=generator, device=device) < keep

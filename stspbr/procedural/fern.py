@@ -104,4 +104,4 @@ def _without_points(mesh: Mesh) -> Mesh:
     def chosen(corners: Corners[np.ndarray] | None) -> Corners[np.ndarray] | None:
         return None if corners is None else Corners(corners.values, corners.index[kept])
 
-    return Mesh(mesh.positions, mesh.faces[kept], *(chosen(own) for own in (mesh.uvs, mesh.normals, mesh.tangents)))
+    return Mesh(mesh.positions, mesh.faces[kept], chosen(mesh.uvs), chosen(mesh.normals), chosen(mesh.tangents))

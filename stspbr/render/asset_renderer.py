@@ -102,7 +102,7 @@ class AssetRenderer:
 
         normal = gbuffer.bent(lookup("normal")) if self.normal_mapped else gbuffer.normal
         if self.see_through:  # a cut-out is lit from the side that is seen
-            normal = normal * facing(self.surface, gbuffer)
+            normal = normal * facing(gbuffer)
         return MaterialValues(lookup("albedo"), lookup("roughness"), lookup("metallic"), normal, lookup("occlusion"))
 
     def _opacity(self, gbuffer: GBuffer) -> Tensor:

@@ -73,8 +73,10 @@ def compose_layers(layers: Sequence[Layer], values: Sequence[Tensor], backend: R
     return out
 
 
-def facing(surface: Surface, gbuffer: GBuffer) -> Tensor:
+def facing(gbuffer: GBuffer) -> Tensor:
     """``[N, 1]``: 1 where the front of a triangle is seen, −1 where its back is."""
-    corners = surface.positions.detach()[surface.faces.long()].index_select(0, gbuffer.triangle)
-    outward = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return torch.where((outward * gbuffer.to_eye.detach()).sum(1, keepdim=True) < 0, -1.0, 1.0)
+    corner = gbuffer.faces.long().index_select(0, gbuffer.triangle)
+    clip = gbuffer.clip.detach()[gbuffer.view[:, None], corner][..., [0, 1, 3]]
+    # the homogeneous area, which has the right sign even where a corner lies behind the camera
+    area = (torch.linalg.cross(clip[:, 0], clip[:, 1]) * clip[:, 2]).sum(1, keepdim=True)
+    return torch.where(area > 0, -1.0, 1.0)  # the raster has its rows upside down
