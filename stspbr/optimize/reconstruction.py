@@ -278,7 +278,7 @@ class Reconstruction:
             material.normal,
             gbuffer.to_eye,
             material.albedo,
-            material.roughness,
+            gbuffer.blurred(material.roughness),
             material.metallic,
             light,
             texture=self.backend.texture,

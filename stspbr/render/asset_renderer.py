@@ -79,7 +79,7 @@ class AssetRenderer:
             material.normal,
             gbuffer.to_eye,
             material.albedo,
-            material.roughness,
+            gbuffer.blurred(material.roughness),
             material.metallic,
             light,
             texture=self.backend.texture,

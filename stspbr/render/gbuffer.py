@@ -13,6 +13,7 @@ from stspbr.errors import StspbrError
 from stspbr.fields.material_values import MaterialValues
 from stspbr.geometry.normals import vertex_normals
 from stspbr.geometry.tangents import shading_normals
+from stspbr.render.footprint import blurred, normal_bend
 from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.scene import Camera, Corners, Mesh
@@ -116,6 +117,7 @@ class GBuffer:
         to_eye: ``[N, 3]`` unit, from the surface to the camera, object space.
         tangent: ``[N, 4]`` interpolated, or None. uv: ``[N, 2]``, uv_da ``[N, 4]`` per pixel, or None.
         object_rotation: ``[B, 3, 3]``.
+        bend: ``[N, 1]`` how much the smooth normal turns within a pixel, see ``footprint``; or None: no camera.
     """
 
     rast: Tensor
@@ -131,6 +133,11 @@ class GBuffer:
     tangent: Tensor | None = None
     uv: Tensor | None = None
     uv_da: Tensor | None = None
+    bend: Tensor | None = None
+
+    def blurred(self, roughness: Tensor) -> Tensor:
+        """``[N, 1]``: ``roughness`` as the pixels show it; see ``footprint.blurred``."""
+        return blurred(roughness, self.bend)
 
     def barycentric(self) -> Tensor:
         """``[N, 2]``: the weights of the second and the third corner of each pixel's triangle, without gradients."""
@@ -199,8 +206,9 @@ def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend, b
         to_eye=to_eye,
         object_rotation=views.object_rotation,
     )
+    listed_db = torch.index_select(rast_db.reshape(-1, 4), 0, covered)[None, None].contiguous()
+    out.bend = normal_bend(surface.normals, listed, listed_db, backend)
     if surface.uvs is not None:
-        listed_db = torch.index_select(rast_db.reshape(-1, 4), 0, covered)[None, None].contiguous()
         uv, uv_da = backend.interpolate(
             surface.uvs.values[None].contiguous(),
             listed,
