@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ALBEDO, NORMAL = slice(0, 3), slice(3, 6)
-"""Channels of appearance, the output of network A."""
+ALBEDO, NORMAL, OPACITY = slice(0, 3), slice(3, 6), slice(6, 7)
+"""Channels of appearance, the output of network A; opacity may be absent."""
 ROUGHNESS, METALLIC, OCCLUSION = slice(0, 1), slice(1, 2), slice(2, 3)
 """Channels of reflectance, the output of network B, and of its maps; occlusion may be absent."""
 
@@ -23,6 +23,7 @@ class MaterialValues:
         normal: ``[N, 3]`` object space: the unit shading normal; from the networks, the offset to add to the unit
             smooth normal.
         occlusion: ``[N, 1]``, 1 = open; or None.
+        opacity: ``[N, 1]`` in [0, 1]; or None: opaque.
     """
 
     albedo: Tensor
@@ -30,12 +31,13 @@ class MaterialValues:
     metallic: Tensor
     normal: Tensor
     occlusion: Tensor | None = None
+    opacity: Tensor | None = None
 
     @classmethod
-    def of(cls, albedo: Tensor, reflectance: Tensor, normal: Tensor) -> MaterialValues:
+    def of(cls, albedo: Tensor, reflectance: Tensor, normal: Tensor, opacity: Tensor | None = None) -> MaterialValues:
         """From ``reflectance`` ``[N, 2 or 3]``."""
         occlusion = reflectance[:, OCCLUSION] if reflectance.shape[1] > OCCLUSION.start else None
-        return cls(albedo, reflectance[:, ROUGHNESS], reflectance[:, METALLIC], normal, occlusion)
+        return cls(albedo, reflectance[:, ROUGHNESS], reflectance[:, METALLIC], normal, occlusion, opacity)
 
     @property
     def reflectance(self) -> Tensor:

@@ -8,18 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.fields.hash_grid import HashGridEncoding
-from stspbr.fields.material_values import ALBEDO, NORMAL, ROUGHNESS, MaterialValues
+from stspbr.fields.material_values import ALBEDO, NORMAL, OPACITY, ROUGHNESS, MaterialValues
 from stspbr.fields.mlp import MLP
 from stspbr.fields.tinycudann import FUSED_WIDTHS
 from stspbr.settings import FieldSettings, HashGridSettings
+
+_FIRST_OPACITY = 0.95  # not 1, where the gradient of the sigmoid vanishes
 
 
 class MaterialFields(nn.Module):
     """Networks from object-space position to material.
 
-    In ``split`` mode network A (``appearance``) outputs albedo and normal offset, and network B (``reflectance``)
-    roughness, metallic and optionally occlusion; B gets detached positions, so that no reflectance loss reaches the
-    geometry. In ``joint`` mode one network outputs all of them. ``extent`` is the box's longest side.
+    In ``split`` mode network A (``appearance``) outputs albedo, normal offset and optionally opacity, and network B
+    (``reflectance``) roughness, metallic and optionally occlusion; B gets detached positions, so that no reflectance
+    loss reaches the geometry. In ``joint`` mode one network outputs all of them. ``extent`` is the box's longest side.
 
     Args:
         settings: sizes, ranges and starting values.
@@ -45,6 +47,8 @@ class MaterialFields(nn.Module):
             *([_logit(0.98)] if settings.occlusion else []),
         ]
         appearance_start = [_logit(settings.initial_albedo)] * 3 + [0.0] * 3
+        if settings.cut_outs:
+            appearance_start.append(_logit(_FIRST_OPACITY))
 
         def network(grid: HashGridSettings, start: list[float]) -> nn.ModuleDict:
             precision = "float16" if half else "float32"
@@ -70,17 +74,19 @@ class MaterialFields(nn.Module):
         """Material at ``positions`` ``[N, 3]`` (object space, clamped to the box)."""
         x = self._unit_cube(positions)
         if self.settings.mode == "joint":
-            a, b = self._run(self.joint, x).split([NORMAL.stop, self._reflectance_channels], dim=1)
+            a, b = self._run(self.joint, x).split([self._appearance_channels, self._reflectance_channels], dim=1)
         else:
             a = self._run(self.appearance, x)
             b = self._run(self.reflectance, x.detach())
-        return MaterialValues.of(torch.sigmoid(a[:, ALBEDO]), self._to_reflectance(b), torch.tanh(a[:, NORMAL]))
+        opacity = torch.sigmoid(a[:, OPACITY]) if self.settings.cut_outs else None
+        albedo, normal = torch.sigmoid(a[:, ALBEDO]), torch.tanh(a[:, NORMAL])
+        return MaterialValues.of(albedo, self._to_reflectance(b), normal, opacity)
 
     def reflectance_at(self, positions: Tensor) -> Tensor:
         """``[N, 2 or 3]`` roughness, metallic (and occlusion) at detached ``positions`` ``[N, 3]``; for smoothness."""
         x = self._unit_cube(positions.detach())
         if self.settings.mode == "joint":
-            b = self._run(self.joint, x)[:, NORMAL.stop :]
+            b = self._run(self.joint, x)[:, self._appearance_channels :]
         else:
             b = self._run(self.reflectance, x)
         return self._to_reflectance(b)
@@ -91,6 +97,10 @@ class MaterialFields(nn.Module):
         network = self.joint if self.settings.mode == "joint" else self.appearance
         a = self._run(network, x)
         return torch.sigmoid(a[:, ALBEDO]), torch.tanh(a[:, NORMAL])
+
+    @property
+    def _appearance_channels(self) -> int:
+        return OPACITY.stop if self.settings.cut_outs else NORMAL.stop
 
     @property
     def _reflectance_channels(self) -> int:

@@ -16,14 +16,14 @@ _ROUNDING = 1e-3  # of 8-bit maps with scale and bias
 
 
 def within_range(path: str | Path, asset: Asset) -> Asset:
-    """``asset`` with reflectance, roughness, metallic and occlusion clipped to [0, 1], each with a note.
+    """``asset`` with reflectance, roughness, metallic, occlusion and opacity clipped to [0, 1], each with a note.
 
     Raises:
         StspbrError: a map with values that are not finite.
     """
     notes = Notes("materials")
     for material in asset.materials:
-        for kind in ("albedo", "roughness", "metallic", "occlusion"):
+        for kind in ("albedo", "roughness", "metallic", "occlusion", "opacity"):
             image = getattr(material, kind)
             if image is None:
                 continue

@@ -68,6 +68,8 @@ def _maps(material: Material) -> dict[str, tuple[np.ndarray, bool]]:
     """The maps that there are, with whether they are colours; normals as they are stored in images."""
     out = {"albedo": (material.albedo, True), "roughness": (material.roughness, False)}
     out["metallic"] = (material.metallic, False)
+    if material.opacity is not None:
+        out["opacity"] = (material.coverage(), False)
     if material.normal is not None:
         out["normal"] = (material.normal * 0.5 + 0.5, False)
     if material.occlusion is not None and not (material.occlusion >= 1.0).all():

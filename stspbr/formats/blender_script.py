@@ -11,7 +11,7 @@ import bpy
 
 # Blender's lat-long maps have −X in the middle where, after the importer's turn to Z-up, this light has +Y.
 LIGHT_TURN = math.radians(-90.0)
-SOCKETS = {"albedo": "Base Color", "roughness": "Roughness", "metallic": "Metallic"}
+SOCKETS = {"albedo": "Base Color", "roughness": "Roughness", "metallic": "Metallic", "opacity": "Alpha"}
 
 
 def folder():

@@ -9,7 +9,7 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.notes import Notes
 
-_MAY_BE_LEFT_OUT = ("occlusion", "normal")
+_MAY_BE_LEFT_OUT = ("occlusion", "normal", "opacity")
 _MOST_TILES, _LARGEST = 64, 16384
 
 
@@ -59,8 +59,8 @@ def common_lookup(
         where, name: the file and the material, for errors and notes.
 
     Returns:
-        The lookup (None without maps), and the tiles in u and v of each map. An occlusion or normal map that fits no
-        common lookup is absent there, with a note.
+        The lookup (None without maps), and the tiles in u and v of each map. A map of occlusion, normals or opacity
+        that fits no common lookup is absent there, with a note.
 
     Raises:
         StspbrError: another map does not fit.

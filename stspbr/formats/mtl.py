@@ -18,12 +18,12 @@ from stspbr.notes import Notes
 from stspbr.scene.material import Material, is_constant, scaled_normals
 
 ASSUMED_ROUGHNESS = 0.5
+_NEARLY, _CUT_OUT = 0.1, 0.9  # an opacity that counts as 0 or 1; the share of such texels that makes a cut-out
 
 # How many values follow each option of a map line.
 _OPTIONS = {"-blendu": 1, "-blendv": 1, "-boost": 1, "-cc": 1, "-mm": 2, "-o": 3, "-s": 3, "-t": 3, "-texres": 1,
             "-clamp": 1, "-bm": 1, "-imfchan": 1, "-type": 1}  # fmt: skip
 _LEFT_OUT = {  # what our materials have no place for, and the values that change nothing
-    "d": ("transparency", 1.0), "tr": ("transparency", 0.0), "map_d": ("transparency", None),
     "map_tr": ("transparency", None), "ke": ("emission", 0.0), "map_ke": ("emission", None), "pc": ("clearcoat", 0.0),
     "map_pc": ("clearcoat", None), "ps": ("sheen", 0.0), "map_ps": ("sheen", None), "disp": ("displacement", None),
     "decal": ("the decal", None), "refl": ("the reflection map", None), "aniso": ("anisotropy", 0.0),
@@ -217,6 +217,8 @@ def map_lines(material: Material, label: str, suffix: str = ".png") -> tuple[lis
             lines.append(f"{key} {file}")
 
     add(material.albedo, "albedo", "Kd", "map_Kd", srgb=True)
+    if material.opacity is not None:
+        add(material.coverage(), "opacity", "d", "map_d")
     add(material.roughness, "roughness", "Pr", "map_Pr")
     add(material.metallic, "metallic", "Pm", "map_Pm")
     if material.occlusion is not None:
@@ -234,6 +236,7 @@ def _material(entry: MtlEntry, name: str, notes: Notes) -> MtlMaterial:
         "metallic": entry.image(notes, "map_pm"),
         "normal": entry.image(notes, "norm", "map_bump", "bump"),
         "occlusion": entry.image(notes, "map_ao"),
+        "opacity": entry.image(notes, "map_d"),
     }
     constants = {"roughness": entry.numbers("pr"), "metallic": entry.numbers("pm")}
     packed = entry.keys.get("bsdf", b"").lower() == b"pbr"
@@ -271,6 +274,7 @@ def _material(entry: MtlEntry, name: str, notes: Notes) -> MtlMaterial:
         if entry.keys:
             notes(f"the MTL gives no roughness, {ASSUMED_ROUGHNESS} is assumed", name)
     metallic = _constant([0.0], 1) if metallic is None else metallic
+    opacity, cutoff = _opacity(entry, shown("opacity", _alpha(maps["opacity"])) if "opacity" in tiles else None)
     if normal is not None:
         normal = shown("normal", normal) if "normal" in tiles else None
     for key, (what, neutral) in _LEFT_OUT.items():
@@ -279,8 +283,30 @@ def _material(entry: MtlEntry, name: str, notes: Notes) -> MtlMaterial:
         ):
             notes(f"{what} is left out", name)
     coloured = bool({"kd", "map_kd"} & entry.keys.keys())
-    material = Material.of(albedo, roughness, metallic, occlusion, normal, name)
+    material = Material.of(albedo, roughness, metallic, occlusion, normal, name, opacity, cutoff)
     return MtlMaterial(material, lookup, coloured, any(own.clamped for own in maps.values()))
+
+
+def _alpha(reference: MapReference) -> np.ndarray:
+    """``[H, W, 1]`` of ``map_d``: the alpha of a picture that has one, as modellers name the coloured texture here."""
+    stored = reference.pixels()
+    if not reference.channel and stored.shape[-1] in (2, 4) and np.ptp(stored[..., -1]) > 0:
+        return stored[..., -1:]
+    return reference.value()
+
+
+def _opacity(entry: MtlEntry, texels: np.ndarray | None) -> tuple[np.ndarray | None, float | None]:
+    """Opacity and cutoff as ``Material`` has them, of ``d`` or ``Tr`` times ``map_d``; None if it is opaque.
+
+    MTL has no cutoff: a map that is nearly everywhere 0 or 1 is taken as a cut-out.
+    """
+    named = entry.keys.get("d", b"").split()[-1:]  # after a possible -halo
+    constant = float(named[0]) if named else 1.0 - (entry.numbers("tr") or [0.0])[0]
+    opacity = np.float32(constant) * (_constant([1.0], 1) if texels is None else texels)
+    if opacity.min() >= 1.0 - 1e-3:
+        return None, None
+    clear = (opacity < _NEARLY) | (opacity > 1.0 - _NEARLY)
+    return opacity, 0.5 if opacity.size > 1 and clear.mean() > _CUT_OUT else None
 
 
 def _normal(reference: MapReference | None, name: str, notes: Notes) -> np.ndarray | None:

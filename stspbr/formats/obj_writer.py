@@ -17,7 +17,8 @@ def write_obj(path: str | Path, asset: Asset, texture_bits: int = 8, texture_for
     """Write an OBJ, and beside it ``<stem>.mtl`` and maps (``<material>_albedo.png`` …), whose names get no blanks.
 
     Each file is replaced atomically, the OBJ last. Constant maps are written as numbers in the MTL, which are exact;
-    roughness, metallic, occlusion and normal go as the usual PBR keys (Pr, Pm, map_Pr, map_Pm, map_ao, norm). Each
+    roughness, metallic, occlusion and normal go as the usual PBR keys (Pr, Pm, map_Pr, map_Pm, map_ao, norm), opacity
+    as d or map_d; the format has no cutoff, so cut-outs are written as 0 and 1. Each
     node that has triangles becomes an object (``o``); the format has no transforms, positions are the world's, and of
     an asset far from the origin they have all digits.
 

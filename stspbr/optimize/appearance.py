@@ -15,6 +15,7 @@ from stspbr.optimize.distributed import Span
 from stspbr.optimize.losses import smoothness
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.render.gbuffer import GBuffer
+from stspbr.render.layers import facing
 from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.settings import LossSettings
@@ -28,6 +29,9 @@ class Appearance(Protocol):
 
     def evaluate(self, gbuffer: GBuffer, progress: float) -> MaterialValues:
         """The material at the N covered pixels."""
+
+    def sees_through(self, progress: float) -> bool:
+        """Whether ``evaluate`` gives an opacity, so that what is behind the surface is rendered too."""
 
     def smoothness(
         self,
@@ -49,14 +53,18 @@ class Appearance(Protocol):
 
 
 class FieldAppearance(nn.Module):
-    """Material from the networks; normal offsets are used from ``progress`` ``normals_from`` on."""
+    """Material from the networks.
+
+    Args:
+        normals_from, opacity_from: the progress from which on normal offsets and opacity are used.
+    """
 
     SUBSET = 8  # smoothness is estimated on one in eight covered pixels: the fields dominate a step's time
 
-    def __init__(self, fields: MaterialFields, normals_from: float) -> None:
+    def __init__(self, fields: MaterialFields, normals_from: float, opacity_from: float = 0.0) -> None:
         super().__init__()
         self.fields = fields
-        self.normals_from = normals_from
+        self.normals_from, self.opacity_from = normals_from, opacity_from
 
     def groups(self) -> dict[str, list[Tensor]]:
         return self.fields.groups()
@@ -66,7 +74,12 @@ class FieldAppearance(nn.Module):
         normal = gbuffer.normal
         if progress >= self.normals_from:
             normal = nn.functional.normalize(normal + values.normal, dim=1)
-        return replace(values, normal=normal)
+        if not self.sees_through(progress):
+            return replace(values, normal=normal, opacity=None)
+        return replace(values, normal=normal * facing(gbuffer))
+
+    def sees_through(self, progress: float) -> bool:
+        return self.fields.settings.cut_outs and progress >= self.opacity_from
 
     def smoothness(
         self,
@@ -95,6 +108,8 @@ class FieldAppearance(nn.Module):
         reflectance = self.fields.reflectance_at(points + noise)
         here = [values.index_select(0, subset) for values in (inputs.albedo, inputs.reflectance)]
         terms = _smooth_terms(losses, ramp, here, [albedo, reflectance])
+        if inputs.opacity is not None:
+            terms += _opacity_terms(losses, progress, inputs.opacity.index_select(0, subset))
         if progress >= self.normals_from:
             _, offset_here = self.fields.appearance_at(points)
             value = smoothness(offset_here, offset) + 0.1 * offset.abs().mean()
@@ -112,11 +127,13 @@ class MaterialMaps:
     Attributes:
         albedo: ``[H, W, 3]`` linear; reflectance: ``[H, W, 2|3]`` roughness, metallic (and occlusion).
         normal: ``[H, W, 3]`` tangent space; or None.
+        opacity: ``[H, W, 1]`` in [0, 1]; or None: opaque.
     """
 
     albedo: Tensor
     reflectance: Tensor
     normal: Tensor | None
+    opacity: Tensor | None = None
 
 
 class TextureAppearance(nn.Module):
@@ -128,6 +145,9 @@ class TextureAppearance(nn.Module):
         joint: the maps form one group ``joint`` (the baseline) instead of two.
         face_material: ``[F]`` int64 into ``maps``; None for one material.
         learn_normal: whether the normal maps are refined too.
+
+    Attributes:
+        cutoff: opacities are 1 from here on and 0 below; None: as they are.
     """
 
     JITTER_TEXELS = 2.0
@@ -155,6 +175,8 @@ class TextureAppearance(nn.Module):
         self._face_material = face_material
         self._bends = any(own.normal is not None for own in maps)
         self._learns_normal = self._bends and learn_normal
+        self._cuts = any(own.opacity is not None for own in maps)
+        self.cutoff: float | None = None
         sides = torch.tensor([(own.albedo.shape[1], own.albedo.shape[0]) for own in maps], dtype=torch.float32)
         self.register_buffer("_texel", 1.0 / sides, persistent=False)
         self.register_buffer("_flat", torch.tensor([[[[0.0, 0.0, 1.0]]]]), persistent=False)
@@ -163,6 +185,7 @@ class TextureAppearance(nn.Module):
         a: list[Tensor] = [own.albedo for own in self.materials]
         if self._learns_normal:
             a += [own.normal for own in self.materials if own.normal is not None]
+        a += [own.opacity for own in self.materials if own.opacity is not None]
         b: list[Tensor] = [own.reflectance for own in self.materials]
         return {"joint": [*a, *b]} if self.joint else {"appearance": a, "reflectance": b}
 
@@ -170,7 +193,16 @@ class TextureAppearance(nn.Module):
         pixels, (uv, uv_da) = self._pixels(gbuffer), gbuffer.coordinates()
         reflectance = self._sample("reflectance", pixels, uv.detach(), uv_da)
         normal = gbuffer.bent(self._sample("normal", pixels, uv, uv_da)) if self._bends else gbuffer.normal
-        return MaterialValues.of(self._sample("albedo", pixels, uv, uv_da), reflectance, normal)
+        albedo = self._sample("albedo", pixels, uv, uv_da)
+        if not self._cuts:
+            return MaterialValues.of(albedo, reflectance, normal)
+        opacity = self._sample("opacity", pixels, uv.detach(), uv_da)
+        if self.cutoff is not None:
+            opacity = (opacity >= self.cutoff).float()
+        return MaterialValues.of(albedo, reflectance, normal * facing(gbuffer), opacity)
+
+    def sees_through(self, progress: float) -> bool:
+        return self._cuts
 
     def smoothness(
         self,
@@ -190,6 +222,8 @@ class TextureAppearance(nn.Module):
         albedo = self._sample("albedo", pixels, uv + noise, uv_da)
         reflectance = self._sample("reflectance", pixels, uv + noise, uv_da)
         terms = _smooth_terms(losses, ramp, [inputs.albedo, inputs.reflectance], [albedo, reflectance])
+        if inputs.opacity is not None:
+            terms += _opacity_terms(losses, progress, inputs.opacity)
         if self._learns_normal:
             # one look-up for both, which computes mips and texel gradients once
             twice = None if pixels is None else [torch.cat([own, own + len(uv)]) for own in pixels]
@@ -205,6 +239,8 @@ class TextureAppearance(nn.Module):
             own.albedo.clamp_(0.0, 1.0)
             own.reflectance[..., ROUGHNESS].clamp_(*self.roughness_range)
             own.reflectance[..., ROUGHNESS.stop :].clamp_(0.0, 1.0)
+            if own.opacity is not None:
+                own.opacity.clamp_(0.0, 1.0)
             if self._learns_normal and own.normal is not None:
                 own.normal[..., 2:].clamp_(min=0.05)
                 own.normal.copy_(nn.functional.normalize(own.normal, dim=-1))
@@ -240,6 +276,8 @@ class TextureAppearance(nn.Module):
         maps = [getattr(own, name) for own in self.materials]
         if name == "normal":
             maps = [self._flat if own is None else own for own in maps]
+        if name == "opacity":
+            maps = [self._flat[..., 2:] if own is None else own for own in maps]
         return sample_maps(maps, pixels, uv, uv_da.detach(), self._texture)
 
 
@@ -252,12 +290,21 @@ def _smooth_terms(losses: LossSettings, ramp: float, here: Sequence[Tensor], jit
     ]
 
 
+def _opacity_terms(losses: LossSettings, progress: float, opacity: Tensor) -> list[Term]:
+    """Opacity is drawn to 0 or 1, the stronger the later."""
+    if losses.opacity_binary == 0:
+        return []
+    value = progress * losses.opacity_binary * (opacity * (1.0 - opacity)).mean()
+    return [Term("opacity_binary", value, STRICT_A, closed=True)]
+
+
 class _TrainableMaps(nn.Module):
-    """The maps ``[1, H, W, C]`` of one material; ``normal`` is None if it has none."""
+    """The maps ``[1, H, W, C]`` of one material; ``normal`` and ``opacity`` are None if it has none."""
 
     def __init__(self, maps: MaterialMaps, learn_normal: bool) -> None:
         super().__init__()
         self.albedo = nn.Parameter(maps.albedo[None].clone().contiguous())
         self.reflectance = nn.Parameter(maps.reflectance[None].clone().contiguous())
-        normal = maps.normal
+        normal, opacity = maps.normal, maps.opacity
         self.normal = None if normal is None else nn.Parameter(normal[None].clone().contiguous(), learn_normal)
+        self.opacity = None if opacity is None else nn.Parameter(opacity[None].clone().contiguous())

@@ -30,6 +30,7 @@ class Observations:
         radiance: ``[N, 3]`` linear, as photographed.
         occlusion: ``[N, 1]``, 1 = open; or None.
         places: in the object that hides light from itself; None: nothing is hidden.
+        bend: ``[N, 1]`` how much the smooth normal turns within the pixel; None: not at all.
     """
 
     position: Tensor
@@ -40,6 +41,7 @@ class Observations:
     radiance: Tensor
     occlusion: Tensor | None
     places: Places | None = None
+    bend: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.position)
@@ -52,7 +54,10 @@ class Observations:
     def lists(self) -> list[str]:
         """Names of the tensors with one row per pixel."""
         names = ["position", "normal", "to_eye", "view", "radiance"]
-        return names if self.occlusion is None else [*names, "occlusion"]
+        return names + [name for name in ("occlusion", "bend") if getattr(self, name) is not None]
+
+
+_OPAQUE = 0.9  # opacity of a surface whose own material is seen
 
 
 @torch.no_grad()
@@ -80,6 +85,8 @@ def observe(problem: Reconstruction, limit: int) -> Observations:
         alpha = compose(gbuffer, inputs.roughness, problem.backend)[..., -1:]
         target = targets.image.reshape(-1, 3).index_select(0, gbuffer.covered)
         clear = torch.minimum(alpha, targets.alpha).reshape(-1).index_select(0, gbuffer.covered) > FULL_COVERAGE
+        if inputs.opacity is not None:  # else what is behind a cut-out would be taken for its surface
+            clear &= inputs.opacity[:, 0] > _OPAQUE
         clear &= (target < targets.saturation.reshape(-1, 1)).all(dim=1)
         if keep < 1.0:
             clear &= torch.rand(len(clear), generator=generator, device=device) < keep
@@ -87,8 +94,9 @@ def observe(problem: Reconstruction, limit: int) -> Observations:
         view = torch.full((len(target),), number, dtype=torch.int64, device=device)
         hidden = None if problem.transport is None else problem.transport.transport.places(surface, gbuffer)
         every = Observations(
-            gbuffer.position, inputs.normal, gbuffer.to_eye, view, rotations, target, inputs.occlusion, hidden
-        )
+            gbuffer.position, inputs.normal, gbuffer.to_eye, view, rotations, target, inputs.occlusion, hidden,
+            gbuffer.bend,
+        )  # fmt: skip
         parts.append(every.at(places))
     if not parts:
         none = torch.zeros(0, 3, device=device)

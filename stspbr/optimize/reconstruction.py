@@ -20,7 +20,17 @@ from stspbr.optimize.losses import CompositeLoss, mask_loss, metal_prior
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.optimize.transport import TransportSchedule
 from stspbr.optimize.views import FULL_COVERAGE, Targets, ViewSet, batch_ids, step_generator
-from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, compose, compose_channels, render_gbuffer
+from stspbr.render.gbuffer import (
+    GBuffer,
+    Surface,
+    ViewBatch,
+    channels,
+    compose,
+    compose_channels,
+    named_channels,
+    render_gbuffer,
+)
+from stspbr.render.layers import Layer, compose_layers, layers_of
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.render.shading import shade
@@ -181,10 +191,17 @@ class Reconstruction:
         """
         light = light or self.light.prefiltered()
         surface = self.geometry.surface()
-        gbuffer = render_gbuffer(surface, views, self.backend)
-        material = self.material(gbuffer)
-        rgb = self._shade(surface, gbuffer, material, light, transport)
-        return compose_channels(gbuffer, rgb, material, self.backend)
+        if not self.appearance.sees_through(self.progress):
+            gbuffer = render_gbuffer(surface, views, self.backend)
+            material = self.material(gbuffer)
+            rgb = self._shade(surface, gbuffer, material, light, transport)
+            return compose_channels(gbuffer, rgb, material, self.backend)
+        layers, materials = self._layers(surface, views)
+        parts = []
+        for layer, values in zip(layers, materials, strict=True):
+            material = replace(values, albedo=in_units_of(self.light, values.albedo))
+            parts.append(channels(self._shade(surface, layer.gbuffer, material, light, transport), material))
+        return named_channels(compose_layers(layers, parts, self.backend))
 
     def material(self, gbuffer: GBuffer) -> MaterialValues:
         """The material at a G-buffer's places, its albedo in the light's units."""
@@ -210,6 +227,8 @@ class Reconstruction:
             light = self.light.prefiltered()
         with watch.part("geometry"):
             surface = self.geometry.surface()
+        if self.appearance.sees_through(self.progress):
+            return self._render_layers(light, surface, views, watch)
         with watch.part("rasterize"):
             gbuffer = render_gbuffer(surface, views, self.backend)
         with watch.part("material"):
@@ -220,6 +239,31 @@ class Reconstruction:
         with watch.part("antialias"):
             image = compose(gbuffer, radiance, self.backend)
         return light, gbuffer, inputs, image
+
+    def _render_layers(
+        self, light: PrefilteredLight, surface: Surface, views: ViewBatch, watch: Stopwatch
+    ) -> tuple[PrefilteredLight, GBuffer, MaterialValues, Tensor]:
+        """As ``_render``, of a surface that one sees through; G-buffer and material are those of the first layer."""
+        with watch.part("layers"):
+            layers, materials = self._layers(surface, views)
+        with watch.part("shade"):
+            scaled_inputs = [replace(own, albedo=in_units_of(self.light, own.albedo)) for own in materials]
+            pairs = zip(layers, scaled_inputs, strict=True)
+            radiance = [self._shade(surface, layer.gbuffer, own, light) for layer, own in pairs]
+        with watch.part("antialias"):
+            image = compose_layers(layers, radiance, self.backend)
+        return light, layers[0].gbuffer, materials[0], image
+
+    def _layers(self, surface: Surface, views: ViewBatch) -> tuple[list[Layer], list[MaterialValues]]:
+        materials: list[MaterialValues] = []
+
+        def opacity(gbuffer: GBuffer) -> Tensor:
+            materials.append(self.appearance.evaluate(gbuffer, self.progress))
+            found = materials[-1].opacity
+            assert found is not None
+            return found
+
+        return list(layers_of(surface, views, self.backend, opacity)), materials
 
     def _shade(
         self,
@@ -234,7 +278,7 @@ class Reconstruction:
             material.normal,
             gbuffer.to_eye,
             material.albedo,
-            material.roughness,
+            gbuffer.blurred(material.roughness),
             material.metallic,
             light,
             texture=self.backend.texture,

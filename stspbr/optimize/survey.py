@@ -21,6 +21,7 @@ from stspbr.optimize.lights import in_units_of
 from stspbr.optimize.losses import metal_likeness, tonemap_slope
 from stspbr.optimize.observations import Cells, Observations, observe
 from stspbr.optimize.views import step_generator
+from stspbr.render.footprint import blurred
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.shading import pure_responses
 from stspbr.settings import SurveySettings
@@ -196,7 +197,7 @@ def _responses(
     parts = []
     for start in range(0, len(seen), _CHUNK):
         part = seen.at(slice(start, start + _CHUNK))
-        level = torch.full_like(part.position[:, :1], roughness)
+        level = blurred(torch.full_like(part.position[:, :1], roughness), part.bend)
         rotation = (part.rotations, part.view)
         around = None if transport is None else transport.around(part.places, *rotation, light)
         both = pure_responses(

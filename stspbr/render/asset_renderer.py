@@ -11,7 +11,16 @@ from torch import Tensor
 from stspbr.errors import StspbrError
 from stspbr.fields.material_values import MaterialValues
 from stspbr.geometry.tangents import with_frames
-from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, compose_channels, render_gbuffer
+from stspbr.render.gbuffer import (
+    GBuffer,
+    Surface,
+    ViewBatch,
+    channels,
+    compose_channels,
+    named_channels,
+    render_gbuffer,
+)
+from stspbr.render.layers import compose_layers, facing, layers_of
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.raster_backend import RasterBackend
@@ -44,6 +53,8 @@ class AssetRenderer:
             mesh = with_frames(mesh)
         self.surface = Surface.of(mesh, device)
         self.materials = [_maps(material, device) for material in asset.materials]
+        self._cutoffs = [-1.0 if material.cutoff is None else material.cutoff for material in asset.materials]
+        self.see_through = any(material.opacity is not None for material in asset.materials)
         self.face_material = torch.as_tensor(np.asarray(mesh.material_of, np.int64), device=device)
 
     @torch.no_grad()
@@ -53,13 +64,22 @@ class AssetRenderer:
         Args:
             around: what hides light from the pixels, and sends it on; None: nothing.
         """
-        gbuffer = render_gbuffer(self.surface, views, self.backend)
+        if not self.see_through:
+            gbuffer = render_gbuffer(self.surface, views, self.backend)
+            return compose_channels(gbuffer, *self._shaded(gbuffer, light, around), self.backend)
+        layers = list(layers_of(self.surface, views, self.backend, self._opacity))
+        values = [channels(*self._shaded(layer.gbuffer, light, around)) for layer in layers]
+        return named_channels(compose_layers(layers, values, self.backend))
+
+    def _shaded(
+        self, gbuffer: GBuffer, light: PrefilteredLight, around: Around | None
+    ) -> tuple[Tensor, MaterialValues]:
         material = self.material(gbuffer)
         rgb = shade(
             material.normal,
             gbuffer.to_eye,
             material.albedo,
-            material.roughness,
+            gbuffer.blurred(material.roughness),
             material.metallic,
             light,
             texture=self.backend.texture,
@@ -67,13 +87,13 @@ class AssetRenderer:
             occlusion=material.occlusion,
             surroundings=None if around is None else around(self.surface, gbuffer, light),
         )
-        return compose_channels(gbuffer, rgb, material, self.backend)
+        return rgb, material
 
     def material(self, gbuffer: GBuffer) -> MaterialValues:
         """The maps at a G-buffer's places."""
         pixels = material_pixels(gbuffer.triangle, self.face_material, len(self.materials))
         if gbuffer.uv is None:  # every map is a constant
-            uv, uv_da = (gbuffer.position.new_zeros(len(gbuffer.covered), channels) for channels in (2, 4))
+            uv, uv_da = (gbuffer.position.new_zeros(len(gbuffer.covered), count) for count in (2, 4))
         else:
             uv, uv_da = gbuffer.coordinates()
 
@@ -81,12 +101,25 @@ class AssetRenderer:
             return sample_maps([maps[name] for maps in self.materials], pixels, uv, uv_da, self.backend.texture)
 
         normal = gbuffer.bent(lookup("normal")) if self.normal_mapped else gbuffer.normal
+        if self.see_through:  # a cut-out is lit from the side that is seen
+            normal = normal * facing(gbuffer)
         return MaterialValues(lookup("albedo"), lookup("roughness"), lookup("metallic"), normal, lookup("occlusion"))
+
+    def _opacity(self, gbuffer: GBuffer) -> Tensor:
+        """``[N, 1]`` at a layer's pixels; a mask's is 0 or 1."""
+        pixels = material_pixels(gbuffer.triangle, self.face_material, len(self.materials))
+        if gbuffer.uv is None:
+            uv, uv_da = (gbuffer.position.new_zeros(len(gbuffer.covered), count) for count in (2, 4))
+        else:
+            uv, uv_da = gbuffer.coordinates()
+        found = sample_maps([maps["opacity"] for maps in self.materials], pixels, uv, uv_da, self.backend.texture)
+        cutoff = found.new_tensor(self._cutoffs)[self.face_material.index_select(0, gbuffer.triangle), None]
+        return torch.where(cutoff < 0, found, (found >= cutoff).float())
 
 
 def _side(material: Material) -> int:
     """The longest side of the material's maps in texels; 1 if all are constants."""
-    maps = (material.albedo, material.roughness, material.metallic, material.occlusion)
+    maps = (material.albedo, material.roughness, material.metallic, material.occlusion, material.opacity)
     return max(side for m in maps if m is not None for side in m.shape[:2])
 
 
@@ -95,5 +128,6 @@ def _maps(material: Material, device: torch.device) -> dict[str, Tensor]:
     occlusion = np.ones((1, 1, 1)) if material.occlusion is None else material.occlusion
     normal = np.array([[[0.0, 0.0, 1.0]]]) if material.normal is None else material.normal
     maps = {"albedo": material.albedo, "roughness": material.roughness, "metallic": material.metallic}
-    maps |= {"normal": normal, "occlusion": occlusion}
+    opacity = np.ones((1, 1, 1)) if material.opacity is None else material.opacity
+    maps |= {"normal": normal, "occlusion": occlusion, "opacity": opacity}
     return {k: torch.as_tensor(v, dtype=torch.float32, device=device)[None].contiguous() for k, v in maps.items()}

@@ -13,9 +13,12 @@ from stspbr.errors import StspbrError
 from stspbr.fields.material_values import MaterialValues
 from stspbr.geometry.normals import vertex_normals
 from stspbr.geometry.tangents import shading_normals
+from stspbr.render.footprint import blurred, normal_bend
 from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.scene import Camera, Corners, Mesh
+
+_CHANNELS = ("rgb", "albedo", "roughness", "metallic", "normal")
 
 
 @dataclass
@@ -114,6 +117,7 @@ class GBuffer:
         to_eye: ``[N, 3]`` unit, from the surface to the camera, object space.
         tangent: ``[N, 4]`` interpolated, or None. uv: ``[N, 2]``, uv_da ``[N, 4]`` per pixel, or None.
         object_rotation: ``[B, 3, 3]``.
+        bend: ``[N, 1]`` how much the smooth normal turns within a pixel, see ``footprint``; or None: no camera.
     """
 
     rast: Tensor
@@ -129,11 +133,28 @@ class GBuffer:
     tangent: Tensor | None = None
     uv: Tensor | None = None
     uv_da: Tensor | None = None
+    bend: Tensor | None = None
+
+    def blurred(self, roughness: Tensor) -> Tensor:
+        """``[N, 1]``: ``roughness`` as the pixels show it; see ``footprint.blurred``."""
+        return blurred(roughness, self.bend)
 
     def barycentric(self) -> Tensor:
         """``[N, 2]``: the weights of the second and the third corner of each pixel's triangle, without gradients."""
         first, second = self.rast.detach().reshape(-1, 4).index_select(0, self.covered)[:, :2].unbind(1)
         return torch.stack([second, 1.0 - first - second], dim=1)
+
+    def image(self, values: Tensor, opacity: Tensor | None = None) -> Tensor:
+        """``[B, H, W, C + 1]``: per-pixel ``values`` ``[N, C]`` over black with coverage, not antialiased.
+
+        Args:
+            opacity: ``[N, 1]`` in [0, 1] that multiplies both; None: 1.
+        """
+        batch, height, width, _ = self.rast.shape
+        with_alpha = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
+        with_alpha = with_alpha if opacity is None else with_alpha * opacity
+        flat = torch.zeros(batch * height * width, with_alpha.shape[1], dtype=values.dtype, device=values.device)
+        return flat.index_copy(0, self.covered, with_alpha).reshape(batch, height, width, -1)
 
     def coordinates(self) -> tuple[Tensor, Tensor]:
         """``uv`` and ``uv_da``; StspbrError if the surface has no UVs."""
@@ -148,12 +169,17 @@ class GBuffer:
         return shading_normals(self.normal, self.tangent, normal_map)
 
 
-def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend) -> GBuffer:
-    """Rasterise ``surface`` from ``views`` and interpolate its attributes at the covered pixels only."""
+def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend, behind: Tensor | None = None) -> GBuffer:
+    """Rasterise ``surface`` from ``views`` and interpolate its attributes at the covered pixels only.
+
+    Args:
+        behind: ``rast`` of the layer in front, for the one behind it; None: the foremost layer.
+    """
     ones = torch.ones_like(surface.positions[:, :1])
     homogeneous = torch.cat([surface.positions, ones], dim=1)
     clip = torch.matmul(homogeneous, views.clip_from_object.transpose(1, 2)).contiguous()
-    rast, rast_db = backend.rasterize(clip, surface.faces, views.resolution)
+    layer = {} if behind is None else {"behind": behind}
+    rast, rast_db = backend.rasterize(clip, surface.faces, views.resolution, **layer)
 
     pixels = rast.shape[1] * rast.shape[2]
     flat = rast.reshape(-1, 4)
@@ -180,8 +206,9 @@ def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend) -
         to_eye=to_eye,
         object_rotation=views.object_rotation,
     )
+    listed_db = torch.index_select(rast_db.reshape(-1, 4), 0, covered)[None, None].contiguous()
+    out.bend = normal_bend(surface.normals, listed, listed_db, backend)
     if surface.uvs is not None:
-        listed_db = torch.index_select(rast_db.reshape(-1, 4), 0, covered)[None, None].contiguous()
         uv, uv_da = backend.interpolate(
             surface.uvs.values[None].contiguous(),
             listed,
@@ -241,18 +268,21 @@ def compose(gbuffer: GBuffer, values: Tensor, backend: RasterBackend) -> Tensor:
     Returns:
         ``[B, H, W, C + 1]``: values premultiplied by coverage, then the coverage in [0, 1].
     """
-    batch, height, width, _ = gbuffer.rast.shape
-    with_alpha = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
-    flat = torch.zeros(batch * height * width, with_alpha.shape[1], dtype=values.dtype, device=values.device)
-    image = flat.index_copy(0, gbuffer.covered, with_alpha).reshape(batch, height, width, -1)
-    return backend.antialias(image, gbuffer.rast, gbuffer.clip, gbuffer.faces)
+    return backend.antialias(gbuffer.image(values), gbuffer.rast, gbuffer.clip, gbuffer.faces)
 
 
 def compose_channels(
     gbuffer: GBuffer, rgb: Tensor, material: MaterialValues, backend: RasterBackend
 ) -> dict[str, Tensor]:
     """``compose`` of radiance ``[N, 3]`` and its material: rgb, albedo, roughness, metallic, normal and alpha."""
-    values = {"rgb": rgb} | {name: getattr(material, name) for name in ("albedo", "roughness", "metallic", "normal")}
-    image = compose(gbuffer, torch.cat(list(values.values()), dim=1), backend)
-    parts = image.split([*(value.shape[1] for value in values.values()), 1], dim=3)
-    return dict(zip([*values, "alpha"], parts, strict=True))
+    return named_channels(compose(gbuffer, channels(rgb, material), backend))
+
+
+def channels(rgb: Tensor, material: MaterialValues) -> Tensor:
+    """``[N, 11]``: radiance, then the material's channels in the order of ``named_channels``."""
+    return torch.cat([rgb, *(getattr(material, name) for name in _CHANNELS[1:])], dim=1)
+
+
+def named_channels(image: Tensor) -> dict[str, Tensor]:
+    """The parts of an image ``[B, H, W, 12]`` of ``channels`` with alpha: rgb, albedo, …, normal and alpha."""
+    return dict(zip([*_CHANNELS, "alpha"], image.split([3, 3, 1, 1, 3, 1], dim=3), strict=True))

@@ -18,9 +18,10 @@ from stspbr.scene.asset import Asset
 from stspbr.scene.attributes import mesh_normals
 from stspbr.scene.camera import Camera
 from stspbr.scene.light import EnvironmentLight
-from stspbr.scene.material import Material
+from stspbr.scene.material import Material, enlarged
 from stspbr.scene.mesh import Corners, Mesh
 
+_EDGE = 4  # steps per texel of the edge of a cut-out
 _SAMPLES_PER_PASS = 1 << 23  # wavefront size: about 1.5 GiB of state
 _FLOOR_REACH = 200.0  # half a side of a floor in the scene's diagonals: what passes it is 0.3° from the horizon
 
@@ -274,7 +275,17 @@ class PathTracer:
                 "wrap_mode": "repeat",
                 "format": "variant",
             }
-        return out
+        return out if material.opacity is None else self._cut_out(material, material.opacity, out)
+
+    def _cut_out(self, material: Material, opacity: np.ndarray, surface: dict) -> dict:
+        """``surface`` with the opacity of the material; of a mask 0 or 1, with the edge between texels."""
+        kind = "bilinear"
+        if material.cutoff is not None:
+            fine = enlarged(opacity, _EDGE)
+            opacity, kind = (fine >= material.cutoff).astype(np.float32), "nearest"
+        bitmap = self._mi.Bitmap(np.ascontiguousarray(opacity, dtype=np.float32))
+        texture = {"type": "bitmap", "bitmap": bitmap, "raw": True, "filter_type": kind, "wrap_mode": "repeat"}
+        return {"type": "mask", "opacity": texture, "surface": surface}
 
 
 @dataclass

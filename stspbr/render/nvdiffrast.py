@@ -8,6 +8,7 @@ Differences from the ``cpu`` backend:
 * it takes contiguous tensors with at least one pixel and one triangle: empty ones are handled here;
 * it has no mip levels below one with an odd side: chains end there, as in ``build_mips``;
 * it snaps vertices to 1/16 pixel, not 1/256, so coverage at edges may differ by a pixel;
+* it takes no layer in front (``behind``);
 * its ``rasterize`` waits for the GPU once per call; sums in its backward passes have no fixed order.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stspbr.errors import StspbrError
 from stspbr.render.raster_backend import RasterBackend
 
 
@@ -25,7 +27,11 @@ def nvdiffrast_backend(device: torch.device) -> RasterBackend:
 
     context = dr.RasterizeCudaContext(device=device)
 
-    def rasterize(clip: Tensor, faces: Tensor, resolution: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def rasterize(
+        clip: Tensor, faces: Tensor, resolution: tuple[int, int], behind: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if behind is not None:  # its peeler keeps the layer in front inside the context and takes none from outside
+            raise StspbrError("nvdiffrast draws no cut-outs here: use --device cpu, or fields.alpha=off")
         if len(faces) == 0:
             rast = _nothing(clip, (len(clip), *resolution, 4))
             return rast, torch.zeros_like(rast)

@@ -14,8 +14,9 @@ class RasterBackend:
 
     Attributes:
         name: ``"cpu"`` or ``"nvdiffrast"``.
-        rasterize: ``(clip [B, V, 4], faces [F, 3] int32, (H, W)) -> (rast [B, H, W, 4], rast_db [B, H, W, 4])``;
-            rast is (u, v, z/w, triangle + 1), all zero in empty pixels.
+        rasterize: ``(clip [B, V, 4], faces [F, 3] int32, (H, W), behind=None) -> (rast [B, H, W, 4], rast_db
+            [B, H, W, 4])``; rast is (u, v, z/w, triangle + 1), all zero in empty pixels. ``behind`` is the rast of the
+            layer in front.
         interpolate: ``(attributes [B|1, V, C], rast, faces, rast_db=None, diff_attributes=None) ->
             (values [B, H, W, C], derivatives [B, H, W, 2·D])``.
         antialias: ``(color [B, H, W, C], rast, clip, faces) -> [B, H, W, C]``.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -11,10 +13,16 @@ def pack_orm(occlusion: np.ndarray | None, roughness: np.ndarray, metallic: np.n
     Maps of different sizes are brought to the largest height and width: whole multiples by repeating texels
     (exact), others bilinearly.
     """
-    given = (np.ones((1, 1, 1)) if occlusion is None else occlusion, roughness, metallic)
-    maps = [np.asarray(image, np.float32) for image in given]
-    height, width = (max(m.shape[axis] for m in maps) for axis in (0, 1))
-    return np.concatenate([_resized(m, height, width) for m in maps], axis=-1)
+    return np.concatenate(
+        same_size([np.ones((1, 1, 1)) if occlusion is None else occlusion, roughness, metallic]), axis=-1
+    )
+
+
+def same_size(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Maps ``[h, w, c]`` as float32 ``[H, W, c]`` of the largest height and width; see ``pack_orm``."""
+    given = [np.asarray(image, np.float32) for image in maps]
+    height, width = (max(m.shape[axis] for m in given) for axis in (0, 1))
+    return [_resized(m, height, width) for m in given]
 
 
 def unpack_orm(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -51,10 +51,20 @@ class FieldSettings(Settings):
         "float32", description="float16: half precision for encodings and layers that tinycudann evaluates"
     )
     occlusion: bool = Field(False, description="network B learns occlusion, too")
+    alpha: Literal["off", "mask", "blend"] = Field(
+        "off",
+        description="network A learns opacity, too: mask: cut-outs (leaves, nets, lace) with a hard edge; blend: soft; "
+        "then transport is off",
+    )
     roughness_range: tuple[float, float] = Field((0.03, 1.0), description="lowest and highest roughness, within 0 to 1")
     initial_albedo: float = Field(0.5, description="linear albedo that learning starts from, between 0 and 1")
     initial_roughness: float = Field(0.2, description="roughness that learning starts from, inside roughness_range")
     initial_metallic: float = Field(0.15, description="metallic that learning starts from, between 0 and 1")
+
+    @property
+    def cut_outs(self) -> bool:
+        """Whether opacity is learned."""
+        return self.alpha != "off"
 
 
 class LightSettings(Settings):
@@ -136,6 +146,9 @@ class LossSettings(Settings):
     reflectance_region: Literal["interior", "union"] = Field("union", description="pixels of B's image losses")
     metal_prior: Literal["dielectric-first", "none"] = Field(
         "dielectric-first", description="how to classify surfaces too dark to decide: as non-metals, or not at all"
+    )
+    opacity_binary: float = Field(
+        0.02, ge=0, description="weight that pulls a learned opacity to 0 or 1 over the stage; see fields.alpha"
     )
     metal_prior_weight: float = Field(0.002, ge=0, description="weight of the metal prior")
     metallic_binary: float = Field(0.0, ge=0, description="weight of m·(1 − m), which pushes metallic to 0 or 1")

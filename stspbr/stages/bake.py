@@ -26,6 +26,7 @@ from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.scene import Asset, Capture, Corners, Material, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, parse_settings
 from stspbr.stages.baked_maps import bake_fields, dilated, reexpress, spread
+from stspbr.stages.cutoff import best_cutoff
 from stspbr.stages.fit import fit, reconstruct
 from stspbr.stages.given_mesh import load_given_mesh
 from stspbr.stages.layouts import Layout, given_layout, new_layout
@@ -64,7 +65,14 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     else:
         layout = given_layout(given, normalization, settings, session)
     state = parent.file("light.safetensors") if "light.safetensors" in parent.files else None
-    transport = make_transport(source, capture, coarse_settings.transport, session, normalization)
+    transport = make_transport(
+        source,
+        capture,
+        coarse_settings.transport,
+        session,
+        normalization,
+        cut_outs=coarse_settings.fields.cut_outs,
+    )
     light = make_light(capture, coarse_settings.light, session, state, grey_of(transport, parent))
     generator = torch.Generator().manual_seed(session.seed)
     fields = make_fields(coarse_settings.fields, session, generator, parent.file("fields.safetensors"))
@@ -96,6 +104,8 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport)
 
     def write(folder: Path) -> dict:
+        if coarse_settings.fields.alpha == "mask":
+            appearance.cutoff = best_cutoff(reconstruction)
         asset = _final_asset(layout, geometry, appearance, normalization)
         asset = _with_occlusion(asset, layout, geometry, settings.occlusion, coarse_settings.transport.rays)
         write_glb(folder / "asset.glb", asset, texture_bits=settings.texture_bits)
@@ -106,6 +116,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         return {
             "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
             "given" if layout.given else "cleanup": layout.report,
+            "cutoff": appearance.cutoff,
             "export_psnr": _export_psnr(folder / "asset.glb", reconstruction, capture_n, normalization, session),
         }
 
@@ -136,6 +147,8 @@ def _final_asset(
                 occlusion=reflectance[..., OCCLUSION] if reflectance.shape[-1] > OCCLUSION.start else None,
                 normal=None if normal is None else dilated(normal, texels),
                 name=name,
+                opacity=None if own.opacity is None else dilated(own.opacity[0].detach(), texels),
+                cutoff=None if own.opacity is None else appearance.cutoff,
             )
         )
     return Asset(final, materials, nodes=layout.nodes)

@@ -49,8 +49,12 @@ def bake_fields(
         if with_normals:
             bent = _unit(bent + torch.cat([v.normal for v in values]))
         normal = _front(to_tangent_space(smooth, tangent, bent))
+    see_through = values[0].opacity is not None
     maps = MaterialMaps(
-        spread(albedo, texels), spread(reflectance, texels), None if normal is None else _unit(spread(normal, texels))
+        spread(albedo, texels),
+        spread(reflectance, texels),
+        None if normal is None else _unit(spread(normal, texels)),
+        spread(torch.cat([v.opacity for v in values if v.opacity is not None]), texels) if see_through else None,
     )
     return maps, _sharing(texels, positions, albedo, reflectance)
 

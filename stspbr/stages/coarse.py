@@ -45,8 +45,12 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
         geometry = FixedGeometry(
             fixed, movable=False, laplacian=0.0, folding=0.0, device=session.device, normal_maps=given.normal_maps
         )
-    appearance = FieldAppearance(make_fields(settings.fields, session, generator), settings.normals_from)
-    transport = make_transport(source, capture, settings.transport, session, normalization)
+    # a shape that is learned must not be cut away before it has settled
+    opacity_from = settings.normals_from if given is None else 0.0
+    appearance = FieldAppearance(make_fields(settings.fields, session, generator), settings.normals_from, opacity_from)
+    transport = make_transport(
+        source, capture, settings.transport, session, normalization, cut_outs=settings.fields.cut_outs
+    )
     light = make_light(capture, settings.light, session, grey=grey_of(transport))
     ramp = settings.transport.ramp if given is None else None
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport, ramp)

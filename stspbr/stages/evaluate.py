@@ -102,7 +102,9 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
         coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
 
         def transport() -> Transport | None:
-            return make_transport(source, capture, coarse_settings.transport, session)
+            return make_transport(
+                source, capture, coarse_settings.transport, session, cut_outs=coarse_settings.fields.cut_outs
+            )
 
         errors["views"] = _pictures(session, settings, subjects, light, shown, transport, draft.path)
         scale = errors["material"]["albedo_scale"]

@@ -62,6 +62,8 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
         )
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
     capture, asset = load_capture(source), read_gltf(bake.file("asset.glb"))
+    if any(material.opacity is not None for material in asset.materials):
+        raise StspbrError(f"{bake.path} has cut-outs (fields.alpha), which refine does not fit: keep the bake")
     normalization = load_normalization(lineage["specialize"])
     transport = make_transport(source, capture, coarse_settings.transport, session, normalization)
     mesh = asset.mesh

@@ -57,7 +57,14 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     never = coarse_settings.normals_from > 1.0
     appearance = FieldAppearance(fields, coarse_settings.normals_from if never else 0.0)
     state = coarse.file("light.safetensors") if "light.safetensors" in coarse.files else None
-    transport = make_transport(source, capture, coarse_settings.transport, session, normalization)
+    transport = make_transport(
+        source,
+        capture,
+        coarse_settings.transport,
+        session,
+        normalization,
+        cut_outs=coarse_settings.fields.cut_outs,
+    )
     light = make_light(capture, coarse_settings.light, session, state, grey_of(transport, coarse))
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport)
 

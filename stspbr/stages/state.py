@@ -77,18 +77,23 @@ def make_transport(
     settings: TransportSettings,
     session: Session,
     normalization: Normalization | None = None,
+    *,
+    cut_outs: bool = False,
 ) -> Transport | None:
     """Transport of the captured object; None if it has none.
 
     Args:
         source: the capture's artifact: a mesh rendered by the rasteriser shows no shadows of its own.
         normalization: of the object in the stage; None: it has the capture's units.
+        cut_outs: whether opacity is learned: rays would take leaves for solid cards.
 
     Raises:
-        StspbrError: a floor that the capture cannot have, or that needs transport.
+        StspbrError: a floor that the capture cannot have, or that needs transport; transport of cut-outs.
     """
+    if cut_outs and settings.mode == "on":
+        raise StspbrError("transport.mode=on: rays take leaves for cards: set transport.mode=auto or fields.alpha=off")
     unshadowed = source.settings.get("renderer") == "raster"
-    if settings.mode == "off" or (settings.mode == "auto" and unshadowed):
+    if settings.mode == "off" or (settings.mode == "auto" and (unshadowed or cut_outs)):
         if not isinstance(settings.ground, str):
             raise StspbrError(f"transport.ground={settings.ground:g} needs transport: add transport.mode=on")
         return None

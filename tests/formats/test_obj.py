@@ -426,7 +426,8 @@ def test_what_is_no_face_is_noted(tmp_path):
 def test_what_materials_have_beyond_ours_is_noted_once_for_all(tmp_path):
     mtl = "newmtl a\nKd 1 1 1\nd 0.5\nPr 0.1\nKe 1 1 0\nnewmtl b\nKd 1 1 1\nd -halo 0.6\nPr 0.1\nTr 0\nKe 0 0 0\nPc 0\n"
     asset = read_text(tmp_path, f"mtllib a.mtl\n{CORNERS}{TWO.format('a', 'b')}", mtl)
-    assert asset.extras["notes"] == ["2 materials (a, b): transparency is left out", "a: emission is left out"]
+    assert asset.extras["notes"] == ["a: emission is left out"]
+    assert [float(material.opacity[0, 0, 0]) for material in asset.materials] == pytest.approx([0.5, 0.6])
 
 
 def test_udim_tiles_are_named(tmp_path):

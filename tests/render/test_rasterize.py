@@ -230,3 +230,59 @@ def test_errors():
         rasterize(clip, torch.tensor([[0, 1, 12]], dtype=torch.int32), (8, 8))
     with pytest.raises(ValueError, match="resolution"):
         rasterize(clip, faces, (0, 8))
+
+
+@pytest.mark.parametrize("kind", SOUPS, ids=["inside", "behind", "large", "large-behind"])
+def test_layers_show_every_triangle_once_in_order(kind):
+    clip, faces = soup(2, 14, **kind)
+    # copies of triangles, turned and flipped, tie exactly with them
+    faces = torch.cat([faces, faces[:5].roll(1, dims=1), faces[3:8].flip(1)])
+    resolution = (33, 47)
+    wanted = torch.stack([rasterize(clip, face[None], resolution)[0][..., 3] > 0 for face in faces], dim=-1)
+    layer, _ = rasterize(clip, faces, resolution)
+    seen, depth, before = torch.zeros_like(wanted), torch.full(wanted.shape[:3], -2.0), torch.zeros(wanted.shape[:3])
+    count = 0
+    while (layer[..., 3] > 0).any():
+        covered = layer[..., 3] > 0
+        ids = layer[..., 3].long() - 1
+        assert not (covered & (count > 0) & (before == 0)).any()  # nothing comes behind nothing
+        assert (layer[..., 2] >= depth)[covered].all()
+        tied = covered & (layer[..., 2] == depth) & (ids.clamp(min=0) >= len(faces) - 10)
+        assert (layer[..., 3] > before)[tied & (before > 0) & _copies(ids, before.long() - 1, faces)].all()
+        again = seen.gather(-1, ids.clamp(min=0)[..., None])[..., 0]
+        assert not (again & covered).any()
+        seen.scatter_(-1, ids.clamp(min=0)[..., None], (covered | again)[..., None])
+        depth, before = torch.where(covered, layer[..., 2], depth), layer[..., 3]
+        layer, _ = rasterize(clip, faces, resolution, behind=layer)
+        count += 1
+    assert torch.equal(seen, wanted)
+    assert count == wanted.sum(-1).max() and count > 2
+
+
+def _copies(a, b, faces):
+    """Whether triangles with the ids ``a`` and ``b`` have the same corners."""
+    corners = faces.sort(dim=1).values
+    return (corners[a.clamp(min=0)] == corners[b.clamp(min=0)]).all(-1)
+
+
+def test_a_layer_behind_has_the_gradient_of_its_own_triangles():
+    clip, _ = soup(1, 2, seed=5, spread=0.4)
+    pair = torch.arange(6, dtype=torch.int32).reshape(2, 3)
+    leaf = clip.clone().requires_grad_()
+    front, _ = rasterize(leaf, pair, (24, 24))
+    back, _ = rasterize(leaf, pair, (24, 24), behind=front)
+    hidden = back[..., 3] > 0
+    assert hidden.any()
+    (grad,) = torch.autograd.grad(back[..., :2].sum(), leaf)
+    alone = 0.0
+    for number in range(2):
+        single, _ = rasterize(leaf, pair[number : number + 1], (24, 24))
+        mine = (back[..., 3] == number + 1)[..., None]
+        alone = alone + torch.autograd.grad((single[..., :2] * mine).sum(), leaf)[0]
+    torch.testing.assert_close(grad, alone)
+
+
+def test_behind_must_fit():
+    clip, faces = soup(1, 2)
+    with pytest.raises(ValueError, match="behind must be"):
+        rasterize(clip, faces, (8, 8), behind=torch.zeros(1, 8, 9, 4))

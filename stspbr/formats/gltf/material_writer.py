@@ -11,7 +11,7 @@ from stspbr.files import safe_name
 from stspbr.formats.gltf.buffers import Buffers
 from stspbr.formats.images import encode_png
 from stspbr.scene.material import Material, is_constant
-from stspbr.scene.orm import pack_orm
+from stspbr.scene.orm import pack_orm, same_size
 
 
 class MaterialWriter:
@@ -36,11 +36,21 @@ class MaterialWriter:
     def material(self, material: Material) -> dict[str, Any]:
         """The JSON of one material."""
         pbr: dict[str, Any] = {}
-        if is_constant(material.albedo):
-            pbr["baseColorFactor"] = [*(float(v) for v in np.clip(material.albedo[0, 0], 0, 1)), 1.0]
-        else:
+        opacity = np.ones((1, 1, 1), np.float32) if material.opacity is None else material.opacity
+        if is_constant(material.albedo) and is_constant(opacity):
+            values = np.concatenate([material.albedo[0, 0], opacity[0, 0]])
+            pbr["baseColorFactor"] = [float(v) for v in np.clip(values, 0, 1)]
+        elif material.opacity is None:
             pbr["baseColorTexture"] = self._texture(material, "albedo", material.albedo, srgb=True)
-        out: dict[str, Any] = {"name": material.name, "pbrMetallicRoughness": pbr, "doubleSided": False}
+        else:
+            albedo, alpha = same_size([material.albedo, opacity])
+            pbr["baseColorTexture"] = self._texture(material, "albedo", albedo, srgb=True, alpha=alpha)
+        cut = material.opacity is not None
+        out: dict[str, Any] = {"name": material.name, "pbrMetallicRoughness": pbr, "doubleSided": cut}
+        if cut:
+            out["alphaMode"] = material.alpha_mode.upper()
+            if material.cutoff is not None:
+                out["alphaCutoff"] = float(material.cutoff)
         occluded = material.occlusion is not None and not (material.occlusion >= 1.0).all()
         if is_constant(material.roughness) and is_constant(material.metallic) and not occluded:
             pbr["roughnessFactor"] = float(np.clip(material.roughness[0, 0, 0], 0, 1))
@@ -55,11 +65,13 @@ class MaterialWriter:
             out["normalTexture"] = self._texture(material, "normal", material.normal * 0.5 + 0.5, srgb=False)
         return out
 
-    def _texture(self, material: Material, kind: str, image: np.ndarray, *, srgb: bool) -> dict[str, Any]:
+    def _texture(
+        self, material: Material, kind: str, image: np.ndarray, *, srgb: bool, alpha: np.ndarray | None = None
+    ) -> dict[str, Any]:
         height, width = image.shape[:2]
         if width & (width - 1) or height & (height - 1):
             self.notes.append(f"{material.name}: the {kind} map is {width}×{height}, not a power of two")
-        data = encode_png(image, bits=self._bits, srgb=srgb)
+        data = encode_png(image, bits=self._bits, srgb=srgb, alpha=alpha)
         if data not in self._written:
             self._written[data] = len(self.images)
             self.images.append(self._image(f"{material.name}_{kind}", data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -85,16 +86,18 @@ def _material(document: Document, index: int, name: str, decoded: dict[int, np.n
     _, tiles = map_lookup(document, index)
     infos = {kind: info for kind, info in _texture_infos(entry).items() if kind in tiles}
     pbr, old = entry.get("pbrMetallicRoughness", {}), entry.get("extensions", {}).get(_OLD_MODEL)
-    _say_what_is_left_out(document, entry, name, decoded)
+    _say_what_is_left_out(document, entry, name)
 
     def pixels(kind: str, channels: int) -> np.ndarray:
         """A map's stored numbers ``[H, W, channels]``; ones without the map."""
         if kind not in infos:
             return np.ones((1, 1, channels), np.float32)
         held = _pixels(document, infos[kind]["index"], decoded)
-        held = held if channels == 4 and held.shape[-1] == 4 else three_channels(held)
-        if held.shape[-1] < channels:  # no alpha: opaque
-            held = np.concatenate([held, np.ones_like(held[..., :1])], axis=-1)
+        if channels == 4:  # no alpha: opaque
+            alpha = held[..., -1:] if held.shape[-1] in (2, 4) else np.ones_like(held[..., :1])
+            held = np.concatenate([three_channels(held), alpha], axis=-1)
+        else:
+            held = three_channels(held)
         return tiled(held[..., :channels], tiles[kind], f"{document.path}: {name}")
 
     if old is not None:
@@ -111,6 +114,9 @@ def _material(document: Document, index: int, name: str, decoded: dict[int, np.n
         packed = pixels("metallic-roughness", 3)
         roughness, metallic = packed[..., 1:2] * rough, packed[..., 2:3] * metal
 
+    factor = pbr.get("baseColorFactor", (1.0,) * 4) if old is None else old.get("diffuseFactor", (1.0,) * 4)
+    opacity, cutoff = _opacity(entry, factor, lambda: pixels("albedo", 4)[..., 3:])
+
     occlusion = None
     if "occlusion" in infos:
         occlusion = 1.0 + np.float32(infos["occlusion"].get("strength", 1.0)) * (pixels("occlusion", 1) - 1.0)
@@ -119,32 +125,33 @@ def _material(document: Document, index: int, name: str, decoded: dict[int, np.n
         normal = pixels("normal", 3) * 2.0 - 1.0
         scale = float(infos["normal"].get("scale", 1.0))
         normal = normal if scale == 1.0 else scaled_normals(normal, scale)
-    return Material.of(albedo, roughness, metallic, occlusion, normal, name)
+    return Material.of(albedo, roughness, metallic, occlusion, normal, name, opacity, cutoff)
+
+
+def _opacity(
+    entry: dict[str, Any], factor: Any, texels: Callable[[], np.ndarray]
+) -> tuple[np.ndarray | None, float | None]:
+    """Opacity and cutoff as ``Material`` has them; None where the mode, or every texel, is opaque."""
+    mode = entry.get("alphaMode", "OPAQUE")
+    if mode == "OPAQUE":
+        return None, None
+    opacity = texels() * np.float32(factor[3] if len(factor) > 3 else 1.0)
+    cutoff = float(entry.get("alphaCutoff", 0.5)) if mode == "MASK" else None
+    opaque = opacity.min() >= (1.0 - 1e-3 if cutoff is None else cutoff)
+    return (None, None) if opaque else (opacity, cutoff)
 
 
 def _factor(values: Any) -> np.ndarray:
     return np.asarray(values[:3], np.float32)
 
 
-def _say_what_is_left_out(document: Document, entry: dict[str, Any], name: str, decoded: dict[int, np.ndarray]) -> None:
+def _say_what_is_left_out(document: Document, entry: dict[str, Any], name: str) -> None:
     extensions = entry.get("extensions", {})
     for key, held in sorted(extensions.items()):
         if key not in (_OLD_MODEL, "KHR_materials_emissive_strength") and not _changes_nothing(key, held):
             document.notes(f"{key} is left out", name)
     if any(entry.get("emissiveFactor", ())):
         document.notes("emission is left out", name)
-    mode = entry.get("alphaMode", "OPAQUE")
-    if mode == "OPAQUE":
-        return
-    pbr, old = entry.get("pbrMetallicRoughness", {}), extensions.get(_OLD_MODEL, {})
-    factor = old.get("diffuseFactor") or pbr.get("baseColorFactor") or (1.0,) * 4
-    alpha = float(factor[3]) if len(factor) > 3 else 1.0
-    info = _texture_infos(entry).get("albedo")
-    held = None if info is None else _pixels(document, info["index"], decoded)
-    lowest = alpha * (float(held[..., -1].min()) if held is not None and held.shape[-1] in (2, 4) else 1.0)
-    if lowest < (float(entry.get("alphaCutoff", 0.5)) if mode == "MASK" else 1.0 - 1e-3):
-        what = "what it cuts out is shown" if mode == "MASK" else "it is opaque"
-        document.notes(f"transparency (alphaMode {mode}) is left out: {what} in the colour of its texels", name)
 
 
 def _changes_nothing(extension: str, held: dict[str, Any]) -> bool:

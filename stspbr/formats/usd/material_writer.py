@@ -63,6 +63,17 @@ class MaterialWriter:
                 if key in scalars:
                     surface.CreateInput(key, types.Float).ConnectToSource(texture.CreateOutput(channel, types.Float))
 
+        if material.opacity is not None:
+            opacity = surface.CreateInput("opacity", types.Float)
+            if is_constant(material.opacity):
+                opacity.Set(float(np.clip(material.opacity[0, 0, 0], 0, 1)))
+            else:
+                grey = np.repeat(material.opacity, 3, axis=-1)
+                texture = self._texture(place, "Opacity", f"{stem}_opacity.png", grey, srgb=False)
+                opacity.ConnectToSource(texture.CreateOutput("r", types.Float))
+            if material.cutoff is not None:
+                surface.CreateInput("opacityThreshold", types.Float).Set(float(material.cutoff))
+
         if material.normal is not None:
             stored = material.normal * 0.5 + 0.5
             texture = self._texture(place, "Normal", f"{stem}_normal.png", stored, srgb=False)

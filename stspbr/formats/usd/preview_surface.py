@@ -16,7 +16,8 @@ from stspbr.formats.usd.stage import asset_file
 from stspbr.notes import Notes
 from stspbr.scene.material import Material
 
-_NEUTRAL = {"normal": np.array([[[0.0, 0.0, 1.0]]], np.float32), "occlusion": np.ones((1, 1, 1), np.float32)}
+_NEUTRAL = {"normal": np.array([[[0.0, 0.0, 1.0]]], np.float32), "occlusion": np.ones((1, 1, 1), np.float32),
+            "opacity": np.ones((1, 1, 1), np.float32)}  # fmt: skip
 _PNG16 = 24, 16  # the byte of a PNG that holds its bit depth
 
 
@@ -68,11 +69,14 @@ def read_surface(stage: Any, material: Any, name: str, where: str, notes: Notes)
         "metallic": read("metallic", 0.0, 1),
         "normal": read("normal", (0.0, 0.0, 1.0), 3),
         "occlusion": read("occlusion", 1.0, 1),
+        "opacity": read("opacity", 1.0, 1),
     }
     lookup, tiles = common_lookup(lookups.found, where, name, notes)
     for key in lookups.found:
         maps[key] = tiled(maps[key], tiles[key], where) if key in tiles else _NEUTRAL[key]
-    normal, occlusion = maps["normal"], maps["occlusion"]
+    normal, occlusion, opacity = maps["normal"], maps["occlusion"], maps["opacity"]
+    threshold = _number(surface, "opacityThreshold", 0.0)
+    opaque = opacity.min() >= (threshold if threshold > 0 else 1.0 - 1e-3)
     out = Material(
         albedo=maps["diffuseColor"],
         roughness=maps["roughness"],
@@ -80,6 +84,8 @@ def read_surface(stage: Any, material: Any, name: str, where: str, notes: Notes)
         occlusion=None if (occlusion.shape[:2] == (1, 1) and occlusion[0, 0, 0] >= 1) else occlusion,
         normal=None if normal.shape[:2] == (1, 1) else normal,
         name=name,
+        opacity=None if opaque else opacity,
+        cutoff=threshold if threshold > 0 and not opaque else None,
     )
     _say_what_is_left_out(surface, name, notes)
     return SurfaceMaterial(out, lookup)
@@ -180,7 +186,6 @@ def _coordinates(texture: Any, where: str) -> Lookup:
 def _say_what_is_left_out(surface: Any, name: str, notes: Notes) -> None:
     for key, neutral, what in (
         ("emissiveColor", 0.0, "emission"),
-        ("opacity", 1.0, "transparency"),
         ("clearcoat", 0.0, "clearcoat"),
         ("displacement", 0.0, "displacement"),
     ):

@@ -13,7 +13,7 @@ MAX_SIZE = 1 << 15  # pixels per side; the kernels' guard band is far beyond
 
 
 def rasterize(
-    clip: torch.Tensor, faces: torch.Tensor, resolution: tuple[int, int]
+    clip: torch.Tensor, faces: torch.Tensor, resolution: tuple[int, int], behind: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Nearest triangle, barycentrics and their screen-space derivatives at every pixel centre.
 
@@ -27,6 +27,9 @@ def rasterize(
         clip: ``[B, V, 4]`` float32 homogeneous clip-space positions (x, y, z, w).
         faces: ``[F, 3]`` int32 into V.
         resolution: ``(H, W)`` in pixels.
+        behind: ``rast`` of the layer in front, from the same ``clip`` and ``faces``; each pixel then shows the next
+            triangle in the order of z/w and, where that is equal, of ids. Pixels in which it is empty stay empty. None:
+            the foremost layer.
 
     Returns:
         ``rast`` ``[B, H, W, 4]`` float32: (u, v, z/w, triangle_id + 1), where u weighs vertex 0, v vertex 1 and
@@ -42,12 +45,14 @@ def rasterize(
     height, width = (int(size) for size in resolution)
     if not (1 <= height <= MAX_SIZE and 1 <= width <= MAX_SIZE):
         raise ValueError(f"resolution must be (H, W) with 1 to {MAX_SIZE} pixels each, not {tuple(resolution)}")
-    return _Rasterize.apply(clip, faces, height, width)
+    if behind is not None:
+        check_floats("behind", behind, f"{len(clip)},{height},{width},4")
+    return _Rasterize.apply(clip, faces, height, width, behind)
 
 
 class _Rasterize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, clip, faces, height, width):
+    def forward(ctx, clip, faces, height, width, behind):
         clip, faces = clip.detach().contiguous(), faces.contiguous()
         rast = torch.empty(clip.shape[0], height, width, 4)
         rast_db = torch.empty_like(rast)
@@ -62,7 +67,10 @@ class _Rasterize(torch.autograd.Function):
         rasterize_kernels.set_up(positions, indices, height, width, screen, code, rows, clipped, depth)
         bands = (height + rasterize_kernels.BAND - 1) // rasterize_kernels.BAND
         starts, members = rasterize_kernels.bin_faces(rows, bands)
-        rasterize_kernels.draw_bands(positions, indices, screen, clipped, depth, starts, members, rast.numpy())
+        front = rast[:0] if behind is None else behind.detach().contiguous()
+        rasterize_kernels.draw_bands(
+            positions, indices, screen, clipped, depth, starts, members, front.numpy(), rast.numpy()
+        )
         barycentric_kernels.barycentrics(positions, indices, rast.numpy(), rast_db.numpy())
         ctx.save_for_backward(clip, faces, rast)
         ctx.set_materialize_grads(False)
@@ -73,7 +81,7 @@ class _Rasterize(torch.autograd.Function):
     def backward(ctx, grad_rast, grad_db):
         clip, faces, rast = (tensor.detach() for tensor in ctx.saved_tensors)
         if not ctx.needs_input_grad[0] or (grad_rast is None and grad_db is None):
-            return None, None, None, None
+            return None, None, None, None, None
         ids = rast[..., 3].flatten(1)
         group_starts, triangles, starts, pixels = group_pixels(ids.numpy(), faces.shape[0])
         # the kernel needs an array for either gradient; a missing one is not read
@@ -84,4 +92,4 @@ class _Rasterize(torch.autograd.Function):
         )
         grad_clip = torch.empty_like(clip)
         barycentric_kernels.scatter_corners(corner_grad, faces.numpy(), group_starts, triangles, grad_clip.numpy())
-        return grad_clip, None, None, None
+        return grad_clip, None, None, None, None

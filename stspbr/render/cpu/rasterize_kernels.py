@@ -221,8 +221,11 @@ def bin_faces(rows, bands):
 
 
 @kernel(error_model="numpy")
-def _draw(x0, y0, x1, y1, x2, y2, depth, b, f, row_begin, row_end, nearest, winner):
-    """One snapped triangle into the depth buffer of rows ``[row_begin, row_end)``; either orientation."""
+def _draw(x0, y0, x1, y1, x2, y2, depth, b, f, row_begin, row_end, nearest, winner, front, fronting):
+    """One snapped triangle into the depth buffer of rows ``[row_begin, row_end)``; either orientation.
+
+    Only what comes after (``front``, ``fronting``) in the order of depth and then id is drawn.
+    """
     width = nearest.shape[1]
     area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
     if area == 0:
@@ -264,15 +267,21 @@ def _draw(x0, y0, x1, y1, x2, y2, depth, b, f, row_begin, row_end, nearest, winn
         for column in range(begin, end + 1):
             if (e0 | e1 | e2) >= 0:
                 z = min(max(z_row + column * dz_column, low), high)
-                if z < nearest[r, column]:  # faces come in ascending order, so the lower id keeps a tie
+                # faces come in ascending order, so the lower id keeps a tie
+                if z < nearest[r, column] and (
+                    z > front[r, column] or (z == front[r, column] and f > fronting[r, column])
+                ):
                     nearest[r, column] = z
                     winner[r, column] = f
             e0, e1, e2 = e0 + step0, e1 + step1, e2 + step2
 
 
 @kernel(parallel=True, error_model="numpy")
-def draw_bands(clip, faces, screen, clipped, depth, starts, members, rast):
-    """Draw every band and write z/w and triangle id + 1 of its rows into ``rast`` ``[B,H,W,4]``."""
+def draw_bands(clip, faces, screen, clipped, depth, starts, members, behind, rast):
+    """Draw every band and write z/w and triangle id + 1 of its rows into ``rast`` ``[B,H,W,4]``.
+
+    ``behind`` ``[B,H,W,4]`` or ``[0,…]``: an earlier ``rast`` of the same triangles. Only what lies behind it is drawn.
+    """
     batch, height, width = rast.shape[0], rast.shape[1], rast.shape[2]
     bands = (height + BAND - 1) // BAND
     for task in prange(batch * bands):
@@ -280,6 +289,19 @@ def draw_bands(clip, faces, screen, clipped, depth, starts, members, rast):
         row_end = min(row_begin + BAND, height)
         nearest = np.full((row_end - row_begin, width), 2.0)
         winner = np.full((row_end - row_begin, width), -1, np.int32)
+        front = np.full((row_end - row_begin, width), -2.0)
+        fronting = np.full((row_end - row_begin, width), -1, np.int32)
+        if len(behind) > 0:
+            for row in range(row_begin, row_end):
+                for column in range(width):
+                    f = np.int32(behind[b, row, column, 3]) - 1
+                    r = row - row_begin
+                    fronting[r, column] = f
+                    if f < 0:
+                        front[r, column] = 3.0  # behind nothing there is nothing
+                    else:  # z/w of the layer in front again, to the last bit, which float32 does not keep
+                        z = depth[b, f, 0] + row * depth[b, f, 2] + column * depth[b, f, 1]
+                        front[r, column] = min(max(z, depth[b, f, 3]), depth[b, f, 4])
         polygon, spare = np.empty((12, 4)), np.empty((12, 4))
         points = np.empty((12, 2), np.int64)
         for k in range(starts[task], starts[task + 1]):
@@ -293,7 +315,23 @@ def draw_bands(clip, faces, screen, clipped, depth, starts, members, rast):
                     points[corner, 1] = screen[b, faces[f, corner], 1]
             for i in range(2, n):
                 x0, y0, x1, y1 = points[0, 0], points[0, 1], points[i - 1, 0], points[i - 1, 1]
-                _draw(x0, y0, x1, y1, points[i, 0], points[i, 1], depth, b, f, row_begin, row_end, nearest, winner)
+                _draw(
+                    x0,
+                    y0,
+                    x1,
+                    y1,
+                    points[i, 0],
+                    points[i, 1],
+                    depth,
+                    b,
+                    f,
+                    row_begin,
+                    row_end,
+                    nearest,
+                    winner,
+                    front,
+                    fronting,
+                )
         for row in range(row_begin, row_end):
             for column in range(width):
                 f = winner[row - row_begin, column]

@@ -619,11 +619,11 @@ def test_names_of_files_with_escapes_and_backslashes(tmp_path, uri, file):
 
 
 @pytest.mark.parametrize(
-    ("mode", "alpha", "factor", "noted"),
-    [("MASK", 0, 1, True), ("MASK", 255, 1, False), ("MASK", 255, 0.2, True), ("MASK", 200, 1, False),
-     ("BLEND", 200, 1, True), ("BLEND", 255, 1, False), ("OPAQUE", 0, 1, False)],
+    ("mode", "alpha", "factor", "opacity"),
+    [("MASK", 0, 1, 0.0), ("MASK", 255, 1, None), ("MASK", 255, 0.2, 0.2), ("MASK", 200, 1, None),
+     ("BLEND", 200, 1, 200 / 255), ("BLEND", 255, 1, None), ("OPAQUE", 0, 1, None)],
 )  # fmt: skip
-def test_transparency_is_noted_where_there_is_some(tmp_path, mode, alpha, factor, noted):
+def test_opacity_is_read_where_something_is_not_opaque(tmp_path, mode, alpha, factor, opacity):
     def change(content):
         content["meshes"][0]["primitives"][0]["material"] = 0
         pbr = {"baseColorTexture": {"index": 0}, "baseColorFactor": [1, 1, 1, factor]}
@@ -632,7 +632,12 @@ def test_transparency_is_noted_where_there_is_some(tmp_path, mode, alpha, factor
     image = encode_png(np.ones((2, 2, 3)), bits=8, srgb=False, alpha=np.full((2, 2, 1), alpha / 255))
     uvs = {"TEXCOORD_0": np.zeros((3, 2), np.float32)}
     asset = read_gltf(gltf(tmp_path / "a.gltf", change, extra=uvs, images=[image]))
-    assert any(f"leaf: transparency (alphaMode {mode})" in n for n in asset.extras.get("notes", [])) == noted
+    leaf = asset.materials[0]
+    assert not any("leaf" in note for note in asset.extras.get("notes", []))
+    assert leaf.alpha_mode == ("opaque" if opacity is None else mode.lower())
+    if opacity is not None:
+        assert leaf.opacity == pytest.approx(np.full((2, 2, 1), opacity), abs=1e-6)
+        assert leaf.cutoff == (0.5 if mode == "MASK" else None)
 
 
 @pytest.mark.parametrize("stub", [{}, {"pbrMetallicRoughness": {"metallicFactor": 0.0}}])
