@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.spatial import cKDTree
 
 from stspbr.errors import StspbrError
+from stspbr.geometry import cell_band
+from stspbr.geometry.cell_band import CellBand
 from stspbr.geometry.marching_tets import MarchingTets
-from stspbr.geometry.tet_grid import border_vertices, tet_grid
+from stspbr.geometry.tet_grid import border_vertices, grid_cells, tet_grid
+
+
+@dataclass(frozen=True)
+class Inheritance:
+    """How the vertices of a new grid follow from the old one's.
+
+    Attributes:
+        parents: ``[V, 2]`` int64: the two old vertices in whose middle a vertex lies (twice the same where it is one of
+            them); −1 for vertices that nothing is known of.
+        share: of the surface around an old vertex that a new one has: 1, or a quarter if the cells were halved.
+    """
+
+    parents: torch.Tensor
+    share: float
+
+    def of(self, values: torch.Tensor) -> torch.Tensor:
+        """``[V, ...]`` the means of the parents' ``values``; 0 where nothing is known."""
+        first, second = self.parents.clamp(min=0).T
+        mean = 0.5 * (values.index_select(0, first) + values.index_select(0, second))
+        known = (self.parents[:, 0] >= 0).reshape(-1, *[1] * (values.dim() - 1))
+        return torch.where(known, mean, torch.zeros((), device=values.device, dtype=values.dtype))
 
 
 class DMTet(torch.nn.Module):
@@ -17,6 +45,10 @@ class DMTet(torch.nn.Module):
     Parameters: ``sdf [V]`` (negative inside, object units by convention) and ``deform [V, 3]``: ``tanh(deform)`` times
     half a cell is added to the grid. A cell is a voxel with the volume of a tetrahedron, ``extent / resolution``:
     small enough that neighbours cannot easily pass each other.
+
+    ``subdivide`` halves the cells and keeps a band of them around the surface; the grid's border is then on the known
+    side, inside or outside, and ``follow`` moves the band after the surface. In the module's state, ``counts``,
+    ``cells``, ``side`` and ``offset`` describe the band; they are absent as long as the grid fills the box.
 
     Args:
         resolution: see ``tet_grid``.
@@ -34,6 +66,9 @@ class DMTet(torch.nn.Module):
     _edges: torch.Tensor
     _degree: torch.Tensor
     _symmetric: torch.Tensor
+    cells: torch.Tensor
+    side: torch.Tensor
+    offset: torch.Tensor
 
     def __init__(
         self, resolution: int, box_min: np.ndarray, box_max: np.ndarray, generator: torch.Generator | None = None
@@ -41,25 +76,46 @@ class DMTet(torch.nn.Module):
         super().__init__()
         vertices, tets, edges = tet_grid(resolution, box_min, box_max)
         low, high = vertices.min(axis=0), vertices.max(axis=0)
-        border = border_vertices(vertices)
-        self.marching = MarchingTets(tets, edges, border)
-        self.cell = float((high - low).max() / resolution)
-        self.register_buffer("grid", torch.from_numpy(vertices), persistent=False)
+        self.resolution = resolution
+        self.band: CellBand | None = None
         self.register_buffer("box_min", torch.from_numpy(low))
         self.register_buffer("box_max", torch.from_numpy(high))
-        self.register_buffer("_edges", torch.from_numpy(edges.T.astype(np.int64).copy()), persistent=False)
-        degree = np.bincount(edges.ravel(), minlength=len(vertices)).astype(np.float32)
-        self.register_buffer("_degree", torch.from_numpy(degree), persistent=False)
-        offsets = np.zeros((len(vertices), 3))
-        np.add.at(offsets, edges[:, 0], vertices[edges[:, 1]] - vertices[edges[:, 0]])
-        np.add.at(offsets, edges[:, 1], vertices[edges[:, 0]] - vertices[edges[:, 1]])
-        touches_border = np.zeros(len(vertices), bool)
-        touches_border[edges[border[edges].any(axis=1)].ravel()] = True
-        symmetric = (np.abs(offsets).max(axis=1) < 1e-3 * self.cell) & ~touches_border
-        self.register_buffer("_symmetric", torch.from_numpy(symmetric), persistent=False)
+        self._use(vertices, tets, edges, border_vertices(vertices), None, float((high - low).max() / resolution))
         noise = torch.rand(len(vertices), generator=generator) * 0.2 - 0.1
         self.sdf = torch.nn.Parameter((noise - 0.08) * float((high - low).min()))
         self.deform = torch.nn.Parameter(torch.zeros(len(vertices), 3))
+
+    def _use(
+        self,
+        vertices: np.ndarray,
+        tets: np.ndarray,
+        edges: np.ndarray,
+        border: np.ndarray,
+        core: np.ndarray | None,
+        cell: float,
+    ) -> None:
+        """Take a grid: all that follows from its connectivity."""
+        device = self.box_min.device
+        self.marching = MarchingTets(tets, edges, border, core=core).to(device)
+        self.cell = cell
+        count = len(vertices)
+        degree = np.bincount(edges.ravel(), minlength=count).astype(np.float32)
+        step = (vertices[edges[:, 1]] - vertices[edges[:, 0]]).astype(np.float64)
+        uneven = np.zeros(count, bool)
+        for axis in range(3):
+            there, back = (np.bincount(edges[:, end], step[:, axis], count) for end in (0, 1))
+            uneven |= np.abs(there - back) >= 1e-3 * cell
+        held = border if core is None else border | core
+        touches_border = np.zeros(count, bool)
+        touches_border[edges[held[edges].any(axis=1)].ravel()] = True
+        derived = {
+            "grid": vertices,
+            "_edges": edges.T.astype(np.int64).copy(),
+            "_degree": degree,
+            "_symmetric": ~uneven & ~touches_border,
+        }
+        for name, array in derived.items():
+            self.register_buffer(name, torch.from_numpy(array).to(device), persistent=False)
 
     @property
     def box(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,7 +124,8 @@ class DMTet(torch.nn.Module):
 
     def vertices(self) -> torch.Tensor:
         """``[V, 3]`` the deformed grid."""
-        return self.grid + torch.tanh(self.deform) * (0.5 * self.cell)
+        grid = self.grid if self.band is None else self.grid + self.offset
+        return grid + torch.tanh(self.deform) * (0.5 * self.cell)
 
     def extract(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The welded surface ``positions [M, 3]`` float32 (differentiable), ``faces [F, 3]`` int32; may be empty."""
@@ -97,6 +154,97 @@ class DMTet(torch.nn.Module):
             raise StspbrError("the initial shape is empty inside the grid's box: check the masks, cameras and box")
         self.sdf.copy_(values)
         self.deform.zero_()
+
+    @torch.no_grad()
+    def subdivide(self, width: int) -> list[Inheritance]:
+        """Halve the cells and keep those within ``width`` of the surface. The surface is the same.
+
+        Distances and positions are interpolated along the edges of the grid, which halving splits exactly; the
+        displacements that the vertices have so far become their ``offset``, and ``deform`` starts from 0.
+
+        Returns:
+            What the vertices inherit, in order: from a band that had to move first, from coarser cells.
+        """
+        reach = 1 + (width + 1) // 2  # the finer band is within so many coarse cells
+        moved = self.follow(max(width, reach), reach)
+        band, values, inside = self._band(), self.marching.values(self.sdf), self._inside()
+        fine, parents = cell_band.split(band, cell_band.around(band, band.cells[band.crossed(inside)], reach))
+        ends = torch.from_numpy(parents).to(values.device)
+        middle = Inheritance(ends, 0.25)
+        band, inside = cell_band.follow(fine, (middle.of(values) < 0).cpu().numpy(), width)
+        own = fine.find(band.sites)
+        middle = Inheritance(ends[torch.from_numpy(own).to(ends.device)], 0.25)
+        new, offset = middle.of(values), middle.of(self.vertices() - self.grid)
+        self._take(band, inside)
+        self._fill(new, torch.zeros_like(offset), offset)
+        return [*moved, middle]
+
+    @torch.no_grad()
+    def follow(self, width: int, margin: int = 1) -> list[Inheritance]:
+        """Move the band, ``width`` cells to both sides, after the surface if that is near the band's border.
+
+        Distances of vertices that join are those to the surface, on the border's side. The surface stays as it is.
+
+        Returns:
+            What the vertices inherit; [] if nothing was done: the surface is ``margin`` cells away from the border, or
+            the grid fills the box.
+        """
+        if self.band is None:
+            return []
+        old, inside = self.band, self._inside()
+        near = cell_band.around(old, old.cells[old.crossed(inside)], margin)
+        if (old.find(2 * near + 1) >= 0).all():
+            return []
+        surface = self.extract()[0].cpu().numpy()
+        values, displaced, offset = self.marching.values(self.sdf), self.deform.detach().clone(), self.offset
+        band, inside = cell_band.follow(old, inside, width)
+        own = old.find(band.sites)
+        heirs = Inheritance(torch.from_numpy(np.stack([own, own], axis=1)).to(values.device), 1.0)
+        new, displaced, offset = heirs.of(values), heirs.of(displaced), heirs.of(offset)
+        self._take(band, inside)
+        if (own < 0).any():
+            distance = cKDTree(surface).query(self.grid.cpu().numpy()[own < 0])[0].astype(np.float32)
+            new[torch.from_numpy(own < 0).to(new.device)] = torch.from_numpy(
+                np.where(inside[own < 0], -distance, distance)
+            ).to(new.device)
+        self._fill(new, displaced, offset)
+        return [heirs]
+
+    def _inside(self) -> np.ndarray:
+        return self.marching.inside(self.sdf.detach()).cpu().numpy()
+
+    def _band(self) -> CellBand:
+        if self.band is not None:
+            return self.band
+        return CellBand.whole(grid_cells(self.resolution, self.box_min.cpu().numpy(), self.box_max.cpu().numpy()))
+
+    def _take(self, band: CellBand, inside: np.ndarray) -> None:
+        """Use the cells of ``band``, at whose border the vertices stay on their side."""
+        low, high = self.box_min.cpu().numpy(), self.box_max.cpu().numpy()
+        whole = grid_cells(self.resolution, low, high)
+        tets, edges, border = band.tets()
+        cell = float((high - low).max() / self.resolution) * float(whole[0] / band.counts[0])
+        self._use(band.positions(low, high), tets, edges, border & ~inside, border & inside, cell)
+        self.band = band
+        described = {
+            "counts": band.counts,
+            "cells": band.cells.astype(np.int32),
+            "side": np.where(inside, np.int8(-1), np.int8(1)),
+        }
+        for name, array in described.items():
+            self.register_buffer(name, torch.from_numpy(array).to(self.box_min.device))
+
+    def _fill(self, sdf: torch.Tensor, deform: torch.Tensor, offset: torch.Tensor) -> None:
+        self.sdf.data, self.deform.data = sdf, deform
+        self.register_buffer("offset", offset)
+
+    def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        if prefix + "cells" in state:
+            counts, cells, side = (state[prefix + name].cpu().numpy() for name in ("counts", "cells", "side"))
+            self._take(CellBand.of(counts, cells), side < 0)
+            zero = torch.zeros_like(self.grid)
+            self._fill(zero[:, 0].clone(), zero.clone(), zero)
+        super()._load_from_state_dict(state, prefix, *rest)
 
     def regularizer(self) -> torch.Tensor:
         """Sign-change penalty (scalar): keeps neighbours on both sides of the surface close to zero and each other.

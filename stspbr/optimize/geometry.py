@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.dmtet import DMTet
+from stspbr.geometry.dmtet import DMTet, Inheritance
 from stspbr.geometry.normals import vertex_normals
 from stspbr.geometry.regularizers import FoldBarrier, UniformLaplacian, laplacian_loss
+from stspbr.optimize.loop import Resized
 from stspbr.optimize.routing import STRICT_A, Term
 from stspbr.render.gbuffer import Surface
 from stspbr.scene import Corners, Mesh
@@ -51,6 +53,30 @@ class ImplicitGeometry(nn.Module):
             )
         return Surface(positions, faces, Corners(vertex_normals(positions, faces), faces))
 
+    def resize(self, iterations: int) -> dict[int, Callable[[], Resized]]:
+        """When the cells are halved and the band moved, by step of a stage of so many ``iterations``."""
+        settings = self.settings
+        halved = [int(when * iterations) for when in settings.subdivide_at[: settings.levels]]
+        if not halved:
+            return {}
+        steps = {*halved, *range(halved[0], iterations, settings.band_refresh)}
+        return {step: partial(self._resize, halved.count(step)) for step in sorted(steps)}
+
+    def _resize(self, times: int) -> Resized:
+        """Halve the cells so many ``times``; with 0, let the band follow the surface."""
+        width, dmtet = self.settings.band, self.dmtet
+        heirs = [heir for _ in range(times) for heir in dmtet.subdivide(width)] if times else dmtet.follow(width)
+        moments = [(p, partial(_inherited, heir, size)) for heir in heirs for p, size in self._sizes(heir)]
+        if not times or dmtet.band is None:
+            return Resized(None, moments)
+        cells, whole = len(dmtet.band.cells), int(dmtet.band.counts.prod())
+        message = f"cells of half the side: {cells} around the surface, {100 * cells / whole:.0f} % of the box"
+        return Resized(message, moments)
+
+    def _sizes(self, heir: Inheritance) -> list[tuple[Tensor, float]]:
+        """The parameters, and the size of their gradients among that before: displacements are in cells."""
+        return [(self.dmtet.sdf, heir.share), (self.dmtet.deform, heir.share if heir.share == 1 else heir.share / 2)]
+
     def regularizers(self, progress: float) -> list[Term]:
         start, end = self.settings.sdf_regularizer
         weight = start + (end - start) * min(1.0, progress / self.settings.sdf_regularizer_ramp)
@@ -58,6 +84,10 @@ class ImplicitGeometry(nn.Module):
         if self.settings.smoothness > 0:
             terms.append(Term("bending", self.settings.smoothness * self.dmtet.smoothness(), STRICT_A, closed=True))
         return terms
+
+
+def _inherited(heir: Inheritance, size: float, moment: Tensor, order: int) -> Tensor:
+    return heir.of(moment) * size**order
 
 
 class FixedGeometry(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -42,6 +43,20 @@ class Problem(Protocol):
         """The inverse of ``state``."""
 
 
+@dataclass(frozen=True)
+class Resized:
+    """Parameters that have kept their identity, but have another shape now.
+
+    Attributes:
+        message: a line for the log, or None.
+        moments: by parameter, functions of one of its moments and its order, 1 or 2, that give the moment anew; they
+            are called one after the other.
+    """
+
+    message: str | None
+    moments: list[tuple[Tensor, Callable[[Tensor, int], Tensor]]]
+
+
 class Stopwatch:
     """Seconds of a step by part, and their totals over the stage."""
 
@@ -70,6 +85,7 @@ def optimize(
     ranks: Ranks | None = None,
     watch: Stopwatch | None = None,
     before: Mapping[int, Callable[[], str]] | None = None,
+    resize: Mapping[int, Callable[[], Resized]] | None = None,
 ) -> Stopwatch:
     """Run a stage's optimisation from its start or, with ``resume``, from the last checkpoint.
 
@@ -84,6 +100,8 @@ def optimize(
             the first reports, previews and saves.
         before: by step, a function that changes the problem before that step and returns a line for the log; the first
             rank runs it, and the others copy its state.
+        resize: by step, a function that gives parameters another shape before that step, and before ``before``; every
+            rank runs it.
 
     Returns:
         The stopwatch, with its totals over the stage.
@@ -123,6 +141,13 @@ def optimize(
     routing = settings.routing_of(groups)
     for step in range(start, settings.iterations):
         watch.last = {}
+        if resize and step in resize:
+            with watch.part("interlude"):
+                resized = resize[step]()
+                _carry_moments(optimizer, resized)
+                ranks.copy_from_first(problem.state())
+                if resized.message:
+                    reporter.message(resized.message)
         if before and step in before:
             with watch.part("interlude"):
                 reporter.message(ranks.first(before[step]))
@@ -161,6 +186,14 @@ def optimize(
     watch.totals["steps"] = float(settings.iterations - start)
     watch.totals["cpu"] = time.process_time() - cpu  # of all threads: independent of other work on the machine
     return watch
+
+
+def _carry_moments(optimizer: torch.optim.Adam, resized: Resized) -> None:
+    for parameter, carried in resized.moments:
+        state = optimizer.state.get(parameter, {})
+        for order, name in ((1, "exp_avg"), (2, "exp_avg_sq")):
+            if name in state:
+                state[name] = carried(state[name], order)
 
 
 def _looks(done: int, start: int, settings: OptimizeSettings) -> bool:

@@ -58,7 +58,8 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
         mesh = fixed or Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
         return write_fields(folder, reconstruction, mesh, normalization)
 
-    return fit(session, "coarse", settings, source, reconstruction, write)
+    resize = geometry.resize(settings.optimize.iterations) if isinstance(geometry, ImplicitGeometry) else None
+    return fit(session, "coarse", settings, source, reconstruction, write, resize=resize)
 
 
 def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | None) -> tuple[Normalization, np.ndarray]:
