@@ -113,9 +113,14 @@ def split(band: CellBand, cells: np.ndarray) -> tuple[CellBand, np.ndarray]:
         The band of the lattice of twice the counts, and ``parents [V, 2]``: each vertex is in the middle between these
         two vertices of ``band``, which are one and the same where the lattices share a vertex.
     """
-    cells = (2 * cells[:, None] + _CORNERS).reshape(-1, 3)
-    fine = CellBand.of(2 * band.counts, cells[np.lexsort(cells.T[::-1])])
+    fine = CellBand.of(2 * band.counts, children(cells))
     return fine, parents(band, fine.sites)
+
+
+def children(cells: np.ndarray) -> np.ndarray:
+    """``[8 N, 3]`` the halves of ``cells [N, 3]``, sorted by rows."""
+    halves = (2 * cells[:, None] + _CORNERS).reshape(-1, 3)
+    return halves[np.lexsort(halves.T[::-1])]
 
 
 def parents(band: CellBand, sites: np.ndarray) -> np.ndarray:
@@ -207,11 +212,18 @@ def _key(rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def _rows(rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The unique rows of ``[N, 3]`` in a box of ``counts``, sorted."""
-    keys = np.unique(_key(rows, counts))
+    keys = _unique(_key(rows, counts))
     plane, third = np.divmod(keys, counts[2])
     return np.stack([*np.divmod(plane, counts[1]), third], axis=1)
 
 
 def _unique_edges(pairs: np.ndarray, count: int) -> np.ndarray:
-    keys = np.unique(pairs.min(axis=1) * count + pairs.max(axis=1))
+    first, second = pairs.T
+    keys = _unique(np.minimum(first, second) * count + np.maximum(first, second))
     return np.stack([keys // count, keys % count], axis=1).astype(np.int32)
+
+
+def _unique(keys: np.ndarray) -> np.ndarray:
+    """``[N]`` sorted and without repetitions; for keys that are nearly in order this is faster than ``np.unique``."""
+    keys = np.sort(keys, kind="stable")
+    return keys[np.concatenate([[True], keys[1:] != keys[:-1]])]

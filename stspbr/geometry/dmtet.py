@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -37,6 +37,16 @@ class Inheritance:
         mean = 0.5 * (values.index_select(0, first) + values.index_select(0, second))
         known = (self.parents[:, 0] >= 0).reshape(-1, *[1] * (values.dim() - 1))
         return torch.where(known, mean, torch.zeros((), device=values.device, dtype=values.dtype))
+
+
+class Evidence(Protocol):
+    """What the images say about points ``[N, 3]`` that the surface does not enclose."""
+
+    def hull(self, points: np.ndarray) -> np.ndarray:
+        """``[N]`` signed distance to the visual hull, negative inside."""
+
+    def missed(self, points: np.ndarray) -> np.ndarray:
+        """``[N]`` bool: whether the object is there according to the images."""
 
 
 class DMTet(torch.nn.Module):
@@ -156,11 +166,16 @@ class DMTet(torch.nn.Module):
         self.deform.zero_()
 
     @torch.no_grad()
-    def subdivide(self, width: int) -> list[Inheritance]:
+    def subdivide(self, width: int, evidence: Evidence | None = None) -> list[Inheritance]:
         """Halve the cells and keep those within ``width`` of the surface. The surface is the same.
 
         Distances and positions are interpolated along the edges of the grid, which halving splits exactly; the
         displacements that the vertices have so far become their ``offset``, and ``deform`` starts from 0.
+
+        Args:
+            width: cells on both sides of the surface.
+            evidence: while the grid fills the box, parts that the surface lacks and that this shows are added to it:
+                their vertices take the distances of the hull.
 
         Returns:
             What the vertices inherit, in order: from a band that had to move first, from coarser cells.
@@ -168,16 +183,49 @@ class DMTet(torch.nn.Module):
         reach = 1 + (width + 1) // 2  # the finer band is within so many coarse cells
         moved = self.follow(max(width, reach), reach)
         band, values, inside = self._band(), self.marching.values(self.sdf), self._inside()
-        fine, parents = cell_band.split(band, cell_band.around(band, band.cells[band.crossed(inside)], reach))
-        ends = torch.from_numpy(parents).to(values.device)
-        middle = Inheritance(ends, 0.25)
-        band, inside = cell_band.follow(fine, (middle.of(values) < 0).cpu().numpy(), width)
-        own = fine.find(band.sites)
-        middle = Inheritance(ends[torch.from_numpy(own).to(ends.device)], 0.25)
-        new, offset = middle.of(values), middle.of(self.vertices() - self.grid)
+        near = band.cells[band.crossed(inside)]
+        lost = self._lost_sites(band, inside, evidence) if evidence is not None and self.band is None else None
+        if lost is not None:
+            near = np.concatenate([near, np.unique((lost - 1) // 4, axis=0)])
+        fine, parents = cell_band.split(band, cell_band.around(band, near, reach))
+        middle = Inheritance(torch.from_numpy(parents).to(values.device), 0.25)
+        distances, offset = middle.of(values), middle.of(self.vertices() - self.grid)
+        if evidence is not None and lost is not None:
+            distances = self._with_lost_parts(fine, distances, lost, evidence)
+        band, inside = cell_band.follow(fine, (distances < 0).cpu().numpy(), width)
+        own = torch.from_numpy(fine.find(band.sites)).to(values.device)
         self._take(band, inside)
-        self._fill(new, torch.zeros_like(offset), offset)
-        return [*moved, middle]
+        self._fill(distances[own], torch.zeros_like(offset[own]), offset[own])
+        return [*moved, Inheritance(middle.parents[own], 0.25)]
+
+    def _lost_sites(self, band: CellBand, inside: np.ndarray, evidence: Evidence) -> np.ndarray | None:
+        """``[N, 3]`` sites of the finer lattice in lost parts, in cells that the surface does not cross; None: none."""
+        low, high = self.box_min.cpu().numpy(), self.box_max.cpu().numpy()
+        free = np.nonzero(~band.crossed(inside) & ~inside[band.centres])[0]
+        half_diagonal = 0.5 * float(np.linalg.norm((high - low) / band.counts))
+        near_hull = evidence.hull(band.positions(low, high)[band.centres[free]]) < half_diagonal
+        if not near_hull.any():
+            return None
+        finer = CellBand.of(2 * band.counts, cell_band.children(band.cells[free[near_hull]]))
+        within = ((finer.sites > 0) & (finer.sites < 2 * finer.counts)).all(axis=1)  # the box's faces stay outside
+        sites, points = finer.sites[within], finer.positions(low, high)[within]
+        enclosed = np.nonzero(evidence.hull(points) < 0)[0]
+        enclosed = enclosed[evidence.missed(points[enclosed])]
+        return sites[enclosed] if len(enclosed) else None
+
+    def _with_lost_parts(
+        self, fine: CellBand, distances: torch.Tensor, lost: np.ndarray, evidence: Evidence
+    ) -> torch.Tensor:
+        """``distances [V]`` of the finer grid, where the cells around the ``lost`` sites take the hull's."""
+        marked = np.zeros(len(fine.sites), bool)
+        marked[fine.find(lost)] = True
+        cells = marked[fine.corners].any(axis=1) | marked[fine.centres]
+        taken = np.unique(np.concatenate([fine.corners[cells].ravel(), fine.centres[cells]]))
+        hull = evidence.hull(fine.positions(self.box_min.cpu().numpy(), self.box_max.cpu().numpy())[taken])
+        usable = marked[taken] | (hull >= 0)
+        index = torch.from_numpy(taken[usable]).to(distances.device)
+        hull_there = torch.from_numpy(hull[usable]).to(distances.device)
+        return distances.index_copy(0, index, torch.minimum(distances[index], hull_there))
 
     @torch.no_grad()
     def follow(self, width: int, margin: int = 1) -> list[Inheritance]:
@@ -235,7 +283,7 @@ class DMTet(torch.nn.Module):
             self.register_buffer(name, torch.from_numpy(array).to(self.box_min.device))
 
     def _fill(self, sdf: torch.Tensor, deform: torch.Tensor, offset: torch.Tensor) -> None:
-        self.sdf.data, self.deform.data = sdf, deform
+        self.sdf, self.deform = torch.nn.Parameter(sdf), torch.nn.Parameter(deform)
         self.register_buffer("offset", offset)
 
     def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.dmtet import DMTet, Inheritance
+from stspbr.geometry.dmtet import DMTet, Evidence, Inheritance
 from stspbr.geometry.normals import vertex_normals
 from stspbr.geometry.regularizers import FoldBarrier, UniformLaplacian, laplacian_loss
 from stspbr.optimize.loop import Resized
@@ -53,29 +53,37 @@ class ImplicitGeometry(nn.Module):
             )
         return Surface(positions, faces, Corners(vertex_normals(positions, faces), faces))
 
-    def resize(self, iterations: int) -> dict[int, Callable[[], Resized]]:
-        """When the cells are halved and the band moved, by step of a stage of so many ``iterations``."""
+    def resize(self, iterations: int, evidence: Evidence) -> dict[int, Callable[[], Resized]]:
+        """When the cells are halved and the band moved, by step of a stage of so many ``iterations``.
+
+        Args:
+            evidence: of parts that the surface lacks when the cells are first halved.
+        """
         settings = self.settings
         halved = [int(when * iterations) for when in settings.subdivide_at[: settings.levels]]
         if not halved:
             return {}
         steps = {*halved, *range(halved[0], iterations, settings.band_refresh)}
-        return {step: partial(self._resize, halved.count(step)) for step in sorted(steps)}
+        return {step: partial(self._resize, halved.count(step), evidence) for step in sorted(steps)}
 
-    def _resize(self, times: int) -> Resized:
+    def _resize(self, times: int, evidence: Evidence) -> Resized:
         """Halve the cells so many ``times``; with 0, let the band follow the surface."""
         width, dmtet = self.settings.band, self.dmtet
-        heirs = [heir for _ in range(times) for heir in dmtet.subdivide(width)] if times else dmtet.follow(width)
-        moments = [(p, partial(_inherited, heir, size)) for heir in heirs for p, size in self._sizes(heir)]
+        before = dmtet.sdf, dmtet.deform
+        heirs = [] if times else dmtet.follow(width)
+        for _ in range(times):
+            heirs += dmtet.subdivide(width, evidence)
+        if not heirs:
+            return Resized(None, [])
+        # a displacement is in cells: if they are halved, its gradient is, too
+        rules = ([(heir, heir.share) for heir in heirs], [(heir, heir.share * heir.share**0.5) for heir in heirs])
+        after = dmtet.sdf, dmtet.deform
+        replaced = [(old, new, partial(_inherited, rule)) for old, new, rule in zip(before, after, rules, strict=True)]
         if not times or dmtet.band is None:
-            return Resized(None, moments)
+            return Resized(None, replaced)
         cells, whole = len(dmtet.band.cells), int(dmtet.band.counts.prod())
         message = f"cells of half the side: {cells} around the surface, {100 * cells / whole:.0f} % of the box"
-        return Resized(message, moments)
-
-    def _sizes(self, heir: Inheritance) -> list[tuple[Tensor, float]]:
-        """The parameters, and the size of their gradients among that before: displacements are in cells."""
-        return [(self.dmtet.sdf, heir.share), (self.dmtet.deform, heir.share if heir.share == 1 else heir.share / 2)]
+        return Resized(message, replaced)
 
     def regularizers(self, progress: float) -> list[Term]:
         start, end = self.settings.sdf_regularizer
@@ -86,8 +94,11 @@ class ImplicitGeometry(nn.Module):
         return terms
 
 
-def _inherited(heir: Inheritance, size: float, moment: Tensor, order: int) -> Tensor:
-    return heir.of(moment) * size**order
+def _inherited(rule: list[tuple[Inheritance, float]], moment: Tensor, order: int) -> Tensor:
+    """A moment after every inheritance, whose factor is the size of the new gradients among the old ones."""
+    for heir, factor in rule:
+        moment = heir.of(moment) * factor**order
+    return moment
 
 
 class FixedGeometry(nn.Module):

@@ -45,16 +45,16 @@ class Problem(Protocol):
 
 @dataclass(frozen=True)
 class Resized:
-    """Parameters that have kept their identity, but have another shape now.
+    """Parameters that others, of another shape, have replaced.
 
     Attributes:
         message: a line for the log, or None.
-        moments: by parameter, functions of one of its moments and its order, 1 or 2, that give the moment anew; they
-            are called one after the other.
+        replaced: each old parameter, the new one, and a function that makes a moment of the new one from a moment of
+            the old one and its order, 1 or 2.
     """
 
     message: str | None
-    moments: list[tuple[Tensor, Callable[[Tensor, int], Tensor]]]
+    replaced: list[tuple[Tensor, Tensor, Callable[[Tensor, int], Tensor]]]
 
 
 class Stopwatch:
@@ -110,6 +110,9 @@ def optimize(
         StspbrError: a loss is not finite, the checkpoint cannot be read or written, another rank failed.
     """
     ranks = ranks or Ranks()
+    saved = checkpoints.load(device) if resume and checkpoints else None
+    if saved is not None:
+        problem.load_state(saved["problem"])  # which may bring parameters of another shape
     groups = {name: [p for p in params if p.requires_grad] for name, params in problem.groups().items()}
     groups = {name: params for name, params in groups.items() if params}
     rates = {name: getattr(settings.rates, name) for name in groups}
@@ -120,14 +123,13 @@ def optimize(
         fused=True,
     )
     start = 0
-    if resume and checkpoints and (saved := checkpoints.load(device)) is not None:
+    if saved is not None:
         writers = saved.get("ranks", 1)
         if writers != ranks.size:
             change = f"checkpoint from {writers} process(es) resumed with {ranks.size}"
             reporter.message(f"{change}: the result is equal up to rounding only")
         elif saved["threads"] != torch.get_num_threads() and set_threads(saved["threads"]) != saved["threads"]:
             reporter.message(f"this machine has fewer than the {saved['threads']} threads with which the run started")
-        problem.load_state(saved["problem"])
         optimizer.load_state_dict(saved["optimizer"])
         start = saved["step"]
         reporter.message(f"resumed at step {start} of {settings.iterations}")
@@ -144,7 +146,7 @@ def optimize(
         if resize and step in resize:
             with watch.part("interlude"):
                 resized = resize[step]()
-                _carry_moments(optimizer, resized)
+                _replace(optimizer, groups, resized)
                 ranks.copy_from_first(problem.state())
                 if resized.message:
                     reporter.message(resized.message)
@@ -188,12 +190,14 @@ def optimize(
     return watch
 
 
-def _carry_moments(optimizer: torch.optim.Adam, resized: Resized) -> None:
-    for parameter, carried in resized.moments:
-        state = optimizer.state.get(parameter, {})
-        for order, name in ((1, "exp_avg"), (2, "exp_avg_sq")):
-            if name in state:
-                state[name] = carried(state[name], order)
+def _replace(optimizer: torch.optim.Adam, groups: dict[str, list[Tensor]], resized: Resized) -> None:
+    """Put the new parameters in the place of the old ones in ``groups`` and the optimiser, with their moments."""
+    for old, new, carried in resized.replaced:
+        for parameters in [*groups.values(), *(group["params"] for group in optimizer.param_groups)]:
+            parameters[:] = [new if parameter is old else parameter for parameter in parameters]
+        if (state := optimizer.state.pop(old, None)) is not None:
+            moments = {name: carried(state[name], order) for order, name in ((1, "exp_avg"), (2, "exp_avg_sq"))}
+            optimizer.state[new] = state | moments
 
 
 def _looks(done: int, start: int, settings: OptimizeSettings) -> bool:
