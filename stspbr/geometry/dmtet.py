@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,39 +13,9 @@ from scipy.spatial import cKDTree
 from stspbr.errors import StspbrError
 from stspbr.geometry import cell_band
 from stspbr.geometry.cell_band import CellBand
+from stspbr.geometry.coarse_to_fine import Evidence, Inheritance, lost_sites, with_lost_parts
 from stspbr.geometry.marching_tets import MarchingTets
 from stspbr.geometry.tet_grid import border_vertices, grid_cells, tet_grid
-
-
-@dataclass(frozen=True)
-class Inheritance:
-    """How the vertices of a new grid follow from the old one's.
-
-    Attributes:
-        parents: ``[V, 2]`` int64: the two old vertices in whose middle a vertex lies (twice the same where it is one of
-            them); −1 for vertices that nothing is known of.
-        share: of the surface around an old vertex that a new one has: 1, or a quarter if the cells were halved.
-    """
-
-    parents: torch.Tensor
-    share: float
-
-    def of(self, values: torch.Tensor) -> torch.Tensor:
-        """``[V, ...]`` the means of the parents' ``values``; 0 where nothing is known."""
-        first, second = self.parents.clamp(min=0).T
-        mean = 0.5 * (values.index_select(0, first) + values.index_select(0, second))
-        known = (self.parents[:, 0] >= 0).reshape(-1, *[1] * (values.dim() - 1))
-        return torch.where(known, mean, torch.zeros((), device=values.device, dtype=values.dtype))
-
-
-class Evidence(Protocol):
-    """What the images say about points ``[N, 3]`` that the surface does not enclose."""
-
-    def hull(self, points: np.ndarray) -> np.ndarray:
-        """``[N]`` signed distance to the visual hull, negative inside."""
-
-    def missed(self, points: np.ndarray) -> np.ndarray:
-        """``[N]`` bool: whether the object is there according to the images."""
 
 
 class DMTet(torch.nn.Module):
@@ -54,7 +23,8 @@ class DMTet(torch.nn.Module):
 
     Parameters: ``sdf [V]`` (negative inside, object units by convention) and ``deform [V, 3]``: ``tanh(deform)`` times
     half a cell is added to the grid. A cell is a voxel with the volume of a tetrahedron, ``extent / resolution``:
-    small enough that neighbours cannot easily pass each other.
+    small enough that neighbours cannot easily pass each other. Once the cells are halved, ``sdf`` counts in units of
+    ``unit``, their side among that at first: a step of the optimiser is the same part of a cell as before.
 
     ``subdivide`` halves the cells and keeps a band of them around the surface; the grid's border is then on the known
     side, inside or outside, and ``follow`` moves the band after the surface. In the module's state, ``counts``,
@@ -88,6 +58,7 @@ class DMTet(torch.nn.Module):
         low, high = vertices.min(axis=0), vertices.max(axis=0)
         self.resolution = resolution
         self.band: CellBand | None = None
+        self.unit = 1.0
         self.register_buffer("box_min", torch.from_numpy(low))
         self.register_buffer("box_max", torch.from_numpy(high))
         self._use(vertices, tets, edges, border_vertices(vertices), None, float((high - low).max() / resolution))
@@ -137,9 +108,14 @@ class DMTet(torch.nn.Module):
         grid = self.grid if self.band is None else self.grid + self.offset
         return grid + torch.tanh(self.deform) * (0.5 * self.cell)
 
+    def distances(self) -> torch.Tensor:
+        """``[V]`` the signed distances in object units, with the signs that the border's vertices are kept to."""
+        values = self.marching.values(self.sdf)
+        return values if self.band is None else values * self.unit
+
     def extract(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The welded surface ``positions [M, 3]`` float32 (differentiable), ``faces [F, 3]`` int32; may be empty."""
-        return self.marching(self.vertices(), self.sdf)
+        return self.marching(self.vertices(), self.distances())
 
     @torch.no_grad()
     def init_sphere(self, radius: float) -> None:
@@ -182,50 +158,25 @@ class DMTet(torch.nn.Module):
         """
         reach = 1 + (width + 1) // 2  # the finer band is within so many coarse cells
         moved = self.follow(max(width, reach), reach)
-        band, values, inside = self._band(), self.marching.values(self.sdf), self._inside()
+        band, values, inside = self._band(), self.distances(), self._inside()
         near = band.cells[band.crossed(inside)]
-        lost = self._lost_sites(band, inside, evidence) if evidence is not None and self.band is None else None
+        lost = None
+        if evidence is not None and self.band is None:
+            lost = lost_sites(band, inside, self._corners(), evidence)
         if lost is not None:
             near = np.concatenate([near, np.unique((lost - 1) // 4, axis=0)])
+        if len(near) == 0:  # the surface has vanished; the next step says so
+            return moved
         fine, parents = cell_band.split(band, cell_band.around(band, near, reach))
         middle = Inheritance(torch.from_numpy(parents).to(values.device), 0.25)
         distances, offset = middle.of(values), middle.of(self.vertices() - self.grid)
         if evidence is not None and lost is not None:
-            distances = self._with_lost_parts(fine, distances, lost, evidence)
+            distances = with_lost_parts(fine, distances, lost, self._corners(), evidence)
         band, inside = cell_band.follow(fine, (distances < 0).cpu().numpy(), width)
         own = torch.from_numpy(fine.find(band.sites)).to(values.device)
         self._take(band, inside)
         self._fill(distances[own], torch.zeros_like(offset[own]), offset[own])
         return [*moved, Inheritance(middle.parents[own], 0.25)]
-
-    def _lost_sites(self, band: CellBand, inside: np.ndarray, evidence: Evidence) -> np.ndarray | None:
-        """``[N, 3]`` sites of the finer lattice in lost parts, in cells that the surface does not cross; None: none."""
-        low, high = self.box_min.cpu().numpy(), self.box_max.cpu().numpy()
-        free = np.nonzero(~band.crossed(inside) & ~inside[band.centres])[0]
-        half_diagonal = 0.5 * float(np.linalg.norm((high - low) / band.counts))
-        near_hull = evidence.hull(band.positions(low, high)[band.centres[free]]) < half_diagonal
-        if not near_hull.any():
-            return None
-        finer = CellBand.of(2 * band.counts, cell_band.children(band.cells[free[near_hull]]))
-        within = ((finer.sites > 0) & (finer.sites < 2 * finer.counts)).all(axis=1)  # the box's faces stay outside
-        sites, points = finer.sites[within], finer.positions(low, high)[within]
-        enclosed = np.nonzero(evidence.hull(points) < 0)[0]
-        enclosed = enclosed[evidence.missed(points[enclosed])]
-        return sites[enclosed] if len(enclosed) else None
-
-    def _with_lost_parts(
-        self, fine: CellBand, distances: torch.Tensor, lost: np.ndarray, evidence: Evidence
-    ) -> torch.Tensor:
-        """``distances [V]`` of the finer grid, where the cells around the ``lost`` sites take the hull's."""
-        marked = np.zeros(len(fine.sites), bool)
-        marked[fine.find(lost)] = True
-        cells = marked[fine.corners].any(axis=1) | marked[fine.centres]
-        taken = np.unique(np.concatenate([fine.corners[cells].ravel(), fine.centres[cells]]))
-        hull = evidence.hull(fine.positions(self.box_min.cpu().numpy(), self.box_max.cpu().numpy())[taken])
-        usable = marked[taken] | (hull >= 0)
-        index = torch.from_numpy(taken[usable]).to(distances.device)
-        hull_there = torch.from_numpy(hull[usable]).to(distances.device)
-        return distances.index_copy(0, index, torch.minimum(distances[index], hull_there))
 
     @torch.no_grad()
     def follow(self, width: int, margin: int = 1) -> list[Inheritance]:
@@ -244,19 +195,22 @@ class DMTet(torch.nn.Module):
         if (old.find(2 * near + 1) >= 0).all():
             return []
         surface = self.extract()[0].cpu().numpy()
-        values, displaced, offset = self.marching.values(self.sdf), self.deform.detach().clone(), self.offset
+        values, displaced, offset = self.distances(), self.deform.detach().clone(), self.offset
         band, inside = cell_band.follow(old, inside, width)
         own = old.find(band.sites)
         heirs = Inheritance(torch.from_numpy(np.stack([own, own], axis=1)).to(values.device), 1.0)
         new, displaced, offset = heirs.of(values), heirs.of(displaced), heirs.of(offset)
         self._take(band, inside)
-        if (own < 0).any():
-            distance = cKDTree(surface).query(self.grid.cpu().numpy()[own < 0])[0].astype(np.float32)
-            new[torch.from_numpy(own < 0).to(new.device)] = torch.from_numpy(
-                np.where(inside[own < 0], -distance, distance)
-            ).to(new.device)
+        joined = np.nonzero(own < 0)[0]
+        if len(joined):
+            distance = np.asarray(cKDTree(surface).query(self.grid.cpu().numpy()[joined])[0], np.float32)
+            distance = np.where(inside[joined], -1, 1) * np.maximum(distance, np.float32(0.01 * self.cell))
+            new[torch.from_numpy(joined).to(new.device)] = torch.from_numpy(distance.astype(np.float32)).to(new.device)
         self._fill(new, displaced, offset)
         return [heirs]
+
+    def _corners(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.box_min.cpu().numpy(), self.box_max.cpu().numpy()
 
     def _inside(self) -> np.ndarray:
         return self.marching.inside(self.sdf.detach()).cpu().numpy()
@@ -264,14 +218,15 @@ class DMTet(torch.nn.Module):
     def _band(self) -> CellBand:
         if self.band is not None:
             return self.band
-        return CellBand.whole(grid_cells(self.resolution, self.box_min.cpu().numpy(), self.box_max.cpu().numpy()))
+        return CellBand.whole(grid_cells(self.resolution, *self._corners()))
 
     def _take(self, band: CellBand, inside: np.ndarray) -> None:
         """Use the cells of ``band``, at whose border the vertices stay on their side."""
-        low, high = self.box_min.cpu().numpy(), self.box_max.cpu().numpy()
+        low, high = self._corners()
         whole = grid_cells(self.resolution, low, high)
         tets, edges, border = band.tets()
-        cell = float((high - low).max() / self.resolution) * float(whole[0] / band.counts[0])
+        self.unit = float(whole[0] / band.counts[0])
+        cell = float((high - low).max() / self.resolution) * self.unit
         self._use(band.positions(low, high), tets, edges, border & ~inside, border & inside, cell)
         self.band = band
         described = {
@@ -283,7 +238,7 @@ class DMTet(torch.nn.Module):
             self.register_buffer(name, torch.from_numpy(array).to(self.box_min.device))
 
     def _fill(self, sdf: torch.Tensor, deform: torch.Tensor, offset: torch.Tensor) -> None:
-        self.sdf, self.deform = torch.nn.Parameter(sdf), torch.nn.Parameter(deform)
+        self.sdf, self.deform = torch.nn.Parameter(sdf / self.unit), torch.nn.Parameter(deform)
         self.register_buffer("offset", offset)
 
     def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
@@ -301,7 +256,7 @@ class DMTet(torch.nn.Module):
         ``BCE(sigmoid(s_i), [s_j ≥ 0]) + BCE(sigmoid(s_j), [s_i ≥ 0])`` (Munkberg et al. 2022), with distances in
         object units. Zero if no edge crosses.
         """
-        values = self.marching.values(self.sdf)
+        values = self.distances()
         inside = values.detach() < 0
         first, second = self._edges
         crosses = inside[first] != inside[second]
@@ -319,7 +274,7 @@ class DMTet(torch.nn.Module):
         distances is zero. Distances are in cells, so the weight does not depend on the resolution. Vertices within
         two cells of the surface count, except those at the box, where the lattice is not symmetric.
         """
-        values = self.marching.values(self.sdf) / self.cell
+        values = self.distances() / self.cell
         first, second = self._edges
         difference = torch.index_select(values, 0, second) - torch.index_select(values, 0, first)
         total = torch.zeros_like(values).index_add(0, first, difference).index_add(0, second, -difference)

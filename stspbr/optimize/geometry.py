@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.dmtet import DMTet, Evidence, Inheritance
+from stspbr.geometry.coarse_to_fine import Evidence, Inheritance
+from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.normals import vertex_normals
 from stspbr.geometry.regularizers import FoldBarrier, UniformLaplacian, laplacian_loss
 from stspbr.optimize.loop import Resized
@@ -75,10 +76,9 @@ class ImplicitGeometry(nn.Module):
             heirs += dmtet.subdivide(width, evidence)
         if not heirs:
             return Resized(None, [])
-        # a displacement is in cells: if they are halved, its gradient is, too
-        rules = ([(heir, heir.share) for heir in heirs], [(heir, heir.share * heir.share**0.5) for heir in heirs])
         after = dmtet.sdf, dmtet.deform
-        replaced = [(old, new, partial(_inherited, rule)) for old, new, rule in zip(before, after, rules, strict=True)]
+        carried = partial(_inherited, heirs)
+        replaced = [(old, new, carried) for old, new in zip(before, after, strict=True)]
         if not times or dmtet.band is None:
             return Resized(None, replaced)
         cells, whole = len(dmtet.band.cells), int(dmtet.band.counts.prod())
@@ -94,10 +94,11 @@ class ImplicitGeometry(nn.Module):
         return terms
 
 
-def _inherited(rule: list[tuple[Inheritance, float]], moment: Tensor, order: int) -> Tensor:
-    """A moment after every inheritance, whose factor is the size of the new gradients among the old ones."""
-    for heir, factor in rule:
-        moment = heir.of(moment) * factor**order
+def _inherited(heirs: list[Inheritance], moment: Tensor, order: int) -> Tensor:
+    """The moment of a parameter after each inheritance."""
+    for heir in heirs:
+        # distances and displacements are in cells, so that half a cell halves their gradients once more
+        moment = heir.of(moment) * (heir.share * heir.share**0.5) ** order
     return moment
 
 

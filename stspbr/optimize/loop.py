@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -54,7 +54,7 @@ class Resized:
     """
 
     message: str | None
-    replaced: list[tuple[Tensor, Tensor, Callable[[Tensor, int], Tensor]]]
+    replaced: Sequence[tuple[Tensor, Tensor, Callable[[Tensor, int], Tensor]]]
 
 
 class Stopwatch:

@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 
 from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.topology import mesh_report
+from stspbr.threads import set_threads
 
 HALF = np.array([1.0, 0.6, 1.0])
 
@@ -23,6 +24,11 @@ def deformed_torus(resolution: int = 40) -> DMTet:
     with torch.no_grad():
         geometry.deform.copy_(0.4 * torch.randn(geometry.deform.shape, generator=torch.Generator().manual_seed(3)))
     return geometry
+
+
+def grow(geometry: DMTet, distance: float) -> None:
+    with torch.no_grad():
+        geometry.sdf.sub_(distance / geometry.unit)
 
 
 def surface(geometry: DMTet) -> tuple[np.ndarray, np.ndarray, dict]:
@@ -68,7 +74,7 @@ def test_noise_in_a_band_stays_closed():
         with torch.no_grad():
             geometry.sdf.copy_(values)
         assert surface(geometry)[2]["watertight"]
-        counted = geometry.marching.values(geometry.sdf)
+        counted = geometry.distances()
         assert (counted[core] < 0).all() and (counted[border] >= 0).all()
         loss = geometry.regularizer() + geometry.smoothness() + geometry.extract()[0].square().sum()
         gradients = torch.autograd.grad(loss, [geometry.sdf, geometry.deform])
@@ -81,8 +87,7 @@ def test_the_band_follows_the_surface():
     assert geometry.follow(2) == []  # the surface is in its middle
     moves, step = 0, 0.4 * geometry.cell
     for _ in range(12):
-        with torch.no_grad():
-            geometry.sdf.sub_(step)
+        grow(geometry, step)
         _, _, before = surface(geometry)
         heirs = geometry.follow(2)
         moves += len(heirs)
@@ -92,7 +97,7 @@ def test_the_band_follows_the_surface():
         for heir in heirs:
             known = heir.parents[:, 0] >= 0
             assert known.any() and not known.all()
-            assert (geometry.marching.values(geometry.sdf)[~known].abs() > 0.9 * geometry.cell).all()
+            assert (geometry.distances()[~known].abs() > 0.9 * geometry.cell).all()
     assert 1 <= moves <= 6
     away = torus(torch.from_numpy(surface(geometry)[0]))
     assert float(away.mean()) == pytest.approx(12 * step, abs=0.5 * geometry.cell)
@@ -101,14 +106,12 @@ def test_the_band_follows_the_surface():
 def test_a_surface_that_outruns_the_band_stops_at_its_border_and_goes_on_after_the_move():
     geometry = deformed_torus()
     geometry.subdivide(1)
-    with torch.no_grad():
-        geometry.sdf.sub_(4 * geometry.cell)
+    grow(geometry, 4 * geometry.cell)
     at_border = surface(geometry)[2]
     assert at_border["watertight"] and at_border["genus"] == 1
     assert geometry.follow(1)
     assert surface(geometry)[2]["volume"] == pytest.approx(at_border["volume"], rel=0.005)  # between other tetrahedra
-    with torch.no_grad():
-        geometry.sdf.sub_(4 * geometry.cell)
+    grow(geometry, 4 * geometry.cell)
     assert surface(geometry)[2]["volume"] > 1.02 * at_border["volume"]
 
 
@@ -119,7 +122,7 @@ def test_regularisers_work_on_the_band():
     whole.init_sdf(torus(whole.grid))
     geometry.subdivide(2)
     with torch.no_grad():
-        geometry.sdf.copy_(torus(geometry.grid))
+        geometry.sdf.copy_(torus(geometry.grid) / geometry.unit)
         assert geometry.cell == whole.cell and geometry.band is not None and geometry.band.counts[0] == 36
         assert float(geometry.regularizer()) == pytest.approx(float(whole.regularizer()), rel=1e-5)
         assert float(geometry.smoothness()) == pytest.approx(float(whole.smoothness()), rel=1e-4)
@@ -128,8 +131,8 @@ def test_regularisers_work_on_the_band():
 def test_state_holds_the_band():
     geometry = deformed_torus(28)
     geometry.subdivide(2)
+    grow(geometry, 5 * geometry.cell)
     with torch.no_grad():
-        geometry.sdf.sub_(3.5 * geometry.cell)
         geometry.deform.add_(0.1)
     assert geometry.follow(2)
     again = DMTet(28, -HALF, HALF)
@@ -141,6 +144,25 @@ def test_state_holds_the_band():
     for each in (again, geometry):
         each.subdivide(2)
     for a, b in zip(again.state_dict().values(), geometry.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_one_and_two_threads_give_the_same_bits():
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2):
+            set_threads(count)
+            geometry = deformed_torus(28)
+            geometry.subdivide(2)
+            grow(geometry, 5 * geometry.cell)
+            heirs = geometry.follow(2) + geometry.subdivide(2)
+            loss = geometry.extract()[0].square().sum() + geometry.regularizer() + geometry.smoothness()
+            gradients = torch.autograd.grad(loss, [geometry.sdf, geometry.deform])
+            results.append([*geometry.state_dict().values(), *(heir.parents for heir in heirs), *gradients])
+    finally:
+        set_threads(threads)
+    for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
@@ -161,3 +183,47 @@ def test_moments_are_inherited_with_the_share_of_the_surface():
     (heir,) = geometry.subdivide(2)
     assert heir.share == 0.25
     torch.testing.assert_close(heir.of(moment), geometry.grid[:, 0], rtol=0, atol=1e-6)
+
+
+class Ring:
+    """Evidence of a thin ring around a ball; nothing else is missed."""
+
+    def ring(self, points: np.ndarray) -> np.ndarray:
+        return np.hypot(np.hypot(points[:, 0], points[:, 2]) - 0.8, points[:, 1]) - 0.06
+
+    def hull(self, points: np.ndarray) -> np.ndarray:
+        return np.minimum(self.ring(points), np.linalg.norm(points, axis=1) - 0.5).astype(np.float32)
+
+    def missed(self, points: np.ndarray) -> np.ndarray:
+        return self.ring(points) < 0
+
+
+def test_a_lost_part_comes_back_when_the_cells_are_first_halved():
+    geometry, plain = DMTet(40, -HALF, HALF), DMTet(40, -HALF, HALF)
+    for each in (geometry, plain):
+        each.init_sdf(each.grid.norm(dim=1) - 0.45)  # inside the hull, where nothing is missed
+    geometry.subdivide(2, Ring())
+    plain.subdivide(2)
+    positions, faces, report = surface(geometry)
+    assert report["watertight"] and (report["components"], report["genus"]) == (2, 1)
+    ring = np.linalg.norm(positions, axis=1) > 0.6
+    away = np.abs(Ring().ring(positions[ring]))  # its corners are a cell apart
+    assert away.max() < 1.2 * geometry.cell and away.mean() < 0.3 * geometry.cell
+    torch.testing.assert_close(geometry.extract()[0][torch.from_numpy(~ring)], plain.extract()[0], rtol=0, atol=0)
+    again = surface(geometry)[2]
+    geometry.subdivide(2, Ring())
+    assert surface(geometry)[2]["volume"] == pytest.approx(again["volume"], rel=1e-6)
+
+
+def test_a_hull_around_the_surface_adds_nothing_that_the_views_do_not_miss():
+    class Hollow(Ring):
+        def missed(self, points):
+            return np.zeros(len(points), bool)
+
+    geometry, plain = DMTet(24, -HALF, HALF), DMTet(24, -HALF, HALF)
+    for each in (geometry, plain):
+        each.init_sdf(each.grid.norm(dim=1) - 0.3)
+    geometry.subdivide(2, Hollow())
+    plain.subdivide(2)
+    for a, b in zip(geometry.state_dict().values(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)

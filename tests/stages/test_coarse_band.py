@@ -70,11 +70,6 @@ def test_resumed_before_and_after_a_halving_to_the_same_bits(whole, tiny_run, tm
     assert again.content_hash == whole.content_hash
 
 
-def test_two_threads_give_the_same_bits(whole, tiny_run, tmp_path):
-    shutil.copytree(tiny_run / "capture", tmp_path / "capture")
-    assert coarse(tmp_path, BAND, threads=2).content_hash == whole.content_hash
-
-
 def test_without_levels_the_grid_stays_whole(tiny_run, tmp_path):
     """The times have no effect, and nothing of a band is stored."""
     shutil.copytree(tiny_run / "capture", tmp_path / "capture")
