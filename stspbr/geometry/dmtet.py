@@ -24,7 +24,8 @@ class DMTet(torch.nn.Module):
     Parameters: ``sdf [V]`` (negative inside, object units by convention) and ``deform [V, 3]``: ``tanh(deform)`` times
     half a cell is added to the grid. A cell is a voxel with the volume of a tetrahedron, ``extent / resolution``:
     small enough that neighbours cannot easily pass each other. Once the cells are halved, ``sdf`` counts in units of
-    ``unit``, their side among that at first: a step of the optimiser is the same part of a cell as before.
+    ``unit``, a quarter per halving: a step of the optimiser is half the part of a cell that it was before, because a
+    vertex has a quarter of the pixels and thus twice the noise.
 
     ``subdivide`` halves the cells and keeps a band of them around the surface; the grid's border is then on the known
     side, inside or outside, and ``follow`` moves the band after the surface. In the module's state, ``counts``,
@@ -225,8 +226,9 @@ class DMTet(torch.nn.Module):
         low, high = self._corners()
         whole = grid_cells(self.resolution, low, high)
         tets, edges, border = band.tets()
-        self.unit = float(whole[0] / band.counts[0])
-        cell = float((high - low).max() / self.resolution) * self.unit
+        halved = float(whole[0] / band.counts[0])
+        self.unit = halved**2
+        cell = float((high - low).max() / self.resolution) * halved
         self._use(band.positions(low, high), tets, edges, border & ~inside, border & inside, cell)
         self.band = band
         described = {

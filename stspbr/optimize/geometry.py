@@ -77,8 +77,9 @@ class ImplicitGeometry(nn.Module):
         if not heirs:
             return Resized(None, [])
         after = dmtet.sdf, dmtet.deform
-        carried = partial(_inherited, heirs)
-        replaced = [(old, new, carried) for old, new in zip(before, after, strict=True)]
+        # a halving makes the unit of distances a quarter and that of displacements a half
+        carried = partial(_inherited, heirs, 2.0), partial(_inherited, heirs, 1.5)
+        replaced = list(zip(before, after, carried, strict=True))
         if not times or dmtet.band is None:
             return Resized(None, replaced)
         cells, whole = len(dmtet.band.cells), int(dmtet.band.counts.prod())
@@ -94,11 +95,10 @@ class ImplicitGeometry(nn.Module):
         return terms
 
 
-def _inherited(heirs: list[Inheritance], moment: Tensor, order: int) -> Tensor:
-    """The moment of a parameter after each inheritance."""
+def _inherited(heirs: list[Inheritance], power: float, moment: Tensor, order: int) -> Tensor:
+    """The moment of a parameter after each inheritance, whose gradients are ``share ** power`` of those before."""
     for heir in heirs:
-        # distances and displacements are in cells, so that half a cell halves their gradients once more
-        moment = heir.of(moment) * (heir.share * heir.share**0.5) ** order
+        moment = heir.of(moment) * heir.share ** (power * order)
     return moment
 
 
