@@ -157,9 +157,7 @@ def around(band: CellBand, cells: np.ndarray, layers: int) -> np.ndarray:
     return cells
 
 
-def follow(
-    band: CellBand, inside: np.ndarray, layers: int, extra: np.ndarray | None = None
-) -> tuple[CellBand, np.ndarray]:
+def follow(band: CellBand, inside: np.ndarray, layers: int) -> tuple[CellBand, np.ndarray]:
     """The band of ``layers`` cells around the surface, and on which side its vertices are.
 
     The surface lies in the band, and whatever is beyond the band's border is on the border's side: new cells take the
@@ -167,14 +165,11 @@ def follow(
 
     Args:
         inside: ``[V]`` bool, of the vertices of ``band``; layers: at least 1.
-        extra: ``[N, 3]`` further cells of ``band`` around which the new one lies, too; or None.
 
     Returns:
         The new band, and ``[V']`` bool: which of its vertices are inside.
     """
     ring = band.cells[band.crossed(inside)]
-    if extra is not None and len(extra):
-        ring = _rows(np.concatenate([ring, extra]), band.counts)
     shape = 2 * band.counts + 1
     known, side = _key(band.sites, shape), np.where(inside, -1, 1).astype(np.int8)
     order = np.argsort(known)
