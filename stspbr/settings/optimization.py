@@ -104,7 +104,7 @@ class GeometrySettings(Settings):
         0, ge=0, le=3, description="how often the cells around the surface are halved, and the others dropped"
     )
     subdivide_at: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
-        [0.3, 0.6, 0.8], description="fractions of the stage at which the cells are halved, ascending; one per level"
+        [0.5, 0.7, 0.85], description="fractions of the stage at which the cells are halved, ascending; one per level"
     )
     band: int = Field(
         2, ge=1, le=8, description="cells that are kept on both sides of the surface, once they are halved"
