@@ -11,6 +11,8 @@ import torch
 from stspbr import kernel_dispatch as embedded
 from stspbr.geometry import marching_tets_kernels as kernels
 
+_LEAST = 1e-12  # distance of a vertex of the core: zero would count as outside
+
 
 class MarchingTets(torch.nn.Module):
     """The extraction for one grid; whatever depends on its connectivity alone is prepared once.
@@ -23,6 +25,7 @@ class MarchingTets(torch.nn.Module):
         edges: ``[E, 2]`` int32: every edge of the tets once, smaller index first, sorted; None: computed here.
         border: ``[V]`` bool: vertices that are always outside, so that the surface closes there: their distance counts
             with its absolute value; or None.
+        core: ``[V]`` bool: vertices that are always inside, likewise; or None.
         backend: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernel_dispatch``.
 
     Raises:
@@ -30,16 +33,23 @@ class MarchingTets(torch.nn.Module):
     """
 
     border: torch.Tensor | None
+    core: torch.Tensor | None
 
     def __init__(
-        self, tets: np.ndarray, edges: np.ndarray | None = None, border: np.ndarray | None = None, backend: str = "auto"
+        self,
+        tets: np.ndarray,
+        edges: np.ndarray | None = None,
+        border: np.ndarray | None = None,
+        backend: str = "auto",
+        core: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         self.backend = backend
         self.tets = np.ascontiguousarray(tets, dtype=np.int32)
         self.edges = unique_edges(self.tets) if edges is None else np.ascontiguousarray(edges, dtype=np.int32)
-        fixed = None if border is None else torch.from_numpy(np.ascontiguousarray(border, dtype=bool))
-        self.register_buffer("border", fixed, persistent=False)
+        for name, given in (("border", border), ("core", core)):
+            fixed = None if given is None else torch.from_numpy(np.ascontiguousarray(given, dtype=bool))
+            self.register_buffer(name, fixed, persistent=False)
         vertex_count = int(self.tets.max()) + 1
         first_edge = np.searchsorted(self.edges[:, 0], np.arange(vertex_count + 1)).astype(np.int64)
         self._tet_edges = kernels.tet_edge_table(self.tets, self.edges, first_edge)
@@ -49,8 +59,14 @@ class MarchingTets(torch.nn.Module):
         self._tables: tuple[torch.device, list[torch.Tensor]] | None = None
 
     def values(self, sdf: torch.Tensor) -> torch.Tensor:
-        """``[V]``: the distances that count: ``|sdf|`` at the border, ``sdf`` elsewhere."""
-        return sdf if self.border is None else torch.where(self.border, sdf.abs(), sdf)
+        """``[V]``: the distances that count: ``|sdf|`` at the border, ``−|sdf|`` in the core, ``sdf`` elsewhere."""
+        values = sdf if self.border is None else torch.where(self.border, sdf.abs(), sdf)
+        return values if self.core is None else torch.where(self.core, -sdf.abs().clamp(min=_LEAST), values)
+
+    def inside(self, sdf: torch.Tensor) -> torch.Tensor:
+        """``[V]`` bool: which vertices are inside."""
+        inside = sdf < 0 if self.border is None else (sdf < 0) & ~self.border
+        return inside if self.core is None else inside | self.core
 
     def topology(self, sdf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Crossing edges ``[M, 2]`` int64 (inside end first) and faces ``[F, 3]`` int32 between them.
@@ -60,9 +76,7 @@ class MarchingTets(torch.nn.Module):
         sdf = sdf.detach()
         if not embedded.usable(self.backend, sdf, what="marching tetrahedra"):
             return self._topology_torch(sdf)
-        inside = (sdf < 0).to(torch.uint8).numpy()
-        if self.border is not None:
-            inside = inside * (~self.border.numpy())
+        inside = self.inside(sdf).to(torch.uint8).numpy()
         crossing, new_index = kernels.crossing_edges(inside, self.edges)
         faces = kernels.crossing_faces(
             inside, self.tets, self._tet_edges, new_index, self._case_counts, self._case_edges
@@ -75,9 +89,7 @@ class MarchingTets(torch.nn.Module):
             arrays = (self.tets, self.edges, self._tet_edges, self._case_counts, self._case_edges.reshape(16, 2, 3))
             self._tables = sdf.device, [torch.from_numpy(a).to(sdf.device, torch.int64) for a in arrays]
         tets, edges, tet_edges, case_counts, case_edges = self._tables[1]
-        inside = sdf < 0
-        if self.border is not None:
-            inside = inside & ~self.border
+        inside = self.inside(sdf)
         first = inside.index_select(0, edges[:, 0])
         crosses = first != inside.index_select(0, edges[:, 1])
         new_index = torch.cumsum(crosses, 0) - 1

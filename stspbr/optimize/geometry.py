@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.errors import StspbrError
+from stspbr.geometry.coarse_to_fine import Evidence, Inheritance
 from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.normals import vertex_normals
 from stspbr.geometry.regularizers import FoldBarrier, UniformLaplacian, laplacian_loss
+from stspbr.optimize.loop import Resized
 from stspbr.optimize.routing import STRICT_A, Term
 from stspbr.render.gbuffer import Surface
 from stspbr.scene import Corners, Mesh
@@ -51,6 +54,38 @@ class ImplicitGeometry(nn.Module):
             )
         return Surface(positions, faces, Corners(vertex_normals(positions, faces), faces))
 
+    def resize(self, iterations: int, evidence: Evidence) -> dict[int, Callable[[], Resized]]:
+        """When the cells are halved and the band moved, by step of a stage of so many ``iterations``.
+
+        Args:
+            evidence: of parts that the surface lacks when the cells are first halved.
+        """
+        settings = self.settings
+        halved = [int(when * iterations) for when in settings.subdivide_at[: settings.levels]]
+        if not halved:
+            return {}
+        steps = {*halved, *range(halved[0], iterations, settings.band_refresh)}
+        return {step: partial(self._resize, halved.count(step), evidence) for step in sorted(steps)}
+
+    def _resize(self, times: int, evidence: Evidence) -> Resized:
+        """Halve the cells so many ``times``; with 0, let the band follow the surface."""
+        width, dmtet = self.settings.band, self.dmtet
+        before = dmtet.sdf, dmtet.deform
+        heirs = [] if times else dmtet.follow(width)
+        for _ in range(times):
+            heirs += dmtet.subdivide(width, evidence)
+        if not heirs:
+            return Resized(None, [])
+        after = dmtet.sdf, dmtet.deform
+        # a halving makes the unit of distances a quarter and that of displacements a half
+        carried = partial(_inherited, heirs, 2.0), partial(_inherited, heirs, 1.5)
+        replaced = list(zip(before, after, carried, strict=True))
+        if not times or dmtet.band is None:
+            return Resized(None, replaced)
+        cells, whole = len(dmtet.band.cells), int(dmtet.band.counts.prod())
+        message = f"cells of half the side: {cells} around the surface, {100 * cells / whole:.0f} % of the box"
+        return Resized(message, replaced)
+
     def regularizers(self, progress: float) -> list[Term]:
         start, end = self.settings.sdf_regularizer
         weight = start + (end - start) * min(1.0, progress / self.settings.sdf_regularizer_ramp)
@@ -58,6 +93,13 @@ class ImplicitGeometry(nn.Module):
         if self.settings.smoothness > 0:
             terms.append(Term("bending", self.settings.smoothness * self.dmtet.smoothness(), STRICT_A, closed=True))
         return terms
+
+
+def _inherited(heirs: list[Inheritance], power: float, moment: Tensor, order: int) -> Tensor:
+    """The moment of a parameter after each inheritance, whose gradients are ``share ** power`` of those before."""
+    for heir in heirs:
+        moment = heir.of(moment) * heir.share ** (power * order)
+    return moment
 
 
 class FixedGeometry(nn.Module):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -42,6 +43,20 @@ class Problem(Protocol):
         """The inverse of ``state``."""
 
 
+@dataclass(frozen=True)
+class Resized:
+    """Parameters that others, of another shape, have replaced.
+
+    Attributes:
+        message: a line for the log, or None.
+        replaced: each old parameter, the new one, and a function that makes a moment of the new one from a moment of
+            the old one and its order, 1 or 2.
+    """
+
+    message: str | None
+    replaced: Sequence[tuple[Tensor, Tensor, Callable[[Tensor, int], Tensor]]]
+
+
 class Stopwatch:
     """Seconds of a step by part, and their totals over the stage."""
 
@@ -70,6 +85,7 @@ def optimize(
     ranks: Ranks | None = None,
     watch: Stopwatch | None = None,
     before: Mapping[int, Callable[[], str]] | None = None,
+    resize: Mapping[int, Callable[[], Resized]] | None = None,
 ) -> Stopwatch:
     """Run a stage's optimisation from its start or, with ``resume``, from the last checkpoint.
 
@@ -84,6 +100,8 @@ def optimize(
             the first reports, previews and saves.
         before: by step, a function that changes the problem before that step and returns a line for the log; the first
             rank runs it, and the others copy its state.
+        resize: by step, a function that gives parameters another shape before that step, and before ``before``; every
+            rank runs it.
 
     Returns:
         The stopwatch, with its totals over the stage.
@@ -92,6 +110,9 @@ def optimize(
         StspbrError: a loss is not finite, the checkpoint cannot be read or written, another rank failed.
     """
     ranks = ranks or Ranks()
+    saved = checkpoints.load(device) if resume and checkpoints else None
+    if saved is not None:
+        problem.load_state(saved["problem"])  # which may bring parameters of another shape
     groups = {name: [p for p in params if p.requires_grad] for name, params in problem.groups().items()}
     groups = {name: params for name, params in groups.items() if params}
     rates = {name: getattr(settings.rates, name) for name in groups}
@@ -102,14 +123,13 @@ def optimize(
         fused=True,
     )
     start = 0
-    if resume and checkpoints and (saved := checkpoints.load(device)) is not None:
+    if saved is not None:
         writers = saved.get("ranks", 1)
         if writers != ranks.size:
             change = f"checkpoint from {writers} process(es) resumed with {ranks.size}"
             reporter.message(f"{change}: the result is equal up to rounding only")
         elif saved["threads"] != torch.get_num_threads() and set_threads(saved["threads"]) != saved["threads"]:
             reporter.message(f"this machine has fewer than the {saved['threads']} threads with which the run started")
-        problem.load_state(saved["problem"])
         optimizer.load_state_dict(saved["optimizer"])
         start = saved["step"]
         reporter.message(f"resumed at step {start} of {settings.iterations}")
@@ -123,6 +143,13 @@ def optimize(
     routing = settings.routing_of(groups)
     for step in range(start, settings.iterations):
         watch.last = {}
+        if resize and step in resize:
+            with watch.part("interlude"):
+                resized = resize[step]()
+                _replace(optimizer, groups, resized)
+                ranks.copy_from_first(problem.state())
+                if resized.message:
+                    reporter.message(resized.message)
         if before and step in before:
             with watch.part("interlude"):
                 reporter.message(ranks.first(before[step]))
@@ -161,6 +188,16 @@ def optimize(
     watch.totals["steps"] = float(settings.iterations - start)
     watch.totals["cpu"] = time.process_time() - cpu  # of all threads: independent of other work on the machine
     return watch
+
+
+def _replace(optimizer: torch.optim.Adam, groups: dict[str, list[Tensor]], resized: Resized) -> None:
+    """Put the new parameters in the place of the old ones in ``groups`` and the optimiser, with their moments."""
+    for old, new, carried in resized.replaced:
+        for parameters in [*groups.values(), *(group["params"] for group in optimizer.param_groups)]:
+            parameters[:] = [new if parameter is old else parameter for parameter in parameters]
+        if (state := optimizer.state.pop(old, None)) is not None:
+            moments = {name: carried(state[name], order) for order, name in ((1, "exp_avg"), (2, "exp_avg_sq"))}
+            optimizer.state[new] = state | moments
 
 
 def _looks(done: int, start: int, settings: OptimizeSettings) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, field_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from stspbr.errors import StspbrError
 from stspbr.settings.parsing import Settings, or_else
@@ -110,6 +110,18 @@ class GeometrySettings(Settings):
     resolution: int = Field(
         64, ge=8, le=256, description="size N of the tetrahedral grid: about N³ cells fill the object's box"
     )
+    levels: int = Field(
+        0, ge=0, le=3, description="how often the cells around the surface are halved, and the others dropped"
+    )
+    subdivide_at: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        [0.5, 0.7, 0.85], description="fractions of the stage at which the cells are halved, ascending; one per level"
+    )
+    band: int = Field(
+        2, ge=1, le=8, description="cells that are kept on both sides of the surface, once they are halved"
+    )
+    band_refresh: int = Field(
+        25, ge=1, description="steps between two looks whether the surface nears the band's border"
+    )
     initial: Literal["hull", "sphere"] = Field(
         "hull", description="starting shape: the masks' visual hull, or an ellipsoid in the object's box"
     )
@@ -128,6 +140,14 @@ class GeometrySettings(Settings):
         0.25, gt=0, le=1, description="fraction of the stage in which that weight goes from its first to its second"
     )
     smoothness: float = Field(0.1, ge=0, description="weight of the bending of the surface")
+
+    @model_validator(mode="after")
+    def _a_time_for_each_level(self) -> GeometrySettings:
+        if len(self.subdivide_at) < self.levels:
+            raise ValueError(f"levels={self.levels} needs as many fractions in subdivide_at, not {self.subdivide_at}")
+        if sorted(self.subdivide_at) != self.subdivide_at:
+            raise ValueError(f"subdivide_at={self.subdivide_at}: give the fractions in ascending order")
+        return self
 
 
 class LossSettings(Settings):

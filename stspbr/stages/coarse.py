@@ -14,6 +14,7 @@ from stspbr.geometry.tet_grid import tight_grid
 from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.geometry import FixedGeometry, ImplicitGeometry
+from stspbr.optimize.lost_parts import LostParts
 from stspbr.scene import Capture, Mesh, Normalization
 from stspbr.settings import CoarseSettings
 from stspbr.stages.fit import fit, reconstruct, write_fields
@@ -62,7 +63,10 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
         mesh = fixed or Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
         return write_fields(folder, reconstruction, mesh, normalization)
 
-    return fit(session, "coarse", settings, source, reconstruction, write)
+    resize = None
+    if isinstance(geometry, ImplicitGeometry):
+        resize = geometry.resize(settings.optimize.iterations, LostParts(reconstruction, capture_n.split("train")))
+    return fit(session, "coarse", settings, source, reconstruction, write, resize=resize)
 
 
 def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | None) -> tuple[Normalization, np.ndarray]:

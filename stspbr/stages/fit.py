@@ -16,7 +16,7 @@ from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import Appearance, FieldAppearance
 from stspbr.optimize.geometry import Geometry, ImplicitGeometry
 from stspbr.optimize.lights import LearnedLight, Light
-from stspbr.optimize.loop import Stopwatch, optimize
+from stspbr.optimize.loop import Resized, Stopwatch, optimize
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.transport import TransportSchedule
 from stspbr.optimize.views import ViewSet
@@ -81,12 +81,13 @@ def fit(
     reconstruction: Reconstruction,
     write: Callable[[Path], dict],
     before: Mapping[int, Callable[[], str]] | None = None,
+    resize: Mapping[int, Callable[[], Resized]] | None = None,
 ) -> Artifact:
     """Optimise ``reconstruction`` and write it as the next version of ``stage``.
 
     Args:
         write: writes the stage's payload into a folder; returns metrics, among them the mesh's report (``mesh``).
-        before: functions to call before certain steps; see ``optimize``.
+        before, resize: functions to call before certain steps; see ``optimize``.
     """
     checkpoints = session.checkpoints(stage, settings, [parent])
     began = time.monotonic()
@@ -103,6 +104,7 @@ def fit(
             device=session.device,
             ranks=session.ranks,
             before=before,
+            resize=resize,
         )
         reconstruction.progress = 1.0
 

@@ -7,7 +7,7 @@ import torch
 
 from stspbr.errors import StspbrError
 from stspbr.optimize.checkpoint import Checkpoints
-from stspbr.optimize.loop import optimize
+from stspbr.optimize.loop import Resized, optimize
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term
 from stspbr.optimize.views import batch_ids, step_generator
 from stspbr.settings import CoarseSettings, settings_for
@@ -63,11 +63,14 @@ SETTINGS = settings_for(
 ).optimize
 
 
-def run(folder, problem, *, resume=False, stop_after=None, work=None, before=None):
+def run(folder, problem, *, resume=False, stop_after=None, work=None, before=None, resize=None):
     reporter = Silent(stop_after)
     checkpoints = Checkpoints(folder, work or {"stage": "x"})
     device = torch.device("cpu")
-    optimize(problem, SETTINGS, reporter=reporter, checkpoints=checkpoints, resume=resume, device=device, before=before)
+    optimize(
+        problem, SETTINGS, reporter=reporter, checkpoints=checkpoints, resume=resume, device=device, before=before,
+        resize=resize,
+    )  # fmt: skip
     return reporter
 
 
@@ -108,6 +111,45 @@ def test_what_comes_before_a_step_is_done_once(tmp_path, when):
     # the checkpoint at step 8 is what was before it
     assert said == ["resumed at step 8 of 20"] + ["moved"] * (when >= 8)
     assert torch.equal(values(straight), values(second))
+
+
+class Doubling(Noisy):
+    """At step 10 every value of ``a`` gets a twin that is pulled in the same way."""
+
+    def terms(self, step, progress, watch):
+        noise = torch.randn(5, generator=step_generator(step, 3, torch.device("cpu")))
+        a, b = self.module["a"], self.module["b"]
+        pull = ((a - noise.repeat(len(a) // 5)) ** 2).sum()
+        return [Term("A", pull, STRICT_A), Term("B", ((b * a[:5] - noise) ** 2).sum(), STRICT_B)]
+
+    def load_state(self, state):
+        self.module["a"] = torch.nn.Parameter(torch.zeros_like(state["all"]["a"]))
+        super().load_state(state)
+
+    def double(self):
+        old = self.module["a"]
+        self.module["a"] = torch.nn.Parameter(old.detach().repeat(2))
+        return Resized("doubled", [(old, self.module["a"], lambda moment, order: moment.repeat(2))])
+
+
+def test_parameters_of_another_shape_take_the_moments_along(tmp_path):
+    plain, doubled = Noisy(), Doubling()
+    run(tmp_path / "plain", plain)
+    assert run(tmp_path / "doubled", doubled, resize={10: doubled.double}).said == ["doubled"]
+    # the same steps but for the rounding of vector instructions, so the same moments
+    torch.testing.assert_close(doubled.module["a"], torch.nn.Parameter(plain.module["a"].repeat(2)), rtol=1e-5, atol=0)
+    torch.testing.assert_close(doubled.module["b"], plain.module["b"], rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("stop", [5, 9, 11, 14, 18])
+def test_resumed_before_and_after_a_resize_to_the_same_bits(tmp_path, stop):
+    whole, first, again = Doubling(), Doubling(), Doubling()
+    run(tmp_path / "whole", whole, resize={10: whole.double})
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "part", first, stop_after=stop, resize={10: first.double})
+    said = run(tmp_path / "part", again, resume=True, resize={10: again.double}).said
+    assert ("doubled" in said) == (stop <= 12)  # the interrupt comes before its step is saved
+    assert torch.equal(values(again), values(whole))
 
 
 def test_without_resume_it_starts_over(tmp_path):

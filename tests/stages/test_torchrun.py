@@ -34,7 +34,9 @@ GRIDS = [
     "optimize.preview_every=6",
     "optimize.log_every=1",
 ]
-FEW, MORE = [*GRIDS, "optimize.iterations=3"], [*GRIDS, "optimize.iterations=12"]
+FEW = [*GRIDS, "optimize.iterations=3"]
+# with cells that are halved on both at step 6
+MORE = [*GRIDS, "optimize.iterations=12", "geometry.levels=1", "geometry.subdivide_at=[0.5]", "geometry.band_refresh=2"]
 RECIPE = """
 name = "tiny"
 seed = 3
