@@ -30,6 +30,8 @@ from stspbr.geometry.remesh_kernels import (
 )
 from stspbr.geometry.topology import keep_faces
 
+LEAST_BUDGET = 64
+"""Fewer triangles than this are no surface that curvature could be told from."""
 _ROUNDS = 8
 _FILL = 0.97  # of the budget is aimed at
 _SLACK = 3.0  # a triangle may leave the source by so many times the error that the lengths stand for
@@ -55,15 +57,15 @@ def remesh(positions: np.ndarray, faces: np.ndarray, budget: int) -> Remeshed:
 
     Args:
         positions: ``[V, 3]``, finite; faces: ``[F, 3]``, welded, none degenerate.
-        budget: at least 16.
+        budget: at least ``LEAST_BUDGET``.
 
     Raises:
-        StspbrError: no faces, or a budget below 16.
+        StspbrError: no faces, or too small a budget.
     """
     if len(faces) == 0:
         raise StspbrError("cannot remesh a mesh without faces")
-    if budget < 16:
-        raise StspbrError(f"a budget of {budget} faces: give at least 16")
+    if budget < LEAST_BUDGET:
+        raise StspbrError(f"a budget of {budget} faces: give at least {LEAST_BUDGET}")
     faces = np.asarray(faces, np.int64)
     points, tangled, left = untangled(positions, faces)
     mean_edge = float(np.linalg.norm(points[faces] - points[np.roll(faces, 1, axis=1)], axis=-1).mean())

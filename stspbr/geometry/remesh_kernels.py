@@ -413,7 +413,9 @@ def move_fits(mesh, grid, tree, v, rim, number, place, tolerance, changed):
     squared = tolerance * tolerance
     for k in range(number):
         i, j = origin(mesh, after(rim[k])), origin(mesh, before(rim[k]))
-        if _far(tree, place, points[i], points[j], squared) and not _far(tree, points[v], points[i], points[j], squared):
+        if _far(tree, place, points[i], points[j], squared) and not _far(
+            tree, points[v], points[i], points[j], squared
+        ):
             return False
         if cuts(grid, points, mesh.faces, v, i, j, place, points[i], points[j], changed, number):
             return False

@@ -9,7 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from stspbr.errors import StspbrError
+from stspbr.geometry.remesh import LEAST_BUDGET, remesh
 from stspbr.geometry.tangents import with_frames
+from stspbr.geometry.topology import mesh_report
 from stspbr.scene import Mesh, Node, Normalization
 from stspbr.settings import BakeSettings
 from stspbr.stages.baked_maps import shape_normals
@@ -82,8 +84,14 @@ def given_layout(given: GivenMesh, normalization: Normalization, settings: BakeS
 
 def _prepare_mesh(mesh: Mesh, settings: BakeSettings) -> tuple[Mesh, dict]:
     """Clean topology, UVs, smooth normals and tangents."""
-    positions, faces, report = clean(mesh.positions, mesh.faces, settings.target_faces)
+    even = settings.remesh == "off"
+    positions, faces, report = clean(mesh.positions, mesh.faces, settings.target_faces if even else None)
     if len(faces) == 0:
         raise StspbrError("the mesh is empty after clean-up: the coarse stage found no solid surface; check the masks")
+    if not even:
+        # more triangles than the source has would show nothing more
+        made = remesh(positions, faces, max(min(settings.target_faces, len(faces)), LEAST_BUDGET))
+        positions, faces = made.positions, made.faces
+        report |= {"remesh": made.report, "after": mesh_report(positions, faces)}
     uvs = unwrap(positions, faces, settings.texture_resolution, settings.padding)
     return with_frames(Mesh(positions, faces, uvs)), report
