@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix, diags
 
-from stspbr.geometry.topology import half_edges
+from stspbr.geometry.topology import half_edges, inner_edges
 
 _ROUNDS = 4  # of averaging the curvature over neighbours: what is smaller is noise of the cells
 _GRADING = 0.35  # by so much per unit of distance the target length may grow
@@ -23,7 +23,7 @@ def largest_curvature(positions: np.ndarray, faces: np.ndarray, rounds: int = _R
     crosses = np.cross(points[index[:, 1]] - points[index[:, 0]], points[index[:, 2]] - points[index[:, 0]])
     doubled = np.linalg.norm(crosses, axis=1)
     normals = crosses / np.maximum(doubled, 1e-300)[:, None]
-    left, right, start, end = _inner_edges(index, len(points))
+    left, right, start, end = inner_edges(index, len(points))
     along = points[end] - points[start]
     length = np.linalg.norm(along, axis=1)
     along = along / np.maximum(length, 1e-300)[:, None]
@@ -90,22 +90,13 @@ _PAIRS = np.array([[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]])
 _FULL = np.array([0, 3, 4, 3, 1, 5, 4, 5, 2])
 
 
-def _inner_edges(faces: np.ndarray, vertices: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Faces left and right, start and end of the edges with two consistent faces."""
-    start, end = half_edges(faces)
-    owner = np.arange(len(start)) % len(faces)
-    forward, backward = start < end, start > end
-    first, second = start[forward] * vertices + end[forward], end[backward] * vertices + start[backward]
-    keys, at, other = np.intersect1d(first, second, return_indices=True)
-    return owner[forward][at], owner[backward][other], keys // vertices, keys % vertices
-
-
 def _averaging(faces: np.ndarray, vertices: int) -> csr_matrix:
     """The mean of a vertex's value and that of its neighbours, as a matrix ``[V, V]``."""
     start, end = half_edges(faces)
     ones = np.ones(len(start))
     links = coo_matrix((ones, (start, end)), shape=(vertices, vertices)).tocsr()
-    links = ((links + links.T) > 0).astype(np.float64)
+    links = links + links.T
+    links.data[:] = 1.0
     degree = np.asarray(links.sum(axis=1)).reshape(-1)
     return diags(np.full(vertices, 0.5)) + diags(0.5 / np.maximum(degree, 1)) @ links
 

@@ -24,7 +24,7 @@ class HalfEdges(NamedTuple):
         half: ``[V']`` a half edge that starts at the vertex, −1 if it is gone.
         faces: ``[F', 3]`` int64, −1 in faces that are gone; across: ``[3F']`` the opposite half edge, −1 at a border.
         sharp: ``[3F']`` bool.
-        count: ``[2]`` vertices and faces in use, gone ones included.
+        used: ``[2]`` vertices and faces in use, gone ones included.
     """
 
     points: np.ndarray
@@ -34,7 +34,7 @@ class HalfEdges(NamedTuple):
     faces: np.ndarray
     across: np.ndarray
     sharp: np.ndarray
-    count: np.ndarray
+    used: np.ndarray
 
 
 def half_edge_mesh(positions: np.ndarray, faces: np.ndarray, sharp: np.ndarray, room: int) -> HalfEdges:
@@ -168,10 +168,10 @@ def split(mesh, h, point, length):
     hb, hc, ga, gd = after(h), before(h), after(g), before(g)
     outer_b, outer_c, outer_a, outer_d = mesh.across[hb], mesh.across[hc], mesh.across[ga], mesh.across[gd]
     sharp_b, sharp_c, sharp_a, sharp_d = mesh.sharp[hb], mesh.sharp[hc], mesh.sharp[ga], mesh.sharp[gd]
-    m, f2 = mesh.count[0], mesh.count[1]
+    m, f2 = mesh.used[0], mesh.used[1]
     f3 = f2 + 1
-    mesh.count[0] += 1
-    mesh.count[1] += 2
+    mesh.used[0] += 1
+    mesh.used[1] += 2
     f0, f1 = h // 3, g // 3
     mesh.points[m] = point
     mesh.length[m] = length

@@ -15,6 +15,7 @@ from scipy.sparse.linalg import cg
 
 from stspbr.errors import StspbrError
 from stspbr.geometry.closest_kernels import ClosestTree, closest_points, closest_tree
+from stspbr.geometry.creases import restored_creases
 from stspbr.geometry.curvature import target_lengths
 from stspbr.geometry.face_grid_kernels import FaceGrid, face_grid, fill
 from stspbr.geometry.half_edge_kernels import HalfEdges, half_edge_mesh
@@ -42,10 +43,17 @@ _STIFF = 0.02  # weight of even displacements in a fit
 
 @dataclass(frozen=True)
 class Remeshed:
-    """A remeshed surface: ``positions [V, 3]`` float32, ``faces [F, 3]`` int32, and a report that JSON can hold."""
+    """A remeshed surface.
+
+    Attributes:
+        positions: ``[V, 3]`` float32; faces: ``[F, 3]`` int32.
+        sharp: ``[F, 3]`` bool: the edge from each corner to the next is a crease.
+        report: what was done, which JSON can hold.
+    """
 
     positions: np.ndarray
     faces: np.ndarray
+    sharp: np.ndarray
     report: dict
 
 
@@ -68,16 +76,18 @@ def remesh(positions: np.ndarray, faces: np.ndarray, budget: int) -> Remeshed:
         raise StspbrError(f"a budget of {budget} faces: give at least {LEAST_BUDGET}")
     faces = np.asarray(faces, np.int64)
     points, tangled, left = untangled(positions, faces)
+    points, sharp = restored_creases(points, faces)
+    points = untangled(points, faces)[0]
     mean_edge = float(np.linalg.norm(points[faces] - points[np.roll(faces, 1, axis=1)], axis=-1).mean())
     lengths, error = target_lengths(points, faces, int(_FILL * budget), 0.5 * mean_edge)
     tolerance = max(_SLACK * error, _NOISE * mean_edge)
     tree = closest_tree(points, faces, lengths[:, None])
     low, high = points[np.unique(faces)].min(axis=0), points[np.unique(faces)].max(axis=0)
     room = 2 * max(budget, len(faces)) + 1024
-    mesh = half_edge_mesh(points, faces, np.zeros(faces.shape, bool), room)
+    mesh = half_edge_mesh(points, faces, sharp, room)
     mesh.length[: len(points)] = lengths
     grid = face_grid(low - tolerance, high + tolerance, max(mean_edge, 0.5 * float(lengths.mean())), len(mesh.faces))
-    fill(grid, mesh.points, mesh.faces, mesh.count[1])
+    fill(grid, mesh.points, mesh.faces, mesh.used[1])
     scale = 1.0
     for number in range(_ROUNDS):
         if number:
@@ -88,7 +98,7 @@ def remesh(positions: np.ndarray, faces: np.ndarray, budget: int) -> Remeshed:
         _collapse(mesh, grid, tree, scale, tolerance, 16)
         mesh = _compact(mesh, room)
         grid = face_grid(low - tolerance, high + tolerance, float(grid.size[0]), len(mesh.faces))
-        fill(grid, mesh.points, mesh.faces, mesh.count[1])
+        fill(grid, mesh.points, mesh.faces, mesh.used[1])
         for _ in range(2):
             flip_pass(mesh, grid, tree, tolerance)
             smooth_pass(mesh, grid, tree, tolerance)
@@ -98,20 +108,23 @@ def remesh(positions: np.ndarray, faces: np.ndarray, budget: int) -> Remeshed:
         _collapse(mesh, grid, tree, scale * 1.15 ** (attempt + 1), tolerance * 1.2 ** (attempt + 1), budget)
         flip_pass(mesh, grid, tree, tolerance)
     mesh = _compact(mesh, room)
-    fill(grid, mesh.points, mesh.faces, mesh.count[1])
+    fill(grid, mesh.points, mesh.faces, mesh.used[1])
     for _ in range(_FITS):
         move_pass(mesh, grid, tree, _fitted(mesh, tree), tolerance)
         flip_pass(mesh, grid, tree, tolerance)
-    used = mesh.faces[: mesh.count[1]]
-    out, index = keep_faces(mesh.points, used, used[:, 0] >= 0)
+    used = mesh.faces[: mesh.used[1]]
+    kept = used[:, 0] >= 0
+    out, index = keep_faces(mesh.points, used, kept)
+    sharp = mesh.sharp[: 3 * len(used)].reshape(-1, 3)[kept]
     out, _, after = untangled(out.astype(np.float32), index)
     report = {"faces": len(index), "budget": budget, "error": error, "tolerance": tolerance}
+    report["crease_edges"] = int(sharp.sum()) // 2
     report |= {"intersections_before": tangled, "intersections_untangled": left, "intersections_after": after}
-    return Remeshed(out.astype(np.float32), index.astype(np.int32), report)
+    return Remeshed(out.astype(np.float32), index.astype(np.int32), sharp, report)
 
 
 def _alive(mesh: HalfEdges) -> int:
-    return int((mesh.faces[: mesh.count[1], 0] >= 0).sum())
+    return int((mesh.faces[: mesh.used[1], 0] >= 0).sum())
 
 
 def _collapse(mesh: HalfEdges, grid: FaceGrid, tree: ClosestTree, scale: float, tolerance: float, least: int) -> None:
@@ -123,7 +136,7 @@ def _collapse(mesh: HalfEdges, grid: FaceGrid, tree: ClosestTree, scale: float, 
 
 def _compact(mesh: HalfEdges, room: int) -> HalfEdges:
     """The mesh without what is gone."""
-    count = int(mesh.count[1])
+    count = int(mesh.used[1])
     kept = mesh.faces[:count, 0] >= 0
     used, index = np.unique(mesh.faces[:count][kept], return_inverse=True)
     sharp = mesh.sharp[: 3 * count].reshape(-1, 3)[kept]
@@ -138,7 +151,7 @@ def _fitted(mesh: HalfEdges, tree: ClosestTree) -> np.ndarray:
 
     Vertices on the source itself would cut off what is convex: a mesh of few triangles would be too small.
     """
-    vertices, count = int(mesh.count[0]), int(mesh.count[1])
+    vertices, count = int(mesh.used[0]), int(mesh.used[1])
     faces, points = mesh.faces[:count], mesh.points[:vertices]
     samples, normals, areas = _samples(tree)
     own = closest_tree(points, faces, np.zeros((vertices, 1)))
@@ -146,7 +159,7 @@ def _fitted(mesh: HalfEdges, tree: ClosestTree) -> np.ndarray:
     corners = own.faces[face]
     crosses = np.cross(points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]])
     smooth = np.stack([np.bincount(faces.reshape(-1), np.repeat(crosses[:, k], 3), vertices) for k in range(3)], 1)
-    smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-300)
+    smooth = smooth / np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-300)
     a, b, c = (points[corners[:, k]] for k in range(3))
     facing = np.cross(b - a, c - a)
     facing /= np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-300)

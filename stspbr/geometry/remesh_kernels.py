@@ -68,7 +68,7 @@ def relative_lengths(mesh, scale):
 
     Each edge counts once, at the half edge with the smaller number.
     """
-    out = np.full(3 * mesh.count[1], np.inf)
+    out = np.full(3 * mesh.used[1], np.inf)
     for h in range(len(out)):
         if mesh.faces[h // 3, 0] >= 0 and mesh.across[h] > h:
             out[h] = _relative(mesh, h, scale)
@@ -105,7 +105,7 @@ def split_pass(mesh, grid, tree, scale, most_faces):
     """Split the longest edge of each face while it is too long; returns the number of splits."""
     done, f = 0, 0
     changed = np.empty(4, np.int64)
-    while f < mesh.count[1]:
+    while f < mesh.used[1]:
         if mesh.faces[f, 0] < 0:
             f += 1
             continue
@@ -116,7 +116,7 @@ def split_pass(mesh, grid, tree, scale, most_faces):
                 own = _relative(mesh, h, scale)
                 if own > longest:
                     best, longest = h, own
-        room = mesh.count[1] + 2 <= min(len(mesh.faces), most_faces) and mesh.count[0] < len(mesh.points)
+        room = mesh.used[1] + 2 <= min(len(mesh.faces), most_faces) and mesh.used[0] < len(mesh.points)
         if best < 0 or not room:
             f += 1
             continue
@@ -130,9 +130,9 @@ def split_pass(mesh, grid, tree, scale, most_faces):
         if mesh.sharp[best] or not _four_fit(mesh, grid, u, v, c, d, place, changed):
             place = middle
         split(mesh, best, place, length)
-        changed[2], changed[3] = mesh.count[1] - 2, mesh.count[1] - 1
+        changed[2], changed[3] = mesh.used[1] - 2, mesh.used[1] - 1
         for k in range(4):
-            renew(grid, mesh.points, mesh.faces, mesh.count[1], changed[k])
+            renew(grid, mesh.points, mesh.faces, mesh.used[1], changed[k])
         done += 1
     return done
 
@@ -197,9 +197,9 @@ def collapse_pass(mesh, grid, tree, order, scale, tolerance, least_faces, alive)
                 mesh.points[v] = place
                 mesh.length[v] = min(mesh.length[u], mesh.length[v])
                 for k in range(number):
-                    renew(grid, mesh.points, mesh.faces, mesh.count[1], rim[k] // 3)
+                    renew(grid, mesh.points, mesh.faces, mesh.used[1], rim[k] // 3)
                 for k in range(around):
-                    renew(grid, mesh.points, mesh.faces, mesh.count[1], other[k] // 3)
+                    renew(grid, mesh.points, mesh.faces, mesh.used[1], other[k] // 3)
                 alive -= 2
                 break
     return alive
@@ -288,7 +288,7 @@ def flip_pass(mesh, grid, tree, tolerance):
     scratch, changed = np.empty(MAX_RING, np.int64), np.empty(2, np.int64)
     middle = np.empty(3)
     done = 0
-    for h in range(3 * mesh.count[1]):
+    for h in range(3 * mesh.used[1]):
         g = mesh.across[h]
         if mesh.faces[h // 3, 0] < 0 or g < h or mesh.sharp[h]:
             continue
@@ -322,8 +322,8 @@ def flip_pass(mesh, grid, tree, tolerance):
         if cuts(grid, mesh.points, mesh.faces, d, b, c, pd, pb, pc, changed, 2):
             continue
         flip(mesh, h)
-        renew(grid, mesh.points, mesh.faces, mesh.count[1], changed[0])
-        renew(grid, mesh.points, mesh.faces, mesh.count[1], changed[1])
+        renew(grid, mesh.points, mesh.faces, mesh.used[1], changed[0])
+        renew(grid, mesh.points, mesh.faces, mesh.used[1], changed[1])
         done += 1
     return done
 
@@ -334,7 +334,7 @@ def smooth_pass(mesh, grid, tree, tolerance):
     rim, changed = np.empty(MAX_RING, np.int64), np.empty(MAX_RING, np.int64)
     centre, place = np.empty(3), np.empty(3)
     moved = 0
-    for v in range(mesh.count[0]):
+    for v in range(mesh.used[0]):
         if mesh.half[v] < 0 or mesh.kind[v] != FREE:
             continue
         number = ring(mesh, v, rim)
@@ -366,7 +366,7 @@ def smooth_pass(mesh, grid, tree, tolerance):
                 mesh.points[v] = place
                 mesh.length[v] = target
                 for k in range(number):
-                    renew(grid, mesh.points, mesh.faces, mesh.count[1], rim[k] // 3)
+                    renew(grid, mesh.points, mesh.faces, mesh.used[1], rim[k] // 3)
                 moved += 1
                 break
     return moved
@@ -377,7 +377,7 @@ def move_pass(mesh, grid, tree, targets, tolerance):
     """Move each vertex to its row of ``targets``, or half or a quarter of the way; returns how many stay."""
     rim, changed = np.empty(MAX_RING, np.int64), np.empty(MAX_RING, np.int64)
     place, stay = np.empty(3), 0
-    for v in range(mesh.count[0]):
+    for v in range(mesh.used[0]):
         if mesh.half[v] < 0 or mesh.kind[v] != FREE:
             continue
         number = ring(mesh, v, rim)
@@ -390,7 +390,7 @@ def move_pass(mesh, grid, tree, targets, tolerance):
             if move_fits(mesh, grid, tree, v, rim, number, place, tolerance, changed):
                 mesh.points[v] = place
                 for k in range(number):
-                    renew(grid, mesh.points, mesh.faces, mesh.count[1], rim[k] // 3)
+                    renew(grid, mesh.points, mesh.faces, mesh.used[1], rim[k] // 3)
                 done = True
         stay += not done
     return stay

@@ -69,7 +69,7 @@ def test_a_shared_vertex_is_no_cut_but_what_crosses_beyond_it_is():
 
 def _checked(mesh, vertices: int) -> np.ndarray:
     """The faces that are left; raises unless opposite half edges are opposite and rings are whole."""
-    count = mesh.count[1]
+    count = mesh.used[1]
     faces = mesh.faces[:count]
     for h in range(3 * count):
         if faces[h // 3, 0] < 0:
@@ -91,18 +91,18 @@ def test_split_flip_and_collapse_keep_a_ball_closed():
     mesh = half_edge_mesh(ball.vertices, ball.faces, sharp, 2000)
     rng = np.random.default_rng(2)
     for _ in range(50):
-        h = int(rng.integers(3 * mesh.count[1]))
+        h = int(rng.integers(3 * mesh.used[1]))
         middle = mesh.points[[origin(mesh, h), origin(mesh, mesh.across[h])]].mean(axis=0)
         split(mesh, h, middle, 1.0)
-    faces = _checked(mesh, mesh.count[0])
+    faces = _checked(mesh, mesh.used[0])
     assert len(faces) == len(ball.faces) + 100
-    flipped = int(np.flatnonzero(mesh.across[: 3 * mesh.count[1]] >= 0)[5])
+    flipped = int(np.flatnonzero(mesh.across[: 3 * mesh.used[1]] >= 0)[5])
     flip(mesh, flipped)
-    assert len(_checked(mesh, mesh.count[0])) == len(faces)
+    assert len(_checked(mesh, mesh.used[0])) == len(faces)
     rim = np.empty(64, np.int64)
     number = ring(mesh, 150, rim)
     collapse(mesh, rim[0], rim, number)
-    left = _checked(mesh, mesh.count[0])
+    left = _checked(mesh, mesh.used[0])
     assert len(left) == len(faces) - 2
     assert 150 not in left
     assert len(np.unique(left)) - len(left) // 2 == 2
