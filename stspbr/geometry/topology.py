@@ -19,7 +19,7 @@ def half_edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def inner_edges(faces: np.ndarray, vertices: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Faces left and right, start and end ``[E]`` of the edges with two faces that run along it in opposite directions."""
+    """Faces left and right, start and end ``[E]`` of the edges with two faces of one orientation."""
     start, end = half_edges(faces)
     owner = np.arange(len(start)) % len(faces)
     forward, backward = start < end, start > end

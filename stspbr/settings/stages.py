@@ -115,7 +115,9 @@ class SpecializeSettings(Settings):
 class BakeSettings(Settings):
     """Make a UV atlas, bake the maps, then refine texels and vertices on the fixed mesh."""
 
-    texture_resolution: int = Field(1024, ge=16, le=8192, description="side of the maps in texels")
+    texture_resolution: Annotated[int, Field(ge=16, le=8192)] | Literal["auto"] = Field(
+        1024, description="side of the maps in texels; auto: about a texel per pixel of the closest view"
+    )
     target_faces: int = Field(20_000, ge=64, description="most triangles of a learned mesh")
     remesh: Literal["adaptive", "off"] = Field(
         "adaptive",
