@@ -259,8 +259,7 @@ def _faces_around(faces: np.ndarray, vertices: int, rings: int = 1) -> csr_matri
     uses = csr_matrix((np.ones(3 * count), (faces.reshape(-1), np.repeat(np.arange(count), 3))), (vertices, count))
     near = uses
     for _ in range(rings):
-        near = uses @ (uses.T @ near)
-    near = near.tocsr()
+        near = csr_matrix(uses @ (uses.T @ near))
     near.sort_indices()
     return near
 

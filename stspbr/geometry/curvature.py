@@ -98,7 +98,7 @@ def _averaging(faces: np.ndarray, vertices: int) -> csr_matrix:
     links = links + links.T
     links.data[:] = 1.0
     degree = np.asarray(links.sum(axis=1)).reshape(-1)
-    return diags(np.full(vertices, 0.5)) + diags(0.5 / np.maximum(degree, 1)) @ links
+    return csr_matrix(diags(np.full(vertices, 0.5)) + diags(0.5 / np.maximum(degree, 1)) @ links)
 
 
 def _graded(lengths: np.ndarray, start: np.ndarray, end: np.ndarray, step: np.ndarray) -> np.ndarray:

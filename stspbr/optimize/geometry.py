@@ -110,9 +110,9 @@ class FixedGeometry(nn.Module):
         if not self.movable:
             return self._fixed
         positions, faces = self._fixed.positions + self.offsets, self._fixed.faces
-        groups = self._fixed.normals.index
-        normals = vertex_normals(positions, faces, None if self._whole else groups)
-        return replace(self._fixed, positions=positions, normals=Corners(normals, groups))
+        own = self._fixed.normals
+        normals = vertex_normals(positions, faces, None if self._whole else own)
+        return replace(self._fixed, positions=positions, normals=Corners(normals, own.index))
 
     def regularizers(self, progress: float) -> list[Term]:
         terms = []

@@ -10,6 +10,7 @@ import trimesh
 from stspbr.geometry.creases import corner_groups, restored_creases, split_normals, supported_creases
 from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.normals import vertex_normals
+from stspbr.scene import Corners
 from stspbr.scene.attributes import smooth_normals
 from stspbr.texture.unwrap import unwrap
 
@@ -72,7 +73,8 @@ def test_split_normals_of_a_box_are_those_of_its_sides():
     np.testing.assert_allclose(normals.values[normals.index], np.repeat(flat[:, None], 3, axis=1), atol=1e-6)
     assert len(normals.values) == 6 * 25
     # the differentiable twin, and no split without a crease
-    twin = vertex_normals(*(torch.as_tensor(part) for part in (positions.astype(np.float32), faces, normals.index)))
+    split = Corners(torch.as_tensor(normals.values), torch.as_tensor(normals.index))
+    twin = vertex_normals(torch.as_tensor(positions, dtype=torch.float32), torch.as_tensor(faces), split)
     np.testing.assert_allclose(twin.numpy(), normals.values, atol=1e-6)
     none = np.zeros_like(sharp)
     np.testing.assert_array_equal(corner_groups(faces, none), faces)
