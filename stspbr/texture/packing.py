@@ -13,7 +13,7 @@ from stspbr.texture.packing_kernels import draw_chart, place_charts
 
 _CELLS = 512  # along the square's side
 _TURNED = 96  # charts, the largest, for which all quarter turns are tried; two turns for the others
-_SEARCH = 9  # halvings of the interval of densities
+_SEARCH = 7  # halvings of the interval of densities
 
 
 @dataclass(frozen=True)
