@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from stspbr.scene.mesh import Corners
+
 _TINY = 1e-20  # below this squared length: no direction; backward takes its power −3/2, which must fit into float32
 
 
@@ -21,18 +23,23 @@ def face_cross_products(positions: torch.Tensor, faces: torch.Tensor) -> torch.T
     return torch.linalg.cross(b - a, c - a)
 
 
-def vertex_normals(positions: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+def vertex_normals(
+    positions: torch.Tensor, faces: torch.Tensor, split: Corners[torch.Tensor] | None = None
+) -> torch.Tensor:
     """Area-weighted smooth normals.
 
     Args:
         positions: ``[V, 3]`` float32.
         faces: ``[F, 3]`` int32, counter-clockwise from outside.
+        split: normals whose index the result has, so that it is split where they are; None: one per vertex.
 
     Returns:
-        ``[V, 3]`` unit normals, differentiable. A vertex without faces, or whose faces cancel, gets +Z.
+        ``[V, 3]`` unit normals, or as many as ``split`` has; differentiable. One without faces, or whose faces cancel,
+        is +Z.
     """
-    crosses, index = face_cross_products(positions, faces), faces.long()
-    total = torch.zeros_like(positions)
+    crosses, index = face_cross_products(positions, faces), (faces if split is None else split.index).long()
+    count = len(positions if split is None else split.values)
+    total = torch.zeros(count, 3, dtype=positions.dtype, device=positions.device)
     for k in range(3):
         total = total.index_add(0, index[:, k], crosses)
     normals = normalize(total)

@@ -18,6 +18,16 @@ def half_edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return faces.T.reshape(-1), np.roll(faces, -1, axis=1).T.reshape(-1)
 
 
+def inner_edges(faces: np.ndarray, vertices: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Faces left and right, start and end ``[E]`` of the edges with two faces of one orientation."""
+    start, end = half_edges(faces)
+    owner = np.arange(len(start)) % len(faces)
+    forward, backward = start < end, start > end
+    first, second = start[forward] * vertices + end[forward], end[backward] * vertices + start[backward]
+    keys, at, other = np.intersect1d(first, second, return_indices=True)
+    return owner[forward][at], owner[backward][other], keys // vertices, keys % vertices
+
+
 def mesh_report(positions: np.ndarray, faces: np.ndarray) -> dict:
     """Count what can be wrong with a mesh.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.geometry.intersections import intersecting_pairs
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.sampling import diagonal, face_normals, sample_surface, surface_tree
 from stspbr.scene.attributes import weld
@@ -100,12 +101,4 @@ def self_intersections(positions: np.ndarray, faces: np.ndarray) -> int:
     Args:
         positions, faces: as :func:`welded` gives them.
     """
-    from igl.predicates import find_self_intersections
-
-    a, b, c = (positions[faces[:, k]] for k in range(3))
-    faces = faces[np.cross(b - a, c - a).any(axis=1)]
-    if len(faces) < 2:
-        return 0
-    first, second = faces[find_self_intersections(positions, faces)[1]].transpose(1, 0, 2)
-    adjacent = (first[:, :, None] == second[:, None, :]).any(axis=(1, 2))
-    return int((~adjacent).sum())
+    return len(intersecting_pairs(positions, faces))

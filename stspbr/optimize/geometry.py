@@ -105,7 +105,8 @@ def _inherited(heirs: list[Inheritance], power: float, moment: Tensor, order: in
 class FixedGeometry(nn.Module):
     """A mesh whose vertices may move while topology, UVs and tangents are fixed.
 
-    A mesh that does not move keeps its own normals; one that moves gets area-weighted smooth ones.
+    A mesh that does not move keeps its own normals; one that moves gets area-weighted smooth ones, split where its
+    own normals are.
 
     Args:
         movable: whether the vertices are optimised.
@@ -130,6 +131,7 @@ class FixedGeometry(nn.Module):
         super().__init__()
         self._fixed = Surface.of(mesh, device)
         positions, faces = self._fixed.positions, self._fixed.faces
+        self._whole = torch.equal(self._fixed.normals.index, faces)  # no crease: a normal per vertex
         self.offsets = nn.Parameter(torch.zeros_like(positions), requires_grad=movable)
         self.movable = movable
         self.laplacian = laplacian
@@ -150,7 +152,9 @@ class FixedGeometry(nn.Module):
         if not self.movable:
             return self._fixed
         positions, faces = self._fixed.positions + self.offsets, self._fixed.faces
-        return replace(self._fixed, positions=positions, normals=Corners(vertex_normals(positions, faces), faces))
+        own = self._fixed.normals
+        normals = vertex_normals(positions, faces, None if self._whole else own)
+        return replace(self._fixed, positions=positions, normals=Corners(normals, own.index))
 
     def regularizers(self, progress: float) -> list[Term]:
         terms = []

@@ -70,5 +70,6 @@ def brief(record: RunRecord) -> list[str]:
     steps = [str(loop["iterations"]) for loop in loops if "iterations" in loop]
     words += [f"{' + '.join(steps)} steps"] if steps else []
     if bake.get("texture_resolution"):
-        words.append(f"textures {bake['texture_resolution']}²")
+        side = bake["texture_resolution"]
+        words.append(f"textures {side}" if side == "auto" else f"textures {side}²")
     return words

@@ -115,8 +115,15 @@ class SpecializeSettings(Settings):
 class BakeSettings(Settings):
     """Make a UV atlas, bake the maps, then refine texels and vertices on the fixed mesh."""
 
-    texture_resolution: int = Field(1024, ge=16, le=8192, description="side of the maps in texels")
-    target_faces: int = Field(20_000, ge=64, description="triangles to which a learned mesh is simplified")
+    texture_resolution: Annotated[int, Field(ge=16, le=8192)] | Literal["auto"] = Field(
+        1024, description="side of the maps in texels; auto: about a texel per pixel of the closest view"
+    )
+    target_faces: int = Field(20_000, ge=64, description="most triangles of a learned mesh")
+    remesh: Literal["adaptive", "off"] = Field(
+        "adaptive",
+        description="adaptive: triangles of even shape, small where the surface bends; off: the learned triangles, "
+        "simplified if there are too many",
+    )
     padding: int = Field(4, ge=1, description="texels between the charts of the UV atlas")
     transport_refresh: int = Field(100, ge=1, description=_REFRESH)
     laplacian: float = Field(0.1, ge=0, description=_LAPLACIAN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from stspbr.optimize.views import ViewSet
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.scene import Asset, Capture, Corners, Material, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, parse_settings
-from stspbr.stages.baked_maps import bake_fields, dilated, reexpress, spread
+from stspbr.stages.baked_maps import bake_fields, dilated, learned_offsets, reexpress, spread
 from stspbr.stages.cutoff import best_cutoff
 from stspbr.stages.fit import fit, reconstruct
 from stspbr.stages.given_mesh import load_given_mesh
@@ -59,11 +60,15 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     normalization = load_normalization(parent)
     capture_n = normalization.capture(capture)
 
+    generator = torch.Generator().manual_seed(session.seed)
+    fields = make_fields(coarse_settings.fields, session, generator, parent.file("fields.safetensors"))
+    with_normals = coarse_settings.normals_from <= 1.0
     given = load_given_mesh(coarse)
     if given is None:
-        layout = new_layout(load_mesh(parent.file("mesh.safetensors")), settings, session)
+        bend = partial(learned_offsets, fields, device=session.device) if with_normals else None
+        layout = new_layout(load_mesh(parent.file("mesh.safetensors")), capture_n, settings, session, bend)
     else:
-        layout = given_layout(given, normalization, settings, session)
+        layout = given_layout(given, normalization, capture_n, settings, session)
     state = parent.file("light.safetensors") if "light.safetensors" in parent.files else None
     transport = make_transport(
         source,
@@ -74,9 +79,6 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         cut_outs=coarse_settings.fields.cut_outs,
     )
     light = make_light(capture, coarse_settings.light, session, state, grey_of(transport, parent))
-    generator = torch.Generator().manual_seed(session.seed)
-    fields = make_fields(coarse_settings.fields, session, generator, parent.file("fields.safetensors"))
-    with_normals = coarse_settings.normals_from <= 1.0
     maps = []
     for number, (texels, normals) in enumerate(zip(layout.texels, layout.normals, strict=True)):
         baked, sharing = bake_fields(fields, layout.mesh, texels, with_normals, normals)
@@ -183,7 +185,7 @@ def _refined(
     moved = replace(
         layout.mesh,
         positions=surface.positions.detach().cpu().numpy(),
-        normals=Corners(surface.normals.values.detach().cpu().numpy(), layout.mesh.faces),
+        normals=Corners(surface.normals.values.detach().cpu().numpy(), surface.normals.index.cpu().numpy()),
         tangents=None,
     )
     final = with_frames(moved)

@@ -60,6 +60,13 @@ def bake_fields(
 
 
 @torch.no_grad()
+def learned_offsets(fields: MaterialFields, points: np.ndarray, device: torch.device) -> np.ndarray:
+    """``[N, 3]`` float64: what the fields add to the unit smooth normal at ``points [N, 3]``."""
+    values = [fields(part).normal for part in torch.as_tensor(points, dtype=torch.float32, device=device).split(CHUNK)]
+    return torch.cat(values).cpu().numpy().astype(np.float64)
+
+
+@torch.no_grad()
 def shape_normals(given: Mesh, normal_map: np.ndarray, texels: TexelMap, backend: RasterBackend) -> Tensor:
     """``[N, 3]`` object-space normals at the texels of a layout, from the given mesh's own UVs and normal map.
 

@@ -178,6 +178,18 @@ def summary_lines(artifact: Artifact, metrics: dict, watch: Stopwatch) -> list[s
         )
     closed = "watertight" if mesh["watertight"] else f"{mesh['boundary_edges']} boundary edges"
     lines.append(f"mesh: {closed}, {mesh['components']} component(s)")
+    report = metrics.get("cleanup") or {}
+    if "remesh" in report:
+        made = report["remesh"]
+        lines.append(
+            f"remeshed: {report['before']['faces']} to {made['faces']} triangles, {made['split_edges']} hard edges, "
+            f"self-intersections {made['intersections_before']} to {made['intersections_after']}"
+        )
+    if "texture" in report:
+        maps = report["texture"]
+        lines.append(
+            f"maps of {maps['resolution']}²: {maps['because']}; {maps['charts']} charts fill {100 * maps['fill']:.0f} %"
+        )
     if "export_psnr" in metrics:
         lines.append(f"exported GLB against the trainer's render: {metrics['export_psnr']:.1f} dB")
     lines.append(f"{step_seconds(watch).get('step', 0.0):.3f} s per step")

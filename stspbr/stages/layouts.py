@@ -9,15 +9,19 @@ import numpy as np
 from torch import Tensor
 
 from stspbr.errors import StspbrError
+from stspbr.geometry.creases import Bend, split_normals, supported_creases
+from stspbr.geometry.remesh import LEAST_BUDGET, remesh
 from stspbr.geometry.tangents import with_frames
-from stspbr.scene import Mesh, Node, Normalization
+from stspbr.geometry.topology import mesh_report
+from stspbr.scene import Capture, Mesh, Node, Normalization
 from stspbr.settings import BakeSettings
 from stspbr.stages.baked_maps import shape_normals
 from stspbr.stages.given_mesh import GivenMesh, with_layouts
 from stspbr.stages.session import Session
 from stspbr.texture.atlas import TexelMap, rasterize_atlas, rasterize_layout
 from stspbr.texture.cleanup import clean
-from stspbr.texture.unwrap import unwrap
+from stspbr.texture.resolution import resolution_of_views
+from stspbr.texture.unwrap import atlas_report, unwrap
 
 _SHARERS = (8, 64)  # least and most of the parts sharing a texel that are evaluated; small maps take more
 _POINTS = 4_000_000  # evaluated points per material, if more than the least number of sharers
@@ -52,17 +56,29 @@ class Layout:
         return self.positions is not None
 
 
-def new_layout(mesh: Mesh, settings: BakeSettings, session: Session) -> Layout:
-    """A learned surface, cleaned and unwrapped into one atlas; StspbrError if no face is left."""
-    prepared, report = session.ranks.first(lambda: _prepare_mesh(mesh, settings))
-    uvs, resolution = prepared.required("uvs"), settings.texture_resolution
-    texels = rasterize_atlas(uvs, resolution, session.backend.rasterize, session.device)
+def new_layout(
+    mesh: Mesh, capture: Capture, settings: BakeSettings, session: Session, bend: Bend | None = None
+) -> Layout:
+    """A learned surface, cleaned, remeshed and unwrapped into one atlas; StspbrError if no face is left.
+
+    Args:
+        mesh: in the normalised box, as ``capture`` is, whose views say how fine automatic maps are.
+        bend: offsets ``[N, 3]`` of the learned normals from the mesh's smooth ones at points ``[N, 3]``; None: none
+            were learned.
+    """
+    prepared, report = session.ranks.first(lambda: _prepare_mesh(mesh, capture, settings, bend))
+    texels = rasterize_atlas(
+        prepared.required("uvs"), report["texture"]["resolution"], session.backend.rasterize, session.device
+    )
     return Layout(prepared, ["material"], [texels], [None], report=report)
 
 
-def given_layout(given: GivenMesh, normalization: Normalization, settings: BakeSettings, session: Session) -> Layout:
-    """A given mesh's own layouts, with new UVs for the materials that have none."""
-    prepare = partial(with_layouts, given, settings.texture_resolution, settings.padding)
+def given_layout(
+    given: GivenMesh, normalization: Normalization, capture: Capture, settings: BakeSettings, session: Session
+) -> Layout:
+    """A given mesh's own layouts, with new UVs for the materials that have none; ``capture`` is normalised."""
+    resolution = _resolution(normalization.mesh(given.mesh), capture, settings)[0]
+    prepare = partial(with_layouts, given, resolution, settings.padding)
     mesh, sizes, renewed = session.ranks.first(prepare)
     positions, mesh = mesh.positions, normalization.mesh(mesh)
     texels, normals, report = [], [], []
@@ -80,10 +96,31 @@ def given_layout(given: GivenMesh, normalization: Normalization, settings: BakeS
     return Layout(mesh, names, texels, normals, positions, given.nodes, summary)
 
 
-def _prepare_mesh(mesh: Mesh, settings: BakeSettings) -> tuple[Mesh, dict]:
-    """Clean topology, UVs, smooth normals and tangents."""
-    positions, faces, report = clean(mesh.positions, mesh.faces, settings.target_faces)
+def _prepare_mesh(mesh: Mesh, capture: Capture, settings: BakeSettings, bend: Bend | None) -> tuple[Mesh, dict]:
+    """Clean topology, UVs, normals that are smooth except at creases, and tangents."""
+    even = settings.remesh == "off"
+    positions, faces, report = clean(mesh.positions, mesh.faces, settings.target_faces if even else None)
     if len(faces) == 0:
         raise StspbrError("the mesh is empty after clean-up: the coarse stage found no solid surface; check the masks")
-    uvs = unwrap(positions, faces, settings.texture_resolution, settings.padding)
-    return with_frames(Mesh(positions, faces, uvs)), report
+    sharp = np.zeros(faces.shape, bool)
+    if not even:
+        # more triangles than the source has would show nothing more
+        made = remesh(positions, faces, max(min(settings.target_faces, len(faces)), LEAST_BUDGET))
+        sharp = made.sharp & supported_creases(made.positions, made.faces, made.sharp, positions, faces, bend)
+        positions, faces = made.positions, made.faces
+        report["remesh"] = made.report | {"split_edges": int(sharp.sum()) // 2}
+        report["after"] = mesh_report(positions, faces)
+    normals = split_normals(positions, faces, sharp) if sharp.any() else None
+    resolution, why = _resolution(Mesh(positions, faces), capture, settings)
+    uvs = unwrap(positions, faces, resolution, settings.padding, normals=normals)
+    report["texture"] = {"resolution": resolution, "because": why} | atlas_report(uvs, resolution)
+    return with_frames(Mesh(positions, faces, uvs, normals)), report
+
+
+def _resolution(mesh: Mesh, capture: Capture, settings: BakeSettings) -> tuple[int, str]:
+    """Side of the maps, and why."""
+    if settings.texture_resolution != "auto":
+        return settings.texture_resolution, "it was given"
+    return resolution_of_views(
+        mesh, [frame.camera for frame in capture.frames], [frame.object_to_world for frame in capture.frames]
+    )

@@ -1,14 +1,16 @@
-"""UV charts by xatlas, packed into one square texture with a padding in its texels."""
+"""UV charts by xatlas, packed into one square texture."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.geometry.topology import connected
 from stspbr.scene import Corners
+from stspbr.texture.packing import pack
 
 MAX_FACES = 60_000  # xatlas' time grows faster than the face count: noisy meshes of 200k faces take hours
-_PACKING_ROUNDS = 8
+_COSTS = (2.0, 8.0, 32.0)  # higher ones allow larger, more distorted charts
 
 
 def unwrap(
@@ -18,6 +20,7 @@ def unwrap(
     padding_px: int = 4,
     max_faces: int = MAX_FACES,
     chart_iterations: int = 2,
+    normals: Corners[np.ndarray] | None = None,
 ) -> Corners[np.ndarray]:
     """Unwrap a mesh into non-overlapping charts within one square.
 
@@ -27,6 +30,7 @@ def unwrap(
         padding_px: free texels between charts at that resolution, and half as many along the border.
         max_faces: a limit of work instead of time, so that results do not depend on the machine.
         chart_iterations: how often xatlas improves its charts; more gives fewer seams and takes longer.
+        normals: where they are split, charts end; None: nowhere.
 
     Returns:
         UVs ``[T, 2]`` float32 in [0, 1], glTF's convention (row 0 of the image is v = 0), charts not mirrored.
@@ -49,45 +53,40 @@ def unwrap(
     edge = np.linalg.norm(points[faces] - points[np.roll(faces, 1, axis=1)], axis=-1).mean()
     points = (points - points[faces].min(axis=(0, 1))) / max(edge, 1e-30)  # xatlas' thresholds are absolute
     atlas = xatlas.Atlas()
-    atlas.add_mesh(np.ascontiguousarray(points, dtype=np.float32), faces.astype(np.uint32))
-    for cost, padding in [(2.0, padding_px), (8.0, padding_px), (32.0, padding_px), (32.0, (padding_px + 1) // 2)]:
-        if _pack(atlas, resolution, padding, cost, chart_iterations):
-            break
+    charts, quick = xatlas.ChartOptions(), xatlas.PackOptions()
+    if normals is None:
+        atlas.add_mesh(np.ascontiguousarray(points, dtype=np.float32), faces.astype(np.uint32))
     else:
-        raise StspbrError(
-            f"{atlas.chart_count} charts with a padding of {padding} texels do not fit {resolution}²: "
-            "take a larger texture (texture_resolution) or fewer faces (target_faces)"
+        rows, split = np.unique(np.stack([faces, normals.index], -1).reshape(-1, 2), axis=0, return_inverse=True)
+        atlas.add_mesh(
+            np.ascontiguousarray(points[rows[:, 0]], dtype=np.float32),
+            split.reshape(-1, 3).astype(np.uint32),
+            np.ascontiguousarray(normals.values[rows[:, 1]], dtype=np.float32),
         )
+        charts.normal_seam_weight = 2000.0  # above 1000: xatlas never crosses them
+    charts.max_iterations = chart_iterations
+    quick.resolution, quick.texels_per_unit, quick.rotate_charts = 0, 1.0, False  # the axes swapped: a mirrored chart
+    for cost in _COSTS:
+        charts.max_cost = cost
+        atlas.generate(charts, quick)
+        if atlas.chart_count * (2 * padding_px) ** 2 < resolution**2:
+            break
     _, uv_faces, uvs = atlas.get_mesh(0)
-    texels = np.asarray(uvs, dtype=np.float64) * [atlas.width, atlas.height]
+    uvs = np.asarray(uvs, np.float64) * [atlas.width, atlas.height]
     uv_faces = np.asarray(uv_faces, dtype=np.int64)
+    packed = pack(points[faces], uv_faces, uvs, resolution, padding_px)
     # xatlas counts rows upwards for a counter-clockwise chart; images count them downwards.
-    texels[:, 1] = atlas.height - texels[:, 1]
-    uvs = np.clip((texels + 0.5 * padding) / resolution, 0.0, 1.0).astype(np.float32)
+    texels = packed.texels * [1.0, -1.0] + [0.0, resolution]
+    uvs = np.clip(texels / resolution, 0.0, 1.0).astype(np.float32)
     return Corners(uvs, _adopt_unassigned(faces, uvs, uv_faces).astype(np.int32))
 
 
-def _pack(atlas, resolution: int, padding: int, cost: float, chart_iterations: int) -> bool:  # noqa: ANN001
-    """Chart and pack; whether all fit one square. A higher ``cost`` allows larger, more distorted charts."""
-    import xatlas
-
-    charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
-    charts.max_iterations, charts.max_cost = chart_iterations, cost
-    room = resolution - padding  # half the padding stays free at the square's border: textures repeat
-    packing.resolution, packing.padding = max(room, 1), padding
-    packing.rotate_charts = False  # xatlas "rotates" by swapping the axes, which mirrors the chart
-    for _ in range(_PACKING_ROUNDS):
-        atlas.generate(charts, packing)
-        size = max(atlas.width, atlas.height)
-        if atlas.atlas_count == 1 and size <= room:
-            return True
-        if atlas.chart_count * (3 * padding) ** 2 > resolution**2:
-            return False  # the paddings alone nearly fill the square: shrinking takes long and fails
-        # given a density, xatlas makes one atlas as large as it needs: shrink until that is small enough
-        shrink = min(0.99, 0.98 * (room - padding) / max(size - padding, 1))
-        packing.texels_per_unit = atlas.texels_per_unit * max(shrink, 0.25)
-        packing.resolution = 0
-    return False
+def atlas_report(uvs: Corners[np.ndarray], resolution: int) -> dict:
+    """``charts`` and ``fill`` (share of the square inside of triangles) of an atlas without overlaps, for JSON."""
+    start, end = uvs.index[:, :2].reshape(-1), uvs.index[:, 1:].reshape(-1)
+    label = connected(start, end, len(uvs.values))[1]
+    fill = 0.5 * float(np.abs(_uv_areas(uvs.values, uvs.index)).sum())
+    return {"charts": len(np.unique(label[uvs.index[:, 0]])), "fill": fill, "texels": round(fill * resolution**2)}
 
 
 def _adopt_unassigned(faces: np.ndarray, uvs: np.ndarray, uv_faces: np.ndarray) -> np.ndarray:

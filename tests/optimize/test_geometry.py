@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from stspbr.errors import StspbrError
+from stspbr.geometry.creases import split_normals
 from stspbr.geometry.tangents import with_frames
 from stspbr.optimize.geometry import FixedGeometry
 from stspbr.procedural.jar import demo_asset
@@ -16,7 +18,7 @@ from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import ViewBatch, render_gbuffer
 from stspbr.render.prefilter import prefilter_latlong
-from stspbr.scene import Asset, EnvironmentLight
+from stspbr.scene import Asset, EnvironmentLight, Mesh
 from stspbr.scene.camera_rig import object_cameras
 
 CPU = torch.device("cpu")
@@ -60,3 +62,22 @@ def test_the_vertices_of_a_mesh_move_by_offsets_that_bend_it_or_not():
     for why, change in (("no faces", {"faces": mesh.faces[:0]}), ("indices beyond", {"positions": mesh.positions[:5]})):
         with pytest.raises(StspbrError, match=why):
             FixedGeometry(replace(mesh, **change), movable=True, laplacian=1, folding=0, device=CPU)
+
+
+def test_split_normals_stay_split_while_vertices_move():
+    box = trimesh.creation.box((1.0, 1.0, 1.0))
+    positions, faces = box.vertices.astype(np.float32), box.faces.astype(np.int32)
+    start, end = positions[faces], positions[np.roll(faces, -1, axis=1)]
+    split = split_normals(positions, faces, (start == end).sum(axis=2) == 2)
+    geometry = FixedGeometry(
+        Mesh(positions, faces, normals=split), movable=True, laplacian=0.0, folding=0.0, device=torch.device("cpu")
+    )
+    turn = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    with torch.no_grad():
+        geometry.offsets.copy_(torch.from_numpy(positions) @ turn.T - torch.from_numpy(positions))
+    normals = geometry.surface().normals
+    assert len(normals.values) == 24
+    expected = torch.from_numpy(split.values[split.index]) @ turn.T
+    torch.testing.assert_close(normals.values[normals.index.long()].detach(), expected, atol=1e-6, rtol=0)
+    geometry.surface().normals.values.sum().backward()
+    assert geometry.offsets.grad is not None
