@@ -16,6 +16,11 @@ _Ground = Annotated[
 ]
 
 
+_Crop = Annotated[
+    Literal["auto"] | Annotated[int, Field(ge=0)], or_else("choose auto, 0 or a side in pixels, e.g. 256")
+]
+
+
 class HashGridSettings(Settings):
     """One multiresolution hash grid (Müller et al. 2022)."""
 
@@ -188,6 +193,11 @@ class OptimizeSettings(Settings):
     iterations: int = Field(ge=1, description="steps of the stage")
     batch: int = Field(4, ge=1, description="views per step")
     image_scale: int = Field(1, ge=1, description="divide the frames' sides by this number before comparing")
+    crop: _Crop = Field(
+        "auto",
+        description="side in pixels of the part of a view that a step draws; 0: whole views; auto: whole views up to "
+        "320 pixels, 160 for larger ones",
+    )
     views: Literal["auto", "resident", "streamed"] = Field(
         "auto", description="resident: frames on the device; streamed: in the host's memory, copied per batch"
     )

@@ -1,0 +1,56 @@
+"""One view of any size, rendered block by block: memory follows the block, not the view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stspbr.render.gbuffer import ViewBatch
+from stspbr.scene import Camera
+
+_SIDE = 1024  # pixels along a side of a block
+_MARGIN = 2  # pixels around a block, where antialiasing lacks its neighbours
+
+
+@torch.no_grad()
+def render_view(
+    camera: Camera,
+    object_to_world: np.ndarray,
+    render: Callable[[ViewBatch], dict[str, Tensor]],
+    device: torch.device,
+    names: tuple[str, ...] | None = None,
+    side: int = _SIDE,
+) -> dict[str, np.ndarray]:
+    """The images ``[H, W, C]`` of one view, on the CPU.
+
+    Args:
+        render: gives images ``[1, H, W, C]`` by name from a batch of one view.
+        names: which of them are wanted; None: all.
+        side: views with no side above this are rendered at once, larger ones in blocks of it.
+    """
+    out: dict[str, np.ndarray] = {}
+    height, width = camera.height, camera.width
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            low, start = max(0, top - _MARGIN), max(0, left - _MARGIN)
+            high, end = min(height, top + side + _MARGIN), min(width, left + side + _MARGIN)
+            if max(height, width) <= side:
+                part = camera
+            else:
+                size = (end - start, high - low)
+                part = camera.resampled((start, low, *size), size)
+            found = render(ViewBatch.of([part], [object_to_world], device))
+            for name, image in found.items():
+                if names is not None and name not in names:
+                    continue
+                values = image[0].cpu().numpy()
+                if part is camera:
+                    out[name] = values
+                    continue
+                whole = out.setdefault(name, np.empty((height, width, values.shape[2]), values.dtype))
+                kept = whole[top : top + side, left : left + side]
+                kept[...] = values[top - low :, left - start :][: kept.shape[0], : kept.shape[1]]
+    return out
