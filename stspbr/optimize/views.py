@@ -63,6 +63,11 @@ def crop_side(crop: int | Literal["auto"], resolution: tuple[int, int]) -> int:
     return crop if 0 < crop < longest else 0
 
 
+def overview_scale(resolution: tuple[int, int]) -> int:
+    """The factor by which views of ``(height, width)`` are reduced to be drawn whole; 1: they are small."""
+    return max(1, -(-max(resolution) // OVERVIEW_SIDE))
+
+
 class ViewSet:
     """Frames of one size, reduced by ``scale`` with a box filter; their batches are on ``device``.
 
@@ -106,7 +111,7 @@ class ViewSet:
         self.device = device
         self.full = (first.height // scale, first.width // scale)
         self.crop = crop_side(crop, self.full)
-        self.overview = -(-max(self.full) // OVERVIEW_SIDE) if self.crop else 1
+        self.overview = overview_scale(self.full) if self.crop else 1
         self._frames, self._scale = list(frames), scale
         height, width = (side // self.overview for side in self.full)
         image = torch.empty(len(frames), height, width, 3)

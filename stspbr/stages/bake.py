@@ -55,7 +55,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     coarse = session.parent_of(parent, "coarse")
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
     source = session.parent_of(coarse, "capture")
-    capture = load_capture(source)
+    capture = load_capture(source, session)
     normalization = load_normalization(parent)
     capture_n = normalization.capture(capture)
 

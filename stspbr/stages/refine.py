@@ -57,7 +57,7 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
             "materials to shadows that the images do not show; capture with --renderer mitsuba, or keep the bake"
         )
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
-    capture, asset = load_capture(source), read_gltf(bake.file("asset.glb"))
+    capture, asset = load_capture(source, session), read_gltf(bake.file("asset.glb"))
     normalization = load_normalization(lineage["specialize"])
     transport = make_transport(source, capture, coarse_settings.transport, session, normalization)
     if transport is not None and transport.ground is not None:
