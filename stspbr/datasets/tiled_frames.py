@@ -90,7 +90,8 @@ class _Tiles:
                 values = self._tile(int(level.offset[row, column]), kind, shape)
                 first, start = max(y, top), max(x, left)
                 last, end = min(y + shape[0], top + height), min(x + shape[1], left + width)
-                out[first - top : last - top, start - left : end - left] = values[first - y : last - y, start - x : end - x]
+                inside = values[first - y : last - y, start - x : end - x]
+                out[first - top : last - top, start - left : end - left] = inside
         return np.ascontiguousarray(out[..., :3]), np.ascontiguousarray(out[..., 3:])
 
     def _tile(self, offset: int, kind: int, shape: tuple[int, int]) -> np.ndarray:
@@ -149,9 +150,7 @@ def _index(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return json.loads(arrays.pop("content").tobytes()), arrays
 
 
-def _frame(
-    entry: dict[str, Any], number: int, arrays: dict[str, np.ndarray], tiles: _Tiles, scale: int
-) -> StoredFrame:
+def _frame(entry: dict[str, Any], number: int, arrays: dict[str, np.ndarray], tiles: _Tiles, scale: int) -> StoredFrame:
     fields = dict(entry)
     camera = Camera(np.array(fields["camera"].pop("camera_to_world")), **fields.pop("camera"))
     summary = fields.pop("mask")

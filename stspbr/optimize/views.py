@@ -27,7 +27,7 @@ OVERVIEW_SIDE = 320
 """Longest side in pixels of a view that a step draws whole, and of the reduced copies of larger ones."""
 
 CROP_SIDE = 160
-"""Side in pixels of the crops of larger views: with their many covered pixels they cost as much as whole small views."""
+"""Side in pixels of the crops of larger views: full of the object as they are, they cost as much as small views."""
 
 Window = tuple[int, int]
 """Left column and top row of a crop."""
@@ -143,7 +143,7 @@ class ViewSet:
         return self._frames[number].camera.resized(self.full[1], self.full[0])
 
     def whole(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Image ``[H, W, 3]`` and alpha ``[H, W, 1]`` of a view, of the size ``full``, whether crops are drawn or not."""
+        """Image ``[H, W, 3]`` and alpha ``[H, W, 1]`` of a view of the size ``full``, crops or not."""
         return self._frames[number].reduced(self._scale)
 
     def batch(self, ids: list[int]) -> tuple[ViewBatch, Targets]:
@@ -171,7 +171,8 @@ class ViewSet:
             cameras.append(self.camera(number).resampled(sides, (width, height)))
         views = ViewBatch.of(cameras, [self._frames[number].object_to_world for number in ids], self.device)
         index = _to_device(torch.as_tensor(ids, dtype=torch.int64), self.device)
-        image, alpha = (_to_device(_tensor(np.stack(of), torch.device("cpu")), self.device) for of in zip(*pixels, strict=True))
+        host = torch.device("cpu")
+        image, alpha = (_to_device(_tensor(np.stack(of), host), self.device) for of in zip(*pixels, strict=True))
         return views, Targets(image, alpha, self.saturation.index_select(0, index))
 
     def samples(self, number: int) -> tuple[ViewBatch, Targets]:

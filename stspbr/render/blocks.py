@@ -11,7 +11,8 @@ from torch import Tensor
 from stspbr.render.gbuffer import ViewBatch
 from stspbr.scene import Camera
 
-_SIDE = 1024  # pixels along a side of a block
+_AT_ONCE = 1024  # pixels along the longer side of a view that is rendered at once
+_SIDE = 512  # pixels along a side of a block of larger ones
 _MARGIN = 2  # pixels around a block, where antialiasing lacks its neighbours
 
 
@@ -22,6 +23,7 @@ def render_view(
     render: Callable[[ViewBatch], dict[str, Tensor]],
     device: torch.device,
     names: tuple[str, ...] | None = None,
+    at_once: int = _AT_ONCE,
     side: int = _SIDE,
 ) -> dict[str, np.ndarray]:
     """The images ``[H, W, C]`` of one view, on the CPU.
@@ -29,15 +31,16 @@ def render_view(
     Args:
         render: gives images ``[1, H, W, C]`` by name from a batch of one view.
         names: which of them are wanted; None: all.
-        side: views with no side above this are rendered at once, larger ones in blocks of it.
+        at_once: views with no side above this are rendered at once, larger ones in blocks of ``side``.
     """
     out: dict[str, np.ndarray] = {}
     height, width = camera.height, camera.width
+    side = max(height, width) if max(height, width) <= at_once else side
     for top in range(0, height, side):
         for left in range(0, width, side):
             low, start = max(0, top - _MARGIN), max(0, left - _MARGIN)
             high, end = min(height, top + side + _MARGIN), min(width, left + side + _MARGIN)
-            if max(height, width) <= side:
+            if side >= max(height, width):
                 part = camera
             else:
                 size = (end - start, high - low)

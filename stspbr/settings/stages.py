@@ -173,7 +173,9 @@ class RefineSettings(Settings):
     @model_validator(mode="after")
     def _fits(self) -> RefineSettings:
         if self.optimize.crop != 0:
-            raise ValueError("optimize.crop: refine path-traces whole views; raise optimize.image_scale if they are too large")
+            raise ValueError(
+                "optimize.crop: refine path-traces whole views; raise optimize.image_scale if they are too large"
+            )
         if self.optimize.iterations < self.polish + self.rounds:
             raise ValueError(
                 f"optimize.iterations={self.optimize.iterations} leaves no step for {self.rounds} rounds before "

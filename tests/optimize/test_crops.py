@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -179,7 +178,7 @@ def test_a_view_in_blocks_is_the_view():
 
     whole = render_view(camera, np.eye(4), render, CPU)
     assert sizes == [(240, 300)]
-    blocks = render_view(camera, np.eye(4), render, CPU, ("rgb", "alpha"), side=100)
+    blocks = render_view(camera, np.eye(4), render, CPU, ("rgb", "alpha"), at_once=200, side=100)
     assert len(sizes) == 10 and max(map(max, sizes[1:])) == 104 and set(blocks) == {"rgb", "alpha"}
     for name, image in blocks.items():
         np.testing.assert_allclose(image, whole[name], atol=1e-3, rtol=1e-3)
@@ -231,9 +230,10 @@ def test_crops_are_drawn_where_the_error_is(views):
 
 def test_an_empty_mask_is_no_error(views):
     empty = disk("empty", (-500, -500), 1, 3)
-    crops = Crops(ViewSet([empty], 1, CPU, crop="auto"), 0)
+    alone = ViewSet([empty], 1, CPU, crop="auto")
+    crops = Crops(alone, 0)
     (window,) = crops.draw(0, [0])
-    crops.learn([0], [window], [0], torch.zeros(1, 160, 160, 4), ViewSet([empty], 1, CPU, crop=160).crops([0], [window])[1], Ranks())
+    crops.learn([0], [window], [0], torch.zeros(1, 160, 160, 4), alone.crops([0], [window])[1], Ranks())
     assert (crops.error == -1).all()
 
 
