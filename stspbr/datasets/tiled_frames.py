@@ -196,7 +196,7 @@ def _write(path: Path, capture: Capture, scale: int) -> None:
                 entries[number] = _entry(loaded)
 
             for_each_frame(capture.frames, work, range(count))
-            arrays = {}
+            arrays: dict[str, Any] = {}
             for level in places:
                 shapes = [
                     (-(-(f.camera.height // level) // TILE), -(-(f.camera.width // level) // TILE))
@@ -211,7 +211,8 @@ def _write(path: Path, capture: Capture, scale: int) -> None:
             original = None if capture.original_from_world is None else np.asarray(capture.original_from_world).tolist()
             content = json.dumps({"frames": entries, "original": original, "scale": scale}).encode()
             data = io.BytesIO()
-            np.savez(data, content=np.frombuffer(content, np.uint8), **arrays)
+            arrays["content"] = np.frombuffer(content, np.uint8)
+            np.savez(data, **arrays)
             index, place = data.getvalue(), stream.tell()
             stream.write(index + place.to_bytes(8, "little") + len(index).to_bytes(8, "little"))
             stream.write(hashlib.sha256(index).digest())

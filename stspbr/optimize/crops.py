@@ -41,8 +41,13 @@ class Crops:
         self._coverage = pooled[:, 0].double().numpy()
         self.error = torch.full(pooled[:, 0].shape, -1.0)
 
-    def draw(self, step: int, ids: Sequence[int]) -> list[Window]:
-        """The window of one crop of each of the views ``ids``."""
+    def draw(self, step: int, ids: Sequence[int]) -> list[Window] | None:
+        """The window of one crop of each of the views ``ids``; None: this step draws them whole, reduced.
+
+        Every second step draws crops. The steps between them reach all of the surface, which crops reach seldom.
+        """
+        if step % 2 == 0:
+            return None
         generator = np.random.Generator(np.random.Philox(key=[self._seed, step], counter=2))
         mean = self._mean()
         windows = []

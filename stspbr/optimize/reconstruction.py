@@ -34,7 +34,7 @@ class Reconstruction:
     """Geometry, appearance and light, fitted to the views.
 
     Args:
-        views: the training frames; of large ones each step draws crops.
+        views: the training frames; of large ones every second step draws crops.
         geometry, appearance, light: what is optimised; each has its own parameters and regularisers.
         settings: batch, losses, routing.
         backend: raster operations.
@@ -110,7 +110,9 @@ class Reconstruction:
             share = len(ids) / len(batch)
             covered, span = self._normalizers(targets, gbuffer)
             terms = self._image_terms(image, targets, self.settings.losses, covered * share, weight)
-            terms = scaled(terms + self._silhouettes(surface, ids), share)
+            if windows is not None:
+                terms += self._silhouettes(surface, ids)
+            terms = scaled(terms, share)
             self._learn(batch, windows, places, image, targets)
         with watch.part("smoothness"):
             terms += self._priors(step, progress, gbuffer, inputs, span)
@@ -144,9 +146,9 @@ class Reconstruction:
             self.transport.load_state_dict(state["transport"])
 
     def _silhouettes(self, surface: Surface, ids: list[int]) -> list[Term]:
-        """If crops are drawn: the mask term of the whole views, reduced; a crop shows no outline but its own."""
+        """Beside crops: the mask term of the whole views, reduced; a crop shows no outline but its own."""
         weight = self.settings.losses.mask
-        if self.crops is None or weight <= 0 or not surface.positions.requires_grad:
+        if weight <= 0 or not surface.positions.requires_grad:
             return []
         views, targets = self.views.batch(ids)
         alpha = coverage_image(surface, views, self.backend)

@@ -26,8 +26,7 @@ from stspbr.scene.capture import block_means
 OVERVIEW_SIDE = 320
 """Longest side in pixels of a view that a step draws whole, and of the reduced copies of larger ones."""
 
-CROP_SIDE = 160
-"""Side in pixels of the crops of larger views: full of the object as they are, they cost as much as small views."""
+_MEASURED = 16  # views whose masks the side of crops is measured in
 
 Window = tuple[int, int]
 """Left column and top row of a crop."""
@@ -55,12 +54,43 @@ def crop_side(crop: int | Literal["auto"], resolution: tuple[int, int]) -> int:
     """The side in pixels of the crops of views of ``(height, width)``; 0: views are drawn whole.
 
     Args:
-        crop: the setting; a side that holds the whole view, and 0, mean whole views.
+        crop: the setting; a side that holds the whole view, and 0, mean whole views. Of ``"auto"`` the largest side
+            that crops of these views have.
     """
     longest = max(resolution)
     if crop == "auto":
-        return CROP_SIDE if longest > OVERVIEW_SIDE else 0
+        return OVERVIEW_SIDE if longest > OVERVIEW_SIDE else 0
     return crop if 0 < crop < longest else 0
+
+
+def equal_side(alpha: np.ndarray, scale: int) -> int:
+    """The side of crops on the object that have as many covered pixels as the whole, reduced views: equal cost.
+
+    Args:
+        alpha: ``[V, h, w]`` coverage of the views, reduced by ``scale``.
+
+    Returns:
+        Pixels of the full views, a multiple of 16, from 64 to ``OVERVIEW_SIDE``.
+    """
+    few = alpha[:: -(-len(alpha) // _MEASURED)].astype(np.float64)
+    wanted = few.sum() / len(few)
+    side = 64
+    while side < OVERVIEW_SIDE and _covered_share(few, side / scale) * side * side < wanted:
+        side += 16
+    return side
+
+
+def _covered_share(alpha: np.ndarray, side: float) -> float:
+    """The mean covered part of squares of ``side`` pixels that are centred at covered pixels."""
+    half = max(1, round(0.5 * side))
+    rows, columns = (np.arange(n) for n in alpha.shape[1:])
+    sums = np.pad(alpha, ((0, 0), (1, 0), (1, 0))).cumsum(axis=1).cumsum(axis=2)
+    top, bottom = np.maximum(rows - half, 0), np.minimum(rows + half, len(rows))
+    left, right = np.maximum(columns - half, 0), np.minimum(columns + half, len(columns))
+    low, high = sums[:, top], sums[:, bottom]
+    inside = high[:, :, right] - high[:, :, left] - low[:, :, right] + low[:, :, left]
+    area = (bottom - top)[:, None] * (right - left)[None]
+    return float((alpha * inside / area).sum() / max(alpha.sum(), 1e-9))
 
 
 def overview_scale(resolution: tuple[int, int]) -> int:
@@ -121,6 +151,8 @@ class ViewSet:
             for kept, values in zip((image, alpha), pixels, strict=True):
                 kept[number] = torch.from_numpy(np.ascontiguousarray(values, np.float32))
         self.resolution = (height, width)
+        if self.crop and crop == "auto":
+            self.crop = equal_side(alpha[..., 0].numpy(), self.overview)
         self.storage = choose_storage(storage, image.nbytes + alpha.nbytes, device)
         self.image, self.alpha = (self._store(values) for values in (image, alpha))
         self.saturation = _tensor(np.array([f.saturation for f in frames]).reshape(-1, 1, 1, 1), device)

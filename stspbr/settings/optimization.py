@@ -195,8 +195,8 @@ class OptimizeSettings(Settings):
     image_scale: int = Field(1, ge=1, description="divide the frames' sides by this number before comparing")
     crop: _Crop = Field(
         "auto",
-        description="side in pixels of the part of a view that a step draws; 0: whole views; auto: whole views up to "
-        "320 pixels, 160 for larger ones",
+        description="side in pixels of the crops that every second step draws of large views; 0: whole views only; "
+        "auto: of views above 320 pixels, with as many covered pixels as whole small views have",
     )
     views: Literal["auto", "resident", "streamed"] = Field(
         "auto", description="resident: frames on the device; streamed: in the host's memory, copied per batch"

@@ -13,7 +13,7 @@ from stspbr.optimize.crops import Crops
 from stspbr.optimize.distributed import Ranks
 from stspbr.optimize.losses import tonemap
 from stspbr.optimize.progress import Reporter
-from stspbr.optimize.views import CROP_SIDE, OVERVIEW_SIDE, Targets, ViewSet, crop_side
+from stspbr.optimize.views import OVERVIEW_SIDE, Targets, ViewSet, crop_side, equal_side
 from stspbr.procedural.jar import demo_asset
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
@@ -28,6 +28,7 @@ from stspbr.stages.session import Session
 CPU = torch.device("cpu")
 BACKEND = get_backend("cpu", CPU)
 WIDTH, HEIGHT = 700, 410  # larger than a whole view, reduced by 3, with a rest
+CROP_SIDE = 160
 
 
 def disk(name: str, centre: tuple[float, float], radius: float, seed: int = 0, **fields) -> Frame:
@@ -42,14 +43,14 @@ def disk(name: str, centre: tuple[float, float], radius: float, seed: int = 0, *
 @pytest.fixture(scope="module")
 def views() -> ViewSet:
     frames = [disk("a", (500, 150), 60), disk("b", (200, 300), 40, 1), disk("c", (350, 205), 190, 2, saturation=1.0)]
-    return ViewSet(frames, 1, CPU, crop="auto")
+    return ViewSet(frames, 1, CPU, crop=CROP_SIDE)
 
 
 @pytest.mark.parametrize(
     ("crop", "resolution", "wanted"),
     [
         ("auto", (OVERVIEW_SIDE, OVERVIEW_SIDE), 0),
-        ("auto", (100, OVERVIEW_SIDE + 1), CROP_SIDE),
+        ("auto", (100, OVERVIEW_SIDE + 1), OVERVIEW_SIDE),
         (0, (3000, 4000), 0),
         (256, (256, 256), 0),
         (256, (200, 257), 256),
@@ -57,6 +58,27 @@ def views() -> ViewSet:
 )
 def test_side_of_the_crops(crop, resolution, wanted):
     assert crop_side(crop, resolution) == wanted
+
+
+def test_crops_have_as_many_covered_pixels_as_whole_small_views():
+    """Disks that fill a quarter of views of 960², reduced to 320²; squares inside of a larger one are full of it."""
+    side = 240
+    rows, columns = np.mgrid[:side, :side] + 0.5
+    distance = np.hypot(columns - side / 2, rows - side / 2)
+    alpha = np.stack([(distance < radius).astype(np.float32) for radius in (60, 62, 58)])
+    wanted = alpha.sum() / 3
+    for scale in (2, 4, 16):
+        chosen = equal_side(alpha, scale)
+        assert chosen % 16 == 0 and 64 <= chosen <= OVERVIEW_SIDE
+        middles = np.argwhere(alpha[0] > 0)[::50]
+        whole = np.repeat(np.repeat(alpha[0], scale, axis=0), scale, axis=1)
+        covered = []
+        for row, column in middles * scale + scale // 2:
+            top, left = (int(np.clip(v - chosen / 2, 0, side * scale - chosen)) for v in (row, column))
+            covered.append(whole[top : top + chosen, left : left + chosen].sum())
+        assert 0.8 * wanted < np.mean(covered) < 1.35 * wanted, scale
+    assert equal_side(np.ones((2, side, side), np.float32), 4) == side
+    assert equal_side(np.zeros((2, side, side), np.float32), 4) == 64
 
 
 def test_a_crop_shows_the_frame_s_pixels_through_its_own_camera(views):
@@ -189,15 +211,16 @@ def test_a_view_in_blocks_is_the_view():
 
 def test_the_same_step_draws_the_same_windows(views):
     first, second = Crops(views, 5), Crops(views, 5)
+    assert [first.draw(step, [0]) is None for step in range(4)] == [True, False, True, False]
     assert first.draw(7, [0, 1, 2, 0]) == second.draw(7, [0, 1, 2, 0])
-    others = [Crops(views, 6).draw(7, [0, 1, 2, 0]), first.draw(8, [0, 1, 2, 0])]
+    others = [Crops(views, 6).draw(7, [0, 1, 2, 0]), first.draw(9, [0, 1, 2, 0])]
     assert first.draw(7, [0, 1, 2, 0]) not in others
 
 
 def test_crops_lie_in_the_view_where_the_object_is(views):
     crops = Crops(views, 0)
     seen = np.zeros((len(views), HEIGHT, WIDTH))
-    for step in range(150):
+    for step in range(1, 301, 2):
         for number, (left, top) in enumerate(crops.draw(step, [0, 1, 2])):
             assert 0 <= left <= WIDTH - CROP_SIDE and 0 <= top <= HEIGHT - CROP_SIDE
             seen[number, top : top + CROP_SIDE, left : left + CROP_SIDE] += 1
@@ -220,7 +243,7 @@ def test_crops_are_drawn_where_the_error_is(views):
     crops.error[2, :, : cells // 2] = 0.2
 
     def left_share() -> float:
-        middles = [crops.draw(step, [2])[0][0] + CROP_SIDE / 2 for step in range(400)]
+        middles = [crops.draw(step, [2])[0][0] + CROP_SIDE / 2 for step in range(1, 801, 2)]
         return float(np.mean(np.array(middles) < 8 * 3 * (cells // 2)))
 
     worse = left_share()
@@ -230,9 +253,9 @@ def test_crops_are_drawn_where_the_error_is(views):
 
 def test_an_empty_mask_is_no_error(views):
     empty = disk("empty", (-500, -500), 1, 3)
-    alone = ViewSet([empty], 1, CPU, crop="auto")
+    alone = ViewSet([empty], 1, CPU, crop=CROP_SIDE)
     crops = Crops(alone, 0)
-    (window,) = crops.draw(0, [0])
+    (window,) = crops.draw(1, [0])
     crops.learn([0], [window], [0], torch.zeros(1, 160, 160, 4), alone.crops([0], [window])[1], Ranks())
     assert (crops.error == -1).all()
 
