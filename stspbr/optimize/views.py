@@ -23,8 +23,11 @@ from stspbr.render.gbuffer import ViewBatch
 from stspbr.scene import Camera, Frame
 from stspbr.scene.capture import block_means
 
+WHOLE_SIDE = 1024
+"""Longest side in pixels of the views of which, by default, no crops are drawn."""
+
 OVERVIEW_SIDE = 320
-"""Longest side in pixels of a view that a step draws whole, and of the reduced copies of larger ones."""
+"""Longest side in pixels of the reduced copies of views of which crops are drawn."""
 
 _MEASURED = 16  # views whose masks the side of crops is measured in
 
@@ -59,7 +62,7 @@ def crop_side(crop: int | Literal["auto"], resolution: tuple[int, int]) -> int:
     """
     longest = max(resolution)
     if crop == "auto":
-        return OVERVIEW_SIDE if longest > OVERVIEW_SIDE else 0
+        return OVERVIEW_SIDE if longest > WHOLE_SIDE else 0
     return crop if 0 < crop < longest else 0
 
 

@@ -196,7 +196,7 @@ class OptimizeSettings(Settings):
     crop: _Crop = Field(
         "auto",
         description="side in pixels of the crops that every second step draws of large views; 0: whole views only; "
-        "auto: of views above 320 pixels, with as many covered pixels as whole small views have",
+        "auto: of views above 1024 pixels, with as many covered pixels as whole small views have",
     )
     views: Literal["auto", "resident", "streamed"] = Field(
         "auto", description="resident: frames on the device; streamed: in the host's memory, copied per batch"

@@ -13,7 +13,7 @@ from stspbr.optimize.crops import Crops
 from stspbr.optimize.distributed import Ranks
 from stspbr.optimize.losses import tonemap
 from stspbr.optimize.progress import Reporter
-from stspbr.optimize.views import OVERVIEW_SIDE, Targets, ViewSet, crop_side, equal_side
+from stspbr.optimize.views import OVERVIEW_SIDE, WHOLE_SIDE, Targets, ViewSet, crop_side, equal_side
 from stspbr.procedural.jar import demo_asset
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
@@ -49,8 +49,8 @@ def views() -> ViewSet:
 @pytest.mark.parametrize(
     ("crop", "resolution", "wanted"),
     [
-        ("auto", (OVERVIEW_SIDE, OVERVIEW_SIDE), 0),
-        ("auto", (100, OVERVIEW_SIDE + 1), OVERVIEW_SIDE),
+        ("auto", (WHOLE_SIDE, WHOLE_SIDE), 0),
+        ("auto", (100, WHOLE_SIDE + 1), OVERVIEW_SIDE),
         (0, (3000, 4000), 0),
         (256, (256, 256), 0),
         (256, (200, 257), 256),
