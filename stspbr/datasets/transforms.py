@@ -44,7 +44,7 @@ from stspbr.datasets.world_axes import original, tilt, turned_pose, y_up_from
 from stspbr.errors import StspbrError
 from stspbr.files import find_file, read_file, write_file
 from stspbr.formats.choices import USUAL, FileChoices
-from stspbr.formats.images import IMAGE_SUFFIXES, write_exr
+from stspbr.formats.images import IMAGE_SUFFIXES, image_size, write_exr
 from stspbr.formats.lights import read_light
 from stspbr.notes import Notes, first_few
 from stspbr.scene.camera import Camera
@@ -104,6 +104,17 @@ def read_transforms(
     back = _similarity(path, content)
     back = original(rotation) if back is None else back @ rotation.T
     return checked(Capture(frames, light, back), on_warning)
+
+
+def frame_sizes(path: Path) -> tuple[int, int, int]:
+    """Number of frames in a ``transforms.json``, and width and height of the largest image; none is decoded."""
+    content, entries, names = read_entries(path)
+    sizes = set()
+    for entry, name in zip(entries, names, strict=True):
+        own = {**content, **entry}
+        known = "w" in own and "h" in own
+        sizes.add((int(own["w"]), int(own["h"])) if known else image_size(path.parent / name))
+    return len(entries), *max(sizes, key=lambda size: size[0] * size[1])
 
 
 def _upright(

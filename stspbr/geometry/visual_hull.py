@@ -14,6 +14,7 @@ from stspbr.scene import Frame
 
 _BOX_GRID = 40  # points along each side of the cube that is searched for the box
 _BOX_ROUNDS = 3
+_MASK_SIDE = 1024  # pixels along the longer side of a mask, at most
 
 
 def visual_hull_sdf(points: np.ndarray, frames: Sequence[Frame], threshold: float = 0.5) -> np.ndarray:
@@ -82,10 +83,22 @@ def estimate_box(
 
 
 def _checked(frames: Sequence[Frame]) -> list[Frame]:
-    frames = list(frames)
     if not frames:
         raise StspbrError("the visual hull needs frames, but the capture has none")
-    return frames
+    return [_small(frame) for frame in frames]
+
+
+def _small(frame: Frame) -> Frame:
+    """A frame with the masks of the hull alone; of large ones reduced: no cell is as small as their pixels."""
+    camera = frame.camera
+    scale = -(-max(camera.width, camera.height) // _MASK_SIDE)
+    if scale <= 1:
+        return frame
+    _, alpha = frame.reduced(scale)
+    height, width = alpha.shape[:2]
+    camera = camera.resampled((0, 0, width * scale, height * scale), (width, height))
+    black = np.broadcast_to(np.float32(0), (height, width, 3))
+    return Frame(frame.name, camera, black, np.ascontiguousarray(alpha), frame.object_to_world, frame.split)
 
 
 def _mask(frame: Frame, threshold: float) -> np.ndarray:

@@ -15,6 +15,8 @@ from stspbr.errors import StspbrError, first_line
 if TYPE_CHECKING:
     import torch
 
+_STRIP = 1 << 21  # pixels of an image that are compared at a time
+
 
 def display(image: np.ndarray) -> np.ndarray:
     """Linear radiance clipped to [0, 1] and sRGB-encoded, float32: what an eye (or an 8-bit file) sees."""
@@ -39,8 +41,21 @@ def psnr(reference: np.ndarray, estimate: np.ndarray, mask: np.ndarray | None = 
 
 
 def psnr_srgb(reference: np.ndarray, estimate: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """``psnr`` of linear images after ``display``."""
-    return psnr(display(reference), display(estimate), mask)
+    """``psnr`` of linear images after ``display``; of large ones strip by strip, to save memory."""
+    height, width = reference.shape[:2]
+    rows = max(1, _STRIP // max(width, 1))
+    if height <= rows or reference.shape != estimate.shape:
+        return psnr(display(reference), display(estimate), mask)
+    weight = np.ones((height, width, 1), np.float32) if mask is None else np.reshape(mask, (height, width, 1))
+    error = total = 0.0
+    for top in range(0, height, rows):
+        part = slice(top, top + rows)
+        own = np.asarray(weight[part], np.float64)
+        error += float((own * (display(reference[part]) - display(estimate[part])).astype(np.float64) ** 2).sum())
+        total += float(own.sum()) * reference.shape[2]
+    if total <= 0:
+        raise StspbrError("the mask is empty: no pixel to compare")
+    return float("inf") if error == 0 else float(10.0 * np.log10(total / error))
 
 
 def ssim(

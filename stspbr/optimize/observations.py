@@ -77,7 +77,7 @@ def observe(problem: Reconstruction, limit: int) -> Observations:
     parts = []
     rotations = views.cameras.object_rotation
     for number in range(len(views)):
-        batch, targets = views.batch([number])
+        batch, targets = views.samples(number)
         gbuffer = render_gbuffer(surface, batch, problem.backend)
         if len(gbuffer.covered) == 0:
             continue

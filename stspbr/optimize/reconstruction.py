@@ -12,6 +12,7 @@ from torch import Tensor
 from stspbr.colour import linear_to_srgb
 from stspbr.fields.material_values import MaterialValues
 from stspbr.optimize.appearance import Appearance
+from stspbr.optimize.crops import Crops
 from stspbr.optimize.distributed import Ranks, Span
 from stspbr.optimize.geometry import Geometry
 from stspbr.optimize.lights import Light, in_units_of
@@ -19,7 +20,7 @@ from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.losses import CompositeLoss, mask_loss, metal_prior
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.optimize.transport import TransportSchedule
-from stspbr.optimize.views import FULL_COVERAGE, Targets, ViewSet, batch_ids, step_generator
+from stspbr.optimize.views import FULL_COVERAGE, Targets, ViewSet, Window, batch_ids, step_generator
 from stspbr.render.gbuffer import (
     GBuffer,
     Surface,
@@ -27,6 +28,7 @@ from stspbr.render.gbuffer import (
     channels,
     compose,
     compose_channels,
+    coverage_image,
     named_channels,
     render_gbuffer,
 )
@@ -43,7 +45,7 @@ class Reconstruction:
     """Geometry, appearance and light, fitted to the views.
 
     Args:
-        views: the training frames.
+        views: the training frames; of large ones every second step draws crops.
         geometry, appearance, light: what is optimised; each has its own parameters and regularisers.
         settings: batch, losses, routing.
         backend: raster operations.
@@ -77,6 +79,7 @@ class Reconstruction:
         self.held_out = held_out
         self.ranks = ranks or Ranks()
         self.transport = transport
+        self.crops = Crops(views, seed) if views.crop else None
         self.exposure = views.exposure()
         self.progress = 1.0
         losses = settings.losses
@@ -101,17 +104,27 @@ class Reconstruction:
         self.progress = progress
         self._refresh(step, progress, watch)
         batch = batch_ids(step, len(self.views), self.settings.batch, self.seed)
-        ids = self.ranks.part(batch)
+        windows = None if self.crops is None else self.crops.draw(step, batch)
+        places = self.ranks.part(range(len(batch)))
+        ids = [batch[place] for place in places]
         if not ids:
             self._normalizers(None, None)
+            self._learn(batch, windows, places, None, None)
             return self._regularizers(progress)
-        views, targets = self.views.batch(ids)
-        light, gbuffer, inputs, image = self._render(views, watch)
+        with watch.part("frames"):
+            views, targets = self.views.batch(ids) if windows is None else self.views.crops(
+                ids, [windows[place] for place in places]
+            )  # fmt: skip
+        surface, gbuffer, inputs, image = self._render(views, watch)
         image, weight = self._corrected(image, ids)
         with watch.part("losses"):
             share = len(ids) / len(batch)
-            coverage, span = self._normalizers(targets, gbuffer)
-            terms = scaled(self._image_terms(image, targets, self.settings.losses, coverage * share, weight), share)
+            covered, span = self._normalizers(targets, gbuffer)
+            terms = self._image_terms(image, targets, self.settings.losses, covered * share, weight)
+            if windows is not None and not self.appearance.sees_through(progress):
+                terms += self._silhouettes(surface, ids)
+            terms = scaled(terms, share)
+            self._learn(batch, windows, places, image, targets)
         with watch.part("smoothness"):
             terms += self._priors(step, progress, gbuffer, inputs, span)
         return terms + self._regularizers(progress)
@@ -130,14 +143,39 @@ class Reconstruction:
     def state(self) -> dict[str, dict[str, Tensor]]:
         """State of all parts."""
         out = {name: module.state_dict() for name, module in self.modules().items()}
+        if self.crops is not None:
+            out["crops"] = {"error": self.crops.error}
         return out if self.transport is None else out | {"transport": self.transport.state_dict()}
 
     def load_state(self, state: dict[str, dict[str, Tensor]]) -> None:
         """The inverse of ``state``."""
         for name, module in self.modules().items():
             module.load_state_dict(state[name])
+        if self.crops is not None:
+            self.crops.error.copy_(state["crops"]["error"])
         if self.transport is not None:
             self.transport.load_state_dict(state["transport"])
+
+    def _silhouettes(self, surface: Surface, ids: list[int]) -> list[Term]:
+        """Beside crops: the mask term of the whole views, reduced; a crop shows no outline but its own."""
+        weight = self.settings.losses.mask
+        if weight <= 0 or not surface.positions.requires_grad:
+            return []
+        views, targets = self.views.batch(ids)
+        alpha = coverage_image(surface, views, self.backend)
+        return [Term("silhouette", weight * mask_loss(alpha, targets.alpha), STRICT_A, closed=True)]
+
+    def _learn(
+        self,
+        batch: list[int],
+        windows: list[Window] | None,
+        places: list[int],
+        image: Tensor | None,
+        targets: Targets | None,
+    ) -> None:
+        """Remember where the crops of a batch differ from their targets."""
+        if self.crops is not None and windows is not None:
+            self.crops.learn(batch, windows, places, image, targets, self.ranks)
 
     def _normalizers(self, targets: Targets | None, gbuffer: GBuffer | None) -> tuple[Tensor, Span]:
         """The target coverage of the whole batch, and the span of this rank's covered pixels; None: it has no view."""
@@ -222,7 +260,7 @@ class Reconstruction:
         ]
         return {"target | result | albedo | roughness | metallic | normal": np.concatenate(row, axis=1)}
 
-    def _render(self, views: ViewBatch, watch: Stopwatch) -> tuple[PrefilteredLight, GBuffer, MaterialValues, Tensor]:
+    def _render(self, views: ViewBatch, watch: Stopwatch) -> tuple[Surface, GBuffer, MaterialValues, Tensor]:
         with watch.part("light"):
             light = self.light.prefiltered()
         with watch.part("geometry"):
@@ -238,11 +276,11 @@ class Reconstruction:
             radiance = self._shade(surface, gbuffer, scaled_inputs, light)
         with watch.part("antialias"):
             image = compose(gbuffer, radiance, self.backend)
-        return light, gbuffer, inputs, image
+        return surface, gbuffer, inputs, image
 
     def _render_layers(
         self, light: PrefilteredLight, surface: Surface, views: ViewBatch, watch: Stopwatch
-    ) -> tuple[PrefilteredLight, GBuffer, MaterialValues, Tensor]:
+    ) -> tuple[Surface, GBuffer, MaterialValues, Tensor]:
         """As ``_render``, of a surface that one sees through; G-buffer and material are those of the first layer."""
         with watch.part("layers"):
             layers, materials = self._layers(surface, views)
@@ -252,7 +290,7 @@ class Reconstruction:
             radiance = [self._shade(surface, layer.gbuffer, own, light) for layer, own in pairs]
         with watch.part("antialias"):
             image = compose_layers(layers, radiance, self.backend)
-        return light, layers[0].gbuffer, materials[0], image
+        return surface, layers[0].gbuffer, materials[0], image
 
     def _layers(self, surface: Surface, views: ViewBatch) -> tuple[list[Layer], list[MaterialValues]]:
         materials: list[MaterialValues] = []

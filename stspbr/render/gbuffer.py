@@ -175,9 +175,7 @@ def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend, b
     Args:
         behind: ``rast`` of the layer in front, for the one behind it; None: the foremost layer.
     """
-    ones = torch.ones_like(surface.positions[:, :1])
-    homogeneous = torch.cat([surface.positions, ones], dim=1)
-    clip = torch.matmul(homogeneous, views.clip_from_object.transpose(1, 2)).contiguous()
+    clip = _clip_positions(surface, views)
     layer = {} if behind is None else {"behind": behind}
     rast, rast_db = backend.rasterize(clip, surface.faces, views.resolution, **layer)
 
@@ -223,6 +221,20 @@ def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend, b
         owned = material_pixels(out.triangle, surface.face_material, len(surface.normal_maps))
         out.normal = out.bent(sample_maps(surface.normal_maps, owned, *out.coordinates(), backend.texture))
     return out
+
+
+def coverage_image(surface: Surface, views: ViewBatch, backend: RasterBackend) -> Tensor:
+    """The antialiased coverage ``[B, H, W, 1]`` of ``surface`` alone, as ``compose`` appends it."""
+    clip = _clip_positions(surface, views)
+    rast, _ = backend.rasterize(clip.detach(), surface.faces, views.resolution)
+    return backend.antialias((rast[..., 3:] > 0).float(), rast, clip, surface.faces)
+
+
+def _clip_positions(surface: Surface, views: ViewBatch) -> Tensor:
+    """``[B, V, 4]`` homogeneous clip coordinates of the vertices."""
+    ones = torch.ones_like(surface.positions[:, :1])
+    homogeneous = torch.cat([surface.positions, ones], dim=1)
+    return torch.matmul(homogeneous, views.clip_from_object.transpose(1, 2)).contiguous()
 
 
 @torch.no_grad()

@@ -50,6 +50,18 @@ class Frame:
         """``of(self)``: something small that pixels, name and camera's size alone determine."""
         return of(self)
 
+    def window(self, left: int, top: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image and alpha of the pixels from column ``left`` and row ``top`` on; they lie inside the frame."""
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        return self.image[rows, columns], self.alpha[rows, columns]
+
+    def reduced(self, scale: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image and alpha as means of whole blocks of ``scale`` by ``scale`` pixels, from the top left on.
+
+        Less than ``scale`` columns and rows are left over at the right and at the bottom if it does not divide them.
+        """
+        return block_means(self.image, scale), block_means(self.alpha, scale)
+
     def with_fields(self, **fields: Any) -> Frame:
         """The same pixels with other poses, clipping planes, split or exposure."""
         return replace(self, **fields)
@@ -100,3 +112,12 @@ class Capture:
             frames.append(frame.with_fields(camera=camera, object_to_world=pose))
         original = np.eye(4) if self.original_from_world is None else np.asarray(self.original_from_world, np.float64)
         return replace(self, frames=frames, original_from_world=original @ forth)
+
+
+def block_means(image: np.ndarray, scale: int) -> np.ndarray:
+    """``[H, W, C]`` reduced to ``[H // scale, W // scale, C]`` by the means of blocks; itself if ``scale`` is 1."""
+    if scale == 1:
+        return image
+    height, width = image.shape[0] // scale, image.shape[1] // scale
+    whole = image[: height * scale, : width * scale]
+    return whole.reshape(height, scale, width, scale, -1).mean(axis=(1, 3))

@@ -32,6 +32,8 @@ class StoredFrame(Frame):
         read: gives image and alpha of the camera's size.
         file_pixels: of the largest image that ``read`` has in memory.
         wanted: summaries that are made whenever the pixels are there: another reading is saved.
+        window: gives the image and alpha of a window without reading the rest; None: all is read, and cut.
+        small: gives those of the frame reduced by a scale, or None if it has not got it; None: all is read.
     """
 
     def __init__(
@@ -41,6 +43,8 @@ class StoredFrame(Frame):
         read: Callable[[], Pixels],
         file_pixels: int,
         wanted: Sequence[Callable[[Frame], Any]] = (),
+        window: Callable[[int, int, int, int], Pixels] | None = None,
+        small: Callable[[int], Pixels | None] | None = None,
         **fields: Any,
     ) -> None:
         own = {"object_to_world": np.eye(4), "split": Frame.split, "saturation": Frame.saturation,
@@ -49,6 +53,7 @@ class StoredFrame(Frame):
         self.file_pixels = file_pixels
         self._read, self._wanted = read, tuple(wanted)
         self._summaries: dict[Callable[[Frame], Any], Any] = {}
+        self._window, self._small = window, small
 
     __repr__ = object.__repr__  # a dataclass's would read the pixels
 
@@ -74,6 +79,15 @@ class StoredFrame(Frame):
             self._summaries.setdefault(of, of(frame))
         return self._summaries[of]
 
+    def window(self, left: int, top: int, width: int, height: int) -> Pixels:
+        if self._window is not None:
+            return self._window(left, top, width, height)
+        return self.loaded().window(left, top, width, height)
+
+    def reduced(self, scale: int) -> Pixels:
+        found = None if self._small is None else self._small(scale)
+        return self.loaded().reduced(scale) if found is None else found
+
     def with_summaries(self, summaries: dict[Callable[[Frame], Any], Any]) -> StoredFrame:
         """This frame with summaries that are known already."""
         self._summaries.update(summaries)
@@ -87,6 +101,7 @@ class StoredFrame(Frame):
     def with_pixels(self, change: Callable[[np.ndarray, np.ndarray], Pixels], **fields: Any) -> StoredFrame:
         out, read = self.with_fields(**fields), self._read
         out._read, out._summaries = lambda: change(*read()), {}
+        out._window = out._small = None
         return out
 
 

@@ -16,6 +16,11 @@ _Ground = Annotated[
 ]
 
 
+_Crop = Annotated[
+    Literal["auto"] | Annotated[int, Field(ge=0)], or_else("choose auto, 0 or a side in pixels, e.g. 256")
+]
+
+
 class HashGridSettings(Settings):
     """One multiresolution hash grid (Müller et al. 2022)."""
 
@@ -221,6 +226,11 @@ class OptimizeSettings(Settings):
     iterations: int = Field(ge=1, description="steps of the stage")
     batch: int = Field(4, ge=1, description="views per step")
     image_scale: int = Field(1, ge=1, description="divide the frames' sides by this number before comparing")
+    crop: _Crop = Field(
+        "auto",
+        description="side in pixels of the crops that every second step draws of large views; 0: whole views only; "
+        "auto: of views above 1024 pixels, with as many covered pixels as whole small views have",
+    )
     views: Literal["auto", "resident", "streamed"] = Field(
         "auto", description="resident: frames on the device; streamed: in the host's memory, copied per batch"
     )

@@ -168,6 +168,7 @@ class RefineSettings(Settings):
     optimize: OptimizeSettings = Field(
         OptimizeSettings(
             iterations=575,
+            crop=0,
             losses=_SETTLED,
             rates=rates(
                 _REFINE, _REFINE, PRESETS["constant"], appearance=0.003, reflectance=0.003, geometry=0.0, light=0.02
@@ -178,6 +179,10 @@ class RefineSettings(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> RefineSettings:
+        if self.optimize.crop != 0:
+            raise ValueError(
+                "optimize.crop: refine path-traces whole views; raise optimize.image_scale if they are too large"
+            )
         if self.optimize.iterations < self.polish + self.rounds:
             raise ValueError(
                 f"optimize.iterations={self.optimize.iterations} leaves no step for {self.rounds} rounds before "

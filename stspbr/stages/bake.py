@@ -22,8 +22,9 @@ from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.lights import LearnedLight, in_units_of
 from stspbr.optimize.reconstruction import Reconstruction
-from stspbr.optimize.views import ViewSet
 from stspbr.render.asset_renderer import AssetRenderer
+from stspbr.render.blocks import render_view
+from stspbr.render.gbuffer import ViewBatch
 from stspbr.scene import Asset, Capture, Corners, Material, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, parse_settings
 from stspbr.stages.baked_maps import bake_fields, dilated, learned_offsets, reexpress, spread
@@ -56,7 +57,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     coarse = session.parent_of(parent, "coarse")
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
     source = session.parent_of(coarse, "capture")
-    capture = load_capture(source)
+    capture = load_capture(source, session)
     normalization = load_normalization(parent)
     capture_n = normalization.capture(capture)
 
@@ -206,11 +207,13 @@ def _export_psnr(
     renderer = AssetRenderer(asset, session.backend, session.device)
     light = reconstruction.light.prefiltered()
     frames = capture.split("test") or capture.split("train")
-    views = ViewSet(frames[:: max(1, len(frames) // 4)][:4], 1, session.device)
     values = []
-    for number in range(len(views)):
-        batch, _ = views.batch([number])
-        trained, exported = reconstruction.render(batch, light, transport=False), renderer.render(batch, light)
-        images = (trained["rgb"], exported["rgb"], trained["alpha"])
-        values.append(psnr_srgb(*(image[0].cpu().numpy() for image in images)))
+    for frame in frames[:: max(1, len(frames) // 4)][:4]:
+
+        def both(view: ViewBatch) -> dict[str, Tensor]:
+            trained, exported = reconstruction.render(view, light, transport=False), renderer.render(view, light)
+            return {"trained": trained["rgb"], "exported": exported["rgb"], "alpha": trained["alpha"]}
+
+        images = render_view(frame.camera, frame.object_to_world, both, session.device)
+        values.append(psnr_srgb(*(images[name] for name in ("trained", "exported", "alpha"))))
     return float(min(values))

@@ -32,7 +32,7 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     ``metrics.json``.
     """
     source = session.parent("capture")
-    capture = load_capture(source)
+    capture = load_capture(source, session)
     given = read_given_mesh(settings, capture.original_from_world)
     normalization, extent = _normalization(capture, settings, None if given is None else given.mesh)
     capture_n = normalization.capture(capture)

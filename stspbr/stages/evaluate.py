@@ -74,7 +74,7 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
     lights = load_lights(settings.lights)
     if lights:
         require_mitsuba("relighting (evaluate --lights)")  # before the long work, not after it
-    estimate, capture = read_gltf(bake.file("asset.glb")), load_capture(source)
+    estimate, capture = read_gltf(bake.file("asset.glb")), load_capture(source, session)
     reference = _reference(settings, source)
     reference = in_world_of(reference, capture.original_from_world, settings.reference or reference.name)
     learned = "light.safetensors" in bake.files

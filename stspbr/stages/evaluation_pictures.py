@@ -12,7 +12,7 @@ from stspbr.metrics.error_maps import ERROR_PEAKS, heat, material_differences
 from stspbr.metrics.image import display, lpips_or_none, ms_ssim, psnr, ssim
 from stspbr.metrics.relighting import frame_labels
 from stspbr.render.asset_renderer import AssetRenderer
-from stspbr.render.gbuffer import ViewBatch
+from stspbr.render.blocks import render_view
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.report.contact_sheet import contact_sheet
 from stspbr.scene import Asset, EnvironmentLight, Frame
@@ -44,9 +44,10 @@ class Renders:
 
     def of(self, frame: Frame) -> dict[str, np.ndarray]:
         """``[H, W, C]`` over black: rgb (linear), alpha, albedo, roughness, metallic, normal (object space)."""
-        view = ViewBatch.of([frame.camera], [frame.object_to_world], self._device)
-        images = self._renderer.render(view, self._light, self._around)
-        return {name: image[0].cpu().numpy() for name, image in images.items()}
+        return render_view(
+            frame.camera, frame.object_to_world, lambda view: self._renderer.render(view, self._light, self._around),
+            self._device,
+        )  # fmt: skip
 
     def metrics(self, frames: Sequence[Frame]) -> dict:
         """Compare the views with the frames, as sRGB-encoded images over each frame's mask.

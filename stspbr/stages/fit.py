@@ -20,6 +20,7 @@ from stspbr.optimize.loop import Resized, Stopwatch, optimize
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.transport import TransportSchedule
 from stspbr.optimize.views import ViewSet
+from stspbr.render.blocks import render_view
 from stspbr.scene import Capture, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, OptimizeSettings, RefineSettings, SpecializeSettings
 from stspbr.stages.session import Session
@@ -58,16 +59,16 @@ def problem_parts(
 ) -> dict[str, Any]:
     """The arguments of ``Reconstruction`` by name; ``capture`` is in normalised units."""
     train, test = capture.split("train"), capture.split("test")
-    scale, storage = settings.image_scale, settings.views
+    how = (settings.image_scale, session.device, settings.views, settings.crop)
     return {
-        "views": ViewSet(train, scale, session.device, storage),
+        "views": ViewSet(train, *how),
         "geometry": geometry,
         "appearance": appearance,
         "light": light,
         "settings": settings,
         "backend": session.backend,
         "seed": session.seed,
-        "held_out": ViewSet(test, scale, session.device, storage) if test else None,
+        "held_out": ViewSet(test, *how) if test else None,
         "ranks": session.ranks,
         "transport": transport,
     }
@@ -132,10 +133,12 @@ def validate(reconstruction: Reconstruction, views: ViewSet) -> dict[str, float]
     """Mean and lowest PSNR over ``views``, on sRGB clipped to [0, 1], over the target's mask."""
     light = reconstruction.light.prefiltered()
     values = []
-    for number in range(len(views)):
-        batch, targets = views.batch([number])
-        rgb = reconstruction.render(batch, light)["rgb"][0].cpu().numpy()
-        values.append(psnr_srgb(targets.image[0].cpu().numpy(), rgb, targets.alpha[0].cpu().numpy()))
+    for number, pose in enumerate(views.poses):
+        image, alpha = views.whole(number)
+        found = render_view(
+            views.camera(number), pose, lambda batch: reconstruction.render(batch, light), views.device, ("rgb",)
+        )
+        values.append(psnr_srgb(image, found["rgb"], alpha))
     return {"views": len(values), "psnr_mean": float(np.mean(values)), "psnr_min": float(np.min(values))}
 
 

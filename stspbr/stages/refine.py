@@ -61,7 +61,7 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
             "materials to shadows that the images do not show; capture with --renderer mitsuba, or keep the bake"
         )
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
-    capture, asset = load_capture(source), read_gltf(bake.file("asset.glb"))
+    capture, asset = load_capture(source, session), read_gltf(bake.file("asset.glb"))
     if any(material.opacity is not None for material in asset.materials):
         raise StspbrError(f"{bake.path} has cut-outs (fields.alpha), which refine does not fit: keep the bake")
     normalization = load_normalization(lineage["specialize"])

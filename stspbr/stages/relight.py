@@ -72,7 +72,7 @@ def _frames(session: Session, settings: RelightSettings, bake: Artifact, asset: 
     if settings.turntable:
         return turntable(asset, settings.turntable, settings.resolution)
     source = session.lineage(bake)["capture"]
-    frames, _ = held_out(load_capture(source))
+    frames, _ = held_out(load_capture(source, session))
     return [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, settings.views).round().astype(int))]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -149,6 +150,11 @@ class Session:
             "backends": self.backends,  # the manifest names one set: no other may resume the checkpoint
         }
         return Checkpoints(self.run / ".checkpoints" / stage, work)
+
+    def say(self, line: str) -> None:
+        """Print a line for people, if they want any."""
+        if not self.quiet and not self.json_lines:
+            sys.stdout.write(f"stspbr: {line}\n")
 
     @contextmanager
     def reporter(self, stage: str, settings: OptimizeSettings) -> Iterator[Reporting]:

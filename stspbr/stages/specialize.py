@@ -37,7 +37,7 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     coarse = session.parent("coarse")
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
     source = session.parent_of(coarse, "capture")
-    capture = load_capture(source)
+    capture = load_capture(source, session)
     normalization = load_normalization(coarse)
     capture_n = normalization.capture(capture)
     mesh = load_mesh(coarse.file("mesh.safetensors"))

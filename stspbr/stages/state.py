@@ -11,10 +11,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from stspbr.artifacts import Artifact
-from stspbr.datasets.transforms import read_transforms
+from stspbr.datasets.tiled_frames import tiled
+from stspbr.datasets.transforms import frame_sizes, read_transforms
 from stspbr.errors import StspbrError, first_line
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
+from stspbr.optimize.views import overview_scale
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.prefilter import PrefilteredLight, light_filter, prefilter_latlong
 from stspbr.scene import Capture, Corners, EnvironmentLight, Mesh, Normalization
@@ -24,10 +26,35 @@ from stspbr.stages.session import Session
 from stspbr.transport.ground import FIRST_GREY, FloorLight, lower_light, upper_half, upper_light
 from stspbr.transport.transport import Transport
 
+_IN_MEMORY = 1 << 29  # bytes of all frames above which they are left on disk
 
-def load_capture(artifact: Artifact) -> Capture:
-    """The checked capture of a capture artifact."""
-    return read_transforms(artifact.file("transforms.json"))
+
+def load_capture(artifact: Artifact, session: Session | None = None) -> Capture:
+    """The checked capture of a capture artifact.
+
+    Args:
+        session: if the frames are large, they are decoded once into a file of the run's cache (``tiled_frames``), and
+            stay there; None: they are read into memory.
+    """
+    path = artifact.file("transforms.json")
+    if session is None:
+        return read_transforms(path)
+    count, width, height = frame_sizes(path)
+    if 16 * count * width * height <= _IN_MEMORY:
+        return read_transforms(path)
+    tiles = session.run / ".cache" / "frames" / f"{artifact.content_hash[:16]}.tiles"
+    scale = overview_scale((height, width))
+
+    def make() -> Capture:
+        return read_transforms(path, stream=session.say)
+
+    def of_first_rank() -> None:
+        if tiled(tiles, make, scale)[1]:
+            size = tiles.stat().st_size / 1e9
+            session.say(f"{count} frames of {width}x{height} decoded once, {size:.2f} GB in {tiles}")
+
+    session.ranks.first(of_first_rank)
+    return tiled(tiles, make, scale)[0]
 
 
 def known_light(capture: Capture, settings: LightSettings) -> EnvironmentLight | None:

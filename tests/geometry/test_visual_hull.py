@@ -96,3 +96,16 @@ def test_bad_masks_name_their_frame():
         for k, frame in enumerate(moved):
             frame.alpha[:] = np.roll(frame.alpha, (-1) ** k * 40, axis=1)  # half see it left, half see it right
         estimate_box(moved)
+
+
+def test_large_masks_are_reduced(monkeypatch):
+    """128 pixels are reduced by 3, which leaves 2 over: the hull moves by less than a reduced pixel."""
+    frames = _frames(12)
+    points = np.random.default_rng(0).uniform(-1.2, 1.2, (500, 3)).astype(np.float32)
+    (low, high), sdf = estimate_box(frames, margin=0.0), visual_hull_sdf(points, frames)
+    monkeypatch.setattr("stspbr.geometry.visual_hull._MASK_SIDE", 60)
+    (small_low, small_high), small = estimate_box(frames, margin=0.0), visual_hull_sdf(points, frames)
+    pixel = 3 * 4.0 / frames[0].camera.fx  # about the width of a reduced one at the object
+    assert not np.array_equal(sdf, small)
+    np.testing.assert_allclose(small, sdf, atol=pixel)
+    np.testing.assert_allclose([small_low, small_high], [low, high], atol=pixel)

@@ -190,3 +190,15 @@ def _tensors(*images):
     import torch
 
     return [torch.from_numpy(x.transpose(2, 0, 1)[None].copy()) for x in images]
+
+
+def test_large_images_are_compared_strip_by_strip(monkeypatch):
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 70, 30, 3))
+    mask = rng.random((70, 30))
+    wanted = [psnr_srgb(a, b, mask), psnr_srgb(a, b)]
+    monkeypatch.setattr("stspbr.metrics.image._STRIP", 333)
+    assert [psnr_srgb(a, b, mask), psnr_srgb(a, b)] == pytest.approx(wanted, rel=1e-6)
+    assert psnr_srgb(a, a) == float("inf")
+    with pytest.raises(StspbrError, match="mask is empty"):
+        psnr_srgb(a, b, mask * 0)

@@ -35,12 +35,14 @@ class Replayed(Ranks):
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
-        self.said: tuple[float, ...] = ()
-        self.every: list[tuple[float, ...]] | None = None
+        self.said: list[tuple[float, ...]] = []
+        self.every: list[list[tuple[float, ...]]] | None = None
 
     def gather(self, *numbers):
-        self.said = numbers
-        return self.every or [numbers] * self.size
+        self.said.append(numbers)
+        if self.every is None:
+            return [numbers] * self.size
+        return [rank[len(self.said) - 1] for rank in self.every]
 
 
 def problem(run, kind: str, *overrides: str) -> Reconstruction:
@@ -71,7 +73,7 @@ def problem(run, kind: str, *overrides: str) -> Reconstruction:
                 if name.endswith("table"):
                     parameter.mul_(3e3)
     return Reconstruction(
-        ViewSet(capture.split("train"), 1, session.device),
+        ViewSet(capture.split("train"), 1, session.device, crop=settings.optimize.crop),
         geometry,
         appearance,
         LearnedLight(EnvironmentCube(16, 0.5), 0.005, 0.002),
@@ -84,6 +86,8 @@ def problem(run, kind: str, *overrides: str) -> Reconstruction:
 def one_step(reconstruction: Reconstruction, ranks: Ranks) -> tuple[dict[str, float], list[torch.Tensor]]:
     """Values by name and gradients (zeros for None) of one step of one rank."""
     reconstruction.ranks = ranks
+    if reconstruction.crops is not None:
+        reconstruction.crops.error.fill_(-1.0)
     groups = reconstruction.groups()
     terms = reconstruction.terms(STEP, 0.6, Stopwatch())
     backpropagate(terms, groups, "shared" if "joint" in groups else "strict")
@@ -97,7 +101,9 @@ def summed(reconstruction: Reconstruction, size: int) -> tuple[dict[str, float],
     for rank in ranks:
         one_step(reconstruction, rank)
     for rank in ranks:
-        rank.every = [other.said for other in ranks]
+        rank.every = [list(other.said) for other in ranks]
+    for rank in ranks:
+        rank.said.clear()
     values, gradients = {}, None
     for rank in ranks:
         said, own = one_step(reconstruction, rank)
@@ -113,8 +119,10 @@ def summed(reconstruction: Reconstruction, size: int) -> tuple[dict[str, float],
         ("fields", 3, ["optimize.batch=2"]),  # a rank without views
         ("fields", 2, ["optimize.batch=3", "fields.mode=joint", "optimize.losses.joint={logl1=0.5,msssim=0.5}"]),
         ("maps", 2, ["optimize.batch=3", *EVERY]),
+        ("maps", 2, ["optimize.batch=3", "optimize.crop=20", *EVERY]),
+        ("fields", 3, ["optimize.batch=2", "optimize.crop=24"]),
     ],
-    ids=["split", "more ranks than views", "joint with whole images", "maps"],
+    ids=["split", "more ranks than views", "joint with whole images", "maps", "crops", "crops, a rank without"],
 )
 def test_shares_add_up_to_the_whole_batch(tiny_run, kind, size, overrides):
     reconstruction = problem(tiny_run, kind, *overrides)
