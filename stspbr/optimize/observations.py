@@ -116,6 +116,7 @@ class Cells:
         self.resolution = _resolution(points)
         flat = _flat(_grid(points, self.resolution), self.resolution)
         used, self.owner = torch.unique(flat, return_inverse=True)
+        self._used = used
         self.count = len(used)
         plane = self.resolution * self.resolution
         own = torch.stack([used // plane, used // self.resolution % self.resolution, used % self.resolution], dim=1)
@@ -127,6 +128,12 @@ class Cells:
             there = ((near >= 0) & (near < self.resolution)).all(dim=1) & (used.index_select(0, found) == wanted)
             # empty cells share one row of zeros after the last cell
             self._neighbours.append(torch.where(there, found, torch.full_like(found, self.count)))
+
+    def find(self, points: Tensor) -> Tensor:
+        """``[M]`` int64: the cell of each of ``points`` ``[M, 3]``; −1 if it contains no point of this object's."""
+        wanted = _flat(_grid(points, self.resolution), self.resolution)
+        found = torch.searchsorted(self._used, wanted).clamp(max=self.count - 1)
+        return torch.where(self._used.index_select(0, found) == wanted, found, torch.full_like(found, -1))
 
     def pooled(self, values: Tensor) -> Tensor:
         """Sums ``[count, C]`` of ``values`` ``[N, C]`` over the points of each cell and of its 26 neighbours."""

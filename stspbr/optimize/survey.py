@@ -1,15 +1,16 @@
 """The survey: a search for the points that are metal according to the views, because the gradient does not find them.
 
-A rough metal and a darker, smoother half metal look nearly alike: a fit that starts as a dielectric stays there, with
-tens of times the error of the metal. But for given geometry, light and roughness, the radiance of a pure metal and of
-a pure dielectric is affine in albedo, and the best albedo is a linear least-squares fit to all observations of a
-point. So both kinds are tried at several roughnesses in every small cell of the surface. If one explains the views
-clearly better, the networks are trained towards it.
+A rough metal and a darker, smoother half metal look nearly alike, and so do a dark metal and black gloss: a fit that
+starts as a dielectric stays there, with tens of times the error of the metal. Where albedo is near 0, the reflectance
+0.04 (1 − m) + albedo · m only falls with metallic m, so that the gradient even drives m to 0. But for given geometry,
+light and roughness, the radiance of a pure metal and of a pure dielectric is affine in albedo, and the best albedo is a
+linear least-squares fit to all observations of a point. So both kinds are tried in every small cell of the surface,
+whatever the networks hold it to be. ``evidence`` says which kind it is; the networks are trained towards it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,57 +18,52 @@ import torch
 from torch import Tensor
 
 from stspbr.fields.materials import MaterialFields
+from stspbr.optimize.cell_fits import Fit, Fits, errors_of, fit_cells, independent_looks
+from stspbr.optimize.evidence import confidence, is_clear, log_likelihood_ratio, log_odds_against
 from stspbr.optimize.lights import in_units_of
-from stspbr.optimize.losses import metal_likeness, tonemap_slope
 from stspbr.optimize.observations import Cells, Observations, observe
 from stspbr.optimize.views import step_generator
-from stspbr.render.light import PrefilteredLight
-from stspbr.render.shading import pure_responses
 from stspbr.settings import SurveySettings
-from stspbr.transport.transport import Transport
 
 if TYPE_CHECKING:
     from stspbr.optimize.reconstruction import Reconstruction
 
-ROUGHNESSES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 PURE = 0.03
 """Distance of a decided point's metallic from 0 or 1: the gradient of its sigmoid does not vanish there."""
 DECIDED = 0.1
-"""A point whose metallic is within this of 0 or 1 counts as decided by network B and is not surveyed."""
-DOUBT = 0.3
-"""Metallic above which a point that looks dielectric is changed; below, network B is already close and more precise."""
+"""A point whose metallic is within this of 0 or 1 counts as decided by network B: it is asked in a large cell first."""
+HALF = 0.2
+"""Metallic this far from 0 and 1 is half metal; nearer, network B is already close and more precise than the survey."""
 LEAST_VIEWS = 8
 """Views in which a cell or its neighbours must be visible: from few sides, a metal explains a shadow equally well."""
-_DARK = 0.01  # radiance below which the tonemap is so steep that the noise of black pixels would decide
+_FIRST = 100_000  # observations of the first question, which all of the surface is asked
 _EQUAL = 1e-3  # of tonemapped radiance: two fits with errors below this are equally good
+_WHISPER = math.log(2.0)  # log odds below which the prior has no opinion
 _LESSON = 4096  # points per training step
 _CHUNK = 1 << 16
 
 
 @dataclass
-class Fit:
-    """The best material of one kind in each of U cells.
+class Verdicts:
+    """The decision on N points in U cells.
 
     Attributes:
-        error: ``[U, 1]`` root mean square of tonemapped radiance.
-        albedo: ``[U, 3]`` linear, in units of the light; roughness: ``[U, 1]``.
+        material: ``[N, 5]`` albedo, roughness, metallic.
+        changed: ``[N]`` bool; leaning: ``[N]`` posterior log odds for metal.
+        ratio: ``[U, 1]`` log likelihood ratio of metal against non-metal.
     """
-
-    error: Tensor
-    albedo: Tensor
-    roughness: Tensor
-
-
-@dataclass
-class Verdicts:
-    """The decision on N points: ``material`` ``[N, 5]`` albedo, roughness, metallic; ``changed`` ``[N]`` bool."""
 
     material: Tensor
     changed: Tensor
+    leaning: Tensor
+    ratio: Tensor
 
 
 def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySettings) -> str:
-    """Decide the points about which network B is undecided, and train ``fields`` accordingly.
+    """Ask every cell of the surface what it is, and train ``fields`` accordingly.
+
+    All points are asked in cells of a pixel or two first; those that network B has not decided, and those that the
+    answer contradicts, are asked again in smaller ones.
 
     Args:
         problem: within the box [−1, 1]³; its appearance consists of ``fields``.
@@ -76,81 +72,87 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
         A summary in one line.
     """
     seen = observe(problem, settings.observations)
+    if len(seen) == 0:
+        return "survey: no point is seen"
     known = _values(fields, seen.position)
-    metallic = known[:, 4]
-    places = torch.nonzero((metallic > DECIDED) & (metallic < 1.0 - DECIDED)).squeeze(1)
-    if len(places) == 0:
-        return "survey: no point is undecided"
-    asked = seen.at(places)
-    cells = Cells(asked.position)
-    with torch.no_grad():
-        light = problem.light.prefiltered()
-        own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)[places]
-    transport = None if problem.transport is None else problem.transport.transport
-    dielectric, metal = fit_cells(asked, cells, light, problem.backend.texture, transport)
-    prior = problem.settings.losses.metal_prior == "dielectric-first"
-    enough = cells.distinct(asked.view) >= LEAST_VIEWS
-    verdicts = decide(own, cells, enough, dielectric, metal, settings.margin, prior)
-    changed = places[verdicts.changed]
+    own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)
+    cells, verdicts, sample = _first_question(problem, seen, own)
+    places = sample
+    if len(sample) < len(seen):
+        where = cells.find(seen.position)
+        leaning = verdicts.leaning.new_zeros(cells.count).index_copy_(0, cells.owner, verdicts.leaning)
+        leaning = torch.where(where >= 0, leaning.index_select(0, where.clamp(min=0)), torch.zeros_like(leaning[:1]))
+        metallic = own[:, 4]
+        against = ((leaning > 0) & (metallic < 0.5)) | ((leaning < 0) & (metallic > 0.5))
+        places = torch.nonzero(against | (where < 0) | ((metallic - 0.5).abs() < 0.5 - DECIDED)).squeeze(1)
+        if len(places):
+            _, verdicts = _ask(problem, seen.at(places), own[places])
+    changed = places[verdicts.changed] if len(places) else places
+    metals = 0
     if len(changed):
         material = verdicts.material[verdicts.changed]
+        metals = int((material[:, 4] > 0.5).sum())
         if (factor := problem.light.albedo_factor()) is not None:
             material[:, :3] = (material[:, :3] / factor.detach()).clamp(max=1.0)
         known[changed, :5] = material
         teach(fields, seen.position, known, changed, settings.steps, problem.seed)
-    metals = int((verdicts.material[verdicts.changed, 4] > 0.5).sum())
     share = [f"{100 * count / len(seen):.1f} %" for count in (len(places), metals, len(changed) - metals)]
-    return f"survey: {share[0]} of the visible surface was undecided; {share[1]} is metal now, {share[2]} dielectric"
+    return f"survey: all cells asked, {share[0]} twice; {share[1]} is metal now, {share[2]} dielectric"
 
 
-@torch.no_grad()
-def fit_cells(
-    seen: Observations,
-    cells: Cells,
-    light: PrefilteredLight,
-    texture: Callable[..., Tensor],
-    transport: Transport | None = None,
-) -> tuple[Fit, Fit]:
-    """The best pure dielectric and the best pure metal of every cell: a search over roughness, exact in albedo.
+def record(problem: Reconstruction, fields: MaterialFields, settings: SurveySettings) -> dict[str, Tensor]:
+    """What the views say about every cell of the surface as it is now.
 
-    Residuals are weighted by the tonemap's slope at the photographed radiance: to first order they are those of the
-    loss logl2. They are summed over the observations of a cell and its neighbours, in double precision.
+    Returns:
+        By name, one row per cell: ``position`` ``[U, 3]`` in the box [−1, 1]³, ``log_likelihood_ratio`` ``[U]`` of
+        metal against non-metal, ``confidence`` ``[U]`` in [0, 1) of the likelier one without a prior, ``clear`` ``[U]``
+        bool (False: undecided, the prior speaks), ``metallic`` ``[U]`` of the networks, and ``share`` ``[U]`` of all
+        observations, which is 1 in total.
+    """
+    seen = observe(problem, settings.observations)
+    if len(seen) == 0:
+        return {}
+    known = _values(fields, seen.position)
+    own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)
+    cells, verdicts, sample = _first_question(problem, seen, own)
+    columns = torch.cat([torch.ones_like(own[sample, :1]), own[sample, 4:], seen.position[sample]], dim=1)
+    sums = columns.new_zeros(cells.count, 5).index_add_(0, cells.owner, columns)
+    mean = sums[:, 1:] / sums[:, :1]
+    ratio = verdicts.ratio[:, 0]
+    return {
+        "position": mean[:, 1:],
+        "log_likelihood_ratio": ratio,
+        "confidence": confidence(ratio),
+        "clear": is_clear(ratio),
+        "metallic": mean[:, 0],
+        "share": sums[:, 0] / len(sample),
+    }
+
+
+def shares(cells: dict[str, Tensor]) -> dict[str, float]:
+    """Shares of the observed surface by what the images say of it, from a ``record``; 1 in total."""
+    metal, clear = cells["log_likelihood_ratio"] > 0, cells["clear"]
+    parts = {"metal": clear & metal, "dielectric": clear & ~metal, "undecided": ~clear}
+    return {"cells": len(clear)} | {name: float(cells["share"][part].sum()) for name, part in parts.items()}
+
+
+def decide(own: Tensor, cells: Cells, fits: Fits, own_error: Tensor, looks: Tensor, odds: float) -> Verdicts:
+    """The material of each point: the kind that evidence and prior favour, or its ``own`` where that is as good.
+
+    A half metal becomes the likelier pure kind unless it explains the views clearly better than both. A pure point is
+    turned over only by clear evidence, or by the prior if the evidence is not clear.
 
     Args:
-        texture: the backend's texture function.
-        transport: what hides light from the observations; None: nothing.
+        own: ``[N, 5]`` albedo, roughness, metallic of the networks; own_error: ``[U, 1]``, as those of ``fits``.
+        looks: ``[U, 1]`` independent looks; 0 if too few views see the cell.
+        odds: ``metal_prior``.
     """
-    weight = tonemap_slope(seen.radiance.clamp(min=_DARK)).square().double()
-    count = cells.pooled(weight.new_ones(len(seen), 1))
-    best: dict[str, Fit] = {}
-    for roughness in ROUGHNESSES:
-        for kind, slope, offset in _responses(seen, roughness, light, texture, transport):
-            rest = seen.radiance.double() - offset
-            sums = cells.pooled(torch.cat([weight * slope**2, weight * slope * rest, weight * rest**2], dim=1))
-            slopes, mixed, rests = sums.split(3, dim=1)
-            albedo = (mixed / slopes.clamp(min=1e-12)).clamp(0.0, 1.0)
-            squares = (rests - 2 * albedo * mixed + albedo**2 * slopes).clamp(min=0.0)
-            error = (squares.mean(dim=1, keepdim=True) / count).sqrt()
-            found = Fit(error.float(), albedo.float(), torch.full_like(error, roughness).float())
-            best[kind] = _better(best[kind], found) if kind in best else found
-    return best["dielectric"], best["metal"]
-
-
-def decide(
-    own: Tensor, cells: Cells, enough: Tensor, dielectric: Fit, metal: Fit, margin: float, prior: bool
-) -> Verdicts:
-    """The material of each point: its cell's better fit if that is clearly better, else its ``own``.
-
-    Args:
-        own: ``[N, 5]`` albedo, roughness, metallic of the networks.
-        enough: ``[U, 1]`` bool: whether enough views see the cell.
-        margin: a kind wins if its error is below this share of the other's.
-        prior: dielectric first: no metal reflects less than a third, so a darker one must be better by as much.
-    """
-    errors = dielectric.error + _EQUAL, metal.error + _EQUAL
-    bound = margin * metal_likeness(metal.albedo) if prior else margin
-    is_metal = enough & (errors[1] < bound * errors[0])
-    is_dielectric = enough & (errors[0] < margin * errors[1])
+    noise = noise_of(fits, looks)
+    ratio = log_likelihood_ratio(fits.lenient, fits.metal.error, noise, looks)
+    prior = log_odds_against(fits.metal.albedo, odds)
+    leaning = ratio - prior
+    best = torch.minimum(fits.dielectric.error, fits.metal.error)
+    neither = log_likelihood_ratio(best, own_error, noise, looks)  # of the networks' own against the better kind
 
     def of_points(values: Tensor) -> Tensor:
         return values.index_select(0, cells.owner)
@@ -158,11 +160,24 @@ def decide(
     def taught(fit: Fit, metallic: float) -> Tensor:
         return of_points(torch.cat([fit.albedo, fit.roughness, torch.full_like(fit.roughness, metallic)], dim=1))
 
-    to_metal = of_points(is_metal)
-    to_dielectric = of_points(is_dielectric) & (own[:, 4:] > DOUBT)
-    material = torch.where(to_metal, taught(metal, 1.0 - PURE), own)
-    material = torch.where(to_dielectric, taught(dielectric, PURE), material)
-    return Verdicts(material, (to_metal | to_dielectric)[:, 0])
+    metallic = own[:, 4:]
+    half = (metallic > HALF) & (metallic < 1.0 - HALF)
+    free = half & ~of_points(is_clear(neither) & (neither > 0))  # half metals that a pure kind explains as well
+    certain, prior_speaks = is_clear(ratio), prior > _WHISPER
+    heard = (looks > 0) | prior_speaks
+    to_metal = of_points(leaning > 0) & (free | (of_points(certain) & (metallic <= HALF)))
+    to_dielectric = of_points((leaning < 0) & heard) & (
+        free | (of_points(certain | prior_speaks) & (metallic >= 1.0 - HALF))
+    )
+    material = torch.where(to_metal, taught(fits.metal, 1.0 - PURE), own)
+    material = torch.where(to_dielectric, taught(fits.dielectric, PURE), material)
+    return Verdicts(material, (to_metal | to_dielectric)[:, 0], of_points(leaning)[:, 0], ratio)
+
+
+def noise_of(fits: Fits, looks: Tensor) -> float:
+    """The error that cells have even if they are explained: the median of the better kind's, but at least 0.001."""
+    better = torch.minimum(fits.lenient, fits.metal.error)[looks > 0]
+    return max(_EQUAL, float(better.median())) if len(better) else _EQUAL
 
 
 def teach(fields: MaterialFields, points: Tensor, target: Tensor, changed: Tensor, steps: int, seed: int) -> None:
@@ -185,33 +200,24 @@ def teach(fields: MaterialFields, points: Tensor, target: Tensor, changed: Tenso
     optimizer.zero_grad()
 
 
-def _responses(
-    seen: Observations,
-    roughness: float,
-    light: PrefilteredLight,
-    texture: Callable[..., Tensor],
-    transport: Transport | None,
-) -> tuple[tuple[str, Tensor, Tensor], ...]:
-    """(kind, slope, offset) of both kinds at all observations, in double precision, occlusion included."""
-    parts = []
-    for start in range(0, len(seen), _CHUNK):
-        part = seen.at(slice(start, start + _CHUNK))
-        level = torch.full_like(part.position[:, :1], roughness)
-        rotation = (part.rotations, part.view)
-        around = None if transport is None else transport.around(part.places, *rotation, light)
-        both = pure_responses(
-            part.normal, part.to_eye, level, light, texture=texture, light_rotation=rotation, surroundings=around
-        )
-        open_ = 1.0 if part.occlusion is None else part.occlusion
-        parts.append([value.double() * open_ for response in both for value in response])
-    slope, offset, metal_slope, metal_offset = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
-    return ("dielectric", slope, offset), ("metal", metal_slope, metal_offset)
+def _first_question(problem: Reconstruction, seen: Observations, own: Tensor) -> tuple[Cells, Verdicts, Tensor]:
+    """The cells and verdicts of a random sample of all observations, and its indices."""
+    generator = step_generator(1, problem.seed, own.device)
+    sample = torch.arange(len(seen), device=own.device)
+    if len(seen) > _FIRST:
+        sample = torch.nonzero(torch.rand(len(seen), generator=generator, device=own.device) < _FIRST / len(seen))[:, 0]
+    return *_ask(problem, seen.at(sample), own[sample]), sample
 
 
-def _better(one: Fit, other: Fit) -> Fit:
-    wins = other.error < one.error
-    pairs = ((one.error, other.error), (one.albedo, other.albedo), (one.roughness, other.roughness))
-    return Fit(*(torch.where(wins, new, old) for old, new in pairs))
+@torch.no_grad()
+def _ask(problem: Reconstruction, seen: Observations, own: Tensor) -> tuple[Cells, Verdicts]:
+    cells = Cells(seen.position)
+    transport = None if problem.transport is None else problem.transport.transport
+    how = (seen, cells, problem.light.prefiltered(), problem.backend.texture, transport)
+    own_error, errors = errors_of(own, *how)
+    enough = cells.distinct(seen.view) >= LEAST_VIEWS
+    looks = torch.where(enough, independent_looks(seen, cells, errors), torch.zeros_like(own_error))
+    return cells, decide(own, cells, fit_cells(*how), own_error, looks, problem.settings.losses.metal_prior)
 
 
 def _outputs(fields: MaterialFields, points: Tensor) -> Tensor:
