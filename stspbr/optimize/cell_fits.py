@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stspbr.colour import luminance_of
-from stspbr.optimize.evidence import F0_SPREAD, correlation_within, effective_looks
+from stspbr.optimize.evidence import F0_RANGE, correlation_within, effective_looks
 from stspbr.optimize.losses import tonemap_slope
 from stspbr.optimize.observations import Cells, Observations
 from stspbr.render.brdf import DIELECTRIC_F0
@@ -18,7 +18,7 @@ from stspbr.render.shading import pure_responses, shade
 from stspbr.transport.transport import Transport
 
 ROUGHNESSES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-_F0 = tuple(DIELECTRIC_F0 * (1.0 + share * F0_SPREAD) for share in (-1.0, -0.5, 0.0, 0.5, 1.0))
+_F0 = (F0_RANGE[0], 0.5 * (F0_RANGE[0] + DIELECTRIC_F0), DIELECTRIC_F0, F0_RANGE[1])
 _SHARES = (0.25, 0.5, 0.75, 1.0)  # between two roughnesses, where radiance is interpolated
 _DARK = 0.01  # radiance below which the tonemap is so steep that the noise of black pixels would decide
 _CHUNK = 1 << 16
@@ -45,7 +45,7 @@ class Fits:
 
     Attributes:
         dielectric, metal: the best of each kind.
-        lenient: ``[U, 1]`` error of the best non-metal whose highlights are up to ``F0_SPREAD`` stronger or weaker.
+        lenient: ``[U, 1]`` error of the best non-metal whose F0 is anywhere in ``evidence.F0_RANGE``.
     """
 
     dielectric: Fit
@@ -70,7 +70,7 @@ def fit_cells(
         texture: the backend's texture function.
         transport: what hides light from the observations; None: nothing.
     """
-    weight = _weight(seen)
+    weight = tonemap_weight(seen)
     target = weight * seen.radiance.double()
     pooled = cells.pooled(torch.cat([torch.ones_like(target[:, :1]), target.square()], dim=1))
     count, power = pooled[:, :1], pooled[:, 1:]
@@ -106,7 +106,7 @@ def errors_of(
         ``[U, 1]`` its root mean square error in each cell, as in ``Fit``; ``[N]`` the signed errors' luminance.
     """
     parts = []
-    for part, own in zip(_pieces(seen), material.split(_CHUNK), strict=True):
+    for part, own in zip(pieces(seen), material.split(_CHUNK), strict=True):
         rotation = (part.rotations, part.view)
         around = None if transport is None else transport.around(part.places, *rotation, light)
         parts.append(
@@ -115,7 +115,7 @@ def errors_of(
                 light_rotation=rotation, occlusion=part.occlusion, surroundings=around,
             )
         )  # fmt: skip
-    error = _weight(seen) * (torch.cat(parts) - seen.radiance).double()
+    error = tonemap_weight(seen) * (torch.cat(parts) - seen.radiance).double()
     sums = cells.pooled(torch.cat([error.square().mean(dim=1, keepdim=True), torch.ones_like(error[:, :1])], dim=1))
     return (sums[:, :1] / sums[:, 1:]).sqrt().float(), luminance_of(error)
 
@@ -159,7 +159,7 @@ def _responses(
     A dielectric's radiance is albedo · diffuse + F0 · mirror + rim, a metal's albedo · mirror + rim.
     """
     parts = []
-    for part in _pieces(seen):
+    for part in pieces(seen):
         level = torch.full_like(part.position[:, :1], roughness)
         rotation = (part.rotations, part.view)
         around = None if transport is None else transport.around(part.places, *rotation, light)
@@ -171,11 +171,12 @@ def _responses(
     return torch.cat(parts, dim=1)
 
 
-def _pieces(seen: Observations) -> list[Observations]:
+def pieces(seen: Observations) -> list[Observations]:
+    """The observations in order, in parts that fit into memory."""
     return [seen.at(slice(start, start + _CHUNK)) for start in range(0, len(seen), _CHUNK)]
 
 
-def _weight(seen: Observations) -> Tensor:
+def tonemap_weight(seen: Observations) -> Tensor:
     """``[N, 3]`` from radiance to tonemapped radiance, in double precision."""
     return tonemap_slope(seen.radiance.clamp(min=_DARK)).double()
 

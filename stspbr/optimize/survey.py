@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from stspbr.colour import luminance_of
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.cell_fits import Fit, Fits, errors_of, fit_cells, independent_looks
+from stspbr.optimize.cell_refits import refit_cells
 from stspbr.optimize.evidence import confidence, is_clear, log_likelihood_ratio, log_odds_against
 from stspbr.optimize.lights import in_units_of
 from stspbr.optimize.observations import Cells, Observations, observe
@@ -36,7 +38,7 @@ HALF = 0.2
 """Metallic this far from 0 and 1 is half metal; nearer, network B is already close and more precise than the survey."""
 LEAST_VIEWS = 8
 """Views in which a cell or its neighbours must be visible: from few sides, a metal explains a shadow equally well."""
-_FIRST = 100_000  # observations of the first question, which all of the surface is asked
+_FIRST, _AGAIN = 100_000, 150_000  # observations of the question to all cells, and of that to the doubtful ones
 _EQUAL = 1e-3  # of tonemapped radiance: two fits with errors below this are equally good
 _WHISPER = math.log(2.0)  # log odds below which the prior has no opinion
 _LESSON = 4096  # points per training step
@@ -44,26 +46,50 @@ _CHUNK = 1 << 16
 
 
 @dataclass
-class Verdicts:
-    """The decision on N points in U cells.
+class Answer:
+    """What the views say about U cells.
 
     Attributes:
-        material: ``[N, 5]`` albedo, roughness, metallic.
-        changed: ``[N]`` bool; leaning: ``[N]`` posterior log odds for metal.
-        ratio: ``[U, 1]`` log likelihood ratio of metal against non-metal.
+        cells, fits: the cells, and their best materials.
+        own_error: ``[U, 1]`` of what the networks say, as the errors of ``fits``.
+        looks: ``[U, 1]`` independent looks; 0 if too few views see the cell.
     """
+
+    cells: Cells
+    fits: Fits
+    own_error: Tensor
+    looks: Tensor
+
+    @property
+    def noise(self) -> float:
+        """The error of the best explained tenth of the cells, which no cell is believed to beat; but at least 0.001."""
+        better = torch.minimum(self.fits.lenient, self.fits.metal.error)[self.looks > 0]
+        return max(_EQUAL, float(better.quantile(0.1))) if len(better) else _EQUAL
+
+    def ratio(self) -> Tensor:
+        """``[U, 1]`` log likelihood ratio of metal against non-metal."""
+        return log_likelihood_ratio(self.fits.lenient, self.fits.metal.error, self.noise, self.looks)
+
+    def neither(self) -> Tensor:
+        """``[U, 1]`` bool: whether what the networks say explains the views clearly better than both pure kinds."""
+        best = torch.minimum(self.fits.dielectric.error, self.fits.metal.error)
+        ratio = log_likelihood_ratio(best, self.own_error, self.noise, self.looks)
+        return is_clear(ratio) & (ratio > 0)
+
+
+@dataclass
+class Verdicts:
+    """The decision on N points: ``material`` ``[N, 5]`` albedo, roughness, metallic; ``changed`` ``[N]`` bool."""
 
     material: Tensor
     changed: Tensor
-    leaning: Tensor
-    ratio: Tensor
 
 
 def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySettings) -> str:
     """Ask every cell of the surface what it is, and train ``fields`` accordingly.
 
-    All points are asked in cells of a pixel or two first; those that network B has not decided, and those that the
-    answer contradicts, are asked again in smaller ones.
+    All cells are asked first; those that network B has not decided, and those that the answer contradicts or leaves
+    open, are asked again, in smaller cells if there are fewer, whose normals may be off.
 
     Args:
         problem: within the box [−1, 1]³; its appearance consists of ``fields``.
@@ -76,18 +102,18 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
         return "survey: no point is seen"
     known = _values(fields, seen.position)
     own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)
-    cells, verdicts, sample = _first_question(problem, seen, own)
-    places = sample
-    if len(sample) < len(seen):
-        where = cells.find(seen.position)
-        leaning = verdicts.leaning.new_zeros(cells.count).index_copy_(0, cells.owner, verdicts.leaning)
-        leaning = torch.where(where >= 0, leaning.index_select(0, where.clamp(min=0)), torch.zeros_like(leaning[:1]))
-        metallic = own[:, 4]
-        against = ((leaning > 0) & (metallic < 0.5)) | ((leaning < 0) & (metallic > 0.5))
-        places = torch.nonzero(against | (where < 0) | ((metallic - 0.5).abs() < 0.5 - DECIDED)).squeeze(1)
-        if len(places):
-            _, verdicts = _ask(problem, seen.at(places), own[places])
-    changed = places[verdicts.changed] if len(places) else places
+    shades, odds = _shade_of(own), problem.settings.losses.metal_prior
+    sample = _sample(len(seen), _FIRST, problem.seed, own.device)
+    answer = _ask(problem, seen.at(sample), own[sample], turned=False)
+    places = _doubtful(own, answer.cells.find(seen.position, shades), answer, odds)
+    changed = places
+    if len(places):
+        again = places[_sample(len(places), _AGAIN, problem.seed, own.device)]
+        answer = _ask(problem, seen.at(again), own[again], turned=True)
+        owner = answer.cells.find(seen.position[places], shades[places])
+        places, owner = places[owner >= 0], owner[owner >= 0]
+        verdicts = decide(own[places], owner, answer, odds)
+        changed = places[verdicts.changed]
     metals = 0
     if len(changed):
         material = verdicts.material[verdicts.changed]
@@ -114,11 +140,13 @@ def record(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
         return {}
     known = _values(fields, seen.position)
     own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)
-    cells, verdicts, sample = _first_question(problem, seen, own)
+    sample = _sample(len(seen), _FIRST, problem.seed, own.device)
+    answer = _ask(problem, seen.at(sample), own[sample], turned=True)
+    cells = answer.cells
     columns = torch.cat([torch.ones_like(own[sample, :1]), own[sample, 4:], seen.position[sample]], dim=1)
     sums = columns.new_zeros(cells.count, 5).index_add_(0, cells.owner, columns)
     mean = sums[:, 1:] / sums[:, :1]
-    ratio = verdicts.ratio[:, 0]
+    ratio = answer.ratio()[:, 0]
     return {
         "position": mean[:, 1:],
         "log_likelihood_ratio": ratio,
@@ -136,48 +164,37 @@ def shares(cells: dict[str, Tensor]) -> dict[str, float]:
     return {"cells": len(clear)} | {name: float(cells["share"][part].sum()) for name, part in parts.items()}
 
 
-def decide(own: Tensor, cells: Cells, fits: Fits, own_error: Tensor, looks: Tensor, odds: float) -> Verdicts:
+def decide(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Verdicts:
     """The material of each point: the kind that evidence and prior favour, or its ``own`` where that is as good.
 
     A half metal becomes the likelier pure kind unless it explains the views clearly better than both. A pure point is
     turned over only by clear evidence, or by the prior if the evidence is not clear.
 
     Args:
-        own: ``[N, 5]`` albedo, roughness, metallic of the networks; own_error: ``[U, 1]``, as those of ``fits``.
-        looks: ``[U, 1]`` independent looks; 0 if too few views see the cell.
+        own: ``[N, 5]`` albedo, roughness, metallic of the networks; owner: ``[N]`` int64, the cell of each.
         odds: ``metal_prior``.
     """
-    noise = noise_of(fits, looks)
-    ratio = log_likelihood_ratio(fits.lenient, fits.metal.error, noise, looks)
-    prior = log_odds_against(fits.metal.albedo, odds)
+    fits, ratio, prior = answer.fits, answer.ratio(), log_odds_against(answer.fits.metal.albedo, odds)
     leaning = ratio - prior
-    best = torch.minimum(fits.dielectric.error, fits.metal.error)
-    neither = log_likelihood_ratio(best, own_error, noise, looks)  # of the networks' own against the better kind
 
     def of_points(values: Tensor) -> Tensor:
-        return values.index_select(0, cells.owner)
+        return values.index_select(0, owner)
 
     def taught(fit: Fit, metallic: float) -> Tensor:
         return of_points(torch.cat([fit.albedo, fit.roughness, torch.full_like(fit.roughness, metallic)], dim=1))
 
     metallic = own[:, 4:]
     half = (metallic > HALF) & (metallic < 1.0 - HALF)
-    free = half & ~of_points(is_clear(neither) & (neither > 0))  # half metals that a pure kind explains as well
+    free = half & ~of_points(answer.neither())
     certain, prior_speaks = is_clear(ratio), prior > _WHISPER
-    heard = (looks > 0) | prior_speaks
+    heard = (answer.looks > 0) | prior_speaks
     to_metal = of_points(leaning > 0) & (free | (of_points(certain) & (metallic <= HALF)))
     to_dielectric = of_points((leaning < 0) & heard) & (
         free | (of_points(certain | prior_speaks) & (metallic >= 1.0 - HALF))
     )
     material = torch.where(to_metal, taught(fits.metal, 1.0 - PURE), own)
     material = torch.where(to_dielectric, taught(fits.dielectric, PURE), material)
-    return Verdicts(material, (to_metal | to_dielectric)[:, 0], of_points(leaning)[:, 0], ratio)
-
-
-def noise_of(fits: Fits, looks: Tensor) -> float:
-    """The error that cells have even if they are explained: the median of the better kind's, but at least 0.001."""
-    better = torch.minimum(fits.lenient, fits.metal.error)[looks > 0]
-    return max(_EQUAL, float(better.median())) if len(better) else _EQUAL
+    return Verdicts(material, (to_metal | to_dielectric)[:, 0])
 
 
 def teach(fields: MaterialFields, points: Tensor, target: Tensor, changed: Tensor, steps: int, seed: int) -> None:
@@ -200,24 +217,41 @@ def teach(fields: MaterialFields, points: Tensor, target: Tensor, changed: Tenso
     optimizer.zero_grad()
 
 
-def _first_question(problem: Reconstruction, seen: Observations, own: Tensor) -> tuple[Cells, Verdicts, Tensor]:
-    """The cells and verdicts of a random sample of all observations, and its indices."""
-    generator = step_generator(1, problem.seed, own.device)
-    sample = torch.arange(len(seen), device=own.device)
-    if len(seen) > _FIRST:
-        sample = torch.nonzero(torch.rand(len(seen), generator=generator, device=own.device) < _FIRST / len(seen))[:, 0]
-    return *_ask(problem, seen.at(sample), own[sample]), sample
+def _doubtful(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Tensor:
+    """Indices of the points that B has not decided, that the answer contradicts or leaves open, or that it lacks."""
+    ratio = answer.ratio()
+    leaning = (ratio - log_odds_against(answer.fits.metal.albedo, odds))[:, 0]
+    place, metallic = owner.clamp(min=0), own[:, 4]
+    leaning, clear = leaning.index_select(0, place), is_clear(ratio[:, 0]).index_select(0, place)
+    against = ((leaning > 0) & (metallic < 0.5)) | ((leaning < 0) & (metallic > 0.5))
+    undecided = (metallic - 0.5).abs() < 0.5 - DECIDED
+    return torch.nonzero(against | ~clear | undecided | (owner < 0)).squeeze(1)
+
+
+def _sample(count: int, most: int, seed: int, device: torch.device) -> Tensor:
+    """Indices below ``count``, in order: all, or about ``most`` at random."""
+    if count <= most:
+        return torch.arange(count, device=device)
+    chance = torch.rand(count, generator=step_generator(1, seed, device), device=device)
+    return torch.nonzero(chance < most / count).squeeze(1)
+
+
+def _shade_of(own: Tensor) -> Tensor:
+    """``[N]`` int64, 0 to 3: how bright the networks' albedo is; a cell does not reach across a border of colours."""
+    return (4.0 * luminance_of(own[:, :3]).clamp(min=0.0).sqrt()).long().clamp(max=3)
 
 
 @torch.no_grad()
-def _ask(problem: Reconstruction, seen: Observations, own: Tensor) -> tuple[Cells, Verdicts]:
-    cells = Cells(seen.position)
+def _ask(problem: Reconstruction, seen: Observations, own: Tensor, turned: bool) -> Answer:
+    """Ask the cells of ``seen``, of one colour each; ``turned``: their normals may be off a little."""
+    cells = Cells(seen.position, _shade_of(own))
     transport = None if problem.transport is None else problem.transport.transport
     how = (seen, cells, problem.light.prefiltered(), problem.backend.texture, transport)
     own_error, errors = errors_of(own, *how)
     enough = cells.distinct(seen.view) >= LEAST_VIEWS
     looks = torch.where(enough, independent_looks(seen, cells, errors), torch.zeros_like(own_error))
-    return cells, decide(own, cells, fit_cells(*how), own_error, looks, problem.settings.losses.metal_prior)
+    fits = fit_cells(*how)
+    return Answer(cells, refit_cells(fits, *how) if turned else fits, own_error, looks)
 
 
 def _outputs(fields: MaterialFields, points: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,11 +12,12 @@ from stspbr.fields.material_values import MaterialValues
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.cell_fits import Fit, Fits, errors_of, fit_cells, mirrored_part
+from stspbr.optimize.cell_refits import refit_cells
 from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.lights import KnownLight, LearnedLight
 from stspbr.optimize.observations import Cells, Observations, observe
 from stspbr.optimize.reconstruction import Reconstruction
-from stspbr.optimize.survey import HALF, PURE, decide, record, survey, teach
+from stspbr.optimize.survey import HALF, PURE, Answer, decide, record, survey, teach
 from stspbr.optimize.views import ViewSet
 from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.render.backend import get_backend
@@ -138,6 +141,44 @@ def test_the_errors_of_a_material_are_those_of_the_fit_that_found_it(light):
     assert errors_of(exact, seen, cells, light, BACKEND.texture)[0].item() < 1e-6
 
 
+@pytest.mark.parametrize("metallic", [0.0, 1.0])
+def test_a_normal_that_is_off_is_turned_back(light, metallic):
+    """One cell of 400 looks whose normals are all turned by 4°: the right kind explains them again."""
+    seen = observations(light, 400, metallic, 0.4, torch.tensor([0.1, 0.1, 0.1]))
+    seen = replace(seen, position=torch.zeros_like(seen.position))
+    turn = torch.tensor([0.04, -0.05, 0.03])
+    off = replace(seen, normal=torch.nn.functional.normalize(seen.normal - torch.linalg.cross(turn[None], seen.normal)))
+    how = (Cells(off.position), light, BACKEND.texture)
+    start = fit_cells(off, *how)
+    found = refit_cells(start, off, *how)
+    before, after = (start.metal.error, found.metal.error) if metallic else (start.lenient, found.lenient)
+    assert after.item() < 0.25 * before.item()
+    wrong = found.lenient if metallic else found.metal.error
+    assert after.item() < 0.4 * wrong.item()
+    if metallic:
+        assert found.metal.roughness.item() == pytest.approx(0.4, abs=0.03)
+        assert found.metal.albedo.mean().item() == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_refit_never_makes_a_cell_worse(light):
+    seen = observations(light, 300, 1.0, 0.3, METAL)
+    how = (Cells(seen.position), light, BACKEND.texture)
+    start = fit_cells(seen, *how)
+    found = refit_cells(start, seen, *how)
+    assert (found.metal.error <= start.metal.error).all() and (found.lenient <= start.lenient).all()
+    assert found.dielectric is start.dielectric
+
+
+def test_cells_do_not_reach_across_groups():
+    points = torch.rand(400, 3, generator=torch.Generator().manual_seed(3)) * 0.2
+    group = (torch.arange(400) % 2).long()
+    cells = Cells(points, group)
+    one = cells.pooled(torch.stack([group.double(), 1.0 - group.double()], dim=1))
+    assert ((one[:, 0] == 0) | (one[:, 1] == 0)).all()
+    assert torch.equal(cells.find(points, group), cells.owner)
+    assert (cells.find(points, group + 2) == -1).all()
+
+
 def test_looks_that_mirror_one_part_of_the_light_are_one():
     turns = torch.eye(3).expand(2, 3, 3)
     normal = torch.tensor([[0.0, 1.0, 0.0]]).expand(4, -1)
@@ -164,9 +205,10 @@ def fits(dielectric, metal, metal_albedo=0.8, lenient=None):
 def verdict(own_metallic, *errors, looks=20.0, own_error=1.0, odds=10.0, **rest):
     """The material of a cell of three points; None if it stays."""
     own = torch.tensor([[0.5, 0.5, 0.5, 0.3, own_metallic]]).expand(3, -1)
-    found = decide(
-        own, Cells(torch.zeros(3, 3)), fits(*errors, **rest), torch.tensor([[own_error]]), torch.tensor([[looks]]), odds
+    answer = Answer(
+        Cells(torch.zeros(3, 3)), fits(*errors, **rest), torch.tensor([[own_error]]), torch.tensor([[looks]])
     )
+    found = decide(own, torch.zeros(3, dtype=torch.int64), answer, odds)
     assert found.changed.all() or not found.changed.any()
     if not found.changed[0]:
         assert torch.equal(found.material, own)
