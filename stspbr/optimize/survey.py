@@ -21,7 +21,7 @@ from stspbr.colour import luminance_of
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.cell_fits import Fit, Fits, errors_of, fit_cells, independent_looks
 from stspbr.optimize.cell_refits import refit_cells
-from stspbr.optimize.evidence import confidence, is_clear, log_likelihood_ratio, log_odds_against
+from stspbr.optimize.evidence import CLEAR, confidence, is_clear, log_likelihood_ratio, log_odds_against
 from stspbr.optimize.lights import in_units_of
 from stspbr.optimize.observations import Cells, Observations, observe
 from stspbr.optimize.views import step_generator
@@ -41,6 +41,7 @@ LEAST_VIEWS = 8
 _FIRST, _AGAIN = 100_000, 150_000  # observations of the question to all cells, and of that to the doubtful ones
 _EQUAL = 1e-3  # of tonemapped radiance: two fits with errors below this are equally good
 _WHISPER = math.log(2.0)  # log odds below which the prior has no opinion
+_LOUDEST = 3.0 * math.log(CLEAR)  # largest log likelihood ratio of one cell
 _LESSON = 4096  # points per training step
 _CHUNK = 1 << 16
 
@@ -67,8 +68,13 @@ class Answer:
         return max(_EQUAL, float(better.quantile(0.1))) if len(better) else _EQUAL
 
     def ratio(self) -> Tensor:
-        """``[U, 1]`` log likelihood ratio of metal against non-metal."""
-        return log_likelihood_ratio(self.fits.lenient, self.fits.metal.error, self.noise, self.looks)
+        """``[U, 1]`` log likelihood ratio of metal against non-metal, the mean over a cell and its neighbours.
+
+        One cell's is limited before, so that none speaks for all of its neighbours.
+        """
+        own = log_likelihood_ratio(self.fits.lenient, self.fits.metal.error, self.noise, self.looks)
+        heard = (self.looks > 0).to(own.dtype)
+        return heard * self.cells.smoothed(own.clamp(-_LOUDEST, _LOUDEST), heard)
 
     def neither(self) -> Tensor:
         """``[U, 1]`` bool: whether what the networks say explains the views clearly better than both pure kinds."""
