@@ -9,7 +9,7 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.metrics.material_reader import SurfaceReader
-from stspbr.metrics.material_statistics import Values, albedo_scale, regions, unsettled
+from stspbr.metrics.material_statistics import Values, albedo_scale, kinds_by_albedo, regions, unsettled
 from stspbr.metrics.sampling import diagonal, face_normals, sample_surface, surface_tree, visible_points
 from stspbr.scene.asset import Asset
 from stspbr.scene.camera import Camera
@@ -58,6 +58,7 @@ def material_error(
         ``not_converged`` (names of values of ``lit`` whose standard error is above the limit),
         ``max_distance_fraction``, ``footprint``, ``albedo_scale`` (per RGB channel, the factor on the estimate that
         fits the reference best in the least-squares sense over all used points; the light's scale is its inverse),
+        ``by_albedo`` (missed and false metal per band of albedo, see ``kinds_by_albedo``),
         the regions ``all``, ``lit`` (reference albedo luminance > 0.02), ``dark`` (< 0.1) and ``unseen_surface``
         (see ``material_statistics.regions``), and with ``back``: ``matched_back``, the share of the estimate's seen
         surface that has a partner, and ``back``: the same counts, and the values of ``all``, for points of the
@@ -86,6 +87,7 @@ def material_error(
         "not_converged": unsettled(forth.values()),
         "max_distance_fraction": float(max_distance_fraction),
         "footprint": float(footprint),
+        "by_albedo": kinds_by_albedo(forth.values()),
         "albedo_scale": [float(s) for s in scale],
     }
     if back:

@@ -9,6 +9,9 @@ from stspbr.colour import luminance_of
 LIT, DARK = 0.02, 0.1
 """``lit`` is above the one albedo luminance, ``dark`` below the other."""
 
+ALBEDO_BANDS = (0.0, 0.02, 0.045, 0.08, 0.15, 1.0 / 3.0, 1.0)
+"""Limits of the albedo luminance between which ``kinds_by_albedo`` counts metals and non-metals."""
+
 _RELATIVE, _RATE = 0.01, 0.0005
 _FLOOR = {"normal_angle_mean": 1e-4}
 
@@ -39,6 +42,25 @@ def regions(pair: tuple[Values, Values], scale: np.ndarray) -> dict[str, dict]:
     luminance = luminance_of(pair[0]["albedo"])
     masks = {"all": np.ones(len(luminance), bool), "lit": luminance > LIT, "dark": luminance < DARK}
     return {name: _region(*pair, scale, mask) for name, mask in masks.items()}
+
+
+def kinds_by_albedo(pair: tuple[Values, Values]) -> list[dict]:
+    """Missed and false metal by the truth's albedo luminance, one entry per band of ``ALBEDO_BANDS``.
+
+    Returns:
+        per band ``albedo`` (its limits), ``metal`` and ``dielectric`` (counts of points, true metallic ≥ ½ and below),
+        ``missed_metal_rate`` and ``false_metal_rate`` (None if there is no such point).
+    """
+    luminance, truth, guess = luminance_of(pair[0]["albedo"]), pair[0]["metallic"] >= 0.5, pair[1]["metallic"] > 0.5
+    out = []
+    for low, high in zip(ALBEDO_BANDS[:-1], ALBEDO_BANDS[1:], strict=True):
+        inside = (luminance >= low) & ((luminance < high) | (high == ALBEDO_BANDS[-1]))
+        metal, other = inside & truth, inside & ~truth
+        entry: dict = {"albedo": [low, high], "metal": int(metal.sum()), "dielectric": int(other.sum())}
+        entry["missed_metal_rate"] = float((~guess[metal]).mean()) if metal.any() else None
+        entry["false_metal_rate"] = float(guess[other].mean()) if other.any() else None
+        out.append(entry)
+    return out
 
 
 def unsettled(pair: tuple[Values, Values]) -> list[str]:

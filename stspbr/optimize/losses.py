@@ -13,14 +13,13 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from stspbr.colour import luminance_of
 from stspbr.errors import StspbrError, did_you_mean
 from stspbr.metrics.similarity import ms_ssim
+from stspbr.optimize.evidence import log_odds_against
 
 MAXIMUM_RADIANCE = 65535.0
 SMAPE_EPSILON = 0.01
 RELMSE_EPSILON = 0.01  # as a fraction of the exposure
-DARKEST_METAL = 1.0 / 3.0  # luminance of the albedo; bare metals are brighter (Lagarde 2011, Hoffman 2013)
 
 
 @dataclass(frozen=True)
@@ -192,22 +191,16 @@ def mask_loss(rendered: Tensor, target: Tensor) -> Tensor:
     return (rendered - target).square().mean()
 
 
-def metal_prior(metallic: Tensor, albedo: Tensor) -> Tensor:
-    """Dielectric first: the mean of metallic, weighted by how much too dark the albedo is for a metal; in [0, 1].
+def metal_prior(metallic: Tensor, albedo: Tensor, odds: float) -> Tensor:
+    """The mean of metallic, weighted by the log odds against a metal of this albedo; at least 0.
 
-    A dielectric reflects 4 % of the light at normal incidence, a metal its albedo: a black dielectric and a metal of
-    albedo 0.04 look the same in every image. Real metals reflect more than a third, so metallic costs 1 − L/⅓ if the
-    luminance L of the albedo is below ⅓, and nothing above.
+    The rule is that of ``evidence``, which the survey follows, too. Bright surfaces cost nothing.
 
     Args:
         metallic: [..., 1] in [0, 1]; albedo: [..., 3] linear, which gets no gradient.
+        odds: against metals darker than ``evidence.DARK_METAL``, at least 1.
     """
-    return (metallic * (1.0 - metal_likeness(albedo.detach()))).mean()
-
-
-def metal_likeness(albedo: Tensor) -> Tensor:
-    """min(1, L/⅓) ``[..., 1]`` of the luminance L of linear albedo ``[..., 3]``: 1 if it is as bright as metals."""
-    return (luminance_of(albedo)[..., None] / DARKEST_METAL).clamp(max=1.0)
+    return (metallic * log_odds_against(albedo.detach(), odds)).mean()
 
 
 def smoothness(values: Tensor, jittered: Tensor, weights: Tensor | None = None) -> Tensor:

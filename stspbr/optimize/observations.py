@@ -95,7 +95,7 @@ def observe(problem: Reconstruction, limit: int) -> Observations:
         hidden = None if problem.transport is None else problem.transport.transport.places(surface, gbuffer)
         every = Observations(
             gbuffer.position, inputs.normal, gbuffer.to_eye, view, rotations, target, inputs.occlusion, hidden,
-            gbuffer.bend,
+            None if gbuffer.bend is None else gbuffer.bend / views.sample_step**2,
         )  # fmt: skip
         parts.append(every.at(places))
     if not parts:
@@ -115,31 +115,59 @@ class Cells:
 
     Args:
         points: ``[N, 3]`` in the cube [−1, 1]³; N ≥ 1.
+        group: ``[N]`` int64 ≥ 0, of points that may share a cell; None: all may. Neighbours are of one group, too.
 
     Attributes:
         owner: ``[N]`` int64, the cell of each point; count: number of cells.
     """
 
-    def __init__(self, points: Tensor) -> None:
+    def __init__(self, points: Tensor, group: Tensor | None = None) -> None:
         self.resolution = _resolution(points)
-        flat = _flat(_grid(points, self.resolution), self.resolution)
+        self._volume = self.resolution**3
+        flat = self._key(points, group)
         used, self.owner = torch.unique(flat, return_inverse=True)
+        self._used = used
         self.count = len(used)
+        first, inside = used // self._volume * self._volume, used % self._volume
         plane = self.resolution * self.resolution
-        own = torch.stack([used // plane, used // self.resolution % self.resolution, used % self.resolution], dim=1)
+        own = torch.stack(
+            [inside // plane, inside // self.resolution % self.resolution, inside % self.resolution], dim=1
+        )
         self._neighbours = []
         for step in itertools.product((-1, 0, 1), repeat=3):
             near = own + torch.tensor(step, device=points.device)
-            wanted = _flat(near, self.resolution)
+            wanted = first + _flat(near, self.resolution)
             found = torch.searchsorted(used, wanted).clamp(max=self.count - 1)
             there = ((near >= 0) & (near < self.resolution)).all(dim=1) & (used.index_select(0, found) == wanted)
             # empty cells share one row of zeros after the last cell
             self._neighbours.append(torch.where(there, found, torch.full_like(found, self.count)))
 
+    def find(self, points: Tensor, group: Tensor | None = None) -> Tensor:
+        """``[M]`` int64: the cell of each of ``points`` ``[M, 3]``; −1 if it contains no point of this object's."""
+        wanted = self._key(points, group)
+        found = torch.searchsorted(self._used, wanted).clamp(max=self.count - 1)
+        return torch.where(self._used.index_select(0, found) == wanted, found, torch.full_like(found, -1))
+
+    def _key(self, points: Tensor, group: Tensor | None) -> Tensor:
+        flat = _flat(_grid(points, self.resolution), self.resolution)
+        return flat if group is None else flat + group * self._volume
+
     def pooled(self, values: Tensor) -> Tensor:
         """Sums ``[count, C]`` of ``values`` ``[N, C]`` over the points of each cell and of its 26 neighbours."""
-        sums = values.new_zeros(self.count + 1, values.shape[1]).index_add_(0, self.owner, values)
-        return sum((sums.index_select(0, near) for near in self._neighbours), values.new_zeros(()))
+        return self._around(values.new_zeros(self.count + 1, values.shape[1]).index_add_(0, self.owner, values))
+
+    def smoothed(self, values: Tensor, weight: Tensor) -> Tensor:
+        """Weighted means ``[count, C]`` of the cells' own ``values`` ``[count, C]`` over each and its neighbours.
+
+        Args:
+            weight: ``[count, 1]`` ≥ 0; where all are 0, so is the mean.
+        """
+        sums = self._around(torch.nn.functional.pad(torch.cat([weight * values, weight], dim=1), (0, 0, 0, 1)))
+        return sums[:, :-1] / sums[:, -1:].clamp(min=1e-12)
+
+    def _around(self, sums: Tensor) -> Tensor:
+        """Sums over cells and neighbours of ``[count + 1, C]``, whose last row is zero."""
+        return sum((sums.index_select(0, near) for near in self._neighbours), sums.new_zeros(()))
 
     def distinct(self, groups: Tensor) -> Tensor:
         """``[count, 1]``: number of distinct values of ``groups`` ``[N]`` (int64, ≥ 0) in a cell and its neighbours."""

@@ -399,8 +399,8 @@ class Reconstruction:
 def _metallic_terms(metallic: Tensor, albedo: Tensor, losses: LossSettings) -> list[Term]:
     """The priors on metallic."""
     terms = []
-    if losses.metal_prior == "dielectric-first" and losses.metal_prior_weight > 0:
-        value = losses.metal_prior_weight * metal_prior(metallic, albedo)
+    if losses.metal_prior > 1.0 and losses.metal_prior_weight > 0:
+        value = losses.metal_prior_weight * metal_prior(metallic, albedo, losses.metal_prior)
         terms.append(Term("metal_prior", value, STRICT_B, closed=True))
     if losses.metallic_binary > 0:
         value = losses.metallic_binary * (metallic * (1.0 - metallic)).mean()

@@ -1,62 +1,86 @@
 """The survey: a search for the points that are metal according to the views, because the gradient does not find them.
 
-A rough metal and a darker, smoother half metal look nearly alike: a fit that starts as a dielectric stays there, with
-tens of times the error of the metal. But for given geometry, light and roughness, the radiance of a pure metal and of
-a pure dielectric is affine in albedo, and the best albedo is a linear least-squares fit to all observations of a
-point. So both kinds are tried at several roughnesses in every small cell of the surface. If one explains the views
-clearly better, the networks are trained towards it.
+A rough metal and a darker, smoother half metal look nearly alike, and so do a dark metal and black gloss: a fit that
+starts as a dielectric stays there, with tens of times the error of the metal. Where albedo is near 0, the reflectance
+0.04 (1 − m) + albedo · m only falls with metallic m, so that the gradient even drives m to 0. But for given geometry,
+light and roughness, the radiance of a pure metal and of a pure dielectric is affine in albedo, and the best albedo is a
+linear least-squares fit to all observations of a point. So both kinds are tried in every small cell of the surface,
+whatever the networks hold it to be. ``evidence`` says which kind it is; the networks are trained towards it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from stspbr.colour import luminance_of
 from stspbr.fields.materials import MaterialFields
+from stspbr.optimize.cell_fits import Fit, Fits, errors_of, fit_cells, independent_looks
+from stspbr.optimize.cell_refits import refit_cells
+from stspbr.optimize.evidence import CLEAR, confidence, is_clear, log_likelihood_ratio, log_odds_against
 from stspbr.optimize.lights import in_units_of
-from stspbr.optimize.losses import metal_likeness, tonemap_slope
 from stspbr.optimize.observations import Cells, Observations, observe
 from stspbr.optimize.views import step_generator
-from stspbr.render.footprint import blurred
-from stspbr.render.light import PrefilteredLight
-from stspbr.render.shading import pure_responses
 from stspbr.settings import SurveySettings
-from stspbr.transport.transport import Transport
 
 if TYPE_CHECKING:
     from stspbr.optimize.reconstruction import Reconstruction
 
-ROUGHNESSES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 PURE = 0.03
 """Distance of a decided point's metallic from 0 or 1: the gradient of its sigmoid does not vanish there."""
 DECIDED = 0.1
-"""A point whose metallic is within this of 0 or 1 counts as decided by network B and is not surveyed."""
-DOUBT = 0.3
-"""Metallic above which a point that looks dielectric is changed; below, network B is already close and more precise."""
+"""A point whose metallic is within this of 0 or 1 counts as decided by network B: it is asked in a large cell first."""
+HALF = 0.2
+"""Metallic this far from 0 and 1 is half metal; nearer, network B is already close and more precise than the survey."""
 LEAST_VIEWS = 8
 """Views in which a cell or its neighbours must be visible: from few sides, a metal explains a shadow equally well."""
-_DARK = 0.01  # radiance below which the tonemap is so steep that the noise of black pixels would decide
+_FIRST, _AGAIN = 100_000, 150_000  # observations of the question to all cells, and of that to the doubtful ones
 _EQUAL = 1e-3  # of tonemapped radiance: two fits with errors below this are equally good
+_WHISPER = math.log(2.0)  # log odds below which the prior has no opinion
+_LOUDEST = 3.0 * math.log(CLEAR)  # largest log likelihood ratio of one cell
 _LESSON = 4096  # points per training step
 _CHUNK = 1 << 16
 
 
 @dataclass
-class Fit:
-    """The best material of one kind in each of U cells.
+class Answer:
+    """What the views say about U cells.
 
     Attributes:
-        error: ``[U, 1]`` root mean square of tonemapped radiance.
-        albedo: ``[U, 3]`` linear, in units of the light; roughness: ``[U, 1]``.
+        cells, fits: the cells, and their best materials.
+        own_error: ``[U, 1]`` of what the networks say, as the errors of ``fits``.
+        looks: ``[U, 1]`` independent looks; 0 if too few views see the cell.
     """
 
-    error: Tensor
-    albedo: Tensor
-    roughness: Tensor
+    cells: Cells
+    fits: Fits
+    own_error: Tensor
+    looks: Tensor
+
+    @property
+    def noise(self) -> float:
+        """The error of the best explained tenth of the cells, which no cell is believed to beat; but at least 0.001."""
+        better = torch.minimum(self.fits.lenient, self.fits.metal.error)[self.looks > 0]
+        return max(_EQUAL, float(better.quantile(0.1))) if len(better) else _EQUAL
+
+    def ratio(self) -> Tensor:
+        """``[U, 1]`` log likelihood ratio of metal against non-metal, the mean over a cell and its neighbours.
+
+        One cell's is limited before, so that none speaks for all of its neighbours.
+        """
+        own = log_likelihood_ratio(self.fits.lenient, self.fits.metal.error, self.noise, self.looks)
+        heard = (self.looks > 0).to(own.dtype)
+        return heard * self.cells.smoothed(own.clamp(-_LOUDEST, _LOUDEST), heard)
+
+    def neither(self) -> Tensor:
+        """``[U, 1]`` bool: whether what the networks say explains the views clearly better than both pure kinds."""
+        best = torch.minimum(self.fits.dielectric.error, self.fits.metal.error)
+        ratio = log_likelihood_ratio(best, self.own_error, self.noise, self.looks)
+        return is_clear(ratio) & (ratio > 0)
 
 
 @dataclass
@@ -68,7 +92,10 @@ class Verdicts:
 
 
 def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySettings) -> str:
-    """Decide the points about which network B is undecided, and train ``fields`` accordingly.
+    """Ask every cell of the surface what it is, and train ``fields`` accordingly.
+
+    All cells are asked first; those that network B has not decided, and those that the answer contradicts or leaves
+    open, are asked again, in smaller cells if there are fewer, whose normals may be off.
 
     Args:
         problem: within the box [−1, 1]³; its appearance consists of ``fields``.
@@ -77,92 +104,102 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
         A summary in one line.
     """
     seen = observe(problem, settings.observations)
+    if len(seen) == 0:
+        return "survey: no point is seen"
     known = _values(fields, seen.position)
-    metallic = known[:, 4]
-    places = torch.nonzero((metallic > DECIDED) & (metallic < 1.0 - DECIDED)).squeeze(1)
-    if len(places) == 0:
-        return "survey: no point is undecided"
-    asked = seen.at(places)
-    cells = Cells(asked.position)
-    with torch.no_grad():
-        light = problem.light.prefiltered()
-        own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)[places]
-    transport = None if problem.transport is None else problem.transport.transport
-    dielectric, metal = fit_cells(asked, cells, light, problem.backend.texture, transport)
-    prior = problem.settings.losses.metal_prior == "dielectric-first"
-    enough = cells.distinct(asked.view) >= LEAST_VIEWS
-    verdicts = decide(own, cells, enough, dielectric, metal, settings.margin, prior)
-    changed = places[verdicts.changed]
+    own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)
+    shades, odds = _shade_of(own), problem.settings.losses.metal_prior
+    sample = _sample(len(seen), _FIRST, problem.seed, own.device)
+    answer = _ask(problem, seen.at(sample), own[sample], turned=False)
+    places = _doubtful(own, answer.cells.find(seen.position, shades), answer, odds)
+    changed = places
+    if len(places):
+        again = places[_sample(len(places), _AGAIN, problem.seed, own.device)]
+        answer = _ask(problem, seen.at(again), own[again], turned=True)
+        owner = answer.cells.find(seen.position[places], shades[places])
+        places, owner = places[owner >= 0], owner[owner >= 0]
+        verdicts = decide(own[places], owner, answer, odds)
+        changed = places[verdicts.changed]
+    metals = 0
     if len(changed):
         material = verdicts.material[verdicts.changed]
+        metals = int((material[:, 4] > 0.5).sum())
         if (factor := problem.light.albedo_factor()) is not None:
             material[:, :3] = (material[:, :3] / factor.detach()).clamp(max=1.0)
         known[changed, :5] = material
         teach(fields, seen.position, known, changed, settings.steps, problem.seed)
-    metals = int((verdicts.material[verdicts.changed, 4] > 0.5).sum())
     share = [f"{100 * count / len(seen):.1f} %" for count in (len(places), metals, len(changed) - metals)]
-    return f"survey: {share[0]} of the visible surface was undecided; {share[1]} is metal now, {share[2]} dielectric"
+    return f"survey: all cells asked, {share[0]} twice; {share[1]} is metal now, {share[2]} dielectric"
 
 
-@torch.no_grad()
-def fit_cells(
-    seen: Observations,
-    cells: Cells,
-    light: PrefilteredLight,
-    texture: Callable[..., Tensor],
-    transport: Transport | None = None,
-) -> tuple[Fit, Fit]:
-    """The best pure dielectric and the best pure metal of every cell: a search over roughness, exact in albedo.
+def record(problem: Reconstruction, fields: MaterialFields, settings: SurveySettings) -> dict[str, Tensor]:
+    """What the views say about every cell of the surface as it is now.
 
-    Residuals are weighted by the tonemap's slope at the photographed radiance: to first order they are those of the
-    loss logl2. They are summed over the observations of a cell and its neighbours, in double precision.
+    Returns:
+        By name, one row per cell: ``position`` ``[U, 3]`` in the box [−1, 1]³, ``log_likelihood_ratio`` ``[U]`` of
+        metal against non-metal, ``confidence`` ``[U]`` in [0, 1) of the likelier one without a prior, ``clear`` ``[U]``
+        bool (False: undecided, the prior speaks), ``metallic`` ``[U]`` of the networks, and ``share`` ``[U]`` of all
+        observations, which is 1 in total.
+    """
+    seen = observe(problem, settings.observations)
+    if len(seen) == 0:
+        return {}
+    known = _values(fields, seen.position)
+    own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)
+    sample = _sample(len(seen), _FIRST, problem.seed, own.device)
+    answer = _ask(problem, seen.at(sample), own[sample], turned=True)
+    cells = answer.cells
+    columns = torch.cat([torch.ones_like(own[sample, :1]), own[sample, 4:], seen.position[sample]], dim=1)
+    sums = columns.new_zeros(cells.count, 5).index_add_(0, cells.owner, columns)
+    mean = sums[:, 1:] / sums[:, :1]
+    ratio = answer.ratio()[:, 0]
+    return {
+        "position": mean[:, 1:],
+        "log_likelihood_ratio": ratio,
+        "confidence": confidence(ratio),
+        "clear": is_clear(ratio),
+        "metallic": mean[:, 0],
+        "share": sums[:, 0] / len(sample),
+    }
+
+
+def shares(cells: dict[str, Tensor]) -> dict[str, float]:
+    """Shares of the observed surface by what the images say of it, from a ``record``; 1 in total."""
+    metal, clear = cells["log_likelihood_ratio"] > 0, cells["clear"]
+    parts = {"metal": clear & metal, "dielectric": clear & ~metal, "undecided": ~clear}
+    return {"cells": len(clear)} | {name: float(cells["share"][part].sum()) for name, part in parts.items()}
+
+
+def decide(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Verdicts:
+    """The material of each point: the kind that evidence and prior favour, or its ``own`` where that is as good.
+
+    A half metal becomes the likelier pure kind unless it explains the views clearly better than both. A pure point is
+    turned over only by clear evidence, or by the prior if the evidence is not clear.
 
     Args:
-        texture: the backend's texture function.
-        transport: what hides light from the observations; None: nothing.
+        own: ``[N, 5]`` albedo, roughness, metallic of the networks; owner: ``[N]`` int64, the cell of each.
+        odds: ``metal_prior``.
     """
-    weight = tonemap_slope(seen.radiance.clamp(min=_DARK)).square().double()
-    count = cells.pooled(weight.new_ones(len(seen), 1))
-    best: dict[str, Fit] = {}
-    for roughness in ROUGHNESSES:
-        for kind, slope, offset in _responses(seen, roughness, light, texture, transport):
-            rest = seen.radiance.double() - offset
-            sums = cells.pooled(torch.cat([weight * slope**2, weight * slope * rest, weight * rest**2], dim=1))
-            slopes, mixed, rests = sums.split(3, dim=1)
-            albedo = (mixed / slopes.clamp(min=1e-12)).clamp(0.0, 1.0)
-            squares = (rests - 2 * albedo * mixed + albedo**2 * slopes).clamp(min=0.0)
-            error = (squares.mean(dim=1, keepdim=True) / count).sqrt()
-            found = Fit(error.float(), albedo.float(), torch.full_like(error, roughness).float())
-            best[kind] = _better(best[kind], found) if kind in best else found
-    return best["dielectric"], best["metal"]
-
-
-def decide(
-    own: Tensor, cells: Cells, enough: Tensor, dielectric: Fit, metal: Fit, margin: float, prior: bool
-) -> Verdicts:
-    """The material of each point: its cell's better fit if that is clearly better, else its ``own``.
-
-    Args:
-        own: ``[N, 5]`` albedo, roughness, metallic of the networks.
-        enough: ``[U, 1]`` bool: whether enough views see the cell.
-        margin: a kind wins if its error is below this share of the other's.
-        prior: dielectric first: no metal reflects less than a third, so a darker one must be better by as much.
-    """
-    errors = dielectric.error + _EQUAL, metal.error + _EQUAL
-    bound = margin * metal_likeness(metal.albedo) if prior else margin
-    is_metal = enough & (errors[1] < bound * errors[0])
-    is_dielectric = enough & (errors[0] < margin * errors[1])
+    fits, ratio, prior = answer.fits, answer.ratio(), log_odds_against(answer.fits.metal.albedo, odds)
+    leaning = ratio - prior
 
     def of_points(values: Tensor) -> Tensor:
-        return values.index_select(0, cells.owner)
+        return values.index_select(0, owner)
 
     def taught(fit: Fit, metallic: float) -> Tensor:
         return of_points(torch.cat([fit.albedo, fit.roughness, torch.full_like(fit.roughness, metallic)], dim=1))
 
-    to_metal = of_points(is_metal)
-    to_dielectric = of_points(is_dielectric) & (own[:, 4:] > DOUBT)
-    material = torch.where(to_metal, taught(metal, 1.0 - PURE), own)
-    material = torch.where(to_dielectric, taught(dielectric, PURE), material)
+    metallic = own[:, 4:]
+    half = (metallic > HALF) & (metallic < 1.0 - HALF)
+    free = half & ~of_points(answer.neither())
+    certain, prior_speaks = is_clear(ratio), prior > _WHISPER
+    heard = (answer.looks > 0) | prior_speaks
+    to_metal = of_points(leaning > 0) & (free | (of_points(certain) & (metallic <= HALF)))
+    to_dielectric = of_points((leaning < 0) & heard) & (
+        free | (of_points(certain | prior_speaks) & (metallic >= 1.0 - HALF))
+    )
+    material = torch.where(to_metal, taught(fits.metal, 1.0 - PURE), own)
+    material = torch.where(to_dielectric, taught(fits.dielectric, PURE), material)
     return Verdicts(material, (to_metal | to_dielectric)[:, 0])
 
 
@@ -186,33 +223,41 @@ def teach(fields: MaterialFields, points: Tensor, target: Tensor, changed: Tenso
     optimizer.zero_grad()
 
 
-def _responses(
-    seen: Observations,
-    roughness: float,
-    light: PrefilteredLight,
-    texture: Callable[..., Tensor],
-    transport: Transport | None,
-) -> tuple[tuple[str, Tensor, Tensor], ...]:
-    """(kind, slope, offset) of both kinds at all observations, in double precision, occlusion included."""
-    parts = []
-    for start in range(0, len(seen), _CHUNK):
-        part = seen.at(slice(start, start + _CHUNK))
-        level = blurred(torch.full_like(part.position[:, :1], roughness), part.bend)
-        rotation = (part.rotations, part.view)
-        around = None if transport is None else transport.around(part.places, *rotation, light)
-        both = pure_responses(
-            part.normal, part.to_eye, level, light, texture=texture, light_rotation=rotation, surroundings=around
-        )
-        open_ = 1.0 if part.occlusion is None else part.occlusion
-        parts.append([value.double() * open_ for response in both for value in response])
-    slope, offset, metal_slope, metal_offset = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
-    return ("dielectric", slope, offset), ("metal", metal_slope, metal_offset)
+def _doubtful(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Tensor:
+    """Indices of the points that B has not decided, that the answer contradicts or leaves open, or that it lacks."""
+    ratio = answer.ratio()
+    leaning = (ratio - log_odds_against(answer.fits.metal.albedo, odds))[:, 0]
+    place, metallic = owner.clamp(min=0), own[:, 4]
+    leaning, clear = leaning.index_select(0, place), is_clear(ratio[:, 0]).index_select(0, place)
+    against = ((leaning > 0) & (metallic < 0.5)) | ((leaning < 0) & (metallic > 0.5))
+    undecided = (metallic - 0.5).abs() < 0.5 - DECIDED
+    return torch.nonzero(against | ~clear | undecided | (owner < 0)).squeeze(1)
 
 
-def _better(one: Fit, other: Fit) -> Fit:
-    wins = other.error < one.error
-    pairs = ((one.error, other.error), (one.albedo, other.albedo), (one.roughness, other.roughness))
-    return Fit(*(torch.where(wins, new, old) for old, new in pairs))
+def _sample(count: int, most: int, seed: int, device: torch.device) -> Tensor:
+    """Indices below ``count``, in order: all, or about ``most`` at random."""
+    if count <= most:
+        return torch.arange(count, device=device)
+    chance = torch.rand(count, generator=step_generator(1, seed, device), device=device)
+    return torch.nonzero(chance < most / count).squeeze(1)
+
+
+def _shade_of(own: Tensor) -> Tensor:
+    """``[N]`` int64, 0 to 3: how bright the networks' albedo is; a cell does not reach across a border of colours."""
+    return (4.0 * luminance_of(own[:, :3]).clamp(min=0.0).sqrt()).long().clamp(max=3)
+
+
+@torch.no_grad()
+def _ask(problem: Reconstruction, seen: Observations, own: Tensor, turned: bool) -> Answer:
+    """Ask the cells of ``seen``, of one colour each; ``turned``: their normals may be off a little."""
+    cells = Cells(seen.position, _shade_of(own))
+    transport = None if problem.transport is None else problem.transport.transport
+    how = (seen, cells, problem.light.prefiltered(), problem.backend.texture, transport)
+    own_error, errors = errors_of(own, *how)
+    enough = cells.distinct(seen.view) >= LEAST_VIEWS
+    looks = torch.where(enough, independent_looks(seen, cells, errors), torch.zeros_like(own_error))
+    fits = fit_cells(*how)
+    return Answer(cells, refit_cells(fits, *how) if turned else fits, own_error, looks)
 
 
 def _outputs(fields: MaterialFields, points: Tensor) -> Tensor:

@@ -210,6 +210,11 @@ class ViewSet:
         image, alpha = (_to_device(_tensor(np.stack(of), host), self.device) for of in zip(*pixels, strict=True))
         return views, Targets(image, alpha, self.saturation.index_select(0, index))
 
+    @property
+    def sample_step(self) -> int:
+        """Pixels from one of ``samples`` to the next."""
+        return self.overview if self.crop else 1
+
     def samples(self, number: int) -> tuple[ViewBatch, Targets]:
         """``batch([number])``; if crops are drawn, single pixels of the full view in a regular grid in place of means.
 

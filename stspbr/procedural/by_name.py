@@ -8,6 +8,7 @@ from dataclasses import replace
 from stspbr.errors import StspbrError
 from stspbr.procedural.candlestick import candlestick
 from stspbr.procedural.casket import casket
+from stspbr.procedural.dark_metals import gunmetal, iron_hoop, painted_steel
 from stspbr.procedural.fern import fern
 from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.procedural.lights import studio_light, sunset_light, window_light
@@ -28,6 +29,9 @@ OBJECTS: Mapping[str, Callable[[], Asset]] = {
     "casket": casket,
     "wires": wires,
     "fern": fern,
+    "iron-hoop": iron_hoop,
+    "gunmetal": gunmetal,
+    "painted-steel": painted_steel,
 }
 LIGHTS: Mapping[str, Callable[[], EnvironmentLight]] = {
     "demo": demo_light,

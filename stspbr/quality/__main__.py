@@ -1,4 +1,4 @@
-"""``python -m stspbr.quality small|forms|full``: run the remaining jobs of the ladder and print its tables."""
+"""``python -m stspbr.quality small|forms|dark|full``: run the remaining jobs of the ladder and print its tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Compare the method with its baselines on shiny objects. Jobs done with the same settings are not "
         "repeated.",
     )
-    parser.add_argument("ladder", choices=["small", "forms", "full"])
+    parser.add_argument("ladder", choices=["small", "forms", "dark", "full"])
     parser.add_argument("--out", type=Path, help="folder of captures, runs and tables; default runs/quality-<ladder>")
     parser.add_argument("--only", action="append", default=[], metavar="GLOB",
                         help="jobs whose name matches, e.g. 'letters-*-ours-*'; repeatable")  # fmt: skip
@@ -65,7 +65,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.ladder == "full":
         ladder, skipped = ladders.full_ladder()
     else:
-        ladder, skipped = ladders.small_ladder() if options.ladder == "small" else ladders.forms_ladder(), []
+        made = {"small": ladders.small_ladder, "forms": ladders.forms_ladder, "dark": ladders.dark_ladder}
+        ladder, skipped = made[options.ladder](), []
     if options.seeds is not None:
         if options.seeds < 1:
             raise StspbrError(f"--seeds {options.seeds}: give at least 1")

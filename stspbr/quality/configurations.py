@@ -22,7 +22,7 @@ METHOD: dict[str, Any] = {
     "survey.at": [],
     "light.common_scale": False,
     "light.smoothness": 0.0,
-    "optimize.losses.metal_prior": "none",
+    "optimize.losses.metal_prior": 1.0,
     "optimize.losses.appearance_region": "union",
     "optimize.losses.reflectance_region": "union",
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stspbr.quality.configurations import CONFIGURATIONS, FLOOR, configured
-from stspbr.quality.suite import FORMS, Scene, asset_scenes, procedural_scenes
+from stspbr.quality.suite import DARK_METALS, FORMS, Scene, asset_scenes, procedural_scenes
 from stspbr.settings import (
     BakeSettings,
     CaptureMeshSettings,
@@ -135,6 +135,11 @@ def small_ladder() -> Ladder:
 def forms_ladder() -> Ladder:
     """The objects of difficult form under one light, two configurations, one seed, at the size of the small ladder."""
     return Ladder("forms", procedural_scenes(FORMS, ("studio",)), ("joint", "ours"), (0,), _SMALL)
+
+
+def dark_ladder() -> Ladder:
+    """Dark metals under three lights, two configurations, one seed, at the size of the small ladder."""
+    return Ladder("dark", procedural_scenes(DARK_METALS), ("joint", "ours"), (0,), _SMALL)
 
 
 def full_ladder() -> tuple[Ladder, list[str]]:

@@ -27,6 +27,8 @@ class Scene:
 _OBJECTS = ("ceramic-trim", "letters", "dark-gloss", "ramp")
 FORMS = ("candlestick", "casket", "wires")
 """Objects whose form is the difficulty: tall and finely turned, sharp-edged and engraved, thin."""
+DARK_METALS = ("iron-hoop", "gunmetal", "painted-steel")
+"""Metals darker than most paint, beside paint as dark: only the strength of a highlight tells them apart."""
 _LIGHTS = ("studio", "sunset", "window")
 _WORKSHOP = "envs/aerodynamics_workshop_1k.hdr"
 _ASSETS: dict[str, dict[str, str | float]] = {

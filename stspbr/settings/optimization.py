@@ -15,6 +15,14 @@ _Ground = Annotated[
     Literal["auto", "none"] | FiniteFloat, or_else("choose auto, none or a height in the capture's units, e.g. -0.5")
 ]
 
+_Odds = Annotated[
+    float,
+    Field(ge=1, allow_inf_nan=False),
+    or_else(
+        "give the odds against metals darker than 0.1: 10 for ten to one (was dielectric-first); 1: no prior (was none)"
+    ),
+]
+
 
 _Crop = Annotated[
     Literal["auto"] | Annotated[int, Field(ge=0)], or_else("choose auto, 0 or a side in pixels, e.g. 256")
@@ -169,13 +177,16 @@ class LossSettings(Settings):
         description="pixels of A's image losses; union: covered in either image; interior: fully covered in both",
     )
     reflectance_region: Literal["interior", "union"] = Field("union", description="pixels of B's image losses")
-    metal_prior: Literal["dielectric-first", "none"] = Field(
-        "dielectric-first", description="how to classify surfaces too dark to decide: as non-metals, or not at all"
+    metal_prior: _Odds = Field(
+        10.0,
+        description="odds against metals darker than albedo 0.1, where images cannot tell: 10 is ten to one; 1: none",
+    )
+    metal_prior_weight: float = Field(
+        0.001, ge=0, description="image error that a factor e of these odds is worth, in a pixel"
     )
     opacity_binary: float = Field(
         0.02, ge=0, description="weight that pulls a learned opacity to 0 or 1 over the stage; see fields.alpha"
     )
-    metal_prior_weight: float = Field(0.002, ge=0, description="weight of the metal prior")
     metallic_binary: float = Field(0.0, ge=0, description="weight of m·(1 − m), which pushes metallic to 0 or 1")
     mask: float = Field(1.0, ge=0, description="weight of the squared difference of coverage")
     albedo_smoothness: float = Field(0.03, ge=0, description="weight of albedo differences between neighbours")

@@ -58,7 +58,7 @@ class CoarseSettings(Settings):
     optimize: OptimizeSettings = Field(
         OptimizeSettings(
             iterations=500,
-            losses=LossSettings(metal_prior="none"),
+            losses=LossSettings(metal_prior=1.0),
             rates=rates(
                 PRESETS["coarse.A"],
                 PRESETS["coarse.B"],
@@ -80,9 +80,6 @@ class SurveySettings(Settings):
         [0.0, 0.4], description="fractions of the stage at which the search runs; []: never"
     )
     observations: int = Field(1_000_000, ge=1, description="pixels of the views; a random subset if there are more")
-    margin: float = Field(
-        0.8, gt=0, le=1, description="metal or non-metal wins if its error is below this share of the other's"
-    )
     steps: int = Field(100, ge=1, description="steps that train the networks on the result, without rendering")
 
 

@@ -73,6 +73,16 @@ class Back(Region, _Counts):
     """Points of the estimate, compared with the reference."""
 
 
+class KindsByAlbedo(_Part):
+    """Missed and false metal among points of one band of the truth's albedo luminance."""
+
+    albedo: list[float] = Field(min_length=2, max_length=2, description="limits of the band")
+    metal: int
+    dielectric: int
+    missed_metal_rate: float | None
+    false_metal_rate: float | None
+
+
 class MaterialErrors(_Counts):
     """Material error in 3D. The regions hold seen points only, ``unseen_surface`` the others."""
 
@@ -80,6 +90,7 @@ class MaterialErrors(_Counts):
     lit: Region = Field(description="albedo luminance above 0.02")
     dark: Region = Field(description="albedo luminance below 0.1")
     unseen_surface: UnseenRegion
+    by_albedo: list[KindsByAlbedo] = Field([], description="missed and false metal per band of albedo")
     albedo_scale: list[float] = Field(min_length=3, max_length=3)
     max_distance_fraction: float
     footprint: float = Field(description="object-space radius over which both materials were averaged; 0: none")

@@ -10,7 +10,7 @@ import torch
 from stspbr.artifacts import Artifact
 from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.geometry import FixedGeometry
-from stspbr.optimize.survey import survey
+from stspbr.optimize.survey import record, shares, survey
 from stspbr.settings import CoarseSettings, SpecializeSettings, parse_settings
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import load_given_mesh
@@ -23,13 +23,15 @@ from stspbr.stages.state import (
     make_fields,
     make_light,
     make_transport,
+    save_tensors,
 )
 
 
 def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     """Specialise the reflectance of a coarse result.
 
-    A survey finds metals that the gradient does not find (``optimize.survey``). The coarse surface becomes a mesh of
+    A survey finds metals that the gradient does not find (``optimize.survey``); what it says of the result is kept in
+    ``survey.safetensors``. The coarse surface becomes a mesh of
     fixed topology whose vertices may still move a little; a given mesh does not change. Writes
     ``mesh.safetensors``, ``fields.safetensors``, ``light.safetensors`` and ``light.hdr`` (a learned light),
     ``normalization.json`` and ``metrics.json``.
@@ -72,7 +74,11 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
         polished = mesh
         if given is None:
             polished = replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
-        return write_fields(folder, reconstruction, polished, normalization)
+        metrics = write_fields(folder, reconstruction, polished, normalization)
+        if settings.survey.at and (cells := record(reconstruction, fields, settings.survey)):
+            save_tensors(cells, folder / "survey.safetensors")
+            metrics["survey"] = shares(cells)
+        return metrics
 
     def run_survey() -> str:
         return survey(reconstruction, fields, settings.survey)

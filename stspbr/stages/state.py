@@ -152,7 +152,12 @@ def make_fields(
 
 def save_state(module: torch.nn.Module, path: Path) -> None:
     """Write a module's parameters and buffers as safetensors."""
-    save_file({k: np.ascontiguousarray(v.detach().cpu().numpy()) for k, v in module.state_dict().items()}, path)
+    save_tensors(module.state_dict(), path)
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write tensors by name as safetensors."""
+    save_file({k: np.ascontiguousarray(v.detach().cpu().numpy()) for k, v in tensors.items()}, path)
 
 
 def save_mesh(mesh: Mesh, path: Path) -> None:

@@ -14,6 +14,7 @@ from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.metrics.material import material_error, read_material
 from stspbr.metrics.material_reader import SurfaceReader
+from stspbr.metrics.material_statistics import ALBEDO_BANDS, kinds_by_albedo
 from stspbr.procedural.jar import demo_asset
 from stspbr.render.backend import get_backend
 from stspbr.scene import Asset, Camera, Corners, Material, Mesh, look_at
@@ -28,6 +29,27 @@ VALUES = ("albedo_mae", "albedo_mae_scaled", "roughness_mae", "roughness_rmse", 
 @pytest.fixture(scope="module")
 def jar():
     return demo_asset(128, around=40, along=32)
+
+
+# -- metal or not, by albedo --------------------------------------------------------------------------------
+
+
+def test_missed_and_false_metal_are_counted_by_albedo():
+    grey = np.array([0.03, 0.03, 0.06, 0.06, 0.06, 0.5, 1.0])[:, None].repeat(3, axis=1)
+    truth = {"albedo": grey, "metallic": np.array([0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0])}
+    guess = {"albedo": grey, "metallic": np.array([1.0, 1.0, 0.2, 0.8, 0.1, 0.9, 0.0])}
+    bands = kinds_by_albedo((truth, guess))
+    assert [band["albedo"][0] for band in bands] == list(ALBEDO_BANDS[:-1])
+    dark, iron, bright = bands[1], bands[2], bands[-1]
+    assert (dark["metal"], dark["dielectric"], dark["missed_metal_rate"], dark["false_metal_rate"]) == (1, 1, 0.0, 1.0)
+    assert (iron["metal"], iron["missed_metal_rate"], iron["false_metal_rate"]) == (2, 0.5, 0.0)
+    assert (bright["metal"], bright["dielectric"], bright["missed_metal_rate"], bright["false_metal_rate"]) == (
+        1,
+        1,
+        0,
+        0,
+    )
+    assert bands[0]["missed_metal_rate"] is None and bands[0]["false_metal_rate"] is None
 
 
 # -- what is equal, and what is off by a known amount -------------------------------------------------------

@@ -267,17 +267,18 @@ def test_smoothness_is_a_weighted_mean():
     assert smoothness(values, jittered, torch.zeros(3, 1)).item() == 0
 
 
-def test_metal_prior_charges_dark_metal_and_leaves_bright_metal_alone():
+def test_metal_prior_charges_dark_metal_by_its_odds_and_leaves_bright_metal_alone():
     metallic = torch.tensor([[1.0], [0.5], [0.0]], requires_grad=True)
     black, gold = torch.zeros(3, 3), torch.tensor([[1.0, 0.71, 0.29]]).expand(3, 3)
-    assert metal_prior(metallic, black).item() == pytest.approx(0.5)
-    assert metal_prior(metallic, gold).item() == 0.0
-    half_way = torch.full((3, 3), 1.0 / 6.0)
-    assert metal_prior(metallic, half_way).item() == pytest.approx(0.25)
+    assert metal_prior(metallic, black, 10.0).item() == pytest.approx(0.5 * math.log(10.0))
+    assert metal_prior(metallic, black, 1.0).item() == 0.0
+    assert metal_prior(metallic, gold, 10.0).item() == 0.0
+    half_way = torch.full((3, 3), (0.1 / 3.0) ** 0.5)
+    assert metal_prior(metallic, half_way, 10.0).item() == pytest.approx(0.25 * math.log(10.0), rel=1e-4)
 
 
 def test_metal_prior_does_not_brighten_the_albedo():
     albedo = torch.full((4, 3), 0.1, requires_grad=True)
     metallic = torch.full((4, 1), 0.7, requires_grad=True)
-    metal_prior(metallic, albedo).backward()
+    metal_prior(metallic, albedo, 10.0).backward()
     assert albedo.grad is None and (metallic.grad > 0).all()

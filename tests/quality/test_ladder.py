@@ -13,6 +13,7 @@ from stspbr.quality.ladder import (
     Ladder,
     Size,
     capture_settings,
+    dark_ladder,
     forms_ladder,
     full_ladder,
     jobs_of,
@@ -66,6 +67,16 @@ def test_the_ladder_of_forms_has_its_own_objects():
     assert {job.scene.object for job in jobs} == {"candlestick", "casket", "wires"}
     assert {capture_settings(job, forms_ladder().size).asset for job in jobs} == {
         "procedural:candlestick", "procedural:casket", "procedural:wires"}  # fmt: skip
+
+
+def test_the_ladder_of_dark_metals_has_three_objects_under_three_lights():
+    jobs = jobs_of(dark_ladder(), ("same",))
+    scenes = {(job.scene.object, job.scene.light) for job in jobs}
+    assert scenes == {
+        (o, k) for o in ("iron-hoop", "gunmetal", "painted-steel") for k in ("studio", "sunset", "window")
+    }
+    assert {job.configuration for job in jobs} == {"joint", "ours", "floor"}
+    assert capture_settings(jobs[0], dark_ladder().size).asset == "procedural:iron-hoop"
 
 
 def test_assets_are_found_or_named(monkeypatch, tmp_path):

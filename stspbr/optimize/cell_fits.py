@@ -1,0 +1,249 @@
+"""The best pure metal and the best pure non-metal of small cells of the surface, and how well the networks do there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stspbr.colour import luminance_of
+from stspbr.optimize.evidence import F0_RANGE, correlation_within, effective_looks
+from stspbr.optimize.losses import tonemap_slope
+from stspbr.optimize.observations import Cells, Observations
+from stspbr.render.brdf import DIELECTRIC_F0
+from stspbr.render.footprint import blurred
+from stspbr.render.light import PrefilteredLight
+from stspbr.render.shading import pure_responses, shade
+from stspbr.transport.transport import Transport
+
+ROUGHNESSES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_F0 = (F0_RANGE[0], 0.5 * (F0_RANGE[0] + DIELECTRIC_F0), DIELECTRIC_F0, F0_RANGE[1])
+_SHARES = (0.25, 0.5, 0.75, 1.0)  # between two roughnesses, where radiance is interpolated
+_DARK = 0.01  # radiance below which the tonemap is so steep that the noise of black pixels would decide
+_CHUNK = 1 << 16
+_FACE = 4  # squares along a side of the direction cube: about 22° each
+
+
+@dataclass
+class Fit:
+    """The best material of one kind in each of U cells.
+
+    Attributes:
+        error: ``[U, 1]`` root mean square of tonemapped radiance.
+        albedo: ``[U, 3]`` linear, in units of the light; roughness: ``[U, 1]``.
+    """
+
+    error: Tensor
+    albedo: Tensor
+    roughness: Tensor
+
+
+@dataclass
+class Fits:
+    """What the views say about U cells.
+
+    Attributes:
+        dielectric, metal: the best of each kind.
+        lenient: ``[U, 1]`` error of the best non-metal whose F0 is anywhere in ``evidence.F0_RANGE``.
+    """
+
+    dielectric: Fit
+    metal: Fit
+    lenient: Tensor
+
+
+@torch.no_grad()
+def fit_cells(
+    seen: Observations,
+    cells: Cells,
+    light: PrefilteredLight,
+    texture: Callable[..., Tensor],
+    transport: Transport | None = None,
+) -> Fits:
+    """The best pure dielectric and the best pure metal of every cell: a search over roughness, exact in albedo.
+
+    Residuals are weighted by the tonemap's slope at the photographed radiance: to first order they are those of the
+    loss logl2. They are summed over the observations of a cell and its neighbours, in double precision.
+
+    Args:
+        texture: the backend's texture function.
+        transport: what hides light from the observations; None: nothing.
+    """
+    weight = tonemap_weight(seen)
+    target = weight * seen.radiance.double()
+    pooled = cells.pooled(torch.cat([torch.ones_like(target[:, :1]), target.square()], dim=1))
+    count, power = pooled[:, :1], pooled[:, 1:]
+    best: dict[str, Fit] = {}
+    last: _Lobes | None = None
+    for number, roughness in enumerate(ROUGHNESSES):
+        here = _Lobes.of(cells, target, weight, _responses(seen, roughness, light, texture, transport))
+        cross = None if last is None else here.cross(last, cells)
+        for share in (1.0,) if last is None else _SHARES:
+            sums = here.sums if last is None else _between(last.sums, here.sums, cross, share)
+            level = share * roughness + (1.0 - share) * ROUGHNESSES[max(number - 1, 0)]
+            for f0 in _F0:
+                found = _solved(*_dielectric(sums, f0), power, count, level)
+                for name in ("lenient",) if f0 != DIELECTRIC_F0 else ("lenient", "dielectric"):
+                    best[name] = _better(best.get(name), found)
+            best["metal"] = _better(best.get("metal"), _solved(*_metal(sums), power, count, level))
+        last = here
+    return Fits(best["dielectric"], best["metal"], best["lenient"].error)
+
+
+@torch.no_grad()
+def errors_of(
+    material: Tensor,
+    seen: Observations,
+    cells: Cells,
+    light: PrefilteredLight,
+    texture: Callable[..., Tensor],
+    transport: Transport | None = None,
+) -> tuple[Tensor, Tensor]:
+    """How well ``material`` ``[N, 5]`` (albedo in units of the light, roughness, metallic) explains its pixels.
+
+    Returns:
+        ``[U, 1]`` its root mean square error in each cell, as in ``Fit``; ``[N]`` the signed errors' luminance.
+    """
+    parts = []
+    for part, own in zip(pieces(seen), material.split(_CHUNK), strict=True):
+        rotation = (part.rotations, part.view)
+        around = None if transport is None else transport.around(part.places, *rotation, light)
+        parts.append(
+            shade(
+                part.normal, part.to_eye, own[:, :3], blurred(own[:, 3:4], part.bend), own[:, 4:5], light,
+                texture=texture, light_rotation=rotation, occlusion=part.occlusion, surroundings=around,
+            )
+        )  # fmt: skip
+    error = tonemap_weight(seen) * (torch.cat(parts) - seen.radiance).double()
+    sums = cells.pooled(torch.cat([error.square().mean(dim=1, keepdim=True), torch.ones_like(error[:, :1])], dim=1))
+    return (sums[:, :1] / sums[:, 1:]).sqrt().float(), luminance_of(error)
+
+
+def independent_looks(seen: Observations, cells: Cells, error: Tensor) -> Tensor:
+    """``[U, 1]``: how many independent observations a cell and its neighbours have.
+
+    Looks that mirror the same part of the light (about 22° wide) are one look: errors of the light and of the normal
+    are the same in them. How much the pixels of a look add is measured.
+
+    Args:
+        error: ``[N]`` signed errors of the current materials.
+    """
+    part = mirrored_part(seen)
+    looks = cells.distinct(part).double()
+    count = cells.pooled(looks.new_ones(len(seen), 1))
+    return effective_looks(count, looks, correlation_within(error, cells.owner * (6 * _FACE * _FACE) + part)).float()
+
+
+def mirrored_part(seen: Observations) -> Tensor:
+    """``[N]`` int64 < 96: the square of the world's direction cube that each observation mirrors."""
+    facing = (seen.normal * seen.to_eye).sum(dim=1, keepdim=True)
+    mirrored = 2.0 * facing * seen.normal - seen.to_eye
+    mirrored = (seen.rotations.to(mirrored.dtype).index_select(0, seen.view) @ mirrored[..., None])[..., 0]
+    size, axis = mirrored.abs().max(dim=1)
+    side = mirrored.gather(1, axis[:, None])[:, 0] < 0
+    ahead, across = (mirrored.gather(1, ((axis + k) % 3)[:, None])[:, 0] / size.clamp(min=1e-12) for k in (1, 2))
+    row, column = (((0.5 * v + 0.5) * _FACE).long().clamp(0, _FACE - 1) for v in (ahead, across))
+    return ((2 * axis + side) * _FACE + row) * _FACE + column
+
+
+def _responses(
+    seen: Observations,
+    roughness: float,
+    light: PrefilteredLight,
+    texture: Callable[..., Tensor],
+    transport: Transport | None,
+) -> Tensor:
+    """``[3, N, 3]`` diffuse, mirror and rim at all observations, in double precision, occlusion included.
+
+    A dielectric's radiance is albedo · diffuse + F0 · mirror + rim, a metal's albedo · mirror + rim.
+    """
+    parts = []
+    for part in pieces(seen):
+        level = blurred(torch.full_like(part.position[:, :1], roughness), part.bend)
+        rotation = (part.rotations, part.view)
+        around = None if transport is None else transport.around(part.places, *rotation, light)
+        (diffuse, _), (mirror, rim) = pure_responses(
+            part.normal, part.to_eye, level, light, texture=texture, light_rotation=rotation, surroundings=around
+        )
+        lobes = torch.stack([diffuse, mirror, rim]).double()
+        parts.append(lobes if part.occlusion is None else lobes * part.occlusion)
+    return torch.cat(parts, dim=1)
+
+
+def pieces(seen: Observations) -> list[Observations]:
+    """The observations in order, in parts that fit into memory."""
+    return [seen.at(slice(start, start + _CHUNK)) for start in range(0, len(seen), _CHUNK)]
+
+
+def tonemap_weight(seen: Observations) -> Tensor:
+    """``[N, 3]`` from radiance to tonemapped radiance, in double precision."""
+    return tonemap_slope(seen.radiance.clamp(min=_DARK)).double()
+
+
+_PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # of diffuse, mirror, rim
+
+
+@dataclass
+class _Lobes:
+    """Diffuse, mirror and rim ``[3, N, 3]`` at one roughness, weighted, and their sums per cell.
+
+    ``sums`` ``[9, U, 3]``: the products of ``_PAIRS``, then those of each lobe with the target.
+    """
+
+    lobes: Tensor
+    sums: Tensor
+
+    @classmethod
+    def of(cls, cells: Cells, target: Tensor, weight: Tensor, lobes: Tensor) -> _Lobes:
+        lobes = weight * lobes
+        return cls(lobes, _pooled(cells, [lobes[i] * lobes[j] for i, j in _PAIRS] + [lobe * target for lobe in lobes]))
+
+    def cross(self, other: _Lobes, cells: Cells) -> Tensor:
+        """``[6, U, 3]`` sums of the products of ``_PAIRS`` of either's one with the other's other, both ways."""
+        one, two = self.lobes, other.lobes
+        return _pooled(cells, [one[i] * two[j] + two[i] * one[j] for i, j in _PAIRS])
+
+
+def _pooled(cells: Cells, columns: list[Tensor]) -> Tensor:
+    return torch.stack(cells.pooled(torch.cat(columns, dim=1)).split(3, dim=1))
+
+
+def _between(low: Tensor, high: Tensor, cross: Tensor | None, share: float) -> Tensor:
+    """``_Lobes.sums`` of the lobes in between: ``share`` of the higher roughness, the rest of the lower one."""
+    rest, pairs = 1.0 - share, len(_PAIRS)
+    if cross is None or share == 1.0:
+        return high
+    squares = rest**2 * low[:pairs] + share**2 * high[:pairs] + rest * share * cross
+    return torch.cat([squares, rest * low[pairs:] + share * high[pairs:]])
+
+
+def _dielectric(sums: Tensor, f0: float) -> tuple[Tensor, ...]:
+    """What ``_solved`` needs of albedo · diffuse + (f0 · mirror + rim)."""
+    dd, dm, dr, mm, mr, rr, dt, mt, rt = sums
+    return dd, f0 * dm + dr, f0**2 * mm + 2.0 * f0 * mr + rr, dt, f0 * mt + rt
+
+
+def _metal(sums: Tensor) -> tuple[Tensor, ...]:
+    """What ``_solved`` needs of albedo · mirror + rim."""
+    _, _, _, mm, mr, rr, _, mt, rt = sums
+    return mm, mr, rr, mt, rt
+
+
+def _solved(
+    ss: Tensor, so: Tensor, oo: Tensor, st: Tensor, ot: Tensor, power: Tensor, count: Tensor, roughness: float
+) -> Fit:
+    """The best albedo in [0, 1] of slope · albedo + offset, from the sums ``[U, 3]`` of products with the target."""
+    albedo = ((st - so) / ss.clamp(min=1e-12)).clamp(0.0, 1.0)
+    squares = power - 2.0 * ot + oo - 2.0 * albedo * (st - so) + albedo**2 * ss
+    error = (squares.clamp(min=0.0).mean(dim=1, keepdim=True) / count).sqrt()
+    return Fit(error.float(), albedo.float(), torch.full_like(error, roughness).float())
+
+
+def _better(one: Fit | None, other: Fit) -> Fit:
+    if one is None:
+        return other
+    wins = other.error < one.error
+    pairs = ((one.error, other.error), (one.albedo, other.albedo), (one.roughness, other.roughness))
+    return Fit(*(torch.where(wins, new, old) for old, new in pairs))
