@@ -15,7 +15,7 @@ from stspbr.optimize.distributed import Span
 from stspbr.optimize.losses import smoothness
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.render.gbuffer import GBuffer
-from stspbr.render.layers import facing
+from stspbr.render.layers import OPACITY_WIDTH, facing
 from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.settings import LossSettings
@@ -196,7 +196,7 @@ class TextureAppearance(nn.Module):
         albedo = self._sample("albedo", pixels, uv, uv_da)
         if not self._cuts:
             return MaterialValues.of(albedo, reflectance, normal)
-        opacity = self._sample("opacity", pixels, uv.detach(), uv_da)
+        opacity = self._sample("opacity", pixels, uv.detach(), OPACITY_WIDTH * uv_da)
         if self.cutoff is not None:
             opacity = (opacity >= self.cutoff).float()
         return MaterialValues.of(albedo, reflectance, normal * facing(gbuffer), opacity)

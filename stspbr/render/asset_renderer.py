@@ -20,7 +20,7 @@ from stspbr.render.gbuffer import (
     named_channels,
     render_gbuffer,
 )
-from stspbr.render.layers import compose_layers, facing, layers_of
+from stspbr.render.layers import OPACITY_WIDTH, compose_layers, facing, layers_of
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.raster_backend import RasterBackend
@@ -112,7 +112,8 @@ class AssetRenderer:
             uv, uv_da = (gbuffer.position.new_zeros(len(gbuffer.covered), count) for count in (2, 4))
         else:
             uv, uv_da = gbuffer.coordinates()
-        found = sample_maps([maps["opacity"] for maps in self.materials], pixels, uv, uv_da, self.backend.texture)
+        maps = [own["opacity"] for own in self.materials]
+        found = sample_maps(maps, pixels, uv, OPACITY_WIDTH * uv_da, self.backend.texture)
         cutoff = found.new_tensor(self._cutoffs)[self.face_material.index_select(0, gbuffer.triangle), None]
         return torch.where(cutoff < 0, found, (found >= cutoff).float())
 
