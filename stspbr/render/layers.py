@@ -18,8 +18,8 @@ from stspbr.render.raster_backend import RasterBackend
 MOST_LAYERS = 8
 """What lies behind so many layers is not seen."""
 OPACITY_WIDTH = 0.5
-"""The side of the square, in pixels, over which opacity maps are averaged: one mip level finer than colours, since twice
-the blur of a pixel closes the gaps between leaves."""
+"""Of a pixel, the part over which opacity maps are averaged: one mip level finer than colours, whose blur of two pixels
+would close the gaps between leaves."""
 _UNSEEN = 1.0 / 512.0  # of the light from behind: half a step of an 8-bit image
 
 

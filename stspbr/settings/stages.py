@@ -166,6 +166,7 @@ class RefineSettings(Settings):
         OptimizeSettings(
             iterations=575,
             crop=0,
+            crop=0,
             losses=_SETTLED,
             rates=rates(
                 _REFINE, _REFINE, PRESETS["constant"], appearance=0.003, reflectance=0.003, geometry=0.0, light=0.02
@@ -176,6 +177,8 @@ class RefineSettings(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> RefineSettings:
+        if self.optimize.crop != 0:
+            raise ValueError("optimize.crop must be 0: whole views are path-traced; optimize.image_scale reduces them")
         if self.optimize.crop != 0:
             raise ValueError(
                 "optimize.crop: refine path-traces whole views; raise optimize.image_scale if they are too large"
