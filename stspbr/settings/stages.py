@@ -166,7 +166,6 @@ class RefineSettings(Settings):
         OptimizeSettings(
             iterations=575,
             crop=0,
-            crop=0,
             losses=_SETTLED,
             rates=rates(
                 _REFINE, _REFINE, PRESETS["constant"], appearance=0.003, reflectance=0.003, geometry=0.0, light=0.02
