@@ -177,8 +177,6 @@ class RefineSettings(Settings):
     @model_validator(mode="after")
     def _fits(self) -> RefineSettings:
         if self.optimize.crop != 0:
-            raise ValueError("optimize.crop must be 0: whole views are path-traced; optimize.image_scale reduces them")
-        if self.optimize.crop != 0:
             raise ValueError(
                 "optimize.crop: refine path-traces whole views; raise optimize.image_scale if they are too large"
             )
