@@ -20,15 +20,8 @@ from stspbr.geometry.curvature import target_lengths
 from stspbr.geometry.face_grid_kernels import FaceGrid, face_grid, fill
 from stspbr.geometry.half_edge_kernels import HalfEdges, half_edge_mesh
 from stspbr.geometry.intersections import untangled
-from stspbr.geometry.remesh_kernels import (
-    SHORT,
-    collapse_pass,
-    flip_pass,
-    move_pass,
-    relative_lengths,
-    smooth_pass,
-    split_pass,
-)
+from stspbr.geometry.remesh_kernels import SHORT, collapse_pass, relative_lengths, split_pass
+from stspbr.geometry.remesh_shape_kernels import flip_pass, move_pass, smooth_pass
 from stspbr.geometry.topology import keep_faces
 
 LEAST_BUDGET = 64
