@@ -146,8 +146,20 @@ class Cells:
 
     def pooled(self, values: Tensor) -> Tensor:
         """Sums ``[count, C]`` of ``values`` ``[N, C]`` over the points of each cell and of its 26 neighbours."""
-        sums = values.new_zeros(self.count + 1, values.shape[1]).index_add_(0, self.owner, values)
-        return sum((sums.index_select(0, near) for near in self._neighbours), values.new_zeros(()))
+        return self._around(values.new_zeros(self.count + 1, values.shape[1]).index_add_(0, self.owner, values))
+
+    def smoothed(self, values: Tensor, weight: Tensor) -> Tensor:
+        """Weighted means ``[count, C]`` of the cells' own ``values`` ``[count, C]`` over each and its neighbours.
+
+        Args:
+            weight: ``[count, 1]`` ≥ 0; where all are 0, so is the mean.
+        """
+        sums = self._around(torch.nn.functional.pad(torch.cat([weight * values, weight], dim=1), (0, 0, 0, 1)))
+        return sums[:, :-1] / sums[:, -1:].clamp(min=1e-12)
+
+    def _around(self, sums: Tensor) -> Tensor:
+        """Sums over cells and neighbours of ``[count + 1, C]``, whose last row is zero."""
+        return sum((sums.index_select(0, near) for near in self._neighbours), sums.new_zeros(()))
 
     def distinct(self, groups: Tensor) -> Tensor:
         """``[count, 1]``: number of distinct values of ``groups`` ``[N]`` (int64, ≥ 0) in a cell and its neighbours."""

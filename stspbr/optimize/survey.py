@@ -21,7 +21,7 @@ from stspbr.colour import luminance_of
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.cell_fits import Fit, Fits, errors_of, fit_cells, independent_looks
 from stspbr.optimize.cell_refits import refit_cells
-from stspbr.optimize.evidence import confidence, is_clear, log_likelihood_ratio, log_odds_against
+from stspbr.optimize.evidence import CLEAR, confidence, is_clear, log_likelihood_ratio, log_odds_against
 from stspbr.optimize.lights import in_units_of
 from stspbr.optimize.observations import Cells, Observations, observe
 from stspbr.optimize.views import step_generator
@@ -41,6 +41,8 @@ LEAST_VIEWS = 8
 _FIRST, _AGAIN = 100_000, 150_000  # observations of the question to all cells, and of that to the doubtful ones
 _EQUAL = 1e-3  # of tonemapped radiance: two fits with errors below this are equally good
 _WHISPER = math.log(2.0)  # log odds below which the prior has no opinion
+_SHADES = (0.13, 0.4)  # limits of albedo luminance: dark, medium, bright
+_LOUDEST = 3.0 * math.log(CLEAR)  # largest log likelihood ratio of one cell
 _LESSON = 4096  # points per training step
 _CHUNK = 1 << 16
 
@@ -67,8 +69,13 @@ class Answer:
         return max(_EQUAL, float(better.quantile(0.1))) if len(better) else _EQUAL
 
     def ratio(self) -> Tensor:
-        """``[U, 1]`` log likelihood ratio of metal against non-metal."""
-        return log_likelihood_ratio(self.fits.lenient, self.fits.metal.error, self.noise, self.looks)
+        """``[U, 1]`` log likelihood ratio of metal against non-metal, the mean over a cell and its neighbours.
+
+        One cell's is limited before, so that none speaks for all of its neighbours.
+        """
+        own = log_likelihood_ratio(self.fits.lenient, self.fits.metal.error, self.noise, self.looks)
+        heard = (self.looks > 0).to(own.dtype)
+        return heard * self.cells.smoothed(own.clamp(-_LOUDEST, _LOUDEST), heard)
 
     def neither(self) -> Tensor:
         """``[U, 1]`` bool: whether what the networks say explains the views clearly better than both pure kinds."""
@@ -168,7 +175,8 @@ def decide(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Verdicts:
     """The material of each point: the kind that evidence and prior favour, or its ``own`` where that is as good.
 
     A half metal becomes the likelier pure kind unless it explains the views clearly better than both. A pure point is
-    turned over only by clear evidence, or by the prior if the evidence is not clear.
+    turned over only by clear evidence, or by the prior if the views do not favour metal: an earlier answer may have
+    been clear.
 
     Args:
         own: ``[N, 5]`` albedo, roughness, metallic of the networks; owner: ``[N]`` int64, the cell of each.
@@ -189,9 +197,8 @@ def decide(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Verdicts:
     certain, prior_speaks = is_clear(ratio), prior > _WHISPER
     heard = (answer.looks > 0) | prior_speaks
     to_metal = of_points(leaning > 0) & (free | (of_points(certain) & (metallic <= HALF)))
-    to_dielectric = of_points((leaning < 0) & heard) & (
-        free | (of_points(certain | prior_speaks) & (metallic >= 1.0 - HALF))
-    )
+    turned = of_points((certain | prior_speaks) & (ratio <= 0)) & (metallic >= 1.0 - HALF)
+    to_dielectric = of_points((leaning < 0) & heard) & (free | turned)
     material = torch.where(to_metal, taught(fits.metal, 1.0 - PURE), own)
     material = torch.where(to_dielectric, taught(fits.dielectric, PURE), material)
     return Verdicts(material, (to_metal | to_dielectric)[:, 0])
@@ -237,8 +244,9 @@ def _sample(count: int, most: int, seed: int, device: torch.device) -> Tensor:
 
 
 def _shade_of(own: Tensor) -> Tensor:
-    """``[N]`` int64, 0 to 3: how bright the networks' albedo is; a cell does not reach across a border of colours."""
-    return (4.0 * luminance_of(own[:, :3]).clamp(min=0.0).sqrt()).long().clamp(max=3)
+    """``[N]`` int64, 0 to 2: how bright the networks' albedo is; a cell does not reach across a border of shades."""
+    luminance = luminance_of(own[:, :3])
+    return sum((luminance > limit).long() for limit in _SHADES)
 
 
 @torch.no_grad()

@@ -73,6 +73,17 @@ def test_cells_pool_over_themselves_and_their_neighbours():
     torch.testing.assert_close(cells.pooled(values).index_select(0, cells.owner), wanted)
 
 
+def test_cells_are_smoothed_over_their_neighbours():
+    points = torch.rand(300, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    cells = Cells(points)
+    values, weight = torch.rand(cells.count, 2), (torch.rand(cells.count, 1) > 0.3).float()
+    first = torch.zeros(cells.count, dtype=torch.int64).index_copy_(0, cells.owner, torch.arange(300))
+    place = ((points[first] + 1) * 0.5 * cells.resolution).long().clamp(max=cells.resolution - 1)
+    near = ((place[:, None] - place[None]).abs() <= 1).all(dim=2).float()
+    wanted = (near @ (weight * values)) / (near @ weight).clamp(min=1e-12)
+    torch.testing.assert_close(cells.smoothed(values, weight), wanted)
+
+
 def test_cells_count_the_views_around_them():
     points = torch.rand(400, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1
     view = torch.randint(70, (400,), generator=torch.Generator().manual_seed(2))
@@ -251,8 +262,9 @@ def test_half_a_metal_is_kept_only_if_it_explains_clearly_better_than_both():
 def test_the_prior_decides_where_the_views_do_not_and_only_there():
     dark = {"metal_albedo": 0.06}
     assert verdict(0.5, 0.1, 0.095, **dark)[4] == pytest.approx(PURE)
-    assert verdict(0.99, 0.1, 0.095, **dark)[4] == pytest.approx(PURE)
-    assert verdict(0.99, 0.1, 0.095, odds=1.0, **dark) is None
+    assert verdict(0.99, 0.095, 0.1, **dark)[4] == pytest.approx(PURE)
+    assert verdict(0.99, 0.095, 0.1, odds=1.0, **dark) is None
+    assert verdict(0.99, 0.1, 0.095, **dark) is None  # the views favour what is there
     assert verdict(0.5, 0.1, 0.095, odds=1.0, **dark)[4] == pytest.approx(1 - PURE)
     for odds in (10.0, 1e9):  # no prior overrides what is clear
         assert verdict(0.01, 0.1, 0.05, odds=odds, **dark)[4] == pytest.approx(1 - PURE)
