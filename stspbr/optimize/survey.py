@@ -41,6 +41,7 @@ LEAST_VIEWS = 8
 _FIRST, _AGAIN = 100_000, 150_000  # observations of the question to all cells, and of that to the doubtful ones
 _EQUAL = 1e-3  # of tonemapped radiance: two fits with errors below this are equally good
 _WHISPER = math.log(2.0)  # log odds below which the prior has no opinion
+_NO_WORSE = 1.5  # error of a metal that turns over paint, in errors of what the networks say point by point
 _SHADES = (0.13, 0.4)  # limits of albedo luminance: dark, medium, bright
 _LOUDEST = 3.0 * math.log(CLEAR)  # largest log likelihood ratio of one cell
 _LESSON = 4096  # points per training step
@@ -196,7 +197,8 @@ def decide(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Verdicts:
     free = half & ~of_points(answer.neither())
     certain, prior_speaks = is_clear(ratio), prior > _WHISPER
     heard = (answer.looks > 0) | prior_speaks
-    to_metal = of_points(leaning > 0) & (free | (of_points(certain) & (metallic <= HALF)))
+    no_worse = fits.metal.error <= _NO_WORSE * answer.own_error
+    to_metal = of_points(leaning > 0) & (free | (of_points(certain & no_worse) & (metallic <= HALF)))
     turned = of_points((certain | prior_speaks) & (ratio <= 0)) & (metallic >= 1.0 - HALF)
     to_dielectric = of_points((leaning < 0) & heard) & (free | turned)
     material = torch.where(to_metal, taught(fits.metal, 1.0 - PURE), own)

@@ -240,6 +240,11 @@ def test_a_clear_dielectric_is_taken_as_it_is(own):
     assert verdict(own, 0.05, 0.1) == pytest.approx(DIELECTRIC_FIT)
 
 
+def test_paint_that_the_network_explains_far_better_is_not_turned_into_metal():
+    assert verdict(0.01, 0.1, 0.05, own_error=0.03) is None
+    assert verdict(0.01, 0.1, 0.05, own_error=0.04) == pytest.approx(METAL_FIT)
+
+
 def test_what_agrees_stays():
     assert verdict(0.01, 0.05, 0.1) is None
     assert verdict(0.99, 0.1, 0.05) is None
