@@ -109,7 +109,7 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
     if len(seen) == 0:
         return "survey: no point is seen"
     known = _values(fields, seen.position)
-    own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)
+    own = _in_light_units(problem, known)
     shades, odds = _shade_of(own), problem.settings.losses.metal_prior
     sample = _sample(len(seen), _FIRST, problem.seed, own.device)
     answer = _ask(problem, seen.at(sample), own[sample], turned=False)
@@ -147,7 +147,7 @@ def record(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
     if len(seen) == 0:
         return {}
     known = _values(fields, seen.position)
-    own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)
+    own = _in_light_units(problem, known)
     sample = _sample(len(seen), _FIRST, problem.seed, own.device)
     answer = _ask(problem, seen.at(sample), own[sample], turned=True)
     cells = answer.cells
@@ -249,6 +249,12 @@ def _shade_of(own: Tensor) -> Tensor:
     """``[N]`` int64, 0 to 2: how bright the networks' albedo is; a cell does not reach across a border of shades."""
     luminance = luminance_of(own[:, :3])
     return sum((luminance > limit).long() for limit in _SHADES)
+
+
+@torch.no_grad()
+def _in_light_units(problem: Reconstruction, known: Tensor) -> Tensor:
+    """``[N, 5]`` albedo in units of the light, roughness, metallic."""
+    return torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)
 
 
 @torch.no_grad()
