@@ -248,7 +248,7 @@ def _sample(count: int, most: int, seed: int, device: torch.device) -> Tensor:
 def _shade_of(own: Tensor) -> Tensor:
     """``[N]`` int64, 0 to 2: how bright the networks' albedo is; a cell does not reach across a border of shades."""
     luminance = luminance_of(own[:, :3])
-    return sum((luminance > limit).long() for limit in _SHADES)
+    return torch.bucketize(luminance, luminance.new_tensor(_SHADES))
 
 
 @torch.no_grad()
