@@ -41,6 +41,8 @@ LEAST_VIEWS = 8
 _FIRST, _AGAIN = 100_000, 150_000  # observations of the question to all cells, and of that to the doubtful ones
 _EQUAL = 1e-3  # of tonemapped radiance: two fits with errors below this are equally good
 _WHISPER = math.log(2.0)  # log odds below which the prior has no opinion
+_NO_WORSE = 1.5  # error of a metal that turns over paint, in errors of what the networks say point by point
+_SHADES = (0.13, 0.4)  # limits of albedo luminance: dark, medium, bright
 _LOUDEST = 3.0 * math.log(CLEAR)  # largest log likelihood ratio of one cell
 _LESSON = 4096  # points per training step
 _CHUNK = 1 << 16
@@ -107,7 +109,7 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
     if len(seen) == 0:
         return "survey: no point is seen"
     known = _values(fields, seen.position)
-    own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)
+    own = _in_light_units(problem, known)
     shades, odds = _shade_of(own), problem.settings.losses.metal_prior
     sample = _sample(len(seen), _FIRST, problem.seed, own.device)
     answer = _ask(problem, seen.at(sample), own[sample], turned=False)
@@ -145,7 +147,7 @@ def record(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
     if len(seen) == 0:
         return {}
     known = _values(fields, seen.position)
-    own = torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)
+    own = _in_light_units(problem, known)
     sample = _sample(len(seen), _FIRST, problem.seed, own.device)
     answer = _ask(problem, seen.at(sample), own[sample], turned=True)
     cells = answer.cells
@@ -174,7 +176,8 @@ def decide(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Verdicts:
     """The material of each point: the kind that evidence and prior favour, or its ``own`` where that is as good.
 
     A half metal becomes the likelier pure kind unless it explains the views clearly better than both. A pure point is
-    turned over only by clear evidence, or by the prior if the evidence is not clear.
+    turned over only by clear evidence, or by the prior if the views do not favour metal: an earlier answer may have
+    been clear.
 
     Args:
         own: ``[N, 5]`` albedo, roughness, metallic of the networks; owner: ``[N]`` int64, the cell of each.
@@ -194,10 +197,10 @@ def decide(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Verdicts:
     free = half & ~of_points(answer.neither())
     certain, prior_speaks = is_clear(ratio), prior > _WHISPER
     heard = (answer.looks > 0) | prior_speaks
-    to_metal = of_points(leaning > 0) & (free | (of_points(certain) & (metallic <= HALF)))
-    to_dielectric = of_points((leaning < 0) & heard) & (
-        free | (of_points(certain | prior_speaks) & (metallic >= 1.0 - HALF))
-    )
+    no_worse = fits.metal.error <= _NO_WORSE * answer.own_error
+    to_metal = of_points(leaning > 0) & (free | (of_points(certain & no_worse) & (metallic <= HALF)))
+    turned = of_points((certain | prior_speaks) & (ratio <= 0)) & (metallic >= 1.0 - HALF)
+    to_dielectric = of_points((leaning < 0) & heard) & (free | turned)
     material = torch.where(to_metal, taught(fits.metal, 1.0 - PURE), own)
     material = torch.where(to_dielectric, taught(fits.dielectric, PURE), material)
     return Verdicts(material, (to_metal | to_dielectric)[:, 0])
@@ -243,8 +246,15 @@ def _sample(count: int, most: int, seed: int, device: torch.device) -> Tensor:
 
 
 def _shade_of(own: Tensor) -> Tensor:
-    """``[N]`` int64, 0 to 3: how bright the networks' albedo is; a cell does not reach across a border of colours."""
-    return (4.0 * luminance_of(own[:, :3]).clamp(min=0.0).sqrt()).long().clamp(max=3)
+    """``[N]`` int64, 0 to 2: how bright the networks' albedo is; a cell does not reach across a border of shades."""
+    luminance = luminance_of(own[:, :3])
+    return torch.bucketize(luminance, luminance.new_tensor(_SHADES))
+
+
+@torch.no_grad()
+def _in_light_units(problem: Reconstruction, known: Tensor) -> Tensor:
+    """``[N, 5]`` albedo in units of the light, roughness, metallic."""
+    return torch.cat([in_units_of(problem.light, known[:, :3]), known[:, 3:5]], dim=1)
 
 
 @torch.no_grad()

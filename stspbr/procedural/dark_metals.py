@@ -141,10 +141,10 @@ def painted_steel(resolution: int = 512) -> Asset:
     ):
         albedo, roughness, metallic = paint(albedo, roughness, metallic, band(-0.80, high), colour, rough, 0.0)
     wide = 0.075 * np.maximum(radius, 0.2) / 0.43
-    for turn, colour, rough in ((-2.4, blued, 0.35), (-0.8, bare, 0.28), (0.8, blued, 0.20), (2.4, blued, 0.50)):
+    for turn, tone, rough in ((-2.4, blued, 0.35), (-0.8, bare, 0.28), (0.8, blued, 0.20), (2.4, blued, 0.50)):
         distance = radius * np.abs((phi - turn - 0.6 * y + np.pi) % (2.0 * np.pi) - np.pi)
         stripe = smoothstep(wide + soft, wide - soft, distance) * band(-0.80, 0.50)
-        albedo, roughness, metallic = paint(albedo, roughness, metallic, stripe, colour, rough, 1.0)
+        albedo, roughness, metallic = paint(albedo, roughness, metallic, stripe, tone, rough, 1.0)
     return _asset(revolve(*_BOTTLE.sampled(73), 72), albedo, roughness, metallic, "painted-steel")
 
 

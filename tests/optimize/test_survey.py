@@ -240,6 +240,11 @@ def test_a_clear_dielectric_is_taken_as_it_is(own):
     assert verdict(own, 0.05, 0.1) == pytest.approx(DIELECTRIC_FIT)
 
 
+def test_paint_that_the_network_explains_far_better_is_not_turned_into_metal():
+    assert verdict(0.01, 0.1, 0.05, own_error=0.03) is None
+    assert verdict(0.01, 0.1, 0.05, own_error=0.04) == pytest.approx(METAL_FIT)
+
+
 def test_what_agrees_stays():
     assert verdict(0.01, 0.05, 0.1) is None
     assert verdict(0.99, 0.1, 0.05) is None
@@ -262,8 +267,9 @@ def test_half_a_metal_is_kept_only_if_it_explains_clearly_better_than_both():
 def test_the_prior_decides_where_the_views_do_not_and_only_there():
     dark = {"metal_albedo": 0.06}
     assert verdict(0.5, 0.1, 0.095, **dark)[4] == pytest.approx(PURE)
-    assert verdict(0.99, 0.1, 0.095, **dark)[4] == pytest.approx(PURE)
-    assert verdict(0.99, 0.1, 0.095, odds=1.0, **dark) is None
+    assert verdict(0.99, 0.095, 0.1, **dark)[4] == pytest.approx(PURE)
+    assert verdict(0.99, 0.095, 0.1, odds=1.0, **dark) is None
+    assert verdict(0.99, 0.1, 0.095, **dark) is None  # the views favour what is there
     assert verdict(0.5, 0.1, 0.095, odds=1.0, **dark)[4] == pytest.approx(1 - PURE)
     for odds in (10.0, 1e9):  # no prior overrides what is clear
         assert verdict(0.01, 0.1, 0.05, odds=odds, **dark)[4] == pytest.approx(1 - PURE)

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.images import read_image, read_pixels
@@ -121,7 +122,14 @@ def test_all_stages_run_with_transport_and_a_learned_light(tiny_run, tmp_path):
     session = copied(tiny_run, tmp_path)
     run_coarse(session, settings_for(CoarseSettings, [*TINY, "light.mode=learned", "light.learned_resolution=16"]))
     steps = ["optimize.iterations=4", "optimize.batch=2", "transport_refresh=2"]
-    run_specialize(session, settings_for(SpecializeSettings, [*steps, "survey.observations=2000", "survey.steps=5"]))
+    surveyed = run_specialize(
+        session, settings_for(SpecializeSettings, [*steps, "survey.observations=2000", "survey.steps=5"])
+    )
+    cells = load_file(surveyed.file("survey.safetensors"))
+    said = json.loads(surveyed.file("metrics.json").read_text())["survey"]
+    assert said["metal"] + said["dielectric"] + said["undecided"] == pytest.approx(1.0, abs=1e-4)
+    assert said["cells"] == len(cells["position"]) == len(cells["confidence"]) > 0
+    assert said["undecided"] == pytest.approx(cells["share"][~cells["clear"]].sum(), abs=1e-5)
     bake = run_bake(session, settings_for(BakeSettings, [*steps, "texture_resolution=64", "occlusion=visibility"]))
     shown = read_gltf(bake.file("asset.glb")).materials[0].occlusion
     assert shown is not None and 0.3 < float(shown.mean()) <= 1.0 and float(shown.min()) < 0.95
