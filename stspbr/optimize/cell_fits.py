@@ -206,6 +206,9 @@ class _Lobes:
         return _pooled(cells, [one[i] * two[j] + two[i] * one[j] for i, j in _PAIRS])
 
 
+_Products = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # the first five arguments of ``_solved``
+
+
 def _pooled(cells: Cells, columns: list[Tensor]) -> Tensor:
     return torch.stack(cells.pooled(torch.cat(columns, dim=1)).split(3, dim=1))
 
@@ -219,13 +222,13 @@ def _between(low: Tensor, high: Tensor, cross: Tensor | None, share: float) -> T
     return torch.cat([squares, rest * low[pairs:] + share * high[pairs:]])
 
 
-def _dielectric(sums: Tensor, f0: float) -> tuple[Tensor, ...]:
+def _dielectric(sums: Tensor, f0: float) -> _Products:
     """What ``_solved`` needs of albedo · diffuse + (f0 · mirror + rim)."""
     dd, dm, dr, mm, mr, rr, dt, mt, rt = sums
     return dd, f0 * dm + dr, f0**2 * mm + 2.0 * f0 * mr + rr, dt, f0 * mt + rt
 
 
-def _metal(sums: Tensor) -> tuple[Tensor, ...]:
+def _metal(sums: Tensor) -> _Products:
     """What ``_solved`` needs of albedo · mirror + rim."""
     _, _, _, mm, mr, rr, _, mt, rt = sums
     return mm, mr, rr, mt, rt
