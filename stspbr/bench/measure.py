@@ -18,10 +18,12 @@ from stspbr.render.gbuffer import render_gbuffer
 from stspbr.settings import OptimizeSettings
 
 PARTS = (
-    "light", "geometry", "rasterize", "material", "shade", "antialias", "losses", "smoothness", "optimizer", "rest",
+    "frames", "light", "geometry", "rasterize", "material", "shade", "antialias", "losses", "smoothness", "optimizer",
+    "rest",
 )  # fmt: skip
-"""The loop's names: ``geometry`` extracts the mesh and its normals, ``rasterize`` includes interpolation,
-``material`` is encoding and network or the texture look-ups, ``losses`` includes the shape's regularisers."""
+"""The loop's names: ``frames`` gathers the views, ``geometry`` extracts the mesh and its normals, ``rasterize`` includes
+interpolation, ``material`` is encoding and network or the texture look-ups, ``losses`` includes the shape's
+regularisers."""
 
 
 def measure(

@@ -18,7 +18,7 @@ _POT, _CENTRE = (0.34, 0.30, 0.34), -0.55  # half axes of the pot, height of its
 _RIM = _CENTRE + 0.26
 
 
-def fern(resolution: int = 1024) -> Asset:
+def fern(resolution: int = 512) -> Asset:
     """Nine arching fronds over a copper-banded pot; a mask with a cutoff of 0.5 cuts the leaflets out of the cards.
 
     Args:

@@ -21,6 +21,7 @@ from stspbr.optimize.survey import HALF, PURE, Answer, decide, record, survey, t
 from stspbr.optimize.views import ViewSet
 from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.render.backend import get_backend
+from stspbr.render.footprint import blurred
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.shading import shade
 from stspbr.scene import Frame
@@ -324,6 +325,9 @@ def test_lessons_change_what_they_are_about_and_are_repeatable(mode):
 class Known:
     """The demo jar's shape, metal where x > 0 and paint elsewhere; both rough."""
 
+    def sees_through(self, progress):
+        return False
+
     def evaluate(self, gbuffer, progress):
         metal = gbuffer.position[:, :1] > 0
         full = gbuffer.position.new_ones(len(metal), 1)
@@ -428,8 +432,8 @@ def test_observations_are_inside_the_outline_unsaturated_and_no_more_than_asked_
     assert len(clipped) == int((every.radiance.max(dim=1).values < bright).sum())
     with torch.no_grad():
         shaded = shade(
-            clipped.normal, clipped.to_eye, METAL.expand(len(clipped), 3), torch.full((len(clipped), 1), 0.7),
-            torch.ones(len(clipped), 1), light, texture=BACKEND.texture,
+            clipped.normal, clipped.to_eye, METAL.expand(len(clipped), 3),
+            blurred(torch.full((len(clipped), 1), 0.7), clipped.bend), torch.ones(len(clipped), 1), light, texture=BACKEND.texture,
             light_rotation=(clipped.rotations, clipped.view),
         )  # fmt: skip
     metal = clipped.position[:, 0] > 0.05
