@@ -21,8 +21,8 @@ PARTS = (
     "frames", "light", "geometry", "rasterize", "material", "shade", "antialias", "losses", "smoothness", "optimizer",
     "rest",
 )  # fmt: skip
-"""The loop's names: ``frames`` gathers the views, ``geometry`` extracts the mesh and its normals, ``rasterize`` includes
-interpolation, ``material`` is encoding and network or the texture look-ups, ``losses`` includes the shape's
+"""The loop's names: ``frames`` gathers the views, ``geometry`` extracts the mesh and its normals, ``rasterize``
+includes interpolation, ``material`` is encoding and network or the texture look-ups, ``losses`` includes the shape's
 regularisers."""
 
 

@@ -27,7 +27,7 @@ def test_every_part_of_a_step_is_timed(problems, name):
     metrics = measure(problem, optimize, CPU, steps=2, warm_up=1)
     parts = metrics["parts"]
     assert set(parts) == {*PARTS, "whole"}
-    both = {"frames", "geometry", "rasterize", "material", "shade", "antialias", "losses", "smoothness"}
+    both = {"geometry", "rasterize", "material", "shade", "antialias", "losses", "smoothness"}
     both |= {"light"} if "learned" in name else set()
     assert {part for part in PARTS if set(parts[part]) == {"forward", "backward"}} == both
     assert all(cell["wall"] >= 0 for part in parts.values() for cell in part.values() if part is not parts["rest"])

@@ -433,8 +433,8 @@ def test_observations_are_inside_the_outline_unsaturated_and_no_more_than_asked_
     with torch.no_grad():
         shaded = shade(
             clipped.normal, clipped.to_eye, METAL.expand(len(clipped), 3),
-            blurred(torch.full((len(clipped), 1), 0.7), clipped.bend), torch.ones(len(clipped), 1), light, texture=BACKEND.texture,
-            light_rotation=(clipped.rotations, clipped.view),
+            blurred(torch.full((len(clipped), 1), 0.7), clipped.bend), torch.ones(len(clipped), 1), light,
+            texture=BACKEND.texture, light_rotation=(clipped.rotations, clipped.view),
         )  # fmt: skip
     metal = clipped.position[:, 0] > 0.05
     same = ((shaded - clipped.radiance).abs() < 1e-4).all(dim=1)
