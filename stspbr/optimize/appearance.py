@@ -15,7 +15,7 @@ from stspbr.optimize.distributed import Span
 from stspbr.optimize.losses import smoothness
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.render.gbuffer import GBuffer
-from stspbr.render.layers import OPACITY_WIDTH, facing
+from stspbr.render.layers import OPACITY_WIDTH
 from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.settings import LossSettings
@@ -76,7 +76,7 @@ class FieldAppearance(nn.Module):
             normal = nn.functional.normalize(normal + values.normal, dim=1)
         if not self.sees_through(progress):
             return replace(values, normal=normal, opacity=None)
-        return replace(values, normal=normal * facing(gbuffer))
+        return replace(values, normal=normal * gbuffer.facing())
 
     def sees_through(self, progress: float) -> bool:
         return self.fields.settings.cut_outs and progress >= self.opacity_from
@@ -199,7 +199,7 @@ class TextureAppearance(nn.Module):
         opacity = self._sample("opacity", pixels, uv.detach(), OPACITY_WIDTH * uv_da)
         if self.cutoff is not None:
             opacity = (opacity >= self.cutoff).float()
-        return MaterialValues.of(albedo, reflectance, normal * facing(gbuffer), opacity)
+        return MaterialValues.of(albedo, reflectance, normal * gbuffer.facing(), opacity)
 
     def sees_through(self, progress: float) -> bool:
         return self._cuts

@@ -20,7 +20,7 @@ from stspbr.render.gbuffer import (
     named_channels,
     render_gbuffer,
 )
-from stspbr.render.layers import OPACITY_WIDTH, compose_layers, facing, layers_of
+from stspbr.render.layers import OPACITY_WIDTH, compose_layers, layers_of
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.material_maps import material_pixels, sample_maps
 from stspbr.render.raster_backend import RasterBackend
@@ -102,7 +102,7 @@ class AssetRenderer:
 
         normal = gbuffer.bent(lookup("normal")) if self.normal_mapped else gbuffer.normal
         if self.see_through:  # a cut-out is lit from the side that is seen
-            normal = normal * facing(gbuffer)
+            normal = normal * gbuffer.facing()
         return MaterialValues(lookup("albedo"), lookup("roughness"), lookup("metallic"), normal, lookup("occlusion"))
 
     def _opacity(self, gbuffer: GBuffer) -> Tensor:

@@ -139,6 +139,16 @@ class GBuffer:
         """``[N, 1]``: ``roughness`` as the pixels show it; see ``footprint.blurred``."""
         return blurred(roughness, self.bend)
 
+    def facing(self) -> Tensor:
+        """``[N, 1]``: 1 where the front of a triangle is seen, −1 where its back is; 1 if no camera sees it."""
+        if self.bend is None:
+            return torch.ones_like(self.position[:, :1])
+        corner = self.faces.long().index_select(0, self.triangle)
+        clip = self.clip.detach()[self.view[:, None], corner][..., [0, 1, 3]]
+        # the homogeneous area, which has the right sign even where a corner lies behind the camera
+        area = (torch.linalg.cross(clip[:, 0], clip[:, 1]) * clip[:, 2]).sum(1, keepdim=True)
+        return torch.where(area > 0, -1.0, 1.0)  # the raster has its rows upside down
+
     def barycentric(self) -> Tensor:
         """``[N, 2]``: the weights of the second and the third corner of each pixel's triangle, without gradients."""
         first, second = self.rast.detach().reshape(-1, 4).index_select(0, self.covered)[:, :2].unbind(1)

@@ -74,12 +74,3 @@ def compose_layers(layers: Sequence[Layer], values: Sequence[Tensor], backend: R
         out = backend.antialias(out, gbuffer.rast, gbuffer.clip, gbuffer.faces)
     assert out is not None
     return out
-
-
-def facing(gbuffer: GBuffer) -> Tensor:
-    """``[N, 1]``: 1 where the front of a triangle is seen, −1 where its back is."""
-    corner = gbuffer.faces.long().index_select(0, gbuffer.triangle)
-    clip = gbuffer.clip.detach()[gbuffer.view[:, None], corner][..., [0, 1, 3]]
-    # the homogeneous area, which has the right sign even where a corner lies behind the camera
-    area = (torch.linalg.cross(clip[:, 0], clip[:, 1]) * clip[:, 2]).sum(1, keepdim=True)
-    return torch.where(area > 0, -1.0, 1.0)  # the raster has its rows upside down

@@ -14,7 +14,7 @@ from stspbr.formats.images import read_image
 from stspbr.report.pictures import Picture, light_exposure, light_picture, picture
 from stspbr.report.records import RunRecord
 
-CHANNELS = ("albedo", "roughness", "metallic", "normal", "occlusion")
+CHANNELS = ("albedo", "roughness", "metallic", "normal", "occlusion", "opacity")
 _VIEW_PARTS = ("target", "result", "error", "material_error")
 _MAP_PARTS = ("reference", "estimate", "error")
 _MAP_TITLES = {"reference": "truth", "estimate": "result", "error": "error"}

@@ -102,9 +102,7 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
         coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
 
         def transport() -> Transport | None:
-            return make_transport(
-                source, capture, coarse_settings.transport, session, cut_outs=coarse_settings.fields.cut_outs
-            )
+            return make_transport(source, capture, coarse_settings.transport, session)
 
         errors["views"] = _pictures(session, settings, subjects, light, shown, transport, draft.path)
         scale = errors["material"]["albedo_scale"]

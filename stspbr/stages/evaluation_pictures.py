@@ -29,13 +29,15 @@ class Renders:
     """An asset under one light; ``of(frame)`` is its image from the frame's camera.
 
     Args:
-        transport: of its own shadows and bounces; None: it has none.
+        transport: of its own shadows and bounces; None: it has none. An asset with cut-outs has none, since rays would
+            take leaves for cards.
     """
 
     def __init__(
         self, session: Session, asset: Asset, light: EnvironmentLight, transport: Transport | None = None
     ) -> None:
         self._renderer = AssetRenderer(asset, session.backend, session.device)
+        transport = None if self._renderer.see_through else transport
         self._around = None if transport is None else transport.seen
         if transport is not None:
             transport.refresh(self._renderer.surface, self._renderer.material)

@@ -112,7 +112,7 @@ def make_transport(
     Args:
         source: the capture's artifact: a mesh rendered by the rasteriser shows no shadows of its own.
         normalization: of the object in the stage; None: it has the capture's units.
-        cut_outs: whether opacity is learned: rays would take leaves for solid cards.
+        cut_outs: whether opacity is learned: rays would take leaves for cards.
 
     Raises:
         StspbrError: a floor that the capture cannot have, or that needs transport; transport of cut-outs.

@@ -13,7 +13,7 @@ from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import Surface, ViewBatch, compose, render_gbuffer
-from stspbr.render.layers import compose_layers, facing, layers_of
+from stspbr.render.layers import compose_layers, layers_of
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.mitsuba_bsdf import llvm_status
 from stspbr.render.prefilter import prefilter_latlong
@@ -128,7 +128,7 @@ def test_facing_is_the_side_of_the_triangle_that_is_seen():
         corners = surface.positions[surface.faces.long()].index_select(0, gbuffer.triangle)
         outward = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         expected = torch.where((outward * gbuffer.to_eye).sum(1, keepdim=True) < 0, -1.0, 1.0)
-        assert torch.equal(facing(gbuffer), expected)
+        assert torch.equal(gbuffer.facing(), expected)
         assert 0.02 < (expected < 0).float().mean() < 0.98
 
 
