@@ -78,7 +78,9 @@ def fit_cells(
     best: dict[str, Fit] = {}
     last: _Lobes | None = None
     for number, roughness in enumerate(ROUGHNESSES):
-        here = _Lobes.of(cells, target, weight, _responses(seen, roughness, light, texture, transport))
+        even = torch.full_like(seen.position[:, :1], roughness)
+        lobes = lobes_of(seen, seen.normal, even, light, texture, transport)
+        here = _Lobes.of(cells, target, weight, lobes.double())
         cross = None if last is None else here.cross(last, cells)
         for share in (1.0,) if last is None else _SHARES:
             sums = here.sums if last is None else _between(last.sums, here.sums, cross, share)
@@ -148,26 +150,30 @@ def mirrored_part(seen: Observations) -> Tensor:
     return ((2 * axis + side) * _FACE + row) * _FACE + column
 
 
-def _responses(
+def lobes_of(
     seen: Observations,
-    roughness: float,
+    normal: Tensor,
+    roughness: Tensor,
     light: PrefilteredLight,
     texture: Callable[..., Tensor],
     transport: Transport | None,
 ) -> Tensor:
-    """``[3, N, 3]`` diffuse, mirror and rim at all observations, in double precision, occlusion included.
+    """``[3, N, 3]`` diffuse, mirror and rim at all observations, occlusion included.
 
     A dielectric's radiance is albedo · diffuse + F0 · mirror + rim, a metal's albedo · mirror + rim.
+
+    Args:
+        normal: ``[N, 3]`` in place of the observations' own; roughness: ``[N, 1]``.
     """
     parts = []
-    for part in pieces(seen):
-        level = blurred(torch.full_like(part.position[:, :1], roughness), part.bend)
+    for part, bent, own in zip(pieces(seen), normal.split(_CHUNK), roughness.split(_CHUNK), strict=True):
         rotation = (part.rotations, part.view)
         around = None if transport is None else transport.around(part.places, *rotation, light)
         (diffuse, _), (mirror, rim) = pure_responses(
-            part.normal, part.to_eye, level, light, texture=texture, light_rotation=rotation, surroundings=around
-        )
-        lobes = torch.stack([diffuse, mirror, rim]).double()
+            bent, part.to_eye, blurred(own, part.bend), light, texture=texture, light_rotation=rotation,
+            surroundings=around,
+        )  # fmt: skip
+        lobes = torch.stack([diffuse, mirror, rim])
         parts.append(lobes if part.occlusion is None else lobes * part.occlusion)
     return torch.cat(parts, dim=1)
 

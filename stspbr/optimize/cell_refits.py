@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stspbr.optimize.cell_fits import Fit, Fits, pieces, tonemap_weight
+from stspbr.optimize.cell_fits import Fit, Fits, lobes_of, tonemap_weight
 from stspbr.optimize.evidence import F0_RANGE
 from stspbr.optimize.observations import Cells, Observations
 from stspbr.render.brdf import DIELECTRIC_F0
-from stspbr.render.footprint import blurred
 from stspbr.render.light import PrefilteredLight
-from stspbr.render.shading import pure_responses
 from stspbr.transport.transport import Transport
 
 LARGEST_TILT = math.radians(12.0)
@@ -45,19 +43,7 @@ class _Views:
 
     def lobes(self, normal: Tensor, roughness: Tensor) -> Tensor:
         """``[3, N, 3]`` diffuse, mirror and rim (see ``cell_fits``) with other normals and roughness ``[N, 1]``."""
-        parts, start = [], 0
-        for part in pieces(self.seen):
-            own = slice(start, start + len(part))
-            start += len(part)
-            rotation = (part.rotations, part.view)
-            around = None if self.transport is None else self.transport.around(part.places, *rotation, self.light)
-            (diffuse, _), (mirror, rim) = pure_responses(
-                normal[own], part.to_eye, blurred(roughness[own], part.bend), self.light, texture=self.texture,
-                light_rotation=rotation, surroundings=around,
-            )  # fmt: skip
-            lobes = torch.stack([diffuse, mirror, rim])
-            parts.append(lobes if part.occlusion is None else lobes * part.occlusion)
-        return torch.cat(parts, dim=1)
+        return lobes_of(self.seen, normal, roughness, self.light, self.texture, self.transport)
 
 
 @torch.no_grad()

@@ -121,7 +121,7 @@ class Reconstruction:
             share = len(ids) / len(batch)
             covered, span = self._normalizers(targets, gbuffer)
             terms = self._image_terms(image, targets, self.settings.losses, covered * share, weight)
-            if windows is not None and not self.appearance.sees_through(progress):
+            if windows is not None:
                 terms += self._silhouettes(surface, ids)
             terms = scaled(terms, share)
             self._learn(batch, windows, places, image, targets)
@@ -159,10 +159,10 @@ class Reconstruction:
     def _silhouettes(self, surface: Surface, ids: list[int]) -> list[Term]:
         """Beside crops: the mask term of the whole views, reduced; a crop shows no outline but its own."""
         weight = self.settings.losses.mask
-        if weight <= 0 or not surface.positions.requires_grad:
+        if weight <= 0 or not (surface.positions.requires_grad or self.appearance.sees_through(self.progress)):
             return []
         views, targets = self.views.batch(ids)
-        alpha = coverage_image(surface, views, self.backend)
+        alpha = self.coverage(surface, views)
         return [Term("silhouette", weight * mask_loss(alpha, targets.alpha), STRICT_A, closed=True)]
 
     def _learn(
@@ -240,6 +240,13 @@ class Reconstruction:
             material = replace(values, albedo=in_units_of(self.light, values.albedo))
             parts.append(channels(self._shade(surface, layer.gbuffer, material, light, transport), material))
         return named_channels(compose_layers(layers, parts, self.backend))
+
+    def coverage(self, surface: Surface, views: ViewBatch) -> Tensor:
+        """``[B, H, W, 1]``: the alpha of ``render``, differentiable, without the shading."""
+        if not self.appearance.sees_through(self.progress):
+            return coverage_image(surface, views, self.backend)
+        layers, _ = self._layers(surface, views)
+        return compose_layers(layers, [layer.opacity[:, :0] for layer in layers], self.backend)
 
     def material(self, gbuffer: GBuffer) -> MaterialValues:
         """The material at a G-buffer's places, its albedo in the light's units."""

@@ -91,15 +91,7 @@ class AssetRenderer:
 
     def material(self, gbuffer: GBuffer) -> MaterialValues:
         """The maps at a G-buffer's places."""
-        pixels = material_pixels(gbuffer.triangle, self.face_material, len(self.materials))
-        if gbuffer.uv is None:  # every map is a constant
-            uv, uv_da = (gbuffer.position.new_zeros(len(gbuffer.covered), count) for count in (2, 4))
-        else:
-            uv, uv_da = gbuffer.coordinates()
-
-        def lookup(name: str) -> Tensor:
-            return sample_maps([maps[name] for maps in self.materials], pixels, uv, uv_da, self.backend.texture)
-
+        lookup = self._lookup(gbuffer)
         normal = gbuffer.bent(lookup("normal")) if self.normal_mapped else gbuffer.normal
         if self.see_through:  # a cut-out is lit from the side that is seen
             normal = normal * gbuffer.facing()
@@ -107,15 +99,23 @@ class AssetRenderer:
 
     def _opacity(self, gbuffer: GBuffer) -> Tensor:
         """``[N, 1]`` at a layer's pixels; a mask's is 0 or 1."""
+        found = self._lookup(gbuffer, OPACITY_WIDTH)("opacity")
+        cutoff = found.new_tensor(self._cutoffs)[self.face_material.index_select(0, gbuffer.triangle), None]
+        return torch.where(cutoff < 0, found, (found >= cutoff).float())
+
+    def _lookup(self, gbuffer: GBuffer, width: float = 1.0) -> Callable[[str], Tensor]:
+        """What reads a map by its name at a G-buffer's places, over ``width`` pixels."""
         pixels = material_pixels(gbuffer.triangle, self.face_material, len(self.materials))
-        if gbuffer.uv is None:
+        if gbuffer.uv is None:  # every map is a constant
             uv, uv_da = (gbuffer.position.new_zeros(len(gbuffer.covered), count) for count in (2, 4))
         else:
             uv, uv_da = gbuffer.coordinates()
-        maps = [own["opacity"] for own in self.materials]
-        found = sample_maps(maps, pixels, uv, OPACITY_WIDTH * uv_da, self.backend.texture)
-        cutoff = found.new_tensor(self._cutoffs)[self.face_material.index_select(0, gbuffer.triangle), None]
-        return torch.where(cutoff < 0, found, (found >= cutoff).float())
+
+        def lookup(name: str) -> Tensor:
+            maps = [own[name] for own in self.materials]
+            return sample_maps(maps, pixels, uv, width * uv_da, self.backend.texture)
+
+        return lookup
 
 
 def _side(material: Material) -> int:

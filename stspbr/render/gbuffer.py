@@ -161,7 +161,7 @@ class GBuffer:
             opacity: ``[N, 1]`` in [0, 1] that multiplies both; None: 1.
         """
         batch, height, width, _ = self.rast.shape
-        with_alpha = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
+        with_alpha = torch.cat([values, values.new_ones(len(values), 1)], dim=1)
         with_alpha = with_alpha if opacity is None else with_alpha * opacity
         flat = torch.zeros(batch * height * width, with_alpha.shape[1], dtype=values.dtype, device=values.device)
         return flat.index_copy(0, self.covered, with_alpha).reshape(batch, height, width, -1)

@@ -12,7 +12,7 @@ from stspbr.errors import StspbrError
 from stspbr.scene.attributes import unique_rows, unit
 from stspbr.scene.material import Material
 from stspbr.scene.mesh import Corners, Mesh
-from stspbr.scene.orm import pack_orm
+from stspbr.scene.orm import pack_orm, same_size
 
 if TYPE_CHECKING:
     import trimesh
@@ -100,10 +100,16 @@ def _to_pbr(material: Material) -> Any:
     from trimesh.visual.material import PBRMaterial
 
     out = PBRMaterial(name=material.name, roughnessFactor=1.0, metallicFactor=1.0)
-    if material.albedo.shape[:2] == (1, 1):
-        out.baseColorFactor = [*np.clip(material.albedo[0, 0], 0, 1), 1.0]
-    else:
+    opacity = np.ones((1, 1, 1), np.float32) if material.opacity is None else material.opacity
+    if material.albedo.shape[:2] == opacity.shape[:2] == (1, 1):
+        out.baseColorFactor = [*np.clip(material.albedo[0, 0], 0, 1), float(np.clip(opacity[0, 0, 0], 0, 1))]
+    elif material.opacity is None:
         out.baseColorTexture = _picture(linear_to_srgb(material.albedo))
+    else:
+        albedo, alpha = same_size([material.albedo, opacity])
+        out.baseColorTexture = _picture(np.concatenate([linear_to_srgb(albedo), alpha], axis=-1))
+    if material.opacity is not None:
+        out.alphaMode, out.alphaCutoff, out.doubleSided = material.alpha_mode.upper(), material.cutoff, True
     packed = pack_orm(material.occlusion, material.roughness, material.metallic)
     if packed.shape[:2] == (1, 1):
         out.roughnessFactor, out.metallicFactor = (float(value) for value in packed[0, 0, 1:])
@@ -147,7 +153,19 @@ def _from_visual(visual: Any, textured: bool, key: str, notes: list[str]) -> Mat
         None if occlusion is None else _float32(occlusion[..., :1]),
         None if normal is None else normal * 2.0 - 1.0,
         given.name or key,
+        *_opacity(pbr, textured),
     )
+
+
+def _opacity(pbr: Any, textured: bool) -> tuple[np.ndarray | None, float | None]:
+    """Opacity and cutoff as ``Material`` has them; None where the mode is opaque."""
+    if pbr.alphaMode not in ("MASK", "BLEND"):
+        return None, None
+    factor = 1.0 if pbr.baseColorFactor is None else float(pbr.baseColorFactor[3]) / 255.0
+    image = pbr.baseColorTexture if textured else None
+    alpha = _texel(1.0) if image is None else np.asarray(image.convert("RGBA"), np.float32)[..., 3:] / 255.0
+    cutoff = 0.5 if pbr.alphaCutoff is None else float(pbr.alphaCutoff)
+    return _float32(factor * alpha), cutoff if pbr.alphaMode == "MASK" else None
 
 
 def _float32(image: np.ndarray) -> np.ndarray:

@@ -12,15 +12,12 @@ from torch import Tensor
 from stspbr.artifacts import Artifact
 from stspbr.fields.material_values import METALLIC, OCCLUSION, ROUGHNESS
 from stspbr.formats.gltf.reader import read_gltf
-from stspbr.formats.gltf.writer import write_glb
-from stspbr.formats.images import write_hdr
-from stspbr.formats.obj_writer import write_obj
 from stspbr.geometry.tangents import with_frames
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.geometry import FixedGeometry
-from stspbr.optimize.lights import LearnedLight, in_units_of
+from stspbr.optimize.lights import in_units_of
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.blocks import render_view
@@ -29,22 +26,19 @@ from stspbr.scene import Asset, Capture, Corners, Material, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, parse_settings
 from stspbr.stages.baked_maps import bake_fields, dilated, learned_offsets, reexpress, spread
 from stspbr.stages.cutoff import best_cutoff
-from stspbr.stages.fit import fit, reconstruct
+from stspbr.stages.fit import fit, reconstruct, write_asset_files
 from stspbr.stages.given_mesh import load_given_mesh
 from stspbr.stages.layouts import Layout, given_layout, new_layout
 from stspbr.stages.session import Session
 from stspbr.stages.state import (
-    grey_of,
+    continued,
     load_capture,
     load_mesh,
     load_normalization,
     make_fields,
-    make_light,
-    make_transport,
 )
 from stspbr.transport.bins import direction_bins
 from stspbr.transport.cache import visibility
-from stspbr.transport.ground import floored_light
 
 
 def run_bake(session: Session, settings: BakeSettings) -> Artifact:
@@ -70,16 +64,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         layout = new_layout(load_mesh(parent.file("mesh.safetensors")), capture_n, settings, session, bend)
     else:
         layout = given_layout(given, normalization, capture_n, settings, session)
-    state = parent.file("light.safetensors") if "light.safetensors" in parent.files else None
-    transport = make_transport(
-        source,
-        capture,
-        coarse_settings.transport,
-        session,
-        normalization,
-        cut_outs=coarse_settings.fields.cut_outs,
-    )
-    light = make_light(capture, coarse_settings.light, session, state, grey_of(transport, parent))
+    transport, light = continued(parent, source, capture, coarse_settings, session, normalization)
     maps = []
     for number, (texels, normals) in enumerate(zip(layout.texels, layout.normals, strict=True)):
         baked, sharing = bake_fields(fields, layout.mesh, texels, with_normals, normals)
@@ -111,11 +96,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
             appearance.cutoff = best_cutoff(reconstruction)
         asset = _final_asset(layout, geometry, appearance, normalization)
         asset = _with_occlusion(asset, layout, geometry, settings.occlusion, coarse_settings.transport.rays)
-        write_glb(folder / "asset.glb", asset, texture_bits=settings.texture_bits)
-        write_obj(folder / "obj" / "asset.obj", asset)
-        if capture.light is not None and not isinstance(light, LearnedLight):
-            known = capture.light if light.floor is None else floored_light(capture.light, light.floor.grey.tolist())
-            write_hdr(folder / "light.hdr", known.radiance)
+        write_asset_files(folder, asset, light, capture, settings.texture_bits)
         return {
             "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
             "given" if layout.given else "cleanup": layout.report,

@@ -17,7 +17,7 @@ def best_cutoff(reconstruction: Reconstruction) -> float:
     """The cutoff whose coverage differs least from the masks, in up to 12 training views."""
     appearance, views = reconstruction.appearance, reconstruction.views
     assert isinstance(appearance, TextureAppearance)
-    light = reconstruction.light.prefiltered()
+    surface = reconstruction.geometry.surface()
     chosen = np.unique(np.linspace(0, len(views) - 1, min(_VIEWS, len(views))).astype(int)).tolist()
     errors = []
     before = appearance.cutoff
@@ -26,7 +26,7 @@ def best_cutoff(reconstruction: Reconstruction) -> float:
         error = 0.0
         for number in chosen:
             batch, targets = views.batch([number])
-            error += float((reconstruction.render(batch, light)["alpha"] - targets.alpha).abs().mean())
+            error += float((reconstruction.coverage(surface, batch) - targets.alpha).abs().mean())
         errors.append(error)
     appearance.cutoff = before
     return float(_CANDIDATES[int(np.argmin(errors))])

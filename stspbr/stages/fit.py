@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from stspbr.artifacts import Artifact
+from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import write_hdr
+from stspbr.formats.obj_writer import write_obj
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import Appearance, FieldAppearance
@@ -21,10 +23,11 @@ from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.transport import TransportSchedule
 from stspbr.optimize.views import ViewSet
 from stspbr.render.blocks import render_view
-from stspbr.scene import Capture, Mesh, Normalization
+from stspbr.scene import Asset, Capture, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, OptimizeSettings, RefineSettings, SpecializeSettings
 from stspbr.stages.session import Session
 from stspbr.stages.state import save_json, save_mesh, save_state
+from stspbr.transport.ground import floored_light
 from stspbr.transport.transport import Transport
 
 
@@ -155,6 +158,15 @@ def write_fields(folder: Path, reconstruction: Reconstruction, mesh: Mesh, norma
         save_state(reconstruction.appearance.fields, folder / "fields.safetensors")
     save_json(normalization.to_json(), folder / "normalization.json")
     return {"mesh": mesh_report(mesh.positions, mesh.faces)}
+
+
+def write_asset_files(folder: Path, asset: Asset, light: Light, capture: Capture, texture_bits: int) -> None:
+    """Write ``asset.glb`` and ``obj/``, and ``light.hdr`` if the light is known, with its floor if there is one."""
+    write_glb(folder / "asset.glb", asset, texture_bits=texture_bits)
+    write_obj(folder / "obj" / "asset.obj", asset)
+    if capture.light is not None and not isinstance(light, LearnedLight):
+        known = capture.light if light.floor is None else floored_light(capture.light, light.floor.grey.tolist())
+        write_hdr(folder / "light.hdr", known.radiance)
 
 
 def write_learned_light(light: Light, folder: Path) -> None:

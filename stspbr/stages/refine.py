@@ -12,9 +12,6 @@ from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.fields.material_values import METALLIC, ROUGHNESS
 from stspbr.formats.gltf.reader import read_gltf
-from stspbr.formats.gltf.writer import write_glb
-from stspbr.formats.images import write_hdr
-from stspbr.formats.obj_writer import write_obj
 from stspbr.geometry.tangents import with_frames
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
@@ -30,11 +27,10 @@ from stspbr.render.path_gradients import PathGradients
 from stspbr.scene import Asset, Capture, EnvironmentLight, Frame, Material
 from stspbr.settings import CoarseSettings, RefineSettings, parse_settings
 from stspbr.stages.baked_maps import dilated
-from stspbr.stages.fit import fit, problem_parts
+from stspbr.stages.fit import fit, problem_parts, write_asset_files
 from stspbr.stages.session import Session, on_first_rank
-from stspbr.stages.state import grey_of, load_capture, load_normalization, make_light, make_transport
+from stspbr.stages.state import continued, load_capture, load_normalization
 from stspbr.texture.atlas import rasterize_layout
-from stspbr.transport.ground import floored_light
 from stspbr.transport.transport import Transport
 
 _LIGHT_WIDTH = 1024  # of a learned light, as it is exported
@@ -65,7 +61,6 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     if any(material.opacity is not None for material in asset.materials):
         raise StspbrError(f"{bake.path} has cut-outs (fields.alpha), which refine does not fit: keep the bake")
     normalization = load_normalization(lineage["specialize"])
-    transport = make_transport(source, capture, coarse_settings.transport, session, normalization)
     mesh = asset.mesh
     if any(material.normal is not None for material in asset.materials):
         mesh = with_frames(mesh)
@@ -80,8 +75,7 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
         joint=coarse_settings.fields.mode == "joint",
         backend=session.backend,
     ).to(session.device)
-    state = bake.file("light.safetensors") if "light.safetensors" in bake.files else None
-    light = make_light(capture, coarse_settings.light, session, state, grey_of(transport, bake))
+    transport, light = continued(bake, source, capture, coarse_settings, session, normalization)
     light.settle()
     environment = _environment(light, capture, session)
     floor = _floor(transport, light, geometry)
@@ -101,11 +95,7 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
 
     def write(folder: Path) -> dict:
         refined = _asset(asset, appearance, settings.normals)
-        write_glb(folder / "asset.glb", refined, texture_bits=settings.texture_bits)
-        write_obj(folder / "obj" / "asset.obj", refined)
-        if capture.light is not None and not isinstance(light, LearnedLight):
-            known = capture.light if light.floor is None else floored_light(capture.light, light.floor.grey.tolist())
-            write_hdr(folder / "light.hdr", known.radiance)
+        write_asset_files(folder, refined, light, capture, settings.texture_bits)
         return {
             "mesh": mesh_report(mesh.positions, mesh.faces),
             "path_traced": {

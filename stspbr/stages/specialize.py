@@ -16,13 +16,11 @@ from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import load_given_mesh
 from stspbr.stages.session import Session
 from stspbr.stages.state import (
-    grey_of,
+    continued,
     load_capture,
     load_mesh,
     load_normalization,
     make_fields,
-    make_light,
-    make_transport,
     save_tensors,
 )
 
@@ -58,16 +56,7 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     fields = make_fields(coarse_settings.fields, session, generator, coarse.file("fields.safetensors"))
     never = coarse_settings.normals_from > 1.0
     appearance = FieldAppearance(fields, coarse_settings.normals_from if never else 0.0)
-    state = coarse.file("light.safetensors") if "light.safetensors" in coarse.files else None
-    transport = make_transport(
-        source,
-        capture,
-        coarse_settings.transport,
-        session,
-        normalization,
-        cut_outs=coarse_settings.fields.cut_outs,
-    )
-    light = make_light(capture, coarse_settings.light, session, state, grey_of(transport, coarse))
+    transport, light = continued(coarse, source, capture, coarse_settings, session, normalization)
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport)
 
     def write(folder: Path) -> dict:

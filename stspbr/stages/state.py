@@ -20,7 +20,7 @@ from stspbr.optimize.views import overview_scale
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.prefilter import PrefilteredLight, light_filter, prefilter_latlong
 from stspbr.scene import Capture, Corners, EnvironmentLight, Mesh, Normalization
-from stspbr.settings import FieldSettings, LightSettings, TransportSettings
+from stspbr.settings import CoarseSettings, FieldSettings, LightSettings, TransportSettings
 from stspbr.stages.ground import chosen_ground
 from stspbr.stages.session import Session
 from stspbr.transport.ground import FIRST_GREY, FloorLight, lower_light, upper_half, upper_light
@@ -129,6 +129,26 @@ def make_transport(
         ground = ground.normalized(normalization)
     poses = {np.asarray(frame.object_to_world, np.float32)[:3, :3].tobytes() for frame in capture.frames}
     return Transport(session.backend, settings.rays, len(poses), ground, why)
+
+
+def continued(
+    parent: Artifact,
+    source: Artifact,
+    capture: Capture,
+    settings: CoarseSettings,
+    session: Session,
+    normalization: Normalization,
+) -> tuple[Transport | None, Light]:
+    """Transport and light of a stage that goes on from ``parent``; the light is as ``parent`` left it.
+
+    Args:
+        source, settings: the capture's artifact, and the settings of the coarse stage that all go back to.
+    """
+    transport = make_transport(
+        source, capture, settings.transport, session, normalization, cut_outs=settings.fields.cut_outs
+    )
+    state = parent.file("light.safetensors") if "light.safetensors" in parent.files else None
+    return transport, make_light(capture, settings.light, session, state, grey_of(transport, parent))
 
 
 def grey_of(transport: Transport | None, parent: Artifact | None = None) -> list[float] | None:

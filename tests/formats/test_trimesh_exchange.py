@@ -72,6 +72,19 @@ def test_the_jar_there_and_back():
     assert np.abs(second.occlusion[::8, ::8] - occlusion).max() < 1.01 / 255
 
 
+@pytest.mark.parametrize("cutoff", [None, 0.3])
+def test_opacity_there_and_back(cutoff):
+    jar = demo_asset(16, around=12, along=8)
+    opacity = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16, 1)
+    jar = replace(jar, materials=[replace(jar.materials[0], opacity=opacity, cutoff=cutoff)])
+    (found,) = Asset.from_trimesh(jar.to_trimesh()).materials
+    assert found.alpha_mode == ("blend" if cutoff is None else "mask") and found.cutoff == cutoff
+    assert np.abs(found.opacity - opacity).max() < 1.01 / 255
+    assert np.abs(found.albedo - jar.materials[0].albedo).max() < 0.005
+    (solid,) = Asset.from_trimesh(demo_asset(16, around=12, along=8).to_trimesh()).materials
+    assert solid.opacity is None
+
+
 @pytest.mark.parametrize("uvs", [True, False])
 def test_seams_creases_and_materials(uvs):
     asset = quad(uvs)

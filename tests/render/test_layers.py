@@ -83,6 +83,15 @@ def test_a_blended_card_lets_the_rest_through(sky, share):
     assert torch.allclose(middle(alone.render(view(), sky)["alpha"]), torch.full((64, 1), share), atol=1e-6)
 
 
+def test_coverage_alone_is_the_alpha_of_the_whole():
+    surface, shares = Surface.of(cards((0.0, -0.2)).mesh, CPU), torch.tensor([0.3, 0.8])
+    layers = list(layers_of(surface, view((0.5, 0.3, 3.0)), BACKEND, lambda g: shares[g.triangle // 2, None]))
+    whole = compose_layers(layers, [layer.gbuffer.normal for layer in layers], BACKEND)
+    alone = compose_layers(layers, [layer.opacity[:, :0] for layer in layers], BACKEND)
+    assert alone.shape[-1] == 1 and 0.8 < float(alone.max()) < 0.9
+    assert torch.equal(alone, whole[..., -1:])
+
+
 def test_three_cards_are_laid_over_each_other_in_order(sky):
     half = np.full((1, 1, 1), 0.5, np.float32)
     out = AssetRenderer(cards((-0.1, 0.2, 0.0), (half, half, half)), BACKEND, CPU).render(view(), sky)

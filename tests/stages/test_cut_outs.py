@@ -87,6 +87,8 @@ def test_opacity_reaches_the_asset_and_what_comes_after(captured, masked, tmp_pa
 
 def test_leaves_are_cut_out(masked):
     """Coverage is nearer to the truth than that of whole cards."""
+    cutoff = json.loads(masked[1].file("metrics.json").read_text())["cutoff"]
+    assert 0.2 < cutoff < 0.8  # half-way between what is there and what is not
     opacity = read_gltf(masked[1].file("asset.glb")).materials[0].coverage()
     truth = fern(64).materials[0].coverage()
     step = opacity.shape[0] // 64
