@@ -32,7 +32,7 @@ from stspbr.settings import (
     UnpackSettings,
     settings_for,
 )
-from stspbr.stages import bake as bake_stage
+from stspbr.stages import fit as fit_stage
 from stspbr.stages import given_mesh as given_mesh_stage
 from stspbr.stages.bake import run_bake
 from stspbr.stages.capture import run_capture
@@ -234,7 +234,7 @@ def fit_stages(session: Session, path, *, coarse: list[str] = (), bake: list[str
     run_coarse(session, settings_for(CoarseSettings, [*STEPS, *FIELDS, f"mesh={path}", *coarse]))
     run_specialize(session, settings_for(SpecializeSettings, STEPS))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bake_stage, "write_glb", lambda p, a, **o: (handed.append(a), write_glb(p, a, **o)))
+        patch.setattr(fit_stage, "write_glb", lambda p, a, **o: (handed.append(a), write_glb(p, a, **o)))
         run_bake(session, settings_for(BakeSettings, [*STEPS, "texture_resolution=64", "padding=1", *bake]))
     return handed[0]
 
