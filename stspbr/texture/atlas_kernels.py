@@ -8,13 +8,13 @@ import numpy as np
 
 from stspbr.kernel_cache import kernel
 
-_REACH = math.sqrt(0.5)  # from a texel's centre to its corner
+TOUCHED = math.sqrt(0.5)  # from a texel's centre to its corner: a chart shows in texels that are nearer
 
 
 @kernel
 def reach_squared():
     """Squared texels within which a texel's square touches a face; a little more, for what lies on the corner."""
-    return _REACH * _REACH * (1.0 + 1e-9)
+    return TOUCHED * TOUCHED * (1.0 + 1e-9)
 
 
 @kernel
@@ -54,10 +54,10 @@ def nearest_on_charts(points, faces, height, width, inside, triangle, barycentri
         cx, cy = points[faces[f, 2], 0], points[faces[f, 2], 1]
         if (bx - ax) * (cy - ay) - (by - ay) * (cx - ax) == 0.0:
             continue  # a face without area in the texture shows nothing
-        first_row = max(0, int(math.floor(min(ay, by, cy) - 0.5 - _REACH)))
-        last_row = min(height - 1, int(math.ceil(max(ay, by, cy) - 0.5 + _REACH)))
-        first_column = max(0, int(math.floor(min(ax, bx, cx) - 0.5 - _REACH)))
-        last_column = min(width - 1, int(math.ceil(max(ax, bx, cx) - 0.5 + _REACH)))
+        first_row = max(0, int(math.floor(min(ay, by, cy) - 0.5 - TOUCHED)))
+        last_row = min(height - 1, int(math.ceil(max(ay, by, cy) - 0.5 + TOUCHED)))
+        first_column = max(0, int(math.floor(min(ax, bx, cx) - 0.5 - TOUCHED)))
+        last_column = min(width - 1, int(math.ceil(max(ax, bx, cx) - 0.5 + TOUCHED)))
         for row in range(first_row, last_row + 1):
             for column in range(first_column, last_column + 1):
                 t = row * width + column

@@ -59,7 +59,7 @@ def place_charts(masks, starts, heights, widths, turned_rows, side):
         ``[N, 3]`` row, column and quarter turns of each chart, and whether all are in.
     """
     count = len(starts)
-    taken = np.zeros((side, side), np.bool_)
+    last = np.full((side, side), -1, np.int32)  # the taken cell at or before each cell of its row
     first_free = np.zeros(side, np.int64)  # columns before this one are taken
     out = np.zeros((count, 3), np.int64)
     low = 0  # rows below are full
@@ -69,15 +69,15 @@ def place_charts(masks, starts, heights, widths, turned_rows, side):
             height, width = (heights[n], widths[n]) if turn % 2 == 0 else (widths[n], heights[n])
             if height > side or width > side:
                 continue
-            shape = _turned(masks, starts[n], heights[n], widths[n], turn)
-            left, right, solid = _intervals(shape)
+            runs = _runs(_turned(masks, starts[n], heights[n], widths[n], turn))
             found = False
             for row in range(low, side - height + 1):
                 if (row + height) * side >= best_score:
                     break
-                column = max(first_free[row] - left[0], 0) if right[0] >= 0 else 0
+                column = max(first_free[row] - runs[0, 1], 0) if runs[0, 0] == 0 else 0
+                hint = 0  # the run that was blocked last is likely to be blocked again
                 while column <= side - width:
-                    jump = _blocked(taken, shape, left, right, solid, row, column)
+                    jump, hint = _blocked(last, runs, row, column, hint)
                     if jump == 0:
                         score = (row + height) * side + column
                         if score < best_score:
@@ -90,13 +90,17 @@ def place_charts(masks, starts, heights, widths, turned_rows, side):
         if best_row < 0:
             return out, False
         out[n, 0], out[n, 1], out[n, 2] = best_row, best_column, best_turn
-        shape = _turned(masks, starts[n], heights[n], widths[n], best_turn)
-        for r in range(shape.shape[0]):
-            for c in range(shape.shape[1]):
-                if shape[r, c]:
-                    taken[best_row + r, best_column + c] = True
+        runs = _runs(_turned(masks, starts[n], heights[n], widths[n], best_turn))
+        for k in range(len(runs)):
+            r = best_row + runs[k, 0]
+            for c in range(best_column + runs[k, 1], best_column + runs[k, 2] + 1):
+                last[r, c] = c
+            c = best_column + runs[k, 2] + 1
+            while c < side and last[r, c] < best_column + runs[k, 2]:
+                last[r, c] = best_column + runs[k, 2]
+                c += 1
         for r in range(side):
-            while first_free[r] < side and taken[r, first_free[r]]:
+            while first_free[r] < side and last[r, first_free[r]] == first_free[r]:
                 first_free[r] += 1
         while low < side and first_free[low] >= side:
             low += 1
@@ -122,26 +126,36 @@ def _turned(masks, start, height, width, turn):
 
 
 @kernel
-def _intervals(shape):
-    """First and last cell of each row, and whether all between them are the chart's."""
+def _runs(shape):
+    """``[K, 3]`` int64 row, first and last cell of each unbroken run of a chart's cells, rows in order."""
     height, width = shape.shape
-    left, right, solid = np.full(height, width), np.full(height, -1), np.ones(height, np.bool_)
+    number = 0
     for r in range(height):
-        number = 0
+        for c in range(width):
+            if shape[r, c] and (c == 0 or not shape[r, c - 1]):
+                number += 1
+    out = np.empty((max(number, 1), 3), np.int64)
+    out[0] = 0, 0, -1  # an empty chart fits anywhere
+    k = -1
+    for r in range(height):
         for c in range(width):
             if shape[r, c]:
-                left[r] = min(left[r], c)
-                right[r] = c
-                number += 1
-        solid[r] = number == right[r] - left[r] + 1
-    return left, right, solid
+                if c == 0 or not shape[r, c - 1]:
+                    k += 1
+                    out[k, 0], out[k, 1] = r, c
+                out[k, 2] = c
+    return out
 
 
 @kernel
-def _blocked(taken, shape, left, right, solid, row, column):
-    """By how many columns a chart must at least move to the right; 0 if it fits."""
-    for r in range(shape.shape[0]):
-        for c in range(right[r], left[r] - 1, -1):
-            if taken[row + r, column + c] and shape[r, c]:
-                return c - left[r] + 1 if solid[r] else 1
-    return 0
+def _blocked(last, runs, row, column, hint):
+    """By how many columns a chart must at least move to the right, 0 if it fits; and the run that is blocked."""
+    for i in range(len(runs)):
+        k = (hint + i) % len(runs)
+        begin = column + runs[k, 1]
+        if runs[k, 2] < runs[k, 1]:
+            continue
+        taken = last[row + runs[k, 0], column + runs[k, 2]]
+        if taken >= begin:
+            return taken - begin + 1, k
+    return 0, hint
