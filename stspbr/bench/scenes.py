@@ -100,6 +100,9 @@ class SteadyProblem:
     def groups(self) -> dict[str, list[Tensor]]:
         return self._problem.groups()
 
+    def maps(self) -> list[Tensor]:
+        return self._problem.maps()
+
     def terms(self, step: int, progress: float, watch: Stopwatch) -> list[Term]:
         terms = self._problem.terms(step, _PROGRESS, watch)
         self._after_forward(terms)

@@ -27,6 +27,9 @@ class Appearance(Protocol):
     def groups(self) -> dict[str, list[Tensor]]:
         """Parameters by group: appearance and reflectance, or joint."""
 
+    def maps(self) -> list[Tensor]:
+        """Those parameters that are maps of texels."""
+
     def evaluate(self, gbuffer: GBuffer, progress: float) -> MaterialValues:
         """The material at the N covered pixels."""
 
@@ -68,6 +71,9 @@ class FieldAppearance(nn.Module):
 
     def groups(self) -> dict[str, list[Tensor]]:
         return self.fields.groups()
+
+    def maps(self) -> list[Tensor]:
+        return []
 
     def evaluate(self, gbuffer: GBuffer, progress: float) -> MaterialValues:
         values = self.fields(gbuffer.position)
@@ -188,6 +194,9 @@ class TextureAppearance(nn.Module):
         a += [own.opacity for own in self.materials if own.opacity is not None]
         b: list[Tensor] = [own.reflectance for own in self.materials]
         return {"joint": [*a, *b]} if self.joint else {"appearance": a, "reflectance": b}
+
+    def maps(self) -> list[Tensor]:
+        return [parameter for parameters in self.groups().values() for parameter in parameters]
 
     def evaluate(self, gbuffer: GBuffer, progress: float) -> MaterialValues:
         pixels, (uv, uv_da) = self._pixels(gbuffer), gbuffer.coordinates()

@@ -14,6 +14,7 @@ from torch import Tensor
 from stspbr.errors import StspbrError
 from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.optimize.distributed import Ranks
+from stspbr.optimize.map_adam import MapAdam
 from stspbr.optimize.progress import Reporting
 from stspbr.optimize.routing import Term, backpropagate, check_finite, logged_values
 from stspbr.settings import OptimizeSettings
@@ -26,6 +27,9 @@ class Problem(Protocol):
 
     def groups(self) -> dict[str, list[Tensor]]:
         """Parameters by group, named as in ``RateSettings``."""
+
+    def maps(self) -> list[Tensor]:
+        """Those parameters whose elements are texels of a map: see ``MapAdam``."""
 
     def terms(self, step: int, progress: float, watch: Stopwatch) -> list[Term]:
         """The loss terms of one step; ``progress`` is step / iterations in [0, 1)."""
@@ -89,11 +93,11 @@ def optimize(
 ) -> Stopwatch:
     """Run a stage's optimisation from its start or, with ``resume``, from the last checkpoint.
 
-    Adam throughout; every group has its own rate and schedule over the stage's progress. A checkpoint contains
-    parameters, moments, the step and the thread count; all random numbers are functions of seed and step. On the CPU a
-    resumed run is therefore bit-identical to an uninterrupted one; a GPU sums in no fixed order. On a GPU the terms are
-    checked and read only at steps that are logged or saved and at the last, so that the host does not wait in between;
-    the seconds of a part are those that the host spent on it.
+    Adam throughout, for maps with a floor (``MapAdam``); every group has its own rate and schedule over the stage's
+    progress. A checkpoint contains parameters, moments, the step and the thread count; all random numbers are functions
+    of seed and step. On the CPU a resumed run is therefore bit-identical to an uninterrupted one; a GPU sums in no
+    fixed order. On a GPU the terms are checked and read only at steps that are logged or saved and at the last, so that
+    the host does not wait in between; the seconds of a part are those that the host spent on it.
 
     Args:
         ranks: the processes that share the work; all of them call this, and ``problem.terms`` is each one's share. Only
@@ -116,8 +120,9 @@ def optimize(
     groups = {name: [p for p in params if p.requires_grad] for name, params in problem.groups().items()}
     groups = {name: params for name, params in groups.items() if params}
     rates = {name: getattr(settings.rates, name) for name in groups}
-    optimizer = torch.optim.Adam(
+    optimizer = MapAdam(
         [{"params": params, "lr": 0.0, "name": name} for name, params in groups.items()],
+        problem.maps(),
         betas=(0.9, 0.999),
         eps=1e-15,  # light and texel gradients are far below Adam's usual 1e-8
         fused=True,

@@ -99,6 +99,10 @@ class Reconstruction:
             "light": list(self.light.parameters()),
         }
 
+    def maps(self) -> list[Tensor]:
+        """The material's maps, if it has any."""
+        return self.appearance.maps()
+
     def terms(self, step: int, progress: float, watch: Stopwatch) -> list[Term]:
         """This rank's share of all loss terms of one step; over the ranks they add up to the whole batch's."""
         self.progress = progress

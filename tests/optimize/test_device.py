@@ -305,6 +305,9 @@ def test_on_a_gpu_losses_are_checked_only_where_they_are_read(tiny_run, tmp_path
         def groups(self):
             return {"appearance": [weight]}
 
+        def maps(self):
+            return []
+
         def terms(self, step, progress, watch):
             return [Term("A", weight.square().sum(), STRICT_A)]
 

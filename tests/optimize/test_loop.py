@@ -40,6 +40,9 @@ class Noisy:
     def groups(self):
         return {"appearance": [self.module["a"]], "reflectance": [self.module["b"]], "light": []}
 
+    def maps(self):
+        return []
+
     def terms(self, step, progress, watch):
         noise = torch.randn(5, generator=step_generator(step, 3, torch.device("cpu")))
         a, b = self.module["a"], self.module["b"]

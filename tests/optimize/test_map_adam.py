@@ -1,0 +1,112 @@
+"""Adam for maps against a slow reference, and what it is for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from stspbr.optimize.map_adam import MapAdam
+from stspbr.threads import set_threads
+
+RATE = 0.01
+
+
+def _made(values, maps=True, **others):
+    parameter = torch.nn.Parameter(torch.as_tensor(values, dtype=torch.float32).clone())
+    groups = [{"params": [parameter], "lr": RATE, "name": "appearance"}]
+    return parameter, MapAdam(groups, [parameter] if maps else [], eps=1e-15, fused=True, **others)
+
+
+def _gradients(steps, shape, seed=0):
+    rng = np.random.default_rng(seed)
+    found = rng.normal(size=(steps, *shape)) * rng.uniform(0.01, 10.0, shape)
+    found[:, :, :8] = 0.0  # rows that are never seen
+    found[rng.uniform(size=(steps, *shape[:-1])) < 0.4] = 0.0  # not seen at this step
+    return found.astype(np.float32)
+
+
+def _run(gradients, values, threads=1):
+    set_threads(threads)
+    parameter, optimizer = _made(values)
+    for gradient in gradients:
+        parameter.grad = torch.from_numpy(gradient)
+        optimizer.step()
+    set_threads(1)
+    return parameter.detach().numpy()
+
+
+def test_steps_equal_the_formula_in_double_precision():
+    shape = (1, 24, 30, 3)
+    gradients, values = _gradients(25, shape), np.random.default_rng(1).uniform(size=shape)
+    expected, m, v, w = values.astype(np.float32).astype(np.float64), 0.0, 0.0, 0.0
+    for n, g in enumerate(gradients.astype(np.float64), 1):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        seen = (g != 0).any(axis=-1)
+        w = 0.95 * w + 0.05 * (g[seen] ** 2).mean(axis=0)
+        size = np.sqrt(v / (1 - 0.999**n) + w / (1 - 0.95**n))
+        expected = expected - RATE * m / (1 - 0.9**n) / (size + 1e-15)
+    found = _run(gradients, values)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    assert np.abs(found - values).max() > 0.05
+    np.testing.assert_array_equal(found[:, :8], values.astype(np.float32)[:, :8])  # unseen texels stay
+
+
+def test_results_do_not_depend_on_threads():
+    shape = (1, 160, 160, 2)
+    gradients, values = _gradients(4, shape), np.zeros(shape)
+    np.testing.assert_array_equal(_run(gradients, values, 1), _run(gradients, values, 2))
+
+
+def test_other_parameters_are_updated_by_adam():
+    gradients = _gradients(6, (1, 8, 9, 2))
+    ours, optimizer = _made(np.zeros((1, 8, 9, 2)), maps=False)
+    theirs = torch.nn.Parameter(torch.zeros(1, 8, 9, 2))
+    adam = torch.optim.Adam([theirs], lr=RATE, eps=1e-15, fused=True)
+    for gradient in gradients:
+        ours.grad, theirs.grad = torch.from_numpy(gradient), torch.from_numpy(gradient)
+        optimizer.step()
+        adam.step()
+    assert torch.equal(ours, theirs)
+
+
+def test_a_map_without_any_gradient_stays():
+    parameter, optimizer = _made(np.full((1, 4, 4, 3), 0.5))
+    parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert (parameter == 0.5).all()
+    assert parameter.grad is not None  # the gradient is still there for whoever reads it
+
+
+def test_saved_moments_continue_bit_for_bit():
+    shape = (1, 20, 20, 3)
+    gradients, values = _gradients(8, shape), np.ones(shape)
+    whole = _run(gradients, values)
+    parameter, optimizer = _made(values)
+    for gradient in gradients[:5]:
+        parameter.grad = torch.from_numpy(gradient)
+        optimizer.step()
+    saved = optimizer.state_dict()
+    again, other = _made(parameter.detach().numpy())
+    other.load_state_dict(saved)
+    for gradient in gradients[5:]:
+        again.grad = torch.from_numpy(gradient)
+        other.step()
+    np.testing.assert_array_equal(again.detach().numpy(), whole)
+
+
+@pytest.mark.parametrize("maps", [True, False])
+def test_texels_that_few_pixels_see_do_not_follow_their_noise(maps):
+    """Half of the texels are seen by a hundredth of the pixels: their gradients are small, and their noise is not."""
+    generator = torch.Generator().manual_seed(0)
+    parameter, optimizer = _made(torch.zeros(1, 64, 64, 1), maps)
+    looks = torch.ones(1, 64, 64, 1)
+    looks[:, :32] = 0.01
+    for _ in range(200):
+        noise = torch.randn(looks.shape, generator=generator)
+        parameter.grad = looks * (parameter.detach() - 0.1 + noise)
+        optimizer.step()
+    with torch.no_grad():
+        weak, strong = parameter[:, :32], parameter[:, 32:]
+        assert abs(float(strong.mean()) - 0.1) < 0.02  # what is seen well is learned
+        assert (float(weak.std()) < 0.1 * float(strong.std())) == maps
