@@ -156,7 +156,7 @@ class TextureAppearance(nn.Module):
         cutoff: opacities are 1 from here on and 0 below; None: as they are.
     """
 
-    JITTER_TEXELS = 2.0
+    JITTER_TEXELS = 2.0  # of neighbours that are to be alike, and one pixel more: a look-up blurs the map over a pixel
 
     materials: Sequence[_TrainableMaps]
     _texel: Tensor
@@ -226,7 +226,8 @@ class TextureAppearance(nn.Module):
         pixels = self._pixels(gbuffer)
         span = span or Span(0, len(uv), len(uv))
         noise = torch.randn((span.total, 2), generator=generator, device=uv.device)
-        noise = noise[span.start : span.start + span.count] * self._jitter(gbuffer)
+        noise = noise[span.start : span.start + span.count]
+        noise = noise * self._jitter(gbuffer) + (uv_da.reshape(-1, 2, 2) * noise[:, None]).sum(dim=-1)
         ramp = min(1.0, progress / losses.smoothness_ramp)
         albedo = self._sample("albedo", pixels, uv + noise, uv_da)
         reflectance = self._sample("reflectance", pixels, uv + noise, uv_da)
