@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _DARKEST = 1e-4  # of the light's mean radiance: texels do not get darker
 _EQUAL = 0.05  # of log radiance: smaller differences of neighbours count by their squares, larger ones by their size
 _OUTLIER = 2.0  # median errors from which a pixel counts by its error's size instead of its square
+_FAINT = 3e-3  # error that is never an outlier: images without noise must not make one of what is nearly right
 _FACTORS = (0.5, 2.0)  # limits of what one sweep, or the last fit, multiplies an albedo by
 _DIFFUSE_SHARE = 1e-3  # of the diffuse look-up in the scaling: it sees all texels, but decides about none
 _LESS_SURE = 0.02  # of the mean evidence of cells: those with less keep their albedo
@@ -90,14 +91,15 @@ class _Pairs:
     length: Tensor
 
     @classmethod
-    def of(cls, size: int, device: torch.device) -> _Pairs:
+    def of(cls, size: int, like: Tensor) -> _Pairs:
+        device = like.device
         flat = torch.arange(6 * size * size, device=device).reshape(6, size, size)
         over = pairs_over_edges(size, device)
         first = torch.cat([flat[:, 1:].reshape(-1), flat[:, :, 1:].reshape(-1), over[0]])
         second = torch.cat([flat[:, :-1].reshape(-1), flat[:, :, :-1].reshape(-1), over[1]])
         area = solid_angles(size).to(device).repeat(6, 1, 1).reshape(-1)
         length = (0.5 * (area[first] + area[second])).sqrt()
-        return cls(first, second, (length / length.sum()).float()[:, None])
+        return cls(first, second, (length / length.sum()).to(like.dtype)[:, None])
 
     def laplacian(self, weight: Tensor, values: Tensor) -> Tensor:
         """The gradient of ½ Σ weight (difference)² by ``values [T, 3]``; weight ``[E, 3]``."""
@@ -125,11 +127,11 @@ class LightSolver:
         self._light, self._seen, self._settings = light, seen, settings
         self._texture = problem.backend.texture
         self._transport = None if problem.transport is None else problem.transport.transport
-        self._weight = tonemap_weight(seen).float()
+        self._weight = tonemap_weight(seen).to(seen.radiance.dtype)
         size, device = light.cube.resolution, seen.position.device
-        self._pairs = _Pairs.of(size, device)
+        self._pairs = _Pairs.of(size, seen.radiance)
         area = solid_angles(size).to(device)
-        self._area = (area / (6.0 * area.sum())).float()[None, :, :, None]
+        self._area = (area / (6.0 * area.sum())).to(seen.radiance.dtype)[None, :, :, None]
         self._shape = light.cube.log_radiance.shape
 
     @torch.no_grad()
@@ -164,7 +166,7 @@ class LightSolver:
         sums = cells.pooled(torch.cat([weight * slope * rest, weight * slope * slope], dim=1).double())
         mixed, square = sums.split(3, dim=1)
         evidence = square + _LESS_SURE * square.mean(dim=0)
-        factor = (1.0 - mixed / evidence).clamp(*_FACTORS).float()
+        factor = (1.0 - mixed / evidence).clamp(*_FACTORS).to(rest.dtype)
         return factor.index_select(0, cells.owner)
 
     def _sweep(self, image: _Image, radiance: Tensor, group: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -201,7 +203,7 @@ class LightSolver:
     def _robust(self, rest: Tensor) -> Tensor:
         """``[M, 3]`` weights of squared errors in radiance, whose sum is their mean."""
         squares = (self._weight * rest).square().mean(dim=1, keepdim=True)
-        limit = (_OUTLIER**2 * squares.median()).clamp(min=1e-12)
+        limit = (_OUTLIER**2 * squares.median()).clamp(min=_FAINT**2)
         return self._weight.square() / (rest.numel() * (1.0 + squares / limit).sqrt())
 
     def _typical_error(self, weight: Tensor, rest: Tensor) -> float:
@@ -310,4 +312,4 @@ class _Eliminated:
     def _summed(self, values: Tensor) -> Tensor:
         count = int(self._group.max()) + 1
         out = values.new_zeros(count, 3, dtype=torch.float64).index_add_(0, self._group, values.double())
-        return out.float()
+        return out.to(values.dtype)

@@ -74,10 +74,10 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
 
     def before(step: int) -> str:
         lines = []
-        if step in solves:
-            lines.append(solve_light(reconstruction, fields, settings.light_solve))
         if step in surveys:
             lines.append(survey(reconstruction, fields, settings.survey))
+        if step in solves:  # after the survey: half a metal's highlight would be too strong for the light's scale
+            lines.append(solve_light(reconstruction, fields, settings.light_solve))
         return "\n".join(lines)
 
     def steps_of(when: list[float]) -> list[int]:
