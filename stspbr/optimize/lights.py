@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from stspbr.optimize.routing import STRICT_A, Term
 from stspbr.render.light import EnvironmentCube, PrefilteredLight, cube_to_latlong
+from stspbr.render.prefilter import light_filter
 from stspbr.scene import EnvironmentLight
 from stspbr.transport.ground import FloorLight, upper_half
 
@@ -79,6 +80,30 @@ class LearnedLight(Light):
         if self.floor is None:
             return self.cube.prefilter()
         return self.floor.joined(self.cube.prefilter(upper_half(self.cube.resolution).to(self.cube.common.device)))
+
+    def filtered(self, radiance: Tensor) -> PrefilteredLight:
+        """``prefiltered`` of another radiance ``[6, N, N, 3]``: linear in it, and differentiable."""
+        if self.floor is None:
+            return light_filter(self.cube.resolution)(radiance)
+        above = radiance * upper_half(self.cube.resolution).to(radiance)
+        return self.floor.joined(light_filter(self.cube.resolution)(above))
+
+    @torch.no_grad()
+    def set_radiance(self, radiance: Tensor, albedo_change: Tensor) -> Tensor:
+        """Overwrite the light with linear radiance ``[6, N, N, 3]``, at least 1e-4.
+
+        Args:
+            albedo_change: ``[3]`` the factor by which albedo changes on the whole. The common scale takes it over if
+                there is one.
+
+        Returns:
+            ``[3]`` the part that it has not taken over.
+        """
+        if not self.cube.common.requires_grad:
+            self.cube.set_radiance(radiance, self.cube.log_scale)
+            return albedo_change
+        self.cube.set_radiance(radiance, self.cube.log_scale - albedo_change.log())
+        return torch.ones_like(albedo_change)
 
     def to_latlong(self) -> EnvironmentLight:
         """The light as a lat-long map, with the floor if there is one."""

@@ -108,7 +108,7 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
     seen = observe(problem, settings.observations)
     if len(seen) == 0:
         return "survey: no point is seen"
-    known = _values(fields, seen.position)
+    known = field_values(fields, seen.position)
     own = _in_light_units(problem, known)
     shades, odds = _shade_of(own), problem.settings.losses.metal_prior
     sample = _sample(len(seen), _FIRST, problem.seed, own.device)
@@ -146,7 +146,7 @@ def record(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
     seen = observe(problem, settings.observations)
     if len(seen) == 0:
         return {}
-    known = _values(fields, seen.position)
+    known = field_values(fields, seen.position)
     own = _in_light_units(problem, known)
     sample = _sample(len(seen), _FIRST, problem.seed, own.device)
     answer = _ask(problem, seen.at(sample), own[sample], turned=True)
@@ -207,7 +207,7 @@ def decide(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Verdicts:
 
 
 def teach(fields: MaterialFields, points: Tensor, target: Tensor, changed: Tensor, steps: int, seed: int) -> None:
-    """Fit the networks to the outputs ``target`` (in the order of ``_values``) at ``points`` ``[N, 3]``.
+    """Fit the networks to the outputs ``target`` (in the order of ``field_values``) at ``points`` ``[N, 3]``.
 
     Args:
         changed: ``[M]`` indices of points that are a quarter of each step's, however few they are.
@@ -278,6 +278,6 @@ def _outputs(fields: MaterialFields, points: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _values(fields: MaterialFields, points: Tensor) -> Tensor:
+def field_values(fields: MaterialFields, points: Tensor) -> Tensor:
     """``_outputs`` without gradients, in pieces that fit into memory."""
     return torch.cat([_outputs(fields, piece) for piece in points.split(_CHUNK)])

@@ -56,10 +56,17 @@ class EnvironmentCube(nn.Module):
         return (self.log_radiance + self.log_scale).exp()
 
     @torch.no_grad()
-    def set_radiance(self, radiance: Tensor) -> None:
-        """Overwrite the light with linear radiance ``[6, N, N, 3]``, at least 1e-4; the common scale becomes 1."""
+    def set_radiance(self, radiance: Tensor, log_scale: Tensor | None = None) -> None:
+        """Overwrite the light with linear radiance ``[6, N, N, 3]``, at least 1e-4.
+
+        Args:
+            log_scale: ``[3]`` of the common scale from now on; None: 0.
+        """
         self.log_radiance.copy_(radiance.clamp_min(_FLOOR).log())
         self.common.zero_()
+        if log_scale is not None:
+            self.log_radiance.sub_(log_scale)
+            self.common.copy_(log_scale / _SCALE_PACE)
 
     def variation(self) -> Tensor:
         """Mean difference of the log radiance of neighbouring texels, also across the cube's edges; a scalar.
@@ -68,7 +75,7 @@ class EnvironmentCube(nn.Module):
         of d, and with it Adam's step, would be random.
         """
         values = self.log_radiance
-        first, second = _pairs_over_edges(self.resolution, values.device)
+        first, second = pairs_over_edges(self.resolution, values.device)
         flat = values.reshape(-1, 3)
         differences = (
             values[:, 1:] - values[:, :-1],
@@ -124,7 +131,7 @@ def _latlong_directions(width: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=16)
-def _pairs_over_edges(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def pairs_over_edges(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Two index tensors ``[12 · size]`` into the texels ``[6 · size · size]``: neighbours on different faces."""
     flat = torch.arange(6 * size * size).reshape(6, size, size)
     inner = torch.ones(size, size, dtype=torch.bool)

@@ -225,16 +225,16 @@ def _pyramid(base: Tensor) -> Tensor:
 
 def _cell_areas(fine: int) -> Tensor:
     """Solid angles ``[count]`` of the cells of a pyramid, float64."""
-    return torch.cat([_solid_angles(n).reshape(-1).repeat(6) for n in _levels(fine)])
+    return torch.cat([solid_angles(n).reshape(-1).repeat(6) for n in _levels(fine)])
 
 
 @functools.lru_cache(maxsize=16)
 def _solid_angles_on(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """``_solid_angles`` on a device; cached."""
-    return _solid_angles(size).to(device, dtype)
+    """``solid_angles`` on a device; cached."""
+    return solid_angles(size).to(device, dtype)
 
 
-def _solid_angles(size: int) -> Tensor:
+def solid_angles(size: int) -> Tensor:
     """Exact solid angles ``[size, size]`` of the texels of a cube's face, float64."""
     edge = torch.linspace(-1, 1, size + 1, dtype=torch.float64)
     s, t = edge[None], edge[:, None]

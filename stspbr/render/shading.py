@@ -145,23 +145,46 @@ def _look_up(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Specular light ``[K, N, 3]``, diffuse light ``[N, 3]`` and their weights ``[N, 3·(K + 1)]`` for ``combine``."""
     table = table or load_lobe_table()
-    skipped = len(WIDTHS) - len(light.specular)
-    if kernel_dispatch.usable(backend, normals, what="shading"):
-        rotations, owner = light_rotation if light_rotation is not None else (None, None)
-        directions, levels, weights = _Plan.apply(normals, view, roughness, table, rotations, owner, skipped)
-    else:
-        directions, levels, weights = plan_twin(normals, view, roughness, table, light_rotation, skipped)
-    lookups = table.lookups
-    towards, normal = directions.split([lookups, 1])
+    directions, levels, weights = plan(normals, view, roughness, table, light_rotation, len(light.specular), backend)
+    towards, normal = directions.split([table.lookups, 1])
+    found, around = look_up(towards, levels, normal, light, texture)
+    if surroundings is not None:
+        found, around = surroundings(found, around, towards, weights)
+    return found, around, weights
+
+
+def plan(
+    normals: Tensor,
+    view: Tensor,
+    roughness: Tensor,
+    table: LobeTable,
+    light_rotation: tuple[Tensor, Tensor] | None,
+    light_levels: int,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where N points look the light up: see ``plan_twin``.
+
+    Args:
+        light_levels: how many specular levels the light has.
+    """
+    skipped = len(WIDTHS) - light_levels
+    if not kernel_dispatch.usable(backend, normals, what="shading"):
+        return plan_twin(normals, view, roughness, table, light_rotation, skipped)
+    rotations, owner = light_rotation if light_rotation is not None else (None, None)
+    return _Plan.apply(normals, view, roughness, table, rotations, owner, skipped)
+
+
+def look_up(
+    towards: Tensor, levels: Tensor, normal: Tensor, light: PrefilteredLight, texture: Callable[..., Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The light ``[K, N, 3]`` in the directions ``towards [K, N, 3]`` at ``levels [K, N]``, and the diffuse light
+    ``[N, 3]`` about ``normal [1, N, 3]``; linear in the light."""
     found = texture(
         light.specular[0][None], towards.reshape(1, 1, -1, 3), mip_level_bias=levels.reshape(1, 1, -1),
         mip=[level[None] for level in light.specular[1:]], filter_mode="linear-mipmap-linear", boundary_mode="cube",
     )  # fmt: skip
     around = texture(light.diffuse[None], normal[None], filter_mode="linear", boundary_mode="cube")
-    found, around = found.view(lookups, -1, 3), around.view(-1, 3)
-    if surroundings is not None:
-        found, around = surroundings(found, around, towards, weights)
-    return found, around, weights
+    return found.view(*levels.shape, 3), around.view(-1, 3)
 
 
 def plan_twin(

@@ -83,10 +83,32 @@ class SurveySettings(Settings):
     steps: int = Field(100, ge=1, description="steps that train the networks on the result, without rendering")
 
 
+class LightSolveSettings(Settings):
+    """A learned light solved for by least squares on all views at once."""
+
+    at: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        [0.0, 0.4], description="fractions of the stage at which a learned light is solved for; []: never"
+    )
+    observations: int = Field(60_000, ge=1, description="pixels of the views; a random subset if there are more")
+    palette: float = Field(
+        0.6,
+        ge=0,
+        description="how far apart in log albedo points are taken for one colour, whose albedo is solved for, too; 0: "
+        "albedo is taken as it is",
+    )
+    smoothness: float = Field(
+        0.03, ge=0, description="weight of the light's smoothness, in units of the images' mean squared error"
+    )
+    sweeps: int = Field(3, ge=1, description="quadratic problems per solve, each about the last one's result")
+    steps: int = Field(30, ge=1, description="conjugate-gradient steps per sweep")
+    teaching: int = Field(100, ge=1, description="steps that train the networks on the albedo, without rendering")
+
+
 class SpecializeSettings(Settings):
     """Learn roughness and metallic with network B; A, the light and the shape are only polished."""
 
     survey: SurveySettings = Field(SurveySettings(), description="the search for metals that gradients do not find")
+    light_solve: LightSolveSettings = Field(LightSolveSettings(), description="the learned light, solved for")
 
     transport_refresh: int = Field(50, ge=1, description=_REFRESH)
     laplacian: float = Field(0.05, ge=0, description=_LAPLACIAN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +11,8 @@ import torch
 from stspbr.artifacts import Artifact
 from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.geometry import FixedGeometry
+from stspbr.optimize.light_solve import solve_light
+from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.survey import record, shares, survey
 from stspbr.settings import CoarseSettings, SpecializeSettings, parse_settings
 from stspbr.stages.fit import fit, reconstruct, write_fields
@@ -28,9 +31,9 @@ from stspbr.stages.state import (
 def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     """Specialise the reflectance of a coarse result.
 
-    A survey finds metals that the gradient does not find (``optimize.survey``); what it says of the result is kept in
-    ``survey.safetensors``. The coarse surface becomes a mesh of
-    fixed topology whose vertices may still move a little; a given mesh does not change. Writes
+    A learned light is solved for (``optimize.light_solve``). A survey finds metals that the gradient does not find
+    (``optimize.survey``); what it says of the result is kept in ``survey.safetensors``. The coarse surface becomes a
+    mesh of fixed topology whose vertices may still move a little; a given mesh does not change. Writes
     ``mesh.safetensors``, ``fields.safetensors``, ``light.safetensors`` and ``light.hdr`` (a learned light),
     ``normalization.json`` and ``metrics.json``.
     """
@@ -69,8 +72,18 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
             metrics["survey"] = shares(cells)
         return metrics
 
-    def run_survey() -> str:
-        return survey(reconstruction, fields, settings.survey)
+    def before(step: int) -> str:
+        lines = []
+        if step in surveys:
+            lines.append(survey(reconstruction, fields, settings.survey))
+        if step in solves:  # after the survey: half a metal's highlight would be too strong for the light's scale
+            lines.append(solve_light(reconstruction, fields, settings.light_solve))
+        return "\n".join(lines)
 
-    surveys = {int(when * settings.optimize.iterations): run_survey for when in settings.survey.at}
-    return fit(session, "specialize", settings, coarse, reconstruction, write, surveys)
+    def steps_of(when: list[float]) -> list[int]:
+        return [int(fraction * settings.optimize.iterations) for fraction in when]
+
+    surveys = steps_of(settings.survey.at)
+    solves = steps_of(settings.light_solve.at) if isinstance(light, LearnedLight) else []
+    interludes = {step: partial(before, step) for step in sorted({*surveys, *solves})}
+    return fit(session, "specialize", settings, coarse, reconstruction, write, interludes)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stspbr.optimize.lights import KnownLight, LearnedLight, in_units_of
-from stspbr.render.light import EnvironmentCube, _pairs_over_edges
+from stspbr.render.light import EnvironmentCube, pairs_over_edges
 from stspbr.render.prefilter import texel_directions
 
 
@@ -76,7 +76,7 @@ def test_smoothness_sees_every_pair_of_neighbours():
 
 
 def test_neighbours_over_an_edge_are_neighbours():
-    first, second = _pairs_over_edges(16, torch.device("cpu"))
+    first, second = pairs_over_edges(16, torch.device("cpu"))
     directions = texel_directions(16).reshape(-1, 3)
     assert len(first) == 12 * 16 and len(set(zip(first.tolist(), second.tolist(), strict=True))) == 12 * 16
     angle = torch.rad2deg((directions[first] * directions[second]).sum(-1).clamp(max=1).acos())
