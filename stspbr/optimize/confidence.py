@@ -1,9 +1,10 @@
 """How sure the maps are: the posterior of every texel, given all that the training views saw of it.
 
 Pixel i shows the texels u with the weights w_iu of its texture filter, which sum to 1. Its residual r_i and Jacobian
-J_i are in the tonemapped space of the loss, its noise is σ_i² (that of its view or of the surface there, whichever is
-larger, and that of the shading), and c_i is the weight that a robust loss leaves it. A texel's precision is Λ_u = Λ₀ + Σ_i w_iu c_i J_iᵀJ_i / σ_i². Geometry, normals and
-light are held. Radiance is closed in albedo and metallic, given three lobes; roughness takes a central difference.
+J_i are in the tonemapped space of the loss. Its noise σ_i is that of its view or of the surface there, whichever is
+larger, and that of the shading; c_i is the weight that a robust loss leaves it. A texel's precision is
+Λ_u = Λ₀ + Σ_i w_iu c_i J_iᵀJ_i / σ_i². Geometry, normals and light are held. Radiance is closed in albedo and metallic,
+given three lobes; roughness takes a central difference.
 """
 
 from __future__ import annotations

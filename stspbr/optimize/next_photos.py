@@ -57,7 +57,7 @@ class Sites:
     Attributes:
         seen: as observations, whose ``to_eye`` and ``view`` do not matter; material: ``[P, 5]``.
         outward: ``[P, 3]`` unit normals of the triangles.
-        area: ``[P]`` under the texel of each, in the box's units; share: ``[P]`` for how much of the surface each stands.
+        area: ``[P]`` under the texel of each, in the box's units; share: ``[P]`` of the surface that each stands for.
         information: ``[P, 12]``.
     """
 

@@ -30,6 +30,7 @@ LOW = 0.3
 MOSTLY_PRIOR = 0.5
 """Share of the prior in a texel's variance above which its metallic is flagged."""
 PHOTOS = 5
+_SEEN = 0.05  # of the usual number of pixels, below which a texel counts as unseen
 _ROWS = 1 << 17  # texels whose covariances are held at a time
 _EXR_NAMES = ("albedo.R", "albedo.G", "albedo.B", "roughness", "metallic")
 
@@ -51,6 +52,8 @@ class Confidence:
     @classmethod
     def of(cls, problem: Reconstruction, observations: int) -> Confidence:
         """Of the maps as they are now; see ``confidence.gather``."""
+        if problem.transport is not None and problem.transport.transport.cache is None:
+            problem.transport.transport.refresh(problem.geometry.surface(), problem.material)
         evidence = gather(problem, observations)
         information = information_maps(problem, evidence)
         return cls(evidence, information, [std_maps(own) for own in information], texels_of(problem))
@@ -117,35 +120,41 @@ def write_confidence(
 def figures(problem: Reconstruction, found: Confidence) -> dict[str, Any]:
     """Medians and shares over the surface, by its area."""
     assert isinstance(problem.appearance, TextureAppearance)
-    std, area, seen, metallic, prior = [], [], [], [], []
-    maps = zip(found.texels, found.std, found.information, problem.appearance.materials, strict=True)
-    for texels, own, packed, material in maps:
+    std, area, looks, metallic, prior = [], [], [], [], []
+    ones, sides = torch.ones_like(found.evidence.weight), [(own.shape[0], own.shape[1]) for own in found.std]
+    counts = found.evidence.reads.collected(ones, sides)
+    maps = zip(found.texels, found.std, found.information, counts, problem.appearance.materials, strict=True)
+    for texels, std_map, packed, count, material in maps:
         if texels is None:
             continue
-        std.append(own.reshape(-1, 5)[texels.texel])
+        std.append(std_map.reshape(-1, 5)[texels.texel])
         area.append(texel_areas(problem, texels))
         rows = packed.reshape(-1, 12)[texels.texel]
-        seen.append(rows.abs().sum(1) > 0)
+        looks.append(count.reshape(-1)[texels.texel])
         prior += [prior_shares(part)[:, 4] for part in rows.split(_ROWS)]
         metallic.append(_at(material.reflectance[0, ..., 1:2].detach(), texels))
-    std_, area_, seen_, metallic_ = torch.cat(std), torch.cat(area), torch.cat(seen), torch.cat(metallic)
-    share = area_ / area_.sum().clamp(min=1e-20)
+    # sums in NumPy: torch's depend on the number of threads in their last digits
+    deviation, share, told, called, by_prior = (
+        torch.cat(own).double().cpu().numpy() for own in (std, area, looks, metallic, prior)
+    )
+    share = share / max(share.sum(), 1e-20)
     channels = {}
     for channel, own in CHANNELS.items():
-        sure = confidence_of(std_, channel)[:, 0]
+        sure = confidence_of(torch.as_tensor(deviation), channel)[:, 0].numpy()
         channels[channel] = {
             "median_confidence": _median(sure, share),
-            "median_std": _median(std_[:, list(own)].mean(1), share),
+            "median_std": _median(deviation[:, list(own)].mean(axis=1), share),
             "share_below_0.3": float(share[sure < LOW].sum()),
         }
-    flagged = torch.cat(prior) > MOSTLY_PRIOR
+    usual = np.median(told[told > 0]) if (told > 0).any() else 1.0
+    seen, flagged = told > _SEEN * usual, by_prior > MOSTLY_PRIOR
     return {
-        "seen_share": float(share[seen_].sum()),
+        "seen_share": float(share[seen].sum()),
         "channels": channels,
         "metallic_mostly_prior": {
             "share": float(share[flagged].sum()),
-            "seen": float(share[flagged & seen_].sum()),
-            "called_metal": float(share[flagged & (metallic_ > 0.5)].sum()),
+            "seen": float(share[flagged & seen].sum()),
+            "called_metal": float(share[flagged & (called > 0.5)].sum()),
         },
     }
 
@@ -171,7 +180,7 @@ def _at(values: Tensor, texels: TexelMap) -> Tensor:
     return values[row, column, 0]
 
 
-def _median(values: Tensor, share: Tensor) -> float:
+def _median(values: np.ndarray, share: np.ndarray) -> float:
     """The median of ``values [N]`` with weights ``share [N]`` that sum to 1."""
-    ordered, order = values.sort()
-    return float(ordered[int(torch.searchsorted(share[order].cumsum(0), 0.5).clamp(max=len(values) - 1))])
+    order = np.argsort(values, kind="stable")
+    return float(values[order[min(int(np.searchsorted(share[order].cumsum(), 0.5)), len(values) - 1)]])

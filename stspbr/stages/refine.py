@@ -26,6 +26,7 @@ from stspbr.scene import Asset, Capture, EnvironmentLight, Frame
 from stspbr.settings import RefineSettings
 from stspbr.stages.baked_maps import dilated
 from stspbr.stages.baked_problem import load_baked
+from stspbr.stages.confidence_files import Confidence, write_confidence
 from stspbr.stages.fit import fit, problem_parts, write_asset_files
 from stspbr.stages.session import Session, on_first_rank
 from stspbr.texture.atlas import rasterize_layout
@@ -40,7 +41,7 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     """Refine the newest bake; mesh, UVs and normals stay.
 
     Writes what ``bake`` writes: ``asset.glb``, ``obj/``, ``light.hdr``, ``light.safetensors`` (if learned) and
-    ``metrics.json``, here with the PSNR of path-traced held-out views before and after.
+    ``metrics.json``, here with the PSNR of path-traced held-out views before and after, and how sure the maps are.
 
     Raises:
         StspbrError: Mitsuba is missing, or the capture shows no shadows, because a rasteriser rendered it.
@@ -77,6 +78,9 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     def write(folder: Path) -> dict:
         refined = _asset(asset, appearance, settings.normals)
         write_asset_files(folder, refined, light, capture, settings.texture_bits)
+        if settings.confidence.maps:
+            known = Confidence.of(reconstruction, settings.confidence.observations)
+            write_confidence(folder, reconstruction, known, [own.name for own in asset.materials])
         return {
             "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
             "path_traced": {
