@@ -20,7 +20,9 @@ from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from stspbr.colour import luminance_of
 from stspbr.fields.material_values import METALLIC, ROUGHNESS
+from stspbr.optimize.evidence import SHADES
 from stspbr.optimize.posterior import PRIOR_STD
 from stspbr.texture.atlas import TexelMap
 
@@ -34,6 +36,7 @@ _SURE = 0.5  # confidence of a parameter from which its piece shows how much nei
 _FEW = 30  # sure links below which nothing can be learned from them
 _KNOWN = 4.0  # a texel that knows this many times what its pieces say stays as it is, bit for bit
 _LEAST = 1e-3  # no material is believed to be more even than that
+_COLOUR = 3.0  # how far apart colours put two pieces, in pieces
 _READ = 3  # pieces whose means are blended at a texel
 
 
@@ -97,14 +100,15 @@ def filled(texels: _Texels) -> tuple[np.ndarray, np.ndarray]:
     weight = texels.precision + 1e-9  # where nothing is known, the mean of what the networks guessed
     own = mean(texels.material, weight)
     precision = mean(texels.precision)  # neighbouring texels err alike: a piece knows no more than one of them
-    features = np.concatenate([mean(texels.position) / size, mean(texels.normal)], axis=1)
+    features = np.concatenate([mean(texels.position) / size, mean(texels.normal), _COLOUR * own[:, :3]], axis=1)
     tree = cKDTree(features)
     one, two, far = _links(tree, features, mean(texels.owner[:, None])[:, 0])
     smooth = np.stack([_solved(own, precision, one, two, far, k) for k in range(5)], axis=1)
     within = _within(texels, piece, smooth)
     lacking = texels.precision < _KNOWN * within
     weak = lacking.any(axis=1)
-    at = np.concatenate([texels.position[weak] / size, texels.normal[weak]], axis=1)
+    place = (texels.position[weak] / size, texels.normal[weak], _COLOUR * texels.material[weak, :3])
+    at = np.concatenate(place, axis=1)
     distance, near = tree.query(at, k=min(_READ, count))
     distance, near = distance.reshape(len(at), -1), near.reshape(len(at), -1)
     share = 1.0 / (distance + 0.1)
@@ -147,13 +151,14 @@ def _size(texels: _Texels) -> float:
 
 
 def _pieces(texels: _Texels, size: float) -> tuple[np.ndarray, int]:
-    """``[T]`` the piece of each texel, and how many there are: grid cells, of one side of the surface, one material."""
+    """``[T]`` the piece of each texel, and how many there are: grid cells, of one side, shade and material."""
     cell = np.floor((texels.position - texels.position.min(axis=0)) / max(size, 1e-12)).astype(np.int64)
     axis = np.abs(texels.normal).argmax(axis=1)
     side = 2 * axis + (np.take_along_axis(texels.normal, axis[:, None], axis=1)[:, 0] < 0)
     width = cell.max(axis=0) + 1
     key = (cell[:, 0] * width[1] + cell[:, 1]) * width[2] + cell[:, 2]
-    key = (key * 6 + side) * (int(texels.owner.max()) + 1) + texels.owner.astype(np.int64)
+    shade = np.digitize(luminance_of(texels.material[:, :3]), SHADES)
+    key = ((key * 6 + side) * (len(SHADES) + 1) + shade) * (int(texels.owner.max()) + 1) + texels.owner.astype(np.int64)
     used, piece = np.unique(key, return_inverse=True)
     return piece, len(used)
 

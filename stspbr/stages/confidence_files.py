@@ -20,11 +20,11 @@ from stspbr.optimize.next_photos import Photo, next_photos, sites, texel_areas
 from stspbr.optimize.posterior import CHANNELS, PRIOR_STD, prior_shares
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.scene import Corners
+from stspbr.stages.capture_check import CONFIDENCE
 from stspbr.stages.state import save_json
 from stspbr.texture.atlas import TexelMap, rasterize_layout
 
 SCHEMA = 1
-FILE = "confidence.json"
 LOW = 0.3
 """Confidence below which a texel counts as weak."""
 MOSTLY_PRIOR = 0.5
@@ -113,7 +113,7 @@ def write_confidence(
         **figures(problem, found),
         "next_photos": [photo_record(photo) for photo in photos],
     }
-    save_json(record, folder / FILE)
+    save_json(record, folder / CONFIDENCE)
     return record
 
 

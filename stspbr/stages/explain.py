@@ -11,8 +11,8 @@ import torch
 
 from stspbr.errors import StspbrError
 from stspbr.fields.material_values import METALLIC, ROUGHNESS
-from stspbr.files import safe_name
 from stspbr.formats.images import write_png8
+from stspbr.metrics.relighting import frame_labels
 from stspbr.optimize.confidence import Evidence
 from stspbr.optimize.influence import Influence, influence
 from stspbr.optimize.next_photos import next_photos, sites
@@ -40,7 +40,7 @@ class Explanation:
         what: the texels in words; channel: ``albedo``, ``roughness`` or ``metallic``.
         value: its mean over the texels; std: of the posterior; prior_std: without any photograph.
         prior: the prior's share of the variance; the views' shares and it sum to 1.
-        views: those with a share, the largest first: ``name``, ``share``, ``pull``, ``pixels``.
+        views: those with a share, the largest first: ``name``, ``view`` (its number), ``share``, ``pull``, ``pixels``.
         photos: photographs that would help most, as in ``confidence.json``, with the ``std`` after each.
         folder: of the pictures.
     """
@@ -122,7 +122,7 @@ def explain(session: Session, question: Question, channel: str, out: Path | None
         std=found.std,
         prior_std=PRIOR_STD[CHANNELS[channel][0]],
         prior=found.prior,
-        views=_views(problem, known.evidence, found),
+        views=_views(frame_labels(baked.capture.split("train")), known.evidence, found),
     )
     rays = session.lineage(artifact)["coarse"].settings.get("transport", {}).get("rays", "auto")
     places = sites(problem, known.evidence, known.information, known.texels, target.chosen, count=256)
@@ -154,14 +154,15 @@ def _value(problem: Reconstruction, target: Target, channel: str) -> list[float]
     return torch.cat(rows).double().mean(0).tolist()
 
 
-def _views(problem: Reconstruction, evidence: Evidence, found: Influence) -> list[dict[str, Any]]:
-    share, pull = found.by_view(evidence.seen.view, len(problem.views))
+def _views(names: list[str], evidence: Evidence, found: Influence) -> list[dict[str, Any]]:
+    share, pull = found.by_view(evidence.seen.view, len(names))
     touched = found.share > 0
-    pixels = torch.bincount(evidence.seen.view[touched], minlength=len(problem.views))
+    pixels = torch.bincount(evidence.seen.view[touched], minlength=len(names))
     order = share.argsort(descending=True, stable=True).tolist()
     return [
         {
-            "name": problem.views.names[k],
+            "name": names[k],
+            "view": k,
             "share": float(share[k]),
             "pull": float(pull[k]),
             "pixels": int(pixels[k]),
@@ -177,15 +178,14 @@ def _write(answer: Explanation, problem: Reconstruction, evidence: Evidence, fou
     assert folder is not None
     folder.mkdir(parents=True, exist_ok=True)
     top_share, top_pull = float(found.share.max()), float(found.pull.abs().max())
-    names, tiles, taken = problem.views.names, [], set()  # type: ignore[var-annotated]
+    tiles: list[np.ndarray] = []
     for view in answer.views:
-        number = names.index(view["name"])
+        number = view["view"]
         photo = problem.views.samples(number)[1].image[0].cpu().numpy()
         share, pull = (_image(values, evidence, number, photo.shape[:2]) for values in (found.share, found.pull))
         pictures = heat_map(photo, share, top_share), pull_map(photo, pull, top_pull)
-        stem = safe_name(view["name"], taken)
         for kind, picture in zip(("share", "pull"), pictures, strict=True):
-            write_png8(folder / f"{stem}_{kind}.png", enlarged(picture), srgb=False)
+            write_png8(folder / f"{view['name']}_{kind}.png", enlarged(picture), srgb=False)
         if len(tiles) < SHOWN:
             row, column = np.unravel_index(int(share.argmax()), share.shape)
             tiles.append(enlarged(around(pictures[0], float(row), float(column)), _TILE))

@@ -13,6 +13,7 @@ from torch import Tensor
 from stspbr.errors import StspbrError, did_you_mean
 from stspbr.files import safe_name
 from stspbr.formats.images import read_pixels
+from stspbr.metrics.relighting import frame_labels
 from stspbr.metrics.sampling import diagonal, surface_tree
 from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.confidence import Reads, map_sides
@@ -131,10 +132,11 @@ def _by_pixel(question: Question, baked: Baked, problem: Reconstruction, texels:
     if len(parts) != 3:
         raise StspbrError(f"--pixel {text}: give a view, a column and a row, e.g. frame_0003,120,88")
     x, y = numbers(",".join(parts[1:]), 2, "pixel", "frame_0003,120,88")
-    names = [frame.name for frame in baked.capture.frames]
-    if parts[0] not in names:
-        raise StspbrError(f"--pixel {text}: the capture has no view {parts[0]!r}{did_you_mean(parts[0], names)}")
-    frame = baked.normalization.capture(baked.capture).frames[names.index(parts[0])]
+    frames = baked.normalization.capture(baked.capture).frames
+    known = {frame.name: k for k, frame in enumerate(frames)} | {name: k for k, name in enumerate(frame_labels(frames))}
+    if parts[0] not in known:
+        raise StspbrError(f"--pixel {text}: the capture has no view {parts[0]!r}{did_you_mean(parts[0], known)}")
+    frame = frames[known[parts[0]]]
     width, height = frame.camera.width, frame.camera.height
     if not (0 <= x < width and 0 <= y < height):
         raise StspbrError(f"--pixel {text}: the view has {width}×{height} pixels, counted from 0,0 at the top left")
