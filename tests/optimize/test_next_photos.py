@@ -47,8 +47,6 @@ def test_points_cover_the_surface_by_area(one_sided):
     texels = layout(problem)
     # texels at the charts' borders count whole
     assert float(texel_areas(problem, texels[0]).sum()) == pytest.approx(area(problem), rel=0.1)
-        area(problem), rel=0.1
-    )  # those at the charts' borders count whole
     places = sites(problem, evidence, information, texels, count=400)
     assert len(places.share) == 400 and float(places.share.sum()) == pytest.approx(1.0, abs=1e-4)
     again = sites(problem, evidence, information, texels, count=400)
