@@ -21,7 +21,7 @@ from stspbr.errors import StspbrError
 from stspbr.optimize.cell_fits import lobes_of
 from stspbr.optimize.losses import tonemap, tonemap_slope
 from stspbr.optimize.observations import Observations, joined, looks
-from stspbr.optimize.posterior import WIDTH, Jacobian, variances
+from stspbr.optimize.posterior import WIDTH, Jacobian, covariance, variances
 from stspbr.render.brdf import DIELECTRIC_F0
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.material_maps import material_pixels, sample_maps
@@ -86,6 +86,7 @@ class Evidence:
     Attributes:
         seen: the pixels' observations; material: ``[N, 5]`` albedo, roughness, metallic as each shows them.
         reads: where they read the maps; pixel: ``[N]`` int64, the row-major number within the view.
+        value: ``[N, 3]`` linear radiance as rendered.
         jacobian: in tonemapped radiance; residual: ``[N, 3]`` photograph minus render, tonemapped.
         weight: ``[N, 1]``: c/σ², times the number of pixels for which each stands.
         noise: ``[V]`` of each view, in tonemapped radiance.
@@ -95,6 +96,7 @@ class Evidence:
     material: Tensor
     reads: Reads
     pixel: Tensor
+    value: Tensor
     jacobian: Jacobian
     residual: Tensor
     weight: Tensor
@@ -148,7 +150,9 @@ def gather(problem: Reconstruction, limit: int) -> Evidence:
     usual = torch.maximum(noise.index_select(0, seen.view)[:, None], surface_noise(reads, size, map_sides(appearance)))
     deviation = (usual.square() + shading.square()).sqrt()
     robust = (_ROBUST * deviation / size.clamp(min=1e-9)).clamp(max=1.0)
-    return Evidence(seen, material, reads, pixel, jacobian, residual, stands * robust / deviation.square(), noise)
+    return Evidence(
+        seen, material, reads, pixel, value, jacobian, residual, stands * robust / deviation.square(), noise
+    )
 
 
 def surface_noise(reads: Reads, size: Tensor, sides: Sequence[tuple[int, int]]) -> Tensor:
@@ -236,6 +240,27 @@ def information_maps(problem: Reconstruction, evidence: Evidence) -> list[Tensor
     """``[H, W, 12]`` per material: what the photographs say of each texel, packed; see ``posterior``."""
     appearance: TextureAppearance = problem.appearance  # type: ignore[assignment]
     return evidence.reads.collected(evidence.information(), map_sides(appearance))
+
+
+@torch.no_grad()
+def light_gain_std(evidence: Evidence, information: Sequence[Tensor]) -> Tensor:
+    """``[3]``: the posterior std of a gain of the light per colour, relative, if it were learned with the maps.
+
+    The gains' precision, less what the texels' own parameters could take over: Λ_gg − Σ_u H_uᵀ Σ_u H_u. Each texel has
+    a prior of its own; the more texels there are, the less their albedo can follow the light together.
+    """
+    slope = tonemap_slope(evidence.value) * evidence.value  # by the logarithm of the gain
+    own, weight = evidence.jacobian, evidence.weight
+    mixed = torch.cat([weight * slope * part for part in (own.albedo, own.roughness, own.metallic)], dim=1)
+    precision = torch.diag((weight * slope.square()).double().sum(0))
+    sides = [(packed.shape[0], packed.shape[1]) for packed in information]
+    for packed, found in zip(information, evidence.reads.collected(mixed, sides), strict=True):
+        pairs = zip(packed.reshape(-1, WIDTH).split(_ROWS), found.reshape(-1, 9).split(_ROWS), strict=True)
+        for rows, couplings in pairs:
+            albedo, roughness, metallic = couplings.double().split(3, dim=1)
+            h = torch.cat([torch.diag_embed(albedo), roughness[:, None], metallic[:, None]], dim=1)  # [T, 5, 3]
+            precision = precision - (h.transpose(1, 2) @ (covariance(rows) @ h)).sum(0)
+    return torch.linalg.inv(precision).diagonal().clamp(min=0.0).sqrt()
 
 
 def std_maps(information: Tensor) -> Tensor:

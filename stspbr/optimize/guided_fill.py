@@ -53,11 +53,14 @@ class _Texels:
 
 
 @torch.no_grad()
-def guided_fill(problem: Reconstruction, std: Sequence[Tensor], texels: Sequence[TexelMap | None]) -> float:
+def guided_fill(
+    problem: Reconstruction, std: Sequence[Tensor], texels: Sequence[TexelMap | None], albedo: bool = True
+) -> float:
     """Draw the weak texels of ``problem``'s maps towards their neighbours; return the share of texels that changed.
 
     Args:
         std: ``[H, W, 5]`` per material, of the posterior; texels: of the same sizes, which are those of the maps.
+        albedo: whether albedo changes, too; else roughness and metallic alone.
     """
     appearance: TextureAppearance = problem.appearance  # type: ignore[assignment]
     used = [k for k, own in enumerate(texels) if own is not None and _fits(appearance, k, own)]
@@ -66,7 +69,7 @@ def guided_fill(problem: Reconstruction, std: Sequence[Tensor], texels: Sequence
     found = [_texels(problem, k, std[k], texels[k]) for k in used]  # type: ignore[arg-type]
     names = ("position", "normal", "material", "precision", "owner")
     every = _Texels(*(np.concatenate([getattr(own, name) for own in found]) for name in names))
-    material, changed = filled(every)
+    material, changed = filled(every, range(0 if albedo else 3, 5))
     start = 0
     low, high = appearance.roughness_range
     for k, own in zip(used, found, strict=True):
@@ -77,15 +80,16 @@ def guided_fill(problem: Reconstruction, std: Sequence[Tensor], texels: Sequence
         touched = torch.nonzero(torch.as_tensor(changed[rows], device=place.device)).squeeze(1)
         place, values = place[touched], values[touched]
         maps = appearance.materials[k]
-        albedo, reflectance = maps.albedo[0].view(-1, 3), maps.reflectance[0].view(-1, maps.reflectance.shape[-1])
-        albedo[place] = values[:, :3].clamp(0.0, 1.0)
+        reflectance = maps.reflectance[0].view(-1, maps.reflectance.shape[-1])
+        if albedo:
+            maps.albedo[0].view(-1, 3)[place] = values[:, :3].clamp(0.0, 1.0)
         reflectance[place, ROUGHNESS.start] = values[:, 3].clamp(low, high)
         reflectance[place, METALLIC.start] = values[:, 4].clamp(0.0, 1.0)
     return float(changed.mean())
 
 
-def filled(texels: _Texels) -> tuple[np.ndarray, np.ndarray]:
-    """The material ``[T, 5]`` after the fill, and which texels changed ``[T]`` bool."""
+def filled(texels: _Texels, parameters: Sequence[int] = range(5)) -> tuple[np.ndarray, np.ndarray]:
+    """The material ``[T, 5]`` after the fill of ``parameters``, and which texels changed ``[T]`` bool."""
     size = _size(texels)
     piece, count = _pieces(texels, size)
     number = np.bincount(piece, minlength=count)
@@ -103,9 +107,11 @@ def filled(texels: _Texels) -> tuple[np.ndarray, np.ndarray]:
     features = np.concatenate([mean(texels.position) / size, mean(texels.normal), _COLOUR * own[:, :3]], axis=1)
     tree = cKDTree(features)
     one, two, far = _links(tree, features, mean(texels.owner[:, None])[:, 0])
-    smooth = np.stack([_solved(own, precision, one, two, far, k) for k in range(5)], axis=1)
+    smooth = own.copy()
+    for k in parameters:
+        smooth[:, k] = _solved(own, precision, one, two, far, k)
     within = _within(texels, piece, smooth)
-    lacking = texels.precision < _KNOWN * within
+    lacking = (texels.precision < _KNOWN * within) & np.isin(np.arange(5), parameters)
     weak = lacking.any(axis=1)
     place = (texels.position[weak] / size, texels.normal[weak], _COLOUR * texels.material[weak, :3])
     at = np.concatenate(place, axis=1)
@@ -194,11 +200,9 @@ def _solved(
     count = len(own)
     rows, columns = np.concatenate([one, two]), np.concatenate([two, one])
     graph = coo_matrix((np.concatenate([link, link]), (rows, columns)), shape=(count, count)).tocsc()
-    weight = known + 1e-9
-    usual_value = float((weight * value).sum() / weight.sum())
-    loose = 1e-3 * PRIOR_STD[number] ** -2  # holds parts that nothing known is linked to
-    system = diags(np.asarray(graph.sum(axis=1))[:, 0] + known + loose) - graph
-    return splu(system.tocsc()).solve(known * value + loose * usual_value)
+    held = known + PRIOR_STD[number] ** -2.0  # what the networks guessed counts as the prior does
+    system = diags(np.asarray(graph.sum(axis=1))[:, 0] + held) - graph
+    return splu(system.tocsc()).solve(held * value)
 
 
 def _within(texels: _Texels, piece: np.ndarray, smooth: np.ndarray) -> np.ndarray:

@@ -121,10 +121,10 @@ class ConfidenceSettings(Settings):
 class BakeConfidenceSettings(ConfidenceSettings):
     """How sure the maps are, and what is done where they are not."""
 
-    fill: Literal["off", "guided"] = Field(
-        "guided",
-        description="guided: texels of which the views say little are drawn towards confident neighbours, the more the "
-        "less is known; off: they stay as the networks guessed them",
+    fill: Literal["off", "reflectance", "all"] = Field(
+        "reflectance",
+        description="where the views say little, draw texels towards confident neighbours, the more the less is known; "
+        "reflectance: their roughness and metallic; all: albedo, too; off: they stay as the networks guessed them",
     )
 
 

@@ -98,10 +98,11 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         if coarse_settings.fields.alpha == "mask":
             appearance.cutoff = best_cutoff(reconstruction)
         known, fill = None, {}
-        if settings.confidence.maps or settings.confidence.fill == "guided":
+        filling = settings.confidence.fill
+        if settings.confidence.maps or filling != "off":
             known = Confidence.of(reconstruction, settings.confidence.observations)
-        if known is not None and settings.confidence.fill == "guided":
-            fill = {"filled_share": guided_fill(reconstruction, known.std, known.texels)}
+        if known is not None and filling != "off":
+            fill = {"filled_share": guided_fill(reconstruction, known.std, known.texels, albedo=filling == "all")}
         asset = _final_asset(layout, geometry, appearance, normalization)
         asset = _with_occlusion(asset, layout, geometry, settings.occlusion, coarse_settings.transport.rays)
         write_asset_files(folder, asset, light, capture, settings.texture_bits)

@@ -15,7 +15,8 @@ from stspbr.capture_check.coverage import direction_words
 from stspbr.files import safe_name
 from stspbr.formats.images import write_exr, write_png8
 from stspbr.optimize.appearance import TextureAppearance
-from stspbr.optimize.confidence import Evidence, gather, information_maps, map_sides, std_maps
+from stspbr.optimize.confidence import Evidence, gather, information_maps, light_gain_std, map_sides, std_maps
+from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.next_photos import Photo, next_photos, sites, texel_areas
 from stspbr.optimize.posterior import CHANNELS, PRIOR_STD, prior_shares
 from stspbr.optimize.reconstruction import Reconstruction
@@ -110,11 +111,19 @@ def write_confidence(
         ],
         "pixels": len(found.evidence.seen),
         "noise": dict(zip(problem.views.names, (round(v, 6) for v in found.evidence.noise.tolist()), strict=True)),
+        "light_gain_std": _light_gains(problem, found),
         **figures(problem, found),
         "next_photos": [photo_record(photo) for photo in photos],
     }
     save_json(record, folder / CONFIDENCE)
     return record
+
+
+def _light_gains(problem: Reconstruction, found: Confidence) -> list[float] | None:
+    """Relative std of a learned light's brightness per colour; None: the light was given."""
+    if not isinstance(problem.light, LearnedLight):
+        return None
+    return [round(value, 7) for value in light_gain_std(found.evidence, found.information).tolist()]
 
 
 def figures(problem: Reconstruction, found: Confidence) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from stspbr.optimize import confidence
-from stspbr.optimize.confidence import gather, information_maps, jacobian_of, std_maps, view_noise
+from stspbr.optimize.confidence import gather, information_maps, jacobian_of, light_gain_std, std_maps, view_noise
 from stspbr.optimize.influence import influence, without_view
-from stspbr.optimize.losses import tonemap
+from stspbr.optimize.losses import tonemap, tonemap_slope
 from stspbr.optimize.observations import Observations
 from stspbr.optimize.posterior import PRIOR_STD, covariance, matrix, prior
 from stspbr.render.shading import shade
@@ -197,3 +197,27 @@ def test_very_large_maps_are_taken_in_blocks(jar, monkeypatch):
     monkeypatch.undo()
     fine = information_maps(jar, evidence)[0]
     torch.testing.assert_close(coarse.sum((0, 1)), fine.sum((0, 1)), rtol=1e-4, atol=1e-2)
+
+
+def test_light_gains_are_those_of_the_whole_problem(jar, monkeypatch):
+    """The marginal of the dense precision matrix of all texels and three gains."""
+    monkeypatch.setattr(confidence, "FINEST", 8)
+    evidence = gather(jar, 10**9)
+    information = information_maps(jar, evidence)
+    own, weight = evidence.jacobian, evidence.weight.double()
+    slope = (tonemap_slope(evidence.value) * evidence.value).double()
+    whole = torch.zeros(64 * 5 + 3, 64 * 5 + 3, dtype=torch.float64)
+    flat = information[0].reshape(-1, 12).double()
+    for texel in range(64):
+        place = slice(5 * texel, 5 * texel + 5)
+        whole[place, place] = matrix(flat[texel] + prior(flat))
+    for colour in range(3):
+        columns = torch.zeros(len(weight), 5, dtype=torch.float64)
+        columns[:, colour] = own.albedo[:, colour]
+        columns[:, 3], columns[:, 4] = own.roughness[:, colour], own.metallic[:, colour]
+        mixed = (weight * slope[:, colour : colour + 1] * columns).float()
+        coupling = evidence.reads.collected(mixed, [(8, 8)])[0].reshape(-1).double()
+        whole[320 + colour, :320] = whole[:320, 320 + colour] = coupling
+        whole[320 + colour, 320 + colour] = (weight[:, 0] * slope[:, colour].square()).sum()
+    wanted = torch.linalg.inv(whole)[320:, 320:].diagonal().sqrt()
+    torch.testing.assert_close(light_gain_std(evidence, information), wanted, rtol=0.02, atol=0.0)
