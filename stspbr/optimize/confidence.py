@@ -127,13 +127,13 @@ def gather(problem: Reconstruction, limit: int) -> Evidence:
         own, gbuffer = look.pixels, look.gbuffer
         uv, uv_da = (value.index_select(0, own) for value in gbuffer.coordinates())
         values = torch.cat([look.material.albedo, look.material.roughness, look.material.metallic], dim=1)
-        size = gbuffer.rast.shape[1] * gbuffer.rast.shape[2]
+        area = gbuffer.rast.shape[1] * gbuffer.rast.shape[2]
         stands = torch.full_like(uv[:, :1], 1.0 / look.share)
         # a pixel that stands for its neighbours reads as wide as they do together
         wider = look.share**-0.5 / problem.views.sample_step
         owner = appearance.owner_of(gbuffer.triangle.index_select(0, own))
         parts.append(look.seen)
-        covered = gbuffer.covered.index_select(0, own) % size
+        covered = gbuffer.covered.index_select(0, own) % area
         rows.append((values.index_select(0, own), uv, uv_da * wider, stands, owner, covered))
     seen = joined(parts, problem)
     if len(seen) == 0:

@@ -112,11 +112,10 @@ def filled(texels: _Texels, parameters: Sequence[int] = range(5)) -> tuple[np.nd
         smooth[:, k] = _solved(own, precision, one, two, far, k)
     within = _within(texels, piece, smooth)
     lacking = (texels.precision < _KNOWN * within) & np.isin(np.arange(5), parameters)
-    weak = lacking.any(axis=1)
+    weak = np.asarray(lacking.any(axis=1))
     place = (texels.position[weak] / size, texels.normal[weak], _COLOUR * texels.material[weak, :3])
     at = np.concatenate(place, axis=1)
-    distance, near = tree.query(at, k=min(_READ, count))
-    distance, near = distance.reshape(len(at), -1), near.reshape(len(at), -1)
+    distance, near = _nearest(tree, at, min(_READ, count))
     share = 1.0 / (distance + 0.1)
     share *= np.isclose(mean(texels.owner[:, None])[near, 0], texels.owner[weak][:, None])
     share /= np.maximum(share.sum(axis=1, keepdims=True), 1e-12)
@@ -136,8 +135,10 @@ def _texels(problem: Reconstruction, number: int, std: Tensor, texels: TexelMap)
     whole = torch.cat([maps.albedo[0], maps.reflectance[0, ..., :2]], dim=-1).reshape(-1, 5)[texels.texel]
     own = std.reshape(-1, 5)[texels.texel].double()
     precision = (own.square().reciprocal() - own.new_tensor(PRIOR_STD).pow(-2)).clamp(min=0.0)
-    arrays = (value.detach().cpu().numpy().astype(np.float64) for value in (position, normal, whole, precision))
-    return _Texels(*arrays, np.full(len(whole), float(number)))
+    place, front, values, known = (
+        value.detach().cpu().numpy().astype(np.float64) for value in (position, normal, whole, precision)
+    )
+    return _Texels(place, front, values, known, np.full(len(whole), float(number)))
 
 
 def _fits(appearance: TextureAppearance, number: int, texels: TexelMap) -> bool:
@@ -169,11 +170,16 @@ def _pieces(texels: _Texels, size: float) -> tuple[np.ndarray, int]:
     return piece, len(used)
 
 
+def _nearest(tree: cKDTree, points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and indices ``[N, count]`` of the nearest pieces of points ``[N, C]``."""
+    distance, near = tree.query(points, k=count)
+    return np.reshape(distance, (len(points), count)), np.reshape(near, (len(points), count))
+
+
 def _links(tree: cKDTree, features: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs ``[L]``, ``[L]`` of neighbouring pieces of one material, each once, and their distances in pieces."""
     count = len(features)
-    distance, near = tree.query(features, k=min(_LINKS + 1, count))
-    distance, near = distance.reshape(count, -1)[:, 1:], near.reshape(count, -1)[:, 1:]
+    distance, near = (own[:, 1:] for own in _nearest(tree, features, min(_LINKS + 1, count)))
     one, two = np.repeat(np.arange(count), near.shape[1]), near.ravel()
     low, high = np.minimum(one, two), np.maximum(one, two)
     _, first = np.unique(low * count + high, return_index=True)

@@ -79,8 +79,12 @@ def load_baked(session: Session, artifact: Artifact, learn_normal: bool = False,
 def reopened(session: Session, artifact: Artifact) -> tuple[Baked, Reconstruction]:
     """The problem of a finished asset, whose transport has been looked at anew; nothing of it will be optimised."""
     baked = load_baked(session, artifact, occluded=True)
-    model = RefineSettings if artifact.stage == "refine" else BakeSettings
-    settings = parse_settings(model, artifact.settings, f"{artifact.path}: settings")
+    where = f"{artifact.path}: settings"
+    settings: BakeSettings | RefineSettings = (
+        parse_settings(RefineSettings, artifact.settings, where)
+        if artifact.stage == "refine"
+        else parse_settings(BakeSettings, artifact.settings, where)
+    )
     schedule = None if baked.transport is None else TransportSchedule(baked.transport, settings.optimize.iterations)
     capture = baked.normalization.capture(baked.capture)
     problem = Reconstruction(
