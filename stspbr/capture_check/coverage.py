@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stspbr.scene.directions import sphere_directions
 from stspbr.scene.light import latlong_to_direction
 
 CELLS = 1000  # of equal area: 6.4° across
 SEEN = 60.0  # degrees: a surface is seen well by cameras that stand no farther from its normal
 MAP_SIZE = (64, 128)
 _APART = 60.0  # degrees between two gaps that are told apart
-_GOLDEN_ANGLE = math.pi * (3.0 - math.sqrt(5.0))
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,10 @@ class Coverage:
     counts_map: np.ndarray
 
 
-def sphere_directions(count: int = CELLS) -> np.ndarray:
-    """``[count, 3]`` directions spread evenly over the sphere (a Fibonacci spiral), each for an equal area."""
-    k = np.arange(count) + 0.5
-    y = 1.0 - 2.0 * k / count
-    around = np.sqrt(1.0 - y * y)
-    return np.stack([around * np.sin(_GOLDEN_ANGLE * k), y, around * np.cos(_GOLDEN_ANGLE * k)], axis=-1)
-
-
 def measure_coverage(directions: np.ndarray) -> Coverage:
     """Coverage by cameras in the unit ``directions`` ``[N, 3]`` from the object, N of at least 1."""
     directions = np.asarray(directions, np.float64).reshape(-1, 3)
-    cells = sphere_directions()
+    cells = sphere_directions(CELLS)
     counts = _counts(cells, directions)
     nearest = np.degrees(np.arccos(np.clip((cells @ directions.T).max(axis=1), -1.0, 1.0)))
     gaps: list[Gap] = []

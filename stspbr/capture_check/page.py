@@ -31,6 +31,7 @@ def capture_page(
     title: str,
     findings: Sequence[str],
     notes: Sequence[str],
+    photos: Sequence[str],
     facts: Sequence[tuple[str, str]],
     columns: Sequence[str],
     rows: Sequence[tuple[str, list[str]]],
@@ -42,7 +43,7 @@ def capture_page(
     Args:
         frames, frusta: of the same length and order; frusta empty where there is nothing to see in 3D.
         points: ``[N, 3]`` of the object's surface in object space, may be empty.
-        notes: how the files were read.
+        notes: how the files were read; photos: what to photograph next, a line each.
         facts: label and value of the tiles at the top.
         columns, rows: of the table of frames; a row is a name and its cells.
         coverage: Pillow image, or None; sheets: Pillow images.
@@ -56,6 +57,7 @@ def capture_page(
         title=title,
         findings=findings,
         notes=notes,
+        photos=photos,
         facts=facts,
         columns=columns,
         rows=rows,

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stspbr.capture_check.coverage import sphere_directions
 from stspbr.capture_check.frames import MISPLACED, ObjectPlace, mask_kind, mask_offset
 from stspbr.colour import luminance_of
 from stspbr.datasets.preparation.resampling import reduced_size, resampled
 from stspbr.errors import StspbrError
 from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
 from stspbr.scene import Frame
+from stspbr.scene.directions import sphere_directions
 
 SIDE = 192  # pixels; the hull is a proxy, and blurring over its errors does the comparison good
 _GRID = 32

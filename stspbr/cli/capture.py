@@ -54,6 +54,9 @@ def capture_check(
     out: Annotated[
         Path | None, typer.Option(help="folder to write to; default RUN/capture-check, else ./capture-check")
     ] = None,
+    after: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="also say from where to take five more photographs for this run")
+    ] = None,
     from_version: FromOption = None,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
@@ -62,7 +65,7 @@ def capture_check(
     prepare_process()
     from stspbr.stages.capture_check import as_json, run_capture_check
 
-    check, folder = run_capture_check(path, out, from_version)
+    check, folder = run_capture_check(path, out, from_version, after)
     if json_lines:
         typer.echo(json.dumps({**as_json(check), "out": str(folder)}))
     elif not quiet:
@@ -70,7 +73,7 @@ def capture_check(
 
 
 def _print_check(check: Any, folder: Path) -> None:
-    from stspbr.stages.capture_check import COLUMNS, facts, frame_rows
+    from stspbr.stages.capture_check import COLUMNS, facts, frame_rows, photo_lines
 
     for label, value in facts(check):
         typer.echo(f"{label:26} {value}")
@@ -90,4 +93,8 @@ def _print_check(check: Any, folder: Path) -> None:
         typer.echo(f"note: {line}")
     for finding in check.findings:
         typer.echo(f"warning: {finding.text} [{finding.code}]")
+    if check.photos:
+        typer.echo("photographs to take next, in the object's space (azimuth 0 is +Z, 90 is +X):")
+        for line in photo_lines(check.photos):
+            typer.echo(f"  {line}")
     typer.echo(f"{len(check.findings) or 'no'} warnings; {folder / 'check.html'}")

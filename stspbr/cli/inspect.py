@@ -66,6 +66,41 @@ def compare(
 
 
 @app.command(cls=InspectCommand)
+def explain(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run with a bake")],
+    texel: Annotated[str | None, typer.Option(metavar="U,V", help="a texel; 0,0 is the maps' top left corner")] = None,
+    point: Annotated[str | None, typer.Option(metavar="X,Y,Z", help="a point of the surface, in its units")] = None,
+    region: Annotated[
+        str | None, typer.Option(metavar="MASK.png", help="texels: white in an image over the maps")
+    ] = None,
+    pixel: Annotated[str | None, typer.Option(metavar="VIEW,X,Y", help="what a pixel of a view shows")] = None,
+    channel: Annotated[str, typer.Option(help="albedo, roughness or metallic")] = "roughness",
+    material: Annotated[str | None, typer.Option(help="whose maps, if there are several materials")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of the pictures; default in RUN/explain")] = None,
+    from_version: FromOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    quiet: QuietOption = False,
+    json_lines: JsonOption = False,
+) -> None:
+    """Say which photographs decided what a texel is, how much the prior did, and from where a photo would help."""
+    prepare_process()
+    from stspbr.stages.explain import explain as answer
+    from stspbr.stages.explain_targets import Question
+    from stspbr.stages.session import Session
+
+    versions = {} if from_version is None else {"bake": from_version}
+    session = Session.open(run, device=device, threads=threads, quiet=True, versions=versions)
+    found = answer(session, Question(texel, point, region, pixel, material), channel, out)
+    if json_lines:
+        typer.echo(json.dumps(found.as_json()))
+    elif not quiet:
+        for line in found.lines():
+            typer.echo(line)
+        typer.echo(str(found.folder))
+
+
+@app.command(cls=InspectCommand)
 def artifacts(run: RunArgument, json_lines: JsonOption = False) -> None:
     """List a run's artifacts: size, age, settings, parents, state. The state is complete, unfinished, or the error."""
     from stspbr.artifacts import ArtifactStore

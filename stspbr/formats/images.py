@@ -10,6 +10,7 @@ import functools
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -117,10 +118,20 @@ def write_map(path: FilePath, image: np.ndarray, *, srgb: bool, bits: int = 8) -
         {8: write_png8, 16: write_png16}[bits](path, image, srgb=srgb)
 
 
-def write_exr(path: FilePath, image: np.ndarray, *, alpha: np.ndarray | None = None, half: bool = False) -> None:
+def write_exr(
+    path: FilePath,
+    image: np.ndarray,
+    *,
+    alpha: np.ndarray | None = None,
+    half: bool = False,
+    channels: Sequence[str] | None = None,
+) -> None:
     """Write linear ``[H, W, 3]`` (premultiplied by ``alpha`` if that is given) as a ZIP-compressed EXR.
 
     Half floats end at 65504: larger values are an error (StspbrError), not infinities.
+
+    Args:
+        channels: names of C channels; ``image`` is then ``[H, W, C]`` of any values.
     """
     import OpenImageIO as oiio
 
@@ -131,6 +142,8 @@ def write_exr(path: FilePath, image: np.ndarray, *, alpha: np.ndarray | None = N
     pixels = np.ascontiguousarray(pixels.astype(np.float16 if half else np.float32))
     height, width, count = pixels.shape
     spec = oiio.ImageSpec(width, height, count, oiio.HALF if half else oiio.FLOAT)
+    if channels is not None:
+        spec.channelnames = tuple(channels)
     spec.attribute("compression", "zip")
     spec.attribute("DateTime", "")  # else the time of writing gets in: the same pixels give the same bytes
     with atomic_path(path) as temporary:

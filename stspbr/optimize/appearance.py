@@ -255,6 +255,12 @@ class TextureAppearance(nn.Module):
                 own.normal[..., 2:].clamp_(min=0.05)
                 own.normal.copy_(nn.functional.normalize(own.normal, dim=-1))
 
+    def owner_of(self, triangle: Tensor) -> Tensor:
+        """``[N]`` int64: the material of each of the triangles ``[N]``."""
+        if self._face_material is None:
+            return torch.zeros_like(triangle)
+        return self._face_material.index_select(0, triangle)
+
     def plain_maps(self) -> list[Tensor]:
         """Albedo ``[H, W, 3]``, roughness and metallic ``[H, W, 1]`` of each material that has faces, in this order."""
         found = []

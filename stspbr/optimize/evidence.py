@@ -20,6 +20,8 @@ CLEAR = 100.0
 DARK_METAL, DARKEST_METAL = 0.1, 1.0 / 3.0
 """Albedo luminances: the prior's odds hold below the first; above the second, as bare metals are (Lagarde 2011,
 Hoffman 2013), metal and non-metal are equally likely."""
+SHADES = (0.13, 0.4)
+"""Limits of albedo luminance between dark, medium and bright: a piece of the surface has one of the three."""
 F0_RANGE = (0.03, 0.044)
 """Reflectances at normal incidence that a non-metal is allowed, in place of 0.04: dust, wear and oils dim a highlight
 more often than anything brightens it, so that a highlight within them proves no metal."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from stspbr.fields.material_values import MaterialValues
 from stspbr.optimize.views import FULL_COVERAGE, step_generator
-from stspbr.render.gbuffer import compose, render_gbuffer
+from stspbr.render.gbuffer import GBuffer, compose, render_gbuffer
 from stspbr.transport.transport import Places
 
 if TYPE_CHECKING:
@@ -67,14 +69,42 @@ def observe(problem: Reconstruction, limit: int) -> Observations:
     Args:
         limit: about how many observations at most; a random subset if there are more.
     """
+    if problem.transport is not None:
+        problem.transport.transport.refresh(problem.geometry.surface(), problem.material)
+    return joined([look.seen for look in looks(problem, limit)], problem)
+
+
+@dataclass
+class Look:
+    """What one view sees.
+
+    Attributes:
+        seen: its observations; pixels: ``[N]`` int64, which of the G-buffer's covered pixels they are.
+        gbuffer: of the view; material: at its covered pixels, as the maps or networks have it.
+        share: of the view's pixels that are observations, for each of which 1 / ``share`` pixels stand.
+    """
+
+    seen: Observations
+    pixels: Tensor
+    gbuffer: GBuffer
+    material: MaterialValues
+    share: float
+
+
+@torch.no_grad()
+def looks(problem: Reconstruction, limit: int) -> Iterator[Look]:
+    """View by view what ``problem``'s current surface shows; views that do not see it are left out.
+
+    Transport is as it was last refreshed.
+
+    Args:
+        limit: about how many observations at most, of all views; a random subset if there are more.
+    """
     views, device = problem.views, problem.views.device
     surface = problem.geometry.surface()
-    if problem.transport is not None:
-        problem.transport.transport.refresh(surface, problem.material)
     inside = float((views.alpha > FULL_COVERAGE).sum())
     keep = min(1.0, limit / max(inside, 1.0))
     generator = step_generator(0, problem.seed, device)
-    parts = []
     rotations = views.cameras.object_rotation
     for number in range(len(views)):
         batch, targets = views.samples(number)
@@ -97,9 +127,14 @@ def observe(problem: Reconstruction, limit: int) -> Observations:
             gbuffer.position, inputs.normal, gbuffer.to_eye, view, rotations, target, inputs.occlusion, hidden,
             None if gbuffer.bend is None else gbuffer.bend / views.sample_step**2,
         )  # fmt: skip
-        parts.append(every.at(places))
+        yield Look(every.at(places), places, gbuffer, inputs, keep / views.sample_step**2)
+
+
+def joined(parts: list[Observations], problem: Reconstruction) -> Observations:
+    """The observations of several views of ``problem`` as one list."""
     if not parts:
-        none = torch.zeros(0, 3, device=device)
+        none = torch.zeros(0, 3, device=problem.views.device)
+        rotations = problem.views.cameras.object_rotation
         return Observations(none, none, none, none[:, 0].long(), rotations, none, None)
     names = parts[0].lists()
     lists = [part.places for part in parts if part.places is not None]

@@ -21,7 +21,7 @@ from stspbr.colour import luminance_of
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.cell_fits import Fit, Fits, errors_of, fit_cells, independent_looks
 from stspbr.optimize.cell_refits import refit_cells
-from stspbr.optimize.evidence import CLEAR, confidence, is_clear, log_likelihood_ratio, log_odds_against
+from stspbr.optimize.evidence import CLEAR, SHADES, confidence, is_clear, log_likelihood_ratio, log_odds_against
 from stspbr.optimize.lights import in_units_of
 from stspbr.optimize.observations import Cells, Observations, observe
 from stspbr.optimize.views import step_generator
@@ -42,7 +42,6 @@ _FIRST, _AGAIN = 100_000, 150_000  # observations of the question to all cells, 
 _EQUAL = 1e-3  # of tonemapped radiance: two fits with errors below this are equally good
 _WHISPER = math.log(2.0)  # log odds below which the prior has no opinion
 _NO_WORSE = 1.5  # error of a metal that turns over paint, in errors of what the networks say point by point
-_SHADES = (0.13, 0.4)  # limits of albedo luminance: dark, medium, bright
 _LOUDEST = 3.0 * math.log(CLEAR)  # largest log likelihood ratio of one cell
 _LESSON = 4096  # points per training step
 _CHUNK = 1 << 16
@@ -248,7 +247,7 @@ def _sample(count: int, most: int, seed: int, device: torch.device) -> Tensor:
 def _shade_of(own: Tensor) -> Tensor:
     """``[N]`` int64, 0 to 2: how bright the networks' albedo is; a cell does not reach across a border of shades."""
     luminance = luminance_of(own[:, :3])
-    return torch.bucketize(luminance, luminance.new_tensor(_SHADES))
+    return torch.bucketize(luminance, luminance.new_tensor(SHADES))
 
 
 @torch.no_grad()

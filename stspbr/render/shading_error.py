@@ -22,6 +22,9 @@ ROUGHNESS = (0.15, 0.4, 0.8)
 BANDS = ((0.05, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0))
 MATERIALS = ((0.6, 1.0), (0.03, 0.0), (0.6, 0.0))
 
+EXPECTED_DB = ((38.0, 49.5, 59.0, 57.3), (34.5, 42.2, 52.2, 52.4), (33.9, 40.5, 44.2, 48.6))
+"""Mean PSNR of ``shade`` by ``ROUGHNESS`` and ``BANDS``, over materials and lights of the tables in docs/shading.md."""
+
 
 @dataclass(frozen=True)
 class ShadingError:
@@ -38,6 +41,30 @@ class ShadingError:
     band: tuple[float, float]
     shading: float
     split_sum: float
+
+
+def expected_error(roughness: Tensor, facing: Tensor) -> Tensor:
+    """How far ``shade`` is off, as a fraction of the radiance; any shape, from the table ``EXPECTED_DB``.
+
+    The peaks to which its PSNR refer are taken for the radiance itself. Between the table's places it is interpolated
+    in decibels, beyond them it is as at the nearest.
+
+    Args:
+        roughness: perceptual; facing: N·V.
+    """
+    table = roughness.new_tensor(EXPECTED_DB)
+    row, below = _between(roughness, ROUGHNESS)
+    column, left = _between(facing, [0.5 * (low + high) for low, high in BANDS])
+    upper = table[row, column] * (1 - left) + table[row, column + 1] * left
+    lower = table[row + 1, column] * (1 - left) + table[row + 1, column + 1] * left
+    return 10.0 ** (-(upper * (1 - below) + lower * below) / 20.0)
+
+
+def _between(values: Tensor, knots: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """The knot below each value, and how far the value is to the next, in [0, 1]."""
+    places = values.new_tensor(knots)
+    index = torch.searchsorted(places, values.contiguous()).clamp(1, len(places) - 1) - 1
+    return index, ((values - places[index]) / (places[index + 1] - places[index])).clamp(0.0, 1.0)
 
 
 def shading_errors(

@@ -77,6 +77,18 @@ def map_rows(record: RunRecord, side: int = 768) -> list[Row]:
     return [row for row in rows if row.shots]
 
 
+def confidence_shots(record: RunRecord, side: int = 768) -> list[Shot]:
+    """How sure each channel of the asset's maps is, on its own UVs; of each material if there are several."""
+    shots = []
+    for material in record.json(record.asset_stage, "confidence.json").get("materials") or []:
+        for channel, name in (material.get("files") or {}).items():
+            path = record.file(record.asset_stage, name) if name.endswith(".png") else None
+            whose = f"{material.get('name')}, " if name != f"confidence/{channel}.png" else ""
+            shot = None if path is None else _shot(f"{whose}{channel}: white is sure, black is the prior", path, side)
+            shots += [shot] if shot else []
+    return shots
+
+
 def contact_sheet(record: RunRecord) -> Shot | None:
     """The evaluation's contact sheet."""
     path = record.file("evaluate", "contact_sheet.png")

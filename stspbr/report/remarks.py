@@ -21,6 +21,26 @@ def remark(group: str, errors: dict[str, Any]) -> str:
     return write(entry) if isinstance(entry, dict) else ""
 
 
+def confidence_remark(known: dict[str, Any]) -> str:
+    """The figures of a ``confidence.json`` in sentences; empty if there are none."""
+    channels = known.get("channels")
+    if not isinstance(channels, dict):
+        return ""
+    parts = [
+        f"{name}: ± {values['median_std']:.3f} in the middle, {100 * values['share_below_0.3']:.0f} % weak"
+        for name, values in channels.items()
+    ]
+    out = [f"{'; '.join(parts)} (share of the surface below 0.3)."]
+    flagged = known.get("metallic_mostly_prior") or {}
+    if flagged.get("share", 0.0) > 0.0:
+        out.append(
+            f"The metallic of {100 * flagged['share']:.1f} % of the surface is mostly prior; "
+            f"{100 * flagged.get('called_metal', 0.0):.1f} % of the surface is called metal nevertheless."
+        )
+    out.append("A sure value is wrong where the model is: shape, shadows, light. See the views' errors beside it.")
+    return " ".join(out)
+
+
 def _views(views: dict[str, Any]) -> str:
     parts = [f"{views['count']} views." if isinstance(views.get("count"), int) else ""]
     parts += [f"No LPIPS: {views['lpips_missing']}." if views.get("lpips_missing") else ""]

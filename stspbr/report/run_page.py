@@ -7,12 +7,22 @@ from typing import Any
 
 from stspbr.report.charts import run_charts
 from stspbr.report.curves import latest_previews, read_curves
-from stspbr.report.gallery import Shot, contact_sheet, map_rows, preview_shots, read_run_light, relit_rows, view_rows
+from stspbr.report.gallery import (
+    Shot,
+    confidence_shots,
+    contact_sheet,
+    map_rows,
+    preview_shots,
+    read_run_light,
+    relit_rows,
+    view_rows,
+)
 from stspbr.report.metrics import GROUPS, Metric, headline, metric_of, metrics, with_unit
 from stspbr.report.models import embed_model
+from stspbr.report.next_steps import next_steps
 from stspbr.report.page import render
 from stspbr.report.records import MAIN_STAGES, RunRecord
-from stspbr.report.remarks import remark
+from stspbr.report.remarks import confidence_remark, remark
 from stspbr.report.settings import brief, flat_settings
 
 
@@ -34,6 +44,7 @@ def run_page(record: RunRecord) -> str:
     light = read_run_light(record)
     model = embed_model(record, light, embedded)
     views, maps, relit, sheet = view_rows(record), map_rows(record), relit_rows(record), contact_sheet(record)
+    confidence = confidence_shots(record)
     previews = preview_shots(latest_previews(record.path, logged))
     found = metrics(record)
     shots = [shot for row in (*views, *maps, *relit) for shot in row.shots.values()]
@@ -47,6 +58,9 @@ def run_page(record: RunRecord) -> str:
         views=views,
         per_view=_per_view(record.errors or {}),
         maps=maps,
+        confidence=confidence,
+        confidence_remark=confidence_remark(record.json(record.asset_stage, "confidence.json")),
+        next_steps=next_steps(record),
         maps_beside_truth=any("reference" in row.shots for row in maps),
         relit=relit,
         sheet=sheet,
@@ -55,7 +69,7 @@ def run_page(record: RunRecord) -> str:
         embedded=embedded,
         charts=run_charts(curves),
         previews=previews,
-        reduced=_reduced([*shots, *previews, *([sheet] if sheet else [])]),
+        reduced=_reduced([*shots, *confidence, *previews, *([sheet] if sheet else [])]),
         settings={stage: flat_settings(artifact.settings) for stage, artifact in record.artifacts.items()},
         provenance=provenance(record),
         with_unit=with_unit,

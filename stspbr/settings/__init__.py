@@ -37,6 +37,7 @@ from stspbr.settings.recipe import Recipe, find_recipe, load_recipe, shipped_rec
 from stspbr.settings.stages import (
     BakeSettings,
     CoarseSettings,
+    ConfidenceSettings,
     EvaluateSettings,
     LightSolveSettings,
     RefineSettings,
@@ -54,6 +55,7 @@ __all__ = [
     "CaptureSettings",
     "CaptureUsdSettings",
     "CoarseSettings",
+    "ConfidenceSettings",
     "EvaluateSettings",
     "ExportDatasetSettings",
     "ExportSettings",

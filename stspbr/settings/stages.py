@@ -131,6 +131,25 @@ class SpecializeSettings(Settings):
     )
 
 
+class ConfidenceSettings(Settings):
+    """How sure the maps are; see ``stspbr explain``."""
+
+    maps: bool = Field(True, description="write how sure each texel's albedo, roughness and metallic are")
+    observations: int = Field(
+        1_000_000, ge=1, description="pixels of the views that are asked; a random subset if there are more"
+    )
+
+
+class BakeConfidenceSettings(ConfidenceSettings):
+    """How sure the maps are, and what is done where they are not."""
+
+    fill: Literal["off", "reflectance", "all"] = Field(
+        "reflectance",
+        description="where the views say little, draw texels towards confident neighbours, the more the less is known; "
+        "reflectance: their roughness and metallic; all: albedo, too; off: they stay as the networks guessed them",
+    )
+
+
 class BakeSettings(Settings):
     """Make a UV atlas, bake the maps, then refine texels and vertices on the fixed mesh."""
 
@@ -153,6 +172,7 @@ class BakeSettings(Settings):
         "the hemisphere, for viewers without shadows; none: no map",
     )
     texture_bits: Literal[8, 16] = Field(8, description="bits per channel of the GLB's PNG maps")
+    confidence: BakeConfidenceSettings = Field(BakeConfidenceSettings(), description="how sure the maps are")
     optimize: OptimizeSettings = Field(
         OptimizeSettings(
             iterations=250,
@@ -184,6 +204,7 @@ class RefineSettings(Settings):
     max_depth: int = Field(6, ge=2, description="longest path in segments; 2 is direct light only")
     normals: bool = Field(False, description="refine the normal maps, too, in the rounds of correction")
     texture_bits: Literal[8, 16] = Field(8, description="bits per channel of the GLB's PNG maps")
+    confidence: ConfidenceSettings = Field(ConfidenceSettings(), description="how sure the maps are")
     optimize: OptimizeSettings = Field(
         OptimizeSettings(
             iterations=575,

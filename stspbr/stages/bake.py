@@ -17,6 +17,7 @@ from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.geometry import FixedGeometry
+from stspbr.optimize.guided_fill import guided_fill
 from stspbr.optimize.lights import in_units_of
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.render.asset_renderer import AssetRenderer
@@ -25,6 +26,7 @@ from stspbr.render.gbuffer import ViewBatch
 from stspbr.scene import Asset, Capture, Corners, Material, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, parse_settings
 from stspbr.stages.baked_maps import bake_fields, dilated, learned_offsets, reexpress, spread
+from stspbr.stages.confidence_files import Confidence, write_confidence
 from stspbr.stages.cutoff import best_cutoff
 from stspbr.stages.fit import fit, reconstruct, write_asset_files
 from stspbr.stages.given_mesh import load_given_mesh
@@ -45,7 +47,8 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     """Bake and refine a specialised result.
 
     Writes ``asset.glb``, ``obj/`` (OBJ, MTL and separate maps), ``light.hdr`` (known or learned),
-    ``light.safetensors`` (if learned) and ``metrics.json``.
+    ``light.safetensors`` (if learned), ``metrics.json``, and ``confidence/``, ``std.exr`` and ``confidence.json``: how
+    sure each texel is.
     """
     parent = session.parent("specialize")
     coarse = session.parent_of(parent, "coarse")
@@ -94,13 +97,22 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     def write(folder: Path) -> dict:
         if coarse_settings.fields.alpha == "mask":
             appearance.cutoff = best_cutoff(reconstruction)
+        known, fill = None, {}
+        filling = settings.confidence.fill
+        if settings.confidence.maps or filling != "off":
+            known = Confidence.of(reconstruction, settings.confidence.observations)
+        if known is not None and filling != "off":
+            fill = {"filled_share": guided_fill(reconstruction, known.std, known.texels, albedo=filling == "all")}
         asset = _final_asset(layout, geometry, appearance, normalization)
         asset = _with_occlusion(asset, layout, geometry, settings.occlusion, coarse_settings.transport.rays)
         write_asset_files(folder, asset, light, capture, settings.texture_bits)
+        if known is not None and settings.confidence.maps:
+            write_confidence(folder, reconstruction, known, layout.names, coarse_settings.transport.rays)
         return {
             "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
             "given" if layout.given else "cleanup": layout.report,
             "cutoff": appearance.cutoff,
+            **fill,
             "export_psnr": _export_psnr(folder / "asset.glb", reconstruction, capture_n, normalization, session),
         }
 

@@ -30,6 +30,7 @@ from stspbr.scene import Capture, Frame
 from stspbr.version import __version__
 
 SCHEMA = 1
+CONFIDENCE = "confidence.json"
 COLUMNS = ("split", "size", "mask %", "azimuth", "elevation", "sharpness", "stops", "clipped %", "warnings")
 _SHEET = re.compile(r"contact-sheet-\d+\.png")
 
@@ -46,6 +47,7 @@ class CaptureCheck:
         findings: the warnings.
         light: whether the capture stores its light.
         notes: how its files were read, one line per kind.
+        photos: to be taken next, as a run's ``confidence.json`` has them; empty if no run was named.
     """
 
     source: Path
@@ -57,10 +59,11 @@ class CaptureCheck:
     findings: list[Finding]
     light: bool
     notes: list[str] = field(default_factory=list)
+    photos: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run_capture_check(
-    path: str | Path, out: str | Path | None = None, version: str | None = None
+    path: str | Path, out: str | Path | None = None, version: str | None = None, after: str | Path | None = None
 ) -> tuple[CaptureCheck, Path]:
     """Check a capture; write a page, contact sheets, pictures of cameras and coverage, and all metrics.
 
@@ -68,6 +71,7 @@ def run_capture_check(
         path: a run, a capture artifact, or any folder that :func:`stspbr.datasets.captures.read_capture` reads.
         out: the folder to write to; default ``capture-check`` in the run, or in the working directory.
         version: of the run's capture; default the newest.
+        after: a run with a bake, which says from where to take five more photographs.
 
     Returns:
         The :class:`CaptureCheck` and the folder.
@@ -78,9 +82,10 @@ def run_capture_check(
     """
     source, default = _source(Path(path), version)
     out = default if out is None else Path(out)
+    photos = [] if after is None else photos_after(after)
     notes = _recorded_notes(source)
     capture, refusal = _read(source, notes.append)
-    check = replace(check_frames(capture, source, refusal), notes=list(dict.fromkeys(notes)))
+    check = replace(check_frames(capture, source, refusal), notes=list(dict.fromkeys(notes)), photos=photos)
     write_check(check, capture.frames, out)
     return check, out
 
@@ -107,6 +112,31 @@ def check_frames(capture: Capture, source: Path = Path("."), refusal: str = "") 
     coverage = measure_coverage(np.array(directions)) if directions else None
     findings += find(metrics, comparisons, coverage, place)
     return CaptureCheck(source, metrics, comparisons, coverage, place, surface, findings, capture.light is not None)
+
+
+def photos_after(run: str | Path) -> list[dict[str, Any]]:
+    """The photographs that a run's newest asset lacks most: ``direction``, ``where``, ``azimuth``, ``elevation``, ….
+
+    Raises:
+        StspbrError: no run, no bake, or a bake that does not say how sure it is.
+    """
+    if not Path(run).is_dir():
+        raise StspbrError(f"--after {run}: no such folder; give the folder of a run")
+    artifact = ArtifactStore(Path(run)).finished()
+    if CONFIDENCE not in artifact.files:
+        raise StspbrError(
+            f"--after {run}: {artifact.stage}/{artifact.version} does not say how sure its maps are "
+            "(confidence.maps=false, or an older version): bake again"
+        )
+    return read_json(artifact.file(CONFIDENCE))["next_photos"]
+
+
+def photo_lines(photos: list[dict[str, Any]]) -> list[str]:
+    """A line per photograph to take."""
+    return [
+        f"{k}. from the {photo['where']}: azimuth {photo['azimuth']:.0f}°, elevation {photo['elevation']:.0f}°"
+        for k, photo in enumerate(photos, 1)
+    ]
 
 
 def as_json(check: CaptureCheck) -> dict[str, Any]:
@@ -148,6 +178,7 @@ def as_json(check: CaptureCheck) -> dict[str, Any]:
         "exposure_scatter_stops": compared.exposure.scatter,
         "findings": [asdict(finding) for finding in check.findings],
         "notes": check.notes,
+        "next_photos": check.photos,
         "frames": frames,
     }
 
@@ -278,6 +309,7 @@ def write_check(check: CaptureCheck, frames: list[Frame], out: Path) -> None:
         title=f"Capture check: {check.source}",
         findings=[finding.text for finding in check.findings],
         notes=check.notes,
+        photos=photo_lines(check.photos),
         facts=facts(check),
         columns=COLUMNS,
         rows=frame_rows(check),

@@ -11,11 +11,9 @@ import torch
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.fields.material_values import METALLIC, ROUGHNESS
-from stspbr.formats.gltf.reader import read_gltf
-from stspbr.geometry.tangents import with_frames
 from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
-from stspbr.optimize.appearance import MaterialMaps, TextureAppearance
+from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.lights import LearnedLight, Light
 from stspbr.optimize.path_refinement import PathRefinement
@@ -24,12 +22,13 @@ from stspbr.optimize.views import FULL_COVERAGE
 from stspbr.render.mitsuba_bsdf import require_mitsuba
 from stspbr.render.mitsuba_scene import Floor
 from stspbr.render.path_gradients import PathGradients
-from stspbr.scene import Asset, Capture, EnvironmentLight, Frame, Material
-from stspbr.settings import CoarseSettings, RefineSettings, parse_settings
+from stspbr.scene import Asset, Capture, EnvironmentLight, Frame
+from stspbr.settings import RefineSettings
 from stspbr.stages.baked_maps import dilated
+from stspbr.stages.baked_problem import load_baked
+from stspbr.stages.confidence_files import Confidence, write_confidence
 from stspbr.stages.fit import fit, problem_parts, write_asset_files
 from stspbr.stages.session import Session, on_first_rank
-from stspbr.stages.state import continued, load_capture, load_normalization
 from stspbr.texture.atlas import rasterize_layout
 from stspbr.transport.transport import Transport
 
@@ -42,46 +41,29 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     """Refine the newest bake; mesh, UVs and normals stay.
 
     Writes what ``bake`` writes: ``asset.glb``, ``obj/``, ``light.hdr``, ``light.safetensors`` (if learned) and
-    ``metrics.json``, here with the PSNR of path-traced held-out views before and after.
+    ``metrics.json``, here with the PSNR of path-traced held-out views before and after, and how sure the maps are.
 
     Raises:
         StspbrError: Mitsuba is missing, or the capture shows no shadows, because a rasteriser rendered it.
     """
     require_mitsuba("stspbr refine")
     bake = session.parent("bake")
-    lineage = session.lineage(bake)
-    coarse, source = lineage["coarse"], lineage["capture"]
+    source = session.lineage(bake)["capture"]
     if source.settings.get("renderer") == "raster":
         raise StspbrError(
             f"{source.path} was rendered without shadows and bounces (renderer=raster): refine would bend the "
             "materials to shadows that the images do not show; capture with --renderer mitsuba, or keep the bake"
         )
-    coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
-    capture, asset = load_capture(source, session), read_gltf(bake.file("asset.glb"))
+    baked = load_baked(session, bake, settings.normals)
+    asset, capture, geometry, appearance = baked.asset, baked.capture, baked.geometry, baked.appearance
+    transport, light = baked.transport, baked.light
     if any(material.opacity is not None for material in asset.materials):
         raise StspbrError(f"{bake.path} has cut-outs (fields.alpha), which refine does not fit: keep the bake")
-    normalization = load_normalization(lineage["specialize"])
-    mesh = asset.mesh
-    if any(material.normal is not None for material in asset.materials):
-        mesh = with_frames(mesh)
-    asset = replace(asset, mesh=mesh)
-    geometry = FixedGeometry(normalization.mesh(mesh), movable=False, laplacian=0.0, folding=0.0, device=session.device)
-    owner = mesh.face_material
-    appearance = TextureAppearance(
-        [_maps(material, session.device) for material in asset.materials],
-        face_material=None if owner is None else torch.as_tensor(owner, dtype=torch.int64, device=session.device),
-        roughness_range=coarse_settings.fields.roughness_range,
-        learn_normal=settings.normals,
-        joint=coarse_settings.fields.mode == "joint",
-        backend=session.backend,
-    ).to(session.device)
-    transport, light = continued(bake, source, capture, coarse_settings, session, normalization)
-    light.settle()
     environment = _environment(light, capture, session)
     floor = _floor(transport, light, geometry)
     schedule = None if transport is None else TransportSchedule(transport, settings.optimize.iterations)
     parts = problem_parts(
-        session, settings.optimize, normalization.capture(capture), geometry, appearance, light, schedule
+        session, settings.optimize, baked.normalization.capture(capture), geometry, appearance, light, schedule
     )
     reconstruction = PathRefinement(
         **parts,
@@ -96,8 +78,11 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     def write(folder: Path) -> dict:
         refined = _asset(asset, appearance, settings.normals)
         write_asset_files(folder, refined, light, capture, settings.texture_bits)
+        if settings.confidence.maps:
+            known = Confidence.of(reconstruction, settings.confidence.observations)
+            write_confidence(folder, reconstruction, known, [own.name for own in asset.materials])
         return {
-            "mesh": mesh_report(mesh.positions, mesh.faces),
+            "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
             "path_traced": {
                 "views": len(frames),
                 "psnr_before": before,
@@ -106,16 +91,6 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
         }
 
     return fit(session, "refine", settings, bake, reconstruction, write, reconstruction.corrections())
-
-
-def _maps(material: Material, device: torch.device) -> MaterialMaps:
-    """The trainable maps of a baked material."""
-    albedo, roughness, metallic = (
-        torch.as_tensor(own, dtype=torch.float32, device=device)
-        for own in (material.albedo, material.roughness, material.metallic)
-    )
-    normal = None if material.normal is None else torch.as_tensor(material.normal, dtype=torch.float32, device=device)
-    return MaterialMaps(albedo, torch.cat([roughness, metallic], dim=-1), normal)
 
 
 def _environment(light: Light, capture: Capture, session: Session):  # noqa: ANN202

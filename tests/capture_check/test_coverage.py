@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stspbr.capture_check.coverage import CELLS, direction_words, measure_coverage, sphere_directions
+from stspbr.capture_check.coverage import CELLS, direction_words, measure_coverage
+from stspbr.scene.directions import sphere_directions
 
 
 def test_the_cells_are_spread_evenly():
-    cells = sphere_directions()
+    cells = sphere_directions(CELLS)
     assert np.linalg.norm(cells, axis=1) == pytest.approx(1.0) and np.abs(cells.mean(axis=0)).max() < 2e-3
     # any cap holds its share of them: (1 − cos 30°)/2
     for direction in np.random.default_rng(0).normal(size=(20, 3)):

@@ -1,0 +1,86 @@
+"""Which pixels a texel's values come from: exact shares of its variance, and the direction in which each pixel pulls.
+
+Since Σ Λ Σ = Σ, and Λ is a sum over pixels and the prior, a texel's variance is a sum of their shares: share_i of a
+parameter c is w_i q_i (Σ JᵀJ Σ)_cc / Σ_cc, the prior's is (Σ Λ₀ Σ)_cc / Σ_cc, and together they are 1. The pull of a
+pixel is its part of Σ Jᵀ r, what it would add to the parameter. For several texels variances and pulls are summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stspbr.optimize.confidence import Evidence
+from stspbr.optimize.posterior import CHANNELS, covariance, matrix, outer, prior, quadratic
+
+
+@dataclass
+class Influence:
+    """Where one channel of a set of texels comes from.
+
+    Attributes:
+        share: ``[N]`` in [0, 1] of each pixel of the evidence; prior: that of the prior. The sum of all is 1.
+        pull: ``[N]`` signed, in units of the channel, mean over the texels (and over the three colours of albedo).
+        std: root mean square of the posterior's standard deviations over the texels.
+    """
+
+    share: Tensor
+    prior: float
+    pull: Tensor
+    std: float
+
+    def by_view(self, view: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """``[count]`` share and pull of each view; ``view [N]`` int64 is each pixel's."""
+        zero = self.share.new_zeros(count)
+        return zero.index_add(0, view, self.share), zero.index_add(0, view, self.pull)
+
+
+@torch.no_grad()
+def influence(evidence: Evidence, information: Sequence[Tensor], chosen: Sequence[Tensor], channel: str) -> Influence:
+    """Where ``channel`` of the texels ``chosen`` comes from.
+
+    Args:
+        information: ``[H, W, 12]`` per material; chosen: ``[H, W]`` bool per material, at least one true in all.
+        channel: one of ``posterior.CHANNELS``.
+    """
+    parameters = CHANNELS[channel]
+    squares, vectors = [], []
+    total = own = 0.0
+    count = sum(int(mask.sum()) for mask in chosen)
+    for packed, mask in zip(information, chosen, strict=True):
+        columns = covariance(packed[mask])[..., list(parameters)].transpose(-1, -2)  # [T, P, 5]
+        total += float(sum(columns[:, k, c].sum() for k, c in enumerate(parameters)))
+        own += float(quadratic(prior(columns), columns).sum())
+        square, vector = packed.new_zeros(packed.shape), packed.new_zeros(*packed.shape[:-1], 5)
+        square[mask] = outer(columns).sum(1).to(packed.dtype)
+        vector[mask] = (columns.mean(1) / count).to(packed.dtype)
+        squares.append(square)
+        vectors.append(vector)
+    share = (evidence.reads.lookup(squares) * evidence.information()).sum(1) / total
+    pull = (evidence.reads.lookup(vectors) * evidence.pull()).sum(1)
+    return Influence(share, own / total, pull, (total / (count * len(parameters))) ** 0.5)
+
+
+@torch.no_grad()
+def without_view(evidence: Evidence, information: Sequence[Tensor], view: int) -> list[Tensor]:
+    """``[H, W, 5]`` per material: how the parameters of each texel would change without a view.
+
+    The maps are taken for the best ones with it; then the change is −(Λ − Λ_v)⁻¹ Σ Jᵀ r over the view's pixels.
+    """
+    inside = (evidence.seen.view == view)[:, None]
+    sides = [(own.shape[0], own.shape[1]) for own in information]
+    values = torch.where(inside, torch.cat([evidence.information(), evidence.pull()], dim=1), 0.0)
+    out = []
+    for packed, seen in zip(information, evidence.reads.collected(values, sides), strict=True):
+        flat, own = packed.reshape(-1, 12), seen.reshape(-1, 17)
+        touched = torch.nonzero(own[:, :12].abs().sum(1) > 0).squeeze(1)
+        change = packed.new_zeros(len(flat), 5)
+        left = flat[touched].double() - own[touched, :12].double()
+        precision = matrix(left + prior(left))
+        solved = torch.linalg.solve(precision, own[touched, 12:].double()[..., None])[..., 0]
+        change[touched] = -solved.to(change.dtype)
+        out.append(change.reshape(*packed.shape[:-1], 5))
+    return out
