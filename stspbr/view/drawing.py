@@ -114,7 +114,9 @@ def photo_picture(frame: Frame, camera: Camera, exposure: float = 0.0) -> np.nda
     shown = linear_to_srgb(np.clip(straight * 2.0**exposure, 0.0, 1.0)) * frame.alpha + BACKGROUND * (1 - frame.alpha)
     scale = camera.fx / frame.camera.fx, camera.fy / frame.camera.fy
     size = max(1, round(frame.camera.width * scale[0])), max(1, round(frame.camera.height * scale[1]))
-    small = Image.fromarray(np.round(255.0 * np.clip(shown, 0.0, 1.0)).astype(np.uint8)).resize(size, Image.Resampling.BOX)
+    small = Image.fromarray(np.round(255.0 * np.clip(shown, 0.0, 1.0)).astype(np.uint8)).resize(
+        size, Image.Resampling.BOX
+    )
     grey = round(255.0 * BACKGROUND)
     canvas = Image.new("RGB", (camera.width, camera.height), (grey, grey, grey))
     left, top = camera.cx - frame.camera.cx * scale[0], camera.cy - frame.camera.cy * scale[1]
@@ -135,11 +137,10 @@ def difference(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return heat(np.abs(left - right).mean(axis=-1), ERROR_PEAK).astype(np.float32)
 
 
-def side_by_side(left: np.ndarray, right: np.ndarray, split: float, names: tuple[str, str]) -> np.ndarray:
-    """``left`` up to the column at ``split`` in [0, 1], then ``right``, with a line between and both named."""
-    width = left.shape[1]
-    column = int(np.clip(round(split * width), 0, width))
-    out = np.concatenate([left[:, :column], right[:, column:]], axis=1)
+def divided(image: np.ndarray, column: int, names: tuple[str, str]) -> np.ndarray:
+    """``image`` with a line at ``column`` between its two sides, which are named at its foot."""
+    width = image.shape[1]
+    out = image.copy()
     if 0 < column < width:
         out[:, max(0, column - 1) : column + 1] = 0.95
     out = labelled(out, names[0], column - 8, "right") if column > 80 else out
@@ -167,7 +168,11 @@ def to_bytes(image: np.ndarray) -> np.ndarray:
 
 def _turned(rotation: torch.Tensor, degrees: float) -> torch.Tensor:
     """``[B, 3, 3]`` object to a world in which a turned light is where it was."""
-    return torch.as_tensor(_about_y(-degrees).astype(np.float32), device=rotation.device) @ rotation if degrees else rotation
+    return (
+        torch.as_tensor(_about_y(-degrees).astype(np.float32), device=rotation.device) @ rotation
+        if degrees
+        else rotation
+    )
 
 
 def _about_y(degrees: float) -> np.ndarray:

@@ -80,7 +80,7 @@ class RunState:
         if found is not None and found.state == "running":
             return f"{found.stage} is running" + (f", step {step}" if step is not None else "")
         if found is not None and found.state == "stopped":
-            return f"{found.stage} stopped{at}, {age(now - found.last)} ago; the same command with --resume continues it"
+            return f"{found.stage} stopped{at}, {age(now - found.last)} ago; its command with --resume continues it"
         if newest is None:
             return "nothing is finished yet"
         return f"finished: {newest.name}, {age(now - newest.written)} ago"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stspbr.fields.material_values import MaterialValues
-from stspbr.render.asset_renderer import AssetRenderer, Around
+from stspbr.render.asset_renderer import Around, AssetRenderer
 from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, compose, render_gbuffer
 from stspbr.render.layers import compose_layers, layers_of
 from stspbr.render.light import PrefilteredLight
@@ -98,9 +98,7 @@ class Subject:
         image = compose_layers(layers, [values(layer.gbuffer) for layer in layers], self.backend)
         return image[0], _depth(layers[0].gbuffer)
 
-    def _values(
-        self, gbuffer: GBuffer, channel: str, light: PrefilteredLight | None, around: Around | None
-    ) -> Tensor:
+    def _values(self, gbuffer: GBuffer, channel: str, light: PrefilteredLight | None, around: Around | None) -> Tensor:
         if channel.startswith(CONFIDENCE):
             return self.maps[channel.removeprefix(CONFIDENCE)](gbuffer)
         material = self.material(gbuffer)

@@ -19,11 +19,11 @@ from stspbr.view.drawing import (
     Lamp,
     Look,
     difference,
+    divided,
     draw,
     labelled,
     photo_camera,
     photo_picture,
-    side_by_side,
     to_bytes,
 )
 from stspbr.view.losses import Losses
@@ -80,7 +80,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class View:
-    """A picture ``[H, W, 3]`` in 8 bits, the distances ``[H, W]`` of what it shows, and what went wrong, if anything."""
+    """A picture ``[H, W, 3]`` in 8 bits, the distances ``[H, W]`` of what it shows, and what went wrong."""
 
     image: np.ndarray
     depth: np.ndarray
@@ -225,8 +225,10 @@ class Viewer:
             two = choice.beside != NOTHING and (frame is not None or choice.beside not in (PHOTO, DIFFERENCE))
             if not two:
                 return self._one(choice.show, choice, camera, pose)
-            if choice.beside == DIFFERENCE:
-                shown = self._one(choice.show, replace(choice, look=replace(choice.look, channel="shaded")), camera, pose)
+            if choice.beside == DIFFERENCE and frame is not None:
+                shown = self._one(
+                    choice.show, replace(choice, look=replace(choice.look, channel="shaded")), camera, pose
+                )
                 heat = difference(shown.image / 255.0, photo_picture(frame, camera, choice.look.exposure))
                 return replace(shown, image=to_bytes(labelled(heat, "difference, white from 25 %", 8, "left")))
             return self._pair(choice, camera, pose, frame)
@@ -247,8 +249,8 @@ class Viewer:
                 shown = self._one(name, choice, part, pose)
             image[:, left : left + width], depth[:, left : left + width] = shown.image, shown.depth
             errors += [shown.error] if shown.error else []
-        names = self.resolved(choice.show) or "", choice.beside if frame is None else _named(choice.beside, frame)
-        image = to_bytes(side_by_side(image / 255.0, image / 255.0, choice.split, names))
+        right = frame.name if choice.beside == PHOTO and frame is not None else choice.beside
+        image = to_bytes(divided(image / 255.0, column, (self.resolved(choice.show) or "", right)))
         return View(image, depth, errors[0] if errors else "")
 
     def _one(self, name: str, choice: Choice, camera: Camera, pose: np.ndarray) -> View:
@@ -286,10 +288,6 @@ class Viewer:
                     self._subjects.popitem(last=False)
             self._subjects.move_to_end(key)
             return self._subjects[key], ""
-
-
-def _named(beside: str, frame: Frame) -> str:
-    return frame.name if beside == PHOTO else beside
 
 
 def _line(error: Exception) -> str:
