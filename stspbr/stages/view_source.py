@@ -35,6 +35,7 @@ from stspbr.stages.given_mesh import in_world_of, load_given_mesh
 from stspbr.stages.session import Session
 from stspbr.stages.state import IN_MEMORY, load_mesh, load_normalization, make_fields, make_light, make_transport
 from stspbr.transport.ground import floored_light
+from stspbr.transport.transport import Transport
 from stspbr.view.run_state import Activity, RunState, Version
 from stspbr.view.subject import Subject
 
@@ -61,16 +62,18 @@ class RunSource:
         capture = self._capture(source)
         if artifact.stage == "capture":
             return self._reference(artifact, capture)
-        settings = parse_settings(CoarseSettings, lineage["coarse"].settings, f"{lineage['coarse'].path}: settings")
-        light = _light_of(artifact, capture)
+        coarse, light = lineage["coarse"], _light_of(artifact, capture)
+
+        def transport() -> Transport | None:
+            return make_transport(source, capture, _settings(coarse).transport, self._session)
+
         if artifact.stage in FINISHED:
             subject = self._asset(read_gltf(artifact.file("asset.glb")), light)
             subject.maps = _confidence(artifact, subject)
         else:
-            subject = self._networks(artifact, lineage["coarse"], settings, capture)
+            subject = self._networks(artifact, coarse, _settings(coarse), capture)
             subject.light = light
-        how = settings.transport
-        subject.around = self._around(subject, lambda: make_transport(source, capture, how, self._session))
+        subject.around = self._around(subject, transport)
         return subject
 
     def live(self, activity: Activity) -> Subject:
@@ -115,8 +118,8 @@ class RunSource:
         if not settings.occlusion:
             asset = replace(asset, materials=[replace(material, occlusion=None) for material in asset.materials])
         subject = self._asset(asset, capture.light)
-        default = CoarseSettings().transport
-        subject.around = self._around(subject, lambda: make_transport(artifact, capture, default, self._session))
+        how = CoarseSettings().transport
+        subject.around = self._around(subject, lambda: make_transport(artifact, capture, how, self._session))
         return subject
 
     def _networks(self, artifact: Artifact, coarse: Artifact, settings: CoarseSettings, capture: Capture) -> Subject:
@@ -154,9 +157,12 @@ class RunSource:
             opacity=opacity if appearance.sees_through(1.0) else None, occluded=settings.fields.occlusion,
         )  # fmt: skip
 
-    def _around(self, subject: Subject, make: Callable) -> Callable[[], Around] | None:
+    def _around(self, subject: Subject, make: Callable[[], Transport | None]) -> Callable[[], Around] | None:
         """What gives a subject's shadows, made when they are first asked for; None if it has none."""
-        transport = None if subject.opacity is not None else make()
+        try:
+            transport = None if subject.opacity is not None else make()
+        except StspbrError:
+            return None  # settings of another version of stspbr: the asset itself can be seen
         if transport is None:
             return None
         made: list[Around] = []
@@ -168,6 +174,10 @@ class RunSource:
             return made[0]
 
         return around
+
+
+def _settings(coarse: Artifact) -> CoarseSettings:
+    return parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
 
 
 def _normalized(gbuffer: GBuffer, normalization: Normalization) -> GBuffer:

@@ -115,7 +115,7 @@ def photo_picture(frame: Frame, camera: Camera, exposure: float = 0.0) -> np.nda
     scale = camera.fx / frame.camera.fx, camera.fy / frame.camera.fy
     size = max(1, round(frame.camera.width * scale[0])), max(1, round(frame.camera.height * scale[1]))
     small = Image.fromarray(np.round(255.0 * np.clip(shown, 0.0, 1.0)).astype(np.uint8)).resize(
-        size, Image.Resampling.BOX
+        size, Image.Resampling.BILINEAR
     )
     grey = round(255.0 * BACKGROUND)
     canvas = Image.new("RGB", (camera.width, camera.height), (grey, grey, grey))

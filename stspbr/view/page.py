@@ -25,6 +25,7 @@ START = np.array([1.55, 1.0, 3.2])
 """Of the page's first camera; the object is a unit ball about the origin."""
 _NONE = "none"
 _STILL = 2e-3  # how far a camera may be from a photo's and still look through it
+_AWAY = 2.0  # how much farther than the farthest camera one stands to see them all
 _JUMP = 1.0  # seconds in which a tab takes over a camera that it is given
 
 
@@ -153,8 +154,19 @@ class Page:
 
     def _show_frusta(self) -> None:
         self._depth_wanted = self._frusta_shown.value
-        self._frusta.show(self._frusta_shown.value and self.tab.choice.photo is None)
+        shown = self._frusta_shown.value and self.tab.choice.photo is None
+        self._frusta.show(shown)
+        if shown:
+            self._step_back()
         self._painter.changed(self.tab, self.tab.choice)
+
+    def _step_back(self) -> None:
+        """Go away from the object until all cameras are in front."""
+        farthest, camera = self._frusta.farthest, self._client.camera
+        distance = float(np.linalg.norm(camera.position))
+        if 0.0 < distance < _AWAY * farthest:
+            camera.position = tuple(np.array(camera.position) * (_AWAY * farthest / distance))
+            camera.look_at = (0.0, 0.0, 0.0)
 
     def _photo_chosen(self) -> None:
         if not self._quiet:
@@ -235,6 +247,8 @@ class Page:
             camera.position = tuple(START)
             camera.look_at = (0.0, 0.0, 0.0)
             camera.fov = float(FIELD_OF_VIEW)
+        if self._frusta_shown.value:
+            self._step_back()
 
     def _show(self, view: View, whole: bool) -> None:
         """Put a picture behind the scene; with distances if there are cameras that it may hide."""

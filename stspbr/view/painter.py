@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stspbr.errors import first_line
 from stspbr.view.placement import FIELD_OF_VIEW
 from stspbr.view.viewer import Choice, View, Viewer
 
@@ -107,18 +109,23 @@ class Painter:
         while (job := self._next()) is not None:
             tab, choice, camera, small = job
             longest = self._small_side(camera) if small else self._largest
-            if not self._viewer.is_ready(choice):
-                tab.busy(f"reading {self._viewer.resolved(choice.show) or 'the run'} …")
+            missing = self._viewer.missing(choice)
+            if missing:
+                tab.busy(missing)
             width, height = camera.sized(longest)
             began = time.monotonic()
-            ready = self._viewer.is_ready(choice)
-            placed = self._viewer.placement().camera(camera.wxyz, camera.position, camera.field, width, height)
-            view = self._viewer.draw(choice, placed)
-            if ready and not view.error:
+            try:
+                placed = self._viewer.placement().camera(camera.wxyz, camera.position, camera.field, width, height)
+                view = self._viewer.draw(choice, placed)
+                self.drawn += 1
+                tab.show(view, not small)
+            except Exception as error:  # a bug, or a tab that is gone: the other tabs go on
+                logging.getLogger(__name__).exception("a picture of stspbr view failed")
+                tab.busy(f"this picture failed ({first_line(error)})")
+                continue
+            if not missing and not view.error:
                 took = (time.monotonic() - began) / (width * height)
                 self._pace += 0.3 * (took - self._pace)
-            self.drawn += 1
-            tab.show(view, not small)
 
     def _small_side(self, camera: PageCamera) -> int:
         shape = camera.width * camera.height / max(camera.width, camera.height) ** 2

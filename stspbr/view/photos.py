@@ -31,11 +31,10 @@ class Frusta:
         self._client, self._viewer, self._look_through = client, viewer, look_through
         self._handles: list[Any] = []
         self._closed = threading.Event()
-        self._shown = False
+        self.farthest = 0.0  # of a camera from the object's middle, in its radii
 
     def show(self, shown: bool) -> None:
         """Show or hide them."""
-        self._shown = shown
         if shown and not self._handles:
             self._make()
         for handle in self._handles:
@@ -49,6 +48,7 @@ class Frusta:
         frames, placement = self._viewer.frames()[0], self._viewer.placement()
         for number, frame in enumerate(frames):
             wxyz, position = placement.on_page(frame)
+            self.farthest = max(self.farthest, float(np.linalg.norm(position)))
             camera = frame.camera
             handle = self._client.scene.add_camera_frustum(
                 f"/photos/{number:04d}",

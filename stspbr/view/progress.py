@@ -60,7 +60,8 @@ class ProgressPanel:
             return
         with self._holder:
             self._chart = self._gui.add_uplot(
-                data=columns(curves, positive=self._log.value),
+                data=columns(curves, logarithmic=self._log.value),
+                title="log10 of the losses" if self._log.value else "losses",
                 series=(
                     {"label": "step"},
                     *(
@@ -69,8 +70,7 @@ class ProgressPanel:
                         for k, name in enumerate(curves)
                     ),
                 ),
-                scales={"x": {"time": False}, "y": {"distr": 3 if self._log.value else 1}},
-                axes=({}, {"size": 64}),
+                scales={"x": {"time": False}},
                 height=260,
             )  # fmt: skip
 
@@ -90,14 +90,14 @@ class ProgressPanel:
             self._preview.image = image
 
 
-def columns(curves: dict[str, Curve], positive: bool) -> tuple[np.ndarray, ...]:
-    """The steps of all curves, and each curve's values at them; NaN where it has none, or none that is positive."""
+def columns(curves: dict[str, Curve], logarithmic: bool) -> tuple[np.ndarray, ...]:
+    """The steps of all curves, and each curve's values at them; NaN where it has none, or no logarithm."""
     steps = np.unique(np.concatenate([np.asarray(curve.steps, np.float64) for curve in curves.values()]))
     out = [steps]
     for curve in curves.values():
         values = np.full(len(steps), np.nan)
         values[np.searchsorted(steps, curve.steps)] = curve.values
-        out.append(np.where(values > 0, values, np.nan) if positive else values)
+        out.append(np.log10(np.where(values > 0, values, np.nan)) if logarithmic else values)
     return tuple(out)
 
 

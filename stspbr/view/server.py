@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from stspbr.errors import missing_extra
+from stspbr.errors import StspbrError, missing_extra
 from stspbr.view.guard import Guard, is_loopback, new_token
 from stspbr.view.page import START, Page
 from stspbr.view.painter import LARGEST, Painter
@@ -112,7 +112,7 @@ class Server:
         """Look at the run from time to time. Without a tab only its headline is of interest."""
         headline, shown_at = "", 0.0
         while not self._ended.wait(self._poll):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, StspbrError):
                 changed = self._viewer.poll()
                 now = self._viewer.headline()
                 with self._lock:

@@ -203,14 +203,16 @@ class Viewer:
                     self._lamps.popitem(last=False)
             return self._lamps[key]
 
-    def is_ready(self, choice: Choice) -> bool:
-        """Whether a picture needs nothing that is not in memory yet."""
+    def missing(self, choice: Choice) -> str:
+        """What has to be read or prepared before a picture, which takes a while, in one line; empty: nothing."""
         for name in {choice.show, choice.beside} - {NOTHING, PHOTO, DIFFERENCE}:
             subject = self._subjects.get(self._key(self.resolved(name)))
             light = self.source.lights.get(choice.light) or (None if subject is None else subject.light)
-            if subject is None or (light is not None and id(light) not in self._lamps):
-                return False
-        return True
+            if subject is None and self._key(self.resolved(name)) not in self._subjects:
+                return f"reading {self.resolved(name) or 'the run'} …"
+            if light is not None and id(light) not in self._lamps:
+                return "preparing the light …"
+        return ""
 
     # -- what is drawn ---------------------------------------------------------------------------
 
@@ -229,6 +231,8 @@ class Viewer:
                 shown = self._one(
                     choice.show, replace(choice, look=replace(choice.look, channel="shaded")), camera, pose
                 )
+                if shown.error:
+                    return shown
                 heat = difference(shown.image / 255.0, photo_picture(frame, camera, choice.look.exposure))
                 return replace(shown, image=to_bytes(labelled(heat, "difference, white from 25 %", 8, "left")))
             return self._pair(choice, camera, pose, frame)
