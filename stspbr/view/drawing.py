@@ -41,6 +41,11 @@ class Look:
     transport: bool = False
     sky: bool = False
 
+    @property
+    def needs_light(self) -> bool:
+        """Whether a light takes part in the picture."""
+        return self.sky or self.channel == "shaded"
+
 
 @dataclass(frozen=True)
 class Lamp:

@@ -97,6 +97,7 @@ class Guard:
         self.port = port
         self._ready = threading.Event()
         self._failure: StspbrError | None = None
+        self._server: asyncio.Server
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, args=(port,), name="stspbr-view-guard", daemon=True)
         self._thread.start()
@@ -125,10 +126,17 @@ class Guard:
         self._ready.set()
         if self._failure is None:
             self._loop.run_forever()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
+            self._server.close()
+            self._loop.run_until_complete(self._hang_up())
         self._loop.close()
+
+    async def _hang_up(self) -> None:
+        """End all connections."""
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        await asyncio.sleep(0.05)  # sockets are closed a moment later
 
     async def _listen(self, first: int) -> None:
         host = self.door.host
@@ -139,23 +147,24 @@ class Guard:
                 if error.errno == errno.EADDRINUSE or error.errno == errno.EACCES:
                     continue
                 raise StspbrError(f"--host {host}: cannot listen there ({error.strerror or error})") from error
-            self.port = server.sockets[0].getsockname()[1]
+            self._server, self.port = server, server.sockets[0].getsockname()[1]
             return
         raise StspbrError(f"--port {first}: this one and the next {_MOST_PORTS - 1} are taken: choose another")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+        errors = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError)
+        with contextlib.suppress(*errors, asyncio.CancelledError), contextlib.closing(writer):
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _HEAD_SECONDS)
             request = parsed(head)
             answer = Answer("400 Bad Request") if request is None else self.door.judge(*request)
             if answer is not None:
                 writer.write(answer.encoded())
                 await writer.drain()
-            else:
-                inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._inner)
+                return
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._inner)
+            with contextlib.closing(inner_writer):
                 inner_writer.write(head)
                 await asyncio.gather(_pass(reader, inner_writer), _pass(inner_reader, writer))
-        writer.close()
 
 
 def is_loopback(host: str) -> bool:

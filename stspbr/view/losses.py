@@ -14,7 +14,7 @@ class Losses:
     def __init__(self, run: Path) -> None:
         self._run = run
         self._readers: dict[str, CurveReader] = {}
-        self._seen: dict[str, tuple] = {}
+        self._seen: dict[str, tuple[tuple[str, int], ...]] = {}
         self._curves: dict[str, dict[str, Curve]] = {}
 
     def poll(self) -> bool:
@@ -25,7 +25,9 @@ class Losses:
             now = _sizes(folder)
             if not now or self._seen.get(stage) == now:
                 continue
-            if stage not in self._readers:
+            sizes = dict(now)
+            lost = any(sizes.get(name, -1) < size for name, size in self._seen.get(stage, ()))
+            if stage not in self._readers or lost:  # somebody has removed a log: begin anew
                 self._readers[stage] = CurveReader(folder)
             self._seen[stage] = now
             self._curves[stage] = self._readers[stage].read()
@@ -47,7 +49,8 @@ class Losses:
         return max(ends, default=None)
 
 
-def _sizes(folder: Path) -> tuple:
+def _sizes(folder: Path) -> tuple[tuple[str, int], ...]:
+    """Names and sizes of the logs in a stage's folder."""
     try:
         return tuple(sorted((path.name, path.stat().st_size) for path in folder.glob("events.out.tfevents.*")))
     except OSError:

@@ -210,7 +210,7 @@ class Viewer:
             light = self.source.lights.get(choice.light) or (None if subject is None else subject.light)
             if subject is None and self._key(self.resolved(name)) not in self._subjects:
                 return f"reading {self.resolved(name) or 'the run'} …"
-            if light is not None and id(light) not in self._lamps:
+            if choice.look.needs_light and light is not None and id(light) not in self._lamps:
                 return "preparing the light …"
         return ""
 
@@ -260,7 +260,7 @@ class Viewer:
     def _one(self, name: str, choice: Choice, camera: Camera, pose: np.ndarray) -> View:
         subject, error = self.subject(name)
         try:
-            lamp = self.lamp(choice.light, subject)
+            lamp = self.lamp(choice.light, subject) if choice.look.needs_light else None
             if not error and subject is not None and choice.look.channel not in subject.channels:
                 error = f"{self.resolved(name)} has no channel {choice.look.channel}"
             if not error and subject is not None and lamp is None and choice.look.channel == "shaded":

@@ -74,15 +74,18 @@ def viewer_of(run: Path, lights: list[str] | None = None) -> Viewer:
 
 def log(run: Path, stage: str, steps: int, process: int | None = None) -> None:
     """Logged losses and a preview of a stage, by this process or as if by another one."""
-    folder = run / "logs" / stage
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = run / "logs" / f"{stage}-being-written"
     with Reporter(stage, 100, folder, quiet=True, log_every=1) as reporter:
         for step in range(1, steps + 1):
             reporter.step(step, {"A": 1.0 / step, "mask": 0.5 / step}, {}, {})
         reporter.image("target | result", np.full((8, 16, 3), 0.5), steps)
-    (path,) = folder.glob("events.out.tfevents.*")
-    now = time.time()
-    path.rename(folder / f"events.out.tfevents.{int(now) + 5}.{socket.gethostname()}.{process or os.getpid()}.0")
+    (path,), (picture,) = folder.glob("events.out.tfevents.*"), (folder / "previews").iterdir()
+    final = run / "logs" / stage
+    (final / "previews").mkdir(parents=True, exist_ok=True)
+    picture.rename(final / "previews" / picture.name)
+    began = int(time.time()) + 5 + len(list(final.iterdir()))  # after all that is finished, and after older logs
+    path.rename(final / f"events.out.tfevents.{began}.{socket.gethostname()}.{process or os.getpid()}.0")
+    shutil.rmtree(folder)
 
 
 def tree(run: Path) -> dict[str, tuple[str, int]]:

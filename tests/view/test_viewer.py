@@ -79,7 +79,7 @@ def test_a_photo_beside_and_its_difference(viewer):
     beside = drawn(viewer, show="capture/v0001", photo=0, beside=PHOTO, split=0.0)
     other = drawn(viewer, show="coarse/v0001", photo=0)
     # the capture's asset is what the photo shows
-    assert np.abs(plain - beside)[:30].mean() < 0.5 * np.abs(other - beside)[:30].mean()
+    assert np.abs(plain - beside)[:30].mean() < 0.7 * np.abs(other - beside)[:30].mean()
     near = drawn(viewer, show="capture/v0001", photo=0, beside=DIFFERENCE)
     far = drawn(viewer, show="coarse/v0001", photo=0, beside=DIFFERENCE)
     assert near[:30].mean() < 0.5 * far[:30].mean()
@@ -139,6 +139,9 @@ def test_a_run_is_followed(going_on):
     assert viewer.headline() == "bake is running, step 3" and viewer.losses.stages() == ["bake"]
     assert read_preview(viewer.state.activity.preview).shape == (8, 16, 3)
     assert viewer.live_name() is None
+    shutil.rmtree(going_on / "logs/bake")
+    log(going_on, "bake", steps=2)  # somebody has begun anew
+    assert viewer.poll() and viewer.headline() == "bake is running, step 2"
 
 
 def test_the_surface_of_a_stage_that_goes_on(finished, going_on):
@@ -147,7 +150,6 @@ def test_the_surface_of_a_stage_that_goes_on(finished, going_on):
     model = going_on / "logs/bake/previews" / LIVE_MODEL
     kept = model.read_bytes()
     log(going_on, "bake", steps=2)
-    model.write_bytes(kept)
     viewer = viewer_of(going_on)
     viewer.poll()
     assert viewer.shown()[:2] == [NEWEST, "bake, going on"] and viewer.resolved(NEWEST) == "bake, going on"
@@ -176,7 +178,7 @@ def test_nothing_is_written_to_the_run(finished, tmp_path):
     for name in viewer.shown():
         drawn(viewer, show=name, look=Look(transport=True))
     drawn(viewer, photo=1, beside=PHOTO)
-    run_turntable(viewer.source._session, tmp_path / "a.gif", Turntable(frames=2, size=64), [])
+    run_turntable(viewer.source._session, tmp_path / "a.gif", Turntable(frames=2, size=64, channel="albedo"), [])
     assert tree(finished) == before
 
 
@@ -286,10 +288,9 @@ def with_coarse_settings(finished, run, **changes):
 def test_a_run_with_transport_has_shadows_and_bounces(finished, tmp_path):
     coarse = ArtifactStore(finished).resolve("coarse")
     viewer = with_coarse_settings(finished, tmp_path / "run", transport={**coarse.settings["transport"], "mode": "on"})
-    for name in ("bake/v0002", "specialize/v0002"):
-        open_, shadowed = (drawn(viewer, show=name, look=Look(transport=on)) for on in (False, True))
-        on = np.abs(open_ - open_[0, 0]).max(axis=-1) > 10
-        assert shadowed[on].mean() < open_[on].mean() and np.abs(shadowed - open_).max() > 5
+    open_, shadowed = (drawn(viewer, show="bake/v0002", look=Look(transport=on)) for on in (False, True))
+    on = np.abs(open_ - open_[0, 0]).max(axis=-1) > 10
+    assert shadowed[on].mean() < open_[on].mean() and np.abs(shadowed - open_).max() > 5
     assert np.array_equal(*(drawn(viewer, show="bake/v0001", look=Look(transport=on)) for on in (False, True)))
 
 
