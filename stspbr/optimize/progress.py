@@ -7,7 +7,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -52,6 +52,7 @@ class Reporter:
         json_lines: print one JSON object per logged step on stdout and nothing else (even if ``quiet``).
         log_every: steps between records; only then tensors are read, which waits for a GPU.
         console: for the bar and the messages; stdout by default.
+        beside: writes more into the folder of the preview pictures, after each; its second argument is the step.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Reporter:
         json_lines: bool = False,
         log_every: int = 10,
         console: Console | None = None,
+        beside: Callable[[Path, int], None] | None = None,
     ) -> None:
         self.stage = stage
         self.total_steps = total_steps
@@ -70,6 +72,7 @@ class Reporter:
         self.json_lines = json_lines
         self.prints = not quiet and not json_lines
         self.log_every = max(1, log_every)
+        self._beside = beside
         self._steps_before: int | None = None  # steps done before the first reported one: > 0 after a resume
         self._console = console
         self._bar: Any = None
@@ -176,6 +179,8 @@ class Reporter:
         writer = self._tensorboard()
         if writer is not None:
             writer.add_image(tag, pixels, step, dataformats="HWC" if pixels.ndim == 3 else "HW")
+        if self._beside is not None:
+            self._beside(folder, step)
         return path
 
     def scalars(self, group: str, values: Mapping[str, Any], step: int) -> None:

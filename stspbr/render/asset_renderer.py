@@ -67,7 +67,7 @@ class AssetRenderer:
         if not self.see_through:
             gbuffer = render_gbuffer(self.surface, views, self.backend)
             return compose_channels(gbuffer, *self._shaded(gbuffer, light, around), self.backend)
-        layers = list(layers_of(self.surface, views, self.backend, self._opacity))
+        layers = list(layers_of(self.surface, views, self.backend, self.opacity))
         values = [channels(*self._shaded(layer.gbuffer, light, around)) for layer in layers]
         return named_channels(compose_layers(layers, values, self.backend))
 
@@ -97,7 +97,7 @@ class AssetRenderer:
             normal = normal * gbuffer.facing()
         return MaterialValues(lookup("albedo"), lookup("roughness"), lookup("metallic"), normal, lookup("occlusion"))
 
-    def _opacity(self, gbuffer: GBuffer) -> Tensor:
+    def opacity(self, gbuffer: GBuffer) -> Tensor:
         """``[N, 1]`` at a layer's pixels; a mask's is 0 or 1."""
         found = self._lookup(gbuffer, OPACITY_WIDTH)("opacity")
         cutoff = found.new_tensor(self._cutoffs)[self.face_material.index_select(0, gbuffer.triangle), None]

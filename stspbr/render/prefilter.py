@@ -127,14 +127,20 @@ def prefilter_latlong(
         raise StspbrError(f"light resolution {base_resolution}: must be a power of two, at least 128")
     if cache_dir is None:
         return _from_arrays(_prefilter_arrays(radiance, base_resolution))
-    digest = hashlib.sha256(repr((_VERSION, WIDTHS, DIFFUSE_RESOLUTION, base_resolution, radiance.shape)).encode())
-    digest.update(radiance.tobytes())
-    path = Path(cache_dir) / f"light-{digest.hexdigest()[:24]}.npz"
+    path = _cache_path(radiance, base_resolution, cache_dir)
     arrays = _read_cache(path)
     if arrays is None:
         arrays = _prefilter_arrays(radiance, base_resolution)
         _write_cache(path, arrays)
     return _from_arrays(arrays)
+
+
+def cached_light(
+    light: EnvironmentLight, base_resolution: int, cache_dir: str | os.PathLike
+) -> PrefilteredLight | None:
+    """What ``prefilter_latlong`` has left in ``cache_dir``; None if it is not there. Nothing is written."""
+    arrays = _read_cache(_cache_path(_checked_radiance(light), base_resolution, cache_dir))
+    return None if arrays is None else _from_arrays(arrays)
 
 
 def latlong_to_cube(light: EnvironmentLight, resolution: int) -> np.ndarray:
@@ -347,6 +353,12 @@ def _light_cells(base: Tensor) -> list[np.ndarray]:
 def _from_arrays(arrays: list[np.ndarray]) -> PrefilteredLight:
     tensors = [torch.from_numpy(array) for array in arrays]
     return PrefilteredLight(tensors[:-1], WIDTHS, tensors[-1])
+
+
+def _cache_path(radiance: np.ndarray, base_resolution: int, cache_dir: str | os.PathLike) -> Path:
+    digest = hashlib.sha256(repr((_VERSION, WIDTHS, DIFFUSE_RESOLUTION, base_resolution, radiance.shape)).encode())
+    digest.update(radiance.tobytes())
+    return Path(cache_dir) / f"light-{digest.hexdigest()[:24]}.npz"
 
 
 def _read_cache(path: Path) -> list[np.ndarray] | None:

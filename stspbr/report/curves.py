@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MAX_POINTS = 400
 
@@ -19,7 +20,7 @@ class Curve:
 
 def read_curves(run: Path, stages: tuple[str, ...]) -> dict[str, dict[str, Curve]]:
     """Stage to tag (``loss/mask``, ``learning rate/geometry``, …) to curve; stages without a log are absent."""
-    found = {stage: _stage_curves(run / "logs" / stage) for stage in stages}
+    found = {stage: CurveReader(run / "logs" / stage).read() for stage in stages}
     return {stage: curves for stage, curves in found.items() if curves}
 
 
@@ -46,20 +47,30 @@ def thinned(curve: Curve, limit: int = MAX_POINTS) -> Curve:
     return Curve([*steps, curve.steps[-1]], [*values, curve.values[-1]])
 
 
-def _stage_curves(folder: Path) -> dict[str, Curve]:
-    if not folder.is_dir() or not any(folder.glob("events.out.tfevents.*")):
-        return {}
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+class CurveReader:
+    """The scalars of one stage's log, which may be going on: every ``read`` reads only what is new."""
 
-    kinds = ("compressedHistograms", "images", "audio", "histograms", "tensors")
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, **dict.fromkeys(kinds, 1)})
-    events.Reload()
-    curves = {}
-    for tag in events.Tags()["scalars"]:
-        curve = _without_rewritten_steps([(event.step, event.value) for event in events.Scalars(tag)])
-        if curve.steps:
-            curves[tag] = curve
-    return curves
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._events: Any = None
+
+    def read(self) -> dict[str, Curve]:
+        """Tag to curve; nothing if there is no log."""
+        if not self._folder.is_dir() or not any(self._folder.glob("events.out.tfevents.*")):
+            return {}
+        if self._events is None:
+            from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+            kinds = ("compressedHistograms", "images", "audio", "histograms", "tensors")
+            guidance = {"scalars": 0, **dict.fromkeys(kinds, 1)}
+            self._events = EventAccumulator(str(self._folder), size_guidance=guidance)
+        self._events.Reload()
+        curves = {}
+        for tag in self._events.Tags()["scalars"]:
+            curve = _without_rewritten_steps([(event.step, event.value) for event in self._events.Scalars(tag)])
+            if curve.steps:
+                curves[tag] = curve
+        return curves
 
 
 def _without_rewritten_steps(points: list[tuple[int, float]]) -> Curve:

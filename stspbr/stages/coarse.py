@@ -66,7 +66,7 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     resize = None
     if isinstance(geometry, ImplicitGeometry):
         resize = geometry.resize(settings.optimize.iterations, LostParts(reconstruction, capture_n.split("train")))
-    return fit(session, "coarse", settings, source, reconstruction, write, resize=resize)
+    return fit(session, "coarse", settings, source, reconstruction, write, resize=resize, normalization=normalization)
 
 
 def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | None) -> tuple[Normalization, np.ndarray]:

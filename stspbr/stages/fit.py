@@ -18,6 +18,7 @@ from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import Appearance, FieldAppearance
 from stspbr.optimize.geometry import Geometry, ImplicitGeometry
 from stspbr.optimize.lights import LearnedLight, Light
+from stspbr.optimize.live_model import LIVE_MODEL, write_live_model
 from stspbr.optimize.loop import Resized, Stopwatch, optimize
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.transport import TransportSchedule
@@ -26,7 +27,7 @@ from stspbr.render.blocks import render_view
 from stspbr.scene import Asset, Capture, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, OptimizeSettings, RefineSettings, SpecializeSettings
 from stspbr.stages.session import Session
-from stspbr.stages.state import save_json, save_mesh, save_state
+from stspbr.stages.state import load_normalization, save_json, save_mesh, save_state
 from stspbr.transport.ground import floored_light
 from stspbr.transport.transport import Transport
 
@@ -86,17 +87,26 @@ def fit(
     write: Callable[[Path], dict],
     before: Mapping[int, Callable[[], str]] | None = None,
     resize: Mapping[int, Callable[[], Resized]] | None = None,
+    normalization: Normalization | None = None,
 ) -> Artifact:
     """Optimise ``reconstruction`` and write it as the next version of ``stage``.
 
     Args:
+        normalization: of the object, unless ``parent`` has it; None and no such parent: no live model is written.
         write: writes the stage's payload into a folder; returns metrics, among them the mesh's report (``mesh``).
         before, resize: functions to call before certain steps; see ``optimize``.
     """
     checkpoints = session.checkpoints(stage, settings, [parent])
     began = time.monotonic()
     transport = None if reconstruction.transport is None else reconstruction.transport.transport
-    with session.reporter(stage, settings.optimize) as reporter:
+    if normalization is None and "normalization.json" in parent.files:
+        normalization = load_normalization(parent)
+
+    def live(folder: Path, step: int) -> None:
+        if normalization is not None and isinstance(reconstruction, Reconstruction):
+            write_live_model(reconstruction, normalization, folder / LIVE_MODEL, step)
+
+    with session.reporter(stage, settings.optimize, live) as reporter:
         if transport is not None and transport.why:
             reporter.message(transport.why)
         watch = optimize(

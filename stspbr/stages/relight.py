@@ -53,7 +53,12 @@ def run_relight(session: Session, settings: RelightSettings) -> Artifact:
 
 def turntable(asset: Asset, count: int, resolution: int) -> list[Frame]:
     """``count`` views around an asset at equal steps, a little from above; their images are empty."""
-    centre, radius = bounding_sphere(asset.mesh.positions)
+    return turntable_frames(asset.mesh.positions, count, resolution)
+
+
+def turntable_frames(positions: np.ndarray, count: int, resolution: int) -> list[Frame]:
+    """``turntable`` of a surface with these vertices ``[V, 3]``."""
+    centre, radius = bounding_sphere(positions)
     focal = 0.5 * resolution * (_DISTANCE**2 - 1) ** 0.5 * 0.92
     lift = np.radians(_ELEVATION)
     empty = np.zeros((resolution, resolution, 3), np.float32)

@@ -157,8 +157,14 @@ class Session:
             sys.stdout.write(f"stspbr: {line}\n")
 
     @contextmanager
-    def reporter(self, stage: str, settings: OptimizeSettings) -> Iterator[Reporting]:
-        """Progress bar, previews and TensorBoard of one stage, in ``RUN/logs/<stage>``; on the first rank only."""
+    def reporter(
+        self, stage: str, settings: OptimizeSettings, beside: Callable[[Path, int], None] | None = None
+    ) -> Iterator[Reporting]:
+        """Progress bar, previews and TensorBoard of one stage, in ``RUN/logs/<stage>``; on the first rank only.
+
+        Args:
+            beside: writes more beside the previews; see ``Reporter``.
+        """
         if not self.ranks.is_first:
             yield SilentReporter()
             return
@@ -169,6 +175,7 @@ class Session:
             quiet=self.quiet,
             json_lines=self.json_lines,
             log_every=settings.log_every,
+            beside=beside,
         ) as reporter:
             yield reporter
 

@@ -26,7 +26,8 @@ from stspbr.stages.session import Session
 from stspbr.transport.ground import FIRST_GREY, FloorLight, lower_light, upper_half, upper_light
 from stspbr.transport.transport import Transport
 
-_IN_MEMORY = 1 << 29  # bytes of all frames above which they are left on disk
+IN_MEMORY = 1 << 29
+"""Bytes of all frames above which they are left on disk."""
 
 
 def load_capture(artifact: Artifact, session: Session | None = None) -> Capture:
@@ -40,7 +41,7 @@ def load_capture(artifact: Artifact, session: Session | None = None) -> Capture:
     if session is None:
         return read_transforms(path)
     count, width, height = frame_sizes(path)
-    if 16 * count * width * height <= _IN_MEMORY:
+    if 16 * count * width * height <= IN_MEMORY:
         return read_transforms(path)
     tiles = session.run / ".cache" / "frames" / f"{artifact.content_hash[:16]}.tiles"
     scale = overview_scale((height, width))

@@ -9,7 +9,7 @@ import torch
 from stspbr.errors import StspbrError
 from stspbr.render import prefilter
 from stspbr.render.light import EnvironmentCube, cube_to_latlong
-from stspbr.render.prefilter import WIDTHS, latlong_to_cube, light_filter, prefilter_latlong
+from stspbr.render.prefilter import WIDTHS, cached_light, latlong_to_cube, light_filter, prefilter_latlong
 from stspbr.scene.light import EnvironmentLight, latlong_to_direction
 
 
@@ -140,7 +140,10 @@ def test_latlong_round_trip():
 
 def test_cache_is_used_keyed_by_content_and_survives_damage(tmp_path, monkeypatch):
     light = _light(32)
+    assert cached_light(light, 128, tmp_path) is None and not list(tmp_path.iterdir())
     first = prefilter_latlong(light, 128, cache_dir=tmp_path)
+    found = cached_light(light, 128, tmp_path)
+    assert found is not None and torch.equal(found.diffuse, first.diffuse)
     (path,) = tmp_path.iterdir()
     with monkeypatch.context() as patch:
         patch.setattr(prefilter, "_prefilter_arrays", lambda *_: pytest.fail("computed again"))

@@ -1,0 +1,1 @@
+"""A live page of a run, and films of a turntable."""

@@ -1,0 +1,302 @@
+"""The state behind a page: what is listed, what is chosen, what a broken run says; and that nothing is written."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stspbr.artifacts import ArtifactStore
+from stspbr.errors import StspbrError
+from stspbr.formats.images import write_hdr, write_png8
+from stspbr.optimize.live_model import LIVE_MODEL, read_live_model
+from stspbr.report.curves import Curve
+from stspbr.stages.view import Turntable, azimuth, run_turntable
+from stspbr.view.drawing import Look
+from stspbr.view.painter import PageCamera, Painter, Tab
+from stspbr.view.progress import columns, read_preview
+from stspbr.view.viewer import DIFFERENCE, NEWEST, NOTHING, PHOTO, Choice
+
+from .conftest import log, tree, viewer_of
+
+CAMERA = PageCamera(np.array([0.0, 1.0, 0.0, 0.0]), np.array([0.0, 0.0, 3.7]), width=64, height=48)
+
+
+def camera(viewer):
+    return viewer.placement().camera(CAMERA.wxyz, CAMERA.position, CAMERA.field, 64, 48)
+
+
+def drawn(viewer, **choice):
+    """A picture without an error."""
+    view = viewer.draw(Choice(**choice), camera(viewer))
+    assert view.error == ""
+    return view.image.astype(int)
+
+
+@pytest.fixture(scope="module")
+def viewer(finished):
+    found = viewer_of(finished)
+    found.poll()
+    return found
+
+
+def test_versions_channels_and_lights_are_listed(viewer):
+    assert viewer.shown() == [NEWEST, "bake/v0001", "specialize/v0001", "coarse/v0001", "capture/v0001"]
+    assert viewer.besides(None) == [NOTHING, *viewer.shown()[1:]]
+    assert viewer.besides(3)[:3] == [NOTHING, PHOTO, DIFFERENCE]
+    assert viewer.lights() == ["its own"]
+    assert viewer.resolved(NEWEST) == viewer.resolved("bake/v0009") == "bake/v0001"
+    assert viewer.channels(Choice()) == ("shaded", "albedo", "roughness", "metallic", "normal")
+    assert viewer.headline().startswith("finished: bake/v0001")
+    assert viewer.losses.stages() == ["coarse", "specialize", "bake"]
+    assert {"mask", "A"} <= viewer.losses.of("coarse").keys() and viewer.losses.step("coarse") == 2
+    assert len(viewer.frames()[0]) == 8
+
+
+@pytest.mark.parametrize("name", ["bake/v0001", "specialize/v0001", "coarse/v0001", "capture/v0001"])
+def test_every_stage_is_drawn(viewer, name):
+    pictures = [drawn(viewer, show=name, look=Look(channel)) for channel in ("shaded", "albedo", "roughness", "normal")]
+    background = pictures[0][0, 0]
+    for image in pictures:
+        assert 0.05 < (np.abs(image - background).max(axis=-1) > 2).mean() < 0.9
+    assert np.abs(pictures[0] - pictures[1]).max() > 10
+
+
+def test_two_versions_have_a_line_between(viewer):
+    left, right = (drawn(viewer, show=name) for name in ("bake/v0001", "capture/v0001"))
+    both = drawn(viewer, show="bake/v0001", beside="capture/v0001", split=0.5)
+    assert np.abs(both[:30, :30] - left[:30, :30]).max() <= 2 and np.abs(both[:30, 34:] - right[:30, 34:]).max() <= 2
+    assert (both[:30, 31:33] > 200).all()
+    whole = drawn(viewer, show="bake/v0001", beside="capture/v0001", split=0.0)
+    assert np.abs(whole[:30, 1:] - right[:30, 1:]).max() <= 2
+
+
+def test_a_photo_beside_and_its_difference(viewer):
+    plain = drawn(viewer, show="capture/v0001", photo=0)
+    beside = drawn(viewer, show="capture/v0001", photo=0, beside=PHOTO, split=0.0)
+    other = drawn(viewer, show="coarse/v0001", photo=0)
+    # the capture's asset is what the photo shows
+    assert np.abs(plain - beside)[:30].mean() < 0.7 * np.abs(other - beside)[:30].mean()
+    near = drawn(viewer, show="capture/v0001", photo=0, beside=DIFFERENCE)
+    far = drawn(viewer, show="coarse/v0001", photo=0, beside=DIFFERENCE)
+    assert near[:30].mean() < 0.5 * far[:30].mean()
+    assert np.array_equal(drawn(viewer, beside=PHOTO), drawn(viewer))  # no photo is looked through
+
+
+def test_lights_are_exchanged(finished, tmp_path):
+    write_hdr(tmp_path / "red.hdr", np.float32([1, 0, 0]) * np.ones((16, 32, 1), np.float32))
+    viewer = viewer_of(finished, [str(tmp_path / "red.hdr")])
+    assert viewer.lights() == ["its own", "red"]
+    view = viewer.draw(Choice(light="red"), camera(viewer))
+    on = np.isfinite(view.depth)
+    on &= np.logical_and.reduce([np.roll(on, by, axis) for by in (1, -1) for axis in (0, 1)])
+    assert on.sum() > 100 and (view.image[on][:, 1:] < 5).all() and view.image[on][:, 0].mean() > 20
+    assert drawn(viewer)[on][:, 1].mean() > 20
+
+
+def test_confidence_is_shown_where_there_is_any(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    store = ArtifactStore(run)
+    bake = store.resolve("bake")
+    parents = [store.parent_of(bake, "specialize")]
+    with store.create("bake", settings=bake.settings, parents=parents, seed=0) as draft:
+        for name in bake.files:
+            (draft.path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(bake.file(name), draft.path / name)
+        (draft.path / "confidence").mkdir()
+        ramp = np.linspace(0.0, 1.0, 64, dtype=np.float32)[:, None, None] * np.ones((1, 64, 1), np.float32)
+        write_png8(draft.path / "confidence" / "roughness.png", ramp, srgb=False)
+    viewer = viewer_of(run)
+    assert viewer.channels(Choice())[-1] == "confidence: roughness"
+    image = drawn(viewer, look=Look("confidence: roughness"))
+    on = np.abs(image - image[0, 0]).max(axis=-1) > 20
+    assert (image[on][:, 0] > image[on][:, 2]).any() and (image[on][:, 0] < image[on][:, 2]).any()
+    error = viewer.draw(Choice(show="bake/v0001", look=Look("confidence: roughness")), camera(viewer)).error
+    assert error == "bake/v0001 has no channel confidence: roughness"
+
+
+def test_a_damaged_version_is_one_line_and_the_others_go_on(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "bake/v0001/asset.glb").write_bytes(b"glTF")
+    viewer = viewer_of(run)
+    view = viewer.draw(Choice(), camera(viewer))
+    assert "asset.glb was truncated" in view.error and "\n" not in view.error
+    assert np.ptp(view.image) == 0
+    drawn(viewer, show="coarse/v0001")
+
+
+def test_a_run_is_followed(going_on):
+    shutil.rmtree(going_on / "logs")
+    viewer = viewer_of(going_on)
+    assert viewer.resolved(NEWEST) == "specialize/v0001" and not viewer.poll()
+    log(going_on, "bake", steps=3)
+    assert viewer.poll() and not viewer.poll()
+    assert viewer.headline() == "bake is running, step 3" and viewer.losses.stages() == ["bake"]
+    assert read_preview(viewer.state.activity.preview).shape == (8, 16, 3)
+    assert viewer.live_name() is None
+    shutil.rmtree(going_on / "logs/bake")
+    log(going_on, "bake", steps=2)  # somebody has begun anew
+    assert viewer.poll() and viewer.headline() == "bake is running, step 2"
+
+
+def test_the_surface_of_a_stage_that_goes_on(finished, going_on):
+    """Each stage has left the surface of its last preview; here it is taken for one that goes on."""
+    shutil.copytree(finished / "logs", going_on / "logs", dirs_exist_ok=True)
+    model = going_on / "logs/bake/previews" / LIVE_MODEL
+    kept = model.read_bytes()
+    log(going_on, "bake", steps=2)
+    viewer = viewer_of(going_on)
+    viewer.poll()
+    assert viewer.shown()[:2] == [NEWEST, "bake, going on"] and viewer.resolved(NEWEST) == "bake, going on"
+    live = drawn(viewer, look=Look("albedo"))
+    done = viewer_of(finished)
+    with_maps = drawn(done, show="bake/v0001", look=Look("albedo"))
+    assert np.abs(live - with_maps).mean() < 4  # the same surface and colours, but for what lies between vertices
+    assert np.abs(live - live[0, 0]).max() > 20
+    drawn(viewer)  # under the learned light
+    found = read_live_model(model)
+    assert found.step == 2 and found.light is not None and len(found.material["albedo"]) == len(found.mesh.positions)
+    # a newer one takes its place
+    before = viewer._key(viewer.live_name())
+    time.sleep(0.02)
+    model.write_bytes(kept)
+    assert viewer.poll() and viewer._key(viewer.live_name()) != before
+    model.write_bytes(kept[:100])
+    viewer.poll()
+    assert "wait for the next preview" in viewer.draw(Choice(), camera(viewer)).error
+
+
+def test_nothing_is_written_to_the_run(finished, tmp_path):
+    before = tree(finished)
+    viewer = viewer_of(finished)
+    viewer.poll()
+    for name in viewer.shown():
+        drawn(viewer, show=name, look=Look(transport=True))
+    drawn(viewer, photo=1, beside=PHOTO)
+    run_turntable(viewer.source._session, tmp_path / "a.gif", Turntable(frames=2, size=64, channel="albedo"), [])
+    assert tree(finished) == before
+
+
+def test_an_empty_run_and_none(tmp_path):
+    with pytest.raises(StspbrError, match="no such folder"):
+        viewer_of(tmp_path / "nothing")
+    viewer = viewer_of(tmp_path)
+    view = viewer.draw(Choice(), camera(viewer))
+    assert (viewer.shown(), view.error, np.ptp(view.image)) == ([NEWEST], "", 0)
+    assert viewer.frames() == ([], "there is no finished capture yet")
+    with pytest.raises(StspbrError, match="no finished capture"):
+        run_turntable(viewer.source._session, tmp_path / "a.gif", Turntable(), [])
+
+
+def test_columns_of_a_chart():
+    curves = {"A": Curve([1, 2, 3], [1.0, 0.1, 0.0]), "B": Curve([2], [10.0])}
+    steps, a, b = columns(curves, logarithmic=False)
+    assert steps.tolist() == [1, 2, 3] and a.tolist() == [1.0, 0.1, 0.0] and np.isnan(b).tolist() == [True, False, True]
+    _, a, b = columns(curves, logarithmic=True)
+    assert a[:2] == pytest.approx([0.0, -1.0]) and np.isnan(a[2]) and b[1] == pytest.approx(1.0)
+
+
+class Recorder:
+    """A tab that remembers what it was shown."""
+
+    def __init__(self):
+        self.pictures, self.lines = [], []
+        self.tab = Tab(lambda view, whole: self.pictures.append((view.image.shape, whole)), self.lines.append)
+
+    def wait(self, count: int) -> None:
+        end = time.monotonic() + 60
+        while len(self.pictures) < count and time.monotonic() < end:
+            time.sleep(0.01)
+        assert len(self.pictures) >= count
+
+
+def test_a_camera_that_moves_gets_small_pictures_and_rest_draws_nothing(viewer):
+    painter, one, two = Painter(viewer, largest=320), Recorder(), Recorder()
+    wide = replace(CAMERA, width=640, height=320)
+    try:
+        painter.add(one.tab)
+        painter.add(two.tab)
+        painter._pace = 1.0  # as on a machine that is very slow
+        painter.moved(one.tab, wide)
+        one.wait(2)
+        assert one.pictures == [((48, 96, 3), False), ((160, 320, 3), True)]
+        assert not two.pictures  # each tab gets its own
+        painter.changed(one.tab, Choice(look=Look("normal")))
+        one.wait(3)
+        assert one.pictures[2] == ((160, 320, 3), True)
+        time.sleep(0.6)
+        count = painter.drawn
+        time.sleep(0.6)
+        assert painter.drawn == count == 3  # nothing changed, nothing is drawn
+        painter.moved(two.tab, wide)
+        two.wait(2)
+        painter.remove(two.tab)
+        painter.refresh()
+        one.wait(4)
+        assert len(two.pictures) == 2
+    finally:
+        painter.close()
+
+
+def test_a_picture_that_fails_does_not_end_the_page(viewer, monkeypatch):
+    painter, one = Painter(viewer), Recorder()
+    try:
+        painter.add(one.tab)
+        with monkeypatch.context() as patch:
+            patch.setattr(viewer, "draw", lambda *_: 1 / 0)
+            painter.moved(one.tab, replace(CAMERA, width=96, height=96))
+            end = time.monotonic() + 30
+            while not any("failed" in line for line in one.lines) and time.monotonic() < end:
+                time.sleep(0.01)
+        assert any(line == "this picture failed (division by zero)" for line in one.lines)
+        painter.changed(one.tab, Choice())
+        one.wait(1)
+    finally:
+        painter.close()
+
+
+def test_photos_by_azimuth(viewer):
+    frames = viewer.frames()[0]
+    angles = [azimuth(frame, viewer.placement().centre) for frame in frames]
+    assert len(set(np.round(angles, 3))) == len(frames) and all(0 <= angle < 2 * np.pi for angle in angles)
+    eye = frames[0].camera.position - viewer.placement().centre
+    assert np.sin(angles[0]) * np.hypot(eye[0], eye[2]) == pytest.approx(eye[0])
+
+
+def with_coarse_settings(finished, run, **changes):
+    """A copy of the run with second versions, which say that ``coarse`` had other settings."""
+    shutil.copytree(finished, run)
+    store = ArtifactStore(run)
+    lineage, made = store.lineage(store.resolve("bake")), {}
+    for stage in ("coarse", "specialize", "bake"):
+        old = lineage[stage]
+        settings = {**old.settings, **changes} if stage == "coarse" else old.settings
+        parents = [made.get(parent, lineage[parent]) for parent in old.parents]
+        with store.create(stage, settings=settings, parents=parents, seed=0) as draft:
+            for name in old.files:
+                (draft.path / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(old.file(name), draft.path / name)
+        made[stage] = draft.artifact
+    return viewer_of(run)
+
+
+def test_a_run_with_transport_has_shadows_and_bounces(finished, tmp_path):
+    coarse = ArtifactStore(finished).resolve("coarse")
+    viewer = with_coarse_settings(finished, tmp_path / "run", transport={**coarse.settings["transport"], "mode": "on"})
+    open_, shadowed = (drawn(viewer, show="bake/v0002", look=Look(transport=on)) for on in (False, True))
+    on = np.abs(open_ - open_[0, 0]).max(axis=-1) > 10
+    assert shadowed[on].mean() < open_[on].mean() and np.abs(shadowed - open_).max() > 5
+    assert np.array_equal(*(drawn(viewer, show="bake/v0001", look=Look(transport=on)) for on in (False, True)))
+
+
+def test_settings_of_another_version_leave_the_asset_to_be_seen(finished, tmp_path):
+    """An asset needs no settings to be drawn."""
+    viewer = with_coarse_settings(finished, tmp_path / "run", a_setting_of_the_future=1)
+    drawn(viewer, show="bake/v0002", look=Look(transport=True))
+    error = viewer.draw(Choice(show="coarse/v0002"), camera(viewer)).error
+    assert "a_setting_of_the_future" in error
