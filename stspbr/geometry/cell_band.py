@@ -76,6 +76,24 @@ class CellBand:
         low, high = np.asarray(box_min, np.float64), np.asarray(box_max, np.float64)
         return (low + self.sites * (0.5 * (high - low) / self.counts)).astype(np.float32)
 
+    @cached_property
+    def neighbours(self) -> np.ndarray:
+        """``[C, 6]`` the cell behind every face (low and high end of each axis), −1 where there is none."""
+        step = np.repeat(np.eye(3, dtype=np.int64), 2, axis=0) * np.tile([-1, 1], 3)[:, None]
+        found = self.find(2 * (self.cells[:, None] + step) + 1)
+        return np.where(found < 0, -1, found - self.centres[0])
+
+    def cube_edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """The edges of the cells as cubes, between corners alone.
+
+        Returns:
+            ``edges [E, 2]`` int32, unique, sorted, first index smaller; ``border [N]`` bool: corners on outer faces.
+        """
+        edges = np.concatenate([self.corners[:, pair] for pair in _CUBE_EDGES])
+        count = len(self.sites) - len(self.cells)
+        cells = np.bincount(self.corners.ravel(), minlength=count)
+        return _unique_edges(edges, count), cells < 8
+
     def tets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The tetrahedra that fill the cells: four per face between two cells, two half pyramids per outer face.
 
@@ -106,17 +124,6 @@ class CellBand:
         return np.concatenate(tets).astype(np.int32), _unique_edges(np.concatenate(edges), len(self.sites)), border
 
 
-def split(band: CellBand, cells: np.ndarray) -> tuple[CellBand, np.ndarray]:
-    """Each of ``cells [N, 3]`` of ``band`` becomes eight.
-
-    Returns:
-        The band of the lattice of twice the counts, and ``parents [V, 2]``: each vertex is in the middle between these
-        two vertices of ``band``, which are one and the same where the lattices share a vertex.
-    """
-    fine = CellBand.of(2 * band.counts, children(cells))
-    return fine, parents(band, fine.sites)
-
-
 def children(cells: np.ndarray) -> np.ndarray:
     """``[8 N, 3]`` the halves of ``cells [N, 3]``, sorted by rows."""
     halves = (2 * cells[:, None] + _CORNERS).reshape(-1, 3)
@@ -143,6 +150,21 @@ def parents(band: CellBand, sites: np.ndarray) -> np.ndarray:
     out = np.stack([band.find(first), band.find(second)], axis=1)
     alone = face & (out < 0).any(axis=1)  # an outer face: the middle of its diagonal
     out[alone] = np.stack([band.find((low - odd)[alone]), band.find((low + odd)[alone])], axis=1)
+    if (out < 0).any():
+        raise ValueError("the finer sites reach beyond the band")
+    return out
+
+
+def cube_parents(band: CellBand, sites: np.ndarray) -> np.ndarray:
+    """``[N, 8]`` the corners in ``band`` whose mean is each of ``sites [N, 3]``, corners of halved cells.
+
+    A corner is repeated as often as the trilinear interpolation at the site asks for.
+
+    Raises:
+        ValueError: a site is outside of the band.
+    """
+    middle = sites[:, None] // 2  # in half cells of the coarse lattice
+    out = band.find(np.where(_CORNERS == 1, middle + middle % 2, middle - middle % 2))
     if (out < 0).any():
         raise ValueError("the finer sites reach beyond the band")
     return out

@@ -16,8 +16,8 @@ class Inheritance:
     """How the vertices of a new grid follow from the old one's.
 
     Attributes:
-        parents: ``[V, 2]`` int64: the two old vertices in whose middle a vertex lies (twice the same where it is one of
-            them); −1 for vertices that nothing is known of.
+        parents: ``[V, K]`` int64: the old vertices whose mean a new one is (K times the same where it is one of them);
+            −1 for vertices that nothing is known of.
         share: of the surface around an old vertex that a new one has: 1, or a quarter if the cells were halved.
     """
 
@@ -26,8 +26,8 @@ class Inheritance:
 
     def of(self, values: torch.Tensor) -> torch.Tensor:
         """``[V, ...]`` the means of the parents' ``values``; 0 where nothing is known."""
-        first, second = self.parents.clamp(min=0).T
-        mean = 0.5 * (values.index_select(0, first) + values.index_select(0, second))
+        of_parents = [values.index_select(0, parents) for parents in self.parents.clamp(min=0).T]
+        mean = sum(of_parents[1:], of_parents[0]) * (1.0 / len(of_parents))
         known = (self.parents[:, 0] >= 0).reshape(-1, *[1] * (values.dim() - 1))
         return torch.where(known, mean, torch.zeros((), device=values.device, dtype=values.dtype))
 

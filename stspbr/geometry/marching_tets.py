@@ -10,11 +10,10 @@ import torch
 
 from stspbr import kernel_dispatch as embedded
 from stspbr.geometry import marching_tets_kernels as kernels
+from stspbr.geometry.held_sides import HeldSides
 
-_LEAST = 1e-12  # distance of a vertex of the core: zero would count as outside
 
-
-class MarchingTets(torch.nn.Module):
+class MarchingTets(HeldSides):
     """The extraction for one grid; whatever depends on its connectivity alone is prepared once.
 
     Numba kernels find the topology on the CPU, torch finds it on other devices: the same edges and faces in the same
@@ -23,17 +22,12 @@ class MarchingTets(torch.nn.Module):
     Args:
         tets: ``[T, 4]`` int32, positive volumes (see ``tet_grid``).
         edges: ``[E, 2]`` int32: every edge of the tets once, smaller index first, sorted; None: computed here.
-        border: ``[V]`` bool: vertices that are always outside, so that the surface closes there: their distance counts
-            with its absolute value; or None.
-        core: ``[V]`` bool: vertices that are always inside, likewise; or None.
+        border, core: ``[V]`` bool: vertices that are always outside or always inside, or None; see ``HeldSides``.
         backend: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernel_dispatch``.
 
     Raises:
         ValueError: ``edges`` lacks an edge of the tets.
     """
-
-    border: torch.Tensor | None
-    core: torch.Tensor | None
 
     def __init__(
         self,
@@ -43,13 +37,10 @@ class MarchingTets(torch.nn.Module):
         backend: str = "auto",
         core: np.ndarray | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(border, core)
         self.backend = backend
         self.tets = np.ascontiguousarray(tets, dtype=np.int32)
         self.edges = unique_edges(self.tets) if edges is None else np.ascontiguousarray(edges, dtype=np.int32)
-        for name, given in (("border", border), ("core", core)):
-            fixed = None if given is None else torch.from_numpy(np.ascontiguousarray(given, dtype=bool))
-            self.register_buffer(name, fixed, persistent=False)
         vertex_count = int(self.tets.max()) + 1
         first_edge = np.searchsorted(self.edges[:, 0], np.arange(vertex_count + 1)).astype(np.int64)
         self._tet_edges = kernels.tet_edge_table(self.tets, self.edges, first_edge)
@@ -57,16 +48,6 @@ class MarchingTets(torch.nn.Module):
             raise ValueError("edges must contain every edge of the tets")
         self._case_counts, self._case_edges = kernels.case_table()
         self._tables: tuple[torch.device, list[torch.Tensor]] | None = None
-
-    def values(self, sdf: torch.Tensor) -> torch.Tensor:
-        """``[V]``: the distances that count: ``|sdf|`` at the border, ``−|sdf|`` in the core, ``sdf`` elsewhere."""
-        values = sdf if self.border is None else torch.where(self.border, sdf.abs(), sdf)
-        return values if self.core is None else torch.where(self.core, -sdf.abs().clamp(min=_LEAST), values)
-
-    def inside(self, sdf: torch.Tensor) -> torch.Tensor:
-        """``[V]`` bool: which vertices are inside."""
-        inside = sdf < 0 if self.border is None else (sdf < 0) & ~self.border
-        return inside if self.core is None else inside | self.core
 
     def topology(self, sdf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Crossing edges ``[M, 2]`` int64 (inside end first) and faces ``[F, 3]`` int32 between them.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from stspbr.errors import StspbrError
 
-_TETS_PER_CELL = 12
-_SPARE_CELLS = 2  # tetrahedron-sized cells added to both ends of every side but the longest
-_FEWEST = 4  # lattice cells along a side, 9 tetrahedron-sized ones; fewer only if the cube of this size has fewer
+TETS_PER_CELL = 12
+"""Tetrahedra per cubic cell of the lattice."""
+_SPARE_CELLS = 2  # cells of the resolution's size added to both ends of every side but the longest
+_FEWEST = (
+    9  # such cells along a side, rounded up to cells of the lattice; fewer only if the cube of this size has fewer
+)
 
 
 def tet_grid(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -30,12 +35,8 @@ def tet_grid(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> tuple
     Raises:
         StspbrError: the box is empty or the resolution is below 4.
     """
-    low, high = np.asarray(box_min, dtype=np.float64), np.asarray(box_max, dtype=np.float64)
-    if not np.all(np.isfinite(low)) or not np.all(np.isfinite(high)) or np.any(high <= low):
-        raise StspbrError(f"the grid's box is empty: from {low.tolist()} to {high.tolist()}; give box_min < box_max")
-    if resolution < 4:
-        raise StspbrError(f"grid resolution {resolution} is too small: give at least 4")
-    cells = grid_cells(resolution, low, high)
+    low, high = checked_box(resolution, box_min, box_max)
+    cells = grid_cells(resolution, low, high, TETS_PER_CELL ** (1.0 / 3.0))
     corner_count = int(np.prod(cells + 1))
     vertices = np.concatenate([_lattice(cells + 1, 0.0), _lattice(cells, 0.5)])
     vertices = (low + vertices * ((high - low) / cells)).astype(np.float32)
@@ -49,28 +50,43 @@ def tet_grid(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> tuple
     return vertices, tets, _edges(cells, corner_count)
 
 
-def tight_grid(resolution: int, extent: np.ndarray) -> tuple[int, np.ndarray]:
+def checked_box(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both corners of the box as float64.
+
+    Raises:
+        StspbrError: the box is empty or the resolution is below 4.
+    """
+    low, high = np.asarray(box_min, dtype=np.float64), np.asarray(box_max, dtype=np.float64)
+    if not np.all(np.isfinite(low)) or not np.all(np.isfinite(high)) or np.any(high <= low):
+        raise StspbrError(f"the grid's box is empty: from {low.tolist()} to {high.tolist()}; give box_min < box_max")
+    if resolution < 4:
+        raise StspbrError(f"grid resolution {resolution} is too small: give at least 4")
+    return low, high
+
+
+def tight_grid(resolution: int, extent: np.ndarray, per_cell: float) -> tuple[int, np.ndarray]:
     """The finest cubic lattice around a box that has no more cells than a cube's at ``resolution``.
 
     Shorter sides get at least two cells of free space at both ends, and at least nine cells in all (fewer below a
     resolution of 8), but never more than the longest side: the lattice stays in the cube around the box. A cell is a
-    voxel with the volume of a tetrahedron. A plate of 2 % is about 3 cells thick at 64 (1 in the cube); more cells
-    across it would cost more than the cube does.
+    voxel of the resolution. A plate of 2 % is about 3 cells thick at 64 (1 in the cube); more cells across it would
+    cost more than the cube does.
 
     Args:
-        resolution: of the cube, see ``tet_grid``.
+        resolution: of the cube, see ``grid_cells``.
         extent: ``[3]`` sides of the box, any unit.
+        per_cell: voxels of the resolution along the side of a lattice's cell.
 
     Returns:
-        The resolution along the longest side, for ``tet_grid``, and ``[3]`` the sides of the lattice's box as
+        The resolution along the longest side, and ``[3]`` the sides of the lattice's box as
         fractions of the longest: whole numbers of cells. A cube, and a box that needs all of it, keep ``resolution``.
     """
     share = np.asarray(extent, dtype=np.float64) / np.max(extent)
-    per_cell = _TETS_PER_CELL ** (1.0 / 3.0)
+    fewest = math.ceil(_FEWEST / per_cell)
     cube = max(2, round(resolution / per_cell))
 
     def counts(longest: int) -> np.ndarray:
-        return np.clip(np.ceil(share * longest + 2 * _SPARE_CELLS / per_cell), min(_FEWEST, cube), longest)
+        return np.clip(np.ceil(share * longest + 2 * _SPARE_CELLS / per_cell), min(fewest, cube), longest)
 
     longest = cube
     while counts(longest + 1).prod() <= cube**3:
@@ -78,10 +94,16 @@ def tight_grid(resolution: int, extent: np.ndarray) -> tuple[int, np.ndarray]:
     return resolution if longest == cube else round(longest * per_cell), counts(longest) / longest
 
 
-def grid_cells(resolution: int, box_min: np.ndarray, box_max: np.ndarray) -> np.ndarray:
-    """``[3]`` int: number of cubic cells along each axis of the box (twelve tetrahedra per cell)."""
+def grid_cells(resolution: int, box_min: np.ndarray, box_max: np.ndarray, per_cell: float) -> np.ndarray:
+    """``[3]`` int: number of cubic cells along each axis of the box, at least 2.
+
+    Args:
+        resolution: voxels along the longest side.
+        per_cell: voxels along the side of a cell; with the cube root of ``TETS_PER_CELL``, a voxel has the volume of a
+            tetrahedron.
+    """
     extent = np.asarray(box_max, dtype=np.float64) - np.asarray(box_min, dtype=np.float64)
-    longest = max(2, round(resolution / _TETS_PER_CELL ** (1.0 / 3.0)))
+    longest = max(2, round(resolution / per_cell))
     return np.maximum(2, np.rint(longest * extent / extent.max())).astype(np.int64)
 
 

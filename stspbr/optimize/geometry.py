@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stspbr.errors import StspbrError
 from stspbr.geometry.coarse_to_fine import Evidence, Inheritance
-from stspbr.geometry.dmtet import DMTet
+from stspbr.geometry.implicit_shape import ImplicitShape
 from stspbr.geometry.normals import vertex_normals
 from stspbr.geometry.regularizers import FoldBarrier, UniformLaplacian, laplacian_loss
 from stspbr.optimize.loop import Resized
@@ -37,16 +37,16 @@ class Geometry(Protocol):
 
 
 class ImplicitGeometry(nn.Module):
-    """A DMTet; its mesh is extracted anew in every step."""
+    """An implicit shape; its mesh is extracted anew in every step."""
 
-    def __init__(self, dmtet: DMTet, settings: GeometrySettings) -> None:
+    def __init__(self, shape: ImplicitShape, settings: GeometrySettings) -> None:
         super().__init__()
-        self.dmtet = dmtet
+        self.shape = shape
         self.settings = settings
 
     def surface(self) -> Surface:
         """The zero level set; StspbrError if there is none."""
-        positions, faces = self.dmtet.extract()
+        positions, faces = self.shape.extract()
         if len(faces) == 0:
             raise StspbrError(
                 "the surface vanished: no part of the grid is inside; start from the hull (geometry.initial=hull), "
@@ -62,36 +62,46 @@ class ImplicitGeometry(nn.Module):
         """
         settings = self.settings
         halved = [int(when * iterations) for when in settings.subdivide_at[: settings.levels]]
-        if not halved:
+        if not halved and not self.shape.follows:
             return {}
-        steps = {*halved, *range(halved[0], iterations, settings.band_refresh)}
+        first = 0 if self.shape.follows else halved[0]
+        steps = {*halved, *range(first, iterations, settings.band_refresh)}
         return {step: partial(self._resize, halved.count(step), evidence) for step in sorted(steps)}
 
     def _resize(self, times: int, evidence: Evidence) -> Resized:
         """Halve the cells so many ``times``; with 0, let the band follow the surface."""
-        width, dmtet = self.settings.band, self.dmtet
-        before = dmtet.sdf, dmtet.deform
-        heirs = [] if times else dmtet.follow(width)
+        width, shape = self.settings.band, self.shape
+        before = dict(shape.named_parameters())
+        heirs = [] if times else shape.follow(width)
         for _ in range(times):
-            heirs += dmtet.subdivide(width, evidence)
-        if not heirs:
-            return Resized(None, [])
-        after = dmtet.sdf, dmtet.deform
+            heirs += shape.subdivide(width, evidence)
         # a halving makes the unit of distances a quarter and that of displacements a half
-        carried = partial(_inherited, heirs, 2.0), partial(_inherited, heirs, 1.5)
-        replaced = list(zip(before, after, carried, strict=True))
-        if not times or dmtet.band is None:
+        lines = {"sdf": (heirs, 2.0), "deform": (heirs, 1.5)}
+        lines |= {name: (own, 0.0) for name, own in shape.refresh().items()}
+        replaced = [
+            (before[name], after, partial(_inherited, *lines[name]))
+            for name, after in shape.named_parameters()
+            if after is not before[name]
+        ]
+        if not times or not heirs or shape.band is None:
             return Resized(None, replaced)
-        cells, whole = len(dmtet.band.cells), int(dmtet.band.counts.prod())
+        cells, whole = len(shape.band.cells), int(shape.band.counts.prod())
         message = f"cells of half the side: {cells} around the surface, {100 * cells / whole:.0f} % of the box"
         return Resized(message, replaced)
+
+    def settle(self) -> None:
+        """From now on, the surface is made of the triangles of the result."""
+        self.shape.settled = True
 
     def regularizers(self, progress: float) -> list[Term]:
         start, end = self.settings.sdf_regularizer
         weight = start + (end - start) * min(1.0, progress / self.settings.sdf_regularizer_ramp)
-        terms = [Term("sdf", weight * self.dmtet.regularizer(), STRICT_A, closed=True)] if weight > 0 else []
+        terms = [Term("sdf", weight * self.shape.regularizer(), STRICT_A, closed=True)] if weight > 0 else []
         if self.settings.smoothness > 0:
-            terms.append(Term("bending", self.settings.smoothness * self.dmtet.smoothness(), STRICT_A, closed=True))
+            terms.append(Term("bending", self.settings.smoothness * self.shape.smoothness(), STRICT_A, closed=True))
+        if self.settings.deviation > 0:
+            own = self.shape.penalties()
+            terms += [Term(n, self.settings.deviation * value, STRICT_A, closed=True) for n, value in own.items()]
         return terms
 
 

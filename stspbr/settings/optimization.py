@@ -120,9 +120,11 @@ class TransportSettings(Settings):
 class GeometrySettings(Settings):
     """Implicit geometry of the coarse stage."""
 
-    resolution: int = Field(
-        64, ge=8, le=256, description="size N of the tetrahedral grid: about N³ cells fill the object's box"
+    kind: Literal["dmtet", "flexicubes"] = Field(
+        "dmtet",
+        description="dmtet: tetrahedra that the surface cuts; flexicubes: cubes with a movable vertex in each",
     )
+    resolution: int = Field(64, ge=8, le=256, description="size N of the grid: about N³ cells fill the object's box")
     levels: int = Field(
         0, ge=0, le=3, description="how often the cells around the surface are halved, and the others dropped"
     )
@@ -153,6 +155,9 @@ class GeometrySettings(Settings):
         0.25, gt=0, le=1, description="fraction of the stage in which that weight goes from its first to its second"
     )
     smoothness: float = Field(0.1, ge=0, description="weight of the bending of the surface")
+    deviation: float = Field(
+        0.01, ge=0, description="flexicubes: weight of how unevenly far a vertex is from the crossings that it joins"
+    )
 
     @model_validator(mode="after")
     def _a_time_for_each_level(self) -> GeometrySettings:

@@ -110,6 +110,12 @@ class SpecializeSettings(Settings):
     survey: SurveySettings = Field(SurveySettings(), description="the search for metals that gradients do not find")
     light_solve: LightSolveSettings = Field(LightSolveSettings(), description="the learned light, solved for")
 
+    remesh: Literal["adaptive", "off"] = Field(
+        "off",
+        description="adaptive: the stage starts from triangles of even shape, small where the surface bends; off: from "
+        "the learned ones",
+    )
+    target_faces: int = Field(20_000, ge=64, description="most triangles of a surface that is remeshed")
     transport_refresh: int = Field(50, ge=1, description=_REFRESH)
     laplacian: float = Field(0.05, ge=0, description=_LAPLACIAN)
     folding: float = Field(0.1, ge=0, description=_FOLDING)

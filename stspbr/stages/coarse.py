@@ -9,7 +9,7 @@ import torch
 
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
-from stspbr.geometry.dmtet import DMTet
+from stspbr.geometry.shapes import SHAPES
 from stspbr.geometry.tet_grid import tight_grid
 from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance
@@ -59,6 +59,8 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     def write(folder: Path) -> dict:
         if given is not None:
             save_given_mesh(given, folder)
+        if isinstance(geometry, ImplicitGeometry):
+            geometry.settle()
         surface = geometry.surface()
         mesh = fixed or Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
         return write_fields(folder, reconstruction, mesh, normalization)
@@ -90,10 +92,11 @@ def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | Non
 def _implicit_geometry(
     settings: CoarseSettings, capture: Capture, extent: np.ndarray, session: Session, generator: torch.Generator
 ) -> ImplicitGeometry:
-    resolution, half = tight_grid(settings.geometry.resolution, extent)
-    dmtet = DMTet(resolution, -half, half, generator)
+    kind = SHAPES[settings.geometry.kind]
+    resolution, half = tight_grid(settings.geometry.resolution, extent, kind.per_cell)
+    shape = kind(resolution, -half, half, generator)
     if settings.geometry.initial == "hull":
-        dmtet.init_sdf(visual_hull_sdf(dmtet.grid.numpy(), capture.split("train")))
+        shape.init_sdf(visual_hull_sdf(shape.grid.numpy(), capture.split("train")))
     else:
-        dmtet.init_sphere(0.7)
-    return ImplicitGeometry(dmtet, settings.geometry).to(session.device)
+        shape.init_sphere(0.7)
+    return ImplicitGeometry(shape, settings.geometry).to(session.device)

@@ -8,18 +8,15 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from stspbr.errors import StspbrError
 from stspbr.geometry.creases import Bend, split_normals, supported_creases
-from stspbr.geometry.remesh import LEAST_BUDGET, remesh
 from stspbr.geometry.tangents import with_frames
-from stspbr.geometry.topology import mesh_report
 from stspbr.scene import Capture, Mesh, Node, Normalization
 from stspbr.settings import BakeSettings
 from stspbr.stages.baked_maps import shape_normals
 from stspbr.stages.given_mesh import GivenMesh, with_layouts
+from stspbr.stages.resurfacing import cleaned, remeshed
 from stspbr.stages.session import Session
 from stspbr.texture.atlas import TexelMap, rasterize_atlas, rasterize_layout
-from stspbr.texture.cleanup import clean
 from stspbr.texture.resolution import resolution_of_views
 from stspbr.texture.unwrap import atlas_report, unwrap
 
@@ -98,18 +95,14 @@ def given_layout(
 
 def _prepare_mesh(mesh: Mesh, capture: Capture, settings: BakeSettings, bend: Bend | None) -> tuple[Mesh, dict]:
     """Clean topology, UVs, normals that are smooth except at creases, and tangents."""
-    even = settings.remesh == "off"
-    positions, faces, report = clean(mesh.positions, mesh.faces, settings.target_faces if even else None)
-    if len(faces) == 0:
-        raise StspbrError("the mesh is empty after clean-up: the coarse stage found no solid surface; check the masks")
-    sharp = np.zeros(faces.shape, bool)
-    if not even:
-        # more triangles than the source has would show nothing more
-        made = remesh(positions, faces, max(min(settings.target_faces, len(faces)), LEAST_BUDGET))
-        sharp = made.sharp & supported_creases(made.positions, made.faces, made.sharp, positions, faces, bend)
+    if settings.remesh == "off":
+        positions, faces, report = cleaned(mesh, settings.target_faces)
+        sharp = np.zeros(faces.shape, bool)
+    else:
+        made, source, report = remeshed(mesh, settings.target_faces)
         positions, faces = made.positions, made.faces
-        report["remesh"] = made.report | {"split_edges": int(sharp.sum()) // 2}
-        report["after"] = mesh_report(positions, faces)
+        sharp = made.sharp & supported_creases(positions, faces, made.sharp, source.positions, source.faces, bend)
+        report["remesh"]["split_edges"] = int(sharp.sum()) // 2
     normals = split_normals(positions, faces, sharp) if sharp.any() else None
     resolution, why = _resolution(Mesh(positions, faces), capture, settings)
     uvs = unwrap(positions, faces, resolution, settings.padding, normals=normals)

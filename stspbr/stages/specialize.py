@@ -14,9 +14,11 @@ from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.light_solve import solve_light
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.survey import record, shares, survey
+from stspbr.scene import Mesh
 from stspbr.settings import CoarseSettings, SpecializeSettings, parse_settings
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import load_given_mesh
+from stspbr.stages.resurfacing import remeshed
 from stspbr.stages.session import Session
 from stspbr.stages.state import (
     continued,
@@ -33,7 +35,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
 
     A learned light is solved for (``optimize.light_solve``). A survey finds metals that the gradient does not find
     (``optimize.survey``); what it says of the result is kept in ``survey.safetensors``. The coarse surface becomes a
-    mesh of fixed topology whose vertices may still move a little; a given mesh does not change. Writes
+    mesh of fixed topology, made anew of even triangles if ``remesh`` says so, whose vertices may still move a little; a
+    given mesh does not change. Writes
     ``mesh.safetensors``, ``fields.safetensors``, ``light.safetensors`` and ``light.hdr`` (a learned light),
     ``normalization.json`` and ``metrics.json``.
     """
@@ -45,6 +48,10 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     capture_n = normalization.capture(capture)
     mesh = load_mesh(coarse.file("mesh.safetensors"))
     given = load_given_mesh(coarse)
+    report: dict = {}
+    if given is None and settings.remesh == "adaptive":
+        made, _, report = session.ranks.first(lambda: remeshed(mesh, settings.target_faces))
+        mesh = Mesh(made.positions, made.faces)
 
     geometry = FixedGeometry(
         mesh,
@@ -67,6 +74,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
         if given is None:
             polished = replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
         metrics = write_fields(folder, reconstruction, polished, normalization)
+        if report:
+            metrics["cleanup"] = report
         if settings.survey.at and (cells := record(reconstruction, fields, settings.survey)):
             save_tensors(cells, folder / "survey.safetensors")
             metrics["survey"] = shares(cells)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stspbr.geometry.cell_band import CellBand, around, follow, parents, split
+from stspbr.geometry.cell_band import CellBand, around, children, follow, parents
+from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.tet_grid import border_vertices, grid_cells, tet_grid
 
 LOW, HIGH = np.array([-1.0, -0.6, -0.5]), np.array([1.0, 0.6, 0.5])
-COUNTS = grid_cells(24, LOW, HIGH)
+COUNTS = grid_cells(24, LOW, HIGH, DMTet.per_cell)
 
 
 def sorted_tets(tets: np.ndarray) -> np.ndarray:
@@ -76,7 +77,8 @@ def test_split_halves_the_edges_of_the_grid(partial):
     cells = band.cells
     if partial:
         cells = around(band, band.cells[band.crossed(ball(band))], 1)
-    fine, ends = split(band, cells)
+    fine = CellBand.of(2 * COUNTS, children(cells))
+    ends = parents(band, fine.sites)
     assert len(fine.cells) == 8 * len(cells) and (fine.counts == 2 * COUNTS).all()
     middle = band.positions(LOW, HIGH)[ends].mean(axis=1)
     np.testing.assert_allclose(fine.positions(LOW, HIGH), middle, atol=2e-7)

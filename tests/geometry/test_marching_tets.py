@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
-from stspbr.geometry.dmtet import DMTet, masked_sign_penalty
+from stspbr.geometry.dmtet import DMTet
+from stspbr.geometry.implicit_shape import masked_sign_penalty
 from stspbr.geometry.marching_tets import MarchingTets, unique_edges
 from stspbr.geometry.tet_grid import border_vertices, tet_grid
 from stspbr.geometry.topology import mesh_report

@@ -26,8 +26,11 @@ SHAPES = {
 @pytest.mark.parametrize("name", list(SHAPES))
 def test_cells_are_cubic_and_as_many_as_the_cubes(name, resolution):
     extent = np.array(SHAPES[name])
-    finer, half = tight_grid(resolution, 3.0 * extent)
-    cells, cube = grid_cells(finer, -half, half), grid_cells(resolution, -np.ones(3), np.ones(3))
+    finer, half = tight_grid(resolution, 3.0 * extent, DMTet.per_cell)
+    cells, cube = (
+        grid_cells(finer, -half, half, DMTet.per_cell),
+        grid_cells(resolution, -np.ones(3), np.ones(3), DMTet.per_cell),
+    )
     assert half.max() == 1.0 and finer >= resolution
     np.testing.assert_allclose(2.0 * half / cells, 2.0 / cells.max(), rtol=1e-12)  # whole cubic cells
     assert 0.65 * cube.prod() < cells.prod() <= cube.prod()
@@ -40,7 +43,7 @@ def test_cells_are_cubic_and_as_many_as_the_cubes(name, resolution):
 
 def test_a_cube_and_a_near_cube_keep_their_grid_bit_for_bit():
     for extent in ((2.0, 2.0, 2.0), (0.95, 1.0, 0.91)):
-        resolution, half = tight_grid(64, np.array(extent))
+        resolution, half = tight_grid(64, np.array(extent), DMTet.per_cell)
         old = tet_grid(64, np.full(3, -1.0), np.full(3, 1.0))
         assert resolution == 64
         for a, b in zip(tet_grid(resolution, -half, half), old, strict=True):
@@ -49,7 +52,7 @@ def test_a_cube_and_a_near_cube_keep_their_grid_bit_for_bit():
 
 @pytest.mark.parametrize("name", ["cube", "tall", "plate"])
 def test_extraction_is_watertight_at_the_bounds(name):
-    resolution, half = tight_grid(24, np.array(SHAPES[name]))
+    resolution, half = tight_grid(24, np.array(SHAPES[name]), DMTet.per_cell)
     geometry = DMTet(resolution, -half, half, torch.Generator().manual_seed(0))
     noise = np.random.default_rng(1).standard_normal(len(geometry.sdf))
     for values in (noise, np.full(len(noise), -0.3)):
@@ -70,7 +73,7 @@ def test_the_hull_starts_inside(name):
     capture = Capture(_frames(0.4 * extent))
     low, high = estimate_box(capture.frames, margin=0.0)
     normalization = Normalization(0.5 * (low + high), float(0.55 * (high - low).max()))
-    resolution, half = tight_grid(40, high - low)
+    resolution, half = tight_grid(40, high - low, DMTet.per_cell)
     geometry = DMTet(resolution, -half, half)
     geometry.init_sdf(visual_hull_sdf(geometry.grid.numpy(), normalization.capture(capture).frames))
     positions, faces = (x.detach().numpy() for x in geometry.extract())

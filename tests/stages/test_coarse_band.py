@@ -10,6 +10,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from stspbr.errors import StspbrError
+from stspbr.geometry.dmtet import DMTet
+from stspbr.geometry.flexicubes import FlexiCubes
+from stspbr.geometry.shapes import SHAPES
 from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.settings import CoarseSettings, settings_for
 from stspbr.stages.coarse import run_coarse
@@ -32,25 +35,32 @@ def coarse(run, overrides, **options):
     return run_coarse(session, settings_for(CoarseSettings, overrides))
 
 
+@pytest.fixture(scope="module", params=[DMTet, FlexiCubes])
+def kind(request):
+    """A class of shapes, and the settings that choose it."""
+    name = next(name for name, shape in SHAPES.items() if shape is request.param)
+    return request.param, [*BAND, f"geometry.kind={name}"]
+
+
 @pytest.fixture(scope="module")
-def whole(tiny_run, tmp_path_factory):
+def whole(kind, tiny_run, tmp_path_factory):
     """The result without an interruption, on one thread."""
     run = tmp_path_factory.mktemp("whole")
     shutil.copytree(tiny_run / "capture", run / "capture")
-    return coarse(run, BAND, threads=1)
+    return coarse(run, kind[1], threads=1)
 
 
-def test_the_cells_are_finer_and_the_surface_closed(whole):
+def test_the_cells_are_finer_and_the_surface_closed(whole, kind):
     state = load_file(whole.file("geometry.safetensors"))
-    resolution = 14 / 12 ** (1 / 3)
-    assert state["dmtet.counts"].max() == 4 * round(resolution)
-    assert len(state["dmtet.cells"]) < 0.8 * state["dmtet.counts"].prod()
+    resolution = 14 / kind[0].per_cell
+    assert state["shape.counts"].max() == 4 * round(resolution)
+    assert len(state["shape.cells"]) < 0.8 * state["shape.counts"].prod()
     mesh = json.loads(whole.file("metrics.json").read_text(encoding="utf-8"))["mesh"]
     assert mesh["watertight"] and mesh["genus"] is not None
 
 
 @pytest.mark.parametrize("saved", [1, 2, 4])
-def test_resumed_before_and_after_a_halving_to_the_same_bits(whole, tiny_run, tmp_path, monkeypatch, saved):
+def test_resumed_before_and_after_a_halving_to_the_same_bits(whole, kind, tiny_run, tmp_path, monkeypatch, saved):
     """Step 4 is on the first grid, step 8 after the first halving (6), step 16 after the second (12)."""
     shutil.copytree(tiny_run / "capture", tmp_path / "run" / "capture")
     save, count = Checkpoints.save, 0
@@ -65,8 +75,8 @@ def test_resumed_before_and_after_a_halving_to_the_same_bits(whole, tiny_run, tm
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            coarse(tmp_path / "run", BAND, threads=1)
-    again = coarse(tmp_path / "run", BAND, threads=1, resume=True)
+            coarse(tmp_path / "run", kind[1], threads=1)
+    again = coarse(tmp_path / "run", kind[1], threads=1, resume=True)
     assert again.content_hash == whole.content_hash
 
 
@@ -77,9 +87,22 @@ def test_without_levels_the_grid_stays_whole(tiny_run, tmp_path):
     for changes in (["geometry.subdivide_at=[]"], ["geometry.subdivide_at=[0.1]", "geometry.band_refresh=1"]):
         found = coarse(tmp_path, [*SMALL, "geometry.levels=0", "optimize.iterations=6", *changes], threads=1)
         states.append(load_file(found.file("geometry.safetensors")))
-    assert states[0].keys() == {"dmtet.sdf", "dmtet.deform", "dmtet.box_min", "dmtet.box_max"}
+    assert states[0].keys() == {"shape.sdf", "shape.deform", "shape.box_min", "shape.box_max"}
     for name, values in states[0].items():
         np.testing.assert_array_equal(values, states[1][name])
+
+
+def test_a_whole_grid_of_cubes(tiny_run, tmp_path):
+    """Weights follow the surface without a band, too; the mesh that is written has two triangles per quad."""
+    shutil.copytree(tiny_run / "capture", tmp_path / "capture")
+    found = coarse(tmp_path, [*SMALL, "geometry.kind=flexicubes", "geometry.band_refresh=2"], threads=1)
+    state = load_file(found.file("geometry.safetensors"))
+    assert len(state["shape.weights"]) == len(state["shape.weighted"]) > 0 and np.abs(state["shape.weights"]).max() > 0
+    mesh = load_file(found.file("mesh.safetensors"))
+    faces = mesh["faces"]
+    np.testing.assert_array_equal(faces[0::2][:, [0, 2]], faces[1::2][:, [0, 1]])  # halves of quads
+    report = json.loads(found.file("metrics.json").read_text(encoding="utf-8"))["mesh"]
+    assert report["watertight"] and report["non_manifold_vertices"] == 0
 
 
 @pytest.mark.parametrize("wrong", ["[0.5]", "[0.6, 0.3]"])

@@ -125,8 +125,8 @@ def test_the_grid_fills_a_given_box(tiny_run, tmp_path):
         chosen = settings_for(CoarseSettings, [*settings, f"geometry.box={box}"])
         path = run_coarse(Session.open(tmp_path / "run", device="cpu", quiet=True), chosen).path
         state = load_file(path / "geometry.safetensors")
-        counts[name] = len(state["dmtet.sdf"])
-        low, high = state["dmtet.box_min"], state["dmtet.box_max"]
+        counts[name] = len(state["shape.sdf"])
+        low, high = state["shape.box_min"], state["shape.box_max"]
         np.testing.assert_allclose(low, -high)
         if name == "cube":
             assert high.tolist() == [1.0, 1.0, 1.0]
