@@ -157,7 +157,8 @@ def _frame(entry: dict[str, Any], number: int, arrays: dict[str, np.ndarray], ti
     summary["box"] = None if summary["box"] is None else tuple(summary["box"])
     summary["centre"] = tuple(summary["centre"])
     fields["object_to_world"] = np.array(fields["object_to_world"])
-    fields["white_balance"] = None if fields["white_balance"] is None else tuple(fields["white_balance"])
+    for name in ("white_balance", "divided_by"):
+        fields[name] = None if fields.get(name) is None else tuple(fields[name])
     whole = _level(arrays, number, camera.height, camera.width, 1)
     small = None if scale == 1 else _level(arrays, number, camera.height, camera.width, scale)
 
@@ -233,6 +234,7 @@ def _entry(frame: Frame) -> dict[str, Any]:
         "saturation": float(frame.saturation),
         "exposure": frame.exposure,
         "white_balance": frame.white_balance,
+        "divided_by": frame.divided_by,
         "mask": asdict(frame.summary(mask_summary)),
     }
 

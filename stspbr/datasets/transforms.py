@@ -2,7 +2,8 @@
 
 Our additions to the format, all optional: per frame ``object_to_world`` (4×4, rigid), ``split`` (``"train"`` or
 ``"test"``), ``saturation``, ``exposure`` (relative, linear) or else ``exposure_time`` (seconds), ``iso`` and
-``f_number`` together, and ``white_balance`` (the three gains that the camera applied); for the file ``environment``
+``f_number`` together, ``white_balance`` (the three gains that the camera applied), and ``divided_by`` (three factors
+that were divided out of the image already); for the file ``environment``
 (a lat-long HDR or EXR: the known light, in the convention of :mod:`stspbr.scene.light` about +Y), ``near``, ``far``,
 ``up_axis`` and ``original_from_world`` (a 4×4 similarity: puts what is made from this capture back into the world that
 its poses came in).

@@ -49,6 +49,7 @@ class LostParts:
         missed = torch.zeros_like(seen)
         for number in range(len(views)):
             batch, targets = views.batch([number])
+            batch = self.problem.seen(batch, [number])
             shown = targets.alpha.reshape(-1) > _COVERED
             shown[render_gbuffer(surface, batch, self.problem.backend).covered] = False
             height, width = batch.resolution

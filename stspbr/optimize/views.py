@@ -161,8 +161,7 @@ class ViewSet:
         self.saturation = _tensor(np.array([f.saturation for f in frames]).reshape(-1, 1, 1, 1), device)
         poses, cameras = [frame.object_to_world for frame in frames], [frame.camera for frame in frames]
         if self.crop:
-            shown = (0, 0, width * self.overview, height * self.overview)
-            cameras = [self.camera(number).resampled(shown, (width, height)) for number in range(len(frames))]
+            cameras = [self._small_camera(number) for number in range(len(frames))]
         self.cameras = replace(ViewBatch.of(cameras, poses, device), resolution=self.resolution)
 
     def __len__(self) -> int:
@@ -176,6 +175,22 @@ class ViewSet:
     def camera(self, number: int) -> Camera:
         """The camera of a view of the size ``full``."""
         return self._frames[number].camera.resized(self.full[1], self.full[0])
+
+    def original_camera(self, number: int) -> Camera:
+        """The camera of a view as its frame has it, before any reduction."""
+        return self._frames[number].camera
+
+    def frame(self, number: int, whole: bool = True) -> Frame:
+        """A view with its pixels in memory, of the size ``full``, or as ``batch`` has it."""
+        own = self._frames[number]
+        image, alpha = self.whole(number) if whole else (v[number].cpu().numpy() for v in (self.image, self.alpha))
+        camera = self.camera(number) if whole else self._small_camera(number)
+        return Frame(own.name, camera, image, alpha, own.object_to_world, own.split, own.saturation,
+                     divided_by=own.divided_by)  # fmt: skip
+
+    def _small_camera(self, number: int) -> Camera:
+        height, width = self.resolution
+        return self.camera(number).resampled((0, 0, width * self.overview, height * self.overview), (width, height))
 
     def whole(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Image ``[H, W, 3]`` and alpha ``[H, W, 1]`` of a view of the size ``full``, crops or not."""

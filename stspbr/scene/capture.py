@@ -30,6 +30,8 @@ class Frame:
         exposure: what the camera multiplied radiance by, relative to the other frames and still in the image;
             None: not known, or divided out.
         white_balance: likewise the gains of red, green and blue.
+        divided_by: factors of red, green and blue that were divided out of the image, because exposure or white
+            balance were known; None: 1.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Frame:
     saturation: float = float("inf")
     exposure: float | None = None
     white_balance: tuple[float, float, float] | None = None
+    divided_by: tuple[float, float, float] | None = None
 
     def loaded(self) -> Frame:
         """This frame with its pixels in memory."""

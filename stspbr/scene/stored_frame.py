@@ -48,7 +48,8 @@ class StoredFrame(Frame):
         **fields: Any,
     ) -> None:
         own = {"object_to_world": np.eye(4), "split": Frame.split, "saturation": Frame.saturation,
-               "exposure": Frame.exposure, "white_balance": Frame.white_balance}  # fmt: skip
+               "exposure": Frame.exposure, "white_balance": Frame.white_balance,
+               "divided_by": Frame.divided_by}  # fmt: skip
         vars(self).update(own | fields, name=name, camera=camera)
         self.file_pixels = file_pixels
         self._read, self._wanted = read, tuple(wanted)
@@ -67,7 +68,7 @@ class StoredFrame(Frame):
 
     def loaded(self) -> Frame:
         frame = Frame(self.name, self.camera, *self._read(), self.object_to_world, self.split, self.saturation,
-                      self.exposure, self.white_balance)  # fmt: skip
+                      self.exposure, self.white_balance, self.divided_by)  # fmt: skip
         for of in self._wanted:
             if of not in self._summaries:
                 self._summaries[of] = of(frame)

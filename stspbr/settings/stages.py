@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from stspbr.settings.camera import CameraSettings
 from stspbr.settings.optimization import (
     FieldSettings,
     GeometrySettings,
@@ -51,6 +52,7 @@ class CoarseSettings(Settings):
     geometry: GeometrySettings = Field(GeometrySettings(), description="the implicit geometry")
     transport: TransportSettings = Field(TransportSettings(), description="shadows and bounces, in all stages")
     transport_refresh: int = Field(25, ge=1, description=_REFRESH)
+    camera: CameraSettings = Field(CameraSettings(), description="what the cameras did, in all stages")
     normals_from: float = Field(
         0.75, ge=0, description="fraction of the stage after which normals are learned; above 1: never"
     )

@@ -26,6 +26,7 @@ def best_cutoff(reconstruction: Reconstruction) -> float:
         error = 0.0
         for number in chosen:
             batch, targets = views.batch([number])
+            batch = reconstruction.seen(batch, [number])
             error += float((reconstruction.coverage(surface, batch) - targets.alpha).abs().mean())
         errors.append(error)
     appearance.cutoff = before

@@ -27,6 +27,7 @@ from stspbr.render.path_gradients import PathGradients
 from stspbr.scene import Asset, Capture, EnvironmentLight, Frame, Material
 from stspbr.settings import CoarseSettings, RefineSettings, parse_settings
 from stspbr.stages.baked_maps import dilated
+from stspbr.stages.cameras import CameraModels, camera_models, copy_cameras, refined_capture, write_cameras
 from stspbr.stages.fit import fit, problem_parts, write_asset_files
 from stspbr.stages.session import Session, on_first_rank
 from stspbr.stages.state import continued, load_capture, load_normalization
@@ -57,7 +58,7 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
             "materials to shadows that the images do not show; capture with --renderer mitsuba, or keep the bake"
         )
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
-    capture, asset = load_capture(source, session), read_gltf(bake.file("asset.glb"))
+    capture, asset = refined_capture(load_capture(source, session), bake), read_gltf(bake.file("asset.glb"))
     if any(material.opacity is not None for material in asset.materials):
         raise StspbrError(f"{bake.path} has cut-outs (fields.alpha), which refine does not fit: keep the bake")
     normalization = load_normalization(lineage["specialize"])
@@ -80,9 +81,10 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     environment = _environment(light, capture, session)
     floor = _floor(transport, light, geometry)
     schedule = None if transport is None else TransportSchedule(transport, settings.optimize.iterations)
-    parts = problem_parts(
-        session, settings.optimize, normalization.capture(capture), geometry, appearance, light, schedule
-    )
+    capture_n = normalization.capture(capture)
+    response = camera_models(session, source, capture_n, coarse_settings.camera, bake).response
+    models = CameraModels(response)  # poses are known by now: the path tracer's are fixed
+    parts = problem_parts(session, settings.optimize, capture_n, geometry, appearance, light, schedule, models)
     reconstruction = PathRefinement(
         **parts,
         frames=capture.split("train"),
@@ -96,6 +98,8 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     def write(folder: Path) -> dict:
         refined = _asset(asset, appearance, settings.normals)
         write_asset_files(folder, refined, light, capture, settings.texture_bits)
+        write_cameras(folder, reconstruction, normalization.scale)
+        copy_cameras(bake, folder)
         return {
             "mesh": mesh_report(mesh.positions, mesh.faces),
             "path_traced": {
@@ -167,7 +171,10 @@ def _few(frames: list[Frame]) -> list[Frame]:
 
 def _psnr(reconstruction: PathRefinement, frames: list[Frame], paths: int) -> float | None:
     """Mean PSNR of path-traced views, on sRGB over what the target's mask fills; None without views."""
-    rendered = reconstruction.path_traced(frames, paths)
+    rendered = [
+        reconstruction.photographed(frame, image, np.where(frame.alpha > FULL_COVERAGE, 1.0, 0.0).astype(np.float32))
+        for frame, image in zip(frames, reconstruction.path_traced(frames, paths), strict=True)
+    ]
     # at the outline a floor shows beside the object
     values = [
         psnr_srgb(f.image, image, np.where(f.alpha > FULL_COVERAGE, f.alpha, 0.0))
