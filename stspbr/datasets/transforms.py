@@ -191,7 +191,7 @@ def write_nerfstudio(folder: str | Path, capture: Capture, image_format: str = "
 
 
 def _write(folder: Path, capture: Capture, files: list[str], content: Json, image_format: str) -> Path:
-    write_images(folder, capture.frames, files, image_format)
+    unknown = write_images(folder, capture.frames, files, image_format)
     intrinsics = [_intrinsics(frame.camera) for frame in capture.frames]
     shared = bool(intrinsics) and all(item == intrinsics[0] for item in intrinsics)
     content |= intrinsics[0] if shared else {}
@@ -209,6 +209,8 @@ def _write(folder: Path, capture: Capture, files: list[str], content: Json, imag
         if math.isfinite(frame.saturation):
             entry["saturation"] = float(frame.saturation)
         entry |= exposure_keys(frame)
+        if file in unknown:
+            entry["mask_path"] = unknown[file]
         content["frames"].append(entry)
     write_json(folder / "transforms.json", content)
     return folder / "transforms.json"

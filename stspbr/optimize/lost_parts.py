@@ -59,6 +59,8 @@ class LostParts:
             row = ((clip[:, 1] / depth * 0.5 + 0.5) * height).floor()
             inside = (clip[:, 3] > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
             pixel = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
+            if targets.known is not None:  # a view says nothing where its mask is unknown
+                inside = inside & (targets.known.reshape(-1)[pixel] > 0)
             seen += inside
             missed += inside & shown[pixel]
         return ((missed >= _LEAST_VIEWS) & (missed >= _SHARE * seen)).cpu().numpy()

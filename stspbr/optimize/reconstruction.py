@@ -133,6 +133,9 @@ class Reconstruction:
             averaged = 1 if windows is not None else self.views.overview**2
             image, certain = self.photography.compared(image, targets, views, ids, averaged)
             weight = certain if weight is None or certain is None else weight * certain
+        if targets.known is not None:  # whole-image losses have no weights: there the target takes the render's place
+            weight = targets.known if weight is None else weight * targets.known
+            targets = replace(targets, image=torch.where(targets.known > 0, targets.image, image[..., :3].detach()))
         with watch.part("losses"):
             share = len(ids) / len(batch)
             covered, span = self._normalizers(targets, gbuffer)
@@ -184,7 +187,7 @@ class Reconstruction:
             return []
         views, targets = self.views.batch(ids)
         alpha = self.coverage(surface, self.seen(views, ids))
-        return [Term("silhouette", weight * mask_loss(alpha, targets.alpha), STRICT_A, closed=True)]
+        return [Term("silhouette", weight * mask_loss(alpha, targets.alpha, targets.known), STRICT_A, closed=True)]
 
     def _learn(
         self,
@@ -385,7 +388,9 @@ class Reconstruction:
         alpha = image[..., 3:]
         terms = []
         if alpha.requires_grad and losses.mask > 0:
-            terms.append(Term("mask", losses.mask * mask_loss(alpha, targets.alpha), STRICT_A, closed=True))
+            terms.append(
+                Term("mask", losses.mask * mask_loss(alpha, targets.alpha, targets.known), STRICT_A, closed=True)
+            )
         union = torch.nonzero(((alpha.detach() > 0) | (targets.alpha > 0)).reshape(-1)).squeeze(1)
         coverage = targets.alpha.sum() if coverage is None else coverage
 

@@ -27,7 +27,8 @@ def best_cutoff(reconstruction: Reconstruction) -> float:
         for number in chosen:
             batch, targets = views.batch([number])
             batch = reconstruction.seen(batch, [number])
-            error += float((reconstruction.coverage(surface, batch) - targets.alpha).abs().mean())
+            difference = (reconstruction.coverage(surface, batch) - targets.alpha).abs()
+            error += float((difference if targets.known is None else difference * targets.known).mean())
         errors.append(error)
     appearance.cutoff = before
     return float(_CANDIDATES[int(np.argmin(errors))])
