@@ -41,14 +41,15 @@ class Cameras(nn.Module):
     def __init__(self, frames: Sequence[Frame], settings: PoseSettings, start: float) -> None:
         super().__init__()
         self.settings, self.start = settings, start
-        poses = np.stack([
-            np.linalg.inv(np.asarray(f.object_to_world, np.float64)) @ f.camera.camera_to_world for f in frames
-        ])  # fmt: skip
-        unit = float(np.linalg.norm(poses[:, :3, 3], axis=1).mean())
+        from_object = np.stack([f.camera.world_to_camera @ np.asarray(f.object_to_world, np.float64) for f in frames])
+        pivot = torch.from_numpy(from_object[:, :3, 3].copy())  # the middle of the box
+        unit = float(pivot.norm(dim=1).mean())
         owners, self.keys = camera_groups([frame.camera for frame in frames])
-        self.poses = Poses(len(frames), unit)
+        self.poses = Poses(pivot.float(), unit)
         self.lens = nn.Parameter(torch.zeros(len(self.keys), 3), requires_grad=settings.intrinsics)
-        self.register_buffer("common", common_motions(torch.from_numpy(poses), unit).float())
+        self.register_buffer(
+            "common", common_motions(torch.from_numpy(np.linalg.inv(from_object)), pivot, unit).float()
+        )
         self.register_buffer("owner", torch.tensor(owners, dtype=torch.int64))
 
     def seen(self, views: ViewBatch, ids: Sequence[int], progress: float) -> ViewBatch:

@@ -78,15 +78,16 @@ def test_crops_and_reduced_views_are_corrected_like_whole_ones():
     torch.testing.assert_close(seen.clip_from_object, wanted.clip_from_object, atol=1e-4, rtol=1e-4)
 
 
-def test_a_motion_is_a_rotation_about_the_frame_and_a_shift_in_units():
-    poses = Poses(2, 3.0)
+def test_a_motion_is_a_rotation_about_the_pivot_and_a_shift_in_units():
+    poses = Poses(torch.tensor([[0.0, 0.0, -2.0]]).repeat(3, 1), 3.0)
     with torch.no_grad():
-        poses.twist[1] = torch.tensor([0.0, 0.05, 0.0, 0.0, 0.0, 0.01])
-    found = poses.motion(torch.tensor([0, 1]))
+        poses.twist[1, 1], poses.twist[2, 5] = 0.05, 0.01
+    found = poses.motion(torch.tensor([0, 1, 2])).detach()
     assert torch.equal(found[0], torch.eye(4))
     c, s = np.cos(0.05), np.sin(0.05)
-    np.testing.assert_allclose(found[1, :3, :3].detach(), [[c, 0, s], [0, 1, 0], [-s, 0, c]], atol=1e-6)
-    np.testing.assert_allclose(found[1, :3, 3].detach(), [0, 0, 0.03], atol=1e-3)
+    np.testing.assert_allclose(found[1, :3, :3], [[c, 0, s], [0, 1, 0], [-s, 0, c]], atol=1e-6)
+    np.testing.assert_allclose(found[1] @ torch.tensor([0.0, 0.0, -2.0, 1.0]), [0, 0, -2, 1], atol=1e-6)
+    np.testing.assert_allclose(found[2, :, 3], [0, 0, 0.03, 1], atol=1e-6)
     torch.testing.assert_close(found[1] @ poses.inverse(torch.tensor([1]))[0], torch.eye(4), atol=1e-6, rtol=0)
 
 
@@ -145,18 +146,23 @@ def test_what_moves_all_cameras_as_one_is_taken_out_and_nothing_else():
     with torch.no_grad():
         for k, frame in enumerate(given):
             turned = torch.as_tensor(frame.camera.camera_to_world[:3, :3].T, dtype=torch.float32)
-            swept = np.cross(common.numpy(), frame.camera.position)
-            shift = turned @ torch.as_tensor(swept, dtype=torch.float32) / cameras.poses.unit
-            cameras.poses.twist[k] = torch.cat([turned @ common, shift])
+            cameras.poses.twist[k, :3] = turned @ common
+            cameras.poses.twist[k, 3:] = 0.0  # the pivot is the origin, which stays
     cameras.constrain()
     assert cameras.poses.twist.abs().max() < 1e-6
-    single = common_motions(torch.eye(4).double()[None], 1.0)
+    with torch.no_grad():
+        for k, frame in enumerate(given):  # all cameras move away, in proportion
+            away = frame.camera.camera_to_world[:3, :3].T @ frame.camera.position
+            cameras.poses.twist[k, 3:] = 0.01 * torch.as_tensor(away, dtype=torch.float32)
+    cameras.constrain()
+    assert cameras.poses.twist.abs().max() < 1e-6
+    single = common_motions(torch.eye(4).double()[None], torch.zeros(1, 3).double(), 1.0)
     assert single.shape == (6, 6)
 
 
 def test_poses_of_objects_are_the_same_parameters():
     """object-to-world · exp(ξ): any frame of reference can have them."""
-    poses = Poses(1, 1.0)
+    poses = Poses(torch.zeros(1, 3), 1.0)
     with torch.no_grad():
         poses.twist[0, 3] = 0.05
     object_to_world = torch.as_tensor(look_at((0, 2, 0), (0, 0, 0)), dtype=torch.float32)
