@@ -23,7 +23,7 @@ class ResponseSettings(Settings):
     one_sided: bool = Field(True, description="rendered brighter than a pixel that is nearly white is no error")
     noise: bool = Field(True, description="pixels weigh by the noise that is measured in the photographs")
     knots: int = Field(8, ge=3, le=64, description="pieces of a tone curve")
-    curve_prior: float = Field(0.003, ge=0, description="weight that holds tone curves to the sRGB curve")
+    curve_prior: float = Field(0.0003, ge=0, description="weight that holds tone curves to the sRGB curve")
     exposure_prior: float = Field(0.01, ge=0, description="weight that holds exposures to those that are stated")
     balance_prior: float = Field(0.03, ge=0, description="weight that holds white balances to those that are stated")
     vignetting_prior: float = Field(0.01, ge=0, description="weight that holds vignetting to none")
