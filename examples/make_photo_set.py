@@ -1,15 +1,23 @@
-"""Make synthetic photographs: an asset on a table, path-traced, with noise, blur, exposures, JPEG and bad masks.
+"""Make synthetic photographs: an asset on a table, path-traced and taken by a phone's camera, with bad masks.
 
     python examples/make_photo_set.py photos --asset procedural:demo --light procedural:demo
     stspbr capture photos my-run photos/images --masks photos/masks
 
-Needs `pip install 'stspbr[reference]'`. The truth (cameras, exposures, exact masks) is written beside the photos.
+or, with poses that are known up to a chosen error, without COLMAP:
+
+    python examples/make_photo_set.py photos --renderer raster --size 160 120 --pose-noise 0.5 0.01
+    stspbr capture nerfstudio my-run photos
+
+Needs `pip install 'stspbr[reference]'`, unless --renderer raster. The truth (cameras, exposures, tone curve, exact
+masks, maps, light) is written beside the photos.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from phone_camera import PhoneCamera
 
 from photo_set import PhotoSetOptions, make_photo_set
 from stspbr.formats.assets import read_asset
@@ -32,10 +40,29 @@ if __name__ == "__main__":
     parser.add_argument("--light", default="procedural:demo", help="lat-long HDR or EXR; or procedural:demo, …")
     parser.add_argument("--views", type=int, default=30)
     parser.add_argument("--size", type=int, nargs=2, default=(512, 384), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--renderer", choices=("mitsuba", "raster"), default="mitsuba", help="raster: no table")
     parser.add_argument("--samples", type=int, default=64, help="paths per pixel")
     parser.add_argument("--mask-error", type=float, default=2.0, help="error of the masks' outlines in pixels")
+    parser.add_argument(
+        "--pose-noise",
+        type=float,
+        nargs=2,
+        default=(0.0, 0.0),
+        metavar=("DEGREES", "SHARE"),
+        help="errors of the poses in transforms.json: rotation, and shift as a share of the distance",
+    )
+    parser.add_argument("--no-exif", action="store_true", help="the photos do not say how they were exposed")
     parser.add_argument("--seed", type=int, default=0)
+    for name, own in PhoneCamera.__dataclass_fields__.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=float,
+            default=own.default,
+            help="of the camera, see examples/phone_camera.py",
+        )
     given = parser.parse_args()
-    chosen = PhotoSetOptions(given.views, tuple(given.size), samples=given.samples, mask_error=given.mask_error,
-                             seed=given.seed)  # fmt: skip
+    camera = PhoneCamera(**{name: getattr(given, name) for name in PhoneCamera.__dataclass_fields__})
+    chosen = PhotoSetOptions(given.views, tuple(given.size), renderer=given.renderer, samples=given.samples,
+                             phone=camera, exif=not given.no_exif, mask_error=given.mask_error,
+                             pose_noise=tuple(given.pose_noise), seed=given.seed)  # fmt: skip
     main(given.folder, given.asset, given.light, chosen)

@@ -1,29 +1,34 @@
-"""Synthetic photographs from the path tracer with the defects of real ones, and the truth beside them.
+"""Synthetic photographs with the defects of real ones, and the truth beside them.
 
-An asset is placed on a printed table under an environment. The photos have different exposures (in their Exif), sensor
-noise, a slight blur and JPEG artefacts; the masks are wrong by about two pixels.
+An asset is placed on a printed table under an environment and path-traced; or it is rendered as in training, with
+neither table nor shadows. A phone's camera (``phone_camera``) takes the photos; masks are wrong by about two pixels.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+from phone_camera import PhoneCamera, balances, brightness_of, developed, distorted, exposures, falloff, photographed
+from phone_camera import response as response_of
 
 from photo_table import table_asset
-from stspbr.colour import linear_to_srgb
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
-from stspbr.formats.images import write_png8
+from stspbr.formats.gltf.writer import write_glb
+from stspbr.formats.images import write_exr, write_png8
 from stspbr.scene.asset import Asset
 from stspbr.scene.camera import Camera, look_at
 from stspbr.scene.camera_rig import bounding_sphere
 from stspbr.scene.light import EnvironmentLight
 
 _F_NUMBER, _ISO = 8.0, 100
+_WHITE = 98.0  # percentile of the object's brightness that a mean exposure makes white
+_BACKDROP = 0.18  # radiance behind an object without a table, of that at white
 
 
 @dataclass(frozen=True)
@@ -33,25 +38,26 @@ class PhotoSetOptions:
     Attributes:
         views: their number, on three rings; size: ``(width, height)`` in pixels.
         fov_degrees: of the shorter side.
+        renderer: the path tracer, with a table; or as in training: quick, without shadows.
         samples, max_depth: of the path tracer.
-        exposure_stops: largest deviation of an exposure from the mean, in stops.
-        photons: per white pixel, for the shot noise; read_noise: as a share of white.
-        blur: standard deviation in pixels; quality: of the JPEG.
+        phone: the camera; exif: whether photos say how they were exposed.
+        quality: of the JPEG.
         mask_error: standard deviation of the masks' outlines in pixels.
+        pose_noise: rotation in degrees, and shift as a share of the distance, of the poses in ``transforms.json``.
         seed: of everything random.
     """
 
     views: int = 30
     size: tuple[int, int] = (512, 384)
     fov_degrees: float = 40.0
+    renderer: Literal["mitsuba", "raster"] = "mitsuba"
     samples: int = 64
     max_depth: int = 4
-    exposure_stops: float = 0.5
-    photons: float = 4000.0
-    read_noise: float = 0.002
-    blur: float = 0.5
+    phone: PhoneCamera = field(default_factory=PhoneCamera)
+    exif: bool = True
     quality: int = 92
     mask_error: float = 2.0
+    pose_noise: tuple[float, float] = (0.0, 0.0)
     seed: int = 0
 
 
@@ -62,10 +68,14 @@ def make_photo_set(
     options: PhotoSetOptions | None = None,
     on_photo: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Render a set: ``images/*.jpg``, ``masks/*.png`` (with errors), ``true_masks/*.png``, ``truth.json``.
+    """Render a set.
 
-    ``truth.json`` has nerfstudio's keys: the cameras (``transform_matrix``, OpenGL axes, ``"up_axis": "y"``), and the
-    ``exposure`` of each frame, a factor of its linear image.
+    Writes ``images/*.jpg``, ``masks/*.png`` (with errors), ``true_masks/*.png``; ``transforms.json``, which gives the
+    photos, the true masks and the poses with their noise to ``capture nerfstudio``; ``linear/``, the same views as they
+    would be without a camera, with exact poses; ``truth/asset.glb`` and ``truth/light.exr``; and ``truth.json``: what
+    ``transforms.json`` has, with the true poses, and of each frame ``exposure`` and ``white_balance``, factors of its
+    linear image; beside them the tone curve (``response``: exposure and linear value behind the sRGB curve),
+    ``vignetting`` and ``distortion``.
 
     Returns:
         The path of ``truth.json``.
@@ -73,38 +83,133 @@ def make_photo_set(
     Raises:
         StspbrError: Mitsuba is missing, or the folder cannot be written.
     """
-    from stspbr.render.mitsuba_scene import PathTracer
-
-    options = options or PhotoSetOptions()
-    folder = Path(folder)
+    options, folder = options or PhotoSetOptions(), Path(folder)
     points = asset.mesh.positions[np.unique(asset.mesh.faces)]
     centre, radius = bounding_sphere(points)
-    table = table_asset(float(points[:, 1].min()), size=9.0 * radius, seed=options.seed)
-    tracer = PathTracer(asset, light, options.max_depth, table, show_light=True)
     rng = np.random.default_rng(options.seed)
     cameras = ring_cameras(options, centre, radius, rng)
-    stops = rng.uniform(-options.exposure_stops, options.exposure_stops, len(cameras))
-    frames = []
-    for index, (camera, stop) in enumerate(zip(cameras, stops, strict=True)):
-        name, seed = f"photo_{index:03d}", options.seed * 1000 + index
-        rgb, _ = tracer.view(camera, spp=options.samples, seed=seed)
-        cover = tracer.coverage(camera, seed=seed)
-        # as in a camera, the exposure is a shutter time of few digits
-        time = float(f"{1 / 50 * 2.0**stop:.4g}")
-        exposure = time * 50
-        write_jpeg(folder / "images" / f"{name}.jpg", photographed(rgb * exposure, options, rng), camera, time, options)
-        write_png8(folder / "true_masks" / f"{name}.png", cover, srgb=False)
-        wrong = displaced_mask(cover[..., 0], options.mask_error, rng)
-        write_png8(folder / "masks" / f"{name}.png", wrong[..., None].astype(np.float32), srgb=False)
-        frames.append({"file_path": f"images/{name}.jpg", "mask_path": f"true_masks/{name}.png",
-                       "transform_matrix": camera.camera_to_world.tolist(), "exposure": exposure})  # fmt: skip
+    rendered = []
+    for index, views in enumerate(_rendered(asset, light, cameras, options)):
+        rendered.append(views)
         on_photo(index + 1, len(cameras))
-    camera = cameras[0]
-    content = {"fl_x": camera.fx, "fl_y": camera.fy, "cx": camera.cx, "cy": camera.cy, "w": camera.width,
-               "h": camera.height, "up_axis": "y", "frames": frames}  # fmt: skip
-    with atomic_path(folder / "truth.json") as temporary:
+    phone = options.phone
+    on_object = np.concatenate([rgb[cover[..., 0] > 0.9].mean(axis=1) for rgb, cover in rendered])
+    white = float(np.percentile(on_object, _WHITE))
+    gains = exposures(np.array([brightness_of(*views) for views in rendered]), phone, white, rng)
+    # as in a camera, the exposure is a shutter time of few digits
+    times = [float(f"{1 / 50 * gain * white:.4g}") for gain in gains]
+    tints = balances(len(cameras), phone, rng)
+    entries: list[dict[str, Any]] = []
+    for index, (camera, (rgb, cover)) in enumerate(zip(cameras, rendered, strict=True)):
+        name, exposure = f"photo_{index:03d}", times[index] * 50 / white
+        if options.renderer == "raster":
+            rgb = rgb + (1.0 - cover) * _BACKDROP * white
+        write_exr(folder / "linear" / "images" / f"{name}.exr", rgb * (cover > 0.5), alpha=(cover > 0.5) * 1.0)
+        bent, covered = (distorted(layers, camera, phone.distortion) for layers in (rgb, cover))
+        lit = bent * exposure * tints[index] * falloff(camera, phone.vignetting)
+        encoded = developed(photographed(lit, phone, rng), phone)
+        write_jpeg(folder / "images" / f"{name}.jpg", encoded, camera, times[index] if options.exif else None, options)
+        write_png8(folder / "true_masks" / f"{name}.png", covered.astype(np.float32), srgb=False)
+        wrong = displaced_mask(covered[..., 0], options.mask_error, rng)
+        write_png8(folder / "masks" / f"{name}.png", wrong[..., None].astype(np.float32), srgb=False)
+        entries.append({"file_path": f"images/{name}.jpg", "mask_path": f"true_masks/{name}.png",
+                        "transform_matrix": camera.camera_to_world.tolist(), "exposure": exposure * white,
+                        "white_balance": tints[index].tolist()})  # fmt: skip
+    write_glb(folder / "truth" / "asset.glb", asset)
+    write_exr(folder / "truth" / "light.exr", light.radiance)
+    _write_transforms(folder, cameras, entries, centre, options, rng)
+    curve = np.linspace(0.0, 1.0, 101)
+    truth = {**_lens_keys(cameras[0], 0.0), "frames": entries, "white": white, "vignetting": phone.vignetting,
+             "distortion": phone.distortion, "exif": options.exif,
+             "response": {"exposure": curve.tolist(),
+                          "linear": response_of(curve, phone.contrast).tolist()}}  # fmt: skip
+    return _write_json(folder / "truth.json", truth)
+
+
+def _rendered(
+    asset: Asset, light: EnvironmentLight, cameras: list[Camera], options: PhotoSetOptions
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Linear radiance ``[H, W, 3]`` and coverage ``[H, W, 1]`` of every view."""
+    if options.renderer == "raster":
+        yield from _rasterized(asset, light, cameras)
+        return
+    from stspbr.render.mitsuba_scene import PathTracer
+
+    points = asset.mesh.positions[np.unique(asset.mesh.faces)]
+    table = table_asset(float(points[:, 1].min()), size=9.0 * bounding_sphere(points)[1], seed=options.seed)
+    tracer = PathTracer(asset, light, options.max_depth, table, show_light=True)
+    for index, camera in enumerate(cameras):
+        seed = options.seed * 1000 + index
+        yield tracer.view(camera, spp=options.samples, seed=seed)[0], tracer.coverage(camera, seed=seed)
+
+
+def _rasterized(
+    asset: Asset, light: EnvironmentLight, cameras: list[Camera], scale: int = 2
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    import torch
+
+    from stspbr.render.asset_renderer import AssetRenderer
+    from stspbr.render.backend import get_backend
+    from stspbr.render.gbuffer import ViewBatch
+    from stspbr.render.prefilter import prefilter_latlong
+
+    device = torch.device("cpu")
+    asset = replace(asset, materials=[replace(m, occlusion=None) for m in asset.materials])
+    renderer = AssetRenderer(asset, get_backend("cpu", device), device)
+    prefiltered = prefilter_latlong(light, base_resolution=256)
+    for camera in cameras:
+        fine = camera.resized(camera.width * scale, camera.height * scale)
+        out = renderer.render(ViewBatch.of([fine], [np.eye(4)], device), prefiltered)
+        image = torch.cat([out["rgb"], out["alpha"]], dim=3)[0]
+        mean = image.reshape(camera.height, scale, camera.width, scale, 4).mean(dim=(1, 3)).numpy()
+        yield mean[..., :3].clip(min=0.0), mean[..., 3:].clip(0.0, 1.0)
+
+
+def _write_transforms(
+    folder: Path,
+    cameras: list[Camera],
+    entries: list[dict[str, Any]],
+    centre: np.ndarray,
+    options: PhotoSetOptions,
+    rng: np.random.Generator,
+) -> None:
+    """The two data sets, of the photos and of the linear views; what a photo's Exif says is given, no more."""
+    photos, linear = [], []
+    for entry, camera in zip(entries, cameras, strict=True):
+        pose = moved_pose(camera.camera_to_world, centre, options.pose_noise, rng)
+        kept = {key: entry[key] for key in ("file_path", "mask_path", *(["exposure"] if options.exif else []))}
+        photos.append({**kept, "transform_matrix": pose.tolist()})
+        name = f"images/{Path(entry['file_path']).stem}.exr"
+        linear.append({"file_path": name, "transform_matrix": entry["transform_matrix"]})
+    lens = _lens_keys(cameras[0], options.phone.distortion)
+    _write_json(folder / "transforms.json", {**lens, "frames": photos})
+    _write_json(folder / "linear" / "transforms.json", {**_lens_keys(cameras[0], 0.0), "frames": linear})
+
+
+def _lens_keys(camera: Camera, k1: float) -> dict[str, Any]:
+    keys = {"fl_x": camera.fx, "fl_y": camera.fy, "cx": camera.cx, "cy": camera.cy, "w": camera.width,
+            "h": camera.height, "near": camera.near, "far": camera.far, "up_axis": "y"}  # fmt: skip
+    return keys | ({"camera_model": "OPENCV", "k1": k1} if k1 else {})
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> Path:
+    with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    return folder / "truth.json"
+    return path
+
+
+def moved_pose(
+    pose: np.ndarray, centre: np.ndarray, noise: tuple[float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """A camera-to-world pose turned by exactly ``noise[0]`` degrees and shifted by ``noise[1]`` of the distance."""
+    from scipy.spatial.transform import Rotation
+
+    axis, shift = rng.normal(size=3), rng.normal(size=3)
+    axis, shift = axis / np.linalg.norm(axis), shift / np.linalg.norm(shift)
+    out = np.array(pose, np.float64)
+    out[:3, :3] = out[:3, :3] @ Rotation.from_rotvec(np.radians(noise[0]) * axis).as_matrix()
+    out[:3, 3] += noise[1] * np.linalg.norm(out[:3, 3] - centre) * shift
+    return out
 
 
 def ring_cameras(options: PhotoSetOptions, centre: np.ndarray, radius: float, rng: np.random.Generator) -> list[Camera]:
@@ -127,17 +232,6 @@ def ring_cameras(options: PhotoSetOptions, centre: np.ndarray, radius: float, rn
     return cameras
 
 
-def photographed(radiance: np.ndarray, options: PhotoSetOptions, rng: np.random.Generator) -> np.ndarray:
-    """``[H, W, 3]`` linear as from a sensor: blurred by the lens, with shot and read noise, clipped at 1."""
-    from scipy.ndimage import gaussian_filter
-
-    image = np.asarray(radiance, np.float64)
-    if options.blur > 0:
-        image = gaussian_filter(image, (options.blur, options.blur, 0.0))
-    deviation = np.sqrt(np.maximum(image, 0.0) / options.photons + options.read_noise**2)
-    return np.clip(image + deviation * rng.normal(size=image.shape), 0.0, 1.0).astype(np.float32)
-
-
 def displaced_mask(cover: np.ndarray, error: float, rng: np.random.Generator) -> np.ndarray:
     """``[H, W]`` bool: a mask as drawn by hand, its outline smoothly wrong by ``error`` pixels (standard deviation)."""
     from scipy.ndimage import distance_transform_edt, gaussian_filter
@@ -150,22 +244,23 @@ def displaced_mask(cover: np.ndarray, error: float, rng: np.random.Generator) ->
     return outline < error * waves / waves.std()
 
 
-def write_jpeg(path: Path, image: np.ndarray, camera: Camera, time: float, options: PhotoSetOptions) -> None:
-    """Linear ``[H, W, 3]`` as JPEG, with focal length (35 mm equivalent), exposure time, aperture and ISO as Exif."""
+def write_jpeg(path: Path, encoded: np.ndarray, camera: Camera, time: float | None, options: PhotoSetOptions) -> None:
+    """Encoded ``[H, W, 3]`` as JPEG, with focal length (35 mm equivalent), exposure time, aperture and ISO as Exif.
+
+    Args:
+        time: of the exposure in seconds; None: the Exif has the focal length alone.
+    """
     from PIL import Image
     from PIL.TiffImagePlugin import IFDRational
 
     exif = Image.Exif()
     exif[0x010F], exif[0x0110] = "stspbr", "path tracer"
     diagonal = np.hypot(camera.width, camera.height)
-    exif.get_ifd(0x8769).update(
-        {
-            0x829A: IFDRational(round(time * 1e7), 10**7),
-            0x829D: IFDRational(int(_F_NUMBER * 10), 10),
-            0x8827: _ISO,
-            0xA405: round(camera.fx * np.hypot(36.0, 24.0) / diagonal),
-        }
-    )
-    pixels = np.rint(255.0 * linear_to_srgb(np.clip(image, 0.0, 1.0))).astype(np.uint8)
+    tags: dict[int, Any] = {0xA405: round(camera.fx * np.hypot(36.0, 24.0) / diagonal)}
+    if time is not None:
+        tags |= {0x829A: IFDRational(round(time * 1e7), 10**7), 0x829D: IFDRational(int(_F_NUMBER * 10), 10),
+                 0x8827: _ISO}  # fmt: skip
+    exif.get_ifd(0x8769).update(tags)
+    pixels = np.rint(255.0 * np.clip(encoded, 0.0, 1.0)).astype(np.uint8)
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, quality=options.quality, exif=exif)

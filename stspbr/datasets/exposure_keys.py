@@ -12,17 +12,22 @@ _CAMERA = ("exposure_time", "iso", "f_number")
 
 
 def read_exposure(name: str, keys: dict[str, Any]) -> dict[str, Any]:
-    """``exposure`` and ``white_balance`` of :class:`stspbr.scene.capture.Frame` from a frame's keys over the file's.
+    """``exposure``, ``white_balance`` and ``divided_by`` of a frame (:class:`stspbr.scene.capture.Frame`).
 
     Args:
         name: the frame's, for errors.
-        keys: ``exposure`` (relative, linear), else ``exposure_time`` (seconds), ``iso`` and ``f_number`` together,
-            which give time times ISO over N²; ``white_balance``, the gains of red, green and blue.
+        keys: the frame's over the file's: ``exposure`` (relative, linear), else ``exposure_time`` (seconds), ``iso``
+            and ``f_number`` together, which give time times ISO over N²; ``white_balance``, the gains of red, green and
+            blue; ``divided_by``, the three factors that were divided out already.
 
     Raises:
         StspbrError: a value that is not a positive number, or a camera setting without the others.
     """
-    return {"exposure": _exposure(name, keys), "white_balance": _white_balance(name, keys)}
+    return {
+        "exposure": _exposure(name, keys),
+        "white_balance": _gains(name, keys, "white_balance"),
+        "divided_by": _gains(name, keys, "divided_by"),
+    }
 
 
 def exposure_keys(frame: Frame) -> dict[str, Any]:
@@ -32,6 +37,8 @@ def exposure_keys(frame: Frame) -> dict[str, Any]:
         keys["exposure"] = float(frame.exposure)
     if frame.white_balance is not None:
         keys["white_balance"] = [float(gain) for gain in frame.white_balance]
+    if frame.divided_by is not None:
+        keys["divided_by"] = [float(gain) for gain in frame.divided_by]
     return keys
 
 
@@ -48,13 +55,13 @@ def _exposure(name: str, keys: dict[str, Any]) -> float | None:
     return time * iso / number**2
 
 
-def _white_balance(name: str, keys: dict[str, Any]) -> tuple[float, float, float] | None:
-    gains = keys.get("white_balance")
+def _gains(name: str, keys: dict[str, Any], key: str) -> tuple[float, float, float] | None:
+    gains = keys.get(key)
     if gains is None:
         return None
     if not isinstance(gains, list) or len(gains) != 3:
-        raise StspbrError(f"frame {name}: white_balance is {gains!r}: give the three gains [red, green, blue]")
-    red, green, blue = (_positive(name, "white_balance", gain) for gain in gains)
+        raise StspbrError(f"frame {name}: {key} is {gains!r}: give the three gains [red, green, blue]")
+    red, green, blue = (_positive(name, key, gain) for gain in gains)
     return red, green, blue
 
 

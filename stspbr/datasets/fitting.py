@@ -115,16 +115,19 @@ def _padded(frame: Frame, camera: Camera) -> Frame | None:
         return None
     x, y = round(left), round(top)
     rows = ((y, camera.height - own.height - y), (x, camera.width - own.width - x), (0, 0))
-    return replace(frame, camera=camera, image=np.pad(frame.image, rows), alpha=np.pad(frame.alpha, rows))
+    known = None if frame.known is None else np.pad(frame.known, rows, constant_values=1.0)
+    return replace(frame, camera=camera, image=np.pad(frame.image, rows), alpha=np.pad(frame.alpha, rows), known=known)
 
 
 def _resampled(frame: Frame, camera: Camera) -> Frame:
     own = frame.camera
     x = own.cx + own.fx / camera.fx * (np.arange(camera.width) + 0.5 - camera.cx) - 0.5
     y = own.cy + own.fy / camera.fy * (np.arange(camera.height) + 0.5 - camera.cy) - 0.5
-    rgba = np.pad(np.concatenate([frame.image, frame.alpha], axis=-1), ((1, 1), (1, 1), (0, 0)))
-    rgba = _linear(_linear(rgba, y + 1).swapaxes(0, 1), x + 1).swapaxes(0, 1)
-    return replace(frame, camera=camera, image=rgba[..., :3].copy(), alpha=rgba[..., 3:].copy())
+    unknown = np.zeros_like(frame.alpha) if frame.known is None else 1.0 - frame.known
+    layers = np.pad(np.concatenate([frame.image, frame.alpha, unknown], axis=-1), ((1, 1), (1, 1), (0, 0)))
+    layers = _linear(_linear(layers, y + 1).swapaxes(0, 1), x + 1).swapaxes(0, 1)
+    known = None if frame.known is None else 1.0 - layers[..., 4:]
+    return replace(frame, camera=camera, image=layers[..., :3].copy(), alpha=layers[..., 3:4].copy(), known=known)
 
 
 def _linear(rows: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ from stspbr.datasets.validation import Log
 from stspbr.errors import StspbrError
 from stspbr.files import safe_name
 from stspbr.formats.images import IMAGE_SUFFIXES, write_exr, write_png8, write_png16
-from stspbr.scene.capture import Frame
+from stspbr.formats.masks import UNKNOWN
+from stspbr.scene.capture import WHOLLY_KNOWN, Frame
 from stspbr.scene.stored_frame import for_each_frame
 
 IMAGE_FORMATS = ("exr", "exr32", "png", "png16")
@@ -24,19 +25,28 @@ def image_suffix(image_format: str) -> str:
     return ".exr" if image_format.startswith("exr") else ".png"
 
 
-def write_images(folder: Path, frames: Sequence[Frame], files: Sequence[str], image_format: str) -> None:
+def write_images(folder: Path, frames: Sequence[Frame], files: Sequence[str], image_format: str) -> dict[str, str]:
     """Write the frames in parallel, with alpha; of stored ones no more are in memory than :func:`for_each_frame` lets.
 
     Args:
         files: paths relative to ``folder``, one per frame.
         image_format: ``"exr"`` (linear half floats, or floats if radiance passes 65504), ``"exr32"`` (floats,
             exact), ``"png"`` or ``"png16"`` (sRGB of 8 or 16 bits, clipped at 1, straight alpha).
+
+    Returns:
+        By file the path of its mask: of the frames with an unknown part, in three values (``formats.masks``).
     """
     image_suffix(image_format)
     if len({file.lower() for file in files}) != len(files):
         raise StspbrError(f"cannot write {folder}: two frames would have the same file name")
 
-    for_each_frame(frames, lambda frame, file: _write_image(folder / file, frame.loaded(), image_format), files)
+    def work(frame: Frame, file: str) -> str | None:
+        loaded = frame.loaded()
+        _write_image(folder / file, loaded, image_format)
+        return None if loaded.known is None else _write_mask(folder, file, loaded.alpha, loaded.known)
+
+    masks = for_each_frame(frames, work, files)
+    return {file: mask for file, mask in zip(files, masks, strict=True) if mask is not None}
 
 
 def frame_path(name: str, suffix: str) -> str:
@@ -70,6 +80,14 @@ def _parts(name: str) -> list[str]:
     if PurePosixPath(stem).suffix.lower() in IMAGE_SUFFIXES:
         stem = PurePosixPath(stem).stem
     return [*parts[:-1], stem]
+
+
+def _write_mask(folder: Path, file: str, alpha: np.ndarray, known: np.ndarray) -> str:
+    """A mask of three values: white where the object may be, black elsewhere, 128 where nobody knows; its path."""
+    place = PurePosixPath("masks") / PurePosixPath(file).with_suffix(".png")
+    grey = np.where(known < WHOLLY_KNOWN, UNKNOWN / 255.0, alpha > 0)
+    write_png8(folder / place, grey.astype(np.float32), srgb=False)
+    return place.as_posix()
 
 
 def _write_image(path: Path, frame: Frame, image_format: str) -> None:

@@ -22,7 +22,7 @@ from stspbr.notes import Notes, first_few
 from stspbr.scene.camera import Camera
 from stspbr.scene.capture import Frame
 from stspbr.scene.object_sphere import estimate_object_sphere, mask_summary
-from stspbr.scene.stored_frame import StoredFrame, for_each_frame, memory_line, workers
+from stspbr.scene.stored_frame import Pixels, StoredFrame, for_each_frame, memory_line, workers
 from stspbr.threads import available_cores
 
 HOLD_OUT_EVERY = 8
@@ -146,7 +146,8 @@ def with_clip_planes(frames: list[Frame]) -> list[Frame]:
     return [frame.with_fields(camera=replace(frame.camera, near=near, far=far)) for frame in frames]
 
 
-_Read = tuple[np.ndarray, np.ndarray | None, Lens, float]  # premultiplied image, alpha, lens, saturation
+_Read = tuple[np.ndarray, np.ndarray | None, Lens, float, np.ndarray | None]
+"""Premultiplied image, alpha, lens, saturation, and ``Frame.known``."""
 _WANTED = (mask_summary, pixel_findings)
 
 
@@ -177,7 +178,7 @@ class _Look:
 def _looked_at(item: PosedImage, index: int, reading: _Reading, kept: dict[int, _Read] | None) -> _Look | StspbrError:
     """Read an image; its pixels go into ``kept`` unless that is None."""
     try:
-        image, alpha, lens, saturation = read = _read(item, reading)
+        image, alpha, lens, saturation, known = read = _read(item, reading)
     except StspbrError as error:
         return error
     lowest = 1.0 if alpha is None else float(alpha.min(initial=1.0))
@@ -192,7 +193,7 @@ def _looked_at(item: PosedImage, index: int, reading: _Reading, kept: dict[int, 
         except StspbrError as error:
             return replace(look, bounds=error)
     if kept is None:
-        frame = Frame(item.name, _camera(item, pinhole_image(lens)), image, _or_full(alpha, image),
+        frame = Frame(item.name, _camera(item, pinhole_image(lens)), image, _or_full(alpha, image), known=known,
                       **_fields(item, saturation))  # fmt: skip
         look.summaries.update({of: of(frame) for of in _WANTED})
     return look
@@ -238,13 +239,15 @@ def _stored_frames(
         item, lens = images[index], looks[index].lens
         pinhole = pinholes[lens]
 
-        def read() -> tuple[np.ndarray, np.ndarray]:
-            image, alpha, _, _ = _read(item, reading) if kept is None else kept.pop(index)
+        def read() -> Pixels:
+            image, alpha, _, _, known = _read(item, reading) if kept is None else kept.pop(index)
             if not lens.is_pinhole:
                 source = mapped(lens, pinhole)
                 image = undistorted(image, source)
                 alpha = None if alpha is None else undistorted(alpha, source)
-            return image, _or_full(alpha, image)
+                known = None if known is None else 1.0 - undistorted(1.0 - known, source)
+            pixels = image, _or_full(alpha, image)
+            return pixels if known is None else (*pixels, known)
 
         frame = StoredFrame(item.name, _camera(item, pinhole), read, pixels[index], _WANTED if kept is None else (),
                             **_fields(item, looks[index].saturation))  # fmt: skip
@@ -260,8 +263,9 @@ def _or_full(alpha: np.ndarray | None, image: np.ndarray) -> np.ndarray:
 def _read(item: PosedImage, reading: _Reading) -> _Read:
     image, alpha, saturation = read_image(item.image, layer=reading.choices.layer, notes=reading.notes)
     height, width = image.shape[:2]
+    known = None
     if item.mask is not None:
-        mask = reading.masks.read(item.mask)
+        mask, known = reading.masks.read_both(item.mask)
         if mask.shape[:2] != (height, width):
             shape = f"{mask.shape[1]}x{mask.shape[0]}, the image {width}x{height}"
             raise StspbrError(f"frame {item.name}: its mask is {shape}: export the mask again")
@@ -277,7 +281,7 @@ def _read(item: PosedImage, reading: _Reading) -> _Read:
             f"frame {item.name}: the image is {width}x{height} but its camera {lens.width}x{lens.height}: "
             "give w, h and the focal length of this very image"
         )
-    return image, alpha, lens, saturation
+    return image, alpha, lens, saturation, known
 
 
 def _camera(item: PosedImage, pinhole: PinholeImage) -> Camera:

@@ -32,7 +32,8 @@ TILE = 64  # pixels along a side
 _MAGIC = b"stspbr frames 1\n"
 _FOOTER = 16 + 32  # place and length of the index, its SHA-256
 _ABANDONED = 3600.0  # seconds without a write after which a file that is being written has no writer
-_EMPTY, _HALF, _OPAQUE, _FLOAT = range(4)  # nothing; four channels; three, alpha being 1; four of 32 bits
+_EMPTY, _HALF, _OPAQUE, _FLOAT, _KNOWN = range(5)
+"""Nothing; four channels; three, alpha being 1; four of 32 bits; five of these, the last one known."""
 
 
 def tiled(path: Path, make: Any, scale: int) -> tuple[Capture, bool]:
@@ -78,8 +79,9 @@ class _Tiles:
         self._stream, self._lock = stream, threading.Lock()
 
     def window(self, level: _Level, left: int, top: int, width: int, height: int) -> Pixels:
-        """Image and alpha of a window that lies inside."""
-        out = np.zeros((height, width, 4), np.float32)
+        """Image and alpha of a window that lies inside, and known if the frame has an unknown part."""
+        out = np.zeros((height, width, 5), np.float32)
+        out[..., 4] = 1.0
         for row in range(top // TILE, (top + height - 1) // TILE + 1):
             for column in range(left // TILE, (left + width - 1) // TILE + 1):
                 kind = int(level.kind[row, column])
@@ -91,12 +93,13 @@ class _Tiles:
                 first, start = max(y, top), max(x, left)
                 last, end = min(y + shape[0], top + height), min(x + shape[1], left + width)
                 inside = values[first - y : last - y, start - x : end - x]
-                out[first - top : last - top, start - left : end - left] = inside
-        return np.ascontiguousarray(out[..., :3]), np.ascontiguousarray(out[..., 3:])
+                out[first - top : last - top, start - left : end - left, : inside.shape[2]] = inside
+        pixels = np.ascontiguousarray(out[..., :3]), np.ascontiguousarray(out[..., 3:4])
+        return (*pixels, np.ascontiguousarray(out[..., 4:])) if (level.kind == _KNOWN).any() else pixels
 
     def _tile(self, offset: int, kind: int, shape: tuple[int, int]) -> np.ndarray:
-        channels = 3 if kind == _OPAQUE else 4
-        dtype = np.dtype("<f4" if kind == _FLOAT else "<f2")
+        channels = {_OPAQUE: 3, _KNOWN: 5}.get(kind, 4)
+        dtype = np.dtype("<f4" if kind in (_FLOAT, _KNOWN) else "<f2")
         data = self._read(offset, shape[0] * shape[1] * channels * dtype.itemsize)
         values = np.frombuffer(data, dtype).reshape(*shape, channels).astype(np.float32)
         return np.concatenate([values, np.ones_like(values[..., :1])], axis=2) if kind == _OPAQUE else values
@@ -157,7 +160,8 @@ def _frame(entry: dict[str, Any], number: int, arrays: dict[str, np.ndarray], ti
     summary["box"] = None if summary["box"] is None else tuple(summary["box"])
     summary["centre"] = tuple(summary["centre"])
     fields["object_to_world"] = np.array(fields["object_to_world"])
-    fields["white_balance"] = None if fields["white_balance"] is None else tuple(fields["white_balance"])
+    for name in ("white_balance", "divided_by"):
+        fields[name] = None if fields.get(name) is None else tuple(fields[name])
     whole = _level(arrays, number, camera.height, camera.width, 1)
     small = None if scale == 1 else _level(arrays, number, camera.height, camera.width, scale)
 
@@ -186,7 +190,8 @@ def _write(path: Path, capture: Capture, scale: int) -> None:
             def work(frame: Frame, number: int) -> None:
                 loaded = frame.loaded()
                 for level in places:
-                    pieces = [_encoded(values) for values in _tiles_of(*loaded.reduced(level))]
+                    known = loaded.known_reduced(level)
+                    pieces = [_encoded(values) for values in _tiles_of(*loaded.reduced(level), known)]
                     with lock:
                         offsets = [stream.tell()]
                         for _, data in pieces:
@@ -233,19 +238,25 @@ def _entry(frame: Frame) -> dict[str, Any]:
         "saturation": float(frame.saturation),
         "exposure": frame.exposure,
         "white_balance": frame.white_balance,
+        "divided_by": frame.divided_by,
         "mask": asdict(frame.summary(mask_summary)),
     }
 
 
-def _tiles_of(image: np.ndarray, alpha: np.ndarray) -> Iterator[np.ndarray]:
+def _tiles_of(image: np.ndarray, alpha: np.ndarray, known: np.ndarray | None) -> Iterator[np.ndarray]:
+    layers = [image, alpha] if known is None else [image, alpha, known]
     for top in range(0, image.shape[0], TILE):
         for left in range(0, image.shape[1], TILE):
             part = slice(top, top + TILE), slice(left, left + TILE)
-            yield np.concatenate([image[part], alpha[part]], axis=2)
+            yield np.concatenate([layer[part] for layer in layers], axis=2)
 
 
 def _encoded(values: np.ndarray) -> tuple[int, bytes]:
-    """How a tile ``[h, w, 4]`` is stored, and its bytes."""
+    """How a tile ``[h, w, 4]`` (or 5, with known) is stored, and its bytes."""
+    if values.shape[2] == 5:
+        if not (values[..., 4] == 1).all():
+            return _KNOWN, values.astype("<f4").tobytes()
+        values = values[..., :4]
     if not values.any():
         return _EMPTY, b""
     with np.errstate(over="ignore"):

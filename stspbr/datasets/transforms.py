@@ -2,7 +2,8 @@
 
 Our additions to the format, all optional: per frame ``object_to_world`` (4×4, rigid), ``split`` (``"train"`` or
 ``"test"``), ``saturation``, ``exposure`` (relative, linear) or else ``exposure_time`` (seconds), ``iso`` and
-``f_number`` together, and ``white_balance`` (the three gains that the camera applied); for the file ``environment``
+``f_number`` together, ``white_balance`` (the three gains that the camera applied), and ``divided_by`` (three factors
+that were divided out of the image already); for the file ``environment``
 (a lat-long HDR or EXR: the known light, in the convention of :mod:`stspbr.scene.light` about +Y), ``near``, ``far``,
 ``up_axis`` and ``original_from_world`` (a 4×4 similarity: puts what is made from this capture back into the world that
 its poses came in).
@@ -190,7 +191,7 @@ def write_nerfstudio(folder: str | Path, capture: Capture, image_format: str = "
 
 
 def _write(folder: Path, capture: Capture, files: list[str], content: Json, image_format: str) -> Path:
-    write_images(folder, capture.frames, files, image_format)
+    unknown = write_images(folder, capture.frames, files, image_format)
     intrinsics = [_intrinsics(frame.camera) for frame in capture.frames]
     shared = bool(intrinsics) and all(item == intrinsics[0] for item in intrinsics)
     content |= intrinsics[0] if shared else {}
@@ -208,6 +209,8 @@ def _write(folder: Path, capture: Capture, files: list[str], content: Json, imag
         if math.isfinite(frame.saturation):
             entry["saturation"] = float(frame.saturation)
         entry |= exposure_keys(frame)
+        if file in unknown:
+            entry["mask_path"] = unknown[file]
         content["frames"].append(entry)
     write_json(folder / "transforms.json", content)
     return folder / "transforms.json"

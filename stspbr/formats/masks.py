@@ -12,6 +12,10 @@ at least 1 % of all that is covered): 2 to 32 values of which one that fills an 
 largest, or below while none lies above 90 % but the largest itself, or the largest is below half of the full scale; or
 values of at most 32 on a scale of 255 and more. All else is soft coverage, divided by the largest value if that is not
 the full scale.
+
+Greys of 8 bits that hold 128 and 255 and nothing else beside 0, or in which only these fill areas, have three values:
+128 is *unknown*, a pixel of which nobody says whether it shows the object (a hand, a stand, something in front). Such
+pixels count nowhere.
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ from stspbr.formats.mask_numbers import (
 from stspbr.notes import Notes, first_few
 from stspbr.threads import available_cores
 
+UNKNOWN = 128.0
+"""The grey of pixels that are neither object nor background, in masks of 8 bits."""
 _MOST_LABELS = 32
 _FILLED = 0.01  # share of what is covered that a label fills with its interior
 _FLAT = 0.5  # share of what is covered that lies inside of flat colours, if colours are labels
@@ -80,14 +86,25 @@ class MaskReading:
             self._note_inversion([survey for group in groups.values() for survey in group], notes)
 
     def read(self, path: Path) -> np.ndarray:
-        """The coverage ``[H, W, 1]`` float32 in [0, 1] of a mask; 1: the object.
+        """The coverage ``[H, W, 1]`` float32 in [0, 1] of a mask; 1: the object. Where it is unknown it is 0.
 
         Raises:
             StspbrError: the file is missing, broken or not an image.
         """
+        return self.read_both(path)[0]
+
+    def read_both(self, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+        """As ``read``, and ``[H, W, 1]`` float32: 1 where the mask is known, 0 where not; None: it is everywhere."""
         stored = numbers_of(decode_mask(path), self._by_alpha)
-        coverage = self._rules.get((stored.kind, stored.full), _Rule(stored.full)).coverage(stored)
-        return np.ascontiguousarray((1.0 - coverage if self.choices.invert_masks else coverage)[..., None], np.float32)
+        rule = self._rules.get((stored.kind, stored.full), _Rule(stored.full))
+        coverage = rule.coverage(stored)
+        coverage = 1.0 - coverage if self.choices.invert_masks else coverage
+        known = None
+        if rule.unknown is not None:
+            inside = stored.codes != rule.unknown
+            coverage = coverage * inside
+            known = None if inside.all() else np.ascontiguousarray(inside[..., None], np.float32)
+        return np.ascontiguousarray(coverage[..., None], np.float32), known
 
     def _note_inversion(self, surveys: list[MaskSurvey], notes: Notes) -> None:
         shares = []
@@ -114,6 +131,7 @@ class _Rule:
     top: float
     labels: tuple[float, ...] | None = None
     others: tuple[float, ...] = (0.0,)  # colours that a lossy mask may hold instead
+    unknown: float | None = None  # the code of pixels that are neither
 
     def coverage(self, stored: MaskNumbers) -> np.ndarray:
         codes = stored.codes
@@ -157,6 +175,9 @@ def _decided(kind: str, full: float, surveys: list[MaskSurvey], notes: Notes | N
     if kind == "palette" and len(values) > 1 and 255.0 in values:
         values.remove(255.0)
         _each(notes, names, "label 255 of a palette is void and counts as the background")
+    if kind == "grey" and full == 255 and [UNKNOWN, 255.0] in (values, group.filling()):
+        _each(notes, names, "three values: grey 128 is unknown, neither object nor background")
+        return _Rule(full, unknown=UNKNOWN)
     if len(values) == 1:
         if values[0] != full and kind != "palette":
             _each(notes, names, f"the values 0 and {values[0]:g} (of {full:g}) are read as coverage 0 and 1")

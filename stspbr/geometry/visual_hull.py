@@ -11,6 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from stspbr.errors import StspbrError
 from stspbr.geometry.visual_hull_kernels import carve
 from stspbr.scene import Frame
+from stspbr.scene.capture import WHOLLY_KNOWN
 
 _BOX_GRID = 40  # points along each side of the cube that is searched for the box
 _BOX_ROUNDS = 3
@@ -25,9 +26,10 @@ def visual_hull_sdf(points: np.ndarray, frames: Sequence[Frame], threshold: floa
 
     Args:
         points: ``[V, 3]`` object space.
-        frames: ``alpha > threshold`` is the object. A frame does not constrain points behind its near plane. If its
-            mask reaches the image's border, it does not constrain points beside its image either; otherwise the mask
-            shows all of the object, and points beside the image are outside.
+        frames: ``alpha > threshold`` is the object; where a mask is unknown it carves nothing. A frame does not
+            constrain points behind its near plane. If its mask reaches the image's border, it does not constrain points
+            beside its image either; otherwise the mask shows all of the object, and points beside the image are
+            outside.
         threshold: coverage above which a pixel shows the object.
 
     Returns:
@@ -95,10 +97,12 @@ def _small(frame: Frame) -> Frame:
     if scale <= 1:
         return frame
     _, alpha = frame.reduced(scale)
+    known = frame.known_reduced(scale)
     height, width = alpha.shape[:2]
     camera = camera.resampled((0, 0, width * scale, height * scale), (width, height))
     black = np.broadcast_to(np.float32(0), (height, width, 3))
-    return Frame(frame.name, camera, black, np.ascontiguousarray(alpha), frame.object_to_world, frame.split)
+    return Frame(frame.name, camera, black, np.ascontiguousarray(alpha), frame.object_to_world, frame.split,
+                 known=known)  # fmt: skip
 
 
 def _mask(frame: Frame, threshold: float) -> np.ndarray:
@@ -111,6 +115,8 @@ def _mask(frame: Frame, threshold: float) -> np.ndarray:
 def _outline_distance(frame: Frame, threshold: float) -> np.ndarray:
     """``[H, W]`` float32 pixels from each pixel centre to the mask's outline, negative inside."""
     mask = _mask(frame, threshold)
+    if (known := frame.known) is not None:  # what nobody knows carves nothing
+        mask = mask | (known.reshape(mask.shape) < WHOLLY_KNOWN)
     if mask.all():  # the outline is outside the image: measure to the image's border
         rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5 for n in mask.shape)
         return -np.minimum(rows[:, None], columns[None, :]).astype(np.float32)

@@ -186,9 +186,14 @@ def _prepare(rendered: Tensor, target: Tensor, saturation: Tensor | float | None
     return rendered, target
 
 
-def mask_loss(rendered: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of coverage [..., H,W,1] in [0, 1] over whole images; a scalar."""
-    return (rendered - target).square().mean()
+def mask_loss(rendered: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+    """Mean squared difference of coverage [..., H,W,1] in [0, 1] over whole images; a scalar.
+
+    Args:
+        known: [..., H,W,1], 0 where the target's mask is unknown; None: it is known everywhere.
+    """
+    square = (rendered - target).square()
+    return square.mean() if known is None else (square * known).mean()
 
 
 def metal_prior(metallic: Tensor, albedo: Tensor, odds: float) -> Tensor:

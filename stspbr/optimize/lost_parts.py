@@ -49,6 +49,7 @@ class LostParts:
         missed = torch.zeros_like(seen)
         for number in range(len(views)):
             batch, targets = views.batch([number])
+            batch = self.problem.seen(batch, [number])
             shown = targets.alpha.reshape(-1) > _COVERED
             shown[render_gbuffer(surface, batch, self.problem.backend).covered] = False
             height, width = batch.resolution
@@ -58,6 +59,8 @@ class LostParts:
             row = ((clip[:, 1] / depth * 0.5 + 0.5) * height).floor()
             inside = (clip[:, 3] > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
             pixel = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
+            if targets.known is not None:  # a view says nothing where its mask is unknown
+                inside = inside & (targets.known.reshape(-1)[pixel] > 0)
             seen += inside
             missed += inside & shown[pixel]
         return ((missed >= _LEAST_VIEWS) & (missed >= _SHARE * seen)).cpu().numpy()

@@ -29,7 +29,7 @@ class Observations:
     Attributes:
         position, normal, to_eye: ``[N, 3]``; ``normal`` is the unit shading normal.
         view: ``[N]`` int64 into ``rotations`` ``[R, 3, 3]``, object to world.
-        radiance: ``[N, 3]`` linear, as photographed.
+        radiance: ``[N, 3]`` linear, without what the camera made of it.
         occlusion: ``[N, 1]``, 1 = open; or None.
         places: in the object that hides light from itself; None: nothing is hidden.
         bend: ``[N, 1]`` how much the smooth normal turns within the pixel; None: not at all.
@@ -108,6 +108,7 @@ def looks(problem: Reconstruction, limit: int) -> Iterator[Look]:
     rotations = views.cameras.object_rotation
     for number in range(len(views)):
         batch, targets = views.samples(number)
+        batch = problem.seen(batch, [number])
         gbuffer = render_gbuffer(surface, batch, problem.backend)
         if len(gbuffer.covered) == 0:
             continue
@@ -117,7 +118,12 @@ def looks(problem: Reconstruction, limit: int) -> Iterator[Look]:
         clear = torch.minimum(alpha, targets.alpha).reshape(-1).index_select(0, gbuffer.covered) > FULL_COVERAGE
         if inputs.opacity is not None:  # else what is behind a cut-out would be taken for its surface
             clear &= inputs.opacity[:, 0] > _OPAQUE
-        clear &= (target < targets.saturation.reshape(-1, 1)).all(dim=1)
+        if problem.photography is None:
+            clear &= (target < targets.saturation.reshape(-1, 1)).all(dim=1)
+        else:
+            whole = [number], gbuffer.covered, targets.saturation
+            target, below_white = problem.photography.radiance(target, batch, *whole)
+            clear &= below_white
         if keep < 1.0:
             clear &= torch.rand(len(clear), generator=generator, device=device) < keep
         places = torch.nonzero(clear).squeeze(1)

@@ -174,7 +174,11 @@ class PathRefinement(Reconstruction):
             target, clips = (
                 v.reshape(-1, v.shape[-1])[chosen] for v in (targets.image, targets.saturation.expand_as(targets.alpha))
             )
-            pixels = (radiance, target, clips, weight[chosen, None].float())
+            certain = weight[chosen, None].float()
+            if self.photography is not None:
+                radiance, own = self.photography.compared_pixels(radiance, targets, views, ids, chosen)
+                certain = certain if own is None else certain * own
+            pixels = (radiance, target, clips, certain)
             terms = self._colour_terms(lambda _: pixels, 3.0 * max(len(chosen), 1))
         with watch.part("smoothness"):
             terms += self._priors(step, 1.0, gbuffer, inputs)

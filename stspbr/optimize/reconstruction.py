@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +12,14 @@ from torch import Tensor
 from stspbr.colour import linear_to_srgb
 from stspbr.fields.material_values import MaterialValues
 from stspbr.optimize.appearance import Appearance
+from stspbr.optimize.cameras import Cameras
 from stspbr.optimize.crops import Crops
 from stspbr.optimize.distributed import Ranks, Span
 from stspbr.optimize.geometry import Geometry
 from stspbr.optimize.lights import Light, in_units_of
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.losses import CompositeLoss, mask_loss, metal_prior
+from stspbr.optimize.photography import Photography
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.optimize.transport import TransportSchedule
 from stspbr.optimize.views import FULL_COVERAGE, Targets, ViewSet, Window, batch_ids, step_generator
@@ -36,6 +38,7 @@ from stspbr.render.layers import Layer, compose_layers, layers_of
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.render.shading import shade
+from stspbr.scene import Frame
 from stspbr.settings import LossSettings, OptimizeSettings
 
 _Pixels = tuple[Tensor, Tensor, Tensor, Tensor]  # radiance rendered and photographed, where that clips, weights
@@ -53,6 +56,8 @@ class Reconstruction:
         held_out: views for evaluation; previews show the first of them, or the first training view if there are none.
         ranks: the processes that share each batch.
         transport: shadows and bounces; None: all of the surface sees all of the light.
+        photography: what the cameras made of radiance; None: the views hold it as it is.
+        cameras: corrections of the views' cameras; None: they are exact.
     """
 
     def __init__(
@@ -68,6 +73,8 @@ class Reconstruction:
         held_out: ViewSet | None = None,
         ranks: Ranks | None = None,
         transport: TransportSchedule | None = None,
+        photography: Photography | None = None,
+        cameras: Cameras | None = None,
     ) -> None:
         self.views = views
         self.geometry = geometry
@@ -79,6 +86,8 @@ class Reconstruction:
         self.held_out = held_out
         self.ranks = ranks or Ranks()
         self.transport = transport
+        self.photography = photography
+        self.cameras = cameras
         self.crops = Crops(views, seed) if views.crop else None
         self.exposure = views.exposure()
         self.progress = 1.0
@@ -97,6 +106,8 @@ class Reconstruction:
             "geometry": list(self.geometry.parameters()),
             **self.appearance.groups(),
             "light": list(self.light.parameters()),
+            **({} if self.photography is None else {"response": list(self.photography.parameters())}),
+            **({} if self.cameras is None else {"cameras": list(self.cameras.parameters())}),
         }
 
     def maps(self) -> list[Tensor]:
@@ -119,8 +130,16 @@ class Reconstruction:
             views, targets = self.views.batch(ids) if windows is None else self.views.crops(
                 ids, [windows[place] for place in places]
             )  # fmt: skip
+            views = self.seen(views, ids)
         surface, gbuffer, inputs, image = self._render(views, watch)
         image, weight = self._corrected(image, ids)
+        if self.photography is not None:
+            averaged = 1 if windows is not None else self.views.overview**2
+            image, certain = self.photography.compared(image, targets, views, ids, averaged)
+            weight = certain if weight is None or certain is None else weight * certain
+        if targets.known is not None:  # whole-image losses have no weights: there the target takes the render's place
+            weight = targets.known if weight is None else weight * targets.known
+            targets = replace(targets, image=torch.where(targets.known > 0, targets.image, image[..., :3].detach()))
         with watch.part("losses"):
             share = len(ids) / len(batch)
             covered, span = self._normalizers(targets, gbuffer)
@@ -138,10 +157,15 @@ class Reconstruction:
         """Bring maps and light back into their ranges."""
         self.appearance.constrain()
         self.light.constrain()
+        if self.photography is not None:
+            self.photography.constrain()
+        if self.cameras is not None:
+            self.cameras.constrain()
 
     def modules(self) -> dict[str, torch.nn.Module]:
         """The parts whose state a checkpoint contains."""
         parts = {"geometry": self.geometry, "appearance": self.appearance, "light": self.light}
+        parts |= {"response": self.photography, "cameras": self.cameras}
         return {name: part for name, part in parts.items() if isinstance(part, torch.nn.Module)}
 
     def state(self) -> dict[str, dict[str, Tensor]]:
@@ -166,8 +190,8 @@ class Reconstruction:
         if weight <= 0 or not (surface.positions.requires_grad or self.appearance.sees_through(self.progress)):
             return []
         views, targets = self.views.batch(ids)
-        alpha = self.coverage(surface, views)
-        return [Term("silhouette", weight * mask_loss(alpha, targets.alpha), STRICT_A, closed=True)]
+        alpha = self.coverage(surface, self.seen(views, ids))
+        return [Term("silhouette", weight * mask_loss(alpha, targets.alpha, targets.known), STRICT_A, closed=True)]
 
     def _learn(
         self,
@@ -218,7 +242,19 @@ class Reconstruction:
 
     def _regularizers(self, progress: float) -> list[Term]:
         """Terms that depend on no view, counted once: by the last rank, which has the fewest views."""
-        return self.geometry.regularizers(progress) + self.light.regularizers() if self.ranks.is_last else []
+        if not self.ranks.is_last:
+            return []
+        terms = self.geometry.regularizers(progress) + self.light.regularizers()
+        terms += [] if self.photography is None else self.photography.regularizers()
+        return terms if self.cameras is None or progress < self.cameras.start else terms + self.cameras.regularizers()
+
+    def seen(self, views: ViewBatch, ids: Sequence[int]) -> ViewBatch:
+        """``views`` of the training views ``ids`` through the cameras as they are known now."""
+        return views if self.cameras is None else self.cameras.seen(views, ids, self.progress)
+
+    def photographed(self, frame: Frame, rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+        """A render ``[H, W, 3]`` over black of a view, as its camera would have taken it."""
+        return rgb if self.photography is None else self.photography.response.of_view(frame, rgb, alpha)
 
     # -- rendering ---------------------------------------------------------------------------------------
 
@@ -258,12 +294,15 @@ class Reconstruction:
         return replace(values, albedo=in_units_of(self.light, values.albedo))
 
     def preview(self) -> dict[str, np.ndarray]:
-        """One view as a row of pictures: target, result, albedo, roughness, metallic, normal."""
-        views, targets = (self.held_out or self.views).batch([0])
+        """One view as a row of pictures: target, result (as photographed), albedo, roughness, metallic, normal."""
+        shown = self.held_out or self.views
+        views, targets = shown.batch([0])
+        views = views if shown is self.held_out else self.seen(views, [0])
         out = {name: image[0].cpu().numpy() for name, image in self.render(views).items()}
+        result = self.photographed(shown.frame(0, whole=False), out["rgb"], out["alpha"])
         row = [
             linear_to_srgb(np.clip(targets.image[0].cpu().numpy(), 0, 1)),
-            linear_to_srgb(np.clip(out["rgb"], 0, 1)),
+            linear_to_srgb(np.clip(result, 0, 1)),
             linear_to_srgb(np.clip(out["albedo"], 0, 1)),
             np.repeat(out["roughness"], 3, axis=2),
             np.repeat(out["metallic"], 3, axis=2),
@@ -353,7 +392,9 @@ class Reconstruction:
         alpha = image[..., 3:]
         terms = []
         if alpha.requires_grad and losses.mask > 0:
-            terms.append(Term("mask", losses.mask * mask_loss(alpha, targets.alpha), STRICT_A, closed=True))
+            terms.append(
+                Term("mask", losses.mask * mask_loss(alpha, targets.alpha, targets.known), STRICT_A, closed=True)
+            )
         union = torch.nonzero(((alpha.detach() > 0) | (targets.alpha > 0)).reshape(-1)).squeeze(1)
         coverage = targets.alpha.sum() if coverage is None else coverage
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stspbr.errors import StspbrError
 
-STRICT_A = frozenset({"geometry", "appearance", "light", "joint"})
+STRICT_A = frozenset({"geometry", "appearance", "light", "joint", "response", "cameras"})
 """The groups that colour, mask and shape losses drive."""
 STRICT_B = frozenset({"reflectance"})
 """The group that the reflectance losses drive."""

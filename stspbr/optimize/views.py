@@ -21,7 +21,7 @@ from stspbr.errors import StspbrError
 from stspbr.optimize.losses import measure_exposure
 from stspbr.render.gbuffer import ViewBatch
 from stspbr.scene import Camera, Frame
-from stspbr.scene.capture import block_means
+from stspbr.scene.capture import WHOLLY_KNOWN, block_means
 
 WHOLE_SIDE = 1024
 """Longest side in pixels of the views of which, by default, no crops are drawn."""
@@ -46,11 +46,13 @@ class Targets:
         image: ``[B, H, W, 3]`` linear radiance premultiplied by alpha.
         alpha: ``[B, H, W, 1]`` coverage in [0, 1].
         saturation: ``[B, 1, 1, 1]`` radiance at which each frame clips.
+        known: ``[B, H, W, 1]``, 1 where the mask is known and 0 where not; None: it is everywhere.
     """
 
     image: Tensor
     alpha: Tensor
     saturation: Tensor
+    known: Tensor | None = None
 
 
 def crop_side(crop: int | Literal["auto"], resolution: tuple[int, int]) -> int:
@@ -149,6 +151,12 @@ class ViewSet:
         height, width = (side // self.overview for side in self.full)
         image = torch.empty(len(frames), height, width, 3)
         alpha = torch.empty(len(frames), height, width, 1)
+        unknown = [frame.known_reduced(scale * self.overview) for frame in frames]
+        self.known = None
+        if any(own is not None for own in unknown):
+            full = np.ones((height, width, 1), np.float32)
+            known = torch.from_numpy(np.stack([_wholly(full if own is None else own) for own in unknown]))
+            self.known = known.to(device)
         for number, frame in enumerate(frames):
             pixels = frame.reduced(scale * self.overview)
             for kept, values in zip((image, alpha), pixels, strict=True):
@@ -161,8 +169,7 @@ class ViewSet:
         self.saturation = _tensor(np.array([f.saturation for f in frames]).reshape(-1, 1, 1, 1), device)
         poses, cameras = [frame.object_to_world for frame in frames], [frame.camera for frame in frames]
         if self.crop:
-            shown = (0, 0, width * self.overview, height * self.overview)
-            cameras = [self.camera(number).resampled(shown, (width, height)) for number in range(len(frames))]
+            cameras = [self._small_camera(number) for number in range(len(frames))]
         self.cameras = replace(ViewBatch.of(cameras, poses, device), resolution=self.resolution)
 
     def __len__(self) -> int:
@@ -177,6 +184,22 @@ class ViewSet:
         """The camera of a view of the size ``full``."""
         return self._frames[number].camera.resized(self.full[1], self.full[0])
 
+    def original_camera(self, number: int) -> Camera:
+        """The camera of a view as its frame has it, before any reduction."""
+        return self._frames[number].camera
+
+    def frame(self, number: int, whole: bool = True) -> Frame:
+        """A view with its pixels in memory, of the size ``full``, or as ``batch`` has it."""
+        own = self._frames[number]
+        image, alpha = self.whole(number) if whole else (v[number].cpu().numpy() for v in (self.image, self.alpha))
+        camera = self.camera(number) if whole else self._small_camera(number)
+        return Frame(own.name, camera, image, alpha, own.object_to_world, own.split, own.saturation,
+                     divided_by=own.divided_by)  # fmt: skip
+
+    def _small_camera(self, number: int) -> Camera:
+        height, width = self.resolution
+        return self.camera(number).resampled((0, 0, width * self.overview, height * self.overview), (width, height))
+
     def whole(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Image ``[H, W, 3]`` and alpha ``[H, W, 1]`` of a view of the size ``full``, crops or not."""
         return self._frames[number].reduced(self._scale)
@@ -188,6 +211,7 @@ class ViewSet:
             self._gather(self.image, ids, index),
             self._gather(self.alpha, ids, index),
             self.saturation.index_select(0, index),
+            None if self.known is None else self.known.index_select(0, index),
         )
         return self.cameras.select(index), targets
 
@@ -198,17 +222,22 @@ class ViewSet:
         the view from the window's column and row on.
         """
         height, width = (min(self.crop, side) for side in self.full)
-        pixels, cameras = [], []
+        pixels, cameras, unknown = [], [], []
         for number, (left, top) in zip(ids, windows, strict=True):
             sides = (left, top, width, height)
             read = self._frames[number].window(*(self._scale * value for value in sides))
             pixels.append([block_means(values, self._scale) for values in read])
+            if self.known is not None:
+                own = self._frames[number].known_window(*(self._scale * value for value in sides))
+                full = np.ones((height, width, 1), np.float32)
+                unknown.append(full if own is None else _wholly(block_means(own, self._scale)))
             cameras.append(self.camera(number).resampled(sides, (width, height)))
         views = ViewBatch.of(cameras, [self._frames[number].object_to_world for number in ids], self.device)
         index = _to_device(torch.as_tensor(ids, dtype=torch.int64), self.device)
         host = torch.device("cpu")
         image, alpha = (_to_device(_tensor(np.stack(of), host), self.device) for of in zip(*pixels, strict=True))
-        return views, Targets(image, alpha, self.saturation.index_select(0, index))
+        known = _to_device(_tensor(np.stack(unknown), host), self.device) if unknown else None
+        return views, Targets(image, alpha, self.saturation.index_select(0, index), known)
 
     @property
     def sample_step(self) -> int:
@@ -288,6 +317,11 @@ def step_generator(step: int, seed: int, device: torch.device) -> torch.Generato
 
 def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(array, dtype=np.float32), device=device)
+
+
+def _wholly(known: np.ndarray) -> np.ndarray:
+    """1 where all of a pixel is known, else 0."""
+    return (known >= WHOLLY_KNOWN).astype(np.float32)
 
 
 def _to_device(values: Tensor, device: torch.device) -> Tensor:

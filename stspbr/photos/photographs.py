@@ -102,7 +102,12 @@ def find_masks(folder: str | Path, photos: list[Photo]) -> dict[str, Path]:
 
 
 def read_mask(path: Path, photo: Photo, reading: MaskReading | None = None) -> np.ndarray:
-    """``[H, W, 1]`` float32 in [0, 1], 1: the object; upright as its photo.
+    """``[H, W, 1]`` float32 in [0, 1], 1: the object; upright as its photo. See ``read_masks``."""
+    return read_masks(path, photo, reading)[0]
+
+
+def read_masks(path: Path, photo: Photo, reading: MaskReading | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """A mask as ``MaskReading.read_both`` gives it, upright as its photo.
 
     A mask of the photo's stored size is turned with it; one of the upright size is taken as upright.
 
@@ -114,15 +119,15 @@ def read_mask(path: Path, photo: Photo, reading: MaskReading | None = None) -> n
     """
     from stspbr.formats.exif import upright
 
-    mask = (reading or MaskReading([path], USUAL)).read(path)
+    mask, known = (reading or MaskReading([path], USUAL)).read_both(path)
     exif = photo.exif
     if mask.shape[:2] == (exif.height, exif.width) and (exif.orientation < 5 or exif.height != exif.width):
-        return mask
+        return mask, known
     stored = (exif.width, exif.height) if exif.orientation >= 5 else (exif.height, exif.width)
     if mask.shape[:2] != stored:
         (mh, mw) = mask.shape[:2]
         raise StspbrError(f"{path}: the mask is {mw}x{mh}, its photo {exif.width}x{exif.height}: export it again")
-    return upright(mask, exif.orientation)
+    return upright(mask, exif.orientation), None if known is None else upright(known, exif.orientation)
 
 
 def _remedy(failed: dict[str, str]) -> str:

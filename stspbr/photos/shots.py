@@ -14,11 +14,12 @@ from stspbr.datasets.lens import Lens, PinholeImage, object_bounds, pinhole_imag
 from stspbr.errors import StspbrError
 from stspbr.formats.masks import MaskReading
 from stspbr.photos.grabcut import inside_box
-from stspbr.photos.photographs import Photo, read_mask, read_photo
+from stspbr.photos.photographs import Photo, read_mask, read_masks, read_photo
 from stspbr.photos.sparse_model import SparseModel, View
 from stspbr.photos.working_photos import Outline
 from stspbr.scene import Camera
 from stspbr.scene.object_sphere import COVERED, MaskSummary
+from stspbr.scene.stored_frame import Pixels
 
 Box = tuple[float, float, float, float]
 
@@ -107,11 +108,18 @@ class Shot:
         alpha = self._masked()
         self.mask, self.summary = PackedMask(alpha[..., 0] > COVERED), MaskSummary.of(alpha)
 
-    def pixels(self) -> tuple[np.ndarray, np.ndarray]:
-        """Image, premultiplied, and alpha, as a frame has them."""
-        image, alpha = self.image(), self._masked()
+    def pixels(self) -> Pixels:
+        """Image, premultiplied, alpha, and known if it is not 1 everywhere, as a frame has them."""
+        image, alpha, known = self.image(), self._masked(), self.known()
         image *= alpha
-        return image, alpha
+        return (image, alpha) if known is None else (image, alpha, known)
+
+    def known(self) -> np.ndarray | None:
+        """``[H, W, 1]`` float32 share of each pixel of which the mask says something; None: all of all."""
+        if self.outline is not None or self.mask_file is None:
+            return None
+        known = read_masks(self.mask_file, self.photo, self.reading)[1]
+        return None if known is None else np.clip(1.0 - self.lens.resampled(1.0 - known), 0.0, 1.0)
 
     def _masked(self) -> np.ndarray:
         alpha = self.alpha()

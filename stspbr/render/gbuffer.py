@@ -78,12 +78,15 @@ class ViewBatch:
         eye: ``[B, 3]`` the cameras' centres in object space.
         object_rotation: ``[B, 3, 3]`` object to world, for looking up the light.
         resolution: (height, width).
+        projection, camera_from_object: ``[B, 4, 4]`` the factors of ``clip_from_object``, for whoever needs them apart.
     """
 
     clip_from_object: Tensor
     eye: Tensor
     object_rotation: Tensor
     resolution: tuple[int, int]
+    projection: Tensor | None = None
+    camera_from_object: Tensor | None = None
 
     @classmethod
     def of(cls, cameras: Sequence[Camera], poses: Sequence[np.ndarray], device: torch.device) -> ViewBatch:
@@ -91,16 +94,27 @@ class ViewBatch:
         pairs = [(camera, np.asarray(pose, np.float64)) for camera, pose in zip(cameras, poses, strict=True)]
         clip = [camera.clip_from_object(pose) for camera, pose in pairs]
         eyes = [(np.linalg.inv(pose) @ np.append(camera.position, 1.0))[:3] for camera, pose in pairs]
-        rows = (clip, eyes, [pose[:3, :3] for _, pose in pairs])
-        clips, eye, rotation = (torch.as_tensor(np.stack(row).astype(np.float32), device=device) for row in rows)
-        return cls(clips, eye, rotation, (cameras[0].height, cameras[0].width))
+        factors = [camera.clip_from_camera for camera in cameras], [c.world_to_camera @ pose for c, pose in pairs]
+        rows = (clip, eyes, [pose[:3, :3] for _, pose in pairs], *factors)
+        clips, eye, rotation, projection, from_object = (
+            torch.as_tensor(np.stack(row).astype(np.float32), device=device) for row in rows
+        )
+        return cls(clips, eye, rotation, (cameras[0].height, cameras[0].width), projection, from_object)
+
+    @property
+    def pixels(self) -> int:
+        """Of one view."""
+        return self.resolution[0] * self.resolution[1]
 
     def select(self, index: Tensor) -> ViewBatch:
         """The cameras ``index`` ``[K]`` int64."""
         clip, eye, rotation = (
             values.index_select(0, index) for values in (self.clip_from_object, self.eye, self.object_rotation)
         )
-        return ViewBatch(clip, eye, rotation, self.resolution)
+        factors = (
+            None if own is None else own.index_select(0, index) for own in (self.projection, self.camera_from_object)
+        )
+        return ViewBatch(clip, eye, rotation, self.resolution, *factors)
 
 
 @dataclass

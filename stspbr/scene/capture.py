@@ -14,6 +14,9 @@ from stspbr.scene.origin import far_offset, shift
 
 T = TypeVar("T")
 
+WHOLLY_KNOWN = 0.999
+"""Share of a pixel from which ``Frame.known`` lets it count."""
+
 
 @dataclass
 class Frame:
@@ -30,6 +33,10 @@ class Frame:
         exposure: what the camera multiplied radiance by, relative to the other frames and still in the image;
             None: not known, or divided out.
         white_balance: likewise the gains of red, green and blue.
+        known: ``[H, W, 1]`` float32 share of each pixel of which the mask says something; where that is below 1, the
+            pixel counts nowhere, and its alpha is at most the share. None: 1.
+        divided_by: factors of red, green and blue that were divided out of the image, because exposure or white
+            balance were known; None: 1.
     """
 
     name: str
@@ -41,6 +48,8 @@ class Frame:
     saturation: float = float("inf")
     exposure: float | None = None
     white_balance: tuple[float, float, float] | None = None
+    divided_by: tuple[float, float, float] | None = None
+    known: np.ndarray | None = None
 
     def loaded(self) -> Frame:
         """This frame with its pixels in memory."""
@@ -62,6 +71,16 @@ class Frame:
         """
         return block_means(self.image, scale), block_means(self.alpha, scale)
 
+    def known_window(self, left: int, top: int, width: int, height: int) -> np.ndarray | None:
+        """``known`` of ``window``."""
+        known = self.known
+        return None if known is None else known[top : top + height, left : left + width]
+
+    def known_reduced(self, scale: int) -> np.ndarray | None:
+        """``known`` of ``reduced``."""
+        known = self.known
+        return None if known is None else block_means(known, scale)
+
     def with_fields(self, **fields: Any) -> Frame:
         """The same pixels with other poses, clipping planes, split or exposure."""
         return replace(self, **fields)
@@ -70,8 +89,8 @@ class Frame:
         self, change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]], **fields: Any
     ) -> Frame:
         """Image and alpha put through ``change``, with the fields that this changes, too."""
-        image, alpha = change(self.image, self.alpha)
-        return replace(self, image=image, alpha=alpha, **fields)
+        image, alpha, *known = changed_pixels(change, (self.image, self.alpha, self.known))
+        return replace(self, image=image, alpha=alpha, known=known[0] if known else None, **fields)
 
 
 @dataclass
@@ -112,6 +131,14 @@ class Capture:
             frames.append(frame.with_fields(camera=camera, object_to_world=pose))
         original = np.eye(4) if self.original_from_world is None else np.asarray(self.original_from_world, np.float64)
         return replace(self, frames=frames, original_from_world=original @ forth)
+
+
+def changed_pixels(change: Callable[..., tuple[np.ndarray, np.ndarray]], pixels: Any) -> tuple[np.ndarray, ...]:
+    """Image, alpha and, if it is there, ``known`` after ``change``, which treats ``known`` as it does alpha."""
+    image, alpha, *rest = pixels
+    if not rest or rest[0] is None:
+        return change(image, alpha)
+    return (*change(image, alpha), change(image, rest[0])[1])
 
 
 def block_means(image: np.ndarray, scale: int) -> np.ndarray:

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from stspbr.scene.camera import Camera
-from stspbr.scene.capture import Frame
+from stspbr.scene.capture import Frame, changed_pixels
 from stspbr.threads import available_cores
 
 T = TypeVar("T")
-Pixels = tuple[np.ndarray, np.ndarray]  # image and alpha, as a Frame has them
+Pixels = tuple[np.ndarray, ...]  # image and alpha, as a Frame has them, and known, if that is not 1 everywhere
 _BYTES_PER_PIXEL = 48  # of the file, while it is decoded, undistorted, checked and written: 4 channels three times
 _AT_ONCE = 2 << 30  # bytes that the frames in work may take together
 _PROCESS = 700 << 20  # bytes of the process itself: torch, Numba and the libraries for images
@@ -29,7 +29,7 @@ class StoredFrame(Frame):
     Whoever needs both, or one twice, takes ``loaded()``; whoever needs a few numbers takes ``summary()``.
 
     Args:
-        read: gives image and alpha of the camera's size.
+        read: gives image and alpha of the camera's size, and ``known`` if it is not 1 everywhere.
         file_pixels: of the largest image that ``read`` has in memory.
         wanted: summaries that are made whenever the pixels are there: another reading is saved.
         window: gives the image and alpha of a window without reading the rest; None: all is read, and cut.
@@ -48,7 +48,8 @@ class StoredFrame(Frame):
         **fields: Any,
     ) -> None:
         own = {"object_to_world": np.eye(4), "split": Frame.split, "saturation": Frame.saturation,
-               "exposure": Frame.exposure, "white_balance": Frame.white_balance}  # fmt: skip
+               "exposure": Frame.exposure, "white_balance": Frame.white_balance,
+               "divided_by": Frame.divided_by}  # fmt: skip
         vars(self).update(own | fields, name=name, camera=camera)
         self.file_pixels = file_pixels
         self._read, self._wanted = read, tuple(wanted)
@@ -65,9 +66,14 @@ class StoredFrame(Frame):
     def alpha(self) -> np.ndarray:  # type: ignore[override]
         return self.loaded().alpha
 
+    @property
+    def known(self) -> np.ndarray | None:  # type: ignore[override]
+        return self.loaded().known
+
     def loaded(self) -> Frame:
-        frame = Frame(self.name, self.camera, *self._read(), self.object_to_world, self.split, self.saturation,
-                      self.exposure, self.white_balance)  # fmt: skip
+        image, alpha, *known = self._read()
+        frame = Frame(self.name, self.camera, image, alpha, self.object_to_world, self.split, self.saturation,
+                      self.exposure, self.white_balance, self.divided_by, known[0] if known else None)  # fmt: skip
         for of in self._wanted:
             if of not in self._summaries:
                 self._summaries[of] = of(frame)
@@ -79,14 +85,30 @@ class StoredFrame(Frame):
             self._summaries.setdefault(of, of(frame))
         return self._summaries[of]
 
-    def window(self, left: int, top: int, width: int, height: int) -> Pixels:
+    def window(self, left: int, top: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
         if self._window is not None:
-            return self._window(left, top, width, height)
+            image, alpha, *_ = self._window(left, top, width, height)
+            return image, alpha
         return self.loaded().window(left, top, width, height)
 
-    def reduced(self, scale: int) -> Pixels:
+    def reduced(self, scale: int) -> tuple[np.ndarray, np.ndarray]:
         found = None if self._small is None else self._small(scale)
-        return self.loaded().reduced(scale) if found is None else found
+        if found is None:
+            return self.loaded().reduced(scale)
+        image, alpha, *_ = found
+        return image, alpha
+
+    def known_window(self, left: int, top: int, width: int, height: int) -> np.ndarray | None:
+        if self._window is not None:
+            known = self._window(left, top, width, height)[2:]
+            return known[0] if known else None
+        return self.loaded().known_window(left, top, width, height)
+
+    def known_reduced(self, scale: int) -> np.ndarray | None:
+        found = None if self._small is None else self._small(scale)
+        if found is None:
+            return self.loaded().known_reduced(scale)
+        return found[2] if len(found) > 2 else None
 
     def with_summaries(self, summaries: dict[Callable[[Frame], Any], Any]) -> StoredFrame:
         """This frame with summaries that are known already."""
@@ -98,9 +120,11 @@ class StoredFrame(Frame):
         vars(out).update(fields)
         return out
 
-    def with_pixels(self, change: Callable[[np.ndarray, np.ndarray], Pixels], **fields: Any) -> StoredFrame:
+    def with_pixels(
+        self, change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]], **fields: Any
+    ) -> StoredFrame:
         out, read = self.with_fields(**fields), self._read
-        out._read, out._summaries = lambda: change(*read()), {}
+        out._read, out._summaries = lambda: changed_pixels(change, read()), {}
         out._window = out._small = None
         return out
 

@@ -234,6 +234,8 @@ class RateSettings(Settings):
     reflectance: Rate = Field(description="of network B")
     joint: Rate = Field(description="of the joint network")
     light: Rate = Field(description="of a learned light")
+    response: Rate = Field(Rate(rate=0.01), description="of the cameras' response, in natural logarithms")
+    cameras: Rate = Field(Rate(rate=0.001), description="of the cameras' poses and lenses, in radians")
 
 
 class OptimizeSettings(Settings):
@@ -274,7 +276,16 @@ class OptimizeSettings(Settings):
 
 
 def rates(
-    a: Schedule, b: Schedule, shape: Schedule, *, appearance: float, reflectance: float, geometry: float, light: float
+    a: Schedule,
+    b: Schedule,
+    shape: Schedule,
+    *,
+    appearance: float,
+    reflectance: float,
+    geometry: float,
+    light: float,
+    response: float = 0.01,
+    cameras: float = 0.001,
 ) -> RateSettings:
     return RateSettings(
         geometry=Rate(rate=geometry, schedule=shape),
@@ -282,4 +293,6 @@ def rates(
         reflectance=Rate(rate=reflectance, schedule=b),
         joint=Rate(rate=appearance, schedule=a),
         light=Rate(rate=light, schedule=a),
+        response=Rate(rate=response, schedule=a),
+        cameras=Rate(rate=cameras, schedule=PRESETS["cameras"]),
     )

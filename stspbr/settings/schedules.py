@@ -21,6 +21,7 @@ PRESETS: Mapping[str, Schedule] = {
     "coarse.geometry": [(0.0, 1.0, "exponential"), (1.0, 0.63, "exponential")],
     "coarse.A": [(0.0, 1.0, "linear"), (0.5, 0.68, "exponential"), (1.0, 0.606, "exponential")],
     "coarse.B": [(0.0, 0.0, "linear"), (0.5, 1.0, "exponential"), (1.0, 0.794, "exponential")],
+    "cameras": [(0.0, 1.0, "linear"), (0.7, 1.0, "exponential"), (1.0, 0.1, "exponential")],
     "bake.geometry": [(0.0, 0.0, "linear"), (0.1, 1.0, "exponential"), (1.0, 0.66, "exponential")],
     "bake.A": [(0.0, 0.0, "linear"), (0.1, 1.0, "exponential"), (1.0, 0.66, "exponential")],
     "bake.B": [(0.0, 0.01, "linear"), (0.2, 1.0, "linear"), (0.4, 1.0, "linear"), (1.0, 0.1, "linear")],

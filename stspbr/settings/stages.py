@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from stspbr.settings.camera import CameraSettings
 from stspbr.settings.optimization import (
     FieldSettings,
     GeometrySettings,
@@ -51,6 +52,7 @@ class CoarseSettings(Settings):
     geometry: GeometrySettings = Field(GeometrySettings(), description="the implicit geometry")
     transport: TransportSettings = Field(TransportSettings(), description="shadows and bounces, in all stages")
     transport_refresh: int = Field(25, ge=1, description=_REFRESH)
+    camera: CameraSettings = Field(CameraSettings(), description="what the cameras did, in all stages")
     normals_from: float = Field(
         0.75, ge=0, description="fraction of the stage after which normals are learned; above 1: never"
     )
@@ -131,6 +133,8 @@ class SpecializeSettings(Settings):
                 reflectance=0.01,
                 geometry=0.004,
                 light=0.5,
+                response=0.01,
+                cameras=0.0003,
             ),
         ),
         description="steps, losses and learning rates",
@@ -191,6 +195,8 @@ class BakeSettings(Settings):
                 reflectance=0.003,
                 geometry=0.0005,
                 light=0.02,
+                response=0.002,
+                cameras=0.0001,
             ),
         ),
         description="steps, losses and learning rates of the refinement",

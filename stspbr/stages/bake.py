@@ -27,6 +27,7 @@ from stspbr.scene import Asset, Capture, Corners, Material, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, parse_settings
 from stspbr.stages.baked_maps import bake_fields, dilated, learned_offsets, reexpress, spread
 from stspbr.stages.confidence_files import Confidence, write_confidence
+from stspbr.stages.cameras import camera_models, refined_capture, write_cameras
 from stspbr.stages.cutoff import best_cutoff
 from stspbr.stages.fit import fit, reconstruct, write_asset_files
 from stspbr.stages.given_mesh import load_given_mesh
@@ -54,7 +55,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     coarse = session.parent_of(parent, "coarse")
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
     source = session.parent_of(coarse, "capture")
-    capture = load_capture(source, session)
+    capture = refined_capture(load_capture(source, session), parent)
     normalization = load_normalization(parent)
     capture_n = normalization.capture(capture)
 
@@ -92,7 +93,8 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         backend=session.backend,
     ).to(session.device)
     light.settle()
-    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport)
+    models = camera_models(session, source, capture_n, coarse_settings.camera, parent)
+    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport, models)
 
     def write(folder: Path) -> dict:
         if coarse_settings.fields.alpha == "mask":
@@ -108,6 +110,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         write_asset_files(folder, asset, light, capture, settings.texture_bits)
         if known is not None and settings.confidence.maps:
             write_confidence(folder, reconstruction, known, layout.names, coarse_settings.transport.rays)
+        write_cameras(folder, reconstruction, normalization.scale)
         return {
             "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
             "given" if layout.given else "cleanup": layout.report,

@@ -10,12 +10,14 @@ from stspbr.artifacts import Artifact
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.geometry.tangents import with_frames
 from stspbr.optimize.appearance import MaterialMaps, TextureAppearance
+from stspbr.optimize.camera_response import CameraResponse
 from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.lights import Light
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.transport import TransportSchedule
 from stspbr.scene import Asset, Capture, Material, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, RefineSettings, parse_settings
+from stspbr.stages.cameras import CameraModels, camera_models, refined_capture
 from stspbr.stages.fit import problem_parts
 from stspbr.stages.session import Session
 from stspbr.stages.state import continued, load_capture, load_normalization
@@ -29,9 +31,10 @@ class Baked:
 
     Attributes:
         asset: as it was written, with frames if a normal map needs them.
-        capture: in its own units; normalization: to those of the problem.
+        capture: in its own units, with the cameras as the stage corrected them; normalization: to those of the problem.
         geometry, appearance: fixed mesh and its maps, in normalised units.
         transport, light: as the artifact's stage left them; the light's scale is settled.
+        response: of the cameras, as the stage left it; None: none is fitted.
     """
 
     asset: Asset
@@ -42,6 +45,7 @@ class Baked:
     appearance: TextureAppearance
     transport: Transport | None
     light: Light
+    response: CameraResponse | None
 
 
 def load_baked(session: Session, artifact: Artifact, learn_normal: bool = False, occluded: bool = False) -> Baked:
@@ -53,7 +57,8 @@ def load_baked(session: Session, artifact: Artifact, learn_normal: bool = False,
     lineage = session.lineage(artifact)
     coarse, source = lineage["coarse"], lineage["capture"]
     settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
-    capture, asset = load_capture(source, session), read_gltf(artifact.file("asset.glb"))
+    capture = refined_capture(load_capture(source, session), artifact)
+    asset = read_gltf(artifact.file("asset.glb"))
     normalization = load_normalization(lineage["specialize"])
     mesh = asset.mesh
     if any(material.normal is not None for material in asset.materials):
@@ -73,7 +78,9 @@ def load_baked(session: Session, artifact: Artifact, learn_normal: bool = False,
     transport, light = continued(artifact, source, capture, settings, session, normalization)
     light.settle()
     geometry = FixedGeometry(normalization.mesh(mesh), movable=False, laplacian=0.0, folding=0.0, device=session.device)
-    return Baked(replace(asset, mesh=mesh), source, capture, normalization, geometry, appearance, transport, light)
+    response = camera_models(session, source, normalization.capture(capture), settings.camera, artifact).response
+    asset = replace(asset, mesh=mesh)
+    return Baked(asset, source, capture, normalization, geometry, appearance, transport, light, response)
 
 
 def reopened(session: Session, artifact: Artifact) -> tuple[Baked, Reconstruction]:
@@ -87,8 +94,11 @@ def reopened(session: Session, artifact: Artifact) -> tuple[Baked, Reconstructio
     )
     schedule = None if baked.transport is None else TransportSchedule(baked.transport, settings.optimize.iterations)
     capture = baked.normalization.capture(baked.capture)
+    models = CameraModels(baked.response)
     problem = Reconstruction(
-        **problem_parts(session, settings.optimize, capture, baked.geometry, baked.appearance, baked.light, schedule)
+        **problem_parts(
+            session, settings.optimize, capture, baked.geometry, baked.appearance, baked.light, schedule, models
+        )
     )
     if schedule is not None:
         schedule.transport.refresh(problem.geometry.surface(), problem.material)

@@ -17,6 +17,7 @@ from stspbr.optimize.geometry import FixedGeometry, ImplicitGeometry
 from stspbr.optimize.lost_parts import LostParts
 from stspbr.scene import Capture, Mesh, Normalization
 from stspbr.settings import CoarseSettings
+from stspbr.stages.cameras import camera_models
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import read_given_mesh, save_given_mesh
 from stspbr.stages.session import Session
@@ -29,7 +30,7 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     Writes ``mesh.safetensors`` (the surface in the normalised box), ``geometry.safetensors`` (the implicit shape,
     absent if a mesh was given), ``given.*`` (the parts of a given mesh that the export keeps),
     ``fields.safetensors``, ``light.safetensors`` and ``light.hdr`` (a learned light), ``normalization.json`` and
-    ``metrics.json``.
+    ``metrics.json``; of photographs ``response.json`` and ``cameras.json``, what was fitted of the cameras.
     """
     source = session.parent("capture")
     capture = load_capture(source, session)
@@ -54,7 +55,8 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     )
     light = make_light(capture, settings.light, session, grey=grey_of(transport))
     ramp = settings.transport.ramp if given is None else None
-    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport, ramp)
+    models = camera_models(session, source, capture_n, settings.camera)
+    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport, models, ramp)
 
     def write(folder: Path) -> dict:
         if given is not None:

@@ -26,7 +26,9 @@ def best_cutoff(reconstruction: Reconstruction) -> float:
         error = 0.0
         for number in chosen:
             batch, targets = views.batch([number])
-            error += float((reconstruction.coverage(surface, batch) - targets.alpha).abs().mean())
+            batch = reconstruction.seen(batch, [number])
+            difference = (reconstruction.coverage(surface, batch) - targets.alpha).abs()
+            error += float((difference if targets.known is None else difference * targets.known).mean())
         errors.append(error)
     appearance.cutoff = before
     return float(_CANDIDATES[int(np.argmin(errors))])

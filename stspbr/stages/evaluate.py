@@ -23,9 +23,11 @@ from stspbr.metrics.light import light_error
 from stspbr.metrics.material import material_error
 from stspbr.metrics.relighting import relighting_error
 from stspbr.metrics.sampling import pixel_footprint
+from stspbr.optimize.camera_response import CameraResponse
 from stspbr.render.mitsuba_bsdf import require_mitsuba
 from stspbr.scene import Asset, Capture, EnvironmentLight, Frame
 from stspbr.settings import CaptureMeshSettings, CoarseSettings, EvaluateSettings, parse_settings
+from stspbr.stages.cameras import load_response, refined_capture
 from stspbr.stages.capture_mesh import load_asset, load_light
 from stspbr.stages.error_record import SCHEMA, ErrorRecord, error_table, write_csv
 from stspbr.stages.evaluation_pictures import Renders, write_pictures
@@ -74,7 +76,8 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
     lights = load_lights(settings.lights)
     if lights:
         require_mitsuba("relighting (evaluate --lights)")  # before the long work, not after it
-    estimate, capture = read_gltf(bake.file("asset.glb")), load_capture(source, session)
+    estimate, capture = read_gltf(bake.file("asset.glb")), refined_capture(load_capture(source, session), bake)
+    coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
     reference = _reference(settings, source)
     reference = in_world_of(reference, capture.original_from_world, settings.reference or reference.name)
     learned = "light.safetensors" in bake.files
@@ -99,12 +102,12 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
             "error_peaks": ERROR_PEAKS,
             "bake": metrics,
         }
-        coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
+        response = load_response(bake, coarse_settings.camera)
 
         def transport() -> Transport | None:
             return make_transport(source, capture, coarse_settings.transport, session)
 
-        errors["views"] = _pictures(session, settings, subjects, light, shown, transport, draft.path)
+        errors["views"] = _pictures(session, settings, subjects, light, shown, transport, response, draft.path)
         scale = errors["material"]["albedo_scale"]
         errors["relighting"] = _relighting(session, settings, subjects, lights, shown, scale, draft.path)
         errors = _finite(errors)
@@ -196,6 +199,7 @@ def _pictures(
     light: EnvironmentLight,
     shown: list[Frame],
     transport: Callable[[], Transport | None],
+    response: CameraResponse | None,
     folder: Path,
 ) -> dict:
     """Write error maps on the reference's UVs, views and the contact sheet; return the metrics of the views."""
@@ -211,8 +215,8 @@ def _pictures(
         for kind in ("reference", "estimate", "error"):
             _png(folder / "maps" / f"{kind}_{channel}.png", getattr(found, kind))
     frames, split = held_out(subjects.capture)
-    ours = Renders(session, subjects.estimate, light, transport())
-    truth = Renders(session, subjects.truth, subjects.capture.light or light, transport())
+    ours = Renders(session, subjects.estimate, light, transport(), response)
+    truth = Renders(session, subjects.truth, subjects.capture.light or light, transport(), response)
     for path, image in write_pictures(ours, truth, shown, folder).items():
         _png(folder / path, image)
     return {"split": split, **ours.metrics(frames)}

@@ -11,6 +11,7 @@ import numpy as np
 from stspbr.metrics.error_maps import ERROR_PEAKS, heat, material_differences
 from stspbr.metrics.image import display, lpips_or_none, ms_ssim, psnr, ssim
 from stspbr.metrics.relighting import frame_labels
+from stspbr.optimize.camera_response import CameraResponse
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.blocks import render_view
 from stspbr.render.prefilter import prefilter_latlong
@@ -31,10 +32,16 @@ class Renders:
     Args:
         transport: of its own shadows and bounces; None: it has none. An asset with cut-outs has none, since rays would
             take leaves for cards.
+        response: of the cameras that took the frames; None: these hold radiance as it is.
     """
 
     def __init__(
-        self, session: Session, asset: Asset, light: EnvironmentLight, transport: Transport | None = None
+        self,
+        session: Session,
+        asset: Asset,
+        light: EnvironmentLight,
+        transport: Transport | None = None,
+        response: CameraResponse | None = None,
     ) -> None:
         self._renderer = AssetRenderer(asset, session.backend, session.device)
         transport = None if self._renderer.see_through else transport
@@ -43,20 +50,28 @@ class Renders:
             transport.refresh(self._renderer.surface, self._renderer.material)
         prefiltered = prefilter_latlong(light, base_resolution=256, cache_dir=session.run / ".cache")
         self._light, self._device = prefiltered.to(session.device), session.device
+        self._response = response
 
     def of(self, frame: Frame) -> dict[str, np.ndarray]:
-        """``[H, W, C]`` over black: rgb (linear), alpha, albedo, roughness, metallic, normal (object space)."""
-        return render_view(
+        """``[H, W, C]`` over black: rgb, alpha, albedo, roughness, metallic, normal (object space).
+
+        ``rgb`` is linear radiance, or what the frame's camera made of it.
+        """
+        out = render_view(
             frame.camera, frame.object_to_world, lambda view: self._renderer.render(view, self._light, self._around),
             self._device,
         )  # fmt: skip
+        if self._response is not None:
+            out["rgb"] = self._response.of_view(frame, out["rgb"], out["alpha"])
+        return out
 
     def metrics(self, frames: Sequence[Frame]) -> dict:
         """Compare the views with the frames, as sRGB-encoded images over each frame's mask.
 
         Returns:
             Means over the frames of ``psnr`` (200 dB if equal), ``ssim``, ``ms_ssim`` and ``lpips`` (None if its
-            package is not installed; ``lpips_missing`` is the reason), and ``per_view`` with the same per frame.
+            package is not installed; ``lpips_missing`` is the reason), and ``per_view`` with the same per frame;
+            ``exposure``: how those of held-out photographs were found, if they were.
         """
         rows: list[dict[str, Any]] = []
         missing = None
@@ -70,6 +85,8 @@ class Renders:
             row["ms_ssim"] = ms_ssim(target, result, frame.alpha) if large else None
             rows.append({"name": frame.name, **row})
         out: dict = {name: _mean([row[name] for row in rows]) for name in VIEW_METRICS}
+        if self._response is not None:
+            out["exposure"] = "exposure and white balance of held-out views are fitted on their own pixels"
         return {"count": len(rows), **out, "lpips_missing": missing, "per_view": rows}
 
 

@@ -20,12 +20,14 @@ from stspbr.optimize.geometry import Geometry, ImplicitGeometry
 from stspbr.optimize.lights import LearnedLight, Light
 from stspbr.optimize.live_model import LIVE_MODEL, write_live_model
 from stspbr.optimize.loop import Resized, Stopwatch, optimize
+from stspbr.optimize.photography import Photography
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.transport import TransportSchedule
 from stspbr.optimize.views import ViewSet
 from stspbr.render.blocks import render_view
 from stspbr.scene import Asset, Capture, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, OptimizeSettings, RefineSettings, SpecializeSettings
+from stspbr.stages.cameras import CameraModels, camera_facts, write_cameras
 from stspbr.stages.session import Session
 from stspbr.stages.state import load_normalization, save_json, save_mesh, save_state
 from stspbr.transport.ground import floored_light
@@ -40,6 +42,7 @@ def reconstruct(
     appearance: Appearance,
     light: Light,
     transport: Transport | None,
+    models: CameraModels,
     ramp: tuple[float, float] | None = None,
 ) -> Reconstruction:
     """The problem of one stage: its parts, fitted to the training frames and validated on the held-out ones.
@@ -47,9 +50,11 @@ def reconstruct(
     Args:
         capture: in normalised units.
         transport: shadows and bounces; ramp: fractions of the stage over which they fade in; None: whole at once.
+        models: of the cameras.
     """
     schedule = None if transport is None else TransportSchedule(transport, settings.transport_refresh, ramp)
-    return Reconstruction(**problem_parts(session, settings.optimize, capture, geometry, appearance, light, schedule))
+    parts = problem_parts(session, settings.optimize, capture, geometry, appearance, light, schedule, models)
+    return Reconstruction(**parts)
 
 
 def problem_parts(
@@ -60,12 +65,14 @@ def problem_parts(
     appearance: Appearance,
     light: Light,
     transport: TransportSchedule | None,
+    models: CameraModels,
 ) -> dict[str, Any]:
     """The arguments of ``Reconstruction`` by name; ``capture`` is in normalised units."""
     train, test = capture.split("train"), capture.split("test")
     how = (settings.image_scale, session.device, settings.views, settings.crop)
+    views = ViewSet(train, *how)
     return {
-        "views": ViewSet(train, *how),
+        "views": views,
         "geometry": geometry,
         "appearance": appearance,
         "light": light,
@@ -75,6 +82,8 @@ def problem_parts(
         "held_out": ViewSet(test, *how) if test else None,
         "ranks": session.ranks,
         "transport": transport,
+        "photography": None if models.response is None else Photography.of(models.response, views),
+        "cameras": models.cameras,
     }
 
 
@@ -127,6 +136,7 @@ def fit(
                 metrics = write(draft.path)
                 if reconstruction.held_out is not None:
                     metrics["held_out"] = validate(reconstruction, reconstruction.held_out)
+                metrics |= camera_facts(reconstruction)
                 write_learned_light(reconstruction.light, draft.path)
                 if transport is not None and transport.ground is not None and reconstruction.light.floor is not None:
                     surface = reconstruction.geometry.surface()
@@ -147,11 +157,11 @@ def validate(reconstruction: Reconstruction, views: ViewSet) -> dict[str, float]
     light = reconstruction.light.prefiltered()
     values = []
     for number, pose in enumerate(views.poses):
-        image, alpha = views.whole(number)
+        frame = views.frame(number)
         found = render_view(
-            views.camera(number), pose, lambda batch: reconstruction.render(batch, light), views.device, ("rgb",)
+            frame.camera, pose, lambda batch: reconstruction.render(batch, light), views.device, ("rgb", "alpha")
         )
-        values.append(psnr_srgb(image, found["rgb"], alpha))
+        values.append(psnr_srgb(frame.image, reconstruction.photographed(frame, **found), frame.alpha))
     return {"views": len(values), "psnr_mean": float(np.mean(values)), "psnr_min": float(np.min(values))}
 
 
@@ -167,6 +177,7 @@ def write_fields(folder: Path, reconstruction: Reconstruction, mesh: Mesh, norma
     if isinstance(reconstruction.appearance, FieldAppearance):
         save_state(reconstruction.appearance.fields, folder / "fields.safetensors")
     save_json(normalization.to_json(), folder / "normalization.json")
+    write_cameras(folder, reconstruction, normalization.scale)
     return {"mesh": mesh_report(mesh.positions, mesh.faces)}
 
 

@@ -26,6 +26,7 @@ from stspbr.scene import Asset, Capture, EnvironmentLight, Frame
 from stspbr.settings import RefineSettings
 from stspbr.stages.baked_maps import dilated
 from stspbr.stages.baked_problem import load_baked
+from stspbr.stages.cameras import CameraModels, copy_cameras, write_cameras
 from stspbr.stages.confidence_files import Confidence, write_confidence
 from stspbr.stages.fit import fit, problem_parts, write_asset_files
 from stspbr.stages.session import Session, on_first_rank
@@ -62,8 +63,9 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     environment = _environment(light, capture, session)
     floor = _floor(transport, light, geometry)
     schedule = None if transport is None else TransportSchedule(transport, settings.optimize.iterations)
+    models = CameraModels(baked.response)  # poses are known by now: the path tracer's are fixed
     parts = problem_parts(
-        session, settings.optimize, baked.normalization.capture(capture), geometry, appearance, light, schedule
+        session, settings.optimize, baked.normalization.capture(capture), geometry, appearance, light, schedule, models
     )
     reconstruction = PathRefinement(
         **parts,
@@ -81,6 +83,8 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
         if settings.confidence.maps:
             known = Confidence.of(reconstruction, settings.confidence.observations)
             write_confidence(folder, reconstruction, known, [own.name for own in asset.materials])
+        write_cameras(folder, reconstruction, baked.normalization.scale)
+        copy_cameras(bake, folder)
         return {
             "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
             "path_traced": {
@@ -142,7 +146,10 @@ def _few(frames: list[Frame]) -> list[Frame]:
 
 def _psnr(reconstruction: PathRefinement, frames: list[Frame], paths: int) -> float | None:
     """Mean PSNR of path-traced views, on sRGB over what the target's mask fills; None without views."""
-    rendered = reconstruction.path_traced(frames, paths)
+    rendered = [
+        reconstruction.photographed(frame, image, np.where(frame.alpha > FULL_COVERAGE, 1.0, 0.0).astype(np.float32))
+        for frame, image in zip(frames, reconstruction.path_traced(frames, paths), strict=True)
+    ]
     # at the outline a floor shows beside the object
     values = [
         psnr_srgb(f.image, image, np.where(f.alpha > FULL_COVERAGE, f.alpha, 0.0))

@@ -16,6 +16,7 @@ from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.survey import record, shares, survey
 from stspbr.scene import Mesh
 from stspbr.settings import CoarseSettings, SpecializeSettings, parse_settings
+from stspbr.stages.cameras import camera_models, refined_capture
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import load_given_mesh
 from stspbr.stages.resurfacing import remeshed
@@ -43,7 +44,7 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     coarse = session.parent("coarse")
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
     source = session.parent_of(coarse, "capture")
-    capture = load_capture(source, session)
+    capture = refined_capture(load_capture(source, session), coarse)
     normalization = load_normalization(coarse)
     capture_n = normalization.capture(capture)
     mesh = load_mesh(coarse.file("mesh.safetensors"))
@@ -67,7 +68,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     never = coarse_settings.normals_from > 1.0
     appearance = FieldAppearance(fields, coarse_settings.normals_from if never else 0.0)
     transport, light = continued(coarse, source, capture, coarse_settings, session, normalization)
-    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport)
+    models = camera_models(session, source, capture_n, coarse_settings.camera, coarse)
+    reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport, models)
 
     def write(folder: Path) -> dict:
         polished = mesh

@@ -18,8 +18,9 @@ def test_the_keys_of_a_camera_are_one_number():
     for change in ({"exposure_time": 0.02}, {"iso": 200}, {"f_number": 4 / 2**0.5}):
         keys = {"exposure_time": 0.01, "iso": 100, "f_number": 4, **change}
         assert read_exposure("a", keys)["exposure"] == pytest.approx(2 * base)
-    assert read_exposure("a", {"exposure": 3, "iso": 100}) == {"exposure": 3.0, "white_balance": None}
-    assert read_exposure("a", {}) == {"exposure": None, "white_balance": None}
+    none = {"white_balance": None, "divided_by": None}
+    assert read_exposure("a", {"exposure": 3, "iso": 100}) == {"exposure": 3.0, **none}
+    assert read_exposure("a", {}) == {"exposure": None, **none}
 
 
 def test_what_is_not_divided_out_is_written_and_read_again(tmp_path):

@@ -68,6 +68,24 @@ def test_windows_are_cut_from_the_frame(tmp_path, window):
             assert ours.shape[:2] == window[:1:-1]
 
 
+def test_what_is_unknown_stays_unknown(tmp_path):
+    def make():
+        capture = make_capture()
+        known = np.ones((HEIGHT, WIDTH, 1), np.float32)
+        known[30:50, 60:90], known[50, 60:90] = 0.0, 0.5
+        frames = [replace(capture.frames[0], known=known, image=capture.frames[0].image * known,
+                          alpha=capture.frames[0].alpha * known), *capture.frames[1:]]  # fmt: skip
+        return replace(capture, frames=frames)
+
+    capture, (written, _) = make(), tiled(tmp_path / "a.tiles", make, 3)
+    first, second = written.frames[:2]
+    np.testing.assert_array_equal(first.known, capture.frames[0].known)
+    np.testing.assert_array_equal(first.image, capture.frames[0].image)
+    np.testing.assert_array_equal(first.known_window(50, 20, 40, 40), capture.frames[0].known[20:60, 50:90])
+    np.testing.assert_array_equal(first.known_reduced(3), capture.frames[0].known_reduced(3))
+    assert second.known is None and second.known_window(50, 20, 40, 40) is None and second.known_reduced(3) is None
+
+
 def test_reductions_are_kept_or_made(tmp_path):
     found, _ = tiled(tmp_path / "a.tiles", make_capture, 3)
     for frame, stored in zip(make_capture().frames, found.frames, strict=True):

@@ -6,25 +6,15 @@ import json
 
 import numpy as np
 import pytest
+from phone_camera import IDEAL
 from scipy.ndimage import distance_transform_edt
 
-from photo_set import PhotoSetOptions, displaced_mask, make_photo_set, photographed, ring_cameras, write_jpeg
+from photo_set import PhotoSetOptions, displaced_mask, make_photo_set, moved_pose, ring_cameras, write_jpeg
+from stspbr.colour import linear_to_srgb
 from stspbr.errors import StspbrError
 from stspbr.formats.exif import read_exif
 from stspbr.formats.images import read_image, read_pixels
 from stspbr.procedural.jar import demo_asset, demo_light
-
-
-def test_noise_and_blur():
-    options = PhotoSetOptions(photons=1000.0, read_noise=0.01, blur=0.0)
-    grey = np.full((200, 200, 3), 0.4)
-    noisy = photographed(grey, options, np.random.default_rng(0))
-    assert noisy.mean() == pytest.approx(0.4, abs=1e-3)
-    assert noisy.std() == pytest.approx(np.sqrt(0.4 / 1000 + 1e-4), rel=0.03)
-    edge = np.repeat((np.arange(40) >= 20)[None, :, None] * np.ones((1, 1, 3)), 9, axis=0)
-    soft = photographed(edge, PhotoSetOptions(photons=1e12, read_noise=0, blur=1.0), np.random.default_rng(0))
-    assert soft[4, 20, 0] == pytest.approx(0.69, abs=0.01)
-    assert photographed(9 * grey, options, np.random.default_rng(0)).max() == 1
 
 
 def test_masks_are_off_by_two_pixels():
@@ -41,10 +31,41 @@ def test_exif_says_what_was_done(tmp_path):
     options = PhotoSetOptions(views=3, size=(300, 200))
     camera = ring_cameras(options, np.zeros(3), 1.0, np.random.default_rng(0))[0]
     image = np.random.default_rng(0).random((25, 38, 3)).repeat(8, 0).repeat(8, 1)[:200, :300]
-    write_jpeg(tmp_path / "a.jpg", image, camera, 0.013, options)
+    write_jpeg(tmp_path / "a.jpg", linear_to_srgb(image), camera, 0.013, options)
     exif = read_exif(tmp_path / "a.jpg")
     assert exif.exposure == pytest.approx(0.013 * 100 / 64) and exif.focal == pytest.approx(camera.fx, rel=0.02)
     assert np.abs(read_image(tmp_path / "a.jpg")[0] - image).mean() < 0.05
+    write_jpeg(tmp_path / "b.jpg", linear_to_srgb(image), camera, None, options)
+    silent = read_exif(tmp_path / "b.jpg")
+    assert silent.exposure is None and silent.focal == exif.focal
+
+
+def test_poses_are_off_by_what_was_asked_for():
+    camera = ring_cameras(PhotoSetOptions(views=3), np.zeros(3), 1.0, np.random.default_rng(0))[0]
+    moved = moved_pose(camera.camera_to_world, np.zeros(3), (0.5, 0.01), np.random.default_rng(0))
+    turn = moved[:3, :3] @ camera.camera_to_world[:3, :3].T
+    assert np.degrees(np.arccos((np.trace(turn) - 1) / 2)) == pytest.approx(0.5, rel=1e-3)
+    distance = np.linalg.norm(camera.position)
+    assert np.linalg.norm(moved[:3, 3] - camera.position) == pytest.approx(0.01 * distance)
+
+
+def test_a_quick_set_and_its_truth(tmp_path):
+    """With an ideal camera the photos hold the linear views; poses are moved in one file alone; seeded."""
+    options = PhotoSetOptions(views=3, size=(48, 36), renderer="raster", phone=IDEAL, quality=100,
+                              pose_noise=(1.0, 0.02))  # fmt: skip
+    sets = [make_photo_set(tmp_path / name, demo_asset(32, 16, 12), demo_light(32), options) for name in "ab"]
+    assert sets[0].read_bytes() == sets[1].read_bytes()
+    truth = json.loads(sets[0].read_text())
+    given, linear = (json.loads((tmp_path / "a" / name / "transforms.json").read_text()) for name in (".", "linear"))
+    for kept, moved, exact in zip(truth["frames"], given["frames"], linear["frames"], strict=True):
+        assert kept["transform_matrix"] == exact["transform_matrix"] != moved["transform_matrix"]
+        radiance, alpha, _ = read_image(tmp_path / "a" / "linear" / exact["file_path"])
+        photo = read_image(tmp_path / "a" / kept["file_path"])[0]
+        inside = alpha[..., 0] > 0.5
+        wanted = np.clip(radiance[inside] * kept["exposure"] / truth["white"], 0, 1)
+        assert np.abs(linear_to_srgb(photo[inside]) - linear_to_srgb(wanted)).mean() < 0.01
+    assert truth["response"]["linear"] == pytest.approx(truth["response"]["exposure"], abs=1e-6)
+    assert (tmp_path / "a" / "truth" / "asset.glb").is_file() and (tmp_path / "a" / "truth" / "light.exr").is_file()
 
 
 def test_cameras_walk_about_the_object():

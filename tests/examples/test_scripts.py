@@ -28,7 +28,7 @@ def example(name: str):
 
 
 def test_every_example_is_tested_here():
-    imported = {"photo_set", "photo_table"}  # by make_photo_set, with tests of their own
+    imported = {"phone_camera", "photo_set", "photo_table"}  # by make_photo_set, with tests of their own
     assert {path.stem for path in EXAMPLES.glob("*.py")} - imported == {
         "custom_loss", "fit_texture", "make_photo_set", "plot_artifact"}  # fmt: skip
 

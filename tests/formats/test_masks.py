@@ -170,6 +170,25 @@ def test_several_labels_are_named_and_one_is_chosen(tmp_path, image, held):
     assert np.array_equal(read(path, mask_label="all"), labels() > 0)
 
 
+def test_grey_128_is_unknown(tmp_path):
+    """A hand in front of a disc: neither object nor background, in every mask of the capture that has one."""
+    disc_, hand = hard(), np.zeros((SIDE, SIDE), bool)
+    hand[:14, 10:30] = True
+    three = np.where(hand, 128, 255 * disc_).astype(np.uint8)
+    Image.fromarray(three).save(tmp_path / "a.png")
+    Image.fromarray((255 * disc_).astype(np.uint8)).save(tmp_path / "b.png")
+    notes = Notes()
+    reading = MaskReading([tmp_path / "a.png", tmp_path / "b.png"], USUAL, notes)
+    coverage, known = reading.read_both(tmp_path / "a.png")
+    np.testing.assert_array_equal(coverage[..., 0], disc_ & ~hand)
+    np.testing.assert_array_equal(known[..., 0], ~hand)
+    coverage, known = reading.read_both(tmp_path / "b.png")
+    assert known is None and (coverage[..., 0] == disc_).all()
+    assert any("128 is unknown" in line for line in notes.lines())
+    inverted = MaskReading([tmp_path / "a.png"], FileChoices(None, None, True)).read_both(tmp_path / "a.png")
+    np.testing.assert_array_equal(inverted[0][..., 0], ~disc_ & ~hand)
+
+
 def test_a_label_that_no_mask_holds(tmp_path):
     path = saved(tmp_path, palette(labels()))
     with pytest.raises(StspbrError, match=r"mask_label=7 is in no mask of 1 file \(.*a.png\): choose one of 1, 2"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,19 @@ def test_large_masks_are_reduced(monkeypatch):
     assert not np.array_equal(sdf, small)
     np.testing.assert_allclose(small, sdf, atol=pixel)
     np.testing.assert_allclose([small_low, small_high], [low, high], atol=pixel)
+
+
+def test_what_is_unknown_carves_nothing():
+    """A hand hides half of the object in one view: the hull is that of the other views there."""
+    frames = _frames(12, 64)
+    rows = np.arange(frames[0].camera.height)[:, None, None] < frames[0].camera.height // 2
+    known = np.broadcast_to(np.where(rows, 0.0, 1.0), frames[0].alpha.shape).astype(np.float32)
+    points = np.random.default_rng(0).uniform(-1.2, 1.2, (4000, 3)).astype(np.float32)
+    whole = visual_hull_sdf(points, frames)
+    masked = replace(frames[0], alpha=frames[0].alpha * known)
+    unaware = visual_hull_sdf(points, [masked, *frames[1:]])
+    aware = visual_hull_sdf(points, [replace(masked, known=known), *frames[1:]])
+    others = visual_hull_sdf(points, frames[1:])
+    assert ((whole < 0) & (unaware > 0)).any()
+    assert not ((whole < -0.02) & (aware > 0)).any()
+    assert (aware >= others - 1e-6).all() or (np.sign(aware) >= np.sign(others) - 1e-6).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -42,9 +43,12 @@ def divided(frame: Frame, factor: np.ndarray) -> Frame:
     a measured one; channels that clip later lose what they hold above it.
     """
     factor = np.asarray(factor, np.float64)
-    fields = {"saturation": frame.saturation / float(factor.max()), "exposure": None, "white_balance": None}
+    fields: dict[str, Any] = {"saturation": frame.saturation / float(factor.max())}
+    fields |= {"exposure": None, "white_balance": None}
     if (factor == 1).all():
         return frame.with_fields(**fields)
+    red, green, blue = (np.asarray(frame.divided_by or (1.0, 1.0, 1.0)) * factor).tolist()
+    fields["divided_by"] = (red, green, blue)
     divisor = factor.astype(np.float32)
     return frame.with_pixels(lambda image, alpha: (image / divisor, alpha), **fields)
 
