@@ -26,8 +26,8 @@ from stspbr.render.gbuffer import ViewBatch
 from stspbr.scene import Asset, Capture, Corners, Material, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, parse_settings
 from stspbr.stages.baked_maps import bake_fields, dilated, learned_offsets, reexpress, spread
-from stspbr.stages.confidence_files import Confidence, write_confidence
 from stspbr.stages.cameras import camera_models, refined_capture, write_cameras
+from stspbr.stages.confidence_files import Confidence, write_confidence
 from stspbr.stages.cutoff import best_cutoff
 from stspbr.stages.fit import fit, reconstruct, write_asset_files
 from stspbr.stages.given_mesh import load_given_mesh
