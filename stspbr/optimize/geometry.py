@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from stspbr.errors import StspbrError
 from stspbr.geometry.coarse_to_fine import Evidence, Inheritance
 from stspbr.geometry.implicit_shape import ImplicitShape
+from stspbr.geometry.intersections import untangled
 from stspbr.geometry.normals import vertex_normals
 from stspbr.geometry.regularizers import FoldBarrier, UniformLaplacian, laplacian_loss
 from stspbr.optimize.loop import Resized
@@ -165,6 +166,16 @@ class FixedGeometry(nn.Module):
         own = self._fixed.normals
         normals = vertex_normals(positions, faces, None if self._whole else own)
         return replace(self._fixed, positions=positions, normals=Corners(normals, own.index))
+
+    @torch.no_grad()
+    def untangle(self) -> tuple[int, int]:
+        """Smooth the moved mesh where it cuts itself; the pairs of faces that do so before and after."""
+        if not self.movable:
+            return 0, 0
+        positions = (self._fixed.positions + self.offsets).cpu().numpy()
+        found, before, after = untangled(positions, self._fixed.faces.cpu().numpy())
+        self.offsets += torch.as_tensor(found - positions, dtype=self.offsets.dtype, device=self.offsets.device)
+        return before, after
 
     def regularizers(self, progress: float) -> list[Term]:
         terms = []

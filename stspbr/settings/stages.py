@@ -208,7 +208,7 @@ class RefineSettings(Settings):
 
     rounds: int = Field(5, ge=1, description="corrections of the shading by path-traced views, at equal intervals")
     paths: int = Field(64, ge=2, description="paths per pixel of a correction")
-    polish: int = Field(200, ge=0, description="last steps, which differentiate the path tracer itself")
+    polish: int = Field(0, ge=0, description="last steps, which differentiate the path tracer itself; 0: none")
     polish_pixels: int = Field(16_384, ge=1, description="pixels per step of the polish")
     polish_paths: int = Field(48, ge=1, description="paths per pixel of the polish, for the value")
     gradient_paths: int = Field(12, ge=1, description="paths per pixel of the polish, for the gradient")
@@ -219,7 +219,7 @@ class RefineSettings(Settings):
     confidence: ConfidenceSettings = Field(ConfidenceSettings(), description="how sure the maps are")
     optimize: OptimizeSettings = Field(
         OptimizeSettings(
-            iterations=575,
+            iterations=375,
             crop=0,
             losses=_SETTLED,
             rates=rates(

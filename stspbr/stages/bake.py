@@ -97,6 +97,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport, models)
 
     def write(folder: Path) -> dict:
+        tangled, left = geometry.untangle()
         if coarse_settings.fields.alpha == "mask":
             appearance.cutoff = best_cutoff(reconstruction)
         known, fill = None, {}
@@ -114,6 +115,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         return {
             "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
             "given" if layout.given else "cleanup": layout.report,
+            "intersections": {"after_moving": tangled, "untangled": left},
             "cutoff": appearance.cutoff,
             **fill,
             "export_psnr": _export_psnr(folder / "asset.glb", reconstruction, capture_n, normalization, session),

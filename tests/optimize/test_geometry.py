@@ -11,6 +11,7 @@ import trimesh
 
 from stspbr.errors import StspbrError
 from stspbr.geometry.creases import split_normals
+from stspbr.geometry.intersections import intersecting_pairs
 from stspbr.geometry.tangents import with_frames
 from stspbr.optimize.geometry import FixedGeometry
 from stspbr.procedural.jar import demo_asset
@@ -81,3 +82,19 @@ def test_split_normals_stay_split_while_vertices_move():
     torch.testing.assert_close(normals.values[normals.index.long()].detach(), expected, atol=1e-6, rtol=0)
     geometry.surface().normals.values.sum().backward()
     assert geometry.offsets.grad is not None
+
+
+def test_a_mesh_that_has_moved_through_itself_is_untangled():
+    ball = trimesh.creation.icosphere(3)
+    mesh = Mesh(ball.vertices.astype(np.float32), ball.faces.astype(np.int32))
+    geometry = FixedGeometry(mesh, movable=True, laplacian=0.0, folding=0.0, device=CPU)
+    assert geometry.untangle() == (0, 0)
+    assert (geometry.offsets == 0).all()
+    with torch.no_grad():
+        geometry.offsets[7] = -2.2 * torch.as_tensor(ball.vertices[7])  # through the other side
+    before, after = geometry.untangle()
+    assert before > 0 and after == 0
+    moved = geometry.surface()
+    assert len(intersecting_pairs(moved.positions.detach().numpy(), ball.faces)) == 0
+    still = FixedGeometry(mesh, movable=False, laplacian=0.0, folding=0.0, device=CPU)
+    assert still.untangle() == (0, 0)
