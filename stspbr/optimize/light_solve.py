@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stspbr.optimize.reconstruction import Reconstruction
 
 _DARKEST = 1e-4  # of the light's mean radiance: texels do not get darker
-_EQUAL = 0.05  # of log radiance: smaller differences of neighbours count by their squares, larger ones by their size
+_EQUAL = 0.3  # of log radiance: smaller differences of neighbours count by their squares, larger ones by their size
 _OUTLIER = 2.0  # median errors from which a pixel counts by its error's size instead of its square
 _FAINT = 3e-3  # error that is never an outlier: images without noise must not make one of what is nearly right
 _FACTORS = (0.5, 2.0)  # limits of what one sweep, or the last fit, multiplies an albedo by
