@@ -80,6 +80,11 @@ def fixed_sum(values: Tensor) -> float:
     return float(values.detach().double().cpu().numpy().sum())
 
 
+def fixed_column_sums(values: Tensor) -> Tensor:
+    """``[C]``: the sums of the columns of ``values [N, C]``, likewise, in the type of ``values``."""
+    return torch.from_numpy(values.detach().double().cpu().numpy().sum(axis=0)).to(values)
+
+
 def _parts(gradient: Tensor, x: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
     """The gradient above the bound, and on the bound where it leads away from it."""
     above, none = x > bound, torch.zeros_like(gradient)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from stspbr.fields.materials import MaterialFields
-from stspbr.optimize.bounded_quadratic import fixed_sum, minimize_above
+from stspbr.optimize.bounded_quadratic import fixed_column_sums, fixed_sum, minimize_above
 from stspbr.optimize.cell_fits import pieces, tonemap_weight
 from stspbr.optimize.lights import LearnedLight, in_units_of
 from stspbr.optimize.observations import Cells, Observations, observe
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stspbr.optimize.reconstruction import Reconstruction
 
 _DARKEST = 1e-4  # of the light's mean radiance: texels do not get darker
-_EQUAL = 0.05  # of log radiance: smaller differences of neighbours count by their squares, larger ones by their size
+_EQUAL = 0.3  # of log radiance: smaller differences of neighbours count by their squares, larger ones by their size
 _OUTLIER = 2.0  # median errors from which a pixel counts by its error's size instead of its square
 _FAINT = 3e-3  # error that is never an outlier: images without noise must not make one of what is nearly right
 _FACTORS = (0.5, 2.0)  # limits of what one sweep, or the last fit, multiplies an albedo by
@@ -70,8 +70,7 @@ def solve_light(problem: Reconstruction, fields: MaterialFields, settings: Light
     factor = solver.albedo_factor(solved, material, Cells(seen.position, group))
     material[:, :3] = (material[:, :3] * factor).clamp(0.0, 1.0)
     after = solver.error(solved, material)
-    change = factor.double().log().cpu().numpy().mean(axis=0)
-    change = torch.from_numpy(change).exp().to(factor)
+    change = (fixed_column_sums(factor.log()) / len(factor)).exp()
     light.set_radiance(solved, change)
     with torch.no_grad():
         unit = light.albedo_factor()
@@ -165,7 +164,7 @@ class LightSolver:
         weight, slope = self._robust(rest), image.by_albedo(radiance)
         sums = cells.pooled(torch.cat([weight * slope * rest, weight * slope * slope], dim=1).double())
         mixed, square = sums.split(3, dim=1)
-        evidence = square + _LESS_SURE * square.mean(dim=0)
+        evidence = square + _LESS_SURE * fixed_column_sums(square) / len(square)
         factor = (1.0 - mixed / evidence).clamp(*_FACTORS).to(rest.dtype)
         return factor.index_select(0, cells.owner)
 
@@ -174,7 +173,7 @@ class LightSolver:
         target = self._seen.radiance - image.rest()
         weight = self._robust(image.linear(radiance) - target)
         eliminated = None if group is None else _Eliminated(weight, image.by_albedo(radiance), group)
-        mean = (self._area * radiance).sum(dim=(0, 1, 2))
+        mean = fixed_column_sums((self._area * radiance).reshape(-1, 3))
         floor = (_DARKEST * mean).expand(self._shape)
         level = self._settings.smoothness * self._typical_error(weight, image.linear(radiance) - target)
         pull = level * self._stiffness(radiance.reshape(-1, 3), floor.reshape(-1, 3))

@@ -45,6 +45,9 @@ METRICS = (
     Metric("f_score", "F-score 0.5 %", ("geometry/f_score_0.5%",), higher_is_better=True),
     Metric("boundary_edges", "boundary edges", ("geometry/boundary_edges", "bake/mesh/boundary_edges"), digits=1),
     Metric("psnr", "held-out PSNR dB", ("views/psnr", "bake/held_out/psnr_mean"), higher_is_better=True, digits=2),
+    Metric("light_radiance", "light radiance %", ("light/full/relative_error",), factor=100.0, digits=1),
+    Metric("light_irradiance", "light irradiance %", ("light/irradiance/relative_error",), factor=100.0, digits=1),
+    Metric("light_direction", "main lights °", ("light/direction_error",), digits=2),
     Metric("step_seconds", "CPU s/step", (), digits=3),
     Metric("wall_seconds", "wall s", (), digits=1, judged=False),
 )

@@ -102,7 +102,7 @@ class LightSolveSettings(Settings):
         0.03, ge=0, description="weight of the light's smoothness, in units of the images' mean squared error"
     )
     sweeps: int = Field(3, ge=1, description="quadratic problems per solve, each about the last one's result")
-    steps: int = Field(30, ge=1, description="conjugate-gradient steps per sweep")
+    steps: int = Field(60, ge=1, description="conjugate-gradient steps per sweep")
     teaching: int = Field(100, ge=1, description="steps that train the networks on the albedo, without rendering")
 
 

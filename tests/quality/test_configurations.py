@@ -44,6 +44,8 @@ def test_ours_and_the_floor_are_the_recipe_itself(recipe):
 
 def test_each_rung_adds_one_thing(recipe):
     assert changed(recipe, "strict-routing", "ours") == set(configurations.METHOD)
+    assert changed(recipe, "no-light-solve", "ours") == {"light_solve.at"}
+    assert changed(recipe, "light-solve-alone", "ours") == {"light_solve.palette"}
     assert changed(recipe, "split-rates", "strict-routing") == {"optimize.routing"}
     rates = changed(recipe, "split-losses", "split-rates")
     assert rates and all(k.startswith(("optimize.rates.appearance", "optimize.rates.reflectance")) for k in rates)
@@ -88,7 +90,7 @@ def test_ours_follows_the_recipe(recipe):
 def test_what_belongs_to_the_method_alone_is_kept_from_the_rungs(recipe, monkeypatch):
     monkeypatch.setattr(configurations, "METHOD", {"optimize.losses.mask": 0.25, "optimize.absent.key": 1.0})
     assert configured(recipe, "ours").bake.optimize.losses.mask == recipe.bake.optimize.losses.mask != 0.25
-    for name in CONFIGURATIONS[:-1]:
+    for name in CONFIGURATIONS[: CONFIGURATIONS.index("strict-routing") + 1]:
         assert all(getattr(configured(recipe, name), stage).optimize.losses.mask == 0.25 for stage in STAGES)
 
 
