@@ -15,13 +15,14 @@ from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.images import read_pixels, write_png8
 from stspbr.report.records import read_record
 from stspbr.report.run_page import run_page
-from stspbr.settings import BakeSettings, CoarseSettings, SpecializeSettings, settings_for
+from stspbr.settings import BakeSettings, CoarseSettings, ExportSettings, SpecializeSettings, settings_for
 from stspbr.stages.bake import run_bake
 from stspbr.stages.capture_check import as_json, run_capture_check
 from stspbr.stages.coarse import run_coarse
 from stspbr.stages.confidence_files import file_names
 from stspbr.stages.explain import explain
 from stspbr.stages.explain_targets import Question
+from stspbr.stages.export_asset import export_asset
 from stspbr.stages.session import Session
 from stspbr.stages.specialize import run_specialize
 
@@ -92,6 +93,14 @@ def test_several_materials_have_their_names_in_the_files():
     many = file_names(["body", "lid", "lid"])
     assert many[1]["metallic"] == "confidence/lid_metallic.png" and many[1]["std"] == "std_lid.exr"
     assert len({name for own in many for name in own.values()}) == 12
+
+
+@pytest.mark.parametrize("kind", ["obj", "blender"])
+def test_nothing_of_it_is_exported(run, tmp_path, kind):
+    out = tmp_path / ("asset.obj" if kind == "obj" else "asset")
+    export_asset(str(run), out, ExportSettings(to=kind))
+    names = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+    assert names and not [name for name in names if "confidence" in name or name.endswith("std.exr")]
 
 
 def seen_texel(run) -> str:
