@@ -187,7 +187,7 @@ def _other(
     """What is measured of the result, of another tool's asset. Its views are under the true light if that is known."""
     matrix, alignment = align(reference.mesh, other.mesh, settings.other_align, seed=session.seed)
     subjects = _subjects(reference, other.transformed(matrix), capture, np.eye(4))
-    errors = {"name": Path(settings.other or "").name, "alignment": alignment}
+    errors: dict[str, Any] = {"name": Path(settings.other or "").name, "alignment": alignment}
     errors |= _surface_errors(session, settings, subjects)
     frames, split = held_out(capture)
     renders = Renders(session, subjects.estimate, capture.light or light, transport())

@@ -17,7 +17,7 @@ from stspbr.report.curves import Curve
 from stspbr.stages.view import Turntable, azimuth, run_turntable
 from stspbr.view.drawing import Look
 from stspbr.view.painter import PageCamera, Painter, Tab
-from stspbr.view.progress import columns, read_preview
+from stspbr.view.progress import charts, read_preview
 from stspbr.view.viewer import DIFFERENCE, NEWEST, NOTHING, PHOTO, Choice
 
 from .conftest import log, tree, viewer_of
@@ -202,12 +202,19 @@ def test_an_empty_run_and_none(tmp_path):
         run_turntable(viewer.source._session, tmp_path / "a.gif", Turntable(), [])
 
 
-def test_columns_of_a_chart():
-    curves = {"A": Curve([1, 2, 3], [1.0, 0.1, 0.0]), "B": Curve([2], [10.0])}
-    steps, a, b = columns(curves, logarithmic=False)
-    assert steps.tolist() == [1, 2, 3] and a.tolist() == [1.0, 0.1, 0.0] and np.isnan(b).tolist() == [True, False, True]
-    _, a, b = columns(curves, logarithmic=True)
-    assert a[:2] == pytest.approx([0.0, -1.0]) and np.isnan(a[2]) and b[1] == pytest.approx(1.0)
+def test_charts_hold_curves_of_the_same_steps():
+    curves = {
+        "A": Curve([1, 2, 3], [1.0, 0.1, 0.0]),
+        "late": Curve([2, 3], [10.0, 1.0]),
+        "B": Curve([1, 2, 3], [0.0] * 3),
+    }
+    found = charts(curves, logarithmic=False)
+    assert list(found) == [("A", "B"), ("late",)]
+    assert [column.tolist() for column in found["A", "B"]] == [[1, 2, 3], [1.0, 0.1, 0.0], [0.0, 0.0, 0.0]]
+    found = charts(curves, logarithmic=True)
+    assert list(found) == [("A",), ("late",)]  # of B nothing has a logarithm
+    assert found["A",][1] == pytest.approx([0.0, -1.0, -1.0]) and found["late",][1] == pytest.approx([1.0, 0.0])
+    assert charts({}, logarithmic=True) == {}
 
 
 class Recorder:
