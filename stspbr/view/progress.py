@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ class ProgressPanel:
         self._stage = gui.add_dropdown("stage", (_NO_LOG,))
         self._log = gui.add_checkbox("log scale", True)
         self._charts: dict[tuple, Any] = {}
+        self._terms: dict[str, int] = {}
         self._holder = gui.add_folder("Losses")
         self._preview_folder = gui.add_folder("Newest preview")
         self._preview: Any = None
@@ -68,7 +68,7 @@ class ProgressPanel:
                 self._charts[name] = self._new_chart(name[2:], data)
 
     def _new_chart(self, names: tuple[str, ...], data: tuple[np.ndarray, ...]) -> Any:
-        lines = ({"label": name, "stroke": _colour(name), "width": 1.5} for name in names)
+        lines = ({"label": name, "stroke": self._colour(name), "width": 1.5} for name in names)
         with self._holder:
             return self._gui.add_uplot(
                 data=data,
@@ -77,6 +77,10 @@ class ProgressPanel:
                 scales={"x": {"time": False}},
                 height=260,
             )
+
+    def _colour(self, name: str) -> str:
+        """A term keeps its colour in all charts of the tab."""
+        return _COLOURS[self._terms.setdefault(name, len(self._terms)) % len(_COLOURS)]
 
     def _show_preview(self) -> None:
         activity = self._viewer.state.activity
@@ -110,11 +114,6 @@ def charts(curves: dict[str, Curve], logarithmic: bool) -> dict[tuple[str, ...],
             values = np.log10(np.maximum(values, values[values > 0].min()))
         groups.setdefault(tuple(curve.steps), {})[name] = values
     return {tuple(own): (np.asarray(steps, np.float64), *own.values()) for steps, own in groups.items()}
-
-
-def _colour(name: str) -> str:
-    """A term has the same colour in every chart."""
-    return _COLOURS[zlib.crc32(name.encode()) % len(_COLOURS)]
 
 
 def read_preview(path: Path) -> np.ndarray | None:
