@@ -224,11 +224,12 @@ def print_bench(result: dict[str, Any]) -> None:
 def print_errors(run: Path) -> None:
     """Print the table of the newest evaluation and the path of its contact sheet."""
     from stspbr.artifacts import ArtifactStore
-    from stspbr.stages.evaluate import error_table
+    from stspbr.stages.error_record import compared_table
 
     artifact = ArtifactStore(run).resolve("evaluate")
     errors = json.loads(artifact.file("errors.json").read_text(encoding="utf-8"))
-    print_table(("error against the known asset", "value"), error_table(errors))
+    columns = ("this run", errors["other"]["name"]) if errors.get("other") else ("value",)
+    print_table(("error against the known asset", *columns), compared_table(errors))
     typer.echo(f"contact sheet: {artifact.file('contact_sheet.png')}")
 
 

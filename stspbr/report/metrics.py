@@ -126,6 +126,21 @@ def metric_of(name: str, value: float, group: str = "", column: str = "") -> Met
 def metrics(record: RunRecord) -> list[Metric]:
     """Every number of a run's evaluation, held-out checks and times, group by group."""
     errors = record.errors or {}
+    out = _evaluated(errors)
+    if other := _table(errors, "other"):
+        name = str(other.get("name") or "other")
+        found = _evaluated(other)
+        out += [
+            replace(m, key=f"other.{m.key}", column=f"{name}: {m.column}") for m in found if ".reference." not in m.key
+        ]
+    out += _flat("light", "Light", "recovered light", _table(errors, "light"))
+    out += _training(record)
+    out += _times(record)
+    return out
+
+
+def _evaluated(errors: dict[str, Any]) -> list[Metric]:
+    """What an evaluation says of one asset."""
     out: list[Metric] = []
     views = _table(errors, "views")
     seen = "training views" if views.get("split") == "train" else "held-out views"
@@ -138,9 +153,6 @@ def metrics(record: RunRecord) -> list[Metric]:
     for light, values in _table(errors, "relighting").items():
         if isinstance(values, dict):
             out += _flat(f"relighting.{light}", "Relighting", light, values)
-    out += _flat("light", "Light", "recovered light", _table(errors, "light"))
-    out += _training(record)
-    out += _times(record)
     return out
 
 

@@ -260,6 +260,10 @@ class EvaluateSettings(Settings):
     align: Literal["none", "icp", "sim3"] = Field(
         "none", description="align the result with the reference; icp: turn, shift; sim3: scale, too"
     )
+    other: str | None = Field(
+        None, description="GLB, glTF, OBJ or USD that another tool made of the same object, put beside the result"
+    )
+    other_align: Literal["none", "icp", "sim3"] = Field("none", description="align the other one with the reference")
     samples: int | None = Field(None, ge=1000, description="surface points; none: until standard errors are below 1 %")
     max_samples: int = Field(1_600_000, ge=1000, description="most surface points")
     max_distance_fraction: float = Field(

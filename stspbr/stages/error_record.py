@@ -160,6 +160,18 @@ class Alignment(_Open):
     matrix: list[list[float]]
 
 
+class OtherErrors(_Part):
+    """Another tool's asset of the same object, measured in the same way."""
+
+    name: str = Field(description="of its file")
+    alignment: Alignment
+    material: MaterialErrors
+    material_at_footprint: MaterialErrors | None
+    geometry: GeometryErrors
+    views: ViewErrors
+    relighting: dict[str, RelightingErrors] | None
+
+
 class ErrorRecord(_Part):
     """``errors.json``, schema 1."""
 
@@ -175,6 +187,7 @@ class ErrorRecord(_Part):
     light: LightErrors | None = Field(description="None if the light was known")
     error_peaks: dict[str, float]
     bake: dict[str, Any]
+    other: OtherErrors | None = None
 
 
 def write_csv(errors: dict, path: Path) -> None:
@@ -207,6 +220,18 @@ def _tables(errors: dict) -> Iterator[tuple[str, str, dict]]:
             yield group, region, values
             for row in values.get("per_view", []):
                 yield group, f"{region}/{row['name']}" if group == "relighting" else row["name"], row
+    if errors.get("other"):
+        yield from ((f"other/{group}", region, values) for group, region, values in _tables(errors["other"]))
+
+
+def compared_table(errors: dict) -> list[tuple[str, ...]]:
+    """``error_table`` with a column of the other asset's values, if there is one."""
+    rows = error_table(errors)
+    if not errors.get("other"):
+        return [*rows]
+    other = dict(error_table(errors["other"]))
+    labels = dict.fromkeys([*dict(rows), *other])
+    return [(label, dict(rows).get(label, ""), other.get(label, "")) for label in labels]
 
 
 def error_table(errors: dict) -> list[tuple[str, str]]:

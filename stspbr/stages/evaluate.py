@@ -19,9 +19,10 @@ from stspbr.formats.images import read_image, write_png8
 from stspbr.metrics.alignment import align
 from stspbr.metrics.error_maps import ERROR_PEAKS, error_maps
 from stspbr.metrics.geometry import geometry_error
+from stspbr.metrics.image import display
 from stspbr.metrics.light import light_error
 from stspbr.metrics.material import material_error
-from stspbr.metrics.relighting import relighting_error
+from stspbr.metrics.relighting import frame_labels, relighting_error
 from stspbr.metrics.sampling import pixel_footprint
 from stspbr.optimize.camera_response import CameraResponse
 from stspbr.render.mitsuba_bsdf import require_mitsuba
@@ -80,6 +81,7 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
     reference = _reference(settings, source)
     reference = in_world_of(reference, capture.original_from_world, settings.reference or reference.name)
+    other = None if settings.other is None else _other_asset(settings.other, source, capture)
     learned = "light.safetensors" in bake.files
     exported = EnvironmentLight(read_image(bake.file("light.hdr"))[0])
     metrics = json.loads(bake.file("metrics.json").read_text(encoding="utf-8"))
@@ -110,6 +112,10 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
         errors["views"] = _pictures(session, settings, subjects, light, shown, transport, response, draft.path)
         scale = errors["material"]["albedo_scale"]
         errors["relighting"] = _relighting(session, settings, subjects, lights, shown, scale, draft.path)
+        if other is not None:
+            errors["other"] = _other(
+                session, settings, other, reference, capture, light, lights, shown, transport, draft.path
+            )
         errors = _finite(errors)
         ErrorRecord.model_validate(errors)
         save_json(errors, draft.path / "errors.json")
@@ -159,6 +165,41 @@ def _reference(settings: EvaluateSettings, source: Artifact) -> Asset:
     if not source.settings.get("occlusion", False):
         asset = replace(asset, materials=[replace(m, occlusion=None) for m in asset.materials])
     return asset
+
+
+def _other_asset(path: str, source: Artifact, capture: Capture) -> Asset:
+    """Another tool's asset in the capture's world; with occlusion maps only if the capture was rendered with some."""
+    asset = in_world_of(read_asset(path), capture.original_from_world, path)
+    if source.settings.get("occlusion", False):
+        return asset
+    return replace(asset, materials=[replace(m, occlusion=None) for m in asset.materials])
+
+
+def _other(
+    session: Session,
+    settings: EvaluateSettings,
+    other: Asset,
+    reference: Asset,
+    capture: Capture,
+    light: EnvironmentLight,
+    lights: dict[str, EnvironmentLight],
+    shown: list[Frame],
+    transport: Callable[[], Transport | None],
+    folder: Path,
+) -> dict:
+    """What is measured of the result, of another tool's asset. Its views are under the true light if that is known."""
+    matrix, alignment = align(reference.mesh, other.mesh, settings.other_align, seed=session.seed)
+    subjects = _subjects(reference, other.transformed(matrix), capture, np.eye(4))
+    errors: dict[str, Any] = {"name": Path(settings.other or "").name, "alignment": alignment}
+    errors |= _surface_errors(session, settings, subjects)
+    frames, split = held_out(capture)
+    renders = Renders(session, subjects.estimate, capture.light or light, transport())
+    errors["views"] = {"split": split, **renders.metrics(frames)}
+    for name, frame in zip(frame_labels(shown), shown, strict=True):
+        _png(folder / "views" / f"{name}_other.png", display(renders.of(frame)["rgb"]))
+    scale = errors["material"]["albedo_scale"]
+    errors["relighting"] = _relighting(session, settings, subjects, lights, shown, scale, folder / "other")
+    return errors
 
 
 def _subjects(reference: Asset, estimate: Asset, capture: Capture, matrix: np.ndarray) -> _Subjects:

@@ -28,6 +28,17 @@ def test_values_come_with_unit_direction_and_standard_error(found):
     assert found["time.total"].value == pytest.approx(5 * 12.5)
 
 
+def test_another_asset_has_columns_of_its_own(make_run):
+    record = read_record(make_run(logs=False))
+    record.errors["other"] = {"name": "theirs.glb", **{k: record.errors[k] for k in ("material", "geometry", "views")}}
+    found = {metric.key: metric for metric in metrics(record)}
+    theirs = found["other.material.lit.albedo_mae"]
+    assert (theirs.group, theirs.column, theirs.better) == ("Material", "theirs.glb: lit surface", "low")
+    assert found["other.views.psnr"].column == "theirs.glb: held-out views"
+    assert "other.geometry.reference.genus" not in found
+    assert not any(metric.key.startswith("other.") for metric in headline(list(found.values())))
+
+
 def test_what_has_no_number_has_no_row(found):
     assert "views.lpips" not in found and "material.lit.missed_metal_rate" not in found
     assert not any("per_view" in key or "views.count" in key or "matrix" in key or key.endswith("_se") for key in found)

@@ -18,7 +18,7 @@ from stspbr.formats.images import read_pixels, write_hdr
 from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.scene import Asset
 from stspbr.settings import EvaluateSettings
-from stspbr.stages.error_record import ErrorRecord, error_table
+from stspbr.stages.error_record import ErrorRecord, compared_table, error_table
 from stspbr.stages.evaluate import load_lights, run_evaluate
 from stspbr.stages.session import Session
 
@@ -132,6 +132,36 @@ def test_the_same_work_has_the_same_content(plain, tiny_run, tmp_path, rougher):
     assert again[0] == plain[0]
     manifests = [json.loads((folder / "manifest.json").read_text()) for _, folder in (plain, again)]
     assert manifests[0]["files"] == manifests[1]["files"]
+
+
+def test_another_asset_stands_beside_the_result(tiny_run, tmp_path, rougher):
+    """The other one is half as rough again, larger and moved; aligned, its errors are those that were put in."""
+    jar = demo_asset(128)
+    other = replace(jar, materials=[replace(m, roughness=m.roughness + np.float32(0.2)) for m in jar.materials])
+    matrix = np.diag([1.06, 1.06, 1.06, 1.0])
+    matrix[:3, 3] = 0.02, -0.04, 0.01
+    write_glb(tmp_path / "theirs.glb", other.transformed(matrix), texture_bits=16)
+    run = baked(tiny_run, tmp_path / "run", rougher)
+    settings = CAPTURED.model_copy(update={"other": str(tmp_path / "theirs.glb"), "other_align": "sim3"})
+    errors, folder = evaluated(run, settings)
+    ErrorRecord.model_validate(errors)
+    theirs = errors["other"]
+    assert theirs["name"] == "theirs.glb" and theirs["alignment"]["mode"] == "sim3"
+    np.testing.assert_allclose(np.array(theirs["alignment"]["matrix"]) @ matrix, np.eye(4), atol=3e-3)
+    assert theirs["material"]["lit"]["roughness_mae"] == pytest.approx(0.2, abs=0.01)
+    assert errors["material"]["lit"]["roughness_mae"] == pytest.approx(0.1, abs=0.005)  # ours is as it was
+    assert theirs["geometry"]["chamfer_l1"] < 1e-3
+    assert theirs["views"]["psnr"] < errors["views"]["psnr"]
+    rows = {label: (ours, its) for label, ours, its in compared_table(errors)}
+    for text, part in zip(rows["roughness MAE"], (errors, theirs), strict=True):
+        assert text.startswith(f"{part['material']['lit']['roughness_mae']:.4f} ± ")
+    assert rows["aligned by"] == ("", "sim3")
+    with (folder / "errors.csv").open(encoding="utf-8", newline="") as stream:
+        found = {(row["group"], row["region"], row["metric"]): row["value"] for row in csv.DictReader(stream)}
+    key = ("lit", "roughness_mae")
+    assert float(found["other/material", *key]) == theirs["material"]["lit"]["roughness_mae"]
+    assert float(found["material", *key]) == errors["material"]["lit"]["roughness_mae"]
+    assert len(list((folder / "views").glob("*_other.png"))) == 1
 
 
 def test_alignment_is_done_only_when_asked(tiny_run, tmp_path, rougher):

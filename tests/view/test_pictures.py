@@ -129,10 +129,12 @@ def test_a_photo_lies_on_the_render_of_its_camera(subject, sunny):
 
 
 def test_pieces():
-    image = np.full((80, 200, 3), 0.5, np.float32)
+    image = np.full((160, 200, 3), 0.5, np.float32)
     line = divided(image, 100, ("left", "right"))
     assert (line[:40, 99:101] > 0.9).all() and np.allclose(line[:40, :98], 0.5, atol=0.01)
-    assert line[60:, 30:98].min() < 0.2 and line[60:, 102:170].min() < 0.2  # both are named
+    assert line[130:, 30:98].min() < 0.2 and line[130:, 102:170].min() < 0.2  # both are named
+    small = divided(image[:80], 100, ("left", "right"))
+    assert np.allclose(small[:, :98], 0.5, atol=0.01) and (small[:, 99:101] > 0.9).all()
     assert np.allclose(divided(image, 0, ("a", "b"))[:40], 0.5, atol=0.01)
     heat = difference(image, image + np.float32([0.3]))
     assert (heat[0, 0] > 0.9).all() and (difference(image, image) < 0.1).all()

@@ -17,7 +17,7 @@ from stspbr.report.curves import Curve
 from stspbr.stages.view import Turntable, azimuth, run_turntable
 from stspbr.view.drawing import Look
 from stspbr.view.painter import PageCamera, Painter, Tab
-from stspbr.view.progress import columns, read_preview
+from stspbr.view.progress import charts, read_preview
 from stspbr.view.viewer import DIFFERENCE, NEWEST, NOTHING, PHOTO, Choice
 
 from .conftest import log, tree, viewer_of
@@ -75,15 +75,24 @@ def test_two_versions_have_a_line_between(viewer):
 
 
 def test_a_photo_beside_and_its_difference(viewer):
-    plain = drawn(viewer, show="capture/v0001", photo=0)
-    beside = drawn(viewer, show="capture/v0001", photo=0, beside=PHOTO, split=0.0)
-    other = drawn(viewer, show="coarse/v0001", photo=0)
-    # the capture's asset is what the photo shows
-    assert np.abs(plain - beside)[:30].mean() < 0.7 * np.abs(other - beside)[:30].mean()
-    near = drawn(viewer, show="capture/v0001", photo=0, beside=DIFFERENCE)
-    far = drawn(viewer, show="coarse/v0001", photo=0, beside=DIFFERENCE)
-    assert near[:30].mean() < 0.5 * far[:30].mean()
+    """In the photo's own pixels: the capture's asset is what the photo shows."""
+
+    def picture(**choice) -> np.ndarray:
+        own = viewer.placement().camera(CAMERA.wxyz, CAMERA.position, CAMERA.field, 32, 32)
+        return viewer.draw(Choice(photo=0, **choice), own).image.astype(int)
+
+    photo = picture(show="capture/v0001", beside=PHOTO, split=0.0)[:, 1:]
+    truth, coarse = (picture(show=name)[:, 1:] for name in ("capture/v0001", "coarse/v0001"))
+    assert seen(photo) > 0.1
+    assert np.abs(truth - photo).mean() < 0.3 * np.abs(coarse - photo).mean()
+    near, far = (picture(show=name, beside=DIFFERENCE) for name in ("capture/v0001", "coarse/v0001"))
+    assert near.mean() < 0.5 * far.mean()
     assert np.array_equal(drawn(viewer, beside=PHOTO), drawn(viewer))  # no photo is looked through
+
+
+def seen(image: np.ndarray) -> float:
+    """The share of a picture that is not background."""
+    return float((np.abs(image - image[0, 0]).max(axis=-1) > 12).mean())
 
 
 def test_lights_are_exchanged(finished, tmp_path):
@@ -193,12 +202,19 @@ def test_an_empty_run_and_none(tmp_path):
         run_turntable(viewer.source._session, tmp_path / "a.gif", Turntable(), [])
 
 
-def test_columns_of_a_chart():
-    curves = {"A": Curve([1, 2, 3], [1.0, 0.1, 0.0]), "B": Curve([2], [10.0])}
-    steps, a, b = columns(curves, logarithmic=False)
-    assert steps.tolist() == [1, 2, 3] and a.tolist() == [1.0, 0.1, 0.0] and np.isnan(b).tolist() == [True, False, True]
-    _, a, b = columns(curves, logarithmic=True)
-    assert a[:2] == pytest.approx([0.0, -1.0]) and np.isnan(a[2]) and b[1] == pytest.approx(1.0)
+def test_charts_hold_curves_of_the_same_steps():
+    curves = {
+        "A": Curve([1, 2, 3], [1.0, 0.1, 0.0]),
+        "late": Curve([2, 3], [10.0, 1.0]),
+        "B": Curve([1, 2, 3], [0.0] * 3),
+    }
+    found = charts(curves, logarithmic=False)
+    assert list(found) == [("A", "B"), ("late",)]
+    assert [column.tolist() for column in found["A", "B"]] == [[1, 2, 3], [1.0, 0.1, 0.0], [0.0, 0.0, 0.0]]
+    found = charts(curves, logarithmic=True)
+    assert list(found) == [("A",), ("late",)]  # of B nothing has a logarithm
+    assert found["A",][1] == pytest.approx([0.0, -1.0, -1.0]) and found["late",][1] == pytest.approx([1.0, 0.0])
+    assert charts({}, logarithmic=True) == {}
 
 
 class Recorder:
