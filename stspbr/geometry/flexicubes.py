@@ -74,7 +74,7 @@ class FlexiCubes(ImplicitShape):
         crossed = band.cells[band.crossed(inside)]
         rows = self._rows().cpu().numpy()
         near = self._numbers(band, cell_band.around(band, crossed, 1))
-        if (rows[near[near >= 0]] >= 0).all():
+        if len(self.weights) and (rows[near[near >= 0]] >= 0).all():
             return {}
         near = self._numbers(band, cell_band.around(band, crossed, _WEIGHTED))
         near = near[near >= 0]
