@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stspbr import kernel_dispatch as embedded
 from stspbr.geometry import dual_cubes_kernels as kernels
-from stspbr.geometry.cube_cases import CubeCases, cube_cases
+from stspbr.geometry.cube_cases import cube_cases
 from stspbr.geometry.held_sides import HeldSides
 
 WEIGHTS = 21
@@ -132,25 +132,25 @@ class DualCubes(HeldSides):
 
     # -- the torch twin ---------------------------------------------------------------------------------
 
-    def _tables(self, device: torch.device) -> tuple[Tensor, Tensor, CubeCases]:
+    def _tables(self, device: torch.device) -> list[Tensor]:
+        """Corners, neighbours and the fields of ``CubeCases``, int64."""
         if self._moved is None or self._moved[0] != device:
             arrays = (self.corners, self.neighbours, *cube_cases())
             self._moved = device, [torch.from_numpy(array).to(device, torch.int64) for array in arrays]
-        corners, neighbours, *cube = self._moved[1]
-        return corners, neighbours, CubeCases(*cube)  # type: ignore[arg-type]
+        return self._moved[1]
 
     def _topology_torch(self, sdf: Tensor) -> DualTopology:
-        corners, neighbours, cube = self._tables(sdf.device)
+        corners, neighbours, edges, ring, loops, loop_counts, pinched = self._tables(sdf.device)
         inside = self.inside(sdf)[corners]
         bits = 2 ** torch.arange(8, device=sdf.device)
         cases = (inside * bits).sum(1)
         cells = torch.nonzero((cases > 0) & (cases < 255)).squeeze(1)
         own = cases[cells]
-        face = torch.as_tensor(cube.pinched)[own]
+        face = pinched[own]
         beyond = neighbours[cells, face.clamp(min=0)]
-        meets = (face >= 0) & (beyond >= 0) & (cube.pinched[cases[beyond.clamp(min=0)]] == face ^ 1)
+        meets = (face >= 0) & (beyond >= 0) & (pinched[cases[beyond.clamp(min=0)]] == face ^ 1)
         rows = own + 256 * meets
-        first = torch.cat([rows.new_zeros(1), torch.cumsum(cube.counts[rows], 0)])
+        first = torch.cat([rows.new_zeros(1), torch.cumsum(loop_counts[rows], 0)])
         place = torch.full_like(cases, -1)
         place[cells] = torch.arange(len(cells), device=sdf.device)
         parts = []
@@ -159,10 +159,10 @@ class DualCubes(HeldSides):
             along_b, along_c = neighbours[cells, b], neighbours[cells, c]
             opposite = torch.where(along_b < 0, -1, neighbours[along_b.clamp(min=0), c])
             around = torch.stack([cells, along_b, opposite, along_c], 1)
-            ends = inside[cells][:, cube.edges[cube.ring[axis, 0]]]
+            ends = inside[cells][:, edges[ring[axis, 0]]]
             made = (ends[:, 0] != ends[:, 1]) & (around >= 0).all(1)
             at = place[around.clamp(min=0)].clamp(min=0)
-            quad = first[at] + cube.loops[rows[at], cube.ring[axis]]
+            quad = first[at] + loops[rows[at], ring[axis]]
             parts.append((torch.where(ends[:, :1], quad, quad.flip(1)), made))
         quads, made = (torch.stack(list(each), 1).flatten(0, 1) for each in zip(*parts, strict=True))
         return DualTopology(*(part.to(torch.int32) for part in (cells, rows, first, quads[made])))
@@ -170,11 +170,11 @@ class DualCubes(HeldSides):
     def _positions_torch(
         self, vertices: Tensor, values: Tensor, weights: Tensor, topology: DualTopology, weight_row: Tensor
     ) -> tuple[Tensor, Tensor]:
-        corners, _, cube = self._tables(vertices.device)
-        loops = torch.as_tensor(cube.loops)[topology.rows.to(torch.int64)]
+        corners, _, edges, _, loops, _, _ = self._tables(vertices.device)
+        loops = loops[topology.rows.to(torch.int64)]
         n, e = torch.nonzero(loops >= 0, as_tuple=True)
         vertex = topology.first[:-1].to(torch.int64)[n] + loops[n, e]
-        i, j = torch.as_tensor(cube.edges)[e].unbind(1)
+        i, j = edges[e].unbind(1)
         start, end = (corners[topology.cells.to(torch.int64)[n], k] for k in (i, j))
         own = _padded(weights)[weight_row.to(torch.int64)[n] + 1]
         beta, alpha_i, alpha_j = (1 + _RANGE * torch.tanh(own.gather(1, k[:, None])) for k in (e, 12 + i, 12 + j))

@@ -16,7 +16,7 @@ from stspbr.geometry.cell_band import CellBand
 from stspbr.geometry.coarse_to_fine import Evidence, Inheritance
 from stspbr.geometry.dual_cubes import WEIGHTS, DualCubes, DualTopology
 from stspbr.geometry.implicit_shape import ImplicitShape, Lattice
-from stspbr.geometry.tet_grid import TETS_PER_CELL, checked_box, grid_cells
+from stspbr.geometry.tet_grid import checked_box, grid_cells
 
 _WEIGHTED = 2  # cells on both sides of the surface that have weights
 
@@ -32,7 +32,6 @@ class FlexiCubes(ImplicitShape):
     """
 
     per_cell = 1.0
-    umbrella = TETS_PER_CELL ** (5.0 / 3.0) / 14.0  # of a sphere's distances as large as on the tetrahedral lattice
     marching: DualCubes
     weighted: torch.Tensor
 
@@ -74,7 +73,7 @@ class FlexiCubes(ImplicitShape):
         crossed = band.cells[band.crossed(inside)]
         rows = self._rows().cpu().numpy()
         near = self._numbers(band, cell_band.around(band, crossed, 1))
-        if (rows[near[near >= 0]] >= 0).all():
+        if len(self.weights) and (rows[near[near >= 0]] >= 0).all():
             return {}
         near = self._numbers(band, cell_band.around(band, crossed, _WEIGHTED))
         near = near[near >= 0]

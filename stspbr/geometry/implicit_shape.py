@@ -58,8 +58,6 @@ class ImplicitShape(torch.nn.Module, ABC):
 
     per_cell: ClassVar[float]
     """Voxels along the side of a lattice's cell."""
-    umbrella: ClassVar[float] = 1.0
-    """Factor that makes bending cost the same on every lattice."""
     settled = False
     """Whether the surface is that of the result: no triangles that only the optimiser needs."""
 
@@ -335,12 +333,15 @@ class ImplicitShape(torch.nn.Module, ABC):
         two cells of the surface count, except those at the box, where the lattice is not symmetric.
         """
         values = self.distances() / self.cell
+        near = (values.detach().abs() < 2.0) & self._symmetric
         first, second = self._edges
+        if values.device.type == "cpu":  # most edges are far from the surface
+            touching = torch.nonzero(near.index_select(0, first) | near.index_select(0, second)).squeeze(1)
+            first, second = first.index_select(0, touching), second.index_select(0, touching)
         difference = torch.index_select(values, 0, second) - torch.index_select(values, 0, first)
         total = torch.zeros_like(values).index_add(0, first, difference).index_add(0, second, -difference)
-        near = (values.detach().abs() < 2.0) & self._symmetric
         count = near.sum().clamp(min=1)
-        return torch.where(near, self.umbrella * (total / self._degree), 0.0).square().sum() / count
+        return torch.where(near, total / self._degree, 0.0).square().sum() / count
 
 
 def masked_sign_penalty(
