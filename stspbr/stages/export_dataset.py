@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from stspbr.artifacts import ArtifactStore
+from stspbr.artifacts import Artifact, ArtifactStore
 from stspbr.datasets.captures import write_dataset
 from stspbr.datasets.transforms import read_transforms
 from stspbr.errors import StspbrError
+from stspbr.scene import Capture
 from stspbr.settings import ExportDatasetSettings
 
 
@@ -22,6 +23,8 @@ def export_dataset(
     on_warning: Callable[[str], None] | None = None,
 ) -> Path:
     """Write the capture of ``run`` to the folder ``out``, which must be new or empty.
+
+    If a later stage has corrected the cameras of this capture, the newest corrections are taken.
 
     The data set is written beside ``out`` and renamed when complete: ``out`` is never half written.
 
@@ -37,8 +40,9 @@ def export_dataset(
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise StspbrError(f"{out} exists and is not empty: choose another folder, or remove it")
-    artifact = ArtifactStore(run).resolve("capture", version)
-    capture = read_transforms(artifact.file("transforms.json"))
+    store = ArtifactStore(run)
+    artifact = store.resolve("capture", version)
+    capture = _corrected(store, artifact, read_transforms(artifact.file("transforms.json")))
     draft = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
         draft.mkdir(parents=True, exist_ok=True)
@@ -52,3 +56,16 @@ def export_dataset(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return out
+
+
+def _corrected(store: ArtifactStore, artifact: Artifact, capture: Capture) -> Capture:
+    """``capture`` with the cameras of the last stage that was made from ``artifact`` and corrected them."""
+    from stspbr.stages.cameras import refined_capture  # loads torch, which a run without stages does not need
+
+    for stage in ("refine", "bake", "specialize", "coarse"):
+        if not any((store.run_dir / stage).glob("v[0-9]*")):
+            continue
+        found = store.resolve(stage)
+        if store.lineage(found)["capture"].content_hash == artifact.content_hash:
+            return refined_capture(capture, found)
+    return capture

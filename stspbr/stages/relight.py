@@ -17,6 +17,7 @@ from stspbr.render.mitsuba_bsdf import require_mitsuba
 from stspbr.scene import Asset, Camera, EnvironmentLight, Frame, look_at
 from stspbr.scene.camera_rig import bounding_sphere
 from stspbr.settings import RelightSettings
+from stspbr.stages.cameras import refined_capture
 from stspbr.stages.evaluate import held_out, load_lights
 from stspbr.stages.evaluation_pictures import Renders
 from stspbr.stages.session import Session
@@ -77,7 +78,7 @@ def _frames(session: Session, settings: RelightSettings, bake: Artifact, asset: 
     if settings.turntable:
         return turntable(asset, settings.turntable, settings.resolution)
     source = session.lineage(bake)["capture"]
-    frames, _ = held_out(load_capture(source, session))
+    frames, _ = held_out(refined_capture(load_capture(source, session), bake))
     return [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, settings.views).round().astype(int))]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stspbr.artifacts import ArtifactStore
-from stspbr.datasets.transforms import write_nerfstudio
+from stspbr.datasets.transforms import read_transforms, write_nerfstudio
 from stspbr.errors import StspbrError
 from stspbr.settings import CaptureFolderSettings, CoarseSettings, SpecializeSettings
 from stspbr.settings.camera import CameraSettings
@@ -134,3 +134,19 @@ def test_damaged_files_are_named(photographs, tmp_path):
     capture = load_capture(store.resolve("capture"))
     with pytest.raises(StspbrError, match="cameras.json"):
         refined_capture(capture, broken)
+
+
+def test_an_exported_data_set_has_the_corrected_cameras(photographs, tmp_path):
+    from stspbr.settings import ExportDatasetSettings
+    from stspbr.stages.export_dataset import export_dataset
+
+    session, _, specialize = photographs
+    out = export_dataset(session.run, tmp_path / "out", ExportDatasetSettings(to="nerfstudio", image_format="png"))
+    capture = refined_capture(load_capture(session.store.resolve("capture")), specialize)
+    again = {frame.name: frame for frame in read_transforms(out).frames}
+    assert len(again) == len(capture.frames)
+    written = sorted(f.camera.fx for f in again.values())
+    np.testing.assert_allclose(written, sorted(f.camera.fx for f in capture.frames), rtol=1e-9)
+    centres = [np.sort(np.linalg.norm([f.camera.position for f in frames], axis=1)) for frames in
+               (again.values(), capture.frames)]  # fmt: skip
+    np.testing.assert_allclose(*centres, rtol=1e-6)
