@@ -174,7 +174,7 @@ class FixedGeometry(nn.Module):
             return 0, 0
         positions = (self._fixed.positions + self.offsets).cpu().numpy()
         found, before, after = untangled(positions, self._fixed.faces.cpu().numpy())
-        self.offsets += torch.as_tensor(found - positions, dtype=self.offsets.dtype, device=self.offsets.device)
+        self.offsets.add_(torch.as_tensor(found - positions, dtype=self.offsets.dtype, device=self.offsets.device))
         return before, after
 
     def regularizers(self, progress: float) -> list[Term]:

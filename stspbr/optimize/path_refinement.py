@@ -179,7 +179,7 @@ class PathRefinement(Reconstruction):
                 radiance, own = self.photography.compared_pixels(radiance, targets, views, ids, chosen)
                 certain = certain if own is None else certain * own
             pixels = (radiance, target, clips, certain)
-            terms = self._colour_terms(lambda _: pixels, 3.0 * max(len(chosen), 1))
+            terms = self.image_terms.of_pixels(lambda _: pixels, 3.0 * max(len(chosen), 1))
         with watch.part("smoothness"):
             terms += self._priors(step, 1.0, gbuffer, inputs)
         return terms + self._regularizers(1.0)

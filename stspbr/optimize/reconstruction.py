@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,13 +16,14 @@ from stspbr.optimize.cameras import Cameras
 from stspbr.optimize.crops import Crops
 from stspbr.optimize.distributed import Ranks, Span
 from stspbr.optimize.geometry import Geometry
+from stspbr.optimize.image_terms import ImageTerms
 from stspbr.optimize.lights import Light, in_units_of
 from stspbr.optimize.loop import Stopwatch
-from stspbr.optimize.losses import CompositeLoss, mask_loss, metal_prior
+from stspbr.optimize.losses import mask_loss, metal_prior
 from stspbr.optimize.photography import Photography
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.optimize.transport import TransportSchedule
-from stspbr.optimize.views import FULL_COVERAGE, Targets, ViewSet, Window, batch_ids, step_generator
+from stspbr.optimize.views import Targets, ViewSet, Window, batch_ids, step_generator
 from stspbr.render.gbuffer import (
     GBuffer,
     Surface,
@@ -40,8 +41,6 @@ from stspbr.render.raster_backend import RasterBackend
 from stspbr.render.shading import shade
 from stspbr.scene import Frame
 from stspbr.settings import LossSettings, OptimizeSettings
-
-_Pixels = tuple[Tensor, Tensor, Tensor, Tensor]  # radiance rendered and photographed, where that clips, weights
 
 
 class Reconstruction:
@@ -91,12 +90,10 @@ class Reconstruction:
         self.crops = Crops(views, seed) if views.crop else None
         self.exposure = views.exposure()
         self.progress = 1.0
-        losses = settings.losses
         groups = appearance.groups()
-        self._joint = "joint" in groups
-        self._one_loss = settings.one_loss(groups)
-        self._colour_a = CompositeLoss(losses.joint if self._joint else losses.appearance)
-        self._colour_b = None if self._one_loss else CompositeLoss(losses.reflectance)
+        self.image_terms = ImageTerms(
+            settings.losses, joint="joint" in groups, one_loss=settings.one_loss(groups), exposure=self.exposure
+        )
 
     # -- the loop's interface ---------------------------------------------------------------------------
 
@@ -143,7 +140,7 @@ class Reconstruction:
         with watch.part("losses"):
             share = len(ids) / len(batch)
             covered, span = self._normalizers(targets, gbuffer)
-            terms = self._image_terms(image, targets, self.settings.losses, covered * share, weight)
+            terms = self.image_terms.of(image, targets, covered * share, weight)
             if windows is not None:
                 terms += self._silhouettes(surface, ids)
             terms = scaled(terms, share)
@@ -374,78 +371,6 @@ class Reconstruction:
             occlusion=material.occlusion,
             surroundings=None if schedule is None else schedule.around(surface, gbuffer, light, self.progress),
         )
-
-    def _image_terms(
-        self,
-        image: Tensor,
-        targets: Targets,
-        losses: LossSettings,
-        coverage: Tensor | None = None,
-        weight: Tensor | None = None,
-    ) -> list[Term]:
-        """Mask over the whole image; colour over the union of both coverages, divided by the target's.
-
-        Args:
-            coverage: of the target in pixels, if these are not all images of the batch.
-            weight: ``[B, H, W, 1]`` of each pixel's colour; None: 1.
-        """
-        alpha = image[..., 3:]
-        terms = []
-        if alpha.requires_grad and losses.mask > 0:
-            terms.append(
-                Term("mask", losses.mask * mask_loss(alpha, targets.alpha, targets.known), STRICT_A, closed=True)
-            )
-        union = torch.nonzero(((alpha.detach() > 0) | (targets.alpha > 0)).reshape(-1)).squeeze(1)
-        coverage = targets.alpha.sum() if coverage is None else coverage
-
-        def listed(values: Tensor) -> Tensor:
-            return values.reshape(-1, values.shape[-1]).index_select(0, union)
-
-        every = (
-            listed(image)[:, :3],
-            listed(targets.image),
-            listed(targets.saturation.expand_as(targets.alpha)),
-            alpha.new_ones(1, 1) if weight is None else listed(weight),
-        )
-
-        def region(name: str) -> _Pixels:
-            if name == "union":
-                return every
-            inside = torch.nonzero(listed(torch.minimum(alpha.detach(), targets.alpha))[:, 0] > FULL_COVERAGE).squeeze(
-                1
-            )
-            a, b, c, d = (v if len(v) == 1 else v.index_select(0, inside) for v in every)
-            return a, b, c, d
-
-        images = (image[..., :3], targets.image, targets.saturation)
-        return terms + self._colour_terms(region, (coverage * 3.0).clamp(min=1.0), images)
-
-    def _colour_terms(
-        self,
-        region: Callable[[str], _Pixels],
-        normalizer: Tensor | float,
-        images: tuple[Tensor, Tensor, Tensor] | None = None,
-    ) -> list[Term]:
-        """The losses of A and of B (or of both at once) over the pixels of their regions.
-
-        Args:
-            region: the pixels of a region of ``LossSettings``; images: as ``CompositeLoss`` takes them.
-        """
-        losses = self.settings.losses
-
-        def colour(composite: CompositeLoss, name: str, drives: frozenset[str], where: str) -> Term:
-            rendered, target, clipped, weight = region(where)
-            total, parts = composite(
-                rendered, target, normalizer, self.exposure, saturation=clipped, weight=weight,
-                images=images if composite.needs_images else None,
-            )  # fmt: skip
-            return Term(name, total, drives, parts)
-
-        driven = STRICT_A | STRICT_B if self._one_loss else STRICT_A
-        terms = [colour(self._colour_a, "joint" if self._joint else "A", driven, losses.appearance_region)]
-        if self._colour_b is not None:
-            terms.append(colour(self._colour_b, "B", STRICT_B, losses.reflectance_region))
-        return terms
 
 
 def _metallic_terms(metallic: Tensor, albedo: Tensor, losses: LossSettings) -> list[Term]:

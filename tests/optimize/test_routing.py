@@ -27,12 +27,13 @@ GRID = HashGridSettings(levels=3, log2_table_size=10, base_resolution=4, finest_
 UNLIKE = "optimize.losses.reflectance={relmse=0.7,mse=0.3,logl1=0.0}"
 
 
-def problem(run, mode="split", losses=UNLIKE) -> Reconstruction:
+def problem(run, mode="split", losses=UNLIKE, others=()) -> Reconstruction:
     """A whole reconstruction with every group free: implicit geometry, both networks, a learned light."""
     import numpy as np
 
     session = Session.open(run, device="cpu", quiet=True)
     overrides = ["geometry.resolution=12", "normals_from=0.0", "optimize.batch=2", f"fields.mode={mode}", losses]
+    overrides += others
     settings = settings_for(CoarseSettings, overrides)
     fields = FieldSettings(mode=mode, appearance=GRID, reflectance=GRID, joint=GRID, width=8, occlusion=True)
     capture = load_capture(session.parent("capture"))
@@ -102,7 +103,7 @@ def test_where_both_losses_are_alike_one_pass_gives_what_two_would(tiny_run):
     """The shortcut for equal losses against the same losses kept apart by a part of no weight in the sum."""
     one = problem(tiny_run, losses="optimize.losses.reflectance={logl1=0.5}")
     two = problem(tiny_run, losses="optimize.losses.reflectance={logl1=0.5,mse=1e-30}")
-    assert one._colour_b is None and two._colour_b is not None
+    assert one.image_terms._colour_b is None and two.image_terms._colour_b is not None
     got = []
     for each in (one, two):
         groups = each.groups()
@@ -158,15 +159,14 @@ def test_not_finite_names_step_and_term():
 
 def test_interior_region_keeps_silhouettes_from_the_reflectance(tiny_run):
     """B's loss over the interior is that of the pixels which both coverages fill, and of no other."""
-    union, interior = problem(tiny_run), problem(tiny_run)
-    losses = union.settings.losses.model_copy(update={"reflectance_region": "interior"})
-    interior.settings = union.settings.model_copy(update={"losses": losses})
+    union = problem(tiny_run)
+    interior = problem(tiny_run, others=['optimize.losses.reflectance_region="interior"'])
     views, targets = union.views.batch([0, 1])
     image = union._render(views, Stopwatch())[3]
     inside = (torch.minimum(image[..., 3:].detach(), targets.alpha) > 0.999).expand_as(targets.image)
 
     def term(problem, pixels) -> tuple[float, float]:
-        values = {t.name: t.value.item() for t in problem._image_terms(pixels, targets, problem.settings.losses)}
+        values = {t.name: t.value.item() for t in problem.image_terms.of(pixels, targets)}
         return values["B"], values["A"]
 
     spoiled = torch.where(inside, image[..., :3], image[..., :3] + 1.0)
