@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,6 +12,7 @@ import pytest
 
 from stspbr.errors import StspbrError
 from stspbr.view.guard import Door, Guard, is_loopback, new_token, parsed
+from stspbr.view.server import require_viser
 
 
 def judged(door: Door, target: str = "/", **headers: str) -> str:
@@ -128,3 +130,9 @@ def test_a_guard_with_a_token(inner):
 def test_an_address_of_another_machine(inner):
     with pytest.raises(StspbrError, match=r"--host 203\.0\.113\.9: cannot listen there"):
         Guard("203.0.113.9", 8080, inner, "token")
+
+
+def test_without_viser_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    with pytest.raises(StspbrError, match=r"need the package viser: pip install 'stspbr\[view\]'"):
+        require_viser()
