@@ -33,10 +33,12 @@ class PoseSettings(Settings):
     """Poses and lenses of the cameras, refined with the object."""
 
     mode: _Switch = Field(
-        "auto", description="refine the cameras' poses; auto: those of photographs, not those of renders"
+        "off",
+        description="refine the cameras' poses; auto: those of 8-bit photographs; not the default, because poses that "
+        "are exact get a little worse",
     )
     start: float = Field(0.4, ge=0, le=1, description="fraction of the coarse stage from which on poses are refined")
-    prior: float = Field(0.1, ge=0, description="weight that holds poses to those of the capture")
+    prior: float = Field(30.0, ge=0, description="weight that holds poses to those of the capture")
     intrinsics: bool = Field(True, description="refine focal length and principal point, too, one for all views")
     intrinsics_prior: float = Field(10.0, ge=0, description="weight that holds these to those of the capture")
 

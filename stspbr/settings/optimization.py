@@ -235,7 +235,7 @@ class RateSettings(Settings):
     joint: Rate = Field(description="of the joint network")
     light: Rate = Field(description="of a learned light")
     response: Rate = Field(Rate(rate=0.01), description="of the cameras' response, in natural logarithms")
-    cameras: Rate = Field(Rate(rate=0.001), description="of the cameras' poses and lenses, in radians")
+    cameras: Rate = Field(Rate(rate=0.0003), description="of the cameras' poses and lenses, in radians")
 
 
 class OptimizeSettings(Settings):
@@ -285,7 +285,7 @@ def rates(
     geometry: float,
     light: float,
     response: float = 0.01,
-    cameras: float = 0.001,
+    cameras: float = 0.0003,
 ) -> RateSettings:
     return RateSettings(
         geometry=Rate(rate=geometry, schedule=shape),

@@ -64,7 +64,7 @@ def test_poses_are_found_again():
         out = exact.render(ViewBatch.of([frame.camera], [np.eye(4)], CPU))
         alpha = out["alpha"][0].clamp(0, 1).numpy()
         frames.append(replace(frame, image=out["rgb"][0].numpy(), alpha=alpha))
-    cameras = Cameras(frames, PoseSettings(), 0.0)
+    cameras = Cameras(frames, PoseSettings(prior=0.0), 0.0)
     wrong = torch.randn(VIEWS, 6, generator=torch.Generator().manual_seed(0)) * 0.005
     with torch.no_grad():
         cameras.poses.twist.copy_(wrong)

@@ -26,8 +26,10 @@ COARSE = {
     "fields": {"appearance": SMALL, "reflectance": SMALL, "width": 8, "hidden_layers": 1},
     "geometry": {"resolution": 12},
     "transport": {"mode": "off"},
-    "camera": {"poses": {"start": 0.25}},
+    "camera": {"poses": {"mode": "auto", "start": 0.25}},
 }
+
+REFINED = CameraSettings.model_validate(COARSE["camera"])
 
 
 def coarse_settings(**changes) -> CoarseSettings:
@@ -65,7 +67,7 @@ def test_photographs_are_told_from_renders(tiny_run, photographs):
         assert chosen("on", artifact, frames) and not chosen("off", artifact, frames)
     hdr = [frame.with_fields(saturation=np.inf) for frame in load_capture(source).split("train")]
     assert not chosen("auto", source, hdr)
-    models = camera_models(session, rendered, load_capture(rendered), CameraSettings())
+    models = camera_models(session, rendered, load_capture(rendered), REFINED)
     assert models.response is None and models.cameras is None
 
 
@@ -103,7 +105,7 @@ def test_a_checkpoint_has_all_of_it(photographs):
     session, coarse, _ = photographs
     capture = load_capture(session.store.resolve("capture"))
     source = session.store.resolve("capture")
-    models = camera_models(session, source, capture, CameraSettings())
+    models = camera_models(session, source, capture, REFINED)
     photography = Photography.of(models.response, ViewSet(capture.split("train"), 1, torch.device("cpu")))
     names = set(photography.state_dict()) | set(models.cameras.state_dict())
     assert {"response.log_gains", "response.log_slopes", "response.log_falloff", "poses.twist", "lens"} <= names
