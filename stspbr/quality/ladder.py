@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from stspbr.quality.configurations import CONFIGURATIONS, FLOOR, CANDIDATES, configured
+from stspbr.quality.configurations import CANDIDATES, CONFIGURATIONS, FLOOR, configured
 from stspbr.quality.suite import DARK_METALS, FORMS, Scene, asset_scenes, procedural_scenes
 from stspbr.settings import (
     BakeSettings,
