@@ -34,8 +34,8 @@ METHOD: dict[str, Any] = {
 }
 """Settings of the method beyond the rungs, with their values without the method, by dotted key of the stage.
 
-Every rung below ``ours`` but the ``CANDIDATES`` takes these values, so that the baselines gain nothing from a new idea. A
-key that a stage lacks is ignored for that stage."""
+Every rung below ``ours`` but the ``CANDIDATES`` takes these values, so that the baselines gain nothing from a new idea.
+A key that a stage lacks is ignored for that stage."""
 
 
 def configured(recipe: Recipe, name: str) -> Recipe:
