@@ -1,8 +1,8 @@
 """The rungs from the joint baseline to the method; each is a set of changes to the recipe's defaults.
 
 Every rung adds one thing to the one before: two networks instead of one, a loss per network, a rate per network,
-strict routing, the priors and regions of ``METHOD``, and for a learned light its solve, first with the albedo as it is
-(``WITHOUT``), last the recipe's defaults.
+strict routing, and last the priors and regions of ``METHOD``, which gives the recipe's defaults. Beside them stand the
+method's ``CANDIDATES``: the solve for a learned light, with the albedo as it is, and with that of its colours.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 from stspbr.errors import StspbrError
 from stspbr.settings import FieldSettings, HashGridSettings, Recipe, parse_settings
 
-WITHOUT: dict[str, dict[str, Any]] = {
-    "no-light-solve": {"light_solve.at": []},
-    "light-solve-alone": {"light_solve.palette": 0.0},
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "light-solve-alone": {"light_solve.at": [0.0, 0.4], "light_solve.palette": 0.0},
+    "light-solve": {"light_solve.at": [0.0, 0.4]},
 }
-"""The method without a part that only a learned light has: values by dotted key of the stage."""
-CONFIGURATIONS = ("joint", "split-weights", "split-losses", "split-rates", "strict-routing", *WITHOUT, "ours")
+"""The method with a part that is off by default and concerns a learned light: values by dotted key of the stage."""
+CONFIGURATIONS = ("joint", "split-weights", "split-losses", "split-rates", "strict-routing", *CANDIDATES, "ours")
 FLOOR = "floor"
 """The method with the true mesh and the true light: only the errors of shading, images and maps remain."""
 STAGES = ("coarse", "specialize", "bake")
@@ -26,7 +26,6 @@ TOLERANCE = 0.02
 
 METHOD: dict[str, Any] = {
     "survey.at": [],
-    "light_solve.at": [],
     "light.common_scale": False,
     "light.smoothness": 0.0,
     "optimize.losses.metal_prior": 1.0,
@@ -35,8 +34,8 @@ METHOD: dict[str, Any] = {
 }
 """Settings of the method beyond the rungs, with their values without the method, by dotted key of the stage.
 
-Every rung below those of ``WITHOUT`` takes these values, so that the baselines gain nothing from a new idea. A key that
-a stage lacks is ignored for that stage."""
+Every rung below ``ours`` but the ``CANDIDATES`` takes these values, so that the baselines gain nothing from a new idea.
+A key that a stage lacks is ignored for that stage."""
 
 
 def configured(recipe: Recipe, name: str) -> Recipe:
@@ -51,9 +50,9 @@ def configured(recipe: Recipe, name: str) -> Recipe:
         return recipe
     if name not in CONFIGURATIONS:
         raise StspbrError(f"no configuration {name!r}; choose {', '.join(CONFIGURATIONS)}")
-    if name in WITHOUT:
+    if name in CANDIDATES:
         for stage in STAGES:
-            for key, value in WITHOUT[name].items():
+            for key, value in CANDIDATES[name].items():
                 _replace(values[stage], key, value)
         return parse_settings(Recipe, values, name)
     for stage in STAGES:

@@ -44,8 +44,8 @@ def test_ours_and_the_floor_are_the_recipe_itself(recipe):
 
 def test_each_rung_adds_one_thing(recipe):
     assert changed(recipe, "strict-routing", "ours") == set(configurations.METHOD)
-    assert changed(recipe, "no-light-solve", "ours") == {"light_solve.at"}
-    assert changed(recipe, "light-solve-alone", "ours") == {"light_solve.palette"}
+    assert changed(recipe, "light-solve", "ours") == {"light_solve.at"}
+    assert changed(recipe, "light-solve-alone", "light-solve") == {"light_solve.palette"}
     assert changed(recipe, "split-rates", "strict-routing") == {"optimize.routing"}
     rates = changed(recipe, "split-losses", "split-rates")
     assert rates and all(k.startswith(("optimize.rates.appearance", "optimize.rates.reflectance")) for k in rates)
