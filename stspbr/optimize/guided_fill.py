@@ -104,7 +104,14 @@ def filled(texels: _Texels, parameters: Sequence[int] = range(5)) -> tuple[np.nd
     weight = texels.precision + 1e-9  # where nothing is known, the mean of what the networks guessed
     own = mean(texels.material, weight)
     precision = mean(texels.precision)  # neighbouring texels err alike: a piece knows no more than one of them
-    features = np.concatenate([mean(texels.position) / size, mean(texels.normal), _COLOUR * own[:, :3]], axis=1)
+    usual = (weight[:, :3] * texels.material[:, :3]).sum(axis=0) / weight[:, :3].sum(axis=0)
+
+    def colours(albedo: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Colours as far as they are known: a guess must not set a piece apart from its neighbours."""
+        share = known[:, :3] / (known[:, :3] + PRIOR_STD[0] ** -2.0)
+        return _COLOUR * share * (albedo[:, :3] - usual)
+
+    features = np.concatenate([mean(texels.position) / size, mean(texels.normal), colours(own, precision)], axis=1)
     tree = cKDTree(features)
     one, two, far = _links(tree, features, mean(texels.owner[:, None])[:, 0])
     smooth = own.copy()
@@ -113,7 +120,8 @@ def filled(texels: _Texels, parameters: Sequence[int] = range(5)) -> tuple[np.nd
     within = _within(texels, piece, smooth)
     lacking = (texels.precision < _KNOWN * within) & np.isin(np.arange(5), parameters)
     weak = np.asarray(lacking.any(axis=1))
-    place = (texels.position[weak] / size, texels.normal[weak], _COLOUR * texels.material[weak, :3])
+    shade = colours(texels.material[weak], texels.precision[weak])
+    place = (texels.position[weak] / size, texels.normal[weak], shade)
     at = np.concatenate(place, axis=1)
     distance, near = _nearest(tree, at, min(_READ, count))
     share = 1.0 / (distance + 0.1)
