@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stspbr.optimize.appearance import TextureAppearance
     from stspbr.optimize.reconstruction import Reconstruction
 
+CHANNELS = {"roughness": (3,), "reflectance": (3, 4), "all": (0, 1, 2, 3, 4)}  # what is filled, of five parameters
 _PIECES = 12_000  # about how many at most
 _LINKS = 6  # of each piece
 _SURE = 0.5  # confidence of a parameter from which its piece shows how much neighbours differ
@@ -54,13 +55,13 @@ class _Texels:
 
 @torch.no_grad()
 def guided_fill(
-    problem: Reconstruction, std: Sequence[Tensor], texels: Sequence[TexelMap | None], albedo: bool = True
+    problem: Reconstruction, std: Sequence[Tensor], texels: Sequence[TexelMap | None], channels: str = "roughness"
 ) -> float:
     """Draw the weak texels of ``problem``'s maps towards their neighbours; return the share of texels that changed.
 
     Args:
         std: ``[H, W, 5]`` per material, of the posterior; texels: of the same sizes, which are those of the maps.
-        albedo: whether albedo changes, too; else roughness and metallic alone.
+        channels: a key of ``CHANNELS``.
     """
     appearance: TextureAppearance = problem.appearance  # type: ignore[assignment]
     used = [k for k, own in enumerate(texels) if own is not None and _fits(appearance, k, own)]
@@ -69,7 +70,8 @@ def guided_fill(
     found = [_texels(problem, k, std[k], texels[k]) for k in used]  # type: ignore[arg-type]
     names = ("position", "normal", "material", "precision", "owner")
     every = _Texels(*(np.concatenate([getattr(own, name) for own in found]) for name in names))
-    material, changed = filled(every, range(0 if albedo else 3, 5))
+    parameters = CHANNELS[channels]
+    material, changed = filled(every, parameters)
     start = 0
     low, high = appearance.roughness_range
     for k, own in zip(used, found, strict=True):
@@ -81,10 +83,12 @@ def guided_fill(
         place, values = place[touched], values[touched]
         maps = appearance.materials[k]
         reflectance = maps.reflectance[0].view(-1, maps.reflectance.shape[-1])
-        if albedo:
+        if 0 in parameters:
             maps.albedo[0].view(-1, 3)[place] = values[:, :3].clamp(0.0, 1.0)
-        reflectance[place, ROUGHNESS.start] = values[:, 3].clamp(low, high)
-        reflectance[place, METALLIC.start] = values[:, 4].clamp(0.0, 1.0)
+        if 3 in parameters:
+            reflectance[place, ROUGHNESS.start] = values[:, 3].clamp(low, high)
+        if 4 in parameters:
+            reflectance[place, METALLIC.start] = values[:, 4].clamp(0.0, 1.0)
     return float(changed.mean())
 
 

@@ -153,10 +153,10 @@ class ConfidenceSettings(Settings):
 class BakeConfidenceSettings(ConfidenceSettings):
     """How sure the maps are, and what is done where they are not."""
 
-    fill: Literal["off", "reflectance", "all"] = Field(
-        "reflectance",
+    fill: Literal["off", "roughness", "reflectance", "all"] = Field(
+        "roughness",
         description="where the views say little, draw texels towards confident neighbours, the more the less is known; "
-        "reflectance: their roughness and metallic; all: albedo, too; off: they stay as the networks guessed them",
+        "roughness: that alone; reflectance: metallic, too; all: albedo, too; off: all stay as they were fitted",
     )
 
 

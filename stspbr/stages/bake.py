@@ -105,7 +105,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         if settings.confidence.maps or filling != "off":
             known = Confidence.of(reconstruction, settings.confidence.observations)
         if known is not None and filling != "off":
-            fill = {"filled_share": guided_fill(reconstruction, known.std, known.texels, albedo=filling == "all")}
+            fill = {"filled_share": guided_fill(reconstruction, known.std, known.texels, filling)}
         asset = _final_asset(layout, geometry, appearance, normalization)
         asset = _with_occlusion(asset, layout, geometry, settings.occlusion, coarse_settings.transport.rays)
         write_asset_files(folder, asset, light, capture, settings.texture_bits)
