@@ -36,7 +36,7 @@ bench: $(READY)
 	$(BIN)/stspbr bench --compare --out runs/bench.json $(ARGS)
 
 test: $(READY) $(JUDGES)
-	$(BIN)/python -m pytest -q -m "not slow" tests $(ARGS)
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist worksteal tests $(ARGS)
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)

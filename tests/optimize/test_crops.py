@@ -361,7 +361,7 @@ def test_a_crop_that_holds_the_view_gives_the_bits_of_whole_views(run):
 def test_frames_on_disk_give_the_bits_of_frames_in_memory(run, monkeypatch):
     settings = settings_for(CoarseSettings, [*COARSE, "optimize.crop=20"])
     expected = run_coarse(run("memory"), settings)
-    monkeypatch.setattr("stspbr.stages.state._IN_MEMORY", 0)
+    monkeypatch.setattr("stspbr.stages.state.IN_MEMORY", 0)
     session = run("disk")
     found = run_coarse(session, settings)
     assert found.content_hash == expected.content_hash

@@ -50,6 +50,7 @@ def lost_parts(has_small: bool) -> LostParts:
         views=ViewSet(own, 1, CPU),
         geometry=ImplicitGeometry(dmtet, GeometrySettings()),
         backend=get_backend("cpu", CPU),
+        seen=lambda views, ids: views,
     )
     return LostParts(problem, own)  # type: ignore[arg-type]
 

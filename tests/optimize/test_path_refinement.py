@@ -111,7 +111,7 @@ def test_the_truth_stays(scene, polish):
 
 @pytest.mark.parametrize(
     "steps",  # by corrections, and by the path tracer's gradient alone
-    [["optimize.iterations=40"], pytest.param(["polish=50"], marks=pytest.mark.slow)],
+    [["optimize.iterations=60"], pytest.param(["polish=50"], marks=pytest.mark.slow)],
 )
 def test_a_wrong_albedo_comes_back(scene, steps):
     start, _ = refined(scene, ["optimize.iterations=2", "optimize.rates.appearance.rate=1e-9"], albedo=0.6)

@@ -138,7 +138,7 @@ def test_a_capture_without_shadows_is_refused(baked, tmp_path):
 
 def test_settings_that_leave_no_step_for_the_rounds_are_refused():
     with pytest.raises(StspbrError, match="leaves no step for 5 rounds before 200 steps"):
-        settings_for(RefineSettings, ["optimize.iterations=203"])
+        settings_for(RefineSettings, ["polish=200", "optimize.iterations=203"])
 
 
 def test_a_recipe_refines_where_it_has_the_table(tmp_path):

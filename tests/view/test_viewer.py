@@ -49,7 +49,8 @@ def test_versions_channels_and_lights_are_listed(viewer):
     assert viewer.besides(3)[:3] == [NOTHING, PHOTO, DIFFERENCE]
     assert viewer.lights() == ["its own"]
     assert viewer.resolved(NEWEST) == viewer.resolved("bake/v0009") == "bake/v0001"
-    assert viewer.channels(Choice()) == ("shaded", "albedo", "roughness", "metallic", "normal")
+    confidences = tuple(f"confidence: {name}" for name in ("albedo", "metallic", "roughness"))
+    assert viewer.channels(Choice()) == ("shaded", "albedo", "roughness", "metallic", "normal", *confidences)
     assert viewer.headline().startswith("finished: bake/v0001")
     assert viewer.losses.stages() == ["coarse", "specialize", "bake"]
     assert {"mask", "A"} <= viewer.losses.of("coarse").keys() and viewer.losses.step("coarse") == 2
@@ -113,7 +114,7 @@ def test_confidence_is_shown_where_there_is_any(finished, tmp_path):
     bake = store.resolve("bake")
     parents = [store.parent_of(bake, "specialize")]
     with store.create("bake", settings=bake.settings, parents=parents, seed=0) as draft:
-        for name in bake.files:
+        for name in (name for name in bake.files if not name.startswith("confidence/")):
             (draft.path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(bake.file(name), draft.path / name)
         (draft.path / "confidence").mkdir()
@@ -124,8 +125,8 @@ def test_confidence_is_shown_where_there_is_any(finished, tmp_path):
     image = drawn(viewer, look=Look("confidence: roughness"))
     on = np.abs(image - image[0, 0]).max(axis=-1) > 20
     assert (image[on][:, 0] > image[on][:, 2]).any() and (image[on][:, 0] < image[on][:, 2]).any()
-    error = viewer.draw(Choice(show="bake/v0001", look=Look("confidence: roughness")), camera(viewer)).error
-    assert error == "bake/v0001 has no channel confidence: roughness"
+    error = viewer.draw(Choice(show="coarse/v0001", look=Look("confidence: roughness")), camera(viewer)).error
+    assert error == "coarse/v0001 has no channel confidence: roughness"
 
 
 def test_a_damaged_version_is_one_line_and_the_others_go_on(finished, tmp_path):
