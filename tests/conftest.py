@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -48,12 +49,84 @@ def node_judge() -> Callable[..., bytes]:
     return judge
 
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM_FLAGS = [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium of the system with an empty profile; tests skip where it or playwright is absent."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=CHROMIUM,
+            headless=False,  # the flags ask for the new headless mode themselves
+            args=CHROMIUM_FLAGS,
+        )
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def new_page(browser):
+    """``new_page(home, width, height)`` opens an empty page.
+
+    At the end nothing may have gone wrong on any, and all that was asked for has an address that begins with ``home``.
+    """
+    pages, errors, strangers = [], [], []
+
+    def make(home: str, width: int, height: int):
+        page = browser.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
+        page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        own = (home, "data:", "blob:")
+        page.on("request", lambda request: request.url.startswith(own) or strangers.append(request.url))
+        return page
+
+    yield make
+    for page in pages:
+        page.close()
+    assert errors == []
+    assert strangers == []
+
+
 @pytest.fixture
 def session(tmp_path):
     """A quiet session in an empty run folder."""
     from stspbr.stages.session import Session
 
     return Session.open(tmp_path / "run", device="cpu", quiet=True)
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """``with interrupted(step):`` a stage is interrupted, as by Ctrl-C, when it is about to report that step."""
+    from stspbr.optimize.progress import Reporter
+
+    @contextlib.contextmanager
+    def at(step: int):
+        original = Reporter.step
+
+        def interrupting(reporter, done, *rest):
+            if done == step:
+                raise KeyboardInterrupt
+            original(reporter, done, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Reporter, "step", interrupting)
+            with pytest.raises(KeyboardInterrupt):
+                yield
+
+    return at
 
 
 @pytest.fixture(scope="session")

@@ -52,28 +52,45 @@ class MapAdam(torch.optim.Adam):
             state["step"] = torch.zeros((), dtype=torch.float32)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
             state["floor"] = torch.zeros(parameter.shape[-1], dtype=torch.float32, device=parameter.device)
+        if state["step"].device.type != "cpu":  # where a fused Adam puts it when it is loaded; reading it would wait
+            state["step"] = state["step"].cpu()
         state["step"] += 1
         count = int(state["step"])
         first_decay, second_decay = group["betas"]
-        rows = gradient.reshape(-1, gradient.shape[-1])
-        state["floor"].lerp_(_mean_square(rows), 1.0 - _FLOOR_DECAY)
+        rows = gradient.reshape(-1, gradient.shape[-1]).contiguous()
+        on_cpu = rows.device.type == "cpu"
+        square = torch.from_numpy(mean_square(rows.numpy())) if on_cpu else mean_square_torch(rows)
+        state["floor"].lerp_(square, 1.0 - _FLOOR_DECAY)
         floor = state["floor"] / (1.0 - _FLOOR_DECAY**count)
-        corrections = 1.0 - first_decay**count, 1.0 - second_decay**count
         first, second = (state[name].view(rows.shape) for name in ("exp_avg", "exp_avg_sq"))
-        values = parameter.view(rows.shape)
-        if parameter.is_cuda:
-            first.lerp_(rows, 1.0 - first_decay)
-            second.mul_(second_decay).addcmul_(rows, rows, value=1.0 - second_decay)
-            size = (second / corrections[1] + floor).sqrt_().add_(_TINY)
-            values.addcdiv_(first, size, value=-group["lr"] / corrections[0])
+        tensors = (parameter.view(rows.shape), rows, first, second, floor)
+        rate, correction = group["lr"] / (1.0 - first_decay**count), 1.0 - second_decay**count
+        numbers = (first_decay, second_decay, rate, correction, _TINY)
+        if on_cpu:
+            move_texels(*(tensor.numpy() for tensor in tensors), *numbers)
         else:
-            arrays = (t.numpy() for t in (values, rows.contiguous(), first, second, floor))
-            move_texels(*arrays, first_decay, second_decay, group["lr"] / corrections[0], corrections[1], _TINY)
+            move_texels_torch(*tensors, *numbers)
 
 
-def _mean_square(rows: Tensor) -> Tensor:
-    """``[C]`` of the rows ``[T, C]`` that are not all zeros; zeros if there is none."""
-    if rows.is_cuda:
-        seen = (rows != 0).any(dim=1).sum().clamp(min=1)
-        return rows.square().sum(dim=0) / seen
-    return torch.from_numpy(mean_square(rows.contiguous().numpy()))
+def mean_square_torch(rows: Tensor) -> Tensor:
+    """``mean_square`` of the kernels for tensors of any device."""
+    seen = (rows != 0).any(dim=1).sum().clamp(min=1)
+    return rows.square().sum(dim=0) / seen
+
+
+def move_texels_torch(
+    values: Tensor,
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    floor: Tensor,
+    first_decay: float,
+    second_decay: float,
+    rate: float,
+    correction: float,
+    tiny: float,
+) -> None:
+    """``move_texels`` of the kernels for tensors of any device."""
+    first.lerp_(gradient, 1.0 - first_decay)
+    second.mul_(second_decay).addcmul_(gradient, gradient, value=1.0 - second_decay)
+    values.addcdiv_(first, (second / correction + floor).sqrt_().add_(tiny), value=-rate)

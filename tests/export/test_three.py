@@ -6,7 +6,6 @@ Needs the package ``playwright`` and a Chromium of the system; nothing is downlo
 from __future__ import annotations
 
 import base64
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,36 +19,19 @@ from stspbr.metrics.image import display, psnr
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.scene import Corners, Node
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 THREE = Path(stspbr.report.__file__).parent / "vendor" / "three.min.js"
 HTML = Path(__file__).with_name("three_view.html")
 # Our lights have −Z in the middle of the map, three.js's have +X there.
 TURN = np.pi / 2
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=CHROMIUM,
-            headless=False,  # the flags ask for the new headless mode themselves
-            args=FLAGS,
-        )
-        tab = context.new_page()
-        tab.set_default_timeout(120_000)
-        tab.goto(HTML.as_uri())
-        tab.add_script_tag(path=str(THREE))
-        yield tab
-        context.close()
+def page(browser):
+    tab = browser.new_page()
+    tab.set_default_timeout(120_000)
+    tab.goto(HTML.as_uri())
+    tab.add_script_tag(path=str(THREE))
+    return tab
 
 
 @pytest.fixture(scope="module")

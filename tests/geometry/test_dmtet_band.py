@@ -11,6 +11,8 @@ from stspbr.geometry.dmtet import DMTet
 from stspbr.geometry.topology import mesh_report
 from stspbr.threads import set_threads
 
+from .conftest import Ring
+
 HALF = np.array([1.0, 0.6, 1.0])
 
 
@@ -183,19 +185,6 @@ def test_moments_are_inherited_with_the_share_of_the_surface():
     (heir,) = geometry.subdivide(2)
     assert heir.share == 0.25
     torch.testing.assert_close(heir.of(moment), geometry.grid[:, 0], rtol=0, atol=1e-6)
-
-
-class Ring:
-    """Evidence of a thin ring around a ball; nothing else is missed."""
-
-    def ring(self, points: np.ndarray) -> np.ndarray:
-        return np.hypot(np.hypot(points[:, 0], points[:, 2]) - 0.8, points[:, 1]) - 0.06
-
-    def hull(self, points: np.ndarray) -> np.ndarray:
-        return np.minimum(self.ring(points), np.linalg.norm(points, axis=1) - 0.5).astype(np.float32)
-
-    def missed(self, points: np.ndarray) -> np.ndarray:
-        return self.ring(points) < 0
 
 
 def test_a_lost_part_comes_back_when_the_cells_are_first_halved():

@@ -13,6 +13,8 @@ from stspbr.geometry.tet_grid import tight_grid
 from stspbr.geometry.topology import mesh_report
 from stspbr.threads import set_threads
 
+from .conftest import Ring
+
 HALF = np.array([1.0, 0.6, 1.0])
 
 
@@ -241,19 +243,6 @@ def test_one_and_two_threads_give_the_same_bits():
         set_threads(threads)
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
-
-
-class Ring:
-    """Evidence of a thin ring around a ball; nothing else is missed."""
-
-    def ring(self, points: np.ndarray) -> np.ndarray:
-        return np.hypot(np.hypot(points[:, 0], points[:, 2]) - 0.8, points[:, 1]) - 0.06
-
-    def hull(self, points: np.ndarray) -> np.ndarray:
-        return np.minimum(self.ring(points), np.linalg.norm(points, axis=1) - 0.5).astype(np.float32)
-
-    def missed(self, points: np.ndarray) -> np.ndarray:
-        return self.ring(points) < 0
 
 
 def test_a_lost_part_comes_back_when_the_cells_are_first_halved():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from stspbr.optimize.map_adam import MapAdam
+from stspbr.optimize.map_adam import MapAdam, mean_square_torch, move_texels_torch
+from stspbr.optimize.map_adam_kernels import mean_square, move_texels
 from stspbr.threads import set_threads
 
 RATE = 0.01
@@ -50,6 +51,22 @@ def test_steps_equal_the_formula_in_double_precision():
     np.testing.assert_allclose(found, expected, atol=2e-6)
     assert np.abs(found - values).max() > 0.05
     np.testing.assert_array_equal(found[:, :8], values.astype(np.float32)[:, :8])  # unseen texels stay
+
+
+def test_the_kernels_equal_their_twins_for_other_devices():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(40, 3, generator=generator)
+    rows[:9] = 0.0
+    square = mean_square_torch(rows)
+    np.testing.assert_allclose(mean_square(rows.numpy()), square.numpy(), rtol=1e-6)
+    assert (mean_square_torch(torch.zeros(5, 2)) == 0).all() and (mean_square(np.zeros((5, 2), np.float32)) == 0).all()
+    one = [torch.rand(40, 3, generator=generator) for _ in range(3)]
+    two = [own.clone() for own in one]
+    numbers = (0.9, 0.999, 0.03, 0.2, 1e-15)
+    move_texels(one[0].numpy(), rows.numpy(), one[1].numpy(), one[2].numpy(), square.numpy(), *numbers)
+    move_texels_torch(two[0], rows, two[1], two[2], square, *numbers)
+    for a, b in zip(one, two, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
 
 def test_results_do_not_depend_on_threads():

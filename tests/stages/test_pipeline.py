@@ -11,7 +11,6 @@ import pytest
 from stspbr.errors import StspbrError
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.images import read_image, read_pixels
-from stspbr.optimize.progress import Reporter
 from stspbr.settings import (
     BakeSettings,
     CoarseSettings,
@@ -93,7 +92,7 @@ def test_evaluate_compares_with_the_captured_asset(finished):
 
 
 @pytest.mark.parametrize("stage", ["coarse", "specialize", "bake"])
-def test_interrupted_stage_resumes_to_the_same_artifact(finished, tmp_path, monkeypatch, stage):
+def test_interrupted_stage_resumes_to_the_same_artifact(finished, tmp_path, interrupted, stage):
     source, done = finished
     run = tmp_path / "run"
     order = ["capture", "coarse", "specialize", "bake"]
@@ -102,17 +101,8 @@ def test_interrupted_stage_resumes_to_the_same_artifact(finished, tmp_path, monk
     stages = {"coarse": (run_coarse, COARSE), "specialize": (run_specialize, SPECIALIZE), "bake": (run_bake, BAKE)}
     execute, settings = stages[stage]
 
-    original = Reporter.step
-
-    def interrupting(self, step, *rest):
-        if step == 7:
-            raise KeyboardInterrupt
-        original(self, step, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Reporter, "step", interrupting)
-        with pytest.raises(KeyboardInterrupt):
-            execute(open_session(run), settings)
+    with interrupted(7):
+        execute(open_session(run), settings)
     assert not list((run / stage).glob("v*")) if (run / stage).exists() else True
     artifact = execute(open_session(run, resume=True), settings)
     assert artifact.manifest["files"] == done[stage].manifest["files"]

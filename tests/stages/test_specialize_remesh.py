@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from stspbr.geometry.topology import mesh_report
-from stspbr.optimize.progress import Reporter
 from stspbr.settings import CoarseSettings, SpecializeSettings, settings_for
 from stspbr.stages.coarse import run_coarse
 from stspbr.stages.session import Session
@@ -60,21 +59,12 @@ def test_the_triangles_are_even_and_within_the_budget(learned, remeshed):
     assert metrics["cleanup"]["before"]["faces"] == len(before.faces)
 
 
-def test_resumed_to_the_same_bits(learned, remeshed, tmp_path, monkeypatch):
+def test_resumed_to_the_same_bits(learned, remeshed, tmp_path, interrupted):
     run = tmp_path / "run"
     for name in ("capture", "coarse"):
         shutil.copytree(learned[0] / name, run / name)
-    original = Reporter.step
-
-    def interrupting(self, step, *rest):
-        if step == 7:
-            raise KeyboardInterrupt
-        original(self, step, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Reporter, "step", interrupting)
-        with pytest.raises(KeyboardInterrupt):
-            run_specialize(open_session(run, threads=1), REMESHED)
+    with interrupted(7):
+        run_specialize(open_session(run, threads=1), REMESHED)
     assert run_specialize(open_session(run, threads=1, resume=True), REMESHED).content_hash == remeshed.content_hash
 
 

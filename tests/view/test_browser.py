@@ -20,32 +20,8 @@ from .conftest import log, tree, viewer_of
 
 pytest.importorskip("viser")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 WAIT = 120.0  # seconds: a software renderer on a busy machine takes its time
 OBJECT = (slice(60, 440), slice(60, 480))  # of the page: what the panel does not cover
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A browser with an empty profile of its own."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=CHROMIUM,
-            headless=False,  # the flags ask for the new headless mode themselves
-            args=FLAGS,
-            viewport={"width": 860, "height": 500},
-        )
-        yield context
-        context.close()
 
 
 @pytest.fixture
@@ -68,25 +44,16 @@ def serve():
 
 
 @pytest.fixture
-def opened(browser):
-    """Open a page; at the end nothing may have gone wrong, and nothing but the page have been asked for."""
-    pages, errors, requests = [], [], []
+def opened(new_page):
+    """Open a page of a server."""
 
     def go(url: str):
-        page = browser.new_page()
-        pages.append(page)
-        page.on("console", lambda message: message.type == "error" and errors.append(message.text))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
+        page = new_page("http://localhost:", 860, 500)
         page.goto(url)
         page.add_style_tag(content=".mantine-Notifications-root { display: none; }")  # viser tells of software WebGL
         return page
 
-    yield go
-    for page in pages:
-        page.close()
-    assert errors == []
-    assert [url for url in requests if not url.startswith(("http://localhost:", "data:", "blob:"))] == []
+    return go
 
 
 def pixels(page) -> np.ndarray:
