@@ -255,6 +255,12 @@ class TextureAppearance(nn.Module):
                 own.normal[..., 2:].clamp_(min=0.05)
                 own.normal.copy_(nn.functional.normalize(own.normal, dim=-1))
 
+    @torch.no_grad()
+    def scale_albedo(self, factor: float) -> None:
+        """Multiply the albedo of all maps, and keep it in [0, 1]."""
+        for own in self.materials:
+            own.albedo.mul_(factor).clamp_(0.0, 1.0)
+
     def owner_of(self, triangle: Tensor) -> Tensor:
         """``[N]`` int64: the material of each of the triangles ``[N]``."""
         if self._face_material is None:

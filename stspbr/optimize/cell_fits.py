@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,27 +71,39 @@ def fit_cells(
         texture: the backend's texture function.
         transport: what hides light from the observations; None: nothing.
     """
-    weight = tonemap_weight(seen)
-    target = weight * seen.radiance.double()
-    pooled = cells.pooled(torch.cat([torch.ones_like(target[:, :1]), target.square()], dim=1))
-    count, power = pooled[:, :1], pooled[:, 1:]
+    search = _Search(seen, cells, light, texture, transport)
     best: dict[str, Fit] = {}
-    last: _Lobes | None = None
-    for number, roughness in enumerate(ROUGHNESSES):
-        even = torch.full_like(seen.position[:, :1], roughness)
-        lobes = lobes_of(seen, seen.normal, even, light, texture, transport)
-        here = _Lobes.of(cells, target, weight, lobes.double())
-        cross = None if last is None else here.cross(last, cells)
-        for share in (1.0,) if last is None else _SHARES:
-            sums = here.sums if last is None else _between(last.sums, here.sums, cross, share)
-            level = share * roughness + (1.0 - share) * ROUGHNESSES[max(number - 1, 0)]
-            for f0 in _F0:
-                found = _solved(*_dielectric(sums, f0), power, count, level)
-                for name in ("lenient",) if f0 != DIELECTRIC_F0 else ("lenient", "dielectric"):
-                    best[name] = _better(best.get(name), found)
-            best["metal"] = _better(best.get("metal"), _solved(*_metal(sums), power, count, level))
-        last = here
+    for roughness, sums in search.levels():
+        for f0 in _F0:
+            found = search.solved(_dielectric(sums, f0), roughness)
+            for name in ("lenient",) if f0 != DIELECTRIC_F0 else ("lenient", "dielectric"):
+                best[name] = _better(best.get(name), found)
+        best["metal"] = _better(best.get("metal"), search.solved(_metal(sums), roughness))
     return Fits(best["dielectric"], best["metal"], best["lenient"].error)
+
+
+@torch.no_grad()
+def errors_under_scales(
+    scales: Sequence[float],
+    seen: Observations,
+    cells: Cells,
+    light: PrefilteredLight,
+    texture: Callable[..., Tensor],
+    transport: Transport | None = None,
+) -> Tensor:
+    """``[U, S]``: errors, as in ``Fit``, of the better pure kind of each cell under ``light`` times each of S scales.
+
+    The other arguments are those of ``fit_cells``. What the object sends to itself is taken to scale with the light.
+    """
+    search = _Search(seen, cells, light, texture, transport)
+    best: list[Tensor | None] = [None] * len(scales)
+    for roughness, sums in search.levels():
+        for number, scale in enumerate(scales):
+            kinds = (_dielectric(sums, DIELECTRIC_F0, scale), _metal(sums, scale))
+            for error in (search.solved(kind, roughness).error for kind in kinds):
+                known = best[number]
+                best[number] = error if known is None else torch.minimum(known, error)
+    return torch.cat([error for error in best if error is not None], dim=1)
 
 
 @torch.no_grad()
@@ -212,42 +224,76 @@ class _Lobes:
         return _pooled(cells, [one[i] * two[j] + two[i] * one[j] for i, j in _PAIRS])
 
 
-_Products = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # the first five arguments of ``_solved``
+@dataclass
+class _Search:
+    """Which roughnesses are looked at, and what explains the cells at each."""
+
+    seen: Observations
+    cells: Cells
+    light: PrefilteredLight
+    texture: Callable[..., Tensor]
+    transport: Transport | None
+
+    def __post_init__(self) -> None:
+        self._weight = tonemap_weight(self.seen)
+        self._target = self._weight * self.seen.radiance.double()
+        columns = torch.cat([torch.ones_like(self._target[:, :1]), self._target.square()], dim=1)
+        pooled = self.cells.pooled(columns)
+        self._count, self._power = pooled[:, :1], pooled[:, 1:]
+
+    def levels(self) -> Iterator[tuple[float, Tensor]]:
+        """Roughness and ``_Lobes.sums``, those of ``ROUGHNESSES`` and in between."""
+        last: _Lobes | None = None
+        for number, roughness in enumerate(ROUGHNESSES):
+            even = torch.full_like(self.seen.position[:, :1], roughness)
+            lobes = lobes_of(self.seen, self.seen.normal, even, self.light, self.texture, self.transport)
+            here = _Lobes.of(self.cells, self._target, self._weight, lobes.double())
+            if last is None:
+                yield roughness, here.sums
+            else:
+                cross = here.cross(last, self.cells)
+                for share in _SHARES:
+                    between = share * roughness + (1.0 - share) * ROUGHNESSES[number - 1]
+                    yield between, _between(last.sums, here.sums, cross, share)
+            last = here
+
+    def solved(self, products: _Products, roughness: float) -> Fit:
+        """The best albedo in [0, 1] of slope · albedo + offset."""
+        ss, so, oo, st, ot = products
+        albedo = ((st - so) / ss.clamp(min=1e-12)).clamp(0.0, 1.0)
+        squares = self._power - 2.0 * ot + oo - 2.0 * albedo * (st - so) + albedo**2 * ss
+        error = (squares.clamp(min=0.0).mean(dim=1, keepdim=True) / self._count).sqrt()
+        return Fit(error.float(), albedo.float(), torch.full_like(error, roughness).float())
+
+
+_Products = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Sums ``[U, 3]`` over a cell: slope², slope · offset, offset², and those of slope and of offset with the target."""
 
 
 def _pooled(cells: Cells, columns: list[Tensor]) -> Tensor:
     return torch.stack(cells.pooled(torch.cat(columns, dim=1)).split(3, dim=1))
 
 
-def _between(low: Tensor, high: Tensor, cross: Tensor | None, share: float) -> Tensor:
+def _between(low: Tensor, high: Tensor, cross: Tensor, share: float) -> Tensor:
     """``_Lobes.sums`` of the lobes in between: ``share`` of the higher roughness, the rest of the lower one."""
     rest, pairs = 1.0 - share, len(_PAIRS)
-    if cross is None or share == 1.0:
+    if share == 1.0:
         return high
     squares = rest**2 * low[:pairs] + share**2 * high[:pairs] + rest * share * cross
     return torch.cat([squares, rest * low[pairs:] + share * high[pairs:]])
 
 
-def _dielectric(sums: Tensor, f0: float) -> _Products:
-    """What ``_solved`` needs of albedo · diffuse + (f0 · mirror + rim)."""
+def _dielectric(sums: Tensor, f0: float, scale: float = 1.0) -> _Products:
+    """Of albedo · diffuse + scale · (f0 · mirror + rim): the light's scale is in albedo, too."""
     dd, dm, dr, mm, mr, rr, dt, mt, rt = sums
-    return dd, f0 * dm + dr, f0**2 * mm + 2.0 * f0 * mr + rr, dt, f0 * mt + rt
+    offset = f0**2 * mm + 2.0 * f0 * mr + rr
+    return dd, scale * (f0 * dm + dr), scale**2 * offset, dt, scale * (f0 * mt + rt)
 
 
-def _metal(sums: Tensor) -> _Products:
-    """What ``_solved`` needs of albedo · mirror + rim."""
+def _metal(sums: Tensor, scale: float = 1.0) -> _Products:
+    """Of albedo · mirror + scale · rim."""
     _, _, _, mm, mr, rr, _, mt, rt = sums
-    return mm, mr, rr, mt, rt
-
-
-def _solved(
-    ss: Tensor, so: Tensor, oo: Tensor, st: Tensor, ot: Tensor, power: Tensor, count: Tensor, roughness: float
-) -> Fit:
-    """The best albedo in [0, 1] of slope · albedo + offset, from the sums ``[U, 3]`` of products with the target."""
-    albedo = ((st - so) / ss.clamp(min=1e-12)).clamp(0.0, 1.0)
-    squares = power - 2.0 * ot + oo - 2.0 * albedo * (st - so) + albedo**2 * ss
-    error = (squares.clamp(min=0.0).mean(dim=1, keepdim=True) / count).sqrt()
-    return Fit(error.float(), albedo.float(), torch.full_like(error, roughness).float())
+    return mm, scale * mr, scale**2 * rr, mt, scale * rt
 
 
 def _better(one: Fit | None, other: Fit) -> Fit:

@@ -106,6 +106,15 @@ class LightSolveSettings(Settings):
     teaching: int = Field(100, ge=1, description="steps that train the networks on the albedo, without rendering")
 
 
+class LightScaleSettings(Settings):
+    """The scale that a learned light shares with albedo, from the strength of highlights."""
+
+    at: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        [0.0, 0.2, 0.4, 0.6], description="fractions of the stage at which a learned light's scale is asked; []: never"
+    )
+    observations: int = Field(50_000, ge=1, description="pixels of the views; a random subset if there are more")
+
+
 class SpecializeSettings(Settings):
     """Learn roughness and metallic with network B; A, the light and the shape are only polished."""
 
@@ -182,6 +191,7 @@ class BakeSettings(Settings):
         "the hemisphere, for viewers without shadows; none: no map",
     )
     texture_bits: Literal[8, 16] = Field(8, description="bits per channel of the GLB's PNG maps")
+    light_scale: LightScaleSettings = Field(LightScaleSettings(), description="a learned light's scale, asked anew")
     confidence: BakeConfidenceSettings = Field(BakeConfidenceSettings(), description="how sure the maps are")
     optimize: OptimizeSettings = Field(
         OptimizeSettings(

@@ -18,7 +18,8 @@ from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.guided_fill import guided_fill
-from stspbr.optimize.lights import in_units_of
+from stspbr.optimize.light_scale import rescale_light
+from stspbr.optimize.lights import LearnedLight, in_units_of
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.blocks import render_view
@@ -121,7 +122,10 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
             "export_psnr": _export_psnr(folder / "asset.glb", reconstruction, capture_n, normalization, session),
         }
 
-    return fit(session, "bake", settings, parent, reconstruction, write)
+    scaled = settings.light_scale.at if isinstance(light, LearnedLight) else []
+    ask = partial(rescale_light, reconstruction, settings.light_scale)
+    interludes = {int(fraction * settings.optimize.iterations): ask for fraction in scaled}
+    return fit(session, "bake", settings, parent, reconstruction, write, interludes)
 
 
 def _final_asset(

@@ -1,0 +1,76 @@
+"""The scale that a learned light shares with albedo, asked of all views at once.
+
+A brighter light over a darker albedo changes only the highlights of non-metals, whose strength is known (F0 = 0.04).
+While normals, shape and light are not exact yet, the highlights that are rendered lie beside the photographed ones, and
+whatever is fitted to both comes out too weak: the light too dark, albedo too bright. A scale that has settled then
+follows late, since roughness, albedo and scale move only together. So every cell's best roughness, albedo and kind are
+looked for under each of several scales, and the scale under which the cells are explained best on the whole is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from stspbr.optimize.appearance import TextureAppearance
+from stspbr.optimize.cell_fits import errors_under_scales
+from stspbr.optimize.lights import LearnedLight
+from stspbr.optimize.observations import Cells, observe
+from stspbr.settings import LightScaleSettings
+
+if TYPE_CHECKING:
+    from stspbr.optimize.reconstruction import Reconstruction
+
+_FURTHEST, _STEPS = math.log(1.5), 15  # of one answer, either way, and how many scales are tried
+_NOISE = 1e-3  # of tonemapped radiance: no cell is explained better than this
+_STAY = 0.02  # of (ln scale)² in mean log squared error: matte and metal surfaces hardly tell the scale
+
+
+@torch.no_grad()
+def rescale_light(problem: Reconstruction, settings: LightScaleSettings) -> str:
+    """Give a learned light the scale that explains the highlights best, and albedo its inverse.
+
+    Args:
+        problem: within the box [−1, 1]³; its appearance consists of maps, whose albedo is in units of the light.
+
+    Returns:
+        A summary in one line.
+    """
+    light, maps = problem.light, problem.appearance
+    assert isinstance(light, LearnedLight) and isinstance(maps, TextureAppearance)
+    seen = observe(problem, settings.observations)
+    if len(seen) == 0:
+        return "light: no point is seen"
+    transport = None if problem.transport is None else problem.transport.transport
+    grid = torch.linspace(-_FURTHEST, _FURTHEST, _STEPS, dtype=torch.float64)
+    errors = errors_under_scales(
+        grid.exp().tolist(), seen, Cells(seen.position), light.prefiltered(), problem.backend.texture, transport
+    )
+    scale = math.exp(best_log_scale(grid, errors))
+    light.cube.set_radiance(scale * light.cube.radiance.detach(), light.cube.log_scale)
+    maps.scale_albedo(1.0 / scale)
+    if transport is not None:
+        transport.refresh(problem.geometry.surface(), problem.material)
+    return f"light: {100.0 * (scale - 1.0):+.1f} % explains the highlights best"
+
+
+def best_log_scale(grid: Tensor, errors: Tensor) -> float:
+    """The logarithm of the scale under which cells are explained best.
+
+    Cells count by the logarithm of their squared error: one that nothing explains does not decide.
+
+    Args:
+        grid: ``[S]`` evenly spaced logarithms of scales, 0 in their middle; S ≥ 3.
+        errors: ``[U, S]`` root mean square errors of U ≥ 1 cells under each of them.
+    """
+    errors = errors.double().cpu()
+    noise = max(_NOISE, float(errors.min(dim=1).values.quantile(0.1)))
+    score = (errors.square() + noise**2).log().mean(dim=0) + _STAY * grid.square()
+    lowest = int(score.argmin().clamp(1, len(score) - 2))
+    before, here, after = score[lowest - 1 : lowest + 2].tolist()
+    bend = before - 2.0 * here + after  # > 0 about a minimum; at the range's end the nearest end is taken
+    shift = 0.5 * (before - after) / bend if bend > 0.0 else math.copysign(1.0, before - after)
+    return float(grid[lowest] + min(max(shift, -1.0), 1.0) * (grid[1] - grid[0]))
