@@ -51,6 +51,7 @@ if __name__ == "__main__":
         metavar=("DEGREES", "SHARE"),
         help="errors of the poses in transforms.json: rotation, and shift as a share of the distance",
     )
+    parser.add_argument("--flash", type=float, default=0.0, help="a lamp on the camera, over the light's irradiance")
     parser.add_argument("--no-exif", action="store_true", help="the photos do not say how they were exposed")
     parser.add_argument("--seed", type=int, default=0)
     for name, own in PhoneCamera.__dataclass_fields__.items():
@@ -63,6 +64,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     camera = PhoneCamera(**{name: getattr(given, name) for name in PhoneCamera.__dataclass_fields__})
     chosen = PhotoSetOptions(given.views, tuple(given.size), renderer=given.renderer, samples=given.samples,
+                             flash=given.flash,
                              phone=camera, exif=not given.no_exif, mask_error=given.mask_error,
                              pose_noise=tuple(given.pose_noise), seed=given.seed)  # fmt: skip
     main(given.folder, given.asset, given.light, chosen)

@@ -17,6 +17,7 @@ from phone_camera import PhoneCamera, balances, brightness_of, developed, distor
 from phone_camera import response as response_of
 
 from photo_table import table_asset
+from stspbr.colour import luminance_of
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
 from stspbr.formats.gltf.writer import write_glb
@@ -43,6 +44,9 @@ class PhotoSetOptions:
         phone: the camera; exif: whether photos say how they were exposed.
         quality: of the JPEG.
         mask_error: standard deviation of the masks' outlines in pixels.
+        flash: irradiance that a lamp on the camera sends to the object, over that of a white sky as bright as the light
+            on the average; 0: there is no lamp. flash_offset: of the lamp from the lens, to the right, up and back, as
+            shares of the distance.
         pose_noise: rotation in degrees, and shift as a share of the distance, of the poses in ``transforms.json``.
         seed: of everything random.
     """
@@ -57,6 +61,8 @@ class PhotoSetOptions:
     exif: bool = True
     quality: int = 92
     mask_error: float = 2.0
+    flash: float = 0.0
+    flash_offset: tuple[float, float, float] = (0.01, 0.03, 0.0)
     pose_noise: tuple[float, float] = (0.0, 0.0)
     seed: int = 0
 
@@ -119,8 +125,10 @@ def make_photo_set(
     write_exr(folder / "truth" / "light.exr", light.radiance)
     _write_transforms(folder, cameras, entries, centre, options, rng)
     curve = np.linspace(0.0, 1.0, 101)
+    lamp = flash_of(light, cameras, options)
+    flash = None if lamp is None else {"intensity": lamp[0], "offset": lamp[1].tolist()}
     truth = {**_lens_keys(cameras[0], 0.0), "frames": entries, "white": white, "vignetting": phone.vignetting,
-             "distortion": phone.distortion, "exif": options.exif,
+             "distortion": phone.distortion, "exif": options.exif, "flash": flash,
              "response": {"exposure": curve.tolist(),
                           "linear": response_of(curve, phone.contrast).tolist()}}  # fmt: skip
     return _write_json(folder / "truth.json", truth)
@@ -137,10 +145,29 @@ def _rendered(
 
     points = asset.mesh.positions[np.unique(asset.mesh.faces)]
     table = table_asset(float(points[:, 1].min()), size=9.0 * bounding_sphere(points)[1], seed=options.seed)
-    tracer = PathTracer(asset, light, options.max_depth, table, show_light=True)
+    lamp = flash_of(light, cameras, options)
+    tracer = PathTracer(asset, light, options.max_depth, table, show_light=True,
+                        lamp=None if lamp is None else (lamp[0],) * 3)  # fmt: skip
     for index, camera in enumerate(cameras):
         seed = options.seed * 1000 + index
-        yield tracer.view(camera, spp=options.samples, seed=seed)[0], tracer.coverage(camera, seed=seed)
+        place = None if lamp is None else camera.position + camera.camera_to_world[:3, :3] @ lamp[1]
+        view = tracer.view(camera, spp=options.samples, seed=seed, lamp_at=place)
+        yield view[0], tracer.coverage(camera, seed=seed)
+
+
+def flash_of(
+    light: EnvironmentLight, cameras: list[Camera], options: PhotoSetOptions
+) -> tuple[float, np.ndarray] | None:
+    """Intensity of the lamp on the camera, and its offset ``[3]`` from the lens in the camera's axes; None: no lamp."""
+    if options.flash <= 0:
+        return None
+    if options.renderer == "raster":
+        raise StspbrError("a flash is path-traced: use the renderer mitsuba")
+    distance = float(np.mean([np.linalg.norm(camera.position) for camera in cameras]))
+    rows = len(light.radiance)
+    around = np.sin((np.arange(rows) + 0.5) / rows * np.pi)[:, None, None]
+    mean = float((luminance_of(light.radiance)[..., None] * around).mean() / around.mean())
+    return options.flash * np.pi * mean * distance**2, distance * np.array(options.flash_offset)
 
 
 def _rasterized(

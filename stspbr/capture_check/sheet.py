@@ -50,18 +50,22 @@ def thumbnail(frame: Frame, side: int, scale: float, *, outlined: bool) -> np.nd
     return shown
 
 
-def contact_sheets(frames: Sequence[Frame], notes: Mapping[str, Sequence[str]]) -> list:
+def contact_sheets(
+    frames: Sequence[Frame], notes: Mapping[str, Sequence[str]], confidence: Mapping[str, float] | None = None
+) -> list:
     """Pages of a contact sheet as Pillow images, ``COLUMNS`` by ``ROWS`` frames each.
 
     Args:
         notes: frame name to what is wrong with it; those frames are marked and carry the note.
+        confidence: of the masks, in [0, 1], by frame name, if they were found; it stands below the frame's name.
     """
     scale = display_scale(frames)
     step = COLUMNS * ROWS
-    return [_page(frames[k : k + step], notes, scale) for k in range(0, len(frames), step)]
+    sure = confidence or {}
+    return [_page(frames[k : k + step], notes, sure, scale) for k in range(0, len(frames), step)]
 
 
-def _page(frames: Sequence[Frame], notes: Mapping[str, Sequence[str]], scale: float):
+def _page(frames: Sequence[Frame], notes: Mapping[str, Sequence[str]], confidence: Mapping[str, float], scale: float):
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size=12)
@@ -85,6 +89,7 @@ def _page(frames: Sequence[Frame], notes: Mapping[str, Sequence[str]], scale: fl
         pen.rectangle((left - 2, top - 2, left + tile.width + 1, top + tile.height + 1), outline=colour, width=2)
         pen.text((x, y + cell + 4), _fitted(frame.name, font, _TILE), fill=_INK, font=font)
         below = ", ".join(noted) if noted else "held out" if frame.split == "test" else frame.split
+        below = f"mask {confidence[frame.name]:.0%}, {below}" if frame.name in confidence else below
         pen.text((x, y + cell + 4 + _LINE), _fitted(below, font, _TILE), fill=_WARN if noted else _FAINT, font=font)
     return sheet
 

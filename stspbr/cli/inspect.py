@@ -126,7 +126,7 @@ def recipes(json_lines: JsonOption = False) -> None:
 
     for name, file in shipped_recipes().items():
         about = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-        typer.echo(json.dumps({"recipe": name, "about": about}) if json_lines else f"{name:<12} {about}")
+        typer.echo(json.dumps({"recipe": name, "about": about}) if json_lines else f"{name:<16} {about}")
 
 
 @app.command(cls=InspectCommand)

@@ -80,13 +80,18 @@ class InspectCommand(TyperCommand):
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
-    """On Ctrl-C, print how to resume; Typer alone prints only "Aborted"."""
+def resumable(again: bool = False) -> Iterator[None]:
+    """On Ctrl-C, print how to resume; Typer alone prints only "Aborted".
+
+    Args:
+        again: the command continues without ``--resume``.
+    """
     try:
         yield
     except KeyboardInterrupt:
         if torchrun.is_first():
-            sys.stderr.write("stspbr: interrupted; run the same command with --resume to continue\n")
+            with_option = "" if again else " with --resume"
+            sys.stderr.write(f"stspbr: interrupted; run the same command{with_option} to continue\n")
         raise typer.Exit(130) from None
 
 

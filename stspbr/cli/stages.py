@@ -1,4 +1,4 @@
-"""The stages after the capture, and whole recipes."""
+"""The stages after the capture."""
 
 from __future__ import annotations
 
@@ -13,21 +13,13 @@ from stspbr.cli.command_for import settings_command
 from stspbr.cli.inspect import print_errors
 from stspbr.cli.options import (
     COMMON,
-    BackendOption,
-    DeviceOption,
     FromOption,
     JsonOption,
     QuietOption,
-    ResumeOption,
     RunArgument,
-    SetOption,
-    ThreadsOption,
-    report_artifact,
-    resumable,
     run_stage,
 )
 from stspbr.errors import StspbrError
-from stspbr.threads import prepare_process
 
 if TYPE_CHECKING:
     from stspbr.settings import (
@@ -132,36 +124,3 @@ def _unquoted(context: typer.Context, lights: list[str]) -> list[str]:
         word = (extra or context.args)[0]
         raise StspbrError(f"{word}: unexpected argument; give lights (HDR or EXR) after --lights")
     return [*lights, *context.args]
-
-
-@app.command("run")
-def run_all(
-    recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="a name from `stspbr recipes`, or a TOML file")],
-    out: Annotated[Path | None, typer.Option(help="the run's folder; default runs/<name>")] = None,
-    settings: SetOption = None,
-    seed: Annotated[int | None, typer.Option(help="replaces the recipe's seed")] = None,
-    device: DeviceOption = "auto",
-    backend: BackendOption = "auto",
-    threads: ThreadsOption = None,
-    resume: ResumeOption = False,
-    quiet: QuietOption = False,
-    json_lines: JsonOption = False,
-) -> None:
-    """Run all stages of a recipe, except those up to date. These have a version of equal inputs and settings."""
-    prepare_process()
-    from stspbr.settings import load_recipe
-
-    recipe = load_recipe(recipe_path, settings or [])
-    from stspbr.stages.run import run_recipe
-    from stspbr.stages.session import Session
-
-    out = out or Path("runs") / recipe.name
-    session = Session.open(out, seed=recipe.seed if seed is None else seed, device=device, backend=backend,
-                           threads=threads, resume=resume, quiet=quiet, json_lines=json_lines)  # fmt: skip
-    verbose = not session.quiet and not session.json_lines
-    with resumable(), session.ranks.together():
-        done = run_recipe(session, recipe, typer.echo if verbose else lambda line: None)
-    for artifact in done.values():
-        report_artifact(session, artifact)
-    if verbose and "evaluate" in done:
-        print_errors(out)

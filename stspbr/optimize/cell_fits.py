@@ -128,6 +128,7 @@ def errors_of(
             shade(
                 part.normal, part.to_eye, own[:, :3], blurred(own[:, 3:4], part.bend), own[:, 4:5], light,
                 texture=texture, light_rotation=rotation, occlusion=part.occlusion, surroundings=around,
+                to_lamp=part.to_lamp,
             )
         )  # fmt: skip
     error = tonemap_weight(seen) * (torch.cat(parts) - seen.radiance).double()
@@ -183,7 +184,7 @@ def lobes_of(
         around = None if transport is None else transport.around(part.places, *rotation, light)
         (diffuse, _), (mirror, rim) = pure_responses(
             bent, part.to_eye, blurred(own, part.bend), light, texture=texture, light_rotation=rotation,
-            surroundings=around,
+            surroundings=around, to_lamp=part.to_lamp,
         )  # fmt: skip
         lobes = torch.stack([diffuse, mirror, rim])
         parts.append(lobes if part.occlusion is None else lobes * part.occlusion)

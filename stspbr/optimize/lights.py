@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
+from stspbr.optimize.flash import Flash
 from stspbr.optimize.routing import STRICT_A, Term
+from stspbr.render.gbuffer import GBuffer
 from stspbr.render.light import EnvironmentCube, PrefilteredLight, cube_to_latlong
 from stspbr.render.prefilter import light_filter
 from stspbr.scene import EnvironmentLight
@@ -17,11 +21,17 @@ class Light(nn.Module):
 
     Attributes:
         floor: under the object, in place of the light's lower half; None: there is none. Its grey is learned.
+        flash: a lamp on the camera; None: there is none. It is learned.
     """
 
-    def __init__(self, floor: FloorLight | None = None) -> None:
+    def __init__(self, floor: FloorLight | None = None, flash: Flash | None = None) -> None:
         super().__init__()
         self.floor = floor
+        self.flash = flash
+
+    def to_lamp(self, gbuffer: GBuffer) -> Tensor | None:
+        """``[N, 3]`` from the points of ``gbuffer`` to the flash of its cameras; None: there is none."""
+        return None if self.flash is None else self.flash.seen_from(gbuffer)
 
     def prefiltered(self) -> PrefilteredLight:
         """The light as ``shade`` reads it."""
@@ -66,17 +76,27 @@ class LearnedLight(Light):
         smoothness: weight of the texels' differences from their neighbours: on a matte object the images do not
             determine the direction of a lamp.
         floor: in place of the lower half, whose texels only the regularisers reach.
+        flash: on the camera, beside the cube.
     """
 
     def __init__(
-        self, cube: EnvironmentCube, white_balance: float, smoothness: float = 0.0, floor: FloorLight | None = None
+        self,
+        cube: EnvironmentCube,
+        white_balance: float,
+        smoothness: float = 0.0,
+        floor: FloorLight | None = None,
+        flash: Flash | None = None,
     ) -> None:
-        super().__init__(floor)
+        super().__init__(floor, flash)
         self.cube = cube
         self.white_balance = white_balance
         self.smoothness = smoothness
 
     def prefiltered(self) -> PrefilteredLight:
+        light = self._distant()
+        return light if self.flash is None else replace(light, lamp=self.flash.intensity(self.cube.log_scale))
+
+    def _distant(self) -> PrefilteredLight:
         if self.floor is None:
             return self.cube.prefilter()
         return self.floor.joined(self.cube.prefilter(upper_half(self.cube.resolution).to(self.cube.common.device)))
@@ -117,11 +137,13 @@ class LearnedLight(Light):
 
     @torch.no_grad()
     def settle(self) -> None:
+        if self.flash is not None:
+            self.flash.brighten(self.cube.log_scale)
         self.cube.set_radiance(self.cube.radiance)
         self.cube.common.requires_grad_(False)
 
     def regularizers(self) -> list[Term]:
-        terms = []
+        terms = [] if self.flash is None else self.flash.regularizers()
         if self.white_balance > 0:
             radiance = self.cube.radiance
             deviation = (radiance - radiance.mean(dim=-1, keepdim=True)).abs().mean()
@@ -129,6 +151,11 @@ class LearnedLight(Light):
         if self.smoothness > 0:
             terms.append(Term("light_smooth", self.smoothness * self.cube.variation(), STRICT_A, closed=True))
         return terms
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        if self.flash is not None:
+            self.flash.constrain()
 
 
 def in_units_of(light: Light, albedo: Tensor) -> Tensor:

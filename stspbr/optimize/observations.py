@@ -33,6 +33,7 @@ class Observations:
         occlusion: ``[N, 1]``, 1 = open; or None.
         places: in the object that hides light from itself; None: nothing is hidden.
         bend: ``[N, 1]`` how much the smooth normal turns within the pixel; None: not at all.
+        to_lamp: ``[N, 3]`` from the point to the lamp on the camera; None: there is none.
     """
 
     position: Tensor
@@ -44,6 +45,7 @@ class Observations:
     occlusion: Tensor | None
     places: Places | None = None
     bend: Tensor | None = None
+    to_lamp: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.position)
@@ -56,7 +58,7 @@ class Observations:
     def lists(self) -> list[str]:
         """Names of the tensors with one row per pixel."""
         names = ["position", "normal", "to_eye", "view", "radiance"]
-        return names + [name for name in ("occlusion", "bend") if getattr(self, name) is not None]
+        return names + [name for name in ("occlusion", "bend", "to_lamp") if getattr(self, name) is not None]
 
 
 _OPAQUE = 0.9  # opacity of a surface whose own material is seen
@@ -131,7 +133,7 @@ def looks(problem: Reconstruction, limit: int) -> Iterator[Look]:
         hidden = None if problem.transport is None else problem.transport.transport.places(surface, gbuffer)
         every = Observations(
             gbuffer.position, inputs.normal, gbuffer.to_eye, view, rotations, target, inputs.occlusion, hidden,
-            None if gbuffer.bend is None else gbuffer.bend / views.sample_step**2,
+            None if gbuffer.bend is None else gbuffer.bend / views.sample_step**2, problem.light.to_lamp(gbuffer),
         )  # fmt: skip
         yield Look(every.at(places), places, gbuffer, inputs, keep / views.sample_step**2)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from stspbr.kernel_cache import CompileClock
+from stspbr.optimize.whole_progress import WholeProgress, rest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,6 +54,7 @@ class Reporter:
         log_every: steps between records; only then tensors are read, which waits for a GPU.
         console: for the bar and the messages; stdout by default.
         beside: writes more into the folder of the preview pictures, after each; its second argument is the step.
+        whole: the pipeline that the stage is a part of, which is told and shown; None: it stands alone.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Reporter:
         log_every: int = 10,
         console: Console | None = None,
         beside: Callable[[Path, int], None] | None = None,
+        whole: WholeProgress | None = None,
     ) -> None:
         self.stage = stage
         self.total_steps = total_steps
@@ -72,11 +75,12 @@ class Reporter:
         self.json_lines = json_lines
         self.prints = not quiet and not json_lines
         self.log_every = max(1, log_every)
-        self._beside = beside
+        self._beside, self._whole = beside, whole
         self._steps_before: int | None = None  # steps done before the first reported one: > 0 after a resume
         self._console = console
         self._bar: Any = None
         self._task: Any = None
+        self._whole_task: Any = None
         self._writer: Any = None
         self._writer_failed = False
         self._printed_tenth = -1
@@ -127,8 +131,12 @@ class Reporter:
         if self._compiling.count != self._compiled:  # the first steps that load kernels are no measure of the others
             self._compiled = self._compiling.count
             self._measured_from = self._now(), step
+        if self._whole is not None:
+            self._whole.at(step / max(self.total_steps, 1))
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
+            if self._whole is not None:
+                self._bar.update(self._whole_task, completed=round(100 * self._whole.share), left=self._whole.text())
         if not (step - 1 == self._steps_before or step % self.log_every == 0 or step == self.total_steps):
             return
         now = self._now()
@@ -150,9 +158,7 @@ class Reporter:
             sys.stdout.write(json.dumps(record | {"seconds_left": round(left, 3)}, allow_nan=False) + "\n")
             sys.stdout.flush()
         elif self._bar is not None:
-            self._bar.update(
-                self._task, losses=_loss_text(values), pace=f"{means['step']:.3f} s/step", left=_rest(left)
-            )
+            self._bar.update(self._task, losses=_loss_text(values), pace=f"{means['step']:.3f} s/step", left=rest(left))
         elif self.prints:
             self._print_tenth(step, values, means["step"], left)
 
@@ -217,6 +223,9 @@ class Reporter:
             refresh_per_second=2,
         )
         self._task = self._bar.add_task(self.stage, total=self.total_steps, losses="", pace="", left="")
+        if self._whole is not None:
+            text = self._whole.text()
+            self._whole_task = self._bar.add_task("all stages", total=100, losses="", pace="", left=text)
         self._bar.start()
 
     def _now(self) -> float:
@@ -229,9 +238,10 @@ class Reporter:
             return
         self._printed_tenth = tenth
         percent = 100 * step // self.total_steps
-        rest = _rest(left) if step < self.total_steps else "done"
+        left_text = rest(left) if step < self.total_steps else "done"
         head = f"{self.stage} {step}/{self.total_steps} ({percent} %)"
-        self.message(f"{head}  {pace:.3f} s/step  {rest}  {_loss_text(values)}".rstrip())
+        whole = "" if self._whole is None else f"  [{self._whole.text()}]"
+        self.message(f"{head}  {pace:.3f} s/step  {left_text}  {_loss_text(values)}".rstrip() + whole)
 
     def _tensorboard(self) -> Any:
         """The writer, created at first use: the import alone takes a second. None if TensorBoard cannot be imported."""
@@ -270,16 +280,3 @@ def _finite(values: Mapping[str, Any]) -> dict[str, float | None]:
     """``values`` for JSON, which has no NaN and no infinity: they become null."""
     numbers = {name: float(value) for name, value in values.items()}
     return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
-
-
-def _rest(seconds: float) -> str:
-    return f"{_duration(seconds)} left"
-
-
-def _duration(seconds: float) -> str:
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

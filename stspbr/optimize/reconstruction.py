@@ -370,6 +370,7 @@ class Reconstruction:
             light_rotation=(gbuffer.object_rotation, gbuffer.view),
             occlusion=material.occlusion,
             surroundings=None if schedule is None else schedule.around(surface, gbuffer, light, self.progress),
+            to_lamp=self.light.to_lamp(gbuffer),
         )
 
 

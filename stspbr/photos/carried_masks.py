@@ -59,7 +59,7 @@ def carry_masks(
         StspbrError: OpenCV is missing; a box outside of the photo or with next to no sparse points in it.
     """
     small = [photo.small for photo in photos]
-    votes = _Votes(len(points))
+    votes = Votes(len(points))
     scale = small[first].camera.width / photos[first].size[0]
     x, y, width, height = (scale * side for side in box)
     found = {first: _first_mask(small[first], (x, y, width, height), seed)}
@@ -76,7 +76,7 @@ def carry_masks(
     for _ in range(_ROUNDS):
         hull = _consensus(masks, small, points[votes.object()])
         masks = [_agreed(photo, points, votes, silhouette(hull, photo.camera), seed) for photo in small]
-        votes = _Votes(len(points))
+        votes = Votes(len(points))
         for photo, mask in zip(small, masks, strict=True):
             votes.add(photo, points, mask)
         if not votes.object().any():
@@ -86,20 +86,27 @@ def carry_masks(
 
 def object_points(photos: Sequence[Sighting], masks: Sequence[np.ndarray], points: np.ndarray) -> np.ndarray:
     """``[P]`` bool: the sparse points that lie inside the masks ``[H, W]`` bool of most photos that show them."""
-    votes = _Votes(len(points))
+    votes = Votes(len(points))
     for photo, mask in zip(photos, masks, strict=True):
         votes.add(photo, points, mask)
     return votes.object()
 
 
-class _Votes:
+class Votes:
     """In how many masks each sparse point was seen, and in how many of these inside."""
 
     def __init__(self, count: int) -> None:
         self.seen, self.inside = np.zeros(count), np.zeros(count)
 
+    @classmethod
+    def known(cls, on_object: np.ndarray, beside: np.ndarray) -> Votes:
+        """Votes that say of each point ``[P]`` bool that it is the object's, that it is not, or nothing."""
+        votes = cls(len(on_object))
+        votes.seen[:], votes.inside[:] = on_object | beside, on_object
+        return votes
+
     def add(self, photo: Sighting, points: np.ndarray, mask: np.ndarray) -> None:
-        columns, rows = _places(photo, points)
+        columns, rows = places(photo, points)
         self.seen[photo.seen] += 1
         self.inside[photo.seen] += mask[rows, columns]
 
@@ -110,7 +117,7 @@ class _Votes:
         return (self.seen > 0) & (self.inside <= _OUT * self.seen)
 
 
-def _places(photo: Sighting, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def places(photo: Sighting, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Column and row of the sparse points that a photo shows."""
     xy, _ = projected(points[photo.seen], photo.camera)
     size = (photo.camera.width - 1, photo.camera.height - 1)
@@ -131,7 +138,7 @@ def _first_mask(photo: PosedPhoto, box: tuple[float, float, float, float], seed:
     return grabcut.cut(photo.image, labels, 6, seed)
 
 
-def _most_seen_first(photos: list[PosedPhoto], votes: _Votes, first: int) -> Iterator[int]:
+def _most_seen_first(photos: list[PosedPhoto], votes: Votes, first: int) -> Iterator[int]:
     """All photos but the ``first``; the next is the one that shows most of the object as known by then."""
     left = [index for index in range(len(photos)) if index != first]
     while left:
@@ -141,7 +148,7 @@ def _most_seen_first(photos: list[PosedPhoto], votes: _Votes, first: int) -> Ite
         yield index
 
 
-def _carried(photo: PosedPhoto, points: np.ndarray, votes: _Votes, seed: int) -> np.ndarray:
+def _carried(photo: PosedPhoto, points: np.ndarray, votes: Votes, seed: int) -> np.ndarray:
     """A mask from the object's points alone: they all project into the silhouette, seen or not."""
     cv2 = grabcut.require_opencv()
     xy, depth = projected(points[votes.object()], photo.camera)
@@ -154,10 +161,10 @@ def _carried(photo: PosedPhoto, points: np.ndarray, votes: _Votes, seed: int) ->
     labels = np.full(hull.shape, grabcut.BACKGROUND, np.uint8)
     labels[grabcut.dilated(hull.astype(bool), 0.45 * radius + 4)] = grabcut.PROBABLE_BACKGROUND
     labels[grabcut.dilated(hull.astype(bool), 0.08 * radius)] = grabcut.PROBABLE_OBJECT
-    return _cut(photo, points, votes, labels, seed)
+    return cut_with_votes(photo, points, votes, labels, seed)
 
 
-def _agreed(photo: PosedPhoto, points: np.ndarray, votes: _Votes, shape: np.ndarray, seed: int) -> np.ndarray:
+def _agreed(photo: PosedPhoto, points: np.ndarray, votes: Votes, shape: np.ndarray, seed: int) -> np.ndarray:
     """A mask about the silhouette of the consensus."""
     if not shape.any():
         return np.zeros(photo.valid.shape, bool)
@@ -166,17 +173,23 @@ def _agreed(photo: PosedPhoto, points: np.ndarray, votes: _Votes, shape: np.ndar
     labels[grabcut.dilated(shape, 0.2 * radius + 3)] = grabcut.PROBABLE_BACKGROUND
     labels[shape] = grabcut.PROBABLE_OBJECT
     labels[grabcut.dilated(shape, -0.3 * radius)] = grabcut.OBJECT
-    return _cut(photo, points, votes, labels, seed)
+    return cut_with_votes(photo, points, votes, labels, seed)
 
 
-def _cut(photo: PosedPhoto, points: np.ndarray, votes: _Votes, labels: np.ndarray, seed: int) -> np.ndarray:
-    columns, rows = _places(photo, points)
+def cut_with_votes(photo: PosedPhoto, points: np.ndarray, votes: Votes, labels: np.ndarray, seed: int) -> np.ndarray:
+    """GrabCut from ``labels`` and the sparse points that votes are sure of."""
+    label_points(photo, points, votes, labels)
+    return grabcut.cut(photo.image, labels, 4, seed)
+
+
+def label_points(photo: PosedPhoto, points: np.ndarray, votes: Votes, labels: np.ndarray) -> None:
+    """Write into ``labels`` what the votes are sure of, and where the photo does not reach."""
+    columns, rows = places(photo, points)
     for sure, label in ((votes.background(), grabcut.BACKGROUND), (votes.object(), grabcut.OBJECT)):
         chosen = sure[photo.seen]
         for row, column in zip(rows[chosen], columns[chosen], strict=True):
             labels[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = label
     labels[~photo.valid] = grabcut.BACKGROUND
-    return grabcut.cut(photo.image, labels, 4, seed)
 
 
 def _without_outliers(xy: np.ndarray) -> np.ndarray:
@@ -197,7 +210,7 @@ def _consensus(masks: list[np.ndarray], photos: list[PosedPhoto], known: np.ndar
 def _finished(
     photos: list[WorkingPhoto],
     points: np.ndarray,
-    votes: _Votes,
+    votes: Votes,
     masks: list[np.ndarray],
     seed: int,
     on_photo: Callable[[], None],
@@ -214,13 +227,17 @@ def _finished(
             failed[name] = "its mask is empty: the object was not found in it"
         elif agreement < _LEAST_AGREEMENT:
             failed[name] = f"its mask agrees with those of the other photos by {agreement:.0%} only"
-        out.append(None if name in failed else _outlined(photo, mask, seed))
+        out.append(None if name in failed else outlined(photo, mask, seed))
         on_photo()
     return out, failed
 
 
-def _outlined(photo: WorkingPhoto, mask: np.ndarray, seed: int) -> Outline:
-    """The mask at the size of its outline: only a narrow band about it is cut again."""
+def outlined(photo: WorkingPhoto, mask: np.ndarray, seed: int, unknown: np.ndarray | None = None) -> Outline:
+    """The mask at the size of its outline: only a narrow band about it is cut again.
+
+    Args:
+        unknown: ``[H, W]`` bool of the mask's size: where it means nothing.
+    """
     cv2 = grabcut.require_opencv()
     image, valid = photo.fine()
     ratio = valid.shape[1] / mask.shape[1]
@@ -236,4 +253,7 @@ def _outlined(photo: WorkingPhoto, mask: np.ndarray, seed: int) -> Outline:
         part = tuple(slice(max(places[0] - margin, 0), places[-1] + margin) for places in (rows, columns))
         guess = guess.copy()
         guess[part] = grabcut.cut(image[part], labels[part], 2, seed)
-    return Outline(guess)
+    if unknown is None or not unknown.any():
+        return Outline(guess)
+    fine = cv2.resize(unknown.astype(np.uint8), guess.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    return Outline(guess, fine.astype(bool))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,12 @@ class Hull:
 
 
 def consensus_hull(
-    masks: Sequence[np.ndarray], cameras: Sequence[Camera], centre: np.ndarray, reach: float, agree: float = _AGREE
+    masks: Sequence[np.ndarray],
+    cameras: Sequence[Camera],
+    centre: np.ndarray,
+    reach: float,
+    agree: float = _AGREE,
+    allowed: Callable[[np.ndarray], np.ndarray] = lambda points: np.ones(len(points), bool),
 ) -> Hull:
     """Carve a cube by votes, coarsely, and then once more the cube about what is left.
 
@@ -32,20 +37,28 @@ def consensus_hull(
         centre, reach: middle and half side of the cube.
         agree: a cell stays if it is inside this share of the masks whose image it is in, and in the image of at least
             three. With 0.9 one mask of ten may be wrong, of fewer none.
+        allowed: ``[N]`` bool of cells' centres ``[N, 3]``: whether they can be inside at all.
     """
-    hull = _carved(masks, cameras, np.asarray(centre, np.float64), reach, agree, _COARSE)
+    hull = _carved(masks, cameras, np.asarray(centre, np.float64), reach, agree, _COARSE, allowed)
     if not len(hull.points):
         return hull
     low, high = hull.points.min(axis=0) - hull.cell, hull.points.max(axis=0) + hull.cell
-    return _carved(masks, cameras, 0.5 * (low + high), 0.5 * float((high - low).max()), agree, _GRID)
+    return _carved(masks, cameras, 0.5 * (low + high), 0.5 * float((high - low).max()), agree, _GRID, allowed)
 
 
 def _carved(
-    masks: Sequence[np.ndarray], cameras: Sequence[Camera], centre: np.ndarray, reach: float, agree: float, grid: int
+    masks: Sequence[np.ndarray],
+    cameras: Sequence[Camera],
+    centre: np.ndarray,
+    reach: float,
+    agree: float,
+    grid: int,
+    allowed: Callable[[np.ndarray], np.ndarray],
 ) -> Hull:
     axis = (np.arange(grid) + 0.5) / grid * 2.0 - 1.0
     offsets = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     points = centre + reach * offsets
+    points = points[allowed(points)]
     inside, seen = np.zeros(len(points), np.int32), np.zeros(len(points), np.int32)
     for mask, camera in zip(masks, cameras, strict=True):
         columns, rows, visible = pixels_of(points, camera)

@@ -116,7 +116,9 @@ class Shot:
 
     def known(self) -> np.ndarray | None:
         """``[H, W, 1]`` float32 share of each pixel of which the mask says something; None: all of all."""
-        if self.outline is not None or self.mask_file is None:
+        if self.outline is not None:
+            return self.outline.known(self.valid())
+        if self.mask_file is None:
             return None
         known = read_masks(self.mask_file, self.photo, self.reading)[1]
         return None if known is None else np.clip(1.0 - self.lens.resampled(1.0 - known), 0.0, 1.0)

@@ -60,9 +60,23 @@ class WorkingPhoto:
 
 @dataclass(frozen=True)
 class Outline:
-    """A mask as it was cut, ``[h, w]`` bool of at most 1600 pixels per side; its coverage is made on request."""
+    """A mask as it was cut, ``[h, w]`` bool of at most 1600 pixels per side; its coverage is made on request.
+
+    Attributes:
+        unknown: ``[h, w]`` bool: where the mask means nothing; None: nowhere.
+    """
 
     mask: np.ndarray
+    unknown: np.ndarray | None = None
+
+    def known(self, valid: np.ndarray) -> np.ndarray | None:
+        """``[H, W, 1]`` float32, 1 where the mask is known and 0 where not, at the size of ``valid``; None: 1."""
+        if self.unknown is None:
+            return None
+        cv2 = require_opencv()
+        known = (~self.unknown).astype(np.float32)
+        known = cv2.resize(known, valid.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        return np.ascontiguousarray(known[..., None])
 
     def coverage(self, valid: np.ndarray) -> np.ndarray:
         """``[H, W, 1]`` float32 in [0, 1] at the photo's size, that of ``valid``: soft at the outline."""

@@ -132,6 +132,8 @@ class GBuffer:
         tangent: ``[N, 4]`` interpolated, or None. uv: ``[N, 2]``, uv_da ``[N, 4]`` per pixel, or None.
         object_rotation: ``[B, 3, 3]``.
         bend: ``[N, 1]`` how much the smooth normal turns within a pixel, see ``footprint``; or None: no camera.
+        eye: ``[B, 3]`` the cameras' centres, axes: ``[B, 3, 3]`` their axes (right, up, back) as columns, object space;
+            or None: no camera.
     """
 
     rast: Tensor
@@ -148,6 +150,8 @@ class GBuffer:
     uv: Tensor | None = None
     uv_da: Tensor | None = None
     bend: Tensor | None = None
+    eye: Tensor | None = None
+    axes: Tensor | None = None
 
     def blurred(self, roughness: Tensor) -> Tensor:
         """``[N, 1]``: ``roughness`` as the pixels show it; see ``footprint.blurred``."""
@@ -227,7 +231,10 @@ def render_gbuffer(surface: Surface, views: ViewBatch, backend: RasterBackend, b
         normal=normal,
         to_eye=to_eye,
         object_rotation=views.object_rotation,
+        eye=views.eye,
     )
+    if views.camera_from_object is not None:
+        out.axes = views.camera_from_object[:, :3, :3].transpose(1, 2)
     listed_db = torch.index_select(rast_db.reshape(-1, 4), 0, covered)[None, None].contiguous()
     out.bend = normal_bend(surface.normals, listed, listed_db, backend)
     if surface.uvs is not None:

@@ -94,6 +94,7 @@ class PathTracer:
             object, but not part of its ``coverage``.
         show_light: show the light behind everything, as in a photograph; else the background is black, with alpha 0.
         floor: lit, shadowed, mirrored and rendered, with alpha 1; black from below.
+        lamp: intensity of a point lamp beside the light, linear RGB: irradiance at distance 1. ``view`` is told where.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class PathTracer:
         surroundings: Asset | None = None,
         show_light: bool = False,
         floor: Floor | None = None,
+        lamp: tuple[float, float, float] | None = None,
     ):
         self._mi = require_mitsuba("path-traced captures")
         mesh = asset.mesh
@@ -120,17 +122,33 @@ class PathTracer:
         description |= {name: self._mesh(name, part, material) for name, part, material in named}
         if floor is not None:
             description["floor"] = self._floor(floor, mesh.positions)
+        if lamp is not None:
+            shown = {"type": "rgb", "value": [float(value) for value in lamp]}
+            description["lamp"] = {"type": "point", "position": [0.0, 0.0, 0.0], "intensity": shown}
+        self._has_lamp = lamp is not None
         self._scene = self._mi.load_dict(description)
         self._parameters = self._mi.traverse(self._scene)
         self._pose = np.eye(4)
         self._sensors: dict[tuple[int, int], Any] = {}
 
     def view(
-        self, camera: Camera, object_to_world: np.ndarray | None = None, spp: int = 256, seed: int = 0
+        self,
+        camera: Camera,
+        object_to_world: np.ndarray | None = None,
+        spp: int = 256,
+        seed: int = 0,
+        lamp_at: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """One image: ``(rgb [H, W, 3], alpha [H, W, 1])`` as described at ``render``."""
+        """One image: ``(rgb [H, W, 3], alpha [H, W, 1])`` as described at ``render``.
+
+        Args:
+            lamp_at: ``[3]`` where the lamp is, in the world; None: where it was.
+        """
         mi = self._mi
         self._place(object_to_world)
+        if self._has_lamp and lamp_at is not None:
+            self._parameters["lamp.position"] = [float(value) for value in lamp_at]
+            self._parameters.update()
         sensor = self._sensor(camera)
         pixels = camera.width * camera.height
         passes = -(-max(int(spp), 1) * pixels // _SAMPLES_PER_PASS)

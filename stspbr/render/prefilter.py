@@ -39,20 +39,24 @@ class PrefilteredLight:
         specular: ``[6, n, n, 3]`` linear radiance per level, finest first, each half as large as the previous one.
         widths: GGX width ``α`` of each level's kernel: the last ``len(specular) − 1`` of ``WIDTHS``, after 0.
         diffuse: ``[6, m, m, 3]`` cosine-weighted mean radiance around each direction (irradiance over π).
+        lamp: ``[3]`` intensity of a lamp on the camera beside it, see ``lamp``; None: there is none.
     """
 
     specular: list[Tensor]
     widths: tuple[float, ...]
     diffuse: Tensor
+    lamp: Tensor | None = None
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> PrefilteredLight:
         """The same light on a device, in a float type."""
         specular = [level.to(device, dtype) for level in self.specular]
-        return PrefilteredLight(specular, self.widths, self.diffuse.to(device, dtype))
+        lamp = None if self.lamp is None else self.lamp.to(device, dtype)
+        return PrefilteredLight(specular, self.widths, self.diffuse.to(device, dtype), lamp)
 
     def detach(self) -> PrefilteredLight:
         """The same light, detached from the graph."""
-        return PrefilteredLight([level.detach() for level in self.specular], self.widths, self.diffuse.detach())
+        lamp = None if self.lamp is None else self.lamp.detach()
+        return PrefilteredLight([level.detach() for level in self.specular], self.widths, self.diffuse.detach(), lamp)
 
 
 class LightFilter:

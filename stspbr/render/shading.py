@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from stspbr import kernel_dispatch
 from stspbr.render.brdf import DIELECTRIC_F0, base_reflectance
+from stspbr.render.lamp import joined, lamp_look_up
 from stspbr.render.lobes import LobeTable, load_lobe_table
 from stspbr.render.prefilter import WIDTHS, PrefilteredLight
 
@@ -50,6 +51,7 @@ def shade(
     light_rotation: tuple[Tensor, Tensor] | None = None,
     occlusion: Tensor | None = None,
     surroundings: Surroundings | None = None,
+    to_lamp: Tensor | None = None,
     table: LobeTable | None = None,
     backend: str = "auto",
 ) -> Tensor:
@@ -70,12 +72,14 @@ def shade(
             object space is world space. Rotations get no gradient.
         occlusion: ``[N, 1]``, 1 = open; multiplies both parts.
         surroundings: what is in the light's way; None: nothing, and no shadows.
+        to_lamp: ``[N, 3]`` from each point to the light's lamp, object space; None: the lamp counts for nothing. The
+            lamp is at the camera, so that its shadows lie behind what casts them: it is not hidden.
         table: lobes other than the shipped ones.
         backend: of the algebra: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernel_dispatch``.
     """
     diffuse, specular = shade_parts(
         normals, view, albedo, roughness, metallic, light, texture=texture, light_rotation=light_rotation,
-        occlusion=occlusion, surroundings=surroundings, table=table, backend=backend,
+        occlusion=occlusion, surroundings=surroundings, to_lamp=to_lamp, table=table, backend=backend,
     )  # fmt: skip
     return diffuse + specular
 
@@ -92,11 +96,12 @@ def shade_parts(
     light_rotation: tuple[Tensor, Tensor] | None = None,
     occlusion: Tensor | None = None,
     surroundings: Surroundings | None = None,
+    to_lamp: Tensor | None = None,
     table: LobeTable | None = None,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """The diffuse and the specular part of ``shade``, each ``[N, 3]``; the arguments are the same."""
-    found = _look_up(normals, view, roughness, light, texture, light_rotation, surroundings, table, backend)
+    found = _look_up(normals, view, roughness, light, texture, light_rotation, surroundings, to_lamp, table, backend)
     return _combine(*found, albedo, metallic, occlusion, backend)
 
 
@@ -110,6 +115,7 @@ def pure_responses(
     texture: Callable[..., Tensor],
     light_rotation: tuple[Tensor, Tensor] | None = None,
     surroundings: Surroundings | None = None,
+    to_lamp: Tensor | None = None,
     table: LobeTable | None = None,
     backend: str = "auto",
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -122,7 +128,7 @@ def pure_responses(
         ``shade`` gives slope · albedo + offset.
     """
     found, around, weights = _look_up(
-        normals, view, roughness, light, texture, light_rotation, surroundings, table, backend
+        normals, view, roughness, light, texture, light_rotation, surroundings, to_lamp, table, backend
     )
     white = normals.new_ones(normals.shape[0], 3)
     diffuse, dielectric = _combine(found, around, weights, white, torch.zeros_like(roughness), None, backend)
@@ -140,6 +146,7 @@ def _look_up(
     texture: Callable[..., Tensor],
     light_rotation: tuple[Tensor, Tensor] | None,
     surroundings: Surroundings | None,
+    to_lamp: Tensor | None,
     table: LobeTable | None,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,6 +157,8 @@ def _look_up(
     found, around = look_up(towards, levels, normal, light, texture)
     if surroundings is not None:
         found, around = surroundings(found, around, towards, weights)
+    if to_lamp is not None and light.lamp is not None:
+        found, weights = joined(found, weights, lamp_look_up(normals, view, roughness, to_lamp, light.lamp))
     return found, around, weights
 
 

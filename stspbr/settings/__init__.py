@@ -33,6 +33,7 @@ from stspbr.settings.parsing import (
     parse_settings,
     settings_for,
 )
+from stspbr.settings.photo_run import PhotoRunSettings
 from stspbr.settings.recipe import Recipe, find_recipe, load_recipe, shipped_recipes
 from stspbr.settings.stages import (
     BakeSettings,
@@ -67,6 +68,7 @@ __all__ = [
     "LossSettings",
     "OptimizeSettings",
     "PreparationSettings",
+    "PhotoRunSettings",
     "Rate",
     "RateSettings",
     "Recipe",

@@ -9,6 +9,7 @@ from pydantic import Field
 from stspbr.settings.parsing import Settings, or_else
 
 _KIND = "how the capture is made"
+_LIGHT = "what lights the object; flash: a lamp on the camera, beside what stays; distant: what stays alone"
 _Side = Annotated[float, Field(gt=0)]
 _Box = Annotated[tuple[float, float, _Side, _Side], or_else("give x,y,width,height in pixels, e.g. 400,120,600,520")]
 
@@ -79,6 +80,7 @@ class CaptureFolderSettings(FileSettings):
     )
     hold_out_every: int = Field(8, ge=0, description="hold out every Nth image if there are no splits; 0: none")
     known_light: bool = Field(False, description="orb: take the light from ground_truth/ instead of learning it")
+    light: Literal["distant", "flash"] = Field("distant", description=_LIGHT)
 
 
 class CaptureUsdSettings(FileSettings):
@@ -104,7 +106,12 @@ class CapturePhotosSettings(FileSettings):
     kind: Literal["photos"] = Field("photos", description=_KIND)
     folder: str = Field(description="folder of photos: JPEG, PNG, TIFF, HEIC, AVIF or raw")
     masks: str | None = Field(None, description="folder of masks with the photos' names, white inside the object")
-    mask: Literal["grabcut"] | None = Field(None, description="grabcut: masks for all photos, from one box")
+    mask: Literal["auto", "grabcut", "rembg"] = Field(
+        "auto",
+        description="auto: from files or alpha, else of what the cameras look at, agreed upon by all photos; grabcut: "
+        "from one box; rembg: by a segmentation network of yours",
+    )
+    mask_model: str | None = Field(None, description="the network of mask=rembg: an ONNX file, e.g. u2net.onnx")
     box: _Box | None = Field(None, description="x, y, width, height of a box around the object, in upright pixels")
     box_image: str | None = Field(None, description="the photo of the box; none: the first by name")
     camera_model: str = Field("SIMPLE_RADIAL", description="one of COLMAP's camera models: SIMPLE_RADIAL, OPENCV, …")
@@ -117,6 +124,7 @@ class CapturePhotosSettings(FileSettings):
         "auto", description="pairs of photos that are matched; auto: exhaustive up to 150 photos"
     )
     hold_out_every: int = Field(8, ge=0, description="hold out every Nth photo; 0: hold out none")
+    light: Literal["distant", "flash"] = Field("distant", description=_LIGHT)
 
 
 CaptureSettings = CaptureMeshSettings | CaptureFolderSettings | CaptureUsdSettings | CapturePhotosSettings

@@ -95,6 +95,9 @@ class LightSettings(Settings):
         ge=0,
         description="weight of the differences between neighbouring texels of a learned light, in log radiance",
     )
+    flash: Literal["auto", "on", "off"] = Field(
+        "auto", description="a lamp on the camera beside a learned light; auto: if the capture says light=flash"
+    )
     common_scale: bool = Field(True, description="learn the scale that albedo and light share per colour channel")
 
 

@@ -52,7 +52,7 @@ def _make(session: Session, settings: CaptureSettings, on_warning: Notes, facts:
     if isinstance(settings, CaptureMeshSettings):
         total = settings.views + settings.test_views
         with Reporter("capture", total, session.run / "logs" / "capture", quiet=session.quiet,
-                      json_lines=session.json_lines) as reporter:  # fmt: skip
+                      json_lines=session.json_lines, whole=session.whole) as reporter:  # fmt: skip
             return render_capture(session, settings, reporter, on_warning)
     if isinstance(settings, CapturePhotosSettings):
         from stspbr.stages.capture_photos import capture_photos

@@ -30,6 +30,7 @@ from stspbr.scene import Capture, Frame
 from stspbr.version import __version__
 
 SCHEMA = 1
+UNSURE = 0.85  # of a mask that was found: below, it gets a warning
 CONFIDENCE = "confidence.json"
 COLUMNS = ("split", "size", "mask %", "azimuth", "elevation", "sharpness", "stops", "clipped %", "warnings")
 _SHEET = re.compile(r"contact-sheet-\d+\.png")
@@ -48,6 +49,7 @@ class CaptureCheck:
         light: whether the capture stores its light.
         notes: how its files were read, one line per kind.
         photos: to be taken next, as a run's ``confidence.json`` has them; empty if no run was named.
+        mask_confidence: of masks that `capture photos` found, in [0, 1], by frame name.
     """
 
     source: Path
@@ -60,6 +62,7 @@ class CaptureCheck:
     light: bool
     notes: list[str] = field(default_factory=list)
     photos: list[dict[str, Any]] = field(default_factory=list)
+    mask_confidence: dict[str, float] = field(default_factory=dict)
 
 
 def run_capture_check(
@@ -86,6 +89,7 @@ def run_capture_check(
     notes = _recorded_notes(source)
     capture, refusal = _read(source, notes.append)
     check = replace(check_frames(capture, source, refusal), notes=list(dict.fromkeys(notes)), photos=photos)
+    check = with_mask_confidence(check, _recorded_confidence(source))
     write_check(check, capture.frames, out)
     return check, out
 
@@ -112,6 +116,20 @@ def check_frames(capture: Capture, source: Path = Path("."), refusal: str = "") 
     coverage = measure_coverage(np.array(directions)) if directions else None
     findings += find(metrics, comparisons, coverage, place)
     return CaptureCheck(source, metrics, comparisons, coverage, place, surface, findings, capture.light is not None)
+
+
+def with_mask_confidence(check: CaptureCheck, known: dict[str, float]) -> CaptureCheck:
+    """The check with the masks' confidence by photo, and a finding about those that are not sure."""
+    by_stem = {Path(name).stem: value for name, value in known.items()} | known
+    by_frame = {frame.name: by_stem[frame.name] for frame in check.frames if frame.name in by_stem}
+    unsure = sorted((name for name, value in by_frame.items() if value < UNSURE), key=lambda name: by_frame[name])
+    if not unsure:
+        return replace(check, mask_confidence=by_frame)
+    text = (
+        f"{len(unsure)} masks that were found without help meet those of the other photos by less than {UNSURE:.0%} "
+        f"({', '.join(unsure[:3])}{', …' if len(unsure) > 3 else ''}): look at them; --masks DIR replaces them"
+    )
+    return replace(check, mask_confidence=by_frame, findings=[*check.findings, Finding("unsure-mask", text, unsure)])
 
 
 def photos_after(run: str | Path) -> list[dict[str, Any]]:
@@ -149,6 +167,7 @@ def as_json(check: CaptureCheck) -> dict[str, Any]:
             "relative_sharpness": compared.usual_sharpness[k],
             "sharpness_to_neighbours": compared.sharpness[k],
             "area_to_neighbours": compared.area[k],
+            "mask_confidence": check.mask_confidence.get(metrics.name),
         }
         frames.append(asdict(metrics) | extra)
     coverage = check.coverage and {
@@ -242,6 +261,16 @@ def _recorded_notes(source: Path) -> list[str]:
     return [str(line) for line in recorded or []]
 
 
+def _recorded_confidence(source: Path) -> dict[str, float]:
+    """The confidence of the masks that were found when a capture artifact was made, by photo."""
+    facts = source / RUN_FACTS
+    if not ((source / MANIFEST).is_file() and facts.is_file()):
+        return {}
+    photos = read_json(facts).get("photos")
+    known = photos.get("mask_confidence") if isinstance(photos, dict) else None
+    return {str(k): float(v) for k, v in known.items()} if isinstance(known, dict) else {}
+
+
 def _read(source: Path, on_warning: Callable[[str], None]) -> tuple[Capture, str]:
     try:
         capture = read_capture(source, on_warning)
@@ -285,7 +314,7 @@ def _notes(check: CaptureCheck) -> dict[str, list[str]]:
 def write_check(check: CaptureCheck, frames: list[Frame], out: Path) -> None:
     """Write everything into ``out`` and remove pictures of an earlier check that this one lacks."""
     notes = _notes(check)
-    sheets = contact_sheets(frames, notes)
+    sheets = contact_sheets(frames, notes, check.mask_confidence)
     pictures: dict[str, Any] = {f"contact-sheet-{k:02d}.png": sheet for k, sheet in enumerate(sheets, 1)}
     frusta: list[Frustum] = []
     points, place = np.zeros((0, 3)), check.place

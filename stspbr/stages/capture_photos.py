@@ -20,6 +20,7 @@ from stspbr.formats.choices import FileChoices
 from stspbr.formats.masks import MaskReading
 from stspbr.notes import Notes
 from stspbr.optimize.progress import Reporter
+from stspbr.photos.agreed_masks import agreed_masks
 from stspbr.photos.carried_masks import carry_masks
 from stspbr.photos.grabcut import require_opencv
 from stspbr.photos.photographs import Photo, display, find_masks, find_photos
@@ -46,6 +47,7 @@ class PhotoReport:
         reprojection_error: mean, in pixels of the photos.
         failed: why, by name, for all others.
         up_from: what the up axis was estimated from; notes: further remarks.
+        mask_confidence: how well each mask that was found meets what all of them agree on, in [0, 1], by name.
     """
 
     photos: int
@@ -57,6 +59,7 @@ class PhotoReport:
     up_from: str = ""
     cameras: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    mask_confidence: dict[str, float] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """Plain data for the artifact's ``run.json``."""
@@ -70,6 +73,12 @@ class PhotoReport:
         ]
         out += [f"  camera: {camera}" for camera in self.cameras]
         out += [f"  up: from the {self.up_from}"] if self.up_from else []
+        if self.mask_confidence:
+            values = sorted(self.mask_confidence.values())
+            out.append(
+                f"  masks: found without a box, confidence {values[len(values) // 2]:.0%} (lowest {values[0]:.0%}); "
+                "look at them with `stspbr capture check`"
+            )
         out += [f"  left out: {line}" for line in self.left_out()]
         return out + [f"  note: {note}" for note in self.notes]
 
@@ -108,14 +117,16 @@ def capture_photos(
     total = 4 * len(photos)  # features, poses, images, masks
     out = session.run / "logs" / "capture"
     with (
-        Reporter("capture", total, out, quiet=session.quiet, json_lines=session.json_lines) as reporter,
+        Reporter(
+            "capture", total, out, quiet=session.quiet, json_lines=session.json_lines, whole=session.whole
+        ) as reporter,
         _scratch(session.run) as scratch,
     ):
         progress = _Progress(reporter)
         masks = find_masks(settings.masks, photos) if settings.masks else {}
         choices = FileChoices(settings.layer, settings.mask_label, settings.invert_masks)
         reading = MaskReading(list(masks.values()), choices, notes)
-        photos = _usable(photos, masks, settings, failed)
+        photos, searched = _usable(photos, masks, settings, failed)
         if settings.mask == "grabcut":
             _box_photo(settings, [photo.name for photo in photos])
         reporter.message(memory_line([(photo.exif.width, photo.exif.height) for photo in photos], "photos"))
@@ -141,6 +152,8 @@ def capture_photos(
             names = [photo.name for photo in photos]
             first = _box_photo(settings, names if settings.box_image else [shot.view.name for shot in shots])
             shots = _carry(shots, model, settings.box, first, scratch, session.seed, failed, progress)
+        elif searched:
+            shots = _search(shots, model, scratch, session.seed, report, progress)
         shots = _looked_at(shots, failed)
         progress.at(3 * len(photos))
         shots = chosen_shots(shots, model.points, failed)
@@ -183,7 +196,7 @@ def _check_mask_settings(settings: CapturePhotosSettings) -> None:
         raise StspbrError("--masks and --mask grabcut exclude each other: give one of them")
     if settings.mask == "grabcut" and settings.box is None:
         raise StspbrError("--mask grabcut needs --box x,y,width,height: a box about the object in the first photo")
-    if settings.mask is None and (settings.box or settings.box_image):
+    if settings.mask != "grabcut" and (settings.box or settings.box_image):
         raise StspbrError("--box needs --mask grabcut: give that, too")
     if settings.features == "object" and not settings.masks:
         raise StspbrError("features=object needs --masks: features are then sought inside of the masks only")
@@ -205,20 +218,21 @@ def _box_photo(settings: CapturePhotosSettings, names: list[str]) -> str:
 
 def _usable(
     photos: list[Photo], masks: dict[str, Path], settings: CapturePhotosSettings, failed: dict[str, str]
-) -> list[Photo]:
-    """The photos that have a mask, or will get one."""
-    if settings.mask is not None:
-        return photos
+) -> tuple[list[Photo], bool]:
+    """The photos that have a mask or will get one, and whether masks are to be searched for."""
+    if settings.mask != "auto":
+        return photos, False
     good = [photo for photo in photos if photo.name in masks or _has_alpha(photo, failed)]
     bare = [photo for photo in photos if photo not in good and photo.name not in failed]
-    failed |= {photo.name: f"no mask in {settings.masks}" if settings.masks else "no mask" for photo in bare}
     if len(good) < 3 and len(bare) > len(photos) // 2:
-        raise StspbrError(
-            f"{len(bare)} of {len(photos)} photos have no mask: give --masks DIR, images with alpha, or "
-            "--mask grabcut --box x,y,width,height"
-        )
+        if settings.masks:
+            raise StspbrError(
+                f"{len(bare)} of {len(photos)} photos have no mask in {settings.masks}: give all, or none"
+            )
+        return [*good, *bare], True
+    failed |= {photo.name: f"no mask in {settings.masks}" if settings.masks else "no mask" for photo in bare}
     require_three(good, photos, failed)
-    return good
+    return good, False
 
 
 def _has_alpha(photo: Photo, failed: dict[str, str]) -> bool:
@@ -255,17 +269,37 @@ def _carry(
     if first is None:
         raise StspbrError(f"{name}, which has the box, has no pose: choose another photo with --box-image")
 
-    def working(shot: Shot) -> WorkingPhoto:
-        posed = PosedPhoto(shot.view.name, display(shot.image()), shot.valid(), shot.camera, shot.seen)
-        progress.photo()
-        return WorkingPhoto.of(posed, folder / f"{id(shot)}.npz")
-
-    photos = _in_parallel(shots, working)
+    photos = _working(shots, folder, progress)
     outlines, lost = carry_masks(photos, model.points, first, shots[first].lens.moved_box(box), seed, progress.photo)
     failed |= lost
     for shot, outline in zip(shots, outlines, strict=True):
         shot.outline = outline
     return [shot for shot in shots if shot.outline is not None]
+
+
+def _search(
+    shots: list[Shot], model: SparseModel, folder: Path, seed: int, report: PhotoReport, progress: _Progress
+) -> list[Shot]:
+    """The shots that get a mask without any help; what is unknown of it takes part in nothing."""
+    photos = _working(shots, folder, progress)
+    agreed = agreed_masks(photos, model.points, seed, progress.photo)
+    report.failed.update(agreed.failed)
+    for shot, outline, confidence in zip(shots, agreed.outlines, agreed.confidence, strict=True):
+        shot.outline = outline
+        if outline is not None:
+            report.mask_confidence[shot.view.name] = round(confidence, 4)
+    return [shot for shot in shots if shot.outline is not None]
+
+
+def _working(shots: list[Shot], folder: Path, progress: _Progress) -> list[WorkingPhoto]:
+    """The photos as masks are made from them; images of the outlines' size are in ``folder``."""
+
+    def working(shot: Shot) -> WorkingPhoto:
+        posed = PosedPhoto(shot.view.name, display(shot.image()), shot.valid(), shot.camera, shot.seen)
+        progress.photo()
+        return WorkingPhoto.of(posed, folder / f"{id(shot)}.npz")
+
+    return _in_parallel(shots, working)
 
 
 def _looked_at(shots: list[Shot], failed: dict[str, str]) -> list[Shot]:

@@ -21,7 +21,7 @@ from stspbr.stages.cameras import camera_models
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import read_given_mesh, save_given_mesh
 from stspbr.stages.session import Session
-from stspbr.stages.state import grey_of, load_capture, make_fields, make_light, make_transport
+from stspbr.stages.state import flash_distance, grey_of, load_capture, make_fields, make_light, make_transport
 
 
 def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
@@ -53,7 +53,8 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     transport = make_transport(
         source, capture, settings.transport, session, normalization, cut_outs=settings.fields.cut_outs
     )
-    light = make_light(capture, settings.light, session, grey=grey_of(transport))
+    flash = flash_distance(source, capture_n, settings.light)
+    light = make_light(capture, settings.light, session, grey=grey_of(transport), flash=flash)
     ramp = settings.transport.ramp if given is None else None
     models = camera_models(session, source, capture_n, settings.camera)
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport, models, ramp)

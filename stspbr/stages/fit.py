@@ -138,6 +138,9 @@ def fit(
                     metrics["held_out"] = validate(reconstruction, reconstruction.held_out)
                 metrics |= camera_facts(reconstruction)
                 write_learned_light(reconstruction.light, draft.path)
+                if reconstruction.light.flash is not None:
+                    scale = 1.0 if normalization is None else normalization.scale
+                    metrics["flash"] = reconstruction.light.flash.facts(scale)
                 if transport is not None and transport.ground is not None and reconstruction.light.floor is not None:
                     surface = reconstruction.geometry.surface()
                     height = transport.ground.world_height(surface.positions[surface.faces.long()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,8 @@ def run_recipe(
     announce: Callable[[str], None],
     capture: Artifact | None = None,
     without: Container[str] = (),
+    after: Mapping[str, Callable[[Artifact], None]] | None = None,
+    anew: Container[str] = (),
 ) -> dict[str, Artifact]:
     """Run ``recipe`` in ``session.run``.
 
@@ -33,6 +35,8 @@ def run_recipe(
         announce: called with one line per stage: it runs, or it is up to date.
         capture: takes the place of the recipe's capture.
         without: stages to leave out.
+        after: called with the artifact of a stage as soon as there is one, up to date or not.
+        anew: stages that are run though a version of them has these settings and inputs.
 
     Returns:
         The artifact of each stage by name.
@@ -57,9 +61,14 @@ def run_recipe(
     for name, settings, run, parent in stages:
         if name in without:
             continue
+        if session.whole is not None:
+            session.whole.start(name)
         values, parents = settings.model_dump(mode="json"), [done[parent]] if parent else []
         find = partial(session.store.find, name, values, parents, session.seed)
-        found = capture if name == "capture" and capture else session.ranks.first(find)
+        found = capture if name == "capture" and capture else None
+        if found is None and name not in anew:
+            found = session.ranks.first(find)
+        worked = found is None
         if found is not None:
             announce(f"{name}: {found.path} is up to date")
         else:
@@ -67,4 +76,8 @@ def run_recipe(
             found = run(session, settings)
         done[name] = found
         session.versions[name] = found.version
+        if session.whole is not None:
+            session.whole.done(worked=worked)
+        if after is not None and name in after:
+            after[name](found)
     return done

@@ -20,6 +20,7 @@ from stspbr.fields.backend import choose_encoding
 from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.optimize.distributed import Ranks, TorchrunRanks
 from stspbr.optimize.progress import Reporter, Reporting, SilentReporter
+from stspbr.optimize.whole_progress import WholeProgress
 from stspbr.render.backend import get_backend, why_no_nvdiffrast
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.settings import OptimizeSettings, Settings
@@ -40,6 +41,7 @@ class Session:
         quiet, json_lines: what the reporter prints.
         versions: stage name to the version (``v0003``) that ``--from`` picks; other stages use the newest.
         ranks: the processes of this invocation; more than one under torchrun.
+        whole: how far the pipeline is that this invocation runs; None: it runs one stage.
     """
 
     run: Path
@@ -53,6 +55,7 @@ class Session:
     versions: dict[str, str] = field(default_factory=dict)
     encoding: str = "auto"
     ranks: Ranks = field(default_factory=Ranks)
+    whole: WholeProgress | None = None
 
     @classmethod
     def open(
@@ -176,6 +179,7 @@ class Session:
             json_lines=self.json_lines,
             log_every=settings.log_every,
             beside=beside,
+            whole=self.whole,
         ) as reporter:
             yield reporter
 

@@ -15,6 +15,7 @@ from stspbr.datasets.tiled_frames import tiled
 from stspbr.datasets.transforms import frame_sizes, read_transforms
 from stspbr.errors import StspbrError, first_line
 from stspbr.fields.materials import MaterialFields
+from stspbr.optimize.flash import Flash
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
 from stspbr.optimize.views import overview_scale
 from stspbr.render.light import EnvironmentCube
@@ -26,6 +27,7 @@ from stspbr.stages.session import Session
 from stspbr.transport.ground import FIRST_GREY, FloorLight, lower_light, upper_half, upper_light
 from stspbr.transport.transport import Transport
 
+_BESIDE_FLASH = 0.3  # of its usual start: what a learned light has beside a flash
 IN_MEMORY = 1 << 29
 """Bytes of all frames above which they are left on disk."""
 
@@ -75,13 +77,20 @@ def make_light(
     session: Session,
     state: Path | None = None,
     grey: list[float] | None = None,
+    flash: float | None = None,
 ) -> Light:
     """The light of a stage: a known light, prefiltered once, or a learned light from ``state`` or from grey.
 
     Args:
         grey: ``[3]`` albedo that the floor's starts from, unless ``state`` has it; None: there is no floor.
+        flash: usual distance of the cameras if a new light has a flash on them; that of ``state`` has its own.
+
+    Raises:
+        StspbrError: a flash beside a known light.
     """
     if (known := known_light(capture, settings)) is not None:
+        if flash is not None:
+            raise StspbrError("light.flash=on: beside a flash the light is learned: set light.mode=learned")
 
         def filtered(light: EnvironmentLight) -> PrefilteredLight:
             resolution, cache = settings.known_resolution, session.run / ".cache"
@@ -91,12 +100,30 @@ def make_light(
             return KnownLight(filtered(known))
         return KnownLight(filtered(upper_light(known)), FloorLight(filtered(lower_light(known)), grey))
     size = settings.learned_resolution
-    cube = EnvironmentCube(size, settings.initial_radiance, settings.common_scale)
+    tensors = None if state is None else _tensors(state)
+    lamp = Flash(1.0 if flash is None else flash) if flash is not None or "flash.distance" in (tensors or {}) else None
+    dimmed = 1.0 if lamp is None else _BESIDE_FLASH
+    cube = EnvironmentCube(size, dimmed * settings.initial_radiance, settings.common_scale)
     floor = None if grey is None else FloorLight(light_filter(size)((1 - upper_half(size)).repeat(1, 1, 1, 3)), grey)
-    light = LearnedLight(cube, settings.white_balance, settings.smoothness, floor)
-    if state is not None:
-        light.load_state_dict(_tensors(state))
+    light = LearnedLight(cube, settings.white_balance, settings.smoothness, floor, lamp)
+    if tensors is not None:
+        light.load_state_dict(tensors)
     return light.to(session.device)
+
+
+def flash_distance(source: Artifact, capture: Capture, settings: LightSettings) -> float | None:
+    """The usual distance of the cameras from the middle of ``capture``, in its units, if it has a flash on them.
+
+    Args:
+        source: the capture's artifact, which says whether it is lit by a flash.
+        capture: about the origin.
+    """
+    if settings.flash == "off" or (settings.flash == "auto" and source.settings.get("light") != "flash"):
+        return None
+    places = [
+        np.linalg.inv(np.asarray(f.object_to_world, np.float64)) @ f.camera.camera_to_world for f in capture.frames
+    ]
+    return float(np.median([np.linalg.norm(place[:3, 3]) for place in places]))
 
 
 def make_transport(

@@ -1,0 +1,231 @@
+"""Masks of all photos without a box: what the cameras look at, agreed upon by all of them.
+
+1. The object is sought where the optical axes meet (``found_object``); what it stands on is learned as seen from all
+   sides (``table_look``): where a photo differs from that, something stands in front of it.
+2. What nearly all photos agree on is a hull. Extended down to the table it hides all that the object can hide; from the
+   other pixels the table is learned once more, now also close to the object.
+3. Twice: GrabCut in each photo about the silhouette of the hull, and the hull of these masks.
+4. The outline once more at full resolution. A mask's confidence is how well it meets the silhouette of what most agree
+   on; where they differ by more than a seam, the silhouette counts, and the pixel is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import binary_closing, binary_fill_holes
+
+from stspbr.errors import StspbrError
+from stspbr.photos import grabcut
+from stspbr.photos.carried_masks import Votes, label_points, outlined
+from stspbr.photos.consensus_hull import Hull, consensus_hull, pixels_of, silhouette
+from stspbr.photos.found_object import FoundObject, Plane, find_object
+from stspbr.photos.table_look import Likeness, table_look
+from stspbr.photos.working_photos import Outline, PosedPhoto, WorkingPhoto
+
+_ROUNDS = 2
+_DIFFERENT, _ALIKE = 2.5, 1.3  # times the usual difference from the table: something else; surely the table
+_FIRST_AGREE = 0.96  # share of the photos for the first hulls: few photos prove that a place is empty
+_SEAM = 0.025  # of the silhouette's radius: a mask may miss the hull's silhouette by this much
+_LEAST_AGREEMENT = 0.6
+_GROWN = 0.06  # of the object's radius: how much the hull grows before the table is learned anew
+_TRUSTED = 0.85
+_RARELY = 0.15  # share of the object that may look like the table if likeness is to say that it is the table
+
+
+@dataclass(frozen=True)
+class AgreedMasks:
+    """The masks of all photos.
+
+    Attributes:
+        outlines: with what is unknown of each; None: the photo has no mask. confidence: of each, in [0, 1].
+        failed: why, by name, where there is none. found: where the object is.
+    """
+
+    outlines: list[Outline | None]
+    confidence: list[float]
+    failed: dict[str, str]
+    found: FoundObject
+
+
+def agreed_masks(
+    photos: Sequence[WorkingPhoto], points: np.ndarray, seed: int = 0, on_photo: Callable[[], None] = lambda: None
+) -> AgreedMasks:
+    """Masks of all photos without any help.
+
+    Args:
+        points: ``[P, 3]`` sparse points in the world of the cameras.
+        on_photo: called once per photo, when its mask is complete.
+
+    Raises:
+        StspbrError: OpenCV is missing; or the cameras do not tell where the object is.
+    """
+    small = [photo.small for photo in photos]
+    found = find_object([photo.camera for photo in small], points)
+    votes = Votes.known(found.on_object, found.beside)
+    table: list[Likeness | None] = [None] * len(small)
+    plain = False
+    if found.plane is not None:
+        hull, table, plain = _before_table(small, found, found.plane)
+    else:
+        hull = _hull(_around_points(small, points, found), small, found, _TRUSTED)
+    if not len(hull.points):
+        raise StspbrError(
+            "the photos do not agree on any object where they look: give --masks DIR, or --mask grabcut --box "
+            "x,y,width,height"
+        )
+    masks: list[np.ndarray] = []
+    for _ in range(_ROUNDS):
+        shapes = [silhouette(hull, photo.camera) & photo.valid for photo in small]
+        masks = [
+            _cut(photo, points, votes, shape, own, plain, seed)
+            for photo, shape, own in zip(small, shapes, table, strict=True)
+        ]
+        hull = _hull(masks, small, found, _TRUSTED)
+        if not len(hull.points):
+            break
+    return _finished(photos, masks, hull, found, seed, on_photo)
+
+
+def _before_table(
+    small: list[PosedPhoto], found: FoundObject, plane: Plane
+) -> tuple[Hull, list[Likeness | None], bool]:
+    """A hull of what stands before the table, each photo against the table, and whether likeness is enough.
+
+    It is not if the object itself looks like the table in many places: then only the table's pattern proves it.
+    """
+    hidden: list[np.ndarray] | None = None
+    plain = False
+    for _ in range(3):
+        look = table_look(small, plane, found.centre, found.radius, hidden)
+        compared = [look.compared(photo, k) for k, photo in enumerate(small)]
+        hull = _hull([_before(own, hide, False) for own, hide in _pairs(compared, hidden)], small, found, _FIRST_AGREE)
+        if not len(hull.points):
+            break
+        plain = _looks_alike(compared, [silhouette(hull, photo.camera) for photo in small]) < _RARELY
+        if plain:
+            sharper = [_before(own, hide, True) for own, hide in _pairs(compared, hidden)]
+            hull = _hull(sharper, small, found, _FIRST_AGREE)
+        hiding = _down_to(hull, plane, _GROWN * found.radius)
+        hidden = [silhouette(hiding, photo.camera) for photo in small]
+    return hull, [*compared], plain
+
+
+def _pairs(compared: list[Likeness], hidden: list[np.ndarray] | None) -> list[tuple[Likeness, np.ndarray | None]]:
+    return [(own, None if hidden is None else hidden[k]) for k, own in enumerate(compared)]
+
+
+def _before(own: Likeness, hidden: np.ndarray | None, plain: bool) -> np.ndarray:
+    """``[H, W]`` bool: where something may stand before the table, without gaps; ``plain``: likeness is enough."""
+    with np.errstate(invalid="ignore"):
+        table = own.proven | (own.difference < _ALIKE) if plain else own.proven
+    mask = binary_fill_holes(np.pad(binary_closing(~table, iterations=2), 1))[1:-1, 1:-1] if plain else ~table
+    return mask if hidden is None else mask & grabcut.dilated(hidden, 3.0)
+
+
+def _looks_alike(compared: list[Likeness], shapes: list[np.ndarray]) -> float:
+    """The share of the object's middle that looks like the table."""
+    alike = total = 0
+    for own, shape in zip(compared, shapes, strict=True):
+        core = grabcut.dilated(shape, -0.35 * float(np.sqrt(shape.sum() / np.pi)))
+        known = core & np.isfinite(own.difference)
+        alike += int((own.difference[known] < _ALIKE).sum())
+        total += int(known.sum())
+    return alike / max(total, 1)
+
+
+def _down_to(hull: Hull, plane: Plane, grown: float) -> Hull:
+    """All that lies between the cells of ``hull`` and the plane, and a little around."""
+    if not len(hull.points):
+        return hull
+    heights = plane.height(hull.points)
+    parts = [hull.points]
+    for share in np.linspace(0.0, 1.0, 8)[:-1]:
+        parts.append(hull.points - (1.0 - share) * heights[:, None] * plane.normal)
+    return Hull(np.concatenate(parts), hull.cell + 2.0 * grown)
+
+
+def _around_points(small: list[PosedPhoto], points: np.ndarray, found: FoundObject) -> list[np.ndarray]:
+    """Without a table: the convex hull of the object's points, grown."""
+    cv2 = grabcut.require_opencv()
+    masks = []
+    for photo in small:
+        columns, rows, visible = pixels_of(points[found.on_object], photo.camera)
+        mask = np.zeros(photo.valid.shape, np.uint8)
+        if visible.sum() >= 3:
+            xy = np.stack([columns[visible], rows[visible]], axis=1).astype(np.int32)
+            cv2.fillConvexPoly(mask, cv2.convexHull(xy), 1)
+        masks.append(grabcut.dilated(mask.astype(bool), 0.15 * np.sqrt(mask.sum() / np.pi) + 2.0))
+    return masks
+
+
+def _hull(masks: Sequence[np.ndarray], small: list[PosedPhoto], found: FoundObject, agree: float) -> Hull:
+    cameras = [photo.camera for photo in small]
+    return consensus_hull(masks, cameras, found.centre, found.radius, agree, found.may_be)
+
+
+def _cut(
+    photo: PosedPhoto, points: np.ndarray, votes: Votes, shape: np.ndarray, own: Likeness | None, plain: bool, seed: int
+) -> np.ndarray:
+    """A mask about the silhouette ``shape`` of what all agree on, given how the photo differs from the table."""
+    out = np.zeros(photo.valid.shape, bool)
+    if not shape.any():
+        return out
+    radius = float(np.sqrt(shape.sum() / np.pi))
+    labels = np.full(shape.shape, grabcut.BACKGROUND, np.uint8)
+    labels[grabcut.dilated(shape, 0.15 * radius + 3)] = grabcut.PROBABLE_BACKGROUND
+    labels[shape] = grabcut.PROBABLE_OBJECT
+    core = grabcut.dilated(shape, -0.12 * radius)
+    if own is not None:
+        with np.errstate(invalid="ignore"):
+            unlike, like = own.difference > _DIFFERENT, own.difference < _ALIKE
+        labels[unlike & (labels == grabcut.PROBABLE_BACKGROUND)] = grabcut.PROBABLE_OBJECT
+        sure = own.proven | like if plain else own.proven
+        labels[sure & ~core & ~grabcut.dilated(shape & unlike, 1.5)] = grabcut.BACKGROUND
+        labels[unlike & grabcut.dilated(shape, -2.0)] = grabcut.OBJECT
+    labels[core] = grabcut.OBJECT
+    label_points(photo, points, votes, labels)
+    rows, columns = (np.flatnonzero((labels != grabcut.BACKGROUND).any(axis=axis)) for axis in (1, 0))
+    margin = round(0.25 * radius) + 4  # enough of what is around, and no more: that is what takes the time
+    part = (
+        slice(max(rows[0] - margin, 0), rows[-1] + margin),
+        slice(max(columns[0] - margin, 0), columns[-1] + margin),
+    )
+    out[part] = grabcut.cut(photo.image[part], labels[part], 3, seed)
+    return out
+
+
+def _finished(
+    photos: Sequence[WorkingPhoto],
+    masks: list[np.ndarray],
+    hull: Hull,
+    found: FoundObject,
+    seed: int,
+    on_photo: Callable[[], None],
+) -> AgreedMasks:
+    outlines: list[Outline | None] = []
+    confidence, failed = [], {}
+    for photo, mask in zip(photos, masks, strict=True):
+        small = photo.small
+        shape = silhouette(hull, small.camera) & small.valid
+        agreement = float((mask & shape).sum() / max((mask | shape).sum(), 1))
+        if not mask.any():
+            failed[small.name] = "its mask is empty: the object was not found in it"
+        elif agreement < _LEAST_AGREEMENT:
+            failed[small.name] = f"its mask agrees with those of the other photos by {agreement:.0%} only"
+        confidence.append(agreement)
+        differs = disputed(mask, shape)
+        settled = np.where(differs, shape, mask)
+        outlines.append(None if small.name in failed else outlined(photo, settled, seed, differs))
+        on_photo()
+    return AgreedMasks(outlines, confidence, failed, found)
+
+
+def disputed(mask: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """``[H, W]`` bool: where a mask and the silhouette of what all agree on differ by more than a seam."""
+    seam = max(2.0, _SEAM * float(np.sqrt(shape.sum() / np.pi)))
+    too_much = mask & ~grabcut.dilated(shape, seam)
+    too_little = grabcut.dilated(shape, -seam) & ~mask
+    return too_much | too_little
