@@ -233,6 +233,13 @@ def print_errors(run: Path) -> None:
     typer.echo(f"contact sheet: {artifact.file('contact_sheet.png')}")
 
 
+def print_scores(path: Path) -> None:
+    """Print the figures of Stanford-ORB in ``scores.json``."""
+    from stspbr.stages.orb import orb_table
+
+    print_table(("Stanford-ORB's protocol", "value"), orb_table(json.loads(path.read_text(encoding="utf-8"))))
+
+
 def print_comparison(comparison: Any) -> None:
     """Print the metrics that can be better or worse; the page and --json hold all of them."""
     from rich.console import Console

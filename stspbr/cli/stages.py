@@ -10,7 +10,7 @@ import typer
 
 from stspbr import torchrun
 from stspbr.cli.command_for import settings_command
-from stspbr.cli.inspect import print_errors
+from stspbr.cli.inspect import print_errors, print_scores
 from stspbr.cli.options import (
     COMMON,
     FromOption,
@@ -98,14 +98,41 @@ _NO_RESUME = [name for name in COMMON if name != "resume"]
     app, "evaluate", without=["reference_capture"], common=_NO_RESUME, context_settings={"allow_extra_args": True}
 )
 def evaluate(context: typer.Context, run: RunArgument, settings: EvaluateSettings, **options: Any) -> None:
-    """Compare the bake with the original asset. Measures maps and shape in 3D, held-out views, other lights."""
+    """Compare the bake with the original asset. Measures maps and shape in 3D, held-out views, other lights.
+
+    Of Stanford-ORB: --orb, or a results file of the benchmark in place of a run.
+    """
     from stspbr.stages.evaluate import run_evaluate
 
+    shown = not options["quiet"] and not options["json_lines"] and torchrun.is_first()
+    if run.is_file():
+        _score_file(run, shown)
+        return
+    if settings.orb is not None:
+        from stspbr.stages.orb import SCORES, run_orb
+
+        run_stage(run_orb, run, settings, "bake", **options)
+        if shown:
+            from stspbr.artifacts import ArtifactStore
+
+            print_scores(ArtifactStore(run).resolve("orb").file(SCORES))
+        if settings.reference is None:
+            return
     captured = settings.reference_capture or settings.reference is None
     found = {"lights": _unquoted(context, settings.lights), "reference_capture": captured}
     run_stage(run_evaluate, run, settings.model_copy(update=found), "bake", **options)
-    if not options["quiet"] and not options["json_lines"] and torchrun.is_first():
+    if shown:
         print_errors(run)
+
+
+def _score_file(path: Path, shown: bool) -> None:
+    """Figures of a results file of Stanford-ORB, whoever wrote it."""
+    from stspbr.stages.orb import score_file
+
+    scores = score_file(path)
+    if shown:
+        print_scores(scores)
+        typer.echo(str(scores))
 
 
 @settings_command(app, "relight", common=_NO_RESUME, context_settings={"allow_extra_args": True})

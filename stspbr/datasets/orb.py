@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from stspbr.datasets.colmap import read_colmap
 from stspbr.datasets.transforms import read_entries, read_frames, read_json
 from stspbr.datasets.validation import Log, checked
-from stspbr.datasets.world_axes import y_up_from
+from stspbr.datasets.world_axes import original, y_up_from
 from stspbr.errors import StspbrError
 from stspbr.formats.choices import USUAL, FileChoices
 from stspbr.formats.lights import read_light
@@ -83,7 +83,7 @@ def _read_blender(folder: Path, up: str, on_warning: Log, stream: Log, choices: 
     if novel.is_file() and on_warning is not None:
         count = len(read_json(novel).get("frames") or [])
         on_warning(f"the {count} views of transforms_novel.json are left out: other scenes have other lights")
-    return Capture(frames)
+    return Capture(frames, original_from_world=original(rotation))
 
 
 def _mask(file: str) -> str:

@@ -106,13 +106,14 @@ def ms_ssim(reference: np.ndarray, estimate: np.ndarray, mask: np.ndarray | None
 
 
 def lpips_or_none(
-    reference: np.ndarray, estimate: np.ndarray, mask: np.ndarray | None = None
+    reference: np.ndarray, estimate: np.ndarray, mask: np.ndarray | None = None, net: str = "alex"
 ) -> tuple[float | None, str | None]:
-    """LPIPS with AlexNet (Zhang et al. 2018), if its package and weights are installed; nothing is downloaded.
+    """LPIPS (Zhang et al. 2018), if its package and weights are installed; nothing is downloaded.
 
     Args:
         reference, estimate: ``[H, W, 3]`` encoded for display, in [0, 1].
         mask: as in ``psnr``: pixels are multiplied by it, and the map of distances is weighted by it.
+        net: ``"alex"`` or ``"vgg"``.
 
     Returns:
         ``(distance, None)``, or ``(None, why not)``.
@@ -121,7 +122,7 @@ def lpips_or_none(
     if reference.shape[2] != 3:
         raise StspbrError(f"LPIPS compares RGB images, not ones of {reference.shape[2]} channels")
     weight = _weights(mask, reference)
-    model, reason = _lpips_model(spatial=mask is not None)
+    model, reason = _lpips_model(spatial=mask is not None, net=net)
     if model is None:
         return None, reason
     import torch
@@ -132,27 +133,31 @@ def lpips_or_none(
     try:
         with torch.no_grad():
             distance = model(tensor(weight * reference), tensor(weight * estimate)).double().cpu().numpy()
-    except RuntimeError as error:  # AlexNet's pooling leaves nothing of images that are too small
+    except RuntimeError as error:  # the network's pooling leaves nothing of images that are too small
         return None, f"LPIPS failed on {reference.shape[1]}x{reference.shape[0]} pixels: {first_line(error)}"
     if mask is None:
         return float(distance.mean()), None
     return float((distance[0, 0] * weight[..., 0]).sum() / weight.sum()), None
 
 
-@functools.lru_cache(maxsize=2)
-def _lpips_model(spatial: bool):
+_LPIPS_WEIGHTS = {"alex": ("alexnet-owt-*.pth", "AlexNet", "alexnet"), "vgg": ("vgg16-*.pth", "VGG", "vgg16")}
+
+
+@functools.lru_cache(maxsize=4)
+def _lpips_model(spatial: bool, net: str = "alex"):
     """``(network, None)`` or ``(None, why not)``."""
     if importlib.util.find_spec("lpips") is None:
         return None, "the package lpips is not installed: pip install lpips"
     import torch
 
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    if not any(folder.glob("alexnet-owt-*.pth")):
-        return None, f"AlexNet's weights are not in {folder}: load torchvision.models.alexnet(weights='DEFAULT') once"
+    pattern, name, model = _LPIPS_WEIGHTS[net]
+    if not any(folder.glob(pattern)):
+        return None, f"{name}'s weights are not in {folder}: load torchvision.models.{model}(weights='DEFAULT') once"
     try:
         import lpips
 
-        return lpips.LPIPS(net="alex", spatial=spatial, verbose=False).eval(), None
+        return lpips.LPIPS(net=net, spatial=spatial, verbose=False).eval(), None
     except Exception as error:  # a broken optional package must not end an evaluation
         return None, f"the package lpips does not load: {first_line(error)}"
 

@@ -17,18 +17,20 @@ _SIGMA = 1.5
 _OCTAVE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli, Bovik 2003, section 3.2
 
 
-def ssim_windows(x: Tensor, y: Tensor, data_range: float = 1.0) -> tuple[Tensor, Tensor]:
-    """SSIM (Wang et al. 2004) and its contrast-structure factor in a Gaussian 11×11 window around every pixel.
+def ssim_windows(x: Tensor, y: Tensor, data_range: float = 1.0, window: int = WINDOW) -> tuple[Tensor, Tensor]:
+    """SSIM (Wang et al. 2004) and its contrast-structure factor in a Gaussian window around every pixel.
 
     Args:
         x, y: ``[B, C, H, W]``, at least 6×6; they are reflected at their edges.
         data_range: white minus black.
+        window: its side in pixels, odd.
 
     Returns:
-        Two maps ``[B, C, H, W]``. Windows less than ``REACH`` from an edge see reflections, the others do not.
+        Two maps ``[B, C, H, W]``. Windows less than ``window // 2`` from an edge see reflections, the others do not.
     """
-    x, y = (functional.pad(image, (REACH,) * 4, mode="reflect") for image in (x, y))
-    rows, columns = (_blur_matrix(size, x) for size in x.shape[-2:])
+    reach = window // 2
+    x, y = (functional.pad(image, (reach,) * 4, mode="reflect") for image in (x, y))
+    rows, columns = (_blur_matrix(size, x, reach) for size in x.shape[-2:])
     mean_x, mean_y, xx, yy, xy = (rows @ torch.cat([x, y, x * x, y * y, x * y]) @ columns.T).chunk(5)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     # Rounding can make the variance of a flat patch slightly negative.
@@ -91,9 +93,9 @@ def ms_ssim_octaves(height: int, width: int) -> int:
     return octaves
 
 
-def _blur_matrix(size: int, like: Tensor) -> Tensor:
-    """``[size − 10, size]``: a Gaussian around each place that has five neighbours on both sides."""
+def _blur_matrix(size: int, like: Tensor, reach: int) -> Tensor:
+    """``[size − 2 reach, size]``: a Gaussian around each place that has ``reach`` neighbours on both sides."""
     place = torch.arange(size, dtype=like.dtype, device=like.device)
-    offset = place - place[: size - 2 * REACH, None] - REACH
-    weight = torch.where(offset.abs() <= REACH, torch.exp(-0.5 * (offset / _SIGMA) ** 2), 0.0)
+    offset = place - place[: size - 2 * reach, None] - reach
+    weight = torch.where(offset.abs() <= reach, torch.exp(-0.5 * (offset / _SIGMA) ** 2), 0.0)
     return weight / weight.sum(dim=1, keepdim=True)

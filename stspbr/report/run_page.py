@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stspbr.report.charts import run_charts
+from stspbr.report.circumstances import circumstances
 from stspbr.report.curves import latest_previews, read_curves
 from stspbr.report.gallery import (
     Shot,
@@ -61,6 +62,7 @@ def run_page(record: RunRecord) -> str:
         confidence=confidence,
         confidence_remark=confidence_remark(record.json(record.asset_stage, "confidence.json")),
         next_steps=next_steps(record),
+        circumstances=circumstances(record),
         maps_beside_truth=any("reference" in row.shots for row in maps),
         relit=relit,
         sheet=sheet,

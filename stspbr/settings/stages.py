@@ -274,6 +274,11 @@ class EvaluateSettings(Settings):
         None, description="GLB, glTF, OBJ or USD that another tool made of the same object, put beside the result"
     )
     other_align: Literal["none", "icp", "sim3"] = Field("none", description="align the other one with the reference")
+    orb: str | None = Field(
+        None,
+        description="folder of Stanford-ORB (with blender_HDR, ground_truth): measure by the benchmark's own protocol, "
+        "too; it needs no reference",
+    )
     samples: int | None = Field(None, ge=1000, description="surface points; none: until standard errors are below 1 %")
     max_samples: int = Field(1_600_000, ge=1000, description="most surface points")
     max_distance_fraction: float = Field(

@@ -12,6 +12,7 @@ from stspbr.stages.bake import run_bake
 from stspbr.stages.capture import run_capture
 from stspbr.stages.coarse import run_coarse
 from stspbr.stages.evaluate import run_evaluate
+from stspbr.stages.orb import run_orb
 from stspbr.stages.refine import run_refine
 from stspbr.stages.session import Session
 from stspbr.stages.specialize import run_specialize
@@ -56,6 +57,8 @@ def run_recipe(
         evaluation = evaluation.model_copy(update={"reference_capture": True})
     if evaluation.reference is not None or evaluation.reference_capture:
         stages.append(("evaluate", evaluation, run_evaluate, finished))
+    if evaluation.orb is not None:
+        stages.append(("orb", evaluation, run_orb, finished))
 
     done: dict[str, Artifact] = {}
     for name, settings, run, parent in stages:
