@@ -62,7 +62,7 @@ def _mask(segmentation: Any, size: tuple[int, int] | None, path: Path) -> np.nda
 
 
 def _decompressed(text: str) -> np.ndarray:
-    """COCO's text: numbers in pieces of 5 bits, low ones first; from the fourth on they are differences to two before."""
+    """COCO's text: numbers in pieces of 5 bits, low ones first; from the fourth on each adds to the one two before."""
     runs: list[int] = []
     value = shift = 0
     for letter in text:
