@@ -212,7 +212,8 @@ def _from_image(path: Path, note: _Note) -> np.ndarray:
     levels = np.unique(code)
     labels = np.searchsorted(levels, code).astype(np.int32)
     if len(levels) == 2:
-        labels, count = ndimage.label(labels, np.ones((3, 3)), output=np.int32)
+        parts, count = ndimage.label(labels, np.ones((3, 3)))
+        labels = parts.astype(np.int32)
         note(f"the segmentation has one level: its {count} connected areas are taken for the copies")
     labels[unclaimed] = UNCLAIMED
     return labels

@@ -66,10 +66,11 @@ class Pile:
     def scene(self) -> tuple[Asset, np.ndarray]:
         """All objects as one asset in the world, and of each face ``[F]`` its label: 1 … N, then those of others."""
         parts = [(self.asset, pose) for pose in self.poses] + list(self.others)
-        meshes, materials, labels = [], [], []
+        meshes, labels = [], []
+        materials: list[Material] = []
         for number, (asset, pose) in enumerate(parts, start=1):
             mesh = placed(asset.mesh, pose)
-            meshes.append(replace(mesh, face_material=mesh.material_of + np.int32(len(materials)), face_node=None))
+            meshes.append(replace(mesh, face_material=(mesh.material_of + len(materials)).astype(np.int32), face_node=None))
             materials += asset.materials
             labels.append(np.full(len(mesh.faces), number, np.int32))
         return Asset(joined(meshes, fill_tangents=True), materials, name="pile"), np.concatenate(labels)
@@ -197,7 +198,7 @@ def _apart(first: np.ndarray, second: np.ndarray, gap: float) -> bool:
     )
     bounds = [(-1, 1)] * 3 + [(None, None), (None, None)]
     found = linprog([0, 0, 0, 0, -1.0], A_ub=rows, b_ub=np.zeros(len(rows)), bounds=bounds, method="highs")
-    return found.status == 0 and 2.0 * -found.fun / np.sqrt(3.0) > gap
+    return found.fun is not None and -2.0 * float(found.fun) / np.sqrt(3.0) > gap
 
 
 def _camera(points: np.ndarray, options: PileOptions) -> Camera:
