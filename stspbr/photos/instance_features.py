@@ -36,10 +36,12 @@ class Features:
     Attributes:
         points: ``[K, 2]`` float32 (column, row) in pixels of the photo; the centre of the first pixel is 0.5.
         descriptors: ``[K, 128]`` float32, unit.
+        place: ``[K]`` int64: the first key point at the same place, which stands for it in matches.
     """
 
     points: np.ndarray
     descriptors: np.ndarray
+    place: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def instance_features(display: np.ndarray, labels: np.ndarray, copy: Instance, t
     Args:
         display: ``[H, W]`` float32 luminance of the photo in [0, 1], display curve.
         labels: ``[H, W]`` int32 of the photo.
-        tier: ``"sift"``, or ``"affine"``: tilted views as well.
+        tier: ``"sift"``, or ``"affine"``: those of tilted views; see ``together``.
     """
     pycolmap = _pycolmap()
     left, top, right, bottom = _window(copy, labels.shape)
@@ -70,8 +72,10 @@ def instance_features(display: np.ndarray, labels: np.ndarray, copy: Instance, t
     picture = even_contrast(crop, mask, _CONTRAST * copy.side)
     scale = 2 if copy.side < RECOMMENDED else 1
     sift = _extractor(pycolmap)
-    found = [_extracted(sift, picture, np.eye(2, 3), scale)]
-    if tier == "affine":
+    found = []
+    if tier == "sift":
+        found = [_extracted(sift, picture, np.eye(2, 3), scale)]
+    else:
         for tilt in _TILTS:
             for angle in np.arange(0.0, 180.0, 72.0 / tilt):
                 found.append(_tilted(sift, picture, tilt, np.radians(angle), scale))
@@ -79,9 +83,24 @@ def instance_features(display: np.ndarray, labels: np.ndarray, copy: Instance, t
     column, row = (np.floor(points[:, k]).astype(int).clip(0, inner.shape[1 - k] - 1) for k in range(2))
     inside = inner[row, column]
     points, descriptors = points[inside], descriptors[inside]
-    if tier == "affine":
-        points = _snapped(points)
-    return Features((points + (left, top)).astype(np.float32), descriptors)
+    points = (points + (left, top)).astype(np.float32)
+    return Features(points, descriptors, np.arange(len(points)))
+
+
+def together(first: Features, second: Features) -> Features:
+    """Both features of one copy; the numbers of the first stay. Points within 1.5 pixels are one place."""
+    from scipy.spatial import cKDTree
+
+    points = np.concatenate([first.points, second.points])
+    place = np.arange(len(points))
+    fixed = np.zeros(len(points), bool)
+    fixed[: len(first.points)] = True
+    if len(points):
+        for index, near in enumerate(cKDTree(points).query_ball_point(points, _MERGED)):
+            if place[index] == index:
+                free = [k for k in near if k > index and not fixed[k]]
+                place[free], fixed[free] = index, True
+    return Features(points, np.concatenate([first.descriptors, second.descriptors]), place)
 
 
 def match(first: Features, second: Features) -> Matches:
@@ -97,7 +116,9 @@ def match(first: Features, second: Features) -> Matches:
     near = np.linalg.norm(first.points[back] - first.points[rows], axis=1) <= _MERGED
     rows = rows[(back >= 0) & near]
     pairs = np.stack([rows, forward[rows]], axis=1)
-    return Matches(_of_places(pairs, first.points, second.points), candidates)
+    places = np.stack([first.place[pairs[:, 0]], second.place[pairs[:, 1]]], axis=1)
+    _, once = np.unique(places, axis=0, return_index=True)
+    return Matches(places[np.sort(once)], second.place[candidates])
 
 
 def even_contrast(picture: np.ndarray, mask: np.ndarray, reach: float) -> np.ndarray:
@@ -183,19 +204,6 @@ def _warped(cv2: Any, picture: np.ndarray, to: np.ndarray, size: np.ndarray) -> 
     return cv2.warpAffine(picture, shifted, (width, height), flags=cv2.INTER_LINEAR, borderValue=0.5)
 
 
-def _snapped(points: np.ndarray) -> np.ndarray:
-    """Points within 1.5 pixels of an earlier one, moved onto it: one place has one key point in mapping."""
-    from scipy.spatial import cKDTree
-
-    tree = cKDTree(points)
-    out, fixed = points.copy(), np.zeros(len(points), bool)
-    for index, near in enumerate(tree.query_ball_point(points, _MERGED)):
-        if not fixed[index]:
-            free = [k for k in near if not fixed[k]]
-            out[free], fixed[free] = points[index], True
-    return out
-
-
 def _nearest(likeness: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each row the best column, −1 if the ratio test fails; and the three best columns."""
     few = min(12, likeness.shape[1])
@@ -211,10 +219,3 @@ def _nearest(likeness: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.n
     if few < CANDIDATES:
         order = np.pad(order, ((0, 0), (0, CANDIDATES - few)), mode="edge")
     return best, order[:, :CANDIDATES]
-
-
-def _of_places(pairs: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """One match per pair of places."""
-    keys = np.concatenate([np.rint(2 * first[pairs[:, 0]]), np.rint(2 * second[pairs[:, 1]])], axis=1)
-    _, unique = np.unique(keys, axis=0, return_index=True)
-    return pairs[np.sort(unique)]

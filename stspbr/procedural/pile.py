@@ -70,7 +70,9 @@ class Pile:
         materials: list[Material] = []
         for number, (asset, pose) in enumerate(parts, start=1):
             mesh = placed(asset.mesh, pose)
-            meshes.append(replace(mesh, face_material=(mesh.material_of + len(materials)).astype(np.int32), face_node=None))
+            meshes.append(
+                replace(mesh, face_material=(mesh.material_of + len(materials)).astype(np.int32), face_node=None)
+            )
             materials += asset.materials
             labels.append(np.full(len(mesh.faces), number, np.int32))
         return Asset(joined(meshes, fill_tangents=True), materials, name="pile"), np.concatenate(labels)
