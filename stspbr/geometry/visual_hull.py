@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 
 from stspbr.errors import StspbrError
 from stspbr.geometry.visual_hull_kernels import carve
-from stspbr.scene import Frame
+from stspbr.scene import Camera, Frame
 from stspbr.scene.capture import WHOLLY_KNOWN
 
 _BOX_GRID = 40  # points along each side of the cube that is searched for the box
@@ -41,6 +41,37 @@ def visual_hull_sdf(points: np.ndarray, frames: Sequence[Frame], threshold: floa
     """
     points = np.ascontiguousarray(points, dtype=np.float32)
     return _hull(points, ((frame, _outline_distance(frame, threshold)) for frame in _checked(frames)))
+
+
+def outline_distance(mask: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+    """``[H, W]`` float32 pixels from each pixel centre to the outline of ``mask`` ``[H, W]`` bool, negative inside.
+
+    Args:
+        known: ``[H, W]`` bool; where it is not, nothing is outside of the mask.
+    """
+    if known is not None:
+        mask = mask | ~known
+    if mask.all():  # the outline is outside the image: measure to the image's border
+        rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5 for n in mask.shape)
+        return -np.minimum(rows[:, None], columns[None, :]).astype(np.float32)
+    # EDT measures to the next pixel's centre; the outline is half a pixel before it
+    outside, inside = distance_transform_edt(~mask), distance_transform_edt(mask)
+    return np.where(mask, 0.5 - inside, outside - 0.5).astype(np.float32)
+
+
+def carve_by(
+    points: np.ndarray, camera: Camera, camera_from_object: np.ndarray, outline: np.ndarray, distance: np.ndarray
+) -> None:
+    """Raise ``distance`` ``[V]`` float32 at ``points`` ``[V, 3]`` float32 to the signed distance of one view.
+
+    Args:
+        camera: its lens and size; camera_from_object: ``[4, 4]``, OpenGL axes.
+        outline: ``[H, W]`` of ``outline_distance``.
+    """
+    border = (outline[0], outline[-1], outline[:, 0], outline[:, -1])
+    whole = min(float(edge.min()) for edge in border) > 0.0  # the mask does not reach the border
+    intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy, camera.near)
+    carve(points, np.ascontiguousarray(camera_from_object[:3]), *intrinsics, outline, whole, distance)
 
 
 def estimate_box(
@@ -115,25 +146,15 @@ def _mask(frame: Frame, threshold: float) -> np.ndarray:
 def _outline_distance(frame: Frame, threshold: float) -> np.ndarray:
     """``[H, W]`` float32 pixels from each pixel centre to the mask's outline, negative inside."""
     mask = _mask(frame, threshold)
-    if (known := frame.known) is not None:  # what nobody knows carves nothing
-        mask = mask | (known.reshape(mask.shape) < WHOLLY_KNOWN)
-    if mask.all():  # the outline is outside the image: measure to the image's border
-        rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5 for n in mask.shape)
-        return -np.minimum(rows[:, None], columns[None, :]).astype(np.float32)
-    # EDT measures to the next pixel's centre; the outline is half a pixel before it
-    outside, inside = distance_transform_edt(~mask), distance_transform_edt(mask)
-    return np.where(mask, 0.5 - inside, outside - 0.5).astype(np.float32)
+    known = frame.known
+    return outline_distance(mask, None if known is None else known.reshape(mask.shape) >= WHOLLY_KNOWN)
 
 
 def _hull(points: np.ndarray, outlines) -> np.ndarray:
     distance = np.full(len(points), -np.inf, dtype=np.float32)
     for frame, outline in outlines:
-        camera = frame.camera
-        pose = camera.world_to_camera @ np.asarray(frame.object_to_world, dtype=np.float64)
-        border = (outline[0], outline[-1], outline[:, 0], outline[:, -1])
-        whole = min(float(edge.min()) for edge in border) > 0.0  # the mask does not reach the border
-        intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy, camera.near)
-        carve(points, np.ascontiguousarray(pose[:3]), *intrinsics, outline, whole, distance)
+        pose = frame.camera.world_to_camera @ np.asarray(frame.object_to_world, dtype=np.float64)
+        carve_by(points, frame.camera, pose, outline, distance)
     unseen = np.isneginf(distance)
     distance[unseen] = max(float(np.abs(distance[~unseen]).max(initial=0.0)), 1e-6)
     return distance

@@ -91,7 +91,7 @@ def reconstruct_poses(
     pycolmap = require_pycolmap()
     model = check_camera_model(options.camera_model)
     database, matched, place = folder / "database.db", folder / "matched", folder / "models"
-    with _quiet(pycolmap):
+    with quiet(pycolmap):
         pycolmap.set_random_seed(options.seed)
         if matched.exists():
             on_message(f"features and matches{', and poses' if place.exists() else ''}: from the cache")
@@ -124,7 +124,7 @@ def reconstruct_poses(
 
 
 @contextlib.contextmanager
-def _quiet(pycolmap: Any) -> Iterator[None]:
+def quiet(pycolmap: Any) -> Iterator[None]:
     """COLMAP's own log goes to stderr line by line; errors come as exceptions anyway."""
     before = pycolmap.logging.minloglevel
     pycolmap.logging.minloglevel = 3

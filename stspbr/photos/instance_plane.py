@@ -1,0 +1,48 @@
+"""What the copies stand on: one plane, if all have the same side down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+_AGREE = 6.0  # degrees
+_TURNED = 0.97  # second singular value of the mean rotation: above, all copies have about the same pose
+_LEVEL = 0.06  # of the spread of the copies: by how much their heights may differ
+
+
+@dataclass(frozen=True)
+class RestingPlane:
+    """The plane's direction.
+
+    Attributes:
+        up: ``[3]`` its normal in the camera's OpenGL axes, towards the camera's own up.
+        axis: ``[3]`` the same in the object's axes.
+        spread: degrees by which a copy's own normal differs, at most.
+    """
+
+    up: np.ndarray
+    axis: np.ndarray
+    spread: float
+
+
+def resting_plane(poses: Mapping[int, np.ndarray]) -> RestingPlane | None:
+    """The plane on which copies with ``poses`` (``camera_from_object``) stand; None if they do not, or it is open.
+
+    The axis that all rotations take to nearly the same direction is the first right singular vector of their mean.
+    """
+    if len(poses) < 3:
+        return None
+    turns = np.stack([pose[:3, :3] for pose in poses.values()])
+    left, sizes, right = np.linalg.svd(turns.mean(axis=0))
+    if sizes[1] > _TURNED:
+        return None
+    axis, up = right[0], left[:, 0]
+    if up[1] < 0:
+        axis, up = -axis, -up
+    spread = float(np.degrees(np.arccos(np.clip((turns @ axis) @ up, -1.0, 1.0)).max()))
+    places = np.stack([pose[:3, 3] for pose in poses.values()])
+    wide = np.linalg.norm(places - places.mean(axis=0), axis=1).max()
+    level = float(np.ptp(places @ up)) <= 2.0 * _LEVEL * wide
+    return RestingPlane(up, axis, spread) if spread <= _AGREE and level else None

@@ -1,0 +1,201 @@
+"""Coherence: whether the masks of the copies and their poses are those of one and the same object.
+
+Poses that features suggest can be wrong and still reproject well. Masks tell: from right poses, the hull that the other
+copies' masks leave covers all of a copy's mask; a wrong pose carves the others' masks away. Only pixels that are
+certainly background carve: another copy in front, or a pixel that nobody claims, does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from stspbr.geometry.visual_hull import carve_by, outline_distance
+from stspbr.photos.instances import Instance
+from stspbr.scene.camera import Camera
+
+ENOUGH = 0.93
+"""The coherence from which a copy's pose is accepted."""
+_SIDE = 128  # pixels along the longer side of a mask
+_GRID = 96
+_MARGIN = 0.08  # of a copy's box, about it
+_REACH = 1.15  # of the half diagonal of the largest mask
+_SURE = 1.5  # pixels about an outline in which a mask carves nothing: masks are that wrong
+
+Poses = Mapping[int, np.ndarray]
+"""``camera_from_object`` ``[4, 4]`` rigid, OpenGL axes, by number of the copy."""
+
+
+@dataclass(frozen=True)
+class Coherence:
+    """How well masks and poses fit.
+
+    Attributes:
+        shares: by number, the share of a copy's mask that the hull of the others covers, in [0, 1].
+        centre, cell: of the grid ``[G, G, G]`` in object space: its middle, and the distance of its points.
+        distance: ``[G³]`` float32 signed distance to the hull of all copies.
+    """
+
+    shares: dict[int, float]
+    centre: np.ndarray
+    cell: float
+    distance: np.ndarray
+
+    @property
+    def worst(self) -> tuple[int, float]:
+        """The copy that fits least, and its share."""
+        number = min(self.shares, key=lambda k: self.shares[k])
+        return number, self.shares[number]
+
+    @property
+    def score(self) -> float:
+        """The number of copies times their mean share."""
+        return float(sum(self.shares.values()))
+
+
+@dataclass(frozen=True)
+class _View:
+    box: tuple[int, int, int, int]
+    size: tuple[int, int]
+    mask: np.ndarray
+    outline: np.ndarray
+
+
+class Silhouettes:
+    """The masks of the copies, reduced once, for any poses.
+
+    Args:
+        labels: ``[H, W]`` int32 of the photo.
+        copies: those that take part.
+        side: the masks' longer side in pixels.
+    """
+
+    def __init__(self, labels: np.ndarray, copies: list[Instance], side: int = _SIDE) -> None:
+        self.shape = labels.shape
+        self._views = {copy.number: _view(labels, copy, side) for copy in copies}
+
+    def camera(self, number: int, focal: float) -> Camera:
+        """The camera of a copy's reduced crop, at the world's origin; the photo's principal point is its middle."""
+        view = self._views[number]
+        height, width = self.shape
+        whole = Camera(np.eye(4), focal, focal, 0.5 * width, 0.5 * height, width, height, near=1e-6)
+        left, top, right, bottom = view.box
+        return whole.resampled((left, top, right - left, bottom - top), view.size)
+
+    def box(self, number: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom edge of a copy's crop in the photo."""
+        return self._views[number].box
+
+    def mask(self, number: int) -> np.ndarray:
+        """``[h, w]`` bool of the reduced crop."""
+        return self._views[number].mask
+
+    def outline(self, number: int) -> np.ndarray:
+        """``[h, w]`` float32 signed pixels to the outline; what is unknown counts as inside."""
+        return self._views[number].outline
+
+    def check(self, poses: Poses, focal: float, grid: int = _GRID) -> Coherence:
+        """The coherence of all copies that have a pose; at least two."""
+        centre, reach = self.cube(poses, focal)
+        cell = 2.0 * reach / (grid - 1)
+        axis = np.linspace(-reach, reach, grid)
+        offsets = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+        points = (centre + offsets).astype(np.float32)
+        most, second = (np.full(len(points), -np.inf, np.float32) for _ in range(2))
+        owner = np.full(len(points), -1)
+        for number, pose in poses.items():
+            own = np.full(len(points), -np.inf, np.float32)
+            carve_by(points, self.camera(number, focal), pose, self._views[number].outline, own)
+            above = own > most
+            second = np.where(above, most, np.maximum(second, own))
+            owner[above] = number
+            most = np.maximum(most, own)
+        shares = {}
+        for number, pose in poses.items():
+            others = np.where(owner == number, second, most)
+            inside = points[others < 0.5 * cell]
+            shares[number] = self.covered(number, pose, focal, inside, cell)
+        return Coherence(shares, centre, cell, most)
+
+    def covered(self, number: int, pose: np.ndarray, focal: float, points: np.ndarray, cell: float) -> float:
+        """The share of a copy's mask on which cells of size ``cell`` about ``points`` ``[P, 3]`` are seen."""
+        mask = self._views[number].mask
+        return float((self.shadow(number, pose, focal, points, cell) & mask).sum() / mask.sum())
+
+    def shadow(self, number: int, pose: np.ndarray, focal: float, points: np.ndarray, cell: float) -> np.ndarray:
+        """``[h, w]`` bool: where cells about ``points`` ``[P, 3]`` are seen in a copy's reduced crop."""
+        camera = self.camera(number, focal)
+        out = np.zeros(self._views[number].mask.shape, bool)
+        if len(points) == 0:
+            return out
+        local = points @ pose[:3, :3].T + pose[:3, 3]
+        depth = -local[:, 2]
+        ahead = depth > 1e-6
+        local, depth = local[ahead], depth[ahead]
+        if len(local) == 0:
+            return out
+        column = np.floor(camera.cx + camera.fx * local[:, 0] / depth)
+        row = np.floor(camera.cy - camera.fy * local[:, 1] / depth)
+        wide = int(np.ceil(0.5 * cell * camera.fx / float(np.median(depth))))
+        seen = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
+        out[row[seen].astype(int), column[seen].astype(int)] = True
+        return ndimage.maximum_filter(out, 2 * wide + 1)
+
+    def cube(self, poses: Poses, focal: float) -> tuple[np.ndarray, float]:
+        """Centre ``[3]`` and half side of the cube that has the object in it: where lines of sight meet."""
+        matrix, vector, sizes = np.zeros((3, 3)), np.zeros(3), []
+        sights = []
+        for number, pose in poses.items():
+            camera = self.camera(number, focal)
+            rows, columns = np.nonzero(self._views[number].mask)
+            x = (np.array([columns.min(), columns.max() + 1]) - camera.cx) / camera.fx
+            y = -(np.array([rows.min(), rows.max() + 1]) - camera.cy) / camera.fy
+            turn, eye = pose[:3, :3].T, -pose[:3, :3].T @ pose[:3, 3]
+            sight = turn @ np.array([x.mean(), y.mean(), -1.0])
+            sight /= np.linalg.norm(sight)
+            across = np.eye(3) - np.outer(sight, sight)
+            matrix, vector = matrix + across, vector + across @ eye
+            sights.append((eye, sight, 0.5 * float(np.hypot(np.ptp(x), np.ptp(y)))))
+        centre = np.linalg.solve(matrix + 1e-9 * np.eye(3), vector)
+        for eye, sight, angle in sights:
+            sizes.append(max(float((centre - eye) @ sight), 1e-3 * float(np.linalg.norm(centre - eye))) * angle)
+        reach = min(max(sizes), 2.0 * float(np.median(sizes)))
+        return centre, max(_REACH * reach, 1e-9)
+
+
+def verified(
+    silhouettes: Silhouettes, poses: Poses, focal: float, fewest: int = 3
+) -> tuple[dict[int, np.ndarray], Coherence | None]:
+    """The poses that hold together: the copy that fits least is dropped until all fit.
+
+    Returns:
+        The poses that are left and their coherence; none and None if fewer than ``fewest`` are left.
+    """
+    kept = dict(poses)
+    while len(kept) >= fewest:
+        found = silhouettes.check(kept, focal)
+        number, share = found.worst
+        if share >= ENOUGH:
+            return kept, found
+        del kept[number]
+    return {}, None
+
+
+def _view(labels: np.ndarray, copy: Instance, side: int) -> _View:
+    height, width = labels.shape
+    left, top, right, bottom = copy.box
+    rim = int(np.ceil(_MARGIN * copy.side))
+    box = (max(left - rim, 0), max(top - rim, 0), min(right + rim, width), min(bottom + rim, height))
+    part = labels[box[1] : box[3], box[0] : box[2]]
+    scale = max(max(part.shape) / side, 1.0)
+    size = max(int(round(part.shape[1] / scale)), 1), max(int(round(part.shape[0] / scale)), 1)
+    # nearest pixels: labels have no means
+    rows = ((np.arange(size[1]) + 0.5) * part.shape[0] / size[1]).astype(int)
+    columns = ((np.arange(size[0]) + 0.5) * part.shape[1] / size[0]).astype(int)
+    small = part[rows[:, None], columns[None, :]]
+    mask = small == copy.number
+    outline = outline_distance(mask, (small == 0) | mask)
+    return _View(box, size, mask, outline)
