@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         RefineSettings,
         RelightSettings,
         SpecializeSettings,
+        TextureSettings,
         UnpackSettings,
     )
 
@@ -77,6 +78,14 @@ def refine(run: RunArgument, settings: RefineSettings, **options: Any) -> None:
     run_stage(run_refine, run, settings, "bake", **options)
 
 
+@settings_command(app, "texture", positional=["mesh"], common=[name for name in COMMON if name != "from_version"])
+def texture(run: RunArgument, settings: TextureSettings, **options: Any) -> None:
+    """Make PBR maps of a mesh from a text. The result is a bake, and all that works on a bake works on it."""
+    from stspbr.stages.texture import run_texture
+
+    run_stage(run_texture, run, settings, **options)
+
+
 @settings_command(app, "unpack-orm")
 def unpack_orm(
     source: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="a run, or any GLB, glTF or ORM image")],
@@ -109,7 +118,7 @@ def evaluate(context: typer.Context, run: RunArgument, settings: EvaluateSetting
     """Compare the bake with the original asset. Measures maps and shape in 3D, held-out views, other lights."""
     from stspbr.stages.evaluate import run_evaluate
 
-    captured = settings.reference_capture or settings.reference is None
+    captured = not settings.prompt and (settings.reference_capture or settings.reference is None)
     found = {"lights": _unquoted(context, settings.lights), "reference_capture": captured}
     run_stage(run_evaluate, run, settings.model_copy(update=found), "bake", **options)
     if not options["quiet"] and not options["json_lines"] and torchrun.is_first():

@@ -46,6 +46,7 @@ from stspbr.settings.stages import (
     SurveySettings,
     UnpackSettings,
 )
+from stspbr.settings.texture import PriorTrainSettings, TextureSettings
 
 __all__ = [
     "BakeSettings",
@@ -66,6 +67,7 @@ __all__ = [
     "LossSettings",
     "OptimizeSettings",
     "PreparationSettings",
+    "PriorTrainSettings",
     "Rate",
     "RateSettings",
     "Recipe",
@@ -76,6 +78,7 @@ __all__ = [
     "SpecializeSettings",
     "LightSolveSettings",
     "SurveySettings",
+    "TextureSettings",
     "TransportSettings",
     "UnpackSettings",
     "apply_overrides",
