@@ -37,7 +37,7 @@ def survey_pictures(
     """Ask the prior for ``VIEWS`` pictures, search them, and write what was found into the maps.
 
     Args:
-        places: of each material's maps, the covered texels ``[N]`` int64 (row · W + column) and their ``[N, 3]`` points.
+        places: of each material's maps, the covered texels ``[N]`` (row · W + column) and their ``[N, 3]`` points.
         one_material: of each part, whether its prompt names one material all over, which then is one cell.
 
     Returns:

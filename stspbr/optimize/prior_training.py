@@ -7,11 +7,13 @@ is min(1 + SNR, 5) / (1 + SNR): that of min-SNR (Hang et al. 2023), but high noi
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from stspbr.files import atomic_path
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.routing import Term
 from stspbr.optimize.views import step_generator
@@ -21,7 +23,7 @@ from stspbr.priors.protocol import squared_cosine
 from stspbr.priors.small import LEVELS, MAX_LOW_LEVEL, Plan, enlarged, noised, planar
 from stspbr.render.display import area_filtered
 
-BATCH, CROP = 32, 32
+BATCH, CROP = 16, 32
 EMA = 0.995
 DROPPED = 0.1
 """Share of pictures whose text is left out, so that guidance has something to lead away from."""
@@ -34,13 +36,16 @@ class PriorTraining:
 
     Args:
         pool: chunks of pictures in memory; every ``refresh`` steps one is replaced by a new one.
+        cache: folder of the pool's chunks, so that a resumed training need not render them again; None: none.
     """
 
-    def __init__(self, plan: Plan, net: Mixer, studio: Studio, seed: int, pool: int, refresh: int) -> None:
+    def __init__(
+        self, plan: Plan, net: Mixer, studio: Studio, seed: int, pool: int, refresh: int, cache: Path | None = None
+    ) -> None:
         self.plan, self.net, self.studio, self.seed = plan, net, studio, seed
         self.average = copy.deepcopy(net).eval().requires_grad_(False)
         self.alphas_bar = squared_cosine(LEVELS).to(studio.device)
-        self._size, self._refresh = pool, refresh
+        self._size, self._refresh, self._cache = pool, refresh, cache
         self._pool: dict[int, tuple[int, Pictures]] = {}
 
     def groups(self) -> dict[str, list[Tensor]]:
@@ -134,7 +139,21 @@ class PriorTraining:
         for number in range(newest - self._size + 1, newest + 1):
             slot = number % self._size
             if slot not in self._pool or self._pool[slot][0] != number:
-                self._pool[slot] = number, self.studio.chunk(number, self.seed)
+                self._pool[slot] = number, self._chunk(number)
+
+    def _chunk(self, number: int) -> Pictures:
+        if self._cache is None:
+            return self.studio.chunk(number, self.seed)
+        path, key = self._cache / f"{number % self._size}.pt", [number, self.seed, self.plan.side]
+        if path.is_file():
+            stored = torch.load(path, map_location=self.studio.device, weights_only=True)
+            if stored["key"] == key:
+                return Pictures(*stored["values"])
+        found = self.studio.chunk(number, self.seed)
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            torch.save({"key": key, "values": [found.picture, found.geometry, found.light, found.words]}, temporary)
+        return found
 
     def _drawn(self, generator: torch.Generator) -> Pictures:
         """A batch of crops around the pictures' middle."""

@@ -76,8 +76,8 @@ class PriorTrainSettings(Settings):
     steps: list[Annotated[int, Field(ge=1)]] = Field(
         [], max_length=2, description="steps of the two nets, in place of minutes; []: from minutes"
     )
-    pool: int = Field(48, ge=1, description="chunks of 32 pictures in memory")
-    refresh: int = Field(8, ge=1, description="steps after which one chunk is replaced by a new one")
+    pool: int = Field(32, ge=1, description="chunks of 32 pictures in memory")
+    refresh: int = Field(16, ge=1, description="steps after which one chunk is replaced by a new one")
     rate: float = Field(0.002, gt=0, description="learning rate at the start; it falls as a cosine")
     held_out: int = Field(4, ge=1, description="chunks of a shape and a light that training never sees, to measure on")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import shutil
 import time
 from pathlib import Path
 
@@ -85,6 +87,8 @@ def run_prior_train(session: Session, settings: PriorTrainSettings) -> Artifact:
             },
             draft.path / "metrics.json",
         )
+    for place in (session.run / ".cache").glob("pictures-*"):
+        shutil.rmtree(place, ignore_errors=True)
     for plan in PLANS:
         session.checkpoints(f"prior-{plan.side}", _work(settings, steps), []).clear()
     return draft.artifact
@@ -154,7 +158,10 @@ def _training(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(session.seed * 2 + number)
         net = Mixer(plan.channels, len(vocabulary.words), plan.low).to(session.device)
-    return PriorTraining(plan, net, studio, session.seed * 2 + number, settings.pool, settings.refresh)
+    # the words and the meshes decide what is on the pictures
+    content = hashlib.sha256(vocabulary.source.encode() + b"".join(mesh.positions.tobytes() for mesh in extra))
+    cache = session.run / ".cache" / f"pictures-{content.hexdigest()[:12]}-{plan.side}"
+    return PriorTraining(plan, net, studio, session.seed * 2 + number, settings.pool, settings.refresh, cache)
 
 
 def _steps(
