@@ -227,6 +227,9 @@ def print_errors(run: Path) -> None:
     from stspbr.stages.error_record import compared_table
 
     artifact = ArtifactStore(run).resolve("evaluate")
+    if "prompt.json" in artifact.files:
+        _print_prompt(json.loads(artifact.file("prompt.json").read_text(encoding="utf-8"))["parts"])
+        return
     errors = json.loads(artifact.file("errors.json").read_text(encoding="utf-8"))
     columns = ("this run", errors["other"]["name"]) if errors.get("other") else ("value",)
     print_table(("error against the known asset", *columns), compared_table(errors))
@@ -238,6 +241,19 @@ def print_scores(path: Path) -> None:
     from stspbr.stages.orb import orb_table
 
     print_table(("Stanford-ORB's protocol", "value"), orb_table(json.loads(path.read_text(encoding="utf-8"))))
+
+
+def _print_prompt(parts: dict[str, Any]) -> None:
+    """Print how far the parts of a texture from a text are from what the words mean."""
+    rows = []
+    for name, found in parts.items():
+        if "shares" in found:
+            cells = [f"{100 * found['shares'][key]:.0f} %" for key in ("first", "second", "either")]
+            rows.append([name, found["prompt"], "share within ranges: " + ", ".join(cells)])
+        else:
+            cells = [f"{key} {found[key]:.3f}" for key in ("albedo", "roughness", "metallic")]
+            rows.append([name, found["prompt"], "outside of ranges by " + ", ".join(cells)])
+    print_table(("part", "prompt", "error"), rows)
 
 
 def print_comparison(comparison: Any) -> None:

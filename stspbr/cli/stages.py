@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         RefineSettings,
         RelightSettings,
         SpecializeSettings,
+        TextureSettings,
         UnpackSettings,
     )
 
@@ -67,6 +68,14 @@ def refine(run: RunArgument, settings: RefineSettings, **options: Any) -> None:
     from stspbr.stages.refine import run_refine
 
     run_stage(run_refine, run, settings, "bake", **options)
+
+
+@settings_command(app, "texture", positional=["mesh"], common=[name for name in COMMON if name != "from_version"])
+def texture(run: RunArgument, settings: TextureSettings, **options: Any) -> None:
+    """Make PBR maps of a mesh from a text. The result is a bake, and all that works on a bake works on it."""
+    from stspbr.stages.texture import run_texture
+
+    run_stage(run_texture, run, settings, **options)
 
 
 @settings_command(app, "unpack-orm")
@@ -116,9 +125,9 @@ def evaluate(context: typer.Context, run: RunArgument, settings: EvaluateSetting
             from stspbr.artifacts import ArtifactStore
 
             print_scores(ArtifactStore(run).resolve("orb").file(SCORES))
-        if settings.reference is None:
+        if settings.reference is None and not settings.prompt:
             return
-    captured = settings.reference_capture or settings.reference is None
+    captured = not settings.prompt and (settings.reference_capture or settings.reference is None)
     found = {"lights": _unquoted(context, settings.lights), "reference_capture": captured}
     run_stage(run_evaluate, run, settings.model_copy(update=found), "bake", **options)
     if shown:

@@ -14,6 +14,7 @@ from stspbr.procedural.jar import demo_asset, demo_light
 from stspbr.procedural.lights import studio_light, sunset_light, window_light
 from stspbr.procedural.objects import dark_gloss, letters, ramp
 from stspbr.procedural.packages import crate, label_can
+from stspbr.procedural.teapot import knob, teapot
 from stspbr.procedural.wires import wires
 from stspbr.scene.asset import Asset
 from stspbr.scene.light import EnvironmentLight
@@ -35,6 +36,8 @@ OBJECTS: Mapping[str, Callable[[], Asset]] = {
     "iron-hoop": iron_hoop,
     "gunmetal": gunmetal,
     "painted-steel": painted_steel,
+    "teapot": teapot,
+    "knob": knob,
 }
 LIGHTS: Mapping[str, Callable[[], EnvironmentLight]] = {
     "demo": demo_light,

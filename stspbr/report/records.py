@@ -147,9 +147,22 @@ def _read_errors(record: RunRecord) -> None:
             reached = next(iter(reversed(record.artifacts)), "none")
             record.notices.append(f"this run has no bake yet; its last stage is {reached}")
         return
+    if record.file("evaluate", "prompt.json") is not None:  # maps from a text: there is no known asset
+        parts = record.json("evaluate", "prompt.json")["parts"]
+        record.notices += [_prompt_line(name, found) for name, found in parts.items()]
+        return
     record.errors = record.json("evaluate", "errors.json") or None
     if record.errors is None:
         record.notices.append(f"{_name(record.artifacts['evaluate'])} has no errors.json: run `stspbr evaluate`")
+
+
+def _prompt_line(name: str, found: dict[str, Any]) -> str:
+    """How far a part is from what its prompt says, in one line."""
+    text = f"{name}, {found['prompt']!r}: "
+    if "shares" in found:
+        return text + f"{100 * found['shares']['either']:.0f} % of the surface within the words' ranges"
+    off = ", ".join(f"{key} {found[key]:.2f}" for key in ("albedo", "roughness", "metallic"))
+    return f"{text}outside the words' ranges by {off}"
 
 
 def _facts(artifact: Artifact) -> dict[str, Any]:

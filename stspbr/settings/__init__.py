@@ -48,6 +48,7 @@ from stspbr.settings.stages import (
     SurveySettings,
     UnpackSettings,
 )
+from stspbr.settings.texture import PriorTrainSettings, TextureSettings
 
 __all__ = [
     "BakeSettings",
@@ -69,6 +70,7 @@ __all__ = [
     "OptimizeSettings",
     "PreparationSettings",
     "PhotoRunSettings",
+    "PriorTrainSettings",
     "Rate",
     "RateSettings",
     "Recipe",
@@ -80,6 +82,7 @@ __all__ = [
     "LightScaleSettings",
     "LightSolveSettings",
     "SurveySettings",
+    "TextureSettings",
     "TransportSettings",
     "UnpackSettings",
     "apply_overrides",

@@ -11,7 +11,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stspbr.errors import StspbrError, did_you_mean
 from stspbr.settings.capture import CaptureSettings
@@ -24,6 +24,7 @@ from stspbr.settings.stages import (
     SpecializeSettings,
     UnpackSettings,
 )
+from stspbr.settings.texture import TextureSettings
 
 
 class Recipe(Settings):
@@ -31,13 +32,22 @@ class Recipe(Settings):
 
     name: str = Field(description="name of the run; its default folder is runs/NAME")
     seed: int = Field(0, description="seed of everything random")
-    capture: CaptureSettings = Field(discriminator="kind", description="how the frames come in")
+    capture: CaptureSettings | None = Field(
+        None, discriminator="kind", description="how the frames come in; none: texture makes the maps from a text"
+    )
+    texture: TextureSettings | None = Field(None, description="maps from a text on a given mesh, in place of frames")
     coarse: CoarseSettings = Field(CoarseSettings(), description="geometry and colour")
     specialize: SpecializeSettings = Field(SpecializeSettings(), description="roughness and metallic")
     bake: BakeSettings = Field(BakeSettings(), description="mesh, UVs and textures")
     refine: RefineSettings | None = Field(None, description="refinement by path tracing; none: left out")
     unpack_orm: UnpackSettings = Field(UnpackSettings(), description="one grey map per channel")
     evaluate: EvaluateSettings = Field(EvaluateSettings(), description="comparison with the known asset")
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Recipe:
+        if (self.capture is None) == (self.texture is None):
+            raise ValueError("capture is missing: a recipe has either capture or texture")
+        return self
 
 
 def shipped_recipes() -> dict[str, Traversable]:

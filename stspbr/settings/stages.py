@@ -292,6 +292,9 @@ class EvaluateSettings(Settings):
     footprint_samples: int = Field(10_000, ge=100, description="points for the comparison of averaged materials")
     map_resolution: int = Field(512, ge=16, le=512, description="side in texels of error maps on the reference's UVs")
     views: int = Field(3, ge=1, description="held-out views that are shown and relit; all are measured")
+    prompt: bool = Field(
+        False, description="compare the maps of a texture from a text with what its words mean, not with an asset"
+    )
     lights: list[str] = Field([], description="lights for relighting: HDR or EXR files, folders or patterns")
     relight_samples: int = Field(256, ge=1, description="paths per pixel when relighting; fewer are noisier")
     relight_max_depth: int = Field(5, ge=2, description="longest path when relighting, in segments")

@@ -18,6 +18,7 @@ from stspbr.settings.parsing import Settings, every_setting, kinds_of, nested_mo
 from stspbr.settings.recipe import Recipe
 from stspbr.settings.schedules import PRESETS, Schedule
 from stspbr.settings.stages import RelightSettings
+from stspbr.settings.texture import PriorTrainSettings
 
 _NAMES = {int: "integer", float: "number", str: "text", bool: "true|false"}
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
@@ -50,7 +51,8 @@ def stages() -> dict[str, type[Settings]]:
             out[name] = models[0]
         else:
             out |= {f"{name}.{kind}": model for model in models for kind in kinds_of(model)}
-    return out | {"relight": RelightSettings, "export.asset": ExportSettings, "export.dataset": ExportDatasetSettings}
+    out |= {"relight": RelightSettings, "export.asset": ExportSettings, "export.dataset": ExportDatasetSettings}
+    return out | {"prior": PriorTrainSettings}
 
 
 def chosen_stages(stage: str | None = None) -> dict[str, type[Settings]]:

@@ -33,6 +33,7 @@ from stspbr.stages.capture_mesh import load_asset, load_light
 from stspbr.stages.error_record import SCHEMA, ErrorRecord, error_table, write_csv
 from stspbr.stages.evaluation_pictures import Renders, write_pictures
 from stspbr.stages.given_mesh import in_world_of
+from stspbr.stages.prompt_evaluation import evaluate_prompt
 from stspbr.stages.session import Session, on_first_rank
 from stspbr.stages.state import load_capture, make_transport, save_json
 from stspbr.transport.ground import floored_light
@@ -72,8 +73,9 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
     of held-out views) and ``relit/`` (under ``settings.lights``).
     """
     bake = session.asset()
-    lineage = session.lineage(bake)
-    coarse, source = lineage["coarse"], lineage["capture"]
+    if settings.prompt:
+        return evaluate_prompt(session, settings, bake)
+    source, coarse = session.capture_of(bake), session.lineage(bake)["coarse"]
     lights = load_lights(settings.lights)
     if lights:
         require_mitsuba("relighting (evaluate --lights)")  # before the long work, not after it

@@ -110,6 +110,7 @@ def explain(session: Session, question: Question, channel: str, out: Path | None
     if channel not in CHANNELS:
         raise StspbrError(f"--channel {channel}: choose from {', '.join(CHANNELS)}")
     artifact = session.asset()
+    session.capture_of(artifact)  # which a texture from a text lacks
     baked, problem = reopened(session, artifact)
     limit = artifact.settings.get("confidence", {}).get("observations", ConfidenceSettings().observations)
     known = Confidence.of(problem, limit)

@@ -49,7 +49,7 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     """
     require_mitsuba("stspbr refine")
     bake = session.parent("bake")
-    source = session.lineage(bake)["capture"]
+    source = session.capture_of(bake)
     if source.settings.get("renderer") == "raster":
         raise StspbrError(
             f"{source.path} was rendered without shadows and bounces (renderer=raster): refine would bend the "

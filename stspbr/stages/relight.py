@@ -75,9 +75,9 @@ def turntable_frames(positions: np.ndarray, count: int, resolution: int) -> list
 
 def _frames(session: Session, settings: RelightSettings, bake: Artifact, asset: Asset) -> list[Frame]:
     """The views: a turntable, or held-out views of the capture."""
-    if settings.turntable:
-        return turntable(asset, settings.turntable, settings.resolution)
-    source = session.lineage(bake)["capture"]
+    source = session.lineage(bake).get("capture")
+    if settings.turntable or source is None:  # maps from a text have no capture
+        return turntable(asset, settings.turntable or settings.views, settings.resolution)
     frames, _ = held_out(refined_capture(load_capture(source, session), bake))
     return [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, settings.views).round().astype(int))]
 

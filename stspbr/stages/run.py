@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from stspbr.artifacts import Artifact
-from stspbr.settings import CaptureMeshSettings, Recipe, Settings
+from stspbr.settings import CaptureMeshSettings, Recipe, Settings, TextureSettings
 from stspbr.stages.bake import run_bake
 from stspbr.stages.capture import run_capture
 from stspbr.stages.coarse import run_coarse
@@ -16,7 +16,11 @@ from stspbr.stages.orb import run_orb
 from stspbr.stages.refine import run_refine
 from stspbr.stages.session import Session
 from stspbr.stages.specialize import run_specialize
+from stspbr.stages.texture import run_texture
 from stspbr.stages.unpack_orm import run_unpack_orm
+
+_Stage = tuple[str, Settings, Callable[[Session, Any], Artifact], str | None]
+"""Name, settings, what runs it, and the stage that it builds on."""
 
 
 def run_recipe(
@@ -42,7 +46,10 @@ def run_recipe(
     Returns:
         The artifact of each stage by name.
     """
-    stages: list[tuple[str, Settings, Callable[[Session, Any], Artifact], str | None]] = [
+    if recipe.texture is not None:
+        return _run_texture(session, recipe, recipe.texture, announce, without)
+    assert recipe.capture is not None
+    stages: list[_Stage] = [
         ("capture", recipe.capture, run_capture, None),
         ("coarse", recipe.coarse, run_coarse, "capture"),
         ("specialize", recipe.specialize, run_specialize, "coarse"),
@@ -60,6 +67,34 @@ def run_recipe(
     if evaluation.orb is not None:
         stages.append(("orb", evaluation, run_orb, finished))
 
+    return _run_all(session, stages, announce, capture, without)
+
+
+def _run_texture(
+    session: Session,
+    recipe: Recipe,
+    texture: TextureSettings,
+    announce: Callable[[str], None],
+    without: Container[str],
+) -> dict[str, Artifact]:
+    """The stages of a recipe without frames."""
+    stages: list[_Stage] = [
+        ("bake", texture, run_texture, None),
+        ("unpack-orm", recipe.unpack_orm, run_unpack_orm, "bake"),
+    ]
+    if recipe.evaluate.prompt:
+        stages.append(("evaluate", recipe.evaluate, run_evaluate, "bake"))
+    return _run_all(session, stages, announce, None, without)
+
+
+def _run_all(
+    session: Session,
+    stages: list[_Stage],
+    announce: Callable[[str], None],
+    capture: Artifact | None,
+    without: Container[str],
+) -> dict[str, Artifact]:
+    """Run every stage that is not up to date."""
     done: dict[str, Artifact] = {}
     for name, settings, run, parent in stages:
         if name in without:

@@ -142,6 +142,13 @@ class Session:
         """``artifact`` and all that it was made from, by stage; see ``ArtifactStore.lineage``."""
         return self.ranks.first(lambda: self.store.lineage(artifact))
 
+    def capture_of(self, artifact: Artifact) -> Artifact:
+        """The capture that ``artifact`` was made from; StspbrError if its maps come from a text."""
+        found = self.lineage(artifact).get("capture")
+        if found is None:
+            raise StspbrError(f"{artifact.path}: its maps come from a text, so it has no photographs")
+        return found
+
     def checkpoints(self, stage: str, settings: Settings, parents: list[Artifact]) -> Checkpoints:
         """Checkpoints of this stage on these parents with these settings, seed and backends."""
         work = {

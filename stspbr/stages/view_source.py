@@ -58,6 +58,9 @@ class RunSource:
         """What an artifact holds: an asset, networks on a mesh, or of a capture the asset that it was rendered from."""
         artifact = self._session.store.resolve(version.stage, version.version)
         lineage = self._session.store.lineage(artifact)
+        if "capture" not in lineage:  # maps from a text
+            light_file = artifact.file("light.hdr")
+            return self._asset(read_gltf(artifact.file("asset.glb")), EnvironmentLight(read_image(light_file)[0]))
         source = lineage["capture"]
         capture = self._capture(source)
         if artifact.stage == "capture":

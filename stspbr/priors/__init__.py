@@ -1,0 +1,1 @@
+"""What says how plausible a picture of an object is, given a text: the priors of score distillation."""
