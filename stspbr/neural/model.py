@@ -87,7 +87,7 @@ class SceneModel(nn.Module):
         empty = config.empty_partition and config.latent_separation
         self.partitions = nn.ModuleList(Partitions(one, adaptive, empty) for one in model.representations)
         self.trained: Tensor
-        self.register_buffer("trained", torch.zeros((), dtype=torch.int64))  # steps: borders are as sharp as then
+        self.register_buffer("trained", torch.zeros(1, dtype=torch.int64))  # steps: borders are as sharp as then
 
     def _made(self, settings: GeneratorSettings) -> nn.Module:
         if settings.type not in _KINDS:

@@ -69,7 +69,11 @@ class Archviz:
         there, which = random.uniform() >= _ABSENT, int(random.integers(len(_TABLES)))
         turn = random.uniform(-8.0, 8.0)
         shapes = [_file(name, "table", centre, turn, there and k == which) for k, name in enumerate(_TABLES)]
-        reach = {"dining_table_long": (0.45, 0.68), "dining_table_square": (0.0, 0.80), "dining_table_round": (0.0, 0.82)}
+        reach = {
+            "dining_table_long": (0.45, 0.68),
+            "dining_table_square": (0.0, 0.80),
+            "dining_table_round": (0.0, 0.82),
+        }
         spread, away = reach[_TABLES[which]]
         places = [(-spread, away, 180), (spread, away, 180), (-spread, -away, 0), (spread, -away, 0)]
         places += [(1.15 if spread else away, 0.0, 270), (-1.15 if spread else -away, 0.0, 90)]

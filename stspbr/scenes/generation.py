@@ -50,11 +50,10 @@ def kind_of(config: SceneConfig) -> Kind:
 
 def drawn_scene(kind: Kind, seed: int, split: str, batch: int, number: int, factor: int) -> Scene:
     """One scene of a batch; what is not ``factor`` is the same in all of them (−1: nothing is)."""
-    parts = []
-    for k, draw in enumerate((kind.light, kind.geometry, kind.material)):
-        own = number if factor in (-1, k) else _COMMON
-        parts.append(draw(_random(seed, split, batch, own, k)))
-    return kind.scene(*parts)
+    light, geometry, material = (
+        _random(seed, split, batch, number if factor in (-1, k) else _COMMON, k) for k in range(len(FACTORS))
+    )
+    return kind.scene(kind.light(light), kind.geometry(geometry), kind.material(material))
 
 
 def drawn_batch(config: SceneConfig, kind: Kind, seed: int, split: str, number: int) -> tuple[int, list[Drawn]]:

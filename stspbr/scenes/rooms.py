@@ -36,7 +36,7 @@ class RoomKind:
 
     def light(self, random: np.random.Generator) -> tuple[SceneLight, ...]:
         """The lights."""
-        out = []
+        out: list[SceneLight] = []
         for _ in range(self.lights):
             x, z = random.uniform(-_REACH, _REACH, 2)
             y = random.uniform(1.0, 1.85)
@@ -45,12 +45,8 @@ class RoomKind:
             else:
                 on, strength = random.uniform() < 0.5, random.uniform(0.1, 1.0)
                 power = 15.0 * strength if on or not out else 0.0  # never all of them off
-            tint = _hue(random.uniform()) if self.coloured else np.ones(3)
-            out.append(
-                SceneLight(position=_vector((x, y, z)), size=_LIGHT, emission=_vector(power * (0.5 + 0.5 * tint)))
-                if self.coloured
-                else SceneLight(position=_vector((x, y, z)), size=_LIGHT, emission=_vector(power * tint))
-            )
+            tint = 0.5 + 0.5 * _hue(random.uniform()) if self.coloured else np.ones(3)
+            out.append(SceneLight(position=_vector((x, y, z)), size=_LIGHT, emission=_vector(power * tint)))
         return tuple(out)
 
     def geometry(self, random: np.random.Generator) -> tuple[SceneShape, ...]:
@@ -78,7 +74,9 @@ class RoomKind:
             if name == "sphere":
                 shape = SceneShape(type="sphere", transform=placed(position, 0.5), material=name, name=name)
             else:
-                shape = SceneShape(type="file", path=name, transform=placed(position, yaw=yaw), material=name, name=name)
+                shape = SceneShape(
+                    type="file", path=name, transform=placed(position, yaw=yaw), material=name, name=name
+                )
             shapes.append(shape)
         return tuple(shapes)
 

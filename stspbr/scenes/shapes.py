@@ -36,8 +36,9 @@ def joined(parts: list[Shape]) -> Shape:
     """Several shapes as one."""
     starts = np.cumsum([0, *(len(part.positions) for part in parts)])
     faces = [part.faces + start for part, start in zip(parts, starts, strict=False)]
-    return Shape(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("positions", "normals", "uvs")),
-                 np.concatenate(faces))  # fmt: skip
+    positions = np.concatenate([part.positions for part in parts])
+    normals = np.concatenate([part.normals for part in parts])
+    return Shape(positions, normals, np.concatenate([part.uvs for part in parts]), np.concatenate(faces))
 
 
 @functools.cache

@@ -344,7 +344,7 @@ def find_scene_config(path: str | Path) -> Path:
 
 def shipped_scene_configs() -> dict[str, Path]:
     """The configurations that come with the package, by name."""
-    folder = Path(__file__).parent.parent / "pipelines" / "scenes"
+    folder = Path(__file__).parent.parent / "scenes" / "configs"
     return {path.stem: path for path in sorted(folder.glob("*.json"))}
 
 
@@ -380,7 +380,9 @@ def _cleaned(values: Any, model: type[Settings], table: str, prefix: str, where:
     if model is GeneratorSettings and isinstance(out.get("settings"), dict):
         kind = str(out.get("type"))
         for key in out["settings"]:
-            if kind in OPTIONS_OF and key not in OPTIONS_OF[kind]:
+            # the files that we write hold all options: those of other types at their defaults
+            default = GeneratorOptions.model_fields[key].default
+            if kind in OPTIONS_OF and key not in OPTIONS_OF[kind] and out["settings"][key] != default:
                 own = ", ".join(OPTIONS_OF[kind]) or "none"
                 raise StspbrError(f"{where}: {prefix}settings.{key} is not a setting of {kind}; it has {own}")
     return out
