@@ -148,7 +148,7 @@ def render(
 def attribute(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder")],
     scene: Annotated[
-        str, typer.Option(help="number of a test scene, a scene's JSON folder or file, or a settings.txt")
+        str, typer.Option(help="number of a test scene, a scene's JSON folder or file, or settings.json")
     ] = "0",
     pixel: Annotated[str | None, typer.Option(metavar="X,Y", help="a pixel of the picture")] = None,
     patch: Annotated[int, typer.Option(help="pixels a side around it", min=1)] = 1,
