@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -17,9 +17,29 @@ from stspbr.optimize.distributed import Ranks
 from stspbr.optimize.map_adam import MapAdam
 from stspbr.optimize.progress import Reporting
 from stspbr.optimize.routing import Term, backpropagate, check_finite, logged_values
-from stspbr.settings import OptimizeSettings
 from stspbr.settings.schedules import evaluate
 from stspbr.threads import set_threads
+
+
+class LoopSettings(Protocol):
+    """What the loop reads of a stage's settings; see ``OptimizeSettings``."""
+
+    @property
+    def iterations(self) -> int: ...
+
+    @property
+    def rates(self) -> Any: ...
+
+    @property
+    def checkpoint_every(self) -> int: ...
+
+    @property
+    def preview_every(self) -> int: ...
+
+    @property
+    def log_every(self) -> int: ...
+
+    def routing_of(self, groups: Any) -> Literal["strict", "shared"]: ...
 
 
 class Problem(Protocol):
@@ -80,7 +100,7 @@ class Stopwatch:
 
 def optimize(
     problem: Problem,
-    settings: OptimizeSettings,
+    settings: LoopSettings,
     *,
     reporter: Reporting,
     checkpoints: Checkpoints | None,
@@ -205,7 +225,7 @@ def _replace(optimizer: torch.optim.Adam, groups: dict[str, list[Tensor]], resiz
             optimizer.state[new] = state | moments
 
 
-def _looks(done: int, start: int, settings: OptimizeSettings) -> bool:
+def _looks(done: int, start: int, settings: LoopSettings) -> bool:
     """Whether the loss is read after ``done`` steps: at those that are logged or saved, the first and the last."""
     regular = done % settings.log_every == 0 or done % settings.checkpoint_every == 0
     return regular or done in (start + 1, settings.iterations)

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+class Pace(Protocol):
+    """How many steps a stage has, and between how many it is logged."""
+
+    @property
+    def iterations(self) -> int: ...
+
+    @property
+    def log_every(self) -> int: ...
+
+
 class Reporting(Protocol):
     """The interface of a reporter of a stage's progress; see :class:`Reporter`."""
 

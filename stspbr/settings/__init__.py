@@ -35,6 +35,13 @@ from stspbr.settings.parsing import (
 )
 from stspbr.settings.photo_run import PhotoRunSettings
 from stspbr.settings.recipe import Recipe, find_recipe, load_recipe, shipped_recipes
+from stspbr.settings.scenes import (
+    SceneConfig,
+    SceneGenerateSettings,
+    SceneTrainSettings,
+    load_scene_config,
+    train_settings,
+)
 from stspbr.settings.stages import (
     BakeSettings,
     CoarseSettings,
@@ -76,6 +83,9 @@ __all__ = [
     "Recipe",
     "RefineSettings",
     "RelightSettings",
+    "SceneConfig",
+    "SceneGenerateSettings",
+    "SceneTrainSettings",
     "Settings",
     "SettingsType",
     "SpecializeSettings",
@@ -89,9 +99,11 @@ __all__ = [
     "every_setting",
     "find_recipe",
     "load_recipe",
+    "load_scene_config",
     "merged",
     "parse_settings",
     "rates",
     "settings_for",
     "shipped_recipes",
+    "train_settings",
 ]

@@ -17,6 +17,7 @@ Schedule = list[tuple[float, float, Shape]]
 
 PRESETS: Mapping[str, Schedule] = {
     "constant": [(0.0, 1.0, "linear")],
+    "cosine": [(k / 16, 0.5 + 0.5 * math.cos(math.pi * k / 16), "linear") for k in range(17)],
     # The prototype's 10^(-0.0002 step) over 1000 steps.
     "coarse.geometry": [(0.0, 1.0, "exponential"), (1.0, 0.63, "exponential")],
     "coarse.A": [(0.0, 1.0, "linear"), (0.5, 0.68, "exponential"), (1.0, 0.606, "exponential")],

@@ -16,6 +16,7 @@ from stspbr.errors import StspbrError, did_you_mean
 from stspbr.settings.export import ExportDatasetSettings, ExportSettings
 from stspbr.settings.parsing import Settings, every_setting, kinds_of, nested_models
 from stspbr.settings.recipe import Recipe
+from stspbr.settings.scenes import SceneConfig
 from stspbr.settings.schedules import PRESETS, Schedule
 from stspbr.settings.stages import RelightSettings
 from stspbr.settings.texture import PriorTrainSettings
@@ -51,8 +52,13 @@ def stages() -> dict[str, type[Settings]]:
             out[name] = models[0]
         else:
             out |= {f"{name}.{kind}": model for model in models for kind in kinds_of(model)}
-    out |= {"relight": RelightSettings, "export.asset": ExportSettings, "export.dataset": ExportDatasetSettings}
-    return out | {"prior": PriorTrainSettings}
+    return out | {
+        "relight": RelightSettings,
+        "export.asset": ExportSettings,
+        "export.dataset": ExportDatasetSettings,
+        "prior": PriorTrainSettings,
+        "scenes": SceneConfig,
+    }
 
 
 def chosen_stages(stage: str | None = None) -> dict[str, type[Settings]]:
@@ -107,7 +113,7 @@ def type_text(annotation: Any) -> str:
     if origin is tuple:
         return ",".join("N" * len(parts))
     if origin is list:
-        return "text, …" if parts[0] is str else "N,…"
+        return "text, …" if parts[0] is str or get_origin(parts[0]) is Literal else "N,…"
     if origin is dict:
         return f"table of {type_text(parts[1])}s"
     return _NAMES[annotation]

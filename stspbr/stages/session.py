@@ -19,11 +19,11 @@ from stspbr.errors import StspbrError
 from stspbr.fields.backend import choose_encoding
 from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.optimize.distributed import Ranks, TorchrunRanks
-from stspbr.optimize.progress import Reporter, Reporting, SilentReporter
+from stspbr.optimize.progress import Pace, Reporter, Reporting, SilentReporter
 from stspbr.optimize.whole_progress import WholeProgress
 from stspbr.render.backend import get_backend, why_no_nvdiffrast
 from stspbr.render.raster_backend import RasterBackend
-from stspbr.settings import OptimizeSettings, Settings
+from stspbr.settings import Settings
 from stspbr.threads import available_cores, set_threads
 from stspbr.version import __version__
 
@@ -168,7 +168,7 @@ class Session:
 
     @contextmanager
     def reporter(
-        self, stage: str, settings: OptimizeSettings, beside: Callable[[Path, int], None] | None = None
+        self, stage: str, settings: Pace, beside: Callable[[Path, int], None] | None = None
     ) -> Iterator[Reporting]:
         """Progress bar, previews and TensorBoard of one stage, in ``RUN/logs/<stage>``; on the first rank only.
 

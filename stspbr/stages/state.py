@@ -252,3 +252,19 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise StspbrError(f"{path} is truncated or corrupt ({first_line(error)}): run its stage again") from error
+
+
+def load_module_state(module: torch.nn.Module, path: Path) -> None:
+    """Read what ``save_state`` wrote into a module.
+
+    Raises:
+        StspbrError: the file is damaged, or a tensor is missing or of another shape.
+    """
+    stored = _arrays(path)
+    for name, own in module.state_dict().items():
+        if name not in stored:
+            raise StspbrError(f"{path} has no {name}: it is of another model")
+        if tuple(stored[name].shape) != tuple(own.shape):
+            have, want = list(stored[name].shape), list(own.shape)
+            raise StspbrError(f"{path}: {name} has the shape {have}, not {want}: it is of another model")
+    module.load_state_dict({name: torch.from_numpy(stored[name].copy()) for name in module.state_dict()})

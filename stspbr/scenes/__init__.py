@@ -1,0 +1,1 @@
+"""Scenes for learned representations: their description, what is random in them, and their data on disk."""
