@@ -47,7 +47,7 @@ def run_recipe(
         The artifact of each stage by name.
     """
     if recipe.texture is not None:
-        return _run_texture(session, recipe, recipe.texture, announce, without)
+        return _run_texture(session, recipe, recipe.texture, announce, without, after, anew)
     assert recipe.capture is not None
     stages: list[_Stage] = [
         ("capture", recipe.capture, run_capture, None),
@@ -67,7 +67,7 @@ def run_recipe(
     if evaluation.orb is not None:
         stages.append(("orb", evaluation, run_orb, finished))
 
-    return _run_all(session, stages, announce, capture, without)
+    return _run_all(session, stages, announce, capture, without, after, anew)
 
 
 def _run_texture(
@@ -76,6 +76,8 @@ def _run_texture(
     texture: TextureSettings,
     announce: Callable[[str], None],
     without: Container[str],
+    after: Mapping[str, Callable[[Artifact], None]] | None,
+    anew: Container[str],
 ) -> dict[str, Artifact]:
     """The stages of a recipe without frames."""
     stages: list[_Stage] = [
@@ -84,7 +86,7 @@ def _run_texture(
     ]
     if recipe.evaluate.prompt:
         stages.append(("evaluate", recipe.evaluate, run_evaluate, "bake"))
-    return _run_all(session, stages, announce, None, without)
+    return _run_all(session, stages, announce, None, without, after, anew)
 
 
 def _run_all(
@@ -93,6 +95,8 @@ def _run_all(
     announce: Callable[[str], None],
     capture: Artifact | None,
     without: Container[str],
+    after: Mapping[str, Callable[[Artifact], None]] | None,
+    anew: Container[str],
 ) -> dict[str, Artifact]:
     """Run every stage that is not up to date."""
     done: dict[str, Artifact] = {}
