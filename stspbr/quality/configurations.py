@@ -1,8 +1,8 @@
 """The rungs from the joint baseline to the method; each is a set of changes to the recipe's defaults.
 
 Every rung adds one thing to the one before: two networks instead of one, a loss per network, a rate per network,
-strict routing, and last the priors and regions of ``METHOD``, which gives the recipe's defaults. Beside them stand the
-method's ``CANDIDATES``: the solve for a learned light, with the albedo as it is, and with that of its colours.
+strict routing, and last the priors and regions of ``METHOD``, which gives the recipe's defaults. Beside them stand
+``LENT``, the joint baseline with all of ``METHOD``, and the method with a part changed that concerns a learned light.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ from typing import Any
 from stspbr.errors import StspbrError
 from stspbr.settings import FieldSettings, HashGridSettings, Recipe, parse_settings
 
-CANDIDATES: dict[str, dict[str, Any]] = {
-    "light-solve-alone": {"light_solve.at": [0.0, 0.4], "light_solve.palette": 0.0},
-    "light-solve": {"light_solve.at": [0.0, 0.4]},
+LIGHT_VARIANTS: dict[str, dict[str, Any]] = {
+    "without-light-solve": {"light_solve.at": []},
+    "light-solve-alone": {"light_solve.palette": 0.0},
+    "without-light-scale": {"light_scale.at": []},
 }
-"""The method with a part that is off by default and concerns a learned light: values by dotted key of the stage."""
-CONFIGURATIONS = ("joint", "split-weights", "split-losses", "split-rates", "strict-routing", *CANDIDATES, "ours")
+"""The method with a part changed that concerns a learned light: values by dotted key of the stage."""
+LENT = "joint-lent"
+"""One network for all materials, with everything that is not separation."""
+CONFIGURATIONS = (
+    "joint", "split-weights", "split-losses", "split-rates", "strict-routing", LENT, *LIGHT_VARIANTS, "ours",
+)  # fmt: skip
 FLOOR = "floor"
 """The method with the true mesh and the true light: only the errors of shading, images and maps remain."""
 STAGES = ("coarse", "specialize", "bake")
@@ -26,6 +31,8 @@ TOLERANCE = 0.02
 
 METHOD: dict[str, Any] = {
     "survey.at": [],
+    "light_solve.at": [],
+    "light_scale.at": [],
     "light.common_scale": False,
     "light.smoothness": 0.0,
     "optimize.losses.metal_prior": 1.0,
@@ -34,7 +41,7 @@ METHOD: dict[str, Any] = {
 }
 """Settings of the method beyond the rungs, with their values without the method, by dotted key of the stage.
 
-Every rung below ``ours`` but the ``CANDIDATES`` takes these values, so that the baselines gain nothing from a new idea.
+Every rung up to ``strict-routing`` takes these values, so that the baselines gain nothing from a new idea.
 A key that a stage lacks is ignored for that stage."""
 
 
@@ -50,9 +57,9 @@ def configured(recipe: Recipe, name: str) -> Recipe:
         return recipe
     if name not in CONFIGURATIONS:
         raise StspbrError(f"no configuration {name!r}; choose {', '.join(CONFIGURATIONS)}")
-    if name in CANDIDATES:
+    if name in LIGHT_VARIANTS:
         for stage in STAGES:
-            for key, value in CANDIDATES[name].items():
+            for key, value in LIGHT_VARIANTS[name].items():
                 _replace(values[stage], key, value)
         return parse_settings(Recipe, values, name)
     for stage in STAGES:
@@ -60,7 +67,7 @@ def configured(recipe: Recipe, name: str) -> Recipe:
         optimize = values[stage]["optimize"]
         if name != "strict-routing":
             optimize["routing"] = "shared"
-        for key, value in METHOD.items():
+        for key, value in METHOD.items() if name != LENT else ():
             _replace(values[stage], key, value)
         if name in ("split-weights", "split-losses"):
             joint = settings.optimize.rates.joint.model_dump(mode="json")
@@ -69,7 +76,7 @@ def configured(recipe: Recipe, name: str) -> Recipe:
             # under shared routing both terms drive everything, so their sum equals the joint network's loss
             half = {loss: 0.5 * weight for loss, weight in settings.optimize.losses.joint.items()}
             optimize["losses"].update(appearance=half, reflectance=dict(half))
-    if name == "joint":
+    if name in ("joint", LENT):
         values["coarse"]["fields"].update(mode="joint", joint=matched_joint(recipe.coarse.fields).model_dump())
     return parse_settings(Recipe, values, name)
 

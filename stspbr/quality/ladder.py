@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from stspbr.quality.configurations import CANDIDATES, CONFIGURATIONS, FLOOR, configured
+from stspbr.quality.configurations import CONFIGURATIONS, FLOOR, LIGHT_VARIANTS, configured
 from stspbr.quality.suite import DARK_METALS, FORMS, Scene, asset_scenes, procedural_scenes
 from stspbr.settings import (
     BakeSettings,
@@ -169,7 +169,9 @@ def jobs_of(ladder: Ladder, tracks: tuple[str, ...] = DEFAULT_TRACKS) -> list[Jo
 def _differs(configuration: str, light_mode: str) -> bool:
     """Whether a configuration is one of its own in a light mode: the floor's light is known, a known one not solved."""
     return (
-        light_mode == "known" if configuration == FLOOR else light_mode == "learned" or configuration not in CANDIDATES
+        light_mode == "known"
+        if configuration == FLOOR
+        else light_mode == "learned" or configuration not in LIGHT_VARIANTS
     )
 
 

@@ -89,7 +89,7 @@ class LightSolveSettings(Settings):
     """A learned light solved for by least squares on all views at once."""
 
     at: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
-        [], description="fractions of the stage at which a learned light is solved for, e.g. [0, 0.4]; []: never"
+        [0.0, 0.4], description="fractions of the stage at which a learned light is solved for; []: never"
     )
     observations: int = Field(60_000, ge=1, description="pixels of the views; a random subset if there are more")
     palette: float = Field(
@@ -119,6 +119,10 @@ class SpecializeSettings(Settings):
     """Learn roughness and metallic with network B; A, the light and the shape are only polished."""
 
     survey: SurveySettings = Field(SurveySettings(), description="the search for metals that gradients do not find")
+    light_scale: LightScaleSettings = Field(
+        LightScaleSettings(at=[0.0, 0.4]),
+        description="a learned light's scale, asked anew before the light is solved for",
+    )
     light_solve: LightSolveSettings = Field(LightSolveSettings(), description="the learned light, solved for")
 
     remesh: Literal["adaptive", "off"] = Field(

@@ -44,8 +44,9 @@ def test_ours_and_the_floor_are_the_recipe_itself(recipe):
 
 def test_each_rung_adds_one_thing(recipe):
     assert changed(recipe, "strict-routing", "ours") == set(configurations.METHOD)
-    assert changed(recipe, "light-solve", "ours") == {"light_solve.at"}
-    assert changed(recipe, "light-solve-alone", "light-solve") == {"light_solve.palette"}
+    assert changed(recipe, "without-light-solve", "ours") == {"light_solve.at"}
+    assert changed(recipe, "light-solve-alone", "ours") == {"light_solve.palette"}
+    assert changed(recipe, "without-light-scale", "ours") == {"light_scale.at"}
     assert changed(recipe, "split-rates", "strict-routing") == {"optimize.routing"}
     rates = changed(recipe, "split-losses", "split-rates")
     assert rates and all(k.startswith(("optimize.rates.appearance", "optimize.rates.reflectance")) for k in rates)
@@ -54,6 +55,13 @@ def test_each_rung_adds_one_thing(recipe):
     for key in changed(recipe, "joint", "split-weights"):
         # the joint network reads only losses.joint and rates.joint, which both rungs have
         assert key.startswith(("fields.mode", "fields.joint", "optimize.losses.", "optimize.rates.")), key
+
+
+def test_the_joint_baseline_is_lent_all_that_is_not_separation(recipe):
+    lent = changed(recipe, "joint-lent", "ours")
+    assert {"fields.mode", "optimize.routing"} <= lent
+    assert all(key.startswith(("fields.mode", "fields.joint", "optimize.routing")) for key in lent)
+    assert changed(recipe, "joint-lent", "joint") == set(configurations.METHOD)
 
 
 def test_split_weights_have_the_joint_s_loss_and_rate(recipe):
