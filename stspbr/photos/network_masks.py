@@ -28,7 +28,7 @@ class MaskNetwork:
         try:
             import onnxruntime
         except ImportError:
-            raise missing_extra("onnxruntime", "masks by a network (--mask rembg)", "masks") from None
+            raise missing_extra("onnxruntime", "masks", "masks by a network (--mask rembg)") from None
         self.file = Path(file)
         if not self.file.is_file():
             raise StspbrError(f"--mask-model {file}: no such file; give a segmentation network, e.g. u2net.onnx")
