@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from stspbr.colour import linear_to_srgb, luminance_of
+from stspbr.colour import luminance_of
 from stspbr.datasets.preparation.resampling import area_resampled, reduced_size
+from stspbr.metrics.sharpness import sharpness
 from stspbr.scene import Frame
 from stspbr.scene.object_sphere import COVERED, estimate_object_sphere, mask_place, project
 from stspbr.threads import available_cores
 
 SIDE = 1024  # metrics are taken from images of at most this side: what is blurred only above it does no harm
-_MID_GREY = 0.18
 _SMALL = 0.005  # of the mask: smaller holes and pieces look like mistakes of a mask, larger ones like the object
 _CLIPPED = 0.999
 MISPLACED = 0.75  # radii of the object: a mask farther off is of something else, or its pose is wrong
@@ -166,18 +166,13 @@ def _sizes(mask: np.ndarray) -> np.ndarray:
 
 
 def _put_look(metrics: FrameMetrics, image: np.ndarray, alpha: np.ndarray) -> None:
-    # two pixels away from the outline, which is sharp even where the photograph is not
     inside = ndimage.binary_erosion(alpha[..., 0] > 0.99, iterations=2, border_value=1)
-    luminance = luminance_of(image)
-    values = luminance[inside]
-    if values.size < 16:
-        return
-    middle = float(np.median(values))
+    values = luminance_of(image)[inside]
+    middle = float(np.median(values)) if values.size >= 16 else 0.0
     if middle <= 0.0:
         return
     metrics.brightness = math.log2(middle)
-    seen = linear_to_srgb(np.clip(luminance * (_MID_GREY / middle), 0.0, 1.0))
-    metrics.sharpness = float(np.var(ndimage.laplace(seen, mode="nearest")[inside]))
+    metrics.sharpness = sharpness(image, alpha)
 
 
 def _put_place(metrics: FrameMetrics, frame: Frame, place: ObjectPlace) -> None:

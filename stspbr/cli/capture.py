@@ -57,6 +57,12 @@ def capture_check(
     after: Annotated[
         Path | None, typer.Option(metavar="RUN", help="also say from where to take five more photographs for this run")
     ] = None,
+    drop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="blurred|NAME,NAME", help="of a run: write a new version of its capture without these frames"
+        ),
+    ] = None,
     from_version: FromOption = None,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
@@ -66,10 +72,23 @@ def capture_check(
     from stspbr.stages.capture_check import as_json, run_capture_check
 
     check, folder = run_capture_check(path, out, from_version, after)
+    dropped = None if drop is None else _dropped(path, from_version, check, drop)
     if json_lines:
-        typer.echo(json.dumps({**as_json(check), "out": str(folder)}))
+        extra = {} if dropped is None else {"dropped": str(dropped)}
+        typer.echo(json.dumps({**as_json(check), "out": str(folder), **extra}))
     elif not quiet:
         _print_check(check, folder)
+        if dropped is not None:
+            typer.echo(f"capture {dropped}")
+
+
+def _dropped(path: Path, version: str | None, check: Any, wanted: str) -> Path:
+    from stspbr.errors import StspbrError
+    from stspbr.stages.capture_drop import drop_frames, dropped_frames
+
+    if not (path / "capture").is_dir():
+        raise StspbrError(f"--drop writes a new version of a run's capture, but {path} is not a run: give its folder")
+    return drop_frames(path, version, dropped_frames(check, wanted)).path
 
 
 def _print_check(check: Any, folder: Path) -> None:

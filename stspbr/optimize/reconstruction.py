@@ -57,6 +57,7 @@ class Reconstruction:
         transport: shadows and bounces; None: all of the surface sees all of the light.
         photography: what the cameras made of radiance; None: the views hold it as it is.
         cameras: corrections of the views' cameras; None: they are exact.
+        weights: ``[V]`` how much each view counts in the image losses; None: all alike.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Reconstruction:
         transport: TransportSchedule | None = None,
         photography: Photography | None = None,
         cameras: Cameras | None = None,
+        weights: Tensor | None = None,
     ) -> None:
         self.views = views
         self.geometry = geometry
@@ -87,6 +89,7 @@ class Reconstruction:
         self.transport = transport
         self.photography = photography
         self.cameras = cameras
+        self.weights = weights
         self.crops = Crops(views, seed) if views.crop else None
         self.exposure = views.exposure()
         self.progress = 1.0
@@ -134,6 +137,9 @@ class Reconstruction:
             averaged = 1 if windows is not None else self.views.overview**2
             image, certain = self.photography.compared(image, targets, views, ids, averaged)
             weight = certain if weight is None or certain is None else weight * certain
+        if self.weights is not None:
+            own = self.weights[ids][:, None, None, None].expand_as(targets.alpha)
+            weight = own if weight is None else weight * own
         if targets.known is not None:  # whole-image losses have no weights: there the target takes the render's place
             weight = targets.known if weight is None else weight * targets.known
             targets = replace(targets, image=torch.where(targets.known > 0, targets.image, image[..., :3].detach()))

@@ -25,12 +25,15 @@ from stspbr.photos.found_object import FoundObject, Plane, find_object
 from stspbr.photos.table_look import Likeness, table_look
 from stspbr.photos.working_photos import Outline, PosedPhoto, WorkingPhoto
 
-_ROUNDS = 2
 _DIFFERENT, _ALIKE = 2.5, 1.3  # times the usual difference from the table: something else; surely the table
 _FIRST_AGREE = 0.96  # share of the photos for the first hulls: few photos prove that a place is empty
+_BANDS, _NARROW = (
+    (0.45, 0.2),
+    0.06,
+)  # of the silhouette's radius, on both sides of its outline, per round: there colours
+# and edges decide; narrow if the object has the table's colours
 _SEAM = 0.025  # of the silhouette's radius: a mask may miss the hull's silhouette by this much
 _LEAST_AGREEMENT = 0.6
-_GROWN = 0.06  # of the object's radius: how much the hull grows before the table is learned anew
 _TRUSTED = 0.85
 _RARELY = 0.15  # share of the object that may look like the table if likeness is to say that it is the table
 
@@ -77,16 +80,34 @@ def agreed_masks(
             "x,y,width,height"
         )
     masks: list[np.ndarray] = []
-    for _ in range(_ROUNDS):
+    for wide in _BANDS:
+        band = wide if plain or found.plane is None else _NARROW
         shapes = [silhouette(hull, photo.camera) & photo.valid for photo in small]
         masks = [
-            _cut(photo, points, votes, shape, own, plain, seed)
+            _cut(photo, points, votes, shape, own, plain, band, seed)
             for photo, shape, own in zip(small, shapes, table, strict=True)
         ]
         hull = _hull(masks, small, found, _TRUSTED)
         if not len(hull.points):
             break
     return _finished(photos, masks, hull, found, seed, on_photo)
+
+
+def agreed_upon(
+    photos: Sequence[WorkingPhoto],
+    masks: list[np.ndarray],
+    points: np.ndarray,
+    seed: int = 0,
+    on_photo: Callable[[], None] = lambda: None,
+) -> AgreedMasks:
+    """Masks ``[H, W]`` bool that something else made of the small photos, compared with what most of them agree on.
+
+    The other arguments are those of ``agreed_masks``.
+    """
+    small = [photo.small for photo in photos]
+    found = find_object([photo.camera for photo in small], points, needed=False)
+    own = [mask & photo.valid for mask, photo in zip(masks, small, strict=True)]
+    return _finished(photos, own, _hull(own, small, found, _TRUSTED), found, seed, on_photo)
 
 
 def _before_table(
@@ -96,33 +117,32 @@ def _before_table(
 
     It is not if the object itself looks like the table in many places: then only the table's pattern proves it.
     """
-    hidden: list[np.ndarray] | None = None
-    plain = False
-    for _ in range(3):
-        look = table_look(small, plane, found.centre, found.radius, hidden)
+    look = table_look(small, plane, found.centre, found.radius)
+    hull, plain = Hull(np.zeros((0, 3)), 1.0), False
+    compared: list[Likeness] = []
+    for _ in range(2):
         compared = [look.compared(photo, k) for k, photo in enumerate(small)]
-        hull = _hull([_before(own, hide, False) for own, hide in _pairs(compared, hidden)], small, found, _FIRST_AGREE)
+        hull = _hull([~own.proven for own in compared], small, found, _FIRST_AGREE)
         if not len(hull.points):
             break
         plain = _looks_alike(compared, [silhouette(hull, photo.camera) for photo in small]) < _RARELY
         if plain:
-            sharper = [_before(own, hide, True) for own, hide in _pairs(compared, hidden)]
-            hull = _hull(sharper, small, found, _FIRST_AGREE)
-        hiding = _down_to(hull, plane, _GROWN * found.radius)
-        hidden = [silhouette(hiding, photo.camera) for photo in small]
+            hull = _hull([_stands_out(own) for own in compared], small, found, _FIRST_AGREE)
+        look = look.without(_standing(hull, plane))
     return hull, [*compared], plain
 
 
-def _pairs(compared: list[Likeness], hidden: list[np.ndarray] | None) -> list[tuple[Likeness, np.ndarray | None]]:
-    return [(own, None if hidden is None else hidden[k]) for k, own in enumerate(compared)]
-
-
-def _before(own: Likeness, hidden: np.ndarray | None, plain: bool) -> np.ndarray:
-    """``[H, W]`` bool: where something may stand before the table, without gaps; ``plain``: likeness is enough."""
+def _stands_out(own: Likeness) -> np.ndarray:
+    """``[H, W]`` bool: what is unlike the table or of whose table nothing is known, without gaps."""
     with np.errstate(invalid="ignore"):
-        table = own.proven | (own.difference < _ALIKE) if plain else own.proven
-    mask = binary_fill_holes(np.pad(binary_closing(~table, iterations=2), 1))[1:-1, 1:-1] if plain else ~table
-    return mask if hidden is None else mask & grabcut.dilated(hidden, 3.0)
+        table = own.proven | (own.difference < _ALIKE)
+    return binary_fill_holes(np.pad(binary_closing(~table, iterations=2), 1))[1:-1, 1:-1]
+
+
+def _standing(hull: Hull, plane: Plane) -> np.ndarray:
+    """``[N, 3]``: the cells that are so low that they may touch the plane."""
+    heights = plane.height(hull.points)
+    return hull.points[heights < heights.min(initial=np.inf) + 3.0 * hull.cell]
 
 
 def _looks_alike(compared: list[Likeness], shapes: list[np.ndarray]) -> float:
@@ -167,20 +187,33 @@ def _hull(masks: Sequence[np.ndarray], small: list[PosedPhoto], found: FoundObje
 
 
 def _cut(
-    photo: PosedPhoto, points: np.ndarray, votes: Votes, shape: np.ndarray, own: Likeness | None, plain: bool, seed: int
+    photo: PosedPhoto,
+    points: np.ndarray,
+    votes: Votes,
+    shape: np.ndarray,
+    own: Likeness | None,
+    plain: bool,
+    band: float,
+    seed: int,
 ) -> np.ndarray:
-    """A mask about the silhouette ``shape`` of what all agree on, given how the photo differs from the table."""
+    """A mask about the silhouette ``shape`` of what all agree on, given how the photo differs from the table.
+
+    Args:
+        band: of the silhouette's radius: so near to its outline colours and edges decide.
+    """
     out = np.zeros(photo.valid.shape, bool)
     if not shape.any():
         return out
     radius = float(np.sqrt(shape.sum() / np.pi))
     labels = np.full(shape.shape, grabcut.BACKGROUND, np.uint8)
-    labels[grabcut.dilated(shape, 0.15 * radius + 3)] = grabcut.PROBABLE_BACKGROUND
+    labels[grabcut.dilated(shape, min(band, _BANDS[-1]) * radius + 2)] = grabcut.PROBABLE_BACKGROUND
     labels[shape] = grabcut.PROBABLE_OBJECT
-    core = grabcut.dilated(shape, -0.12 * radius)
+    core = grabcut.dilated(shape, -band * radius - 2)
     if own is not None:
         with np.errstate(invalid="ignore"):
             unlike, like = own.difference > _DIFFERENT, own.difference < _ALIKE
+        if plain and band == _BANDS[0]:  # of what is beside the table's picture nothing is known yet
+            labels[np.isnan(own.difference) & (labels == grabcut.PROBABLE_OBJECT)] = grabcut.PROBABLE_BACKGROUND
         labels[unlike & (labels == grabcut.PROBABLE_BACKGROUND)] = grabcut.PROBABLE_OBJECT
         sure = own.proven | like if plain else own.proven
         labels[sure & ~core & ~grabcut.dilated(shape & unlike, 1.5)] = grabcut.BACKGROUND

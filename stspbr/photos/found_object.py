@@ -64,11 +64,12 @@ class FoundObject:
         return inside if self.plane is None else inside & (self.plane.height(points) > 0.0)
 
 
-def find_object(cameras: Sequence[Camera], points: np.ndarray) -> FoundObject:
+def find_object(cameras: Sequence[Camera], points: np.ndarray, needed: bool = True) -> FoundObject:
     """Find the object.
 
     Args:
         points: ``[P, 3]`` sparse points in the cameras' world.
+        needed: whether there must be points of the object.
 
     Raises:
         StspbrError: the cameras look past each other, or at nothing that has sparse points.
@@ -79,13 +80,14 @@ def find_object(cameras: Sequence[Camera], points: np.ndarray) -> FoundObject:
     plane = _stood_on(cameras, points, centre, radius)
     above = near if plane is None else near & (plane.height(points) > _THICK * radius)
     chosen = np.flatnonzero(above)
-    if len(chosen) < _FEWEST:
+    if len(chosen) < _FEWEST and needed:
         raise StspbrError(
             f"the object has {len(chosen)} sparse points where the cameras look, too few to find it by: give "
             "--masks DIR, or --mask grabcut --box x,y,width,height"
         )
     on_object = np.zeros(len(points), bool)
-    on_object[chosen[_together(points[chosen], centre, radius)]] = True
+    if len(chosen) >= _FEWEST:
+        on_object[chosen[_together(points[chosen], centre, radius)]] = True
     beside = ~near if plane is None else ~near | (plane.height(points) < 0.5 * _THICK * radius)
     return FoundObject(centre, radius, plane, on_object, beside)
 

@@ -22,7 +22,7 @@ def require_opencv() -> Any:
     try:
         import cv2
     except ImportError:
-        raise missing_extra("opencv-python-headless", "masks by grabcut", "photos") from None
+        raise missing_extra("opencv-python-headless", "photos", "masks by grabcut") from None
     return cv2
 
 

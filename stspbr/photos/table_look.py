@@ -9,7 +9,7 @@ pattern there, and little where it is plain: the object may have its colour.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,11 +19,14 @@ from stspbr.photos.found_object import Plane
 from stspbr.photos.working_photos import PosedPhoto
 from stspbr.scene.camera import Camera
 
-_GRID = 256  # cells along a side
-_REACH = 3.0  # half side of the grid, in radii of the object's sphere
-_DARK = 0.02  # linear: what is darker differs by less
+_GRID = 192  # cells along a side
+_REACH = 2.5  # half side of the grid, in radii of the object's sphere
+_DARK = 0.03  # linear: what is darker differs by less
+_NOISE = 0.8  # pixels
 _LEAST = 4  # photos that must see a place
 _SPREAD = 0.06  # least scatter of logarithmic values that is taken for usual
+_AGREED = 0.2  # of logarithmic values: photos this near to each other agree
+_HELD, _SUPPORT = 0.4, 0.4  # share of the photos that agree most; least share that must
 _GAIN_ROUNDS, _SPARSE = 3, 7  # rounds in which the exposures are found, from every so many cells
 _SMOOTH, _WINDOW = 1.0, 5.0  # pixels
 _PATTERN, _REST = 0.05, 0.8  # least contrast of a pattern; share of it that may be missing
@@ -89,6 +92,15 @@ class TableLook:
         proven = good & (pattern > _PATTERN) & (rest < _REST * pattern)
         return Likeness(np.where(good, difference, np.nan), proven)
 
+    def without(self, points: np.ndarray) -> TableLook:
+        """The look without the places below ``points`` ``[N, 3]``: there the object hides the plane for good."""
+        place = (points - self.origin) @ self.axes.T / self.reach
+        column, row = np.floor((0.5 * place + 0.5) * _GRID).astype(int).T
+        inside = (np.minimum(column, row) >= 0) & (np.maximum(column, row) < _GRID)
+        colour = self.colour.copy()
+        colour[row[inside], column[inside]] = np.nan
+        return replace(self, colour=colour)
+
     def _cells(self, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Row and column ``[H·W]`` of the grid's cell behind each pixel, and whether there is one."""
         y, x = np.mgrid[: camera.height, : camera.width] + 0.5
@@ -104,18 +116,11 @@ class TableLook:
         return row, column, hit
 
 
-def table_look(
-    photos: Sequence[PosedPhoto],
-    plane: Plane,
-    centre: np.ndarray,
-    radius: float,
-    masks: Sequence[np.ndarray] | None = None,
-) -> TableLook:
+def table_look(photos: Sequence[PosedPhoto], plane: Plane, centre: np.ndarray, radius: float) -> TableLook:
     """The look of the plane about the object.
 
     Args:
         centre, radius: of a sphere that holds the object.
-        masks: ``[H, W]`` bool where each photo shows the object as far as is known; these pixels say nothing.
     """
     origin = centre - plane.height(centre[None])[0] * plane.normal
     first = np.cross(plane.normal, [1.0, 0.0, 0.0] if abs(plane.normal[0]) < 0.7 else [0.0, 1.0, 0.0])
@@ -124,33 +129,29 @@ def table_look(
     reach = _REACH * radius
     steps = ((np.arange(_GRID) + 0.5) / _GRID * 2.0 - 1.0) * reach
     cells = origin + steps[:, None, None] * axes[1] + steps[None, :, None] * axes[0]
-    seen = np.stack([
-        _sampled(photo, cells.reshape(-1, 3), None if masks is None else masks[k]) for k, photo in enumerate(photos)
-    ])  # fmt: skip
+    seen = np.stack([_sampled(photo, cells.reshape(-1, 3)) for photo in photos])
     gains = np.zeros((len(photos), 3))
-    with np.errstate(invalid="ignore"):
-        for _ in range(_GAIN_ROUNDS):
-            few_cells = seen[:, ::_SPARSE]
-            colour = _median(few_cells - gains[:, None])
-            for k in range(len(photos)):
-                off = few_cells[k] - colour
-                good = np.isfinite(off).all(axis=1)
-                gains[k] = np.median(off[good], axis=0) if good.sum() > 50 else 0.0
-        colour = _median(seen - gains[:, None])
-        off = np.abs(seen - gains[:, None] - colour).mean(axis=2)
-    spread = 1.5 * _median(off[..., None])[:, 0]
-    few = np.isfinite(seen[..., 0]).sum(axis=0) < _LEAST
-    colour[few] = np.nan
-    shape = (_GRID, _GRID)
-    return TableLook(plane, origin, axes, reach, colour.reshape(*shape, 3), spread.reshape(shape), gains)
+    few = seen[:, ::_SPARSE]
+    for _ in range(_GAIN_ROUNDS):
+        usual = _median(few - gains[:, None])
+        for k in range(len(photos)):
+            off = few[k] - usual
+            good = np.isfinite(off).all(axis=1)
+            gains[k] = np.median(off[good], axis=0) if good.sum() > 50 else 0.0
+    colour, spread, support = _most_alike(seen - gains[:, None])
+    colour[support < _SUPPORT] = np.nan
+    return TableLook(plane, origin, axes, reach, colour.reshape(_GRID, _GRID, 3), spread.reshape(_GRID, _GRID), gains)
 
 
 def logarithmic(image: np.ndarray) -> np.ndarray:
-    """``[H, W, 3]`` float64 logarithm of linear values of an 8-bit sRGB image."""
-    return np.log(srgb_to_linear(image.astype(np.float32) / 255.0).astype(np.float64) + _DARK)
+    """``[H, W, 3]`` float64 logarithm of linear values of an 8-bit sRGB image, whose noise has been smoothed."""
+    from scipy.ndimage import gaussian_filter
+
+    linear = srgb_to_linear(image.astype(np.float32) / 255.0)
+    return np.log(gaussian_filter(linear, (_NOISE, _NOISE, 0.0)).astype(np.float64) + _DARK)
 
 
-def _sampled(photo: PosedPhoto, points: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+def _sampled(photo: PosedPhoto, points: np.ndarray) -> np.ndarray:
     """``[N, 3]`` logarithmic values of the pixels that world points fall on; NaN where there is none."""
     from scipy.ndimage import map_coordinates
 
@@ -161,9 +162,39 @@ def _sampled(photo: PosedPhoto, points: np.ndarray, mask: np.ndarray | None) -> 
     values = np.stack(
         [map_coordinates(layer, at, order=1) for layer in np.moveaxis(logarithmic(photo.image), -1, 0)], -1
     )
-    blocked = ~photo.valid if mask is None else ~photo.valid | mask
-    inside &= map_coordinates(blocked.astype(np.float32), at, order=1) < 0.01
+    inside &= map_coordinates((~photo.valid).astype(np.float32), at, order=1) < 0.01
     return np.where(inside[:, None], values, np.nan)
+
+
+def _most_alike(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The values that most photos agree on, though the object may hide the plane in more than half of them.
+
+    Of ``[V, N, 3]`` the shortest interval of brightness that holds two fifths of the photos, and all within a little of
+    its middle: their mean ``[N, 3]``, their scatter ``[N]``, and their share ``[N]``, 0 of fewer than four.
+    """
+    bright = values.mean(axis=2)
+    order = np.argsort(bright, axis=0)  # NaN goes to the end
+    ordered = np.take_along_axis(bright, order, axis=0)
+    count = np.isfinite(bright).sum(axis=0)
+    held = np.maximum(2, np.ceil(_HELD * count).astype(int))
+    best, middle = np.full(bright.shape[1], np.inf), np.full(bright.shape[1], np.nan)
+    for start in range(len(values) - 1):
+        last = start + held - 1
+        fits = last < count
+        end = np.take_along_axis(ordered, np.minimum(last, len(values) - 1)[None], axis=0)[0]
+        width = np.where(fits, end - ordered[start], np.inf)
+        better = width < best
+        best = np.where(better, width, best)
+        middle = np.where(better, 0.5 * (end + ordered[start]), middle)
+    with np.errstate(invalid="ignore"):
+        near = np.abs(bright - middle) <= np.maximum(0.5 * best, _AGREED)
+    weight = near.astype(np.float64)[..., None]
+    total = np.maximum(weight.sum(axis=0), 1.0)
+    filled = np.where(near[..., None], values, 0.0)
+    colour = filled.sum(axis=0) / total
+    scatter = 1.5 * (np.abs(np.where(near[..., None], values - colour, 0.0)).mean(axis=2)).sum(axis=0) / total[:, 0]
+    share = near.sum(axis=0) / np.maximum(count, 1)
+    return colour, scatter, np.where(count >= _LEAST, share, 0.0)
 
 
 def _median(values: np.ndarray) -> np.ndarray:

@@ -48,3 +48,6 @@ class CameraSettings(Settings):
 
     response: ResponseSettings = Field(ResponseSettings(), description="exposure, tone curve, vignetting and noise")
     poses: PoseSettings = Field(PoseSettings(), description="poses and lenses")
+    sharpness: _Switch = Field(
+        "auto", description="views that are blurred, compared with the others, weigh less; auto: of 8-bit photographs"
+    )

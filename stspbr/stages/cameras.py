@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
+from stspbr.metrics.sharpness import sharpness, sharpness_weights
 from stspbr.optimize.camera_response import CameraResponse
 from stspbr.optimize.cameras import Cameras
 from stspbr.optimize.reconstruction import Reconstruction
@@ -22,6 +24,7 @@ from stspbr.settings.camera import CameraSettings
 from stspbr.stages.session import Session
 from stspbr.stages.state import save_json
 
+_SIDE = 1024
 RESPONSE, CAMERAS = "response.json", "cameras.json"
 _PHOTOGRAPHED = ("photos", "colmap", "llff", "nerfstudio")  # kinds of captures
 
@@ -32,10 +35,12 @@ class CameraModels:
 
     Attributes:
         response: what they made of radiance; cameras: corrections of their poses and lenses.
+        weights: ``[V]`` how much each training view counts, by its sharpness; all the same if None.
     """
 
     response: CameraResponse | None = None
     cameras: Cameras | None = None
+    weights: torch.Tensor | None = None
 
 
 def camera_models(
@@ -60,7 +65,18 @@ def camera_models(
             raise StspbrError(f"{parent.path if parent else source.path}: its response is of other views: run it again")
     if chosen(settings.poses.mode, source, frames):
         cameras = Cameras(frames, settings.poses, 0.0 if parent is not None else settings.poses.start).to(device)
-    return CameraModels(response, cameras)
+    weights = None
+    if chosen(settings.sharpness, source, frames):
+        found = sharpness_weights([_sharpness(frame) for frame in frames])
+        weights = None if (found == 1.0).all() else torch.as_tensor(found, dtype=torch.float32, device=device)
+    return CameraModels(response, cameras, weights)
+
+
+def _sharpness(frame: Frame) -> float | None:
+    """Of a frame of at most ``_SIDE`` pixels: what is blurred only above that does no harm."""
+    scale = max(1, -(-max(frame.camera.width, frame.camera.height) // _SIDE))
+    image, alpha = frame.reduced(scale)
+    return sharpness(np.asarray(image), np.asarray(alpha))
 
 
 def chosen(mode: str, source: Artifact, frames: Sequence[Frame]) -> bool:

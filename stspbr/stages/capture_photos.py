@@ -20,9 +20,10 @@ from stspbr.formats.choices import FileChoices
 from stspbr.formats.masks import MaskReading
 from stspbr.notes import Notes
 from stspbr.optimize.progress import Reporter
-from stspbr.photos.agreed_masks import agreed_masks
+from stspbr.photos.agreed_masks import agreed_masks, agreed_upon
 from stspbr.photos.carried_masks import carry_masks
 from stspbr.photos.grabcut import require_opencv
+from stspbr.photos.network_masks import MaskNetwork
 from stspbr.photos.photographs import Photo, display, find_masks, find_photos
 from stspbr.photos.pose_cache import cached_poses, require_three
 from stspbr.photos.shots import Box, Shot, make_shots, own_alpha
@@ -127,6 +128,7 @@ def capture_photos(
         choices = FileChoices(settings.layer, settings.mask_label, settings.invert_masks)
         reading = MaskReading(list(masks.values()), choices, notes)
         photos, searched = _usable(photos, masks, settings, failed)
+        network = MaskNetwork(settings.mask_model or "", session.threads) if settings.mask == "rembg" else None
         if settings.mask == "grabcut":
             _box_photo(settings, [photo.name for photo in photos])
         reporter.message(memory_line([(photo.exif.width, photo.exif.height) for photo in photos], "photos"))
@@ -152,8 +154,8 @@ def capture_photos(
             names = [photo.name for photo in photos]
             first = _box_photo(settings, names if settings.box_image else [shot.view.name for shot in shots])
             shots = _carry(shots, model, settings.box, first, scratch, session.seed, failed, progress)
-        elif searched:
-            shots = _search(shots, model, scratch, session.seed, report, progress)
+        elif searched or network is not None:
+            shots = _search(shots, model, network, scratch, session.seed, report, progress)
         shots = _looked_at(shots, failed)
         progress.at(3 * len(photos))
         shots = chosen_shots(shots, model.points, failed)
@@ -192,8 +194,12 @@ def _scratch(run: Path) -> Iterator[Path]:
 
 
 def _check_mask_settings(settings: CapturePhotosSettings) -> None:
-    if settings.masks and settings.mask == "grabcut":
-        raise StspbrError("--masks and --mask grabcut exclude each other: give one of them")
+    if settings.masks and settings.mask != "auto":
+        raise StspbrError(f"--masks and --mask {settings.mask} exclude each other: give one of them")
+    if settings.mask == "rembg" and not settings.mask_model:
+        raise StspbrError("--mask rembg needs --mask-model FILE: the ONNX file of a segmentation network of yours")
+    if settings.mask_model and settings.mask != "rembg":
+        raise StspbrError("--mask-model needs --mask rembg: give that, too")
     if settings.mask == "grabcut" and settings.box is None:
         raise StspbrError("--mask grabcut needs --box x,y,width,height: a box about the object in the first photo")
     if settings.mask != "grabcut" and (settings.box or settings.box_image):
@@ -278,11 +284,21 @@ def _carry(
 
 
 def _search(
-    shots: list[Shot], model: SparseModel, folder: Path, seed: int, report: PhotoReport, progress: _Progress
+    shots: list[Shot],
+    model: SparseModel,
+    network: MaskNetwork | None,
+    folder: Path,
+    seed: int,
+    report: PhotoReport,
+    progress: _Progress,
 ) -> list[Shot]:
-    """The shots that get a mask without any help; what is unknown of it takes part in nothing."""
+    """The shots that get a mask without any help, or by a network; what is unknown of it takes part in nothing."""
     photos = _working(shots, folder, progress)
-    agreed = agreed_masks(photos, model.points, seed, progress.photo)
+    if network is None:
+        agreed = agreed_masks(photos, model.points, seed, progress.photo)
+    else:
+        masks = [network.mask(photo.small.image) for photo in photos]
+        agreed = agreed_upon(photos, masks, model.points, seed, progress.photo)
     report.failed.update(agreed.failed)
     for shot, outline, confidence in zip(shots, agreed.outlines, agreed.confidence, strict=True):
         shot.outline = outline

@@ -84,6 +84,7 @@ def problem_parts(
         "transport": transport,
         "photography": None if models.response is None else Photography.of(models.response, views),
         "cameras": models.cameras,
+        "weights": models.weights,
     }
 
 
