@@ -123,7 +123,7 @@ def gather(problem: Reconstruction, limit: int) -> Evidence:
     """
     appearance: TextureAppearance = problem.appearance  # type: ignore[assignment]
     parts, rows = [], []
-    for look in looks(problem, limit):
+    for look in looks(problem, limit, apart=True):
         own, gbuffer = look.pixels, look.gbuffer
         uv, uv_da = (value.index_select(0, own) for value in gbuffer.coordinates())
         values = torch.cat([look.material.albedo, look.material.roughness, look.material.metallic], dim=1)
