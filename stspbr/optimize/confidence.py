@@ -90,6 +90,7 @@ class Evidence:
         jacobian: in tonemapped radiance; residual: ``[N, 3]`` photograph minus render, tonemapped.
         weight: ``[N, 1]``: c/σ², times the number of pixels for which each stands.
         noise: ``[V]`` of each view, in tonemapped radiance.
+        stands: ``[N, 1]`` number of pixels for which each stands.
     """
 
     seen: Observations
@@ -101,6 +102,7 @@ class Evidence:
     residual: Tensor
     weight: Tensor
     noise: Tensor
+    stands: Tensor
 
     def information(self) -> Tensor:
         """``[N, 12]`` packed, see ``posterior``."""
@@ -123,7 +125,7 @@ def gather(problem: Reconstruction, limit: int) -> Evidence:
     """
     appearance: TextureAppearance = problem.appearance  # type: ignore[assignment]
     parts, rows = [], []
-    for look in looks(problem, limit):
+    for look in looks(problem, limit, apart=True):
         own, gbuffer = look.pixels, look.gbuffer
         uv, uv_da = (value.index_select(0, own) for value in gbuffer.coordinates())
         values = torch.cat([look.material.albedo, look.material.roughness, look.material.metallic], dim=1)
@@ -151,7 +153,7 @@ def gather(problem: Reconstruction, limit: int) -> Evidence:
     deviation = (usual.square() + shading.square()).sqrt()
     robust = (_ROBUST * deviation / size.clamp(min=1e-9)).clamp(max=1.0)
     return Evidence(
-        seen, material, reads, pixel, value, jacobian, residual, stands * robust / deviation.square(), noise
+        seen, material, reads, pixel, value, jacobian, residual, stands * robust / deviation.square(), noise, stands
     )
 
 

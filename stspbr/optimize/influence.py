@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stspbr.optimize.confidence import Evidence
-from stspbr.optimize.posterior import CHANNELS, covariance, matrix, outer, prior, quadratic
+from stspbr.optimize.posterior import CHANNELS, covariance, outer, prior, quadratic
 
 
 @dataclass
@@ -62,25 +62,3 @@ def influence(evidence: Evidence, information: Sequence[Tensor], chosen: Sequenc
     share = (evidence.reads.lookup(squares) * evidence.information()).sum(1) / total
     pull = (evidence.reads.lookup(vectors) * evidence.pull()).sum(1)
     return Influence(share, own / total, pull, (total / (count * len(parameters))) ** 0.5)
-
-
-@torch.no_grad()
-def without_view(evidence: Evidence, information: Sequence[Tensor], view: int) -> list[Tensor]:
-    """``[H, W, 5]`` per material: how the parameters of each texel would change without a view.
-
-    The maps are taken for the best ones with it; then the change is −(Λ − Λ_v)⁻¹ Σ Jᵀ r over the view's pixels.
-    """
-    inside = (evidence.seen.view == view)[:, None]
-    sides = [(own.shape[0], own.shape[1]) for own in information]
-    values = torch.where(inside, torch.cat([evidence.information(), evidence.pull()], dim=1), 0.0)
-    out = []
-    for packed, seen in zip(information, evidence.reads.collected(values, sides), strict=True):
-        flat, own = packed.reshape(-1, 12), seen.reshape(-1, 17)
-        touched = torch.nonzero(own[:, :12].abs().sum(1) > 0).squeeze(1)
-        change = packed.new_zeros(len(flat), 5)
-        left = flat[touched].double() - own[touched, :12].double()
-        precision = matrix(left + prior(left))
-        solved = torch.linalg.solve(precision, own[touched, 12:].double()[..., None])[..., 0]
-        change[touched] = -solved.to(change.dtype)
-        out.append(change.reshape(*packed.shape[:-1], 5))
-    return out

@@ -62,6 +62,7 @@ class Observations:
 
 
 _OPAQUE = 0.9  # opacity of a surface whose own material is seen
+_MIXED = 1e-3  # by which antialiasing moves what a pixel shows, in the box [−1, 1]³: it shows two places at once
 
 
 @torch.no_grad()
@@ -94,13 +95,14 @@ class Look:
 
 
 @torch.no_grad()
-def looks(problem: Reconstruction, limit: int) -> Iterator[Look]:
+def looks(problem: Reconstruction, limit: int, apart: bool = False) -> Iterator[Look]:
     """View by view what ``problem``'s current surface shows; views that do not see it are left out.
 
     Transport is as it was last refreshed.
 
     Args:
         limit: about how many observations at most, of all views; a random subset if there are more.
+        apart: leave out pixels at a contour of the object before itself, which show two places of it at once.
     """
     views, device = problem.views, problem.views.device
     surface = problem.geometry.surface()
@@ -115,9 +117,13 @@ def looks(problem: Reconstruction, limit: int) -> Iterator[Look]:
         if len(gbuffer.covered) == 0:
             continue
         inputs = problem.appearance.evaluate(gbuffer, 1.0)
-        alpha = compose(gbuffer, inputs.roughness, problem.backend)[..., -1:]
+        image = compose(gbuffer, gbuffer.position if apart else inputs.roughness, problem.backend)
+        alpha = image[..., -1:]
         target = targets.image.reshape(-1, 3).index_select(0, gbuffer.covered)
         clear = torch.minimum(alpha, targets.alpha).reshape(-1).index_select(0, gbuffer.covered) > FULL_COVERAGE
+        if apart:
+            place = image[..., :3].reshape(-1, 3).index_select(0, gbuffer.covered)
+            clear &= (place - gbuffer.position).abs().amax(dim=1) < _MIXED
         if inputs.opacity is not None:  # else what is behind a cut-out would be taken for its surface
             clear &= inputs.opacity[:, 0] > _OPAQUE
         if problem.photography is None:

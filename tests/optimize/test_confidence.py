@@ -10,7 +10,7 @@ import torch
 
 from stspbr.optimize import confidence
 from stspbr.optimize.confidence import gather, information_maps, jacobian_of, light_gain_std, std_maps, view_noise
-from stspbr.optimize.influence import influence, without_view
+from stspbr.optimize.influence import influence
 from stspbr.optimize.losses import tonemap, tonemap_slope
 from stspbr.optimize.observations import Observations
 from stspbr.optimize.posterior import PRIOR_STD, covariance, matrix, prior
@@ -164,19 +164,6 @@ def test_the_pull_of_a_pixel_is_its_part_of_the_step(jar):
     force = evidence.reads.collected(evidence.pull(), [(32, 32)])[0].reshape(-1, 5)[place].double()
     step = covariance(information[0].reshape(-1, 12)[place])[3] @ force
     assert float(found.pull.double().sum()) == pytest.approx(float(step), rel=1e-3, abs=1e-9)
-
-
-def test_without_a_view_is_the_posterior_of_the_others(jar):
-    """In a linear model the change on removing a view is known: −(Λ − Λ_v)⁻¹ J_vᵀ r, if the rest is at its best."""
-    evidence = gather(jar, 10**9)
-    information = information_maps(jar, evidence)
-    change = without_view(evidence, information, 2)[0]
-    rest = replace(evidence, weight=torch.where(evidence.seen.view[:, None] == 2, 0.0, evidence.weight))
-    left, force = information_maps(jar, rest)[0], evidence.pull() - rest.pull()
-    own = evidence.reads.collected(force, [(32, 32)])[0]
-    for row, column in ((10, 10), (20, 5), (3, 17)):
-        wanted = -covariance(left[row, column]) @ own[row, column].double()
-        np.testing.assert_allclose(change[row, column], wanted, rtol=2e-3, atol=1e-6)
 
 
 def test_few_of_many_pixels_say_about_the_same(jar):
