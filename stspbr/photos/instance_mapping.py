@@ -17,7 +17,7 @@ from stspbr.photos.instance_features import Features
 from stspbr.photos.instance_pairs import Pair, TwoView, photo_camera
 
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-_SEEDS, _STARTS = 5, 3
+_SEEDS, _STARTS = 3, 2
 _SAME = 2.0  # degrees: models whose relative rotations differ by less are one
 
 

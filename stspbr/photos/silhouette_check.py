@@ -44,6 +44,13 @@ class Coherence:
     cell: float
     distance: np.ndarray
 
+    def inside(self) -> np.ndarray:
+        """``[P, 3]`` the points of the grid that are in the hull."""
+        side = round(len(self.distance) ** (1.0 / 3.0))
+        axis = (np.arange(side) - 0.5 * (side - 1)) * self.cell
+        offsets = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+        return self.centre + offsets[self.distance < 0.5 * self.cell]
+
     @property
     def worst(self) -> tuple[int, float]:
         """The copy that fits least, and its share."""
