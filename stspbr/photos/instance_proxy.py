@@ -19,8 +19,8 @@ from stspbr.photos.silhouette_check import Poses, Silhouettes
 from stspbr.scene.camera import Camera
 
 _GRID = 56
-_SIDE = 64  # pixels along the longer side of a picture
-_REACH = 0.10  # of a picture's side: what is smooth over more is light, not print
+_SIDE = 64  # pixels along the longer side of a copy
+_REACH = 0.10  # of a copy's side: what is smooth over more is light, not print
 _LEAST = 60  # pixels that both show, from which a likeness counts
 _FLAT = 0.03  # deviation of a picture in which there is nothing to compare
 _BEHIND = 2.5  # cells behind the nearest surface: hidden
@@ -92,7 +92,7 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
 def pictures(
     display: np.ndarray, labels: np.ndarray, copies: Iterable[Instance], focal: float, side: int = _SIDE
 ) -> dict[int, Picture]:
-    """The copies reduced to ``side`` pixels, by number.
+    """The copies reduced to ``side`` pixels along their longer side, by number.
 
     Args:
         display: ``[H, W]`` float32 luminance of the photo in [0, 1].

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -140,7 +141,7 @@ def refined_pose(proxy: Proxy, picture: Picture, pose: np.ndarray) -> np.ndarray
 
     start = np.zeros((7, 6))
     start[np.arange(1, 7), np.arange(6)] = [0.12, 0.12, 0.12, 0.05, 0.05, 0.05]
-    options = {"initial_simplex": start, "maxfev": _STEPS, "xatol": 1e-4, "fatol": 1e-5}
+    options: Any = {"initial_simplex": start, "maxfev": _STEPS, "xatol": 1e-4, "fatol": 1e-5}
     return moved(minimize(cost, np.zeros(6), method="Nelder-Mead", options=options).x)
 
 

@@ -21,7 +21,7 @@ from stspbr.notes import Notes
 from stspbr.optimize.progress import Reporter
 from stspbr.photos.grabcut import require_opencv
 from stspbr.photos.instance_poses import FoundPoses, PoseSearch, find_poses
-from stspbr.photos.instances import Instance, find_copies, read_instances, require_copies
+from stspbr.photos.instances import Instance, find_copies, reaches, read_instances, require_copies
 from stspbr.photos.structure_from_motion import require_pycolmap
 from stspbr.procedural.by_name import is_procedural
 from stspbr.scene import Camera, Capture, Frame
@@ -32,7 +32,6 @@ from stspbr.stages.session import Session
 from stspbr.stages.state import save_json
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
-_MARGIN = 0.08  # of the largest copy's box, about every copy
 _WHITE = 0.98  # of the range: saturated pixels claim nothing
 SHEET, RECORD = "contact_sheet.png", "duplicates.json"
 
@@ -197,18 +196,22 @@ def _frames(
     height, width = labels.shape
     whole = Camera(np.eye(4), found.focal, found.focal, 0.5 * width, 0.5 * height, width, height)
     posed = [copy for copy in copies if copy.number in found.poses]
-    side = int(np.ceil(max(copy.side for copy in posed) * (1.0 + 2.0 * _MARGIN) / 8.0)) * 8
+    reach = reaches(copies)
+    sides = [max(r[2] - r[0], r[3] - r[1]) for r in (reach[copy.number] for copy in posed)]
+    side = int(np.ceil((max(sides) + 4) / 8.0)) * 8
     world, poses = placed(found)
     depths = [-(np.linalg.inv(world) @ pose)[2, 3] for pose in poses.values()]
     near, far = max(0.5 * (min(depths) - 1.0), 0.01), 1.5 * (max(depths) + 1.5)
     frames = {}
     for copy in posed:
-        left = (copy.box[0] + copy.box[2] - side) // 2
-        top = (copy.box[1] + copy.box[3] - side) // 2
+        bounds = reach[copy.number]
+        left, top = (bounds[0] + bounds[2] - side) // 2, (bounds[1] + bounds[3] - side) // 2
         own = _window(labels, left, top, side, -1)
         image = _window(rgb, left, top, side, 0.0)
         mask = (own == copy.number)[..., None].astype(np.float32)
-        unknown = (own != copy.number) & (own != 0)
+        unknown = np.zeros(own.shape, bool)
+        part = slice(bounds[1] - top, bounds[3] - top), slice(bounds[0] - left, bounds[2] - left)
+        unknown[part] = ((own != copy.number) & (own != 0))[part]  # farther away it cannot be, whatever is in front
         if np.isfinite(saturation):
             unknown |= (own == copy.number) & (image >= _WHITE * saturation).all(axis=-1)
         known = None if not unknown.any() else (~unknown)[..., None].astype(np.float32)
