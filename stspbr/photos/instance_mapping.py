@@ -95,7 +95,7 @@ def refined_model(pycolmap: Any, model: Model, free: bool) -> tuple[float, float
     if covariance is None:
         return focal, float("inf") if free else 0.0, {}
     pixel = max(float(found.compute_mean_reprojection_error()), 0.3)  # the residuals' own size
-    own = covariance.get_other_params_cov(next(iter(found.cameras))) if free else np.zeros(1)
+    own = covariance.get_other_params_cov(next(iter(found.cameras.values())).params) if free else np.zeros(1)
     deviation = float("inf") if own is None else pixel * float(np.sqrt(max(np.asarray(own).ravel()[0], 0.0)))
     poses = {}
     for image_id in found.reg_image_ids():

@@ -14,7 +14,7 @@ from stspbr.photos.instance_mapping import Model, map_copies, refined_model
 from stspbr.photos.instance_pairs import FEW, Pair, TwoView, consistent, photo_camera, two_view
 from stspbr.photos.instance_plane import RestingPlane, resting_plane
 from stspbr.photos.instance_proxy import Picture, Proxy, build_proxy, pictures
-from stspbr.photos.instance_rescue import MARGIN, Answer, find_pose, proven, rescue_rotations
+from stspbr.photos.instance_rescue import Answer, find_pose, proven, rescue_rotations
 from stspbr.photos.instances import Instance
 from stspbr.photos.silhouette_check import ENOUGH, Coherence, Silhouettes, verified
 from stspbr.photos.structure_from_motion import quiet, require_pycolmap
@@ -56,7 +56,7 @@ class FoundPoses:
         coherence: of the poses; points: ``[P, 3]`` sparse points in object space; error: their mean reprojection error.
         how: by number ``"registered"``, ``"rescued"`` or ``"rejected"``; why: the reason, for those without a pose.
         pairs: matches and inliers of the pairs of copies that were verified; cut: pairs that contradicted others.
-        scores: by number overlap and likeness of the drawn object, and the total of the best other pose.
+        scores: by number overlap and likeness of the drawn object, and the likeness in the best other pose.
         deviations: by number, standard deviations of the pose: degrees, and translation in the poses' units.
         plane: what all copies stand on, if they do.
     """
@@ -116,10 +116,13 @@ def find_poses(
     )  # fmt: skip
     if search.rescue:
         _rescue(scene, best.seen, search, out, say)
-        out.coherence = scene.silhouettes.check(out.poses, out.focal)
+    if not _proven(scene.silhouettes, out, best.seen):
+        raise _nothing(features, best, copies)
     for copy in copies:
-        out.how.setdefault(copy.number, "registered" if copy.number in out.poses else "rejected")
-        if copy.number not in out.poses:
+        if copy.number in out.poses:
+            out.how.setdefault(copy.number, "registered")
+        else:
+            out.how[copy.number] = "rejected"
             out.why.setdefault(copy.number, _unmatched(copy.number, out.pairs))
     out.plane = resting_plane(out.poses)
     return out
@@ -230,31 +233,31 @@ def _at_focal(scene: _Scene, features: Mapping[int, Features], focal: float) -> 
             if number not in poses
         }
         trial = replace(out, model=model, poses=poses, coherence=coherence, why=why, scores={})
-        if coherence is not None and _proven(scene.silhouettes, trial) and trial.score > out.score:
+        if coherence is not None and _proven(scene.silhouettes, trial, seen) and trial.score > out.score:
             out = trial
     return out
 
 
-def _proven(silhouettes: Silhouettes, found: _Try) -> bool:
-    """Drop the copies of which another pose explains the print better, the worst first; whether enough are left."""
+def _proven(silhouettes: Silhouettes, found: _Try | FoundPoses, seen: dict[int, Picture]) -> bool:
+    """Drop the copies against whose poses their print speaks, the worst first; whether enough are left."""
     while len(found.poses) >= _FEWEST:
-        answers = {k: _leave_one_out(silhouettes, found.seen, found.poses, found.focal, k) for k in found.poses}
-        found.scores = {k: (a.overlap, a.likeness, a.runner_up) for k, a in answers.items() if a is not None}
-        lost = {k: a.runner_up / max(a.total, 1e-6) for k, a in answers.items() if a is not None}
-        worst = max(lost, key=lambda k: lost[k], default=None)
-        if worst is None or lost[worst] <= 1.0 + MARGIN:
+        answers = {k: _leave_one_out(silhouettes, seen, found.poses, found.focal, k) for k in found.poses}
+        known = {k: answer for k, answer in answers.items() if answer is not None}
+        found.scores = {k: (a.score.overlap, a.score.likeness, a.rival.likeness) for k, a in known.items()}
+        lost = {k: a.rival.evidence - a.score.evidence for k, a in known.items() if a.refuted(len(found.poses))}
+        if not lost:
             found.coherence = silhouettes.check(found.poses, found.focal)
             return True
+        worst = max(lost, key=lambda k: lost[k])
         found.poses = {k: pose for k, pose in found.poses.items() if k != worst}
-        found.why[worst] = "its print fits another pose better than the one that its features suggest"
+        found.why[worst] = "its print fits another pose better than the one that was found: is it the same object?"
     return False
 
 
 def _leave_one_out(
     silhouettes: Silhouettes, seen: dict[int, Picture], poses: Mapping[int, np.ndarray], focal: float, number: int
 ) -> Answer | None:
-    others = {k: pose for k, pose in poses.items() if k != number}
-    proxy = build_proxy(silhouettes, seen, others, focal)
+    proxy = build_proxy(silhouettes, seen, poses, focal, without=number)
     return None if proxy is None else proven(proxy, seen[number], poses[number])
 
 
@@ -271,7 +274,8 @@ def _rescue(scene: _Scene, seen: dict[int, Picture], search: PoseSearch, out: Fo
         known = list(out.poses.values())
         depth = float(np.median([-(pose[:3, :3] @ proxy.centre + pose[:3, 3])[2] for pose in known]))
         rotations = rescue_rotations([pose[:3, :3] for pose in known], None if plane is None else plane.up)
-        answer = find_pose(proxy, seen[copy.number], rotations, depth)
+        up = None if plane is None else plane.up
+        answer = find_pose(proxy, seen[copy.number], rotations, depth, up)
         if answer is None or not answer.sure:
             if answer is not None:
                 out.why[copy.number] = (
@@ -285,9 +289,11 @@ def _rescue(scene: _Scene, seen: dict[int, Picture], search: PoseSearch, out: Fo
             continue
         out.poses = dict(sorted(trial.items()))
         out.how[copy.number] = "rescued"
-        out.scores[copy.number] = (answer.overlap, answer.likeness, answer.runner_up)
         out.why.pop(copy.number, None)
-        say(f"copy {copy.number}: rescued by drawing (overlap {answer.overlap:.2f}, likeness {answer.likeness:.2f})")
+        say(
+            f"copy {copy.number}: rescued by drawing (overlap {answer.score.overlap:.2f}, "
+            f"likeness {answer.score.likeness:.2f})"
+        )
 
 
 def _unmatched(number: int, pairs: Mapping[Pair, tuple[int, int]]) -> str:

@@ -68,8 +68,8 @@ class DuplicatesReport:
             else:
                 entry |= {"frame": self.frames[copy.number], "coherence": found.coherence.shares[copy.number]}
             if copy.number in found.scores:
-                overlap, likeness, runner_up = found.scores[copy.number]
-                entry |= {"overlap": overlap, "likeness": likeness, "best_other": runner_up}
+                overlap, likeness, other = found.scores[copy.number]
+                entry |= {"overlap": overlap, "likeness": likeness, "likeness_elsewhere": other}
             if copy.number in found.deviations and state == "registered":
                 entry["rotation_deviation_degrees"] = found.deviations[copy.number][0]
             copies.append(entry)
