@@ -27,8 +27,10 @@ class RestingPlane:
     spread: float
 
 
-def resting_plane(poses: Mapping[int, np.ndarray]) -> RestingPlane | None:
+def resting_plane(poses: Mapping[int, np.ndarray], centre: np.ndarray | None = None) -> RestingPlane | None:
     """The plane on which copies with ``poses`` (``camera_from_object``) stand; None if they do not, or it is open.
+
+    ``centre`` ``[3]`` is the object's middle in its own space, the origin if it is None.
 
     The axis that all rotations take to nearly the same direction is the first right singular vector of their mean.
     """
@@ -42,7 +44,8 @@ def resting_plane(poses: Mapping[int, np.ndarray]) -> RestingPlane | None:
     if up[1] < 0:
         axis, up = -axis, -up
     spread = float(np.degrees(np.arccos(np.clip((turns @ axis) @ up, -1.0, 1.0)).max()))
-    places = np.stack([pose[:3, 3] for pose in poses.values()])
+    middle = np.zeros(3) if centre is None else centre
+    places = np.stack([pose[:3, :3] @ middle + pose[:3, 3] for pose in poses.values()])
     wide = np.linalg.norm(places - places.mean(axis=0), axis=1).max()
     level = float(np.ptp(places @ up)) <= 2.0 * _LEVEL * wide
     return RestingPlane(up, axis, spread) if spread <= _AGREE and level else None

@@ -21,8 +21,8 @@ _DIRECTIONS, _ROLLS = 192, 24  # 15° apart
 _YAWS = 72
 _BEST = 8
 _APART = 20.0  # degrees: nearer rotations are the same answer
-MARGIN = 0.05
-"""How much better than any other the pose of a rescued copy must score."""
+_EVIDENCE, _CLEARER = 0.3, 1.5  # of the print of a rescued copy, and how many times that of any other pose
+_OUTLINE, _OUTLINE_MARGIN = 0.85, 0.10  # overlap, and by how much more than in any other pose, where print says nothing
 _LEAST_OVERLAP = 0.6  # intersection over union; what no other copy shows is not drawn
 _BEATEN = 1.05, 3.0  # by how much a rival's evidence is larger: of many copies, of few, whose hull is loose
 _MANY = 6
@@ -46,8 +46,10 @@ class Answer:
 
     @property
     def sure(self) -> bool:
-        """Whether no other rotation explains the copy as well."""
-        return self.score.overlap >= _LEAST_OVERLAP and self.score.total >= (1.0 + MARGIN) * self.rival.total
+        """Whether no other rotation explains the copy nearly as well: by its print, or by its outline alone."""
+        own, other = self.score, self.rival
+        by_print = own.evidence >= max(_EVIDENCE, _CLEARER * other.evidence) and own.overlap >= _LEAST_OVERLAP
+        return by_print or (own.overlap >= max(_OUTLINE, other.overlap + _OUTLINE_MARGIN))
 
     def refuted(self, copies: int) -> bool:
         """Whether the print speaks against a pose that features gave, with so many copies that show the object."""
@@ -69,7 +71,7 @@ def all_rotations() -> np.ndarray:
     k = np.arange(_DIRECTIONS) + 0.5
     polar, around = np.arccos(1.0 - 2.0 * k / _DIRECTIONS), np.pi * (1.0 + 5.0**0.5) * k
     tilts = Rotation.from_euler("zy", np.stack([around, polar], axis=1)).as_matrix()
-    rolls = Rotation.from_euler("z", np.arange(_ROLLS) * 2.0 * np.pi / _ROLLS).as_matrix()
+    rolls = Rotation.from_rotvec((np.arange(_ROLLS) * 2.0 * np.pi / _ROLLS)[:, None] * np.eye(3)[2]).as_matrix()
     return np.einsum("rij,djk->drik", rolls, tilts).reshape(-1, 3, 3)
 
 
@@ -110,7 +112,7 @@ def find_pose(
         for pose, score in zip(refined, scores, strict=True)
         if rotation_angle(pose[:3, :3].T @ refined[best][:3, :3]) > _APART
     ]
-    return Answer(refined[best], scores[best], max(rivals, key=lambda score: score.total, default=Score(0.0, 0.0, 0.0)))
+    return Answer(refined[best], scores[best], _strongest(rivals))
 
 
 def proven(proxy: Proxy, picture: Picture, pose: np.ndarray) -> Answer:
@@ -156,6 +158,14 @@ def refined_pose(proxy: Proxy, picture: Picture, pose: np.ndarray, up: np.ndarra
     start[np.arange(1, count + 1), np.arange(count)] = [0.12] * turns + [0.05] * 3
     options: Any = {"initial_simplex": start, "maxfev": _STEPS, "xatol": 1e-4, "fatol": 1e-5}
     return moved(minimize(cost, np.zeros(count), method="Nelder-Mead", options=options).x)
+
+
+def _strongest(rivals: Sequence[Score]) -> Score:
+    """The most of each that any of them has."""
+    parts = [(score.overlap, score.likeness, score.support) for score in rivals] or [(0.0, 0.0, 0.0)]
+    overlap = max(part[0] for part in parts)
+    best = max(rivals, key=lambda score: score.evidence, default=Score(0.0, 0.0, 0.0))
+    return Score(overlap, best.likeness, best.support)
 
 
 def rescue_rotations(known: Sequence[np.ndarray], up: np.ndarray | None) -> np.ndarray:
