@@ -49,3 +49,33 @@ def resting_plane(poses: Mapping[int, np.ndarray], centre: np.ndarray | None = N
     wide = np.linalg.norm(places - places.mean(axis=0), axis=1).max()
     level = float(np.ptp(places @ up)) <= 2.0 * _LEVEL * wide
     return RestingPlane(up, axis, spread) if spread <= _AGREE and level else None
+
+
+def on_plane(poses: Mapping[int, np.ndarray], plane: RestingPlane, centre: np.ndarray) -> dict[int, np.ndarray]:
+    """The poses with one tilt and one height: what is left of each are its turn about the normal and its place.
+
+    Args:
+        centre: ``[3]`` the object's middle in its own space, about which rotations are corrected.
+    """
+    height = float(np.mean([(pose[:3, :3] @ centre + pose[:3, 3]) @ plane.up for pose in poses.values()]))
+    out = {}
+    for number, pose in poses.items():
+        own = pose[:3, :3] @ plane.axis
+        place = pose[:3, :3] @ centre + pose[:3, 3]
+        moved = np.eye(4)
+        moved[:3, :3] = smallest_turn(own, plane.up) @ pose[:3, :3]
+        moved[:3, 3] = place + (height - place @ plane.up) * plane.up - moved[:3, :3] @ centre
+        out[number] = moved
+    return out
+
+
+def smallest_turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """The smallest rotation ``[3, 3]`` that takes the unit vector ``start`` to ``end``."""
+    cosine = float(start @ end)
+    if cosine < -1.0 + 1e-9:  # half a turn about any axis across
+        across = np.cross(start, np.eye(3)[np.abs(start).argmin()])
+        across /= np.linalg.norm(across)
+        return 2.0 * np.outer(across, across) - np.eye(3)
+    x, y, z = np.cross(start, end)
+    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + skew + skew @ skew / (1.0 + cosine)

@@ -12,7 +12,7 @@ from stspbr.errors import StspbrError
 from stspbr.photos.instance_features import Features, instance_features, match, together
 from stspbr.photos.instance_mapping import Model, map_copies, refined_model
 from stspbr.photos.instance_pairs import FEW, Pair, TwoView, consistent, photo_camera, two_view
-from stspbr.photos.instance_plane import RestingPlane, resting_plane
+from stspbr.photos.instance_plane import RestingPlane, on_plane, resting_plane
 from stspbr.photos.instance_proxy import Picture, Proxy, build_proxy, pictures
 from stspbr.photos.instance_rescue import Answer, find_pose, proven, rescue_rotations
 from stspbr.photos.instances import Instance
@@ -125,6 +125,9 @@ def find_poses(
             out.how[copy.number] = "rejected"
             out.why.setdefault(copy.number, _unmatched(copy.number, out.pairs))
     out.plane = resting_plane(out.poses, out.coherence.centre)
+    if search.resting == "plane" and out.plane is not None:
+        out.poses = on_plane(out.poses, out.plane, out.coherence.centre)
+        out.coherence = scene.silhouettes.check(out.poses, out.focal)
     return out
 
 

@@ -20,6 +20,7 @@ from stspbr.formats.images import read_image
 from stspbr.notes import Notes
 from stspbr.optimize.progress import Reporter
 from stspbr.photos.grabcut import require_opencv
+from stspbr.photos.instance_plane import smallest_turn
 from stspbr.photos.instance_poses import FoundPoses, PoseSearch, find_poses
 from stspbr.photos.instances import Instance, find_copies, reaches, read_instances, require_copies
 from stspbr.photos.structure_from_motion import require_pycolmap
@@ -231,9 +232,9 @@ def placed(found: FoundPoses) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     inside = found.coherence.inside()
     centre = 0.5 * (inside.min(axis=0) + inside.max(axis=0))
     radius = float(np.linalg.norm(inside - centre, axis=1).max())
-    turn_object, turn_world = np.eye(3), np.eye(3)
+    turn_object, turn_world, up = np.eye(3), np.eye(3), np.array([0.0, 1.0, 0.0])
     if found.plane is not None:
-        turn_object, turn_world = _upright(found.plane.axis), _upright(found.plane.up)
+        turn_object, turn_world = (smallest_turn(axis, up) for axis in (found.plane.axis, found.plane.up))
     local = {}
     for number, pose in found.poses.items():
         own = np.eye(4)
@@ -244,17 +245,6 @@ def placed(found: FoundPoses) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     world[:3, :3] = turn_world
     world[:3, 3] = -turn_world @ np.mean([own[:3, 3] for own in local.values()], axis=0)
     return world, {number: world @ own for number, own in local.items()}
-
-
-def _upright(axis: np.ndarray) -> np.ndarray:
-    """The smallest rotation ``[3, 3]`` that takes the unit vector ``axis`` to +Y."""
-    up = np.array([0.0, 1.0, 0.0])
-    cross, cosine = np.cross(axis, up), float(axis @ up)
-    if cosine < -1.0 + 1e-9:
-        return np.diag([1.0, -1.0, -1.0])
-    x, y, z = cross
-    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + skew + skew @ skew / (1.0 + cosine)
 
 
 def _window(values: np.ndarray, left: int, top: int, side: int, beside: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from stspbr.metrics.poses import pose_errors
 from stspbr.photos.instance_features import Features, match
 from stspbr.photos.instance_mapping import map_copies, refined_model
 from stspbr.photos.instance_pairs import TwoView, consistent, photo_camera, two_view
-from stspbr.photos.instance_plane import resting_plane
+from stspbr.photos.instance_plane import on_plane, resting_plane
 from stspbr.photos.instances import find_copies
 from stspbr.photos.silhouette_check import ENOUGH, Silhouettes, verified
 from stspbr.photos.structure_from_motion import quiet
@@ -182,5 +182,16 @@ def test_the_plane_that_upright_copies_stand_on():
     up = tilt.apply([0, 1, 0])
     found = resting_plane(at)
     assert found is not None and found.up @ up > 0.999 and abs(found.axis[1]) > 0.999 and found.spread < 0.1
+    tilted = {k: pose.copy() for k, pose in at.items()}
+    for pose in tilted.values():
+        pose[:3, :3] = Rotation.from_rotvec(0.02 * rng.normal(size=3)).as_matrix() @ pose[:3, :3]
+        pose[:3, 3] += 0.05 * rng.normal(size=3)
+    plane = resting_plane(tilted)
+    assert plane is not None
+    flat = on_plane(tilted, plane, np.zeros(3))
+    assert max(np.abs(pose[:3, :3] @ plane.axis - plane.up).max() for pose in flat.values()) < 1e-9
+    assert np.ptp([pose[:3, 3] @ plane.up for pose in flat.values()]) < 1e-9
+    before, after = (np.mean(list(pose_errors(found, at).rotations.values())) for found in (tilted, flat))
+    assert after < before
     at[3][:3, :3] = Rotation.from_euler("x", 25, degrees=True).as_matrix() @ at[3][:3, :3]
     assert resting_plane(at) is None
