@@ -2,7 +2,7 @@
 # Another interpreter: make PYTHON=python3.12 test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quality quality-full bench test docs lint clean
+.PHONY: help demo quality quality-full quality-duplicates bench test docs lint clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -15,6 +15,7 @@ help:
 	@echo "make demo   make a small object, capture it, run all stages, compare the result with the truth"
 	@echo "make quality       small ladder: compare the method with the joint baseline (45 minutes on 2 cores)"
 	@echo "make quality-full  full ladder: every object, light and rung (days on 2 cores; run again to continue)"
+	@echo "make quality-duplicates  poses of equal objects in one photo, on path-traced piles (hours)"
 	@echo "make bench  seconds per step by part, compared with alternatives"
 	@echo "make test   run the tests"
 	@echo "make docs   build docs/ as a web site in site/"
@@ -30,6 +31,10 @@ quality: $(READY)
 
 quality-full: $(READY)
 	$(BIN)/python -m stspbr.quality full --workers 2 --threads 1 $(ARGS)
+
+# e.g. make quality-duplicates ARGS="label --side 1536 --samples 32 --seeds 3"
+quality-duplicates: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m stspbr.quality.duplicates $(ARGS)
 
 # Times are meaningful on an idle machine only; e.g. make bench ARGS="--threads 1 --steps 50"
 bench: $(READY)

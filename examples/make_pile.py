@@ -43,7 +43,7 @@ if __name__ == "__main__":
     parser.add_argument("--copies", type=int, default=8)
     parser.add_argument("--poses", choices=("upright", "tumbled"), default="upright")
     parser.add_argument("--size", type=int, nargs=2, default=(1536, 1536), metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--elevation", type=float, default=45.0, help="of the camera, in degrees")
+    parser.add_argument("--elevation", type=float, default=40.0, help="of the camera, in degrees")
     parser.add_argument("--fov", type=float, default=40.0, help="of the longer side, in degrees")
     parser.add_argument("--spacing", type=float, default=1.3, help="of neighbours, in widths of the object")
     parser.add_argument("--samples", type=int, default=32, help="paths per pixel")

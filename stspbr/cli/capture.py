@@ -23,8 +23,13 @@ LONG_TABLE = 60  # frames; if there are more, only those with warnings are print
 _PRINTING = ("overrides", "quiet", "json_lines")
 _USUAL: dict[str, Any] = {"positional": ["folder"], "without": ["known_light"], "common": _PRINTING}
 _PHOTOS = "Find poses and masks of photographs of one object.\n\nNeeds pip install 'stspbr[photos]'."
+_DUPLICATES = (
+    "Find the poses of several equal objects in one photograph.\n\nNeeds pip install 'stspbr[photos]' and labels of "
+    "the copies."
+)
 _WAYS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("photos", _PHOTOS, {"common": ["seed", "threads", *_PRINTING]}),
+    ("duplicates", _DUPLICATES, {"positional": ["photo"], "common": ["seed", "threads", *_PRINTING]}),
     ("mesh", "Render a textured mesh under a light from cameras on a sphere.",
      {"positional": ["asset"], "common": ["seed", "device", "backend", "threads", *_PRINTING]}),
     ("usd", "Read a USD scene (cameras, turntables, domes) and its images.",

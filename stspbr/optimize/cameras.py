@@ -1,4 +1,4 @@
-"""The cameras' poses and lenses as parameters of the reconstruction: small corrections of those of the capture."""
+"""Poses of cameras or objects, and lenses, as parameters of the reconstruction: small corrections of the capture's."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ class Cameras(nn.Module):
     The gauge is fixed after every step: no part of the corrections moves all cameras as one about the object, or
     changes all their distances in proportion.
 
+    Where one camera took all views of an object that moved (a turntable, equal objects in one photo), the correction is
+    the object's: the camera stays in the world, and the light turns with the correction.
+
     Args:
         frames: the views, in the reconstruction's box.
         settings: priors, and whether lenses are refined.
         start: the progress from which on they are refined.
 
     Attributes:
+        of_objects: the corrections are those of the object's poses.
         lens: ``[C, 3]`` logarithm of the focal length's factor, and shifts of the principal point in focal lengths, to
             the right and down.
     """
@@ -50,6 +54,7 @@ class Cameras(nn.Module):
         self.register_buffer(
             "common", common_motions(torch.from_numpy(np.linalg.inv(from_object)), pivot, unit).float()
         )
+        self.of_objects = one_camera(frames)
         self.register_buffer("owner", torch.tensor(owners, dtype=torch.int64))
 
     def seen(self, views: ViewBatch, ids: Sequence[int], progress: float) -> ViewBatch:
@@ -72,16 +77,38 @@ class Cameras(nn.Module):
         projection = _through(projection, focal.exp(), right, down)
         with torch.no_grad():
             eye = -(moved[:, :3, :3].transpose(1, 2) @ moved[:, :3, 3:])[..., 0]
+            rotation = views.object_rotation
+            if self.of_objects:  # the object turns against the light
+                rotation = rotation @ camera_from_object[:, :3, :3].transpose(1, 2) @ moved[:, :3, :3]
         return replace(
-            views, clip_from_object=projection @ moved, eye=eye, projection=projection, camera_from_object=moved
+            views,
+            clip_from_object=projection @ moved,
+            eye=eye,
+            object_rotation=rotation,
+            projection=projection,
+            camera_from_object=moved,
         )
 
     @torch.no_grad()
     def camera(self, number: int, camera: Camera) -> Camera:
-        """The corrected camera of view ``number``, of which ``camera`` is any crop or size."""
+        """The corrected camera of view ``number``, of which ``camera`` is any crop or size.
+
+        If ``of_objects``, its place is the capture's: see ``object_motion``.
+        """
+        if self.of_objects:
+            return self._refocused(camera, int(self.owner[number]))
         motion = self.poses.motion(torch.tensor([number], device=self.lens.device))[0].double().cpu().numpy()
         pose = _rigid(np.asarray(camera.camera_to_world, np.float64) @ motion)
         return replace(self._refocused(camera, int(self.owner[number])), camera_to_world=pose)
+
+    @torch.no_grad()
+    def object_motion(self, number: int, camera: Camera) -> np.ndarray | None:
+        """``[4, 4]`` rigid: what moves the object of view ``number`` in the world; None if the camera moves instead."""
+        if not self.of_objects:
+            return None
+        motion = self.poses.inverse(torch.tensor([number], device=self.lens.device))[0].double().cpu().numpy()
+        place = np.asarray(camera.camera_to_world, np.float64)
+        return _rigid(place @ motion @ np.linalg.inv(place))
 
     def through_lens(self, camera: Camera) -> Camera:
         """A camera of another view, with the lens corrected as those of its kind."""
@@ -115,6 +142,13 @@ class Cameras(nn.Module):
             "translation_of_distance": float(shift.mean()),
             "focal_factor": float(self.lens[:, 0].exp().mean()),
         }
+
+
+def one_camera(frames: Sequence[Frame]) -> bool:
+    """Whether all frames were taken from one place, and show the object in several poses."""
+    first = frames[0]
+    still = all(np.allclose(f.camera.camera_to_world, first.camera.camera_to_world, atol=1e-9) for f in frames)
+    return still and any(not np.allclose(f.object_to_world, first.object_to_world, atol=1e-9) for f in frames)
 
 
 def _through(projection: Tensor, focal: Tensor, right: Tensor, down: Tensor) -> Tensor:

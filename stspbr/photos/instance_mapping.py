@@ -17,7 +17,7 @@ from stspbr.photos.instance_features import Features
 from stspbr.photos.instance_pairs import Pair, TwoView, photo_camera
 
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-_SEEDS, _STARTS = 5, 3
+_SEEDS, _STARTS = 3, 2
 _SAME = 2.0  # degrees: models whose relative rotations differ by less are one
 
 
@@ -95,7 +95,7 @@ def refined_model(pycolmap: Any, model: Model, free: bool) -> tuple[float, float
     if covariance is None:
         return focal, float("inf") if free else 0.0, {}
     pixel = max(float(found.compute_mean_reprojection_error()), 0.3)  # the residuals' own size
-    own = covariance.get_other_params_cov(next(iter(found.cameras))) if free else np.zeros(1)
+    own = covariance.get_other_params_cov(next(iter(found.cameras.values())).params) if free else np.zeros(1)
     deviation = float("inf") if own is None else pixel * float(np.sqrt(max(np.asarray(own).ravel()[0], 0.0)))
     poses = {}
     for image_id in found.reg_image_ids():

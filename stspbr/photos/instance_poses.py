@@ -12,9 +12,9 @@ from stspbr.errors import StspbrError
 from stspbr.photos.instance_features import Features, instance_features, match, together
 from stspbr.photos.instance_mapping import Model, map_copies, refined_model
 from stspbr.photos.instance_pairs import FEW, Pair, TwoView, consistent, photo_camera, two_view
-from stspbr.photos.instance_plane import RestingPlane, resting_plane
+from stspbr.photos.instance_plane import RestingPlane, on_plane, resting_plane
 from stspbr.photos.instance_proxy import Picture, Proxy, build_proxy, pictures
-from stspbr.photos.instance_rescue import MARGIN, Answer, find_pose, proven, rescue_rotations
+from stspbr.photos.instance_rescue import Answer, find_pose, proven, rescue_rotations
 from stspbr.photos.instances import Instance
 from stspbr.photos.silhouette_check import ENOUGH, Coherence, Silhouettes, verified
 from stspbr.photos.structure_from_motion import quiet, require_pycolmap
@@ -56,7 +56,7 @@ class FoundPoses:
         coherence: of the poses; points: ``[P, 3]`` sparse points in object space; error: their mean reprojection error.
         how: by number ``"registered"``, ``"rescued"`` or ``"rejected"``; why: the reason, for those without a pose.
         pairs: matches and inliers of the pairs of copies that were verified; cut: pairs that contradicted others.
-        scores: by number overlap and likeness of the drawn object, and the total of the best other pose.
+        scores: by number overlap and likeness of the drawn object, and the likeness in the best other pose.
         deviations: by number, standard deviations of the pose: degrees, and translation in the poses' units.
         plane: what all copies stand on, if they do.
     """
@@ -93,15 +93,14 @@ def find_poses(
     pycolmap = require_pycolmap()
     with quiet(pycolmap):
         size = (display.shape[1], display.shape[0])
-        features, weak = _features(pycolmap, display, labels, copies, search, size, say)
-        silhouettes = Silhouettes(labels, copies)
+        features = _features(pycolmap, display, labels, copies, search, size, say)
+        scene = _Scene(pycolmap, display, labels, copies, Silhouettes(labels, copies), size, search.seed)
         focals = [search.focal] if search.focal is not None else [factor * max(size) for factor in FOCALS]
-        tries = [_at_focal(pycolmap, features, copies, silhouettes, focal, size, search.seed) for focal in focals]
-        best = max(tries, key=lambda one: one.score)
+        best = max((_at_focal(scene, features, focal) for focal in focals), key=lambda one: one.score)
         if search.focal is None and best.model is not None:
             focal, deviation, _ = refined_model(pycolmap, best.model, free=True)
             if 0.5 * best.focal < focal < 2.0 * best.focal:
-                again = _at_focal(pycolmap, features, copies, silhouettes, focal, size, search.seed)
+                again = _at_focal(scene, features, focal)
                 best = again if again.score >= 0.9 * best.score else best
             say(f"focal length {best.focal:.0f} ± {deviation:.0f} pixels, estimated")
             if deviation > _UNSURE_FOCAL * best.focal:
@@ -110,35 +109,61 @@ def find_poses(
             raise _nothing(features, best, copies)
         _, deviation, deviations = refined_model(pycolmap, best.model, free=search.focal is None)
     out = FoundPoses(
-        best.poses, best.focal, None if search.focal else deviation, best.coherence, best.model.points, best.model.error
-    )
-    out.deviations = deviations
-    out.pairs = {pair: (view.matches, len(view.inliers)) for pair, view in best.pairs.items()}
-    out.cut = best.cut
-    for number, reason in best.why.items():
-        out.why[number] = reason
-    _prove(display, labels, copies, silhouettes, search, out, say)
+        best.poses, best.focal, None if search.focal else deviation, best.coherence, best.model.points,
+        best.model.error,
+        why=dict(best.why), cut=best.cut, scores=best.scores, deviations=deviations,
+        pairs={pair: (view.matches, len(view.inliers)) for pair, view in best.pairs.items()},
+    )  # fmt: skip
+    if search.rescue:
+        _rescue(scene, best.seen, search, out, say)
+    if not _proven(scene.silhouettes, out, best.seen):
+        raise _nothing(features, best, copies)
     for copy in copies:
-        out.how.setdefault(copy.number, "registered" if copy.number in out.poses else "rejected")
-        if copy.number not in out.poses:
+        if copy.number in out.poses:
+            out.how.setdefault(copy.number, "registered")
+        else:
+            out.how[copy.number] = "rejected"
             out.why.setdefault(copy.number, _unmatched(copy.number, out.pairs))
-    out.plane = resting_plane(out.poses)
+    out.plane = resting_plane(out.poses, out.coherence.centre)
+    if search.resting == "plane" and out.plane is not None:
+        out.poses = on_plane(out.poses, out.plane, out.coherence.centre)
+        out.coherence = scene.silhouettes.check(out.poses, out.focal)
     return out
 
 
 @dataclass
+class _Scene:
+    """What all tries share."""
+
+    pycolmap: Any
+    display: np.ndarray
+    labels: np.ndarray
+    copies: list[Instance]
+    silhouettes: Silhouettes
+    size: tuple[int, int]
+    seed: int
+
+
+@dataclass
 class _Try:
+    """The best model at one focal length."""
+
     focal: float
     pairs: dict[Pair, TwoView]
     cut: list[Pair]
+    seen: dict[int, Picture]
     model: Model | None = None
     poses: dict[int, np.ndarray] = field(default_factory=dict)
     coherence: Coherence | None = None
+    scores: dict[int, tuple[float, float, float]] = field(default_factory=dict)
     why: dict[int, str] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
-        return 0.0 if self.coherence is None else self.coherence.score
+        """Copies, weighed by how well their masks and their print fit."""
+        if self.coherence is None:
+            return 0.0
+        return self.coherence.score + sum(max(likeness, 0.0) for _, likeness, _ in self.scores.values())
 
 
 def _features(
@@ -149,24 +174,24 @@ def _features(
     search: PoseSearch,
     size: tuple[int, int],
     say: _Say,
-) -> tuple[dict[int, Features], list[Pair]]:
-    """The features of every copy, with those of tilted views where a pair needs them; and the pairs that did."""
+) -> dict[int, Features]:
+    """The features of every copy, with those of tilted views where a pair needs them."""
     features = {copy.number: instance_features(display, labels, copy) for copy in copies}
     say(f"{sum(len(own.points) for own in features.values())} features on {len(copies)} copies")
     if search.matcher == "sift":
-        return features, []
+        return features
     focal = search.focal or FOCALS[1] * max(size)
     pairs = _pairs(pycolmap, features, copies, focal, size, search.seed)
     weak = [(a, b) for a in features for b in features if a < b and len(_inliers(pairs.get((a, b)))) < FEW]
     joined = {k for pair, view in pairs.items() if len(view.inliers) >= FEW for k in pair}
     needed = [copy for copy in copies if len(joined) < len(copies) or any(copy.number in pair for pair in weak)]
     if not weak or not needed:
-        return features, []
+        return features
     say(f"{len(weak)} pairs have fewer than {FEW} inliers: tilted views of {len(needed)} copies")
     for copy in needed:
         tilted = instance_features(display, labels, copy, "affine")
         features[copy.number] = together(features[copy.number], tilted)
-    return features, weak
+    return features
 
 
 def _inliers(view: TwoView | None) -> np.ndarray:
@@ -194,84 +219,66 @@ def _pairs(
     return out
 
 
-def _at_focal(
-    pycolmap: Any,
-    features: Mapping[int, Features],
-    copies: list[Instance],
-    silhouettes: Silhouettes,
-    focal: float,
-    size: tuple[int, int],
-    seed: int,
-) -> _Try:
+def _at_focal(scene: _Scene, features: Mapping[int, Features], focal: float) -> _Try:
     """The model with the most copies that hold together, at one focal length."""
-    pairs = _pairs(pycolmap, features, copies, focal, size, seed)
+    pairs = _pairs(scene.pycolmap, features, scene.copies, focal, scene.size, scene.seed)
     kept = consistent(pairs)
-    out = _Try(focal, kept, sorted(set(pairs) - set(kept)))
-    for model in map_copies(pycolmap, features, kept, focal, size, seed):
-        poses, coherence = verified(silhouettes, model.poses, focal)
-        if coherence is not None and coherence.score > out.score:
-            why = {
-                number: f"incoherent: its mask does not fit the pose that its features suggest (needed: {ENOUGH:.0%} "
-                "of it under the hull of the others): is it the same object?"
-                for number in model.poses
-                if number not in poses
-            }
-            out = replace(out, model=model, poses=poses, coherence=coherence, why=why)
+    seen = pictures(scene.display, scene.labels, scene.copies, focal, _PROOF_SIDE)
+    out = _Try(focal, kept, sorted(set(pairs) - set(kept)), seen)
+    for model in map_copies(scene.pycolmap, features, kept, focal, scene.size, scene.seed):
+        if 2.0 * len(model.poses) <= out.score:
+            continue
+        poses, coherence = verified(scene.silhouettes, model.poses, focal)
+        why = {
+            number: f"incoherent: its mask does not fit the pose that its features suggest (needed: {ENOUGH:.0%} of it "
+            "under the hull of the others): is it the same object?"
+            for number in model.poses
+            if number not in poses
+        }
+        trial = replace(out, model=model, poses=poses, coherence=coherence, why=why, scores={})
+        if coherence is not None and _proven(scene.silhouettes, trial, seen) and trial.score > out.score:
+            out = trial
     return out
 
 
-def _prove(
-    display: np.ndarray,
-    labels: np.ndarray,
-    copies: list[Instance],
-    silhouettes: Silhouettes,
-    search: PoseSearch,
-    out: FoundPoses,
-    say: _Say,
-) -> None:
-    """Drop the poses that another one beats, then seek those that are missing; in ``out``."""
-    seen = pictures(display, labels, copies, out.focal, _PROOF_SIDE)
-    while len(out.poses) > _FEWEST:
-        answers = {k: _leave_one_out(silhouettes, seen, out, k) for k in out.poses}
-        out.scores = {k: (a.overlap, a.likeness, a.runner_up) for k, a in answers.items() if a is not None}
-        lost = {k: a.runner_up / max(a.total, 1e-6) for k, a in answers.items() if a is not None}
-        worst = max(lost, key=lambda k: lost[k], default=None)
-        if worst is None or lost[worst] <= 1.0 + MARGIN:
-            break
-        del out.poses[worst]
-        out.why[worst] = "its print fits another pose better than the one that its features suggest"
-    if search.rescue:
-        _rescue(copies, silhouettes, seen, search, out, say)
-    out.coherence = silhouettes.check(out.poses, out.focal)
+def _proven(silhouettes: Silhouettes, found: _Try | FoundPoses, seen: dict[int, Picture]) -> bool:
+    """Drop the copies against whose poses their print speaks, the worst first; whether enough are left."""
+    while len(found.poses) >= _FEWEST:
+        answers = {k: _leave_one_out(silhouettes, seen, found.poses, found.focal, k) for k in found.poses}
+        known = {k: answer for k, answer in answers.items() if answer is not None}
+        found.scores = {k: (a.score.overlap, a.score.likeness, a.rival.likeness) for k, a in known.items()}
+        lost = {k: a.rival.evidence - a.score.evidence for k, a in known.items() if a.refuted(len(found.poses))}
+        if not lost:
+            found.coherence = silhouettes.check(found.poses, found.focal)
+            return True
+        worst = max(lost, key=lambda k: lost[k])
+        found.poses = {k: pose for k, pose in found.poses.items() if k != worst}
+        found.why[worst] = "its print fits another pose better than the one that was found: is it the same object?"
+    return False
 
 
-def _leave_one_out(silhouettes: Silhouettes, seen: dict[int, Picture], out: FoundPoses, number: int) -> Answer | None:
-    others = {k: pose for k, pose in out.poses.items() if k != number}
-    proxy = build_proxy(silhouettes, seen, others, out.focal)
-    return None if proxy is None else proven(proxy, seen[number], out.poses[number])
+def _leave_one_out(
+    silhouettes: Silhouettes, seen: dict[int, Picture], poses: Mapping[int, np.ndarray], focal: float, number: int
+) -> Answer | None:
+    proxy = build_proxy(silhouettes, seen, poses, focal, without=number)
+    return None if proxy is None else proven(proxy, seen[number], poses[number])
 
 
-def _rescue(
-    copies: list[Instance],
-    silhouettes: Silhouettes,
-    seen: dict[int, Picture],
-    search: PoseSearch,
-    out: FoundPoses,
-    say: _Say,
-) -> None:
+def _rescue(scene: _Scene, seen: dict[int, Picture], search: PoseSearch, out: FoundPoses, say: _Say) -> None:
     """Seek the copies without a pose, those with the largest masks first."""
-    missing = sorted((copy for copy in copies if copy.number not in out.poses), key=lambda copy: -copy.pixels)
-    plane = resting_plane(out.poses)
+    missing = sorted((copy for copy in scene.copies if copy.number not in out.poses), key=lambda copy: -copy.pixels)
+    plane = resting_plane(out.poses, out.coherence.centre)
     if search.resting == "plane" and plane is None:
         say("warning: the copies that have poses do not stand on one plane: any pose is tried")
     for copy in missing:
-        proxy: Proxy | None = build_proxy(silhouettes, seen, out.poses, out.focal)
+        proxy: Proxy | None = build_proxy(scene.silhouettes, seen, out.poses, out.focal)
         if proxy is None:
             return
         known = list(out.poses.values())
         depth = float(np.median([-(pose[:3, :3] @ proxy.centre + pose[:3, 3])[2] for pose in known]))
         rotations = rescue_rotations([pose[:3, :3] for pose in known], None if plane is None else plane.up)
-        answer = find_pose(proxy, seen[copy.number], rotations, depth)
+        up = None if plane is None else plane.up
+        answer = find_pose(proxy, seen[copy.number], rotations, depth, up)
         if answer is None or not answer.sure:
             if answer is not None:
                 out.why[copy.number] = (
@@ -279,15 +286,17 @@ def _rescue(
                 )
             continue
         trial = {**out.poses, copy.number: answer.pose}
-        found = silhouettes.check(trial, out.focal)
+        found = scene.silhouettes.check(trial, out.focal)
         if found.worst[1] < ENOUGH:
             out.why[copy.number] = f"incoherent: its mask fits the hull of the others by {found.worst[1]:.0%} at best"
             continue
         out.poses = dict(sorted(trial.items()))
         out.how[copy.number] = "rescued"
-        out.scores[copy.number] = (answer.overlap, answer.likeness, answer.runner_up)
         out.why.pop(copy.number, None)
-        say(f"copy {copy.number}: rescued by drawing (overlap {answer.overlap:.2f}, likeness {answer.likeness:.2f})")
+        say(
+            f"copy {copy.number}: rescued by drawing (overlap {answer.score.overlap:.2f}, "
+            f"likeness {answer.score.likeness:.2f})"
+        )
 
 
 def _unmatched(number: int, pairs: Mapping[Pair, tuple[int, int]]) -> str:

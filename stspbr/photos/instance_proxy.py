@@ -19,8 +19,8 @@ from stspbr.photos.silhouette_check import Poses, Silhouettes
 from stspbr.scene.camera import Camera
 
 _GRID = 56
-_SIDE = 64  # pixels along the longer side of a picture
-_REACH = 0.10  # of a picture's side: what is smooth over more is light, not print
+_SIDE = 64  # pixels along the longer side of a copy
+_REACH = 0.10  # of a copy's side: what is smooth over more is light, not print
 _LEAST = 60  # pixels that both show, from which a likeness counts
 _FLAT = 0.03  # deviation of a picture in which there is nothing to compare
 _BEHIND = 2.5  # cells behind the nearest surface: hidden
@@ -42,6 +42,30 @@ class Picture:
     known: np.ndarray
     luminance: np.ndarray
     seen: np.ndarray
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a pose explains a copy.
+
+    Attributes:
+        overlap: intersection over union of the outlines.
+        likeness: correlation of the luminance in [−1, 1]; support: share of the copy's pixels that were compared.
+    """
+
+    overlap: float
+    likeness: float
+    support: float
+
+    @property
+    def evidence(self) -> float:
+        """The likeness, less where few pixels were compared."""
+        return max(self.likeness, 0.0) * float(np.sqrt(self.support))
+
+    @property
+    def total(self) -> float:
+        """Outline and print together."""
+        return self.overlap + 2.0 * self.evidence
 
 
 @dataclass(frozen=True)
@@ -69,14 +93,15 @@ class Proxy:
         draw_points(self.points, self.values, self.normals, matrix, *lens, self.cell, depth, out)
         return depth, out
 
-    def score(self, picture: Picture, pose: np.ndarray) -> tuple[float, float]:
-        """How well a pose explains a copy: intersection over union of outlines, correlation of luminance."""
+    def score(self, picture: Picture, pose: np.ndarray) -> Score:
+        """How well a pose explains a copy."""
         depth, values = self.drawn(picture.camera, pose)
         shown = np.isfinite(depth)
         union = ((picture.mask | shown) & picture.known).sum()
         overlap = float((picture.mask & shown).sum() / max(union, 1))
         both = picture.seen & shown & np.isfinite(values)
-        return overlap, correlation(picture.luminance[both], values[both])
+        likeness = correlation(picture.luminance[both], values[both])
+        return Score(overlap, likeness, float(both.sum() / max(picture.seen.sum(), 1)))
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
@@ -92,7 +117,7 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
 def pictures(
     display: np.ndarray, labels: np.ndarray, copies: Iterable[Instance], focal: float, side: int = _SIDE
 ) -> dict[int, Picture]:
-    """The copies reduced to ``side`` pixels, by number.
+    """The copies reduced to ``side`` pixels along their longer side, by number.
 
     Args:
         display: ``[H, W]`` float32 luminance of the photo in [0, 1].
@@ -117,8 +142,14 @@ def pictures(
     return out
 
 
-def build_proxy(silhouettes: Silhouettes, seen: dict[int, Picture], poses: Poses, focal: float) -> Proxy | None:
-    """The stand-in of the copies that have poses; None if their masks leave nothing."""
+def build_proxy(
+    silhouettes: Silhouettes, seen: dict[int, Picture], poses: Poses, focal: float, without: int | None = None
+) -> Proxy | None:
+    """The stand-in of the copies that have poses; None if their masks leave nothing.
+
+    Args:
+        without: a copy whose mask helps to carve, but which lends no colour.
+    """
     centre, reach = silhouettes.cube(poses, focal)
     axis = np.linspace(-reach, reach, _GRID)
     cell = float(axis[1] - axis[0])
@@ -140,7 +171,12 @@ def build_proxy(silhouettes: Silhouettes, seen: dict[int, Picture], poses: Poses
     normals = slopes / np.maximum(np.linalg.norm(slopes, axis=1, keepdims=True), 1e-9)
     bare = Proxy(points[surface], np.ascontiguousarray(normals, np.float32),
                  np.full(int(surface.sum()), np.nan, np.float32), cell, centre)  # fmt: skip
-    return coloured(bare, seen, poses)
+    # where nobody looks, behind what covers the copies, the hull is far too large: only what some copy shows counts
+    out = coloured(bare, seen, {k: pose for k, pose in poses.items() if k != without})
+    shown = np.isfinite(out.values)
+    if shown.sum() < 50:
+        return None
+    return replace(out, points=out.points[shown], normals=out.normals[shown], values=out.values[shown])
 
 
 def coloured(proxy: Proxy, seen: dict[int, Picture], poses: Poses) -> Proxy:

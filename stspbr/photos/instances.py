@@ -5,7 +5,7 @@ Labels are data. Nothing here is ever interpolated, and a lossy file is refused 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ _MOST_CUT = 0.15  # share of a copy's outline that may lie on the photo's border
 _SPECK = 0.05  # of a copy's largest part: smaller parts are not taken for the copy
 _RARE = 2e-4  # of all labelled pixels: fewer are no label
 _MOST_LABELS = 250
+_AROUND, _AS_LARGE = 0.12, 1.1  # of a copy's side about its box; of the largest copy's side
 _Note = Callable[[str], None]
 
 
@@ -119,6 +120,20 @@ def find_copies(labels: np.ndarray) -> tuple[np.ndarray, list[Instance]]:
             reason = f"cut by the photo's border along {cut:.0%} of its outline: photograph it whole"
         copies.append(Instance(number, (int(left), int(top), int(right), int(bottom)), len(rows), cut, reason))
     return labels, copies
+
+
+def reaches(copies: Sequence[Instance]) -> dict[int, tuple[int, int, int, int]]:
+    """The box (left, top, right, bottom; it may leave the photo) that a copy cannot leave, hidden or not, by number.
+
+    All copies are as large as the largest one at most, give or take what perspective and another side do.
+    """
+    most = max(copy.side for copy in copies)
+    out = {}
+    for copy in copies:
+        left, top, right, bottom = copy.box
+        wide, tall = (max(_AROUND * copy.side, _AS_LARGE * most - extent) for extent in (right - left, bottom - top))
+        out[copy.number] = (int(left - wide), int(top - tall), int(right + wide), int(bottom + tall))
+    return out
 
 
 def require_copies(copies: list[Instance], where: str | Path) -> list[Instance]:

@@ -14,16 +14,14 @@ import numpy as np
 from scipy import ndimage
 
 from stspbr.geometry.visual_hull import carve_by, outline_distance
-from stspbr.photos.instances import Instance
+from stspbr.photos.instances import Instance, reaches
 from stspbr.scene.camera import Camera
 
 ENOUGH = 0.93
 """The coherence from which a copy's pose is accepted."""
-_SIDE = 128  # pixels along the longer side of a mask
+_SIDE = 112  # pixels along the longer side of a copy
 _GRID = 96
-_MARGIN = 0.08  # of a copy's box, about it
 _REACH = 1.15  # of the half diagonal of the largest mask
-_SURE = 1.5  # pixels about an outline in which a mask carves nothing: masks are that wrong
 
 Poses = Mapping[int, np.ndarray]
 """``camera_from_object`` ``[4, 4]`` rigid, OpenGL axes, by number of the copy."""
@@ -43,6 +41,13 @@ class Coherence:
     centre: np.ndarray
     cell: float
     distance: np.ndarray
+
+    def inside(self) -> np.ndarray:
+        """``[P, 3]`` the points of the grid that are in the hull."""
+        side = round(len(self.distance) ** (1.0 / 3.0))
+        axis = (np.arange(side) - 0.5 * (side - 1)) * self.cell
+        offsets = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+        return self.centre + offsets[self.distance < 0.5 * self.cell]
 
     @property
     def worst(self) -> tuple[int, float]:
@@ -70,12 +75,13 @@ class Silhouettes:
     Args:
         labels: ``[H, W]`` int32 of the photo.
         copies: those that take part.
-        side: the masks' longer side in pixels.
+        side: the copies' longer side in pixels; crops have room about them.
     """
 
     def __init__(self, labels: np.ndarray, copies: list[Instance], side: int = _SIDE) -> None:
         self.shape = labels.shape
-        self._views = {copy.number: _view(labels, copy, side) for copy in copies}
+        reach = reaches(copies)
+        self._views = {copy.number: _view(labels, copy, reach[copy.number], side) for copy in copies}
 
     def camera(self, number: int, focal: float) -> Camera:
         """The camera of a copy's reduced crop, at the world's origin; the photo's principal point is its middle."""
@@ -184,18 +190,26 @@ def verified(
     return {}, None
 
 
-def _view(labels: np.ndarray, copy: Instance, side: int) -> _View:
+def _view(labels: np.ndarray, copy: Instance, reach: tuple[int, int, int, int], side: int) -> _View:
     height, width = labels.shape
-    left, top, right, bottom = copy.box
-    rim = int(np.ceil(_MARGIN * copy.side))
-    box = (max(left - rim, 0), max(top - rim, 0), min(right + rim, width), min(bottom + rim, height))
+    # one pixel more than the copy can reach: there nothing is left to doubt, unless the photo ends
+    box = (max(reach[0] - 2, 0), max(reach[1] - 2, 0), min(reach[2] + 2, width), min(reach[3] + 2, height))
     part = labels[box[1] : box[3], box[0] : box[2]]
-    scale = max(max(part.shape) / side, 1.0)
+    scale = max(copy.side / side, 1.0)
     size = max(int(round(part.shape[1] / scale)), 1), max(int(round(part.shape[0] / scale)), 1)
     # nearest pixels: labels have no means
     rows = ((np.arange(size[1]) + 0.5) * part.shape[0] / size[1]).astype(int)
     columns = ((np.arange(size[0]) + 0.5) * part.shape[1] / size[0]).astype(int)
     small = part[rows[:, None], columns[None, :]]
     mask = small == copy.number
-    outline = outline_distance(mask, (small == 0) | mask)
+    within = np.ones(mask.shape, bool)
+    for line, index in ((0, rows + box[1]), (1, columns + box[0])):
+        low, high = reach[1 - line], reach[3 - line]
+        inside = (index >= low) & (index < high)
+        within &= inside[:, None] if line == 0 else inside[None, :]
+    for edge, at_photo in ((0, box[1] == 0), (-1, box[3] == height)):
+        within[edge] &= at_photo
+    for edge, at_photo in ((0, box[0] == 0), (-1, box[2] == width)):
+        within[:, edge] &= at_photo
+    outline = outline_distance(mask, (small == 0) | mask | ~within)
     return _View(box, size, mask, outline)

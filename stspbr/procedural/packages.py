@@ -23,6 +23,7 @@ _CAN = Profile(
     )
 )  # fmt: skip
 _MARKS = (6.0, 60.0)  # as large as the letters and pictures of a label
+_DENSE = 2.0
 _LABEL = 0.76  # half its height
 _CRATE = np.array([0.75, 0.5, 0.6])  # half its sides
 # of each side: its axis, its sign, and the print that it has; the first two have the same one
@@ -37,7 +38,7 @@ def label_can(resolution: int = 1024) -> Asset:
     """
     x, y, z = np.moveaxis(_CAN.texels(resolution), -1, 0)
     soft = 1.2 * _CAN.length / resolution
-    print_ = printed_paper(resolution, 11, _MARKS).astype(np.float64)
+    print_ = printed_paper(resolution, 11, _MARKS, _DENSE).astype(np.float64)
     waves = np.sin(6.1 * x + 3.0 * y + 0.5) * np.sin(5.3 * z - 4.1 * y) + 0.5 * np.sin(9.0 * x - 7.0 * z + 5.0 * y)
     foil = smoothstep(0.55 - 4 * soft, 0.55 + 4 * soft, waves)
     rough = 0.36 + 0.05 * np.clip(waves, -1.0, 1.0)
@@ -58,7 +59,7 @@ def crate(resolution: int = 1024) -> Asset:
     """
     tile = resolution // 3
     albedo = np.full((resolution, resolution, 3), 0.5, np.float32)
-    prints = [printed_paper(tile, 20 + k, _MARKS) for k in range(5)]
+    prints = [printed_paper(tile, 20 + k, _MARKS, _DENSE) for k in range(5)]
     positions, normals, uvs = [], [], []
     for number, (axis, sign, print_) in enumerate(_SIDES):
         row, column = divmod(number, 3)

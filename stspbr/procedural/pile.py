@@ -41,7 +41,7 @@ class PileOptions:
     copies: int = 8
     poses: Literal["upright", "tumbled"] = "upright"
     size: tuple[int, int] = (1536, 1536)
-    elevation: float = 45.0
+    elevation: float = 40.0
     fov: float = 40.0
     spacing: float = 1.3
     seed: int = 0

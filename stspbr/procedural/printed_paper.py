@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 
-def printed_paper(resolution: int, seed: int = 0, sizes: tuple[float, float] = (12.0, 200.0)) -> np.ndarray:
+def printed_paper(
+    resolution: int, seed: int = 0, sizes: tuple[float, float] = (12.0, 200.0), density: float = 0.35
+) -> np.ndarray:
     """``[R, R, 3]`` float32 linear albedo: blots, strokes and blocks of ink of all sizes on warm paper.
 
     Args:
-        seed: of the print; sizes: how often the largest and the smallest marks fit into a side.
+        seed: of the print; sizes: how often the largest and the smallest marks fit into a side; density: how often all
+            marks together cover the paper.
     """
     rng = np.random.default_rng(seed)
     image = np.ones((resolution, resolution, 3)) * (0.55, 0.50, 0.42)
@@ -20,7 +23,7 @@ def printed_paper(resolution: int, seed: int = 0, sizes: tuple[float, float] = (
     rows = coarse[low] * (1 - part)[:, None] + coarse[low + 1] * part[:, None]
     image *= 1.0 + 0.08 * (rows[:, low] * (1 - part) + rows[:, low + 1] * part)[..., None]
     for side in np.geomspace(resolution / sizes[0], resolution / sizes[1], 14):
-        for _ in range(int(0.35 * (resolution / side) ** 2 / 14) + 4):
+        for _ in range(int(density * (resolution / side) ** 2 / 14) + 4):
             _stamp(image, rng, max(side * rng.uniform(0.5, 1.5), 2.0))
     return np.clip(image, 0.02, 0.9).astype(np.float32)
 

@@ -95,6 +95,24 @@ def contact_sheet(record: RunRecord) -> Shot | None:
     return None if path is None else _shot("contact sheet: result and truth", path, 2400, 1_500_000)
 
 
+def copies_sheet(record: RunRecord) -> Shot | None:
+    """The photo of a capture from duplicates, with the outline of every copy."""
+    path = record.file("capture", "contact_sheet.png")
+    caption = (
+        "blue: the mask's outline; green: registered, yellow: rescued, as the hull lies in its pose; red: rejected"
+    )
+    return None if path is None else _shot(caption, path, 1400, 1_500_000)
+
+
+def copies_rows(record: RunRecord) -> list[tuple[str, ...]]:
+    """Of each copy: label, state, coherence and likeness in percent, and the reason if it was rejected."""
+    rows = []
+    for copy in record.json("capture", "duplicates.json").get("copies", []):
+        shares = [f"{100.0 * copy[key]:.1f}" if key in copy else "" for key in ("coherence", "likeness")]
+        rows.append((str(copy["label"]), copy["state"], *shares, copy.get("reason", "")))
+    return rows
+
+
 def preview_shots(previews: dict[str, Path]) -> list[Shot]:
     """The last preview of each stage; the caption comes from the file's name, which lists the parts."""
     shots = []

@@ -12,6 +12,8 @@ from stspbr.report.gallery import (
     Shot,
     confidence_shots,
     contact_sheet,
+    copies_rows,
+    copies_sheet,
     map_rows,
     preview_shots,
     read_run_light,
@@ -45,7 +47,7 @@ def run_page(record: RunRecord) -> str:
     light = read_run_light(record)
     model = embed_model(record, light, embedded)
     views, maps, relit, sheet = view_rows(record), map_rows(record), relit_rows(record), contact_sheet(record)
-    confidence = confidence_shots(record)
+    confidence, copies = confidence_shots(record), copies_sheet(record)
     previews = preview_shots(latest_previews(record.path, logged))
     found = metrics(record)
     shots = [shot for row in (*views, *maps, *relit) for shot in row.shots.values()]
@@ -66,12 +68,14 @@ def run_page(record: RunRecord) -> str:
         maps_beside_truth=any("reference" in row.shots for row in maps),
         relit=relit,
         sheet=sheet,
+        copies=copies_rows(record),
+        copies_sheet=copies,
         light=light,
         models=[model] if model.glb else [],
         embedded=embedded,
         charts=run_charts(curves),
         previews=previews,
-        reduced=_reduced([*shots, *confidence, *previews, *([sheet] if sheet else [])]),
+        reduced=_reduced([*shots, *confidence, *previews, *([sheet] if sheet else []), *([copies] if copies else [])]),
         settings={stage: flat_settings(artifact.settings) for stage, artifact in record.artifacts.items()},
         provenance=provenance(record),
         with_unit=with_unit,

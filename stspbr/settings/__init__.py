@@ -4,6 +4,7 @@ Every rate, weight and size that a run depends on is declared here with its defa
 """
 
 from stspbr.settings.capture import (
+    CaptureDuplicatesSettings,
     CaptureFolderSettings,
     CaptureMeshSettings,
     CapturePhotosSettings,
@@ -61,6 +62,7 @@ __all__ = [
     "BakeSettings",
     "CaptureFolderSettings",
     "CaptureMeshSettings",
+    "CaptureDuplicatesSettings",
     "CapturePhotosSettings",
     "CaptureSettings",
     "CaptureUsdSettings",

@@ -127,4 +127,30 @@ class CapturePhotosSettings(FileSettings):
     light: Literal["distant", "flash"] = Field("distant", description=_LIGHT)
 
 
-CaptureSettings = CaptureMeshSettings | CaptureFolderSettings | CaptureUsdSettings | CapturePhotosSettings
+class CaptureDuplicatesSettings(PreparationSettings):
+    """Find the poses of equal objects in one photograph."""
+
+    kind: Literal["duplicates"] = Field("duplicates", description=_KIND)
+    photo: str = Field(description="the photograph; or procedural:label-can, … : a pile of these, path-traced")
+    instances: str | None = Field(
+        None,
+        description="labels of the copies: image, folder of masks or COCO's JSON; none: of a procedural pile",
+    )
+    focal: float | None = Field(None, gt=0, description="focal length in pixels; none: of Exif, or estimated")
+    fov: float | None = Field(None, gt=1, lt=170, description="field of view of the longer side in degrees, instead")
+    keep: list[int] = Field([], description="labels of the copies that take part; none: all")
+    matcher: Literal["sift", "affine"] = Field(
+        "affine", description="affine: pairs that SIFT joins weakly are tried again with tilted views"
+    )
+    resting: Literal["any", "plane"] = Field("any", description="plane: all copies stand on it with the same side down")
+    rescue: bool = Field(True, description="seek copies that features give no pose by drawing the object")
+    copies: int = Field(8, ge=3, le=60, description="procedural pile: their number")
+    poses: Literal["upright", "tumbled"] = Field("upright", description="procedural pile: how they lie")
+    side: int = Field(1536, ge=64, description="procedural pile: side of the photo in pixels")
+    samples: int = Field(32, ge=1, description="procedural pile: paths per pixel")
+    light: str = Field("procedural:studio", description="procedural pile: HDR or EXR, or procedural:NAME")
+
+
+CaptureSettings = (
+    CaptureMeshSettings | CaptureFolderSettings | CaptureUsdSettings | CapturePhotosSettings | CaptureDuplicatesSettings
+)

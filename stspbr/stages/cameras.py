@@ -99,8 +99,7 @@ def refined_capture(capture: Capture, artifact: Artifact) -> Capture:
         return capture
     known = _json(artifact, CAMERAS)
     try:
-        frames = [f.with_fields(camera=_camera(f.camera, known[f.name])) if f.name in known else f
-                  for f in capture.frames]  # fmt: skip
+        frames = [_corrected(f, known[f.name]) if f.name in known else f for f in capture.frames]
     except (KeyError, TypeError, ValueError):
         raise StspbrError(f"{artifact.path / CAMERAS} is damaged: run the stage again") from None
     return replace(capture, frames=frames)
@@ -116,9 +115,10 @@ def write_cameras(folder: Path, reconstruction: Reconstruction, scale: float) ->
         save_json(reconstruction.photography.response.to_json(), folder / RESPONSE)
     if reconstruction.cameras is not None:
         own = reconstruction.cameras
-        entries = _entries(reconstruction.views, own.camera, scale)
+        entries = _entries(reconstruction.views, own.camera, own.object_motion, scale)
         if reconstruction.held_out is not None:
-            entries |= _entries(reconstruction.held_out, lambda _, camera: own.through_lens(camera), scale)
+            lens = own.through_lens
+            entries |= _entries(reconstruction.held_out, lambda _, c: lens(c), lambda *_: None, scale)
         save_json(entries, folder / CAMERAS)
 
 
@@ -141,7 +141,7 @@ def camera_facts(reconstruction: Reconstruction) -> dict[str, Any]:
     return {"camera": out} if out else {}
 
 
-def _entries(views: ViewSet, corrected: Any, scale: float) -> dict[str, Any]:
+def _entries(views: ViewSet, corrected: Any, moved: Any, scale: float) -> dict[str, Any]:
     out = {}
     for number, name in enumerate(views.names):
         camera = corrected(number, views.original_camera(number))
@@ -149,7 +149,19 @@ def _entries(views: ViewSet, corrected: Any, scale: float) -> dict[str, Any]:
         pose[:3, 3] *= scale
         out[name] = {"camera_to_world": pose.tolist(), "fx": camera.fx, "fy": camera.fy, "cx": camera.cx,
                      "cy": camera.cy, "width": camera.width, "height": camera.height}  # fmt: skip
+        motion = moved(number, camera)
+        if motion is not None:
+            motion[:3, 3] *= scale
+            out[name]["object_motion"] = motion.tolist()
     return out
+
+
+def _corrected(frame: Frame, entry: dict[str, Any]) -> Frame:
+    """A frame with its camera, or its object's pose, as a stage corrected it."""
+    pose = np.asarray(frame.object_to_world, np.float64)
+    if "object_motion" in entry:
+        pose = np.asarray(entry["object_motion"], np.float64).reshape(4, 4) @ pose
+    return frame.with_fields(camera=_camera(frame.camera, entry), object_to_world=pose)
 
 
 def _camera(camera: Camera, entry: dict[str, Any]) -> Camera:

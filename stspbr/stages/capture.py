@@ -14,7 +14,13 @@ from stspbr.formats.choices import FileChoices
 from stspbr.notes import Notes
 from stspbr.optimize.progress import Reporter
 from stspbr.scene import Capture
-from stspbr.settings import CaptureMeshSettings, CapturePhotosSettings, CaptureSettings, CaptureUsdSettings
+from stspbr.settings import (
+    CaptureDuplicatesSettings,
+    CaptureMeshSettings,
+    CapturePhotosSettings,
+    CaptureSettings,
+    CaptureUsdSettings,
+)
 from stspbr.stages.capture_mesh import render_capture
 from stspbr.stages.capture_preparation import prepared
 from stspbr.stages.session import Session, on_first_rank
@@ -31,8 +37,11 @@ def run_capture(session: Session, settings: CaptureSettings) -> Artifact:
         _print(session, notes.lines())  # they may have the cause
         raise
     left_out: list[str] = facts.pop("left_out", [])  # printed already
+    write_more = facts.pop("write", None)
     with session.create("capture", settings) as draft:
         write_transforms(draft.path, capture)
+        if write_more is not None:
+            write_more(draft.path)
         # what is written is checked when it is: the pixels of stored frames are then there
         checks = check_capture(capture)
         warnings = list(dict.fromkeys([*notes.lines(), *checks]))
@@ -63,6 +72,13 @@ def _make(session: Session, settings: CaptureSettings, on_warning: Notes, facts:
         # the images come reduced by the whole part of the scale already
         rest = settings.model_copy(update={"image_scale": settings.image_scale / int(settings.image_scale)})
         return prepared(capture, rest, on_warning)
+
+    if isinstance(settings, CaptureDuplicatesSettings):
+        from stspbr.stages.capture_duplicates import capture_duplicates
+
+        capture, found = capture_duplicates(session, settings, on_warning)
+        facts |= {"duplicates": found.facts(), "write": found.write, "left_out": found.left_out()}
+        return prepared(capture, settings, on_warning)
 
     def say(line: str) -> None:
         if not session.quiet and not session.json_lines:

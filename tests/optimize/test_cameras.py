@@ -62,6 +62,31 @@ def test_corrected_views_are_those_of_the_corrected_cameras(still):
     assert not seen.eye.requires_grad and seen.clip_from_object.requires_grad
 
 
+def test_one_camera_and_a_moving_object_correct_the_object_and_turn_the_light():
+    given = frames(still=False)
+    given = [replace(frame, camera=given[0].camera) for frame in given]
+    cameras = Cameras(given, PoseSettings(), 0.0)
+    assert cameras.of_objects and not moved().of_objects
+    with torch.no_grad():
+        for own in cameras.parameters():
+            own.normal_(0.0, 0.02, generator=torch.Generator().manual_seed(1))
+    seen = cameras.seen(batch(given), range(5), 1.0)
+    corrected = [
+        replace(
+            f,
+            camera=cameras.camera(k, f.camera),
+            object_to_world=cameras.object_motion(k, f.camera) @ f.object_to_world,
+        )
+        for k, f in enumerate(given)
+    ]
+    wanted = batch(corrected)
+    for name in ("clip_from_object", "eye", "object_rotation", "camera_from_object"):
+        torch.testing.assert_close(getattr(seen, name), getattr(wanted, name), atol=2e-5, rtol=1e-5)
+    assert np.array_equal(corrected[3].camera.camera_to_world, given[3].camera.camera_to_world)
+    assert (seen.object_rotation - batch(given).object_rotation).abs().max() > 1e-3
+    assert not seen.object_rotation.requires_grad
+
+
 def test_nothing_is_corrected_before_the_start():
     cameras, views = moved(), batch(frames())
     cameras.start = 0.5

@@ -1,0 +1,197 @@
+"""Poses of equal objects from what their features and masks say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from stspbr.metrics.poses import pose_errors
+from stspbr.photos.instance_features import Features, match
+from stspbr.photos.instance_mapping import map_copies, refined_model
+from stspbr.photos.instance_pairs import TwoView, consistent, photo_camera, two_view
+from stspbr.photos.instance_plane import on_plane, resting_plane
+from stspbr.photos.instances import find_copies
+from stspbr.photos.silhouette_check import ENOUGH, Silhouettes, verified
+from stspbr.photos.structure_from_motion import quiet
+
+pycolmap = pytest.importorskip("pycolmap")
+SIZE, FOCAL = (1500, 1200), 1900.0
+
+
+def surface(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Points and outward normals of an ellipsoid with half axes 0.6, 1.0 and 0.45."""
+    axes = np.array([0.6, 1.0, 0.45])
+    directions = rng.normal(size=(count, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    normals = directions / axes
+    return directions * axes, normals / np.linalg.norm(normals, axis=1, keepdims=True)
+
+
+def poses(count: int, rng: np.random.Generator, step: float = 20.0) -> dict[int, np.ndarray]:
+    """``camera_from_object`` of copies in a row of rows, each turned by about ``step`` degrees from the one before."""
+    out = {}
+    turn = Rotation.from_euler("x", 35, degrees=True)
+    for number in range(1, count + 1):
+        turn = turn * Rotation.from_rotvec(np.radians(step) * _unit(rng.normal(size=3) * (0.4, 1.0, 0.4)))
+        pose = np.eye(4)
+        pose[:3, :3] = turn.as_matrix()
+        row, column = divmod(number - 1, 3)
+        pose[:3, 3] = [(column - 1.0) * 1.9 + 0.2 * row, 1.2 - 1.4 * row, -9.0 + 0.8 * row]
+        out[number] = pose
+    return out
+
+
+def features(
+    at: dict[int, np.ndarray], rng: np.random.Generator, points: int = 700, noise: float = 0.3, shown: float = 0.6
+) -> dict[int, Features]:
+    """Key points where the surface faces the camera; a point has nearly the same descriptor in every copy.
+
+    Args:
+        noise: standard deviation in pixels; shown: share of the visible points that is found.
+    """
+    places, normals = surface(points, rng)
+    own = rng.normal(size=(points, 128)).astype(np.float32)
+    out = {}
+    for number, pose in at.items():
+        local = places @ pose[:3, :3].T + pose[:3, 3]
+        facing = -((normals @ pose[:3, :3].T) * local).sum(axis=1) / np.linalg.norm(local, axis=1)
+        seen = (facing > 0.25) & (rng.random(points) < shown)
+        pixels = project(local[seen]) + rng.normal(size=(int(seen.sum()), 2)) * noise
+        descriptors = own[seen] + 0.25 * rng.normal(size=(int(seen.sum()), 128)).astype(np.float32)
+        descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+        out[number] = Features(pixels.astype(np.float32), descriptors.astype(np.float32), np.arange(int(seen.sum())))
+    return out
+
+
+def labels(at: dict[int, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """``[H, W]`` int32: the copies' outlines, those nearer to the camera in front."""
+    import cv2
+
+    places, _ = surface(4000, rng)
+    out = np.zeros(SIZE[::-1], np.int32)
+    for number in sorted(at, key=lambda k: at[k][2, 3]):
+        pixels = project(places @ at[number][:3, :3].T + at[number][:3, 3])
+        cv2.fillConvexPoly(out, cv2.convexHull(np.rint(pixels).astype(np.int32)), number)
+    return out
+
+
+def project(local: np.ndarray) -> np.ndarray:
+    """Pixels ``[P, 2]`` of points in the camera's OpenGL axes."""
+    x, y, depth = local[:, 0], local[:, 1], -local[:, 2]
+    return np.stack([0.5 * SIZE[0] + FOCAL * x / depth, 0.5 * SIZE[1] - FOCAL * y / depth], axis=1)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
+
+@pytest.fixture(scope="module")
+def pile():
+    rng = np.random.default_rng(3)
+    true = poses(6, rng)
+    return true, features(true, rng), labels(true, rng)
+
+
+@pytest.fixture(scope="module")
+def pairs(pile):
+    _, found, _ = pile
+    camera, areas = photo_camera(pycolmap, FOCAL, SIZE), (90_000, 90_000)
+    out = {}
+    for a in found:
+        for b in found:
+            if a < b:
+                view = two_view(pycolmap, camera, found[a], found[b], match(found[a], found[b]), areas)
+                if view is not None:
+                    out[a, b] = view
+    return out
+
+
+def test_matches_are_those_of_the_same_point(pile):
+    true, found, _ = pile
+    pairs = match(found[1], found[2]).pairs
+    assert len(pairs) > 60
+    likeness = (found[1].descriptors[pairs[:, 0]] * found[2].descriptors[pairs[:, 1]]).sum(axis=1)
+    assert (likeness > 0.8).mean() > 0.97
+
+
+def test_mapping_finds_the_poses_and_the_focal_length(pile, pairs):
+    true, found, _ = pile
+    assert len(pairs) >= 5
+    with quiet(pycolmap):
+        models = map_copies(pycolmap, found, pairs, FOCAL, SIZE)
+    found_errors = pose_errors(models[0].poses, true)
+    turns, shifts = found_errors.rotations, found_errors.translations
+    assert set(turns) == set(true) and max(turns.values()) < 1.0 and max(shifts.values()) < 0.05
+    focal, deviation, spread = refined_model(pycolmap, models[0], free=True)
+    assert abs(focal / FOCAL - 1) < 0.1 and 0 < deviation < 0.2 * FOCAL
+    assert len(spread) >= 4 and all(0 <= degrees < 5 for degrees, _ in spread.values())
+
+
+def test_a_pair_that_contradicts_the_others_is_cut():
+    rng = np.random.default_rng(0)
+    turns = {k: Rotation.from_rotvec(rng.normal(size=3)).as_matrix() for k in range(4)}
+    inliers = np.zeros((30, 2), np.int64)
+    views = {(a, b): TwoView(inliers, (turns[b] @ turns[a].T,), 40) for a in turns for b in turns if a < b}
+    assert set(consistent(views)) == set(views)
+    wrong = Rotation.from_euler("y", 60, degrees=True).as_matrix()
+    views[1, 3] = TwoView(np.zeros((200, 2), np.int64), (wrong @ views[1, 3].rotations[0],), 210)
+    assert set(views) - set(consistent(views)) == {(1, 3)}
+    # of two solutions one suffices
+    views[1, 3] = TwoView(inliers, (wrong, turns[3] @ turns[1].T), 40)
+    assert set(consistent(views)) == set(views)
+
+
+def test_right_poses_are_coherent_and_a_wrong_one_is_dropped(pile):
+    true, _, areas = pile
+    silhouettes = Silhouettes(*find_copies(areas))
+    found = silhouettes.check(true, FOCAL)
+    assert found.worst[1] >= 0.97
+    inside, points = found.inside(), surface(300, np.random.default_rng(0))[0]
+    assert cKDTree(inside).query(points)[0].max() < found.cell  # all of the object is in it
+    assert (found.distance > 0).mean() > 0.5
+    wrong = dict(true)
+    wrong[4] = true[4].copy()
+    wrong[4][:3, :3] = true[4][:3, :3] @ Rotation.from_euler("z", 90, degrees=True).as_matrix()
+    assert silhouettes.check(wrong, FOCAL).worst[1] < ENOUGH
+    kept, coherence = verified(silhouettes, wrong, FOCAL)
+    assert set(kept) == set(true) - {4} and coherence.worst[1] >= ENOUGH
+
+
+def test_an_occluder_carves_nothing(pile):
+    true, _, areas = pile
+    covered = areas.copy()
+    rows, columns = np.nonzero(areas == 5)
+    covered[rows[columns < np.median(columns)], columns[columns < np.median(columns)]] = 6
+    for number, least in ((-1, 0.97), (0, None)):  # unclaimed pixels carve nothing, background does
+        own = np.where((covered == 6) & (areas == 5), number, areas)
+        shares = Silhouettes(*find_copies(own)).check(true, FOCAL).shares
+        assert (min(shares.values()) >= least) if least else (min(shares.values()) < ENOUGH)
+
+
+def test_the_plane_that_upright_copies_stand_on():
+    rng = np.random.default_rng(1)
+    tilt, up = Rotation.from_euler("x", 40, degrees=True), None
+    at = {}
+    for number in range(1, 7):
+        pose = np.eye(4)
+        pose[:3, :3] = (tilt * Rotation.from_euler("y", rng.uniform(0, 360), degrees=True)).as_matrix()
+        pose[:3, 3] = tilt.apply([rng.uniform(-3, 3), 0.0, rng.uniform(-3, 3)]) + (0, 0, -10)
+        at[number] = pose
+    up = tilt.apply([0, 1, 0])
+    found = resting_plane(at)
+    assert found is not None and found.up @ up > 0.999 and abs(found.axis[1]) > 0.999 and found.spread < 0.1
+    tilted = {k: pose.copy() for k, pose in at.items()}
+    for pose in tilted.values():
+        pose[:3, :3] = Rotation.from_rotvec(0.02 * rng.normal(size=3)).as_matrix() @ pose[:3, :3]
+        pose[:3, 3] += 0.05 * rng.normal(size=3)
+    plane = resting_plane(tilted)
+    assert plane is not None
+    flat = on_plane(tilted, plane, np.zeros(3))
+    assert max(np.abs(pose[:3, :3] @ plane.axis - plane.up).max() for pose in flat.values()) < 1e-9
+    assert np.ptp([pose[:3, 3] @ plane.up for pose in flat.values()]) < 1e-9
+    before, after = (np.mean(list(pose_errors(found, at).rotations.values())) for found in (tilted, flat))
+    assert after < before
+    at[3][:3, :3] = Rotation.from_euler("x", 25, degrees=True).as_matrix() @ at[3][:3, :3]
+    assert resting_plane(at) is None
