@@ -86,52 +86,110 @@ def run_texture(session: Session, settings: TextureSettings) -> Artifact:
     """
     subject = read_subject(session, settings)
     prior = load_prior(session, settings)
-    conditions = _conditions(prior, subject.prompts)
-    lights = _lights(settings)
-    shown = prefiltered_lights(session, lights)
-    stages = prior.stages
-    steps = (list(settings.steps) + [0] * len(stages))[: len(stages)]
-    if sum(steps) == 0:
-        raise StspbrError("steps: at least one resolution needs a step")
-    watch, problem = Stopwatch(), None
-    total = sum(steps)
-    coarse, done, skipped = _appearance(session, settings, subject, False), 0, 0
-    with session.reporter("bake", _optimize_settings(settings, total)) as reporter:
-        for number, stage in enumerate(stages):
-            if steps[number] == 0:
-                continue
-            views = TextureViews(subject.geometry.surface(), shown, session.backend, stage.side, soften=number == 0)
-            fresh = _appearance(session, settings, subject, stage.learns_normals)
-            _copy(coarse, fresh)
-            frozen = _appearance(session, settings, subject, False)
-            _copy(coarse, frozen)
-            problem = Distillation(
-                views, fresh, stage, conditions, torch.tensor(subject.part_of, device=session.device),
-                guidance=prior.guidance[number] if settings.guidance == "auto" else (settings.guidance,) * 2,
-                weights=_weights(settings), batch=settings.views if number == 0 else settings.fine_views,
-                seed=session.seed, number=number, clamp=settings.clamp,
-                coarse=frozen if "low" in stage.uses else None, coarse_side=stages[number - 1].side if number else 0,
-                fill=[partial(_filled, texels=texels) for texels in subject.texels],
-            )  # fmt: skip
-            how = _optimize_settings(settings, steps[number])
-            checkpoints = session.checkpoints("texture", _work(settings, subject, number), [])
-            optimize(
-                problem, how, reporter=_Later(reporter, done), checkpoints=checkpoints, resume=session.resume,
-                device=session.device, watch=watch, before=_surveys(settings, subject, prior, problem, steps[number]),
-            )  # fmt: skip
-            done, coarse, skipped = done + steps[number], fresh, skipped + int(problem.skipped)
-        assert problem is not None
-        problem.fill_gutters()
+    lights, watch = _lights(settings), Stopwatch()
+    steps = steps_of(settings, prior)
+    with session.reporter("bake", _optimize_settings(settings, sum(steps))) as reporter:
+        problem, skipped = distil(session, settings, subject, prior, lights, reporter, watch)
         with session.create("bake", settings) as draft:
-            metrics = _write(session, settings, subject, problem, prior, lights, steps, draft.path)
-            metrics |= {"skipped_steps": skipped, "steps": steps}
+            asset, coverage = textured(session, settings, subject, problem)
+            _write(session, settings, asset, lights, steps, draft.path)
+            metrics = {
+                "mesh": mesh_report(subject.final_mesh.positions, subject.final_mesh.faces),
+                "prior": {"name": prior.name, "licence": prior.licence, "stages": [one.side for one in prior.stages]},
+                "prompts": dict(zip(part_names(subject), subject.prompts, strict=True)),
+                "coverage": coverage,
+                "new_uvs": [subject.given.materials[number].name for number in subject.renewed],
+                "steps": steps,
+                "skipped_steps": skipped,
+            }
             save_json(metrics, draft.path / "metrics.json")
             draft.run.update({"seconds_per_step": step_seconds(watch)})
-        for number in range(len(stages)):
+        for number in range(len(steps)):
             session.checkpoints("texture", _work(settings, subject, number), []).clear()
-        unseen = 100 * metrics["coverage"]["unseen_share"]
+        unseen = 100 * coverage["unseen_share"]
         reporter.summary([f"wrote {draft.artifact.path}", f"{unseen:.1f} % of the texels are seen from nowhere"])
         return draft.artifact
+
+
+def steps_of(settings: TextureSettings, prior: Prior) -> list[int]:
+    """Steps at each of the prior's resolutions; StspbrError if there are none."""
+    count = len(prior.stages)
+    steps = (list(settings.steps) + [0] * count)[:count]
+    if sum(steps) == 0:
+        raise StspbrError("steps: at least one resolution needs a step")
+    return steps
+
+
+def distil(
+    session: Session,
+    settings: TextureSettings,
+    subject: Subject,
+    prior: Prior,
+    lights: Sequence[EnvironmentLight],
+    reporter: Reporting,
+    watch: Stopwatch | None = None,
+) -> tuple[Distillation, int]:
+    """Distil the maps, resolution by resolution, each with an optimiser of its own.
+
+    Returns:
+        The last resolution's problem, which has the maps, and the number of steps that were left out.
+    """
+    conditions = _conditions(prior, subject.prompts)
+    shown = prefiltered_lights(session, list(lights))
+    stages, steps, problem = prior.stages, steps_of(settings, prior), None
+    maps, done, skipped = _appearance(session, settings, subject, False), 0, 0
+    for number, stage in enumerate(stages):
+        if steps[number] == 0:
+            continue
+        views = TextureViews(subject.geometry.surface(), shown, session.backend, stage.side, soften=number == 0)
+        fresh = _appearance(session, settings, subject, stage.learns_normals)
+        frozen = _appearance(session, settings, subject, False) if "low" in stage.uses else None
+        _copy(maps, fresh)
+        if frozen is not None:
+            _copy(maps, frozen)
+        problem = Distillation(
+            views, fresh, stage, conditions, torch.tensor(subject.part_of, device=session.device),
+            guidance=prior.guidance[number] if settings.guidance == "auto" else (settings.guidance,) * 2,
+            weights=_weights(settings), batch=settings.views if number == 0 else settings.fine_views,
+            seed=session.seed, number=number, clamp=settings.clamp,
+            coarse=frozen, coarse_side=stages[number - 1].side if number else stage.side,
+            fill=[partial(_filled, texels=texels) for texels in subject.texels],
+        )  # fmt: skip
+        checkpoints = session.checkpoints("texture", _work(settings, subject, number), [])
+        optimize(
+            problem, _optimize_settings(settings, steps[number]), reporter=_Later(reporter, done),
+            checkpoints=checkpoints, resume=session.resume, device=session.device, watch=watch,
+            before=_surveys(settings, subject, prior, problem, steps[number]),
+        )  # fmt: skip
+        done, maps, skipped = done + steps[number], fresh, skipped + int(problem.skipped)
+    assert problem is not None
+    problem.fill_gutters()
+    return problem, skipped
+
+
+@torch.no_grad()
+def textured(
+    session: Session, settings: TextureSettings, subject: Subject, problem: Distillation
+) -> tuple[Asset, dict[str, Any]]:
+    """The asset with its new maps, whose unseen texels are like their neighbours; and how many these are."""
+    seen = seen_texels(subject.geometry.surface(), problem.appearance, session.backend, min(settings.size, 512))
+    materials, unseen, covered = [], 0, 0
+    for number, (own, texels) in enumerate(zip(problem.appearance.materials, subject.texels, strict=True)):
+        known = seen[number].flatten()[texels.texel]
+        covered, unseen = covered + len(texels.texel), unseen + int((~known).sum())
+        visible = _only(texels, known) if bool(known.any()) else texels
+        reflectance = dilated(own.reflectance[0].detach(), visible)
+        normal = subject.given.materials[number].normal_map
+        if own.normal is not None:
+            normal = dilated(own.normal[0].detach(), visible)
+        materials.append(
+            Material(
+                albedo=dilated(own.albedo[0].detach(), visible), roughness=reflectance[..., ROUGHNESS],
+                metallic=reflectance[..., METALLIC], normal=normal, name=subject.given.materials[number].name,
+            )
+        )  # fmt: skip
+    asset = Asset(subject.final_mesh, materials, subject.asset.name, subject.given.nodes, origin=subject.asset.origin)
+    return asset, {"texels": covered, "unseen": unseen, "unseen_share": unseen / max(covered, 1)}
 
 
 def read_subject(session: Session, settings: TextureSettings) -> Subject:
@@ -329,45 +387,19 @@ def _work(settings: TextureSettings, subject: Subject, number: int) -> TextureSe
 def _write(
     session: Session,
     settings: TextureSettings,
-    subject: Subject,
-    problem: Distillation,
-    prior: Prior,
+    asset: Asset,
     lights: Sequence[EnvironmentLight],
     steps: Sequence[int],
     folder: Path,
-) -> dict[str, Any]:
-    """The payload of the artifact; returns its metrics."""
-    seen = seen_texels(subject.geometry.surface(), problem.appearance, session.backend, min(settings.size, 512))
-    materials, unseen, covered = [], 0, 0
-    for number, (own, texels) in enumerate(zip(problem.appearance.materials, subject.texels, strict=True)):
-        known = seen[number].flatten()[texels.texel]
-        covered, unseen = covered + len(texels.texel), unseen + int((~known).sum())
-        visible = _only(texels, known) if bool(known.any()) else texels  # what no view shows is like its neighbours
-        reflectance = dilated(own.reflectance[0].detach(), visible)
-        normal = subject.given.materials[number].normal_map
-        if own.normal is not None:
-            normal = dilated(own.normal[0].detach(), visible)
-        materials.append(
-            Material(
-                albedo=dilated(own.albedo[0].detach(), visible), roughness=reflectance[..., ROUGHNESS],
-                metallic=reflectance[..., METALLIC], normal=normal, name=subject.given.materials[number].name,
-            )
-        )  # fmt: skip
-    asset = Asset(subject.final_mesh, materials, subject.asset.name, subject.given.nodes, origin=subject.asset.origin)
+) -> None:
+    """The files of the artifact but its metrics."""
     write_glb(folder / "asset.glb", asset, texture_bits=settings.texture_bits)
     write_obj(folder / "obj" / "asset.obj", asset)
     write_hdr(folder / "light.hdr", lights[0].radiance)
     _write_pictures(session, settings, asset, lights, steps, folder)
-    return {
-        "mesh": mesh_report(subject.final_mesh.positions, subject.final_mesh.faces),
-        "prior": {"name": prior.name, "licence": prior.licence, "stages": [stage.side for stage in prior.stages]},
-        "prompts": dict(zip(_part_names(subject), subject.prompts, strict=True)),
-        "coverage": {"texels": covered, "unseen": unseen, "unseen_share": unseen / max(covered, 1)},
-        "new_uvs": [subject.given.materials[number].name for number in subject.renewed],
-    }
 
 
-def _part_names(subject: Subject) -> list[str]:
+def part_names(subject: Subject) -> list[str]:
     """Names of the parts: of their materials, joined."""
     names = [material.name for material in subject.given.materials]
     return [
