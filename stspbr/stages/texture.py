@@ -33,18 +33,18 @@ from stspbr.priors.bank import BankPrior
 from stspbr.priors.floyd import FloydPrior
 from stspbr.priors.lit_views import VIEW_WORDS, own_lights
 from stspbr.priors.protocol import Condition, Prior
-from stspbr.priors.small import SmallPrior
+from stspbr.priors.small import SmallPrior, shipped
 from stspbr.priors.vocabulary import Caption, Vocabulary
 from stspbr.procedural.lamps import grey_light
 from stspbr.scene import Asset, Corners, EnvironmentLight, Material, Normalization
-from stspbr.settings import OptimizeSettings, Rate, RateSettings, TextureSettings
+from stspbr.settings import OptimizeSettings, PriorTrainSettings, Rate, RateSettings, TextureSettings
 from stspbr.settings.schedules import Schedule
 from stspbr.stages.baked_maps import at_texels, dilated
 from stspbr.stages.evaluate import load_lights
 from stspbr.stages.evaluation_pictures import Renders
 from stspbr.stages.fit import step_seconds
 from stspbr.stages.given_mesh import GivenMesh, given_mesh, with_layouts
-from stspbr.stages.prior import load_mesh_asset, prefiltered_lights
+from stspbr.stages.prior import load_mesh_asset, prefiltered_lights, run_prior_train
 from stspbr.stages.relight import turntable
 from stspbr.stages.session import Session, on_first_rank
 from stspbr.stages.state import save_json
@@ -252,7 +252,20 @@ def load_prior(session: Session, settings: TextureSettings) -> Prior:
     if settings.prior is not None and settings.prior.startswith("floyd:"):
         folder = Path(settings.prior.removeprefix("floyd:"))
         return FloydPrior(folder, session.run / ".cache", session.device, settings.accept_prior_licence)  # type: ignore[return-value]
-    return SmallPrior.load(settings.prior).to(session.device)  # type: ignore[return-value]
+    path: str | Path | None = settings.prior
+    if path is None and not shipped():
+        path = first_prior(session)
+    return SmallPrior.load(path).to(session.device)  # type: ignore[return-value]
+
+
+def first_prior(session: Session) -> Path:
+    """The run's own prior where none is shipped: the newest, or one that is trained now."""
+    wanted = PriorTrainSettings()
+    found = session.store.find("prior", wanted.model_dump(mode="json"), [], session.seed)
+    if found is None:
+        session.say(f"there is no prior yet: training one for about {wanted.minutes:g} minutes, once for this run")
+        found = run_prior_train(session, wanted)
+    return found.file("prior.safetensors")
 
 
 def shown_steps(settings: TextureSettings, steps: Sequence[int]) -> list[int]:
