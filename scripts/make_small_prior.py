@@ -32,7 +32,9 @@ def main() -> None:
     given = parser.parse_args()
     settings = PriorTrainSettings(steps=[int(part) for part in given.steps.split(",")], checkpoint_every=25)
     session = stspbr.Session.open(given.run, seed=SEED, threads=given.threads, resume=True)
-    found = session.store.find("prior", settings.model_dump(mode="json"), [], SEED) or run_prior_train(session, settings)
+    found = session.store.find("prior", settings.model_dump(mode="json"), [], SEED) or run_prior_train(
+        session, settings
+    )
     source = found.file("prior.safetensors")
     if source.stat().st_size > MOST_BYTES:
         raise SystemExit(f"{source}: {source.stat().st_size} bytes are too many to ship")

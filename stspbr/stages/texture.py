@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from stspbr.artifacts import Artifact
-from stspbr.errors import StspbrError, did_you_mean
-from stspbr.fields.material_values import METALLIC, ROUGHNESS
-from stspbr.formats.gltf.writer import write_glb
-from stspbr.formats.images import write_hdr, write_png8
-from stspbr.formats.obj_writer import write_obj
+from stspbr.errors import StspbrError
 from stspbr.geometry.topology import mesh_report
-from stspbr.metrics.image import display
 from stspbr.optimize.appearance import MaterialMaps, TextureAppearance
 from stspbr.optimize.deep_maps import DeepAppearance
 from stspbr.optimize.distill import Distillation, Weights
-from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.loop import Stopwatch, optimize
 from stspbr.optimize.picture_survey import survey_pictures
 from stspbr.optimize.progress import Reporting
-from stspbr.optimize.texture_views import TextureViews, seen_texels
+from stspbr.optimize.texture_views import TextureViews
 from stspbr.priors.bank import BankPrior
 from stspbr.priors.floyd import FloydPrior
 from stspbr.priors.lit_views import VIEW_WORDS, own_lights
@@ -36,45 +27,22 @@ from stspbr.priors.protocol import Condition, Prior
 from stspbr.priors.small import SmallPrior, shipped
 from stspbr.priors.vocabulary import Caption, Vocabulary
 from stspbr.procedural.lamps import grey_light
-from stspbr.scene import Asset, Corners, EnvironmentLight, Material, Normalization
+from stspbr.scene import EnvironmentLight
 from stspbr.settings import OptimizeSettings, PriorTrainSettings, Rate, RateSettings, TextureSettings
 from stspbr.settings.schedules import Schedule
-from stspbr.stages.baked_maps import at_texels, dilated
+from stspbr.stages.baked_maps import dilated
 from stspbr.stages.evaluate import load_lights
-from stspbr.stages.evaluation_pictures import Renders
 from stspbr.stages.fit import step_seconds
-from stspbr.stages.given_mesh import GivenMesh, given_mesh, with_layouts
-from stspbr.stages.prior import load_mesh_asset, prefiltered_lights, run_prior_train
-from stspbr.stages.relight import turntable
+from stspbr.stages.prior import prefiltered_lights, run_prior_train
 from stspbr.stages.session import Session, on_first_rank
 from stspbr.stages.state import save_json
-from stspbr.texture.atlas import FARTHEST_UV, TexelMap, rasterize_layout
+from stspbr.stages.texture_files import write_texture
+from stspbr.stages.texture_subject import Subject, part_names, read_subject, textured
+from stspbr.texture.atlas import TexelMap
 
 _START = (0.5, 0.5, 0.5)  # albedo, roughness, metallic
 _ROUGHNESS = (0.03, 1.0)
 _FALLING: Schedule = [(0.0, 1.0, "exponential"), (1.0, 0.3, "exponential")]
-_TURNTABLE_LIGHTS = 3
-_PREVIEW = "views"
-
-
-@dataclass
-class Subject:
-    """The mesh, its layouts, and the parts that the prompts speak of.
-
-    Attributes:
-        mesh: with frames, in the unit ball about the origin; asset: as it was read.
-        texels: of each material's maps; prompts: of each part; part_of: ``[M]`` the part of each material.
-    """
-
-    asset: Asset
-    given: GivenMesh
-    geometry: FixedGeometry
-    texels: list[TexelMap]
-    places: list[tuple[Tensor, Tensor]]
-    final_mesh: Any
-    prompts: list[str]
-    part_of: list[int]
-    renewed: list[int]
 
 
 @on_first_rank
@@ -92,7 +60,7 @@ def run_texture(session: Session, settings: TextureSettings) -> Artifact:
         problem, skipped = distil(session, settings, subject, prior, lights, reporter, watch)
         with session.create("bake", settings) as draft:
             asset, coverage = textured(session, settings, subject, problem)
-            _write(session, settings, asset, lights, steps, draft.path)
+            write_texture(session, settings, asset, lights, steps, draft.path)
             metrics = {
                 "mesh": mesh_report(subject.final_mesh.positions, subject.final_mesh.faces),
                 "prior": {"name": prior.name, "licence": prior.licence, "stages": [one.side for one in prior.stages]},
@@ -167,84 +135,6 @@ def distil(
     return problem, skipped
 
 
-@torch.no_grad()
-def textured(
-    session: Session, settings: TextureSettings, subject: Subject, problem: Distillation
-) -> tuple[Asset, dict[str, Any]]:
-    """The asset with its new maps, whose unseen texels are like their neighbours; and how many these are."""
-    seen = seen_texels(subject.geometry.surface(), problem.appearance, session.backend, min(settings.size, 512))
-    materials, unseen, covered = [], 0, 0
-    for number, (own, texels) in enumerate(zip(problem.appearance.materials, subject.texels, strict=True)):
-        known = seen[number].flatten()[texels.texel]
-        covered, unseen = covered + len(texels.texel), unseen + int((~known).sum())
-        visible = _only(texels, known) if bool(known.any()) else texels
-        reflectance = dilated(own.reflectance[0].detach(), visible)
-        normal = subject.given.materials[number].normal_map
-        if own.normal is not None:
-            normal = dilated(own.normal[0].detach(), visible)
-        materials.append(
-            Material(
-                albedo=dilated(own.albedo[0].detach(), visible), roughness=reflectance[..., ROUGHNESS],
-                metallic=reflectance[..., METALLIC], normal=normal, name=subject.given.materials[number].name,
-            )
-        )  # fmt: skip
-    asset = Asset(subject.final_mesh, materials, subject.asset.name, subject.given.nodes, origin=subject.asset.origin)
-    return asset, {"texels": covered, "unseen": unseen, "unseen_share": unseen / max(covered, 1)}
-
-
-def read_subject(session: Session, settings: TextureSettings) -> Subject:
-    """The mesh ready to be textured; StspbrError for one that cannot be, and for parts that it does not have."""
-    asset = load_mesh_asset(settings.mesh)
-    uvs = asset.mesh.uvs
-    if uvs is not None and not (np.abs(uvs.values) <= FARTHEST_UV).all():
-        raise StspbrError(f"{settings.mesh}: some UVs are NaN, infinite or beyond a million: unwrap the mesh again")
-    given = given_mesh(asset, keep_normal_maps=True)
-    for material in given.materials:
-        material.size = None  # maps are new, and of one size
-    mesh, _, renewed = with_layouts(given, settings.size, settings.padding)
-    used = mesh.positions[np.unique(mesh.faces)].astype(np.float64)
-    centre = 0.5 * (used.min(0) + used.max(0))
-    normalization = Normalization(centre, float(np.linalg.norm(used - centre, axis=1).max()))
-    inner = normalization.mesh(mesh)
-    geometry = FixedGeometry(
-        inner, movable=False, laplacian=0.0, folding=0.0, device=session.device, normal_maps=given.normal_maps
-    )
-    texels, places = [], []
-    for number in range(len(given.materials)):
-        own = np.flatnonzero(inner.material_of == number)
-        found = rasterize_layout(inner.required("uvs"), (settings.size, settings.size), own, 1, session.device)
-        texels.append(found)
-        places.append((found.texel, at_texels(found, Corners(inner.positions, inner.faces))))
-    names = [material.name for material in given.materials]
-    prompts, part_of = parts_of(settings, names)
-    return Subject(asset, given, geometry, texels, places, mesh, prompts, part_of, renewed)
-
-
-def parts_of(settings: TextureSettings, names: Sequence[str]) -> tuple[list[str], list[int]]:
-    """The prompts, and which of them each material ``names`` is made of.
-
-    Raises:
-        StspbrError: a part that does not exist, one that is named twice, or a part without a prompt.
-    """
-    found: dict[str | None, str] = dict(Vocabulary.read().split(settings.prompt, names))
-    for entry in settings.part:
-        name, separator, prompt = entry.partition("=")
-        if not separator or not prompt.strip():
-            raise StspbrError(f"--part {entry}: write NAME=PROMPT, e.g. handle='black plastic'")
-        if name not in names:
-            near = did_you_mean(name, names) or f"; there are {', '.join(names)}"
-            raise StspbrError(f"--part {name}: the mesh has no material of this name{near}")
-        if name in found:
-            raise StspbrError(f"--part {name}: this part already has a prompt, {found[name]!r}")
-        found[name] = prompt.strip()
-    bare = [name for name in names if name not in found]
-    if bare and None not in found:
-        raise StspbrError(f"--prompt says nothing of {', '.join(bare)}: add what all other parts are made of")
-    keys: list[str | None] = [key for key in found if key is not None or bare]
-    prompts = [found[key] for key in keys]
-    return prompts, [keys.index(name) if name in found else keys.index(None) for name in names]
-
-
 def load_prior(session: Session, settings: TextureSettings) -> Prior:
     """The prior that the settings name."""
     if settings.prior == "bank":
@@ -266,15 +156,6 @@ def first_prior(session: Session) -> Path:
         session.say(f"there is no prior yet: training one for about {wanted.minutes:g} minutes, once for this run")
         found = run_prior_train(session, wanted)
     return found.file("prior.safetensors")
-
-
-def shown_steps(settings: TextureSettings, steps: Sequence[int]) -> list[int]:
-    """The steps after which a progress picture is written, counted over all resolutions."""
-    every, done, out = settings.preview_every, 0, []
-    for count in steps:
-        out += [done + step for step in range(1, count + 1) if step % every == 0 or step == count]
-        done += count
-    return out
 
 
 class _Later:
@@ -395,62 +276,3 @@ def _work(settings: TextureSettings, subject: Subject, number: int) -> TextureSe
     mesh = subject.final_mesh
     digest = hashlib.sha256(mesh.positions.tobytes() + mesh.faces.tobytes() + mesh.required("uvs").values.tobytes())
     return settings.model_copy(update={"mesh": f"{digest.hexdigest()}/{number}"})
-
-
-def _write(
-    session: Session,
-    settings: TextureSettings,
-    asset: Asset,
-    lights: Sequence[EnvironmentLight],
-    steps: Sequence[int],
-    folder: Path,
-) -> None:
-    """The files of the artifact but its metrics."""
-    write_glb(folder / "asset.glb", asset, texture_bits=settings.texture_bits)
-    write_obj(folder / "obj" / "asset.obj", asset)
-    write_hdr(folder / "light.hdr", lights[0].radiance)
-    _write_pictures(session, settings, asset, lights, steps, folder)
-
-
-def part_names(subject: Subject) -> list[str]:
-    """Names of the parts: of their materials, joined."""
-    names = [material.name for material in subject.given.materials]
-    return [
-        " + ".join(name for name, own in zip(names, subject.part_of, strict=True) if own == part)
-        for part in range(len(subject.prompts))
-    ]
-
-
-def _only(texels: TexelMap, rows: Tensor) -> TexelMap:
-    """The rows of a texel map."""
-    return replace(
-        texels, texel=texels.texel[rows], triangle=texels.triangle[rows], barycentric=texels.barycentric[rows],
-        inside=texels.inside[rows],
-    )  # fmt: skip
-
-
-def _write_pictures(
-    session: Session,
-    settings: TextureSettings,
-    asset: Asset,
-    lights: Sequence[EnvironmentLight],
-    steps: Sequence[int],
-    folder: Path,
-) -> None:
-    """``turntable/<light>/`` under the first lights, and ``progress/`` from the log's previews."""
-    frames = turntable(asset, settings.turntable, 256)
-    for number, light in enumerate(lights[:_TURNTABLE_LIGHTS]):
-        renders = Renders(session, asset, light)
-        for frame in frames:
-            found = renders.of(frame)
-            alpha = found["alpha"]
-            straight = np.where(alpha > 0, found["rgb"] / np.maximum(alpha, 1e-6), 0.0).astype(np.float32)
-            place = folder / "turntable" / f"light{number}"
-            place.mkdir(parents=True, exist_ok=True)
-            write_png8(place / f"{frame.name}.png", display(straight), srgb=False, alpha=alpha)
-    previews = session.run / "logs" / "bake" / "previews"
-    for step in shown_steps(settings, steps):
-        source = previews / f"{_PREVIEW}_{step:06d}.png"
-        if source.is_file():
-            (folder / "progress").mkdir(exist_ok=True)
-            shutil.copyfile(source, folder / "progress" / source.name)

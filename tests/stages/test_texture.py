@@ -141,7 +141,7 @@ def test_a_mesh_that_cannot_be_textured_is_one_line(tmp_path, cache, fault, monk
         values = uvs.values.copy()
         values[3] = np.nan
         asset = replace(asset, mesh=replace(asset.mesh, uvs=Corners(values, uvs.index)))
-        monkeypatch.setattr(stage, "load_mesh_asset", lambda _: asset)
+        monkeypatch.setattr("stspbr.stages.texture_subject.load_mesh_asset", lambda _: asset)
     else:
         empty = asset.mesh.of_faces(np.zeros(0, np.int64))
         monkeypatch.setattr("stspbr.stages.prior.procedural_asset", lambda _: Asset(empty, asset.materials))
