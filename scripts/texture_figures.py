@@ -90,7 +90,8 @@ def one(given: argparse.Namespace, prompt: str, name: str, seed: int, demo) -> t
     settings = TextureSettings(
         mesh=f"procedural:{name}", prompt=prompt, prior=given.prior, size=given.size, views=given.views,
         steps=[int(part) for part in given.steps.split(",")], guidance=guidance, clamp=not given.no_clamp,
-        survey=given.survey, saturation=given.saturation, checkpoint_every=10**6, preview_every=10**6, rate=0.03, turntable=1,
+        survey=given.survey, saturation=given.saturation, checkpoint_every=10**6, preview_every=10**6,
+        rate=0.03, turntable=1,
     )  # fmt: skip
     subject = texture.read_subject(session, settings)
     if given.prior in ("bank", "blind"):
