@@ -8,12 +8,13 @@ surface are a search over roughness, exact in albedo (see ``cell_fits``).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stspbr.fields.material_values import METALLIC
+from stspbr.fields.material_values import METALLIC, ROUGHNESS
 from stspbr.optimize.cell_fits import fit_cells
 from stspbr.optimize.distill import Distillation
 from stspbr.optimize.observations import Cells, Observations
@@ -27,14 +28,28 @@ VIEWS = 16
 LEVEL = 400
 """Of the noise behind which the prior is asked."""
 _INSIDE = 0.999  # coverage of pixels that show nothing but the surface
-_BRIGHTEST = 0.98  # display values beyond this say little
+_GRID = (0.07, 0.13, 0.2, 0.28, 0.37, 0.47, 0.6, 0.75)  # roughnesses that are tried besides, where one material is all
+
+
+@dataclass
+class _Answer:
+    """Pictures that the prior expects: the views, the part that each is about, its pixels ``[B, H, W]``."""
+
+    look: Look
+    parts: list[int]
+    mask: Tensor
+    expected: Tensor
 
 
 @torch.no_grad()
 def survey_pictures(
     problem: Distillation, places: Sequence[tuple[Tensor, Tensor]], one_material: Sequence[bool], step: int
 ) -> str:
-    """Ask the prior for ``VIEWS`` pictures, search them, and write what was found into the maps.
+    """Ask the prior for ``VIEWS`` pictures, search them, and write into the maps what explains them better.
+
+    The search is per pixel, but pictures are means over pixels, which blur highlights. So what it finds, and for parts
+    of one material some roughnesses besides, is rendered as the pictures are, and the nearest to them is taken; the
+    maps as they are compete, too.
 
     Args:
         places: of each material's maps, the covered texels ``[N]`` (row · W + column) and their ``[N, 3]`` points.
@@ -43,38 +58,93 @@ def survey_pictures(
     Returns:
         A summary in one line.
     """
-    seen, part = _observed(problem, step)
+    seen, part, answers = _observed(problem, step)
     if len(seen) == 0:
         return "survey: no point is seen"
     single = torch.tensor([float(flag) for flag in one_material], device=part.device)
     points = torch.where(single.index_select(0, part)[:, None] > 0, torch.zeros_like(seen.position), seen.position)
     cells = Cells(points, part)
-    light = problem.views.lights[_light_of(problem, step)]
-    fits = fit_cells(seen, cells, light, problem.views.backend.texture)
+    fits = fit_cells(seen, cells, problem.views.lights[_light_of(problem, step)], problem.views.backend.texture)
     metal = fits.metal.error < fits.dielectric.error
     roughness = torch.where(metal, fits.metal.roughness, fits.dielectric.roughness)
     albedo = torch.where(metal, fits.metal.albedo, fits.dielectric.albedo).clamp(0.0, 1.0)
-    metals = total = 0
-    centre, radius = problem.views.sphere
-    for number, (texel, position) in enumerate(places):
-        own_part = problem.part_of[number].expand(len(texel))
-        where = (position - position.new_tensor(centre)) / radius
-        if one_material[int(problem.part_of[number])]:
-            where = torch.zeros_like(where)
-        cell = cells.find(where, own_part)
-        texel, cell = texel[cell >= 0], cell[cell >= 0]
-        own = problem.appearance.materials[number]
-        reflectance, colour = own.reflectance[0].flatten(0, 1), own.albedo[0].flatten(0, 1)
-        found, kind = roughness[cell], metal[cell].float()
-        turned = (reflectance[texel][:, METALLIC] - kind).abs() > 0.5
-        colour[texel] = torch.where(turned, albedo[cell], colour[texel])
-        low, high = problem.appearance.roughness_range
-        reflectance[texel] = torch.cat([found.clamp(low, high), kind], dim=1)
-        own.reflectance[0].copy_(reflectance.view_as(own.reflectance[0]))
-        own.albedo[0].copy_(colour.view_as(own.albedo[0]))
-        metals, total = metals + int(kind.sum()), total + len(texel)
+    as_they_are = _maps(problem)
+    candidates = [as_they_are]
+    for value in (None, *(_GRID if any(one_material) else ())):
+        tried = roughness if value is None else torch.full_like(roughness, value)
+        _write(problem, places, one_material, cells, (albedo, tried, metal), as_they_are, only_plain=value is not None)
+        candidates.append(_maps(problem))
+    errors = []
+    for candidate in candidates:
+        _restore(problem, candidate)
+        errors.append(_distances(problem, answers))
+    best = torch.stack(errors).argmin(0)  # of each part
+    for number, own in enumerate(problem.part_of.tolist()):
+        for values, found in zip(_tensors(problem, number), candidates[int(best[own])][number], strict=True):
+            values.copy_(found)
     problem.fill_gutters()
-    return f"survey: {100 * metals / max(total, 1):.0f} % of the texels are metal"
+    kept = int((best == 0).sum())
+    kinds = [float(own.reflectance[..., METALLIC].mean()) for own in problem.appearance.materials]
+    rough = [float(own.reflectance[..., ROUGHNESS].mean()) for own in problem.appearance.materials]
+    words = ", ".join(f"metallic {m:.2f} roughness {r:.2f}" for m, r in zip(kinds, rough, strict=True))
+    return f"survey: {kept} of {len(best)} part(s) stay as they are; {words}"
+
+
+def _tensors(problem: Distillation, number: int) -> tuple[Tensor, Tensor]:
+    own = problem.appearance.materials[number]
+    return own.albedo.data, own.reflectance.data
+
+
+def _maps(problem: Distillation) -> list[tuple[Tensor, ...]]:
+    """Copies of the maps of every material."""
+    count = len(problem.appearance.materials)
+    return [tuple(values.clone() for values in _tensors(problem, number)) for number in range(count)]
+
+
+def _restore(problem: Distillation, maps: list[tuple[Tensor, ...]]) -> None:
+    for number, found in enumerate(maps):
+        for values, copy in zip(_tensors(problem, number), found, strict=True):
+            values.copy_(copy)
+
+
+def _write(
+    problem: Distillation,
+    places: Sequence[tuple[Tensor, Tensor]],
+    one_material: Sequence[bool],
+    cells: Cells,
+    found: tuple[Tensor, Tensor, Tensor],
+    start: list[tuple[Tensor, ...]],
+    only_plain: bool,
+) -> None:
+    """Albedo, roughness and kind ``found`` in the cells, into the maps."""
+    _restore(problem, start)
+    albedo, roughness, metal = found
+    centre, radius = problem.views.sphere
+    low, high = problem.appearance.roughness_range
+    for number, (texel, position) in enumerate(places):
+        plain = one_material[int(problem.part_of[number])]
+        if only_plain and not plain:
+            continue
+        where = torch.zeros_like(position) if plain else (position - position.new_tensor(centre)) / radius
+        cell = cells.find(where, problem.part_of[number].expand(len(texel)))
+        chosen, cell = texel[cell >= 0], cell[cell >= 0]
+        colour, reflectance = (values[0].flatten(0, 1) for values in _tensors(problem, number))
+        kind = metal[cell].float()
+        # of one material the fit's albedo belongs to its kind; a pattern's would be blurred by it
+        renewed = plain | ((reflectance[chosen][:, METALLIC] - kind).abs() > 0.5)
+        colour[chosen] = torch.where(renewed, albedo[cell], colour[chosen])
+        reflectance[chosen] = torch.cat([roughness[cell].clamp(low, high), kind], dim=1)
+
+
+def _distances(problem: Distillation, answers: Sequence[_Answer]) -> Tensor:
+    """``[P]``: of each part, the mean squared distance of the maps' pictures to the expected ones."""
+    sums = torch.zeros(len(problem.conditions), 2, dtype=torch.float64)
+    for answer in answers:
+        picture = problem.views.picture(answer.look, problem.appearance)
+        error = (picture - answer.expected).square().mean(3) * answer.mask
+        for view, part in enumerate(answer.parts):
+            sums[part] += torch.stack([error[view].sum(), answer.mask[view].sum()]).double().cpu()
+    return sums[:, 0] / sums[:, 1].clamp(min=1e-9)
 
 
 def _light_of(problem: Distillation, step: int) -> int:
@@ -82,11 +152,12 @@ def _light_of(problem: Distillation, step: int) -> int:
     return (7 * problem.number + step) % len(problem.views.lights)
 
 
-def _observed(problem: Distillation, step: int) -> tuple[Observations, Tensor]:
-    """What the prior expects to be seen of the surface, and the part ``[N]`` of each observation."""
+def _observed(problem: Distillation, step: int) -> tuple[Observations, Tensor, list[_Answer]]:
+    """What the prior expects to be seen of the surface, the part ``[N]`` of each observation, and the pictures."""
     number, views = _light_of(problem, step), problem.views
     batches = max(1, VIEWS // problem.batch)
     parts_of_views: list[Tensor] = []
+    answers: list[_Answer] = []
     pieces: list[dict[str, Tensor]] = []
     for batch in range(batches):
         key = [problem.seed, problem.number, step, 1000 + batch]
@@ -105,13 +176,16 @@ def _observed(problem: Distillation, step: int) -> tuple[Observations, Tensor]:
         display = 0.5 * (found.reshape(-1, 3).index_select(0, gbuffer.covered) + 1.0)
         wanted = torch.tensor(parts, device=gbuffer.view.device).index_select(0, gbuffer.view)
         shown = problem.part_of.index_select(0, problem.appearance.owner_of(gbuffer.triangle))
-        chosen = torch.nonzero(inside & (display.amax(1) < _BRIGHTEST) & (shown == wanted)).squeeze(1)
+        own = shown == wanted
+        chosen = torch.nonzero(inside & own).squeeze(1)
+        mask = gbuffer.image(own[:, None].float())[..., 0]
+        answers.append(_Answer(look, parts, mask, 0.5 * (found + 1.0)))
         pieces.append(_piece(gbuffer, display, small.exposure, chosen, batch * problem.batch, views.sphere))
         pieces[-1]["rotation"] = small.rotation
         parts_of_views.append(shown.index_select(0, chosen))
     joined = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
     rotations = joined.pop("rotation")
-    return Observations(rotations=rotations, occlusion=None, **joined), torch.cat(parts_of_views)
+    return Observations(rotations=rotations, occlusion=None, **joined), torch.cat(parts_of_views), answers
 
 
 def _piece(

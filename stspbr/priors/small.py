@@ -26,6 +26,9 @@ MAX_LOW_LEVEL = 400
 """Most noise that the second net's coarser picture was given while it was trained."""
 
 
+_SHIPPED = files("stspbr") / "priors" / "small.safetensors"
+
+
 @dataclass(frozen=True)
 class Plan:
     """The size of one stage: side of its pictures, channels of its net, whether it is shown a coarser picture."""
@@ -109,8 +112,10 @@ class SmallPrior:
             StspbrError: there is no such file, or it holds something else.
         """
         if path is None:
-            with as_file(files("stspbr") / "priors" / "small.safetensors") as shipped:
-                return cls.load(shipped)
+            if not shipped():
+                raise StspbrError("this installation has no small prior: `stspbr prior train OUT` makes one")
+            with as_file(_SHIPPED) as place:
+                return cls.load(place)
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -140,6 +145,11 @@ class SmallPrior:
                 raise StspbrError(f"--prior {path}: its net {number} does not fit its sizes: train it again") from None
             nets.append(net)
         return cls(vocabulary, plans, nets, f"small:{Path(path).stem}")
+
+
+def shipped() -> bool:
+    """Whether the package came with a trained prior."""
+    return _SHIPPED.is_file()
 
 
 def save_prior(path: Path, vocabulary: Vocabulary, plans: Sequence[Plan], nets: Sequence[Mapping[str, Tensor]]) -> None:

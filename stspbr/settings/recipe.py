@@ -11,7 +11,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from stspbr.errors import StspbrError, did_you_mean
 from stspbr.settings.capture import CaptureSettings
@@ -42,12 +42,6 @@ class Recipe(Settings):
     refine: RefineSettings | None = Field(None, description="refinement by path tracing; none: left out")
     unpack_orm: UnpackSettings = Field(UnpackSettings(), description="one grey map per channel")
     evaluate: EvaluateSettings = Field(EvaluateSettings(), description="comparison with the known asset")
-
-    @model_validator(mode="after")
-    def _has_one_source(self) -> Recipe:
-        if (self.capture is None) == (self.texture is None):
-            raise ValueError("capture is missing: a recipe has either capture or texture")
-        return self
 
 
 def shipped_recipes() -> dict[str, Traversable]:
@@ -95,7 +89,12 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         models = nested_models(field)
         if len(models) == 1 and isinstance(values.get(name), dict):
             values[name] = with_defaults(models[0], values[name])
-    return parse_settings(Recipe, values, str(path))
+    recipe = parse_settings(Recipe, values, str(path))
+    if recipe.capture is None and recipe.texture is None:
+        raise StspbrError(f"{path}: capture is missing (or texture, for maps from a text)")
+    if recipe.capture is not None and recipe.texture is not None:
+        raise StspbrError(f"{path}: capture and texture: a recipe has one of them")
+    return recipe
 
 
 def _expand(value: Any, path: Traversable) -> Any:

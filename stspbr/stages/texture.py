@@ -2,79 +2,47 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from stspbr.artifacts import Artifact
-from stspbr.errors import StspbrError, did_you_mean
-from stspbr.fields.material_values import METALLIC, ROUGHNESS
-from stspbr.formats.gltf.writer import write_glb
-from stspbr.formats.images import write_hdr, write_png8
-from stspbr.formats.obj_writer import write_obj
+from stspbr.errors import StspbrError
 from stspbr.geometry.topology import mesh_report
-from stspbr.metrics.image import display
 from stspbr.optimize.appearance import MaterialMaps, TextureAppearance
 from stspbr.optimize.deep_maps import DeepAppearance
 from stspbr.optimize.distill import Distillation, Weights
-from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.loop import Stopwatch, optimize
 from stspbr.optimize.picture_survey import survey_pictures
 from stspbr.optimize.progress import Reporting
-from stspbr.optimize.texture_views import TextureViews, seen_texels
+from stspbr.optimize.texture_views import TextureViews
 from stspbr.priors.bank import BankPrior
 from stspbr.priors.floyd import FloydPrior
 from stspbr.priors.lit_views import VIEW_WORDS, own_lights
 from stspbr.priors.protocol import Condition, Prior
-from stspbr.priors.small import SmallPrior
+from stspbr.priors.small import SmallPrior, shipped
 from stspbr.priors.vocabulary import Caption, Vocabulary
 from stspbr.procedural.lamps import grey_light
-from stspbr.scene import Asset, Corners, EnvironmentLight, Material, Normalization
-from stspbr.settings import OptimizeSettings, Rate, RateSettings, TextureSettings
+from stspbr.scene import EnvironmentLight
+from stspbr.settings import OptimizeSettings, PriorTrainSettings, Rate, RateSettings, TextureSettings
 from stspbr.settings.schedules import Schedule
-from stspbr.stages.baked_maps import at_texels, dilated
+from stspbr.stages.baked_maps import dilated
 from stspbr.stages.evaluate import load_lights
-from stspbr.stages.evaluation_pictures import Renders
 from stspbr.stages.fit import step_seconds
-from stspbr.stages.given_mesh import GivenMesh, given_mesh, with_layouts
-from stspbr.stages.prior import load_mesh_asset, prefiltered_lights
-from stspbr.stages.relight import turntable
+from stspbr.stages.prior import prefiltered_lights, run_prior_train
 from stspbr.stages.session import Session, on_first_rank
 from stspbr.stages.state import save_json
-from stspbr.texture.atlas import FARTHEST_UV, TexelMap, rasterize_layout
+from stspbr.stages.texture_files import write_texture
+from stspbr.stages.texture_subject import Subject, part_names, read_subject, textured
+from stspbr.texture.atlas import TexelMap
 
 _START = (0.5, 0.5, 0.5)  # albedo, roughness, metallic
 _ROUGHNESS = (0.03, 1.0)
 _FALLING: Schedule = [(0.0, 1.0, "exponential"), (1.0, 0.3, "exponential")]
-_TURNTABLE_LIGHTS = 3
-_PREVIEW = "views"
-
-
-@dataclass
-class Subject:
-    """The mesh, its layouts, and the parts that the prompts speak of.
-
-    Attributes:
-        mesh: with frames, in the unit ball about the origin; asset: as it was read.
-        texels: of each material's maps; prompts: of each part; part_of: ``[M]`` the part of each material.
-    """
-
-    asset: Asset
-    given: GivenMesh
-    geometry: FixedGeometry
-    texels: list[TexelMap]
-    places: list[tuple[Tensor, Tensor]]
-    final_mesh: Any
-    prompts: list[str]
-    part_of: list[int]
-    renewed: list[int]
 
 
 @on_first_rank
@@ -86,105 +54,85 @@ def run_texture(session: Session, settings: TextureSettings) -> Artifact:
     """
     subject = read_subject(session, settings)
     prior = load_prior(session, settings)
-    conditions = _conditions(prior, subject.prompts)
-    lights = _lights(settings)
-    shown = prefiltered_lights(session, lights)
-    stages = prior.stages
-    steps = (list(settings.steps) + [0] * len(stages))[: len(stages)]
-    if sum(steps) == 0:
-        raise StspbrError("steps: at least one resolution needs a step")
-    watch, problem = Stopwatch(), None
-    total = sum(steps)
-    coarse, done, skipped = _appearance(session, settings, subject, False), 0, 0
-    with session.reporter("bake", _optimize_settings(settings, total)) as reporter:
-        for number, stage in enumerate(stages):
-            if steps[number] == 0:
-                continue
-            views = TextureViews(subject.geometry.surface(), shown, session.backend, stage.side, soften=number == 0)
-            fresh = _appearance(session, settings, subject, stage.learns_normals)
-            _copy(coarse, fresh)
-            frozen = _appearance(session, settings, subject, False)
-            _copy(coarse, frozen)
-            problem = Distillation(
-                views, fresh, stage, conditions, torch.tensor(subject.part_of, device=session.device),
-                guidance=prior.guidance[number] if settings.guidance == "auto" else (settings.guidance,) * 2,
-                weights=_weights(settings), batch=settings.views if number == 0 else settings.fine_views,
-                seed=session.seed, number=number, clamp=settings.clamp,
-                coarse=frozen if "low" in stage.uses else None, coarse_side=stages[number - 1].side if number else 0,
-                fill=[partial(_filled, texels=texels) for texels in subject.texels],
-            )  # fmt: skip
-            how = _optimize_settings(settings, steps[number])
-            checkpoints = session.checkpoints("texture", _work(settings, subject, number), [])
-            optimize(
-                problem, how, reporter=_Later(reporter, done), checkpoints=checkpoints, resume=session.resume,
-                device=session.device, watch=watch, before=_surveys(settings, subject, prior, problem, steps[number]),
-            )  # fmt: skip
-            done, coarse, skipped = done + steps[number], fresh, skipped + int(problem.skipped)
-        assert problem is not None
-        problem.fill_gutters()
+    lights, watch = _lights(settings), Stopwatch()
+    steps = steps_of(settings, prior)
+    with session.reporter("bake", _optimize_settings(settings, sum(steps))) as reporter:
+        problem, skipped = distil(session, settings, subject, prior, lights, reporter, watch)
         with session.create("bake", settings) as draft:
-            metrics = _write(session, settings, subject, problem, prior, lights, steps, draft.path)
-            metrics |= {"skipped_steps": skipped, "steps": steps}
+            asset, coverage = textured(session, settings, subject, problem)
+            write_texture(session, settings, asset, lights, steps, draft.path)
+            metrics = {
+                "mesh": mesh_report(subject.final_mesh.positions, subject.final_mesh.faces),
+                "prior": {"name": prior.name, "licence": prior.licence, "stages": [one.side for one in prior.stages]},
+                "prompts": dict(zip(part_names(subject), subject.prompts, strict=True)),
+                "coverage": coverage,
+                "new_uvs": [subject.given.materials[number].name for number in subject.renewed],
+                "steps": steps,
+                "skipped_steps": skipped,
+            }
             save_json(metrics, draft.path / "metrics.json")
             draft.run.update({"seconds_per_step": step_seconds(watch)})
-        for number in range(len(stages)):
+        for number in range(len(steps)):
             session.checkpoints("texture", _work(settings, subject, number), []).clear()
-        unseen = 100 * metrics["coverage"]["unseen_share"]
+        unseen = 100 * coverage["unseen_share"]
         reporter.summary([f"wrote {draft.artifact.path}", f"{unseen:.1f} % of the texels are seen from nowhere"])
         return draft.artifact
 
 
-def read_subject(session: Session, settings: TextureSettings) -> Subject:
-    """The mesh ready to be textured; StspbrError for one that cannot be, and for parts that it does not have."""
-    asset = load_mesh_asset(settings.mesh)
-    uvs = asset.mesh.uvs
-    if uvs is not None and not (np.abs(uvs.values) <= FARTHEST_UV).all():
-        raise StspbrError(f"{settings.mesh}: some UVs are NaN, infinite or beyond a million: unwrap the mesh again")
-    given = given_mesh(asset, keep_normal_maps=True)
-    for material in given.materials:
-        material.size = None  # maps are new, and of one size
-    mesh, _, renewed = with_layouts(given, settings.size, settings.padding)
-    used = mesh.positions[np.unique(mesh.faces)].astype(np.float64)
-    centre = 0.5 * (used.min(0) + used.max(0))
-    normalization = Normalization(centre, float(np.linalg.norm(used - centre, axis=1).max()))
-    inner = normalization.mesh(mesh)
-    geometry = FixedGeometry(
-        inner, movable=False, laplacian=0.0, folding=0.0, device=session.device, normal_maps=given.normal_maps
-    )
-    texels, places = [], []
-    for number in range(len(given.materials)):
-        own = np.flatnonzero(inner.material_of == number)
-        found = rasterize_layout(inner.required("uvs"), (settings.size, settings.size), own, 1, session.device)
-        texels.append(found)
-        places.append((found.texel, at_texels(found, Corners(inner.positions, inner.faces))))
-    names = [material.name for material in given.materials]
-    prompts, part_of = parts_of(settings, names)
-    return Subject(asset, given, geometry, texels, places, mesh, prompts, part_of, renewed)
+def steps_of(settings: TextureSettings, prior: Prior) -> list[int]:
+    """Steps at each of the prior's resolutions; StspbrError if there are none."""
+    count = len(prior.stages)
+    steps = (list(settings.steps) + [0] * count)[:count]
+    if sum(steps) == 0:
+        raise StspbrError("steps: at least one resolution needs a step")
+    return steps
 
 
-def parts_of(settings: TextureSettings, names: Sequence[str]) -> tuple[list[str], list[int]]:
-    """The prompts, and which of them each material ``names`` is made of.
+def distil(
+    session: Session,
+    settings: TextureSettings,
+    subject: Subject,
+    prior: Prior,
+    lights: Sequence[EnvironmentLight],
+    reporter: Reporting,
+    watch: Stopwatch | None = None,
+) -> tuple[Distillation, int]:
+    """Distil the maps, resolution by resolution, each with an optimiser of its own.
 
-    Raises:
-        StspbrError: a part that does not exist, one that is named twice, or a part without a prompt.
+    Returns:
+        The last resolution's problem, which has the maps, and the number of steps that were left out.
     """
-    found: dict[str | None, str] = dict(Vocabulary.read().split(settings.prompt, names))
-    for entry in settings.part:
-        name, separator, prompt = entry.partition("=")
-        if not separator or not prompt.strip():
-            raise StspbrError(f"--part {entry}: write NAME=PROMPT, e.g. handle='black plastic'")
-        if name not in names:
-            near = did_you_mean(name, names) or f"; there are {', '.join(names)}"
-            raise StspbrError(f"--part {name}: the mesh has no material of this name{near}")
-        if name in found:
-            raise StspbrError(f"--part {name}: this part already has a prompt, {found[name]!r}")
-        found[name] = prompt.strip()
-    bare = [name for name in names if name not in found]
-    if bare and None not in found:
-        raise StspbrError(f"--prompt says nothing of {', '.join(bare)}: add what all other parts are made of")
-    keys: list[str | None] = [key for key in found if key is not None or bare]
-    prompts = [found[key] for key in keys]
-    return prompts, [keys.index(name) if name in found else keys.index(None) for name in names]
+    conditions = _conditions(prior, subject.prompts)
+    shown = prefiltered_lights(session, list(lights))
+    stages, steps, problem = prior.stages, steps_of(settings, prior), None
+    maps, done, skipped = _appearance(session, settings, subject, False), 0, 0
+    for number, stage in enumerate(stages):
+        if steps[number] == 0:
+            continue
+        views = TextureViews(subject.geometry.surface(), shown, session.backend, stage.side, soften=number == 0)
+        fresh = _appearance(session, settings, subject, stage.learns_normals)
+        frozen = _appearance(session, settings, subject, False) if "low" in stage.uses else None
+        _copy(maps, fresh)
+        if frozen is not None:
+            _copy(maps, frozen)
+        problem = Distillation(
+            views, fresh, stage, conditions, torch.tensor(subject.part_of, device=session.device),
+            guidance=prior.guidance[number] if settings.guidance == "auto" else (settings.guidance,) * 2,
+            weights=_weights(settings), batch=settings.views if number == 0 else settings.fine_views,
+            seed=session.seed, number=number, clamp=settings.clamp,
+            coarse=frozen, coarse_side=stages[number - 1].side if number else stage.side,
+            fill=[partial(_filled, texels=texels) for texels in subject.texels],
+        )  # fmt: skip
+        checkpoints = session.checkpoints("texture", _work(settings, subject, number), [])
+        optimize(
+            problem, _optimize_settings(settings, steps[number]), reporter=_Later(reporter, done),
+            checkpoints=checkpoints, resume=session.resume, device=session.device, watch=watch,
+            before=_surveys(settings, subject, prior, problem, steps[number]),
+        )  # fmt: skip
+        done, maps, skipped = done + steps[number], fresh, skipped + int(problem.skipped)
+    assert problem is not None
+    problem.fill_gutters()
+    return problem, skipped
 
 
 def load_prior(session: Session, settings: TextureSettings) -> Prior:
@@ -194,16 +142,20 @@ def load_prior(session: Session, settings: TextureSettings) -> Prior:
     if settings.prior is not None and settings.prior.startswith("floyd:"):
         folder = Path(settings.prior.removeprefix("floyd:"))
         return FloydPrior(folder, session.run / ".cache", session.device, settings.accept_prior_licence)  # type: ignore[return-value]
-    return SmallPrior.load(settings.prior).to(session.device)  # type: ignore[return-value]
+    path: str | Path | None = settings.prior
+    if path is None and not shipped():
+        path = first_prior(session)
+    return SmallPrior.load(path).to(session.device)  # type: ignore[return-value]
 
 
-def shown_steps(settings: TextureSettings, steps: Sequence[int]) -> list[int]:
-    """The steps after which a progress picture is written, counted over all resolutions."""
-    every, done, out = settings.preview_every, 0, []
-    for count in steps:
-        out += [done + step for step in range(1, count + 1) if step % every == 0 or step == count]
-        done += count
-    return out
+def first_prior(session: Session) -> Path:
+    """The run's own prior where none is shipped: the newest, or one that is trained now."""
+    wanted = PriorTrainSettings()
+    found = session.store.find("prior", wanted.model_dump(mode="json"), [], session.seed)
+    if found is None:
+        session.say(f"there is no prior yet: training one for about {wanted.minutes:g} minutes, once for this run")
+        found = run_prior_train(session, wanted)
+    return found.file("prior.safetensors")
 
 
 class _Later:
@@ -324,88 +276,3 @@ def _work(settings: TextureSettings, subject: Subject, number: int) -> TextureSe
     mesh = subject.final_mesh
     digest = hashlib.sha256(mesh.positions.tobytes() + mesh.faces.tobytes() + mesh.required("uvs").values.tobytes())
     return settings.model_copy(update={"mesh": f"{digest.hexdigest()}/{number}"})
-
-
-def _write(
-    session: Session,
-    settings: TextureSettings,
-    subject: Subject,
-    problem: Distillation,
-    prior: Prior,
-    lights: Sequence[EnvironmentLight],
-    steps: Sequence[int],
-    folder: Path,
-) -> dict[str, Any]:
-    """The payload of the artifact; returns its metrics."""
-    seen = seen_texels(subject.geometry.surface(), problem.appearance, session.backend, min(settings.size, 512))
-    materials, unseen, covered = [], 0, 0
-    for number, (own, texels) in enumerate(zip(problem.appearance.materials, subject.texels, strict=True)):
-        known = seen[number].flatten()[texels.texel]
-        covered, unseen = covered + len(texels.texel), unseen + int((~known).sum())
-        visible = _only(texels, known) if bool(known.any()) else texels  # what no view shows is like its neighbours
-        reflectance = dilated(own.reflectance[0].detach(), visible)
-        normal = subject.given.materials[number].normal_map
-        if own.normal is not None:
-            normal = dilated(own.normal[0].detach(), visible)
-        materials.append(
-            Material(
-                albedo=dilated(own.albedo[0].detach(), visible), roughness=reflectance[..., ROUGHNESS],
-                metallic=reflectance[..., METALLIC], normal=normal, name=subject.given.materials[number].name,
-            )
-        )  # fmt: skip
-    asset = Asset(subject.final_mesh, materials, subject.asset.name, subject.given.nodes, origin=subject.asset.origin)
-    write_glb(folder / "asset.glb", asset, texture_bits=settings.texture_bits)
-    write_obj(folder / "obj" / "asset.obj", asset)
-    write_hdr(folder / "light.hdr", lights[0].radiance)
-    _write_pictures(session, settings, asset, lights, steps, folder)
-    return {
-        "mesh": mesh_report(subject.final_mesh.positions, subject.final_mesh.faces),
-        "prior": {"name": prior.name, "licence": prior.licence, "stages": [stage.side for stage in prior.stages]},
-        "prompts": dict(zip(_part_names(subject), subject.prompts, strict=True)),
-        "coverage": {"texels": covered, "unseen": unseen, "unseen_share": unseen / max(covered, 1)},
-        "new_uvs": [subject.given.materials[number].name for number in subject.renewed],
-    }
-
-
-def _part_names(subject: Subject) -> list[str]:
-    """Names of the parts: of their materials, joined."""
-    names = [material.name for material in subject.given.materials]
-    return [
-        " + ".join(name for name, own in zip(names, subject.part_of, strict=True) if own == part)
-        for part in range(len(subject.prompts))
-    ]
-
-
-def _only(texels: TexelMap, rows: Tensor) -> TexelMap:
-    """The rows of a texel map."""
-    return replace(
-        texels, texel=texels.texel[rows], triangle=texels.triangle[rows], barycentric=texels.barycentric[rows],
-        inside=texels.inside[rows],
-    )  # fmt: skip
-
-
-def _write_pictures(
-    session: Session,
-    settings: TextureSettings,
-    asset: Asset,
-    lights: Sequence[EnvironmentLight],
-    steps: Sequence[int],
-    folder: Path,
-) -> None:
-    """``turntable/<light>/`` under the first lights, and ``progress/`` from the log's previews."""
-    frames = turntable(asset, settings.turntable, 256)
-    for number, light in enumerate(lights[:_TURNTABLE_LIGHTS]):
-        renders = Renders(session, asset, light)
-        for frame in frames:
-            found = renders.of(frame)
-            alpha = found["alpha"]
-            straight = np.where(alpha > 0, found["rgb"] / np.maximum(alpha, 1e-6), 0.0).astype(np.float32)
-            place = folder / "turntable" / f"light{number}"
-            place.mkdir(parents=True, exist_ok=True)
-            write_png8(place / f"{frame.name}.png", display(straight), srgb=False, alpha=alpha)
-    previews = session.run / "logs" / "bake" / "previews"
-    for step in shown_steps(settings, steps):
-        source = previews / f"{_PREVIEW}_{step:06d}.png"
-        if source.is_file():
-            (folder / "progress").mkdir(exist_ok=True)
-            shutil.copyfile(source, folder / "progress" / source.name)

@@ -82,7 +82,7 @@ def rows_by_stage() -> dict[str, dict[str, str]]:
 def test_every_setting_has_a_row():
     tables = rows_by_stage()
     stages = {name: schema for name, entry in SCHEMA["properties"].items() if (schema := resolved(entry)) is not None}
-    assert {"coarse", "specialize", "bake", "refine", "unpack_orm", "evaluate"} == stages.keys()
+    assert {"coarse", "specialize", "bake", "refine", "texture", "unpack_orm", "evaluate"} == stages.keys()
     for stage, schema in stages.items():
         assert tables[stage].keys() == leaves(schema), stage
     assert tables["recipe"].keys() == SCHEMA["properties"].keys() - stages.keys() - {"capture"}
@@ -92,7 +92,7 @@ def test_every_setting_has_a_row():
 
 def test_every_way_to_capture_has_a_table_of_all_its_keys():
     tables = rows_by_stage()
-    for kind, reference in SCHEMA["properties"]["capture"]["discriminator"]["mapping"].items():
+    for kind, reference in SCHEMA["properties"]["capture"]["anyOf"][0]["discriminator"]["mapping"].items():
         assert tables[f"capture.{kind}"].keys() == leaves(SCHEMA["$defs"][reference.rpartition("/")[2]]), kind
 
 

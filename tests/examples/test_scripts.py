@@ -30,7 +30,7 @@ def example(name: str):
 def test_every_example_is_tested_here():
     imported = {"phone_camera", "photo_set", "photo_table"}  # by make_photo_set, with tests of their own
     assert {path.stem for path in EXAMPLES.glob("*.py")} - imported == {
-        "custom_loss", "fit_texture", "make_photo_set", "plot_artifact"}  # fmt: skip
+        "custom_loss", "fit_texture", "make_photo_set", "plot_artifact", "texture_teapot"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["custom_loss", "fit_texture"])
@@ -102,3 +102,10 @@ def test_make_photo_set(tmp_path):
     options = module.PhotoSetOptions(views=3, size=(48, 32), samples=1)
     assert module.main(tmp_path, "procedural:demo", "procedural:demo", options).name == "truth.json"
     assert len(list((tmp_path / "images").iterdir())) == len(list((tmp_path / "masks").iterdir())) == 3
+
+
+def test_a_teapot_gets_its_maps_from_a_text(tmp_path):
+    found = example("texture_teapot").main(
+        tmp_path, prior="bank", size=32, steps=[3], views=2, survey=0, turntable=1, lights=["procedural:studio"]
+    )
+    assert {name: part["prompt"] for name, part in found.items()} == {"body": "polished brass", "handle": "black"}

@@ -125,10 +125,12 @@ def test_the_survey_brings_lost_roughness_back(world):
         own.reflectance[..., 0], own.reflectance[..., 1] = 0.95, 0.0
     texel = torch.arange(256)
     line = survey_pictures(task, [(texel, torch.zeros(256, 3))], [True], 5)
-    assert "100 %" in line
-    # pictures of 24² blur a highlight; metal and most of the gloss are back
+    assert line.startswith("survey: 0 of 1")
     reflectance = own.reflectance[0].detach()
-    assert float(reflectance[..., 0].max()) < 0.45 and float(reflectance[..., 1].min()) == 1.0
+    assert float(reflectance[..., 0].max()) <= 0.3 and float(reflectance[..., 1].min()) == 1.0
+    again = own.albedo.detach().clone(), own.reflectance.detach().clone()
+    assert survey_pictures(task, [(texel, torch.zeros(256, 3))], [True], 5)
+    assert torch.allclose(own.reflectance.detach(), again[1], atol=0.15)  # a good state is not lost
 
 
 def test_lights_hold_a_lamp_and_soften(world):
