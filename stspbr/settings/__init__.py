@@ -33,10 +33,11 @@ from stspbr.settings.parsing import (
     parse_settings,
     settings_for,
 )
-from stspbr.settings.recipe import Recipe, find_recipe, load_recipe, shipped_recipes
+from stspbr.settings.recipe import Recipe, find_recipe, load_any_recipe, load_recipe, shipped_recipes
 from stspbr.settings.scenes import (
     SceneConfig,
     SceneGenerateSettings,
+    SceneRecipe,
     SceneTrainSettings,
     load_scene_config,
     train_settings,
@@ -80,6 +81,7 @@ __all__ = [
     "RelightSettings",
     "SceneConfig",
     "SceneGenerateSettings",
+    "SceneRecipe",
     "SceneTrainSettings",
     "Settings",
     "SettingsType",
@@ -91,6 +93,7 @@ __all__ = [
     "apply_overrides",
     "every_setting",
     "find_recipe",
+    "load_any_recipe",
     "load_recipe",
     "load_scene_config",
     "merged",

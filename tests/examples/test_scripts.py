@@ -30,7 +30,7 @@ def example(name: str):
 def test_every_example_is_tested_here():
     imported = {"phone_camera", "photo_set", "photo_table"}  # by make_photo_set, with tests of their own
     assert {path.stem for path in EXAMPLES.glob("*.py")} - imported == {
-        "custom_loss", "fit_texture", "make_photo_set", "plot_artifact"}  # fmt: skip
+        "compose_scenes", "custom_loss", "fit_texture", "make_photo_set", "plot_artifact"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["custom_loss", "fit_texture"])
@@ -102,3 +102,11 @@ def test_make_photo_set(tmp_path):
     options = module.PhotoSetOptions(views=3, size=(48, 32), samples=1)
     assert module.main(tmp_path, "procedural:demo", "procedural:demo", options).name == "truth.json"
     assert len(list((tmp_path / "images").iterdir())) == len(list((tmp_path / "masks").iterdir())) == 3
+
+
+def test_compose_scenes_asks_for_a_run(tmp_path):
+    found = subprocess.run(
+        [sys.executable, str(EXAMPLES / "compose_scenes.py"), str(tmp_path)], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent)},
+    )  # fmt: skip
+    assert "there is no trained model here: run `stspbr scenes train` first" in found.stderr

@@ -203,3 +203,70 @@ def test_figures_are_measured(run):
     assert found.completeness < 0.2
     assert json.loads((run[0] / "scenes-figures.json").read_text())["blanking"] == found.blanking
     assert len(found.lines()) >= 12
+
+
+def test_the_commands_say_bad_input_in_one_line(run, tmp_path, capsys):
+    from stspbr import cli
+
+    def fails(*words):
+        with pytest.raises(SystemExit) as caught, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", ["stspbr", "scenes", *words])
+            cli.main()
+        said = capsys.readouterr().err.strip()
+        assert caught.value.code == 2
+        assert "Traceback" not in said
+        return said
+
+    broken = tmp_path / "c.json"
+    broken.write_text('{"iteratoins": 3, "model": {"representations": [{}], "generators": [{"type": "GQN"}]}}')
+    assert fails("train", str(tmp_path), "--config", str(broken), "--threads", "1").count("\n") == 0
+    assert "did you mean room_mini" in fails("train", str(tmp_path), "--config", "room_mine", "--threads", "1")
+    assert "scenes generate" in fails("train", str(tmp_path), "--threads", "1")
+    assert "choose run or config" in fails("train", str(tmp_path), "--data", "here", "--threads", "1")
+    assert "scenes train" in fails("render", str(tmp_path), "--threads", "1")
+    assert "choose light" in fails("attribute", str(run[0]), "--partition", "lamp", "--threads", "1")
+
+
+def test_the_example_composes(run, capsys):
+    import importlib.util
+    from pathlib import Path
+
+    path = Path(__file__).resolve().parents[2] / "examples" / "compose_scenes.py"
+    spec = importlib.util.spec_from_file_location("example_compose_scenes", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", [str(path), str(run[0]), "--spp", "4", "--scenes", "2", "1", "0"])
+        module.main()
+    assert "light of 2, shapes of 1, materials of 0" in capsys.readouterr().out
+
+
+def test_the_page_shows_compositions_and_attributions(run):
+    from stspbr.stages.scenes_source import Source
+    from stspbr.stages.scenes_view import ModelShow
+    from stspbr.view.scene_view import SceneChoice, canvas, tiles
+
+    show = ModelShow(Source.open(_open(run)))
+    own = show.predict(SceneChoice(query_spp=4))
+    assert own.predicted.shape == (16, 16, 3)
+    assert len(own.observations) == 2
+    mixed = show.predict(SceneChoice(light=1, material=2, query_spp=4))
+    assert np.abs(mixed.predicted - own.predicted).max() > 0
+    moved = show.predict(SceneChoice(round=1, query_spp=4, observation_spp=4))
+    assert np.abs(moved.observations[0] - own.observations[0]).max() > 0
+    asked = SceneChoice(query_spp=4, pixel=(3, 4), patch=2)
+    shown = show.predict(asked)
+    assert shown.heat.shape == (2, 16, 16)
+    assert "pixel 3,4 comes from light" in shown.lines[-1]
+    reference = show.reference(asked, 0)
+    assert np.abs(reference - show.reference(asked, 1)).max() > 0
+    image = canvas(shown, reference, asked, 640, 400)
+    assert image.shape == (400, 640, 3)
+    places = tiles(640, 400, 2, 3)
+    for a in places.values():
+        assert 0 <= a.left and a.left + a.side <= 640 and a.top + a.side <= 400
+        others = [b for b in places.values() if b is not a]
+        assert all(abs(a.left - b.left) >= min(a.side, b.side) or abs(a.top - b.top) >= a.side for b in others)
+    tile = places["predicted"]
+    assert tile.pixel(tile.left + tile.side * 0.26, tile.top + tile.side * 0.51, 16) == (4, 8)
+    assert tile.pixel(tile.left - 1, tile.top, 16) is None
