@@ -93,8 +93,8 @@ def test_integrated_gradients_are_complete():
     model, config = _model()
     for seed in range(3):
         observations, query = (_double(one) for one in _scene(config, seed))
-        assert completeness(of_picture(model, observations, query, pixels(16, 3, 3), steps=64)) < 0.02
-        assert completeness(of_vector(model, observations, range(12), steps=64)) < 0.02
+        assert completeness(of_picture(model, observations, query, pixels(16, 3, 3), steps=200)) < 0.02
+        assert completeness(of_vector(model, observations, range(12), steps=200)) < 0.02
     with pytest.raises(StspbrError, match="integrated"):
         completeness(of_vector(model, observations, [0]))
 

@@ -26,7 +26,7 @@ def test_the_page_is_on_loopback_and_asks_strangers_for_a_token():
     from stspbr.view.scene_server import SceneServer
 
     with SceneServer(_Show(), port=8391) as server:
-        assert server.url.startswith("http://127.0.0.1:")
+        assert server.url.startswith("http://localhost:")
         with urllib.request.urlopen(server.url, timeout=10) as answer:
             assert answer.status == 200
     with SceneServer(_Show(), host="0.0.0.0", port=8391) as server:
