@@ -62,9 +62,9 @@ def run_all(
 ) -> None:
     """Run all stages of a recipe, except those up to date. These have a version of equal inputs and settings."""
     prepare_process()
-    from stspbr.settings import load_recipe
+    from stspbr.settings import SceneRecipe, load_any_recipe
 
-    recipe = load_recipe(recipe_path, settings or [])
+    recipe = load_any_recipe(recipe_path, settings or [])
     from stspbr.stages.run import run_recipe
     from stspbr.stages.session import Session
 
@@ -72,8 +72,17 @@ def run_all(
     session = Session.open(out, seed=recipe.seed if seed is None else seed, device=device, backend=backend,
                            threads=threads, resume=resume, quiet=quiet, json_lines=json_lines)  # fmt: skip
     verbose = not session.quiet and not session.json_lines
+    announce = typer.echo if verbose else lambda line: None
+    if isinstance(recipe, SceneRecipe):
+        from stspbr.stages.scenes_run import run_scene_recipe
+
+        with resumable(), session.ranks.together():
+            found = run_scene_recipe(session, recipe, announce)
+        for artifact in found:
+            report_artifact(session, artifact)
+        return
     with resumable(), session.ranks.together():
-        done = run_recipe(session, recipe, typer.echo if verbose else lambda line: None)
+        done = run_recipe(session, recipe, announce)
     for artifact in done.values():
         report_artifact(session, artifact)
     if verbose and "evaluate" in done:

@@ -72,6 +72,8 @@ def read_batch(path: Path, passes: Sequence[str]) -> Batch:
                     )
             buffers = {name: np.asarray(stored[name]) for name in passes}
             poses, factors = np.asarray(stored["poses"]), np.unique(np.asarray(stored["factor"]))
+    except StspbrError:
+        raise
     except FileNotFoundError:
         raise StspbrError(f"{path} does not exist: check the path") from None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:

@@ -59,7 +59,7 @@ def sofa(width: float, seats: int) -> Shape:
         for k in range(seats)
     ]
     return joined([
-        _box((-half, 0.08, -0.42), (half, 0.36, 0.42)), _box((-half, 0.36, -0.42), (half, 0.82, -0.22)),
+        _box((-half, 0.0, -0.42), (half, 0.36, 0.42)), _box((-half, 0.36, -0.42), (half, 0.82, -0.22)),
         _box((-half, 0.36, -0.42), (-half + 0.18, 0.60, 0.42)), _box((half - 0.18, 0.36, -0.42), (half, 0.60, 0.42)),
         *cushions,
     ])  # fmt: skip

@@ -160,7 +160,7 @@ def _revolved(outline: np.ndarray, around: int, sharp: bool = False) -> Shape:
 
     v = np.linspace(0.0, 1.0, len(outline))
     uvs = np.stack(np.meshgrid(angle / (2.0 * np.pi), v), axis=-1).reshape(-1, 2)
-    return Shape(turned(outline), turned(across), uvs, _net(len(outline), around + 1)[:, ::-1])
+    return Shape(turned(outline), turned(across), uvs, _net(len(outline), around + 1))
 
 
 def _tube(points: np.ndarray, radii: np.ndarray, around: int = 12) -> Shape:

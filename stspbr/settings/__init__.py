@@ -35,10 +35,11 @@ from stspbr.settings.parsing import (
     settings_for,
 )
 from stspbr.settings.photo_run import PhotoRunSettings
-from stspbr.settings.recipe import Recipe, find_recipe, load_recipe, shipped_recipes
+from stspbr.settings.recipe import Recipe, find_recipe, load_any_recipe, load_recipe, shipped_recipes
 from stspbr.settings.scenes import (
     SceneConfig,
     SceneGenerateSettings,
+    SceneRecipe,
     SceneTrainSettings,
     load_scene_config,
     train_settings,
@@ -87,6 +88,7 @@ __all__ = [
     "RelightSettings",
     "SceneConfig",
     "SceneGenerateSettings",
+    "SceneRecipe",
     "SceneTrainSettings",
     "Settings",
     "SettingsType",
@@ -100,6 +102,7 @@ __all__ = [
     "apply_overrides",
     "every_setting",
     "find_recipe",
+    "load_any_recipe",
     "load_recipe",
     "load_scene_config",
     "merged",

@@ -16,6 +16,7 @@ from pydantic import Field
 from stspbr.errors import StspbrError, did_you_mean
 from stspbr.settings.capture import CaptureSettings
 from stspbr.settings.parsing import Settings, apply_overrides, nested_models, parse_settings, with_defaults
+from stspbr.settings.scenes import SceneRecipe
 from stspbr.settings.stages import (
     BakeSettings,
     CoarseSettings,
@@ -77,6 +78,14 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         StspbrError: there is no such recipe, the file cannot be read or is not TOML, or a setting is not valid.
     """
+    found = load_any_recipe(recipe, overrides)
+    if isinstance(found, SceneRecipe):
+        raise StspbrError(f"{recipe}: a recipe of scenes has no capture and no asset; `stspbr run {recipe}` runs it")
+    return found
+
+
+def load_any_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe | SceneRecipe:
+    """:func:`load_recipe`, of scenes, too: these have ``kind = "scenes"``."""
     path = find_recipe(recipe)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -85,6 +94,8 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StspbrError(f"{path}: not a TOML file: {error}") from None
     values = _expand(apply_overrides(values, list(overrides)), path)
+    if values.get("kind") == "scenes":
+        return parse_settings(SceneRecipe, values, str(path))
     for name, field in Recipe.model_fields.items():
         models = nested_models(field)
         if len(models) == 1 and isinstance(values.get(name), dict):

@@ -292,6 +292,20 @@ class SceneTrainSettings(Settings):
         return "shared"
 
 
+class SceneRecipe(Settings):
+    """Generate, train and evaluate, in one file."""
+
+    kind: Literal["scenes"] = Field("scenes", description="scenes; a recipe without a kind makes an asset")
+    name: str = Field(description="name of the run; its default folder is runs/NAME")
+    seed: int = Field(0, description="seed of everything random")
+    config: str = Field(description="a shipped configuration, or a file of one")
+    batches: int = Field(240, ge=1, description="training batches")
+    test: int = Field(40, ge=1, description="test batches")
+    iterations: int | None = Field(None, ge=1, description="steps; none: the configuration's")
+    evaluated: int = Field(24, ge=2, description="test scenes for swaps and attribution")
+    compositions: int = Field(4, ge=1, description="rows of composed scenes that are drawn")
+
+
 def train_settings(
     config: SceneConfig, iterations: int | None = None, data: Literal["run", "config"] = "run", batches: int = 1
 ) -> SceneTrainSettings:

@@ -16,7 +16,7 @@ from stspbr.errors import StspbrError, did_you_mean
 from stspbr.settings.export import ExportDatasetSettings, ExportSettings
 from stspbr.settings.parsing import Settings, every_setting, kinds_of, nested_models
 from stspbr.settings.recipe import Recipe
-from stspbr.settings.scenes import SceneConfig
+from stspbr.settings.scenes import SceneConfig, SceneRecipe
 from stspbr.settings.schedules import PRESETS, Schedule
 from stspbr.settings.stages import RelightSettings
 from stspbr.settings.texture import PriorTrainSettings
@@ -58,6 +58,7 @@ def stages() -> dict[str, type[Settings]]:
         "export.dataset": ExportDatasetSettings,
         "prior": PriorTrainSettings,
         "scenes": SceneConfig,
+        "scenes.recipe": SceneRecipe,
     }
 
 

@@ -59,7 +59,7 @@ class Server:
         self._pages: dict[int, Page] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._inner = _quiet_viser()
+        self._inner = quiet_viser()
         try:
             token = None if is_loopback(host) else new_token()
             self.guard = Guard(host, port, self._inner.get_port(), token)
@@ -128,15 +128,15 @@ class Server:
                 headline = now
 
     def _stop_inner(self) -> None:
-        with _silent():
+        with silent():
             self._inner.stop()
 
 
-def _quiet_viser() -> viser.ViserServer:
+def quiet_viser() -> viser.ViserServer:
     """A server of viser on a free port of loopback that prints nothing, and that no tab can open to the world."""
     import viser
 
-    with _silent():
+    with silent():
         server = viser.ViserServer(host="127.0.0.1", port=0, label="stspbr view", verbose=False)
     server.request_share_url = lambda verbose=True: None
     server.gui.configure_theme(show_share_button=False, show_logo=False, dark_mode=True, control_width="medium")
@@ -148,6 +148,7 @@ def _quiet_viser() -> viser.ViserServer:
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
+    """Nothing is printed in here."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

@@ -30,7 +30,8 @@ def example(name: str):
 def test_every_example_is_tested_here():
     imported = {"phone_camera", "photo_set", "photo_table"}  # by make_photo_set, with tests of their own
     assert {path.stem for path in EXAMPLES.glob("*.py")} - imported == {
-        "custom_loss", "fit_texture", "make_photo_set", "plot_artifact", "texture_teapot"}  # fmt: skip
+        "compose_scenes", "custom_loss", "fit_texture", "make_photo_set", "plot_artifact", "texture_teapot",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["custom_loss", "fit_texture"])
@@ -109,3 +110,11 @@ def test_a_teapot_gets_its_maps_from_a_text(tmp_path):
         tmp_path, prior="bank", size=32, steps=[3], views=2, survey=0, turntable=1, lights=["procedural:studio"]
     )
     assert {name: part["prompt"] for name, part in found.items()} == {"body": "polished brass", "handle": "black"}
+
+
+def test_compose_scenes_asks_for_a_run(tmp_path):
+    found = subprocess.run(
+        [sys.executable, str(EXAMPLES / "compose_scenes.py"), str(tmp_path)], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent)},
+    )  # fmt: skip
+    assert "there is no trained model here: run `stspbr scenes train` first" in found.stderr

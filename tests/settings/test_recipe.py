@@ -7,7 +7,15 @@ import re
 import pytest
 
 from stspbr.errors import StspbrError
-from stspbr.settings import CoarseSettings, Recipe, find_recipe, load_recipe, settings_for, shipped_recipes
+from stspbr.settings import (
+    CoarseSettings,
+    Recipe,
+    find_recipe,
+    load_any_recipe,
+    load_recipe,
+    settings_for,
+    shipped_recipes,
+)
 
 
 def test_overrides_reach_nested_settings():
@@ -60,8 +68,16 @@ def test_bad_recipes_are_one_line(tmp_path, text):
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_shipped_recipe_loads_and_is_introduced(name, monkeypatch, tmp_path):
     monkeypatch.setenv("STSPBR_ASSETS", str(tmp_path))
-    assert load_recipe(name).name == name
+    assert load_any_recipe(name).name == name
     assert re.match(r"# \w.*\.", find_recipe(name).read_text(encoding="utf-8"))
+
+
+def test_a_recipe_of_scenes_is_not_one_of_an_asset():
+    with pytest.raises(StspbrError, match="stspbr run scenes-mini"):
+        load_recipe("scenes-mini")
+    assert load_any_recipe("scenes-mini", ["batches=3"]).batches == 3
+    with pytest.raises(StspbrError, match="did you mean batches"):
+        load_any_recipe("scenes-mini", ["batchs=3"])
 
 
 def test_a_shipped_recipe_goes_by_its_name_from_anywhere(monkeypatch, tmp_path):
