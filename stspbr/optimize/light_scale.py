@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from stspbr.fields.materials import MaterialFields
-from stspbr.optimize.appearance import FieldAppearance, TextureAppearance
+from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.cell_fits import errors_under_scales
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.observations import Cells, observe
-from stspbr.optimize.survey import field_values, teach
 from stspbr.settings import LightScaleSettings
 
 if TYPE_CHECKING:
@@ -28,49 +26,35 @@ if TYPE_CHECKING:
 
 _FURTHEST, _STEPS = math.log(1.5), 15  # of one answer, either way, and how many scales are tried
 _NOISE = 1e-3  # of tonemapped radiance: no cell is explained better than this
-_LESSONS = 100  # steps that train the networks, without rendering
 _STAY = 0.02  # of (ln scale)² in mean log squared error: matte and metal surfaces hardly tell the scale
 
 
+@torch.no_grad()
 def rescale_light(problem: Reconstruction, settings: LightScaleSettings) -> str:
     """Give a learned light the scale that explains the highlights best, and albedo its inverse.
 
     Args:
-        problem: within the box [−1, 1]³; its appearance consists of networks, or of maps whose albedo is in units of
-            the light.
+        problem: within the box [−1, 1]³; its appearance consists of maps, whose albedo is in units of the light.
 
     Returns:
         A summary in one line.
     """
-    light, appearance = problem.light, problem.appearance
-    assert isinstance(light, LearnedLight)
+    light, maps = problem.light, problem.appearance
+    assert isinstance(light, LearnedLight) and isinstance(maps, TextureAppearance)
     seen = observe(problem, settings.observations)
     if len(seen) == 0:
         return "light: no point is seen"
     transport = None if problem.transport is None else problem.transport.transport
     grid = torch.linspace(-_FURTHEST, _FURTHEST, _STEPS, dtype=torch.float64)
-    how = (light.prefiltered().detach(), problem.backend.texture, transport)
-    errors = errors_under_scales(grid.exp().tolist(), seen, Cells(seen.position), *how)
+    errors = errors_under_scales(
+        grid.exp().tolist(), seen, Cells(seen.position), light.prefiltered(), problem.backend.texture, transport
+    )
     scale = math.exp(best_log_scale(grid, errors))
-    radiance = scale * light.cube.radiance.detach()
-    if isinstance(appearance, TextureAppearance):
-        light.cube.set_radiance(radiance, light.cube.log_scale)
-        appearance.scale_albedo(1.0 / scale)
-    else:
-        assert isinstance(appearance, FieldAppearance)
-        left = light.set_radiance(radiance, torch.full_like(light.cube.log_scale, 1.0 / scale))
-        if not torch.equal(left, torch.ones_like(left)):
-            _darken(appearance.fields, seen.position, left, problem.seed)
+    light.cube.set_radiance(scale * light.cube.radiance.detach(), light.cube.log_scale)
+    maps.scale_albedo(1.0 / scale)
     if transport is not None:
         transport.refresh(problem.geometry.surface(), problem.material)
     return f"light: {100.0 * (scale - 1.0):+.1f} % explains the highlights best"
-
-
-def _darken(fields: MaterialFields, points: Tensor, factor: Tensor, seed: int) -> None:
-    """Train the networks to ``factor`` times their albedo: the light has no common scale that would take it over."""
-    known = field_values(fields, points)
-    known[:, :3] = (known[:, :3] * factor).clamp(0.0, 1.0)
-    teach(fields, points, known, torch.arange(len(points), device=points.device), _LESSONS, seed)
 
 
 def best_log_scale(grid: Tensor, errors: Tensor) -> float:

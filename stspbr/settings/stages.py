@@ -119,10 +119,6 @@ class SpecializeSettings(Settings):
     """Learn roughness and metallic with network B; A, the light and the shape are only polished."""
 
     survey: SurveySettings = Field(SurveySettings(), description="the search for metals that gradients do not find")
-    light_scale: LightScaleSettings = Field(
-        LightScaleSettings(at=[0.0, 0.4]),
-        description="a learned light's scale, asked anew before the light is solved for",
-    )
     light_solve: LightSolveSettings = Field(LightSolveSettings(), description="the learned light, solved for")
 
     remesh: Literal["adaptive", "off"] = Field(

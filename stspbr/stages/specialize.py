@@ -11,7 +11,6 @@ import torch
 from stspbr.artifacts import Artifact
 from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.geometry import FixedGeometry
-from stspbr.optimize.light_scale import rescale_light
 from stspbr.optimize.light_solve import solve_light
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.survey import record, shares, survey
@@ -35,10 +34,10 @@ from stspbr.stages.state import (
 def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     """Specialise the reflectance of a coarse result.
 
-    A learned light's scale is asked anew (``optimize.light_scale``), and it is solved for (``optimize.light_solve``). A
-    survey finds metals that the gradient does not find (``optimize.survey``); what it says of the result is kept in
-    ``survey.safetensors``. The coarse surface becomes a mesh of fixed topology, made anew of even triangles if
-    ``remesh`` says so, whose vertices may still move a little; a given mesh does not change. Writes
+    A learned light is solved for (``optimize.light_solve``). A survey finds metals that the gradient does not find
+    (``optimize.survey``); what it says of the result is kept in ``survey.safetensors``. The coarse surface becomes a
+    mesh of fixed topology, made anew of even triangles if ``remesh`` says so, whose vertices may still move a little; a
+    given mesh does not change. Writes
     ``mesh.safetensors``, ``fields.safetensors``, ``light.safetensors`` and ``light.hdr`` (a learned light),
     ``normalization.json`` and ``metrics.json``.
     """
@@ -86,8 +85,6 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
 
     def before(step: int) -> str:
         lines = []
-        if step in scales:
-            lines.append(rescale_light(reconstruction, settings.light_scale))
         if step in surveys:
             lines.append(survey(reconstruction, fields, settings.survey))
         if step in solves:  # after the survey: half a metal's highlight would be too strong for the light's scale
@@ -99,6 +96,5 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
 
     surveys = steps_of(settings.survey.at)
     solves = steps_of(settings.light_solve.at) if isinstance(light, LearnedLight) else []
-    scales = steps_of(settings.light_scale.at) if isinstance(light, LearnedLight) else []
-    interludes = {step: partial(before, step) for step in sorted({*scales, *surveys, *solves})}
+    interludes = {step: partial(before, step) for step in sorted({*surveys, *solves})}
     return fit(session, "specialize", settings, coarse, reconstruction, write, interludes)
