@@ -27,11 +27,8 @@ from stspbr.photos.working_photos import Outline, PosedPhoto, WorkingPhoto
 
 _DIFFERENT, _ALIKE = 2.5, 1.3  # times the usual difference from the table: something else; surely the table
 _FIRST_AGREE = 0.96  # share of the photos for the first hulls: few photos prove that a place is empty
-_BANDS, _NARROW = (
-    (0.45, 0.2),
-    0.06,
-)  # of the silhouette's radius, on both sides of its outline, per round: there colours
-# and edges decide; narrow if the object has the table's colours
+_BANDS = (0.2, 0.15)  # of the silhouette's radius, on both sides of its outline, per round: there colours decide
+_NARROW = 0.06  # the same if the object has the table's colours
 _SEAM = 0.025  # of the silhouette's radius: a mask may miss the hull's silhouette by this much
 _LEAST_AGREEMENT = 0.6
 _TRUSTED = 0.85
@@ -212,8 +209,6 @@ def _cut(
     if own is not None:
         with np.errstate(invalid="ignore"):
             unlike, like = own.difference > _DIFFERENT, own.difference < _ALIKE
-        if plain and band == _BANDS[0]:  # of what is beside the table's picture nothing is known yet
-            labels[np.isnan(own.difference) & (labels == grabcut.PROBABLE_OBJECT)] = grabcut.PROBABLE_BACKGROUND
         labels[unlike & (labels == grabcut.PROBABLE_BACKGROUND)] = grabcut.PROBABLE_OBJECT
         sure = own.proven | like if plain else own.proven
         labels[sure & ~core & ~grabcut.dilated(shape & unlike, 1.5)] = grabcut.BACKGROUND

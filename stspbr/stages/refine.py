@@ -60,6 +60,8 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     transport, light = baked.transport, baked.light
     if any(material.opacity is not None for material in asset.materials):
         raise StspbrError(f"{bake.path} has cut-outs (fields.alpha), which refine does not fit: keep the bake")
+    if light.flash is not None:
+        raise StspbrError(f"{bake.path} is lit by a flash, which refine does not path-trace: keep the bake")
     environment = _environment(light, capture, session)
     floor = _floor(transport, light, geometry)
     schedule = None if transport is None else TransportSchedule(transport, settings.optimize.iterations)

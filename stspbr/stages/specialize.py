@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from stspbr.artifacts import Artifact
+from stspbr.errors import StspbrError
 from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.light_solve import solve_light
@@ -96,5 +97,7 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
 
     surveys = steps_of(settings.survey.at)
     solves = steps_of(settings.light_solve.at) if isinstance(light, LearnedLight) else []
+    if solves and light.flash is not None:
+        raise StspbrError("light_solve.at: beside a flash on the camera the light cannot be solved for: set it to []")
     interludes = {step: partial(before, step) for step in sorted({*surveys, *solves})}
     return fit(session, "specialize", settings, coarse, reconstruction, write, interludes)
