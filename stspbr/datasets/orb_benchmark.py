@@ -133,8 +133,8 @@ def scores_of(info: dict[str, Any], folder: Path) -> dict[str, Any]:
                 scores[f"{task}_all"][scene] = figures(rows, folder)
         pair = tasks.get("shape") or {}
         if pair.get("output_mesh"):
-            meshes = (read_asset(_place(pair[key], folder)).mesh for key in ("target_mesh", "output_mesh"))
-            scores["shape_all"][scene] = {"bidir_chamfer": orb.chamfer(*meshes)}
+            target, own = (read_asset(_place(pair[key], folder)).mesh for key in ("target_mesh", "output_mesh"))
+            scores["shape_all"][scene] = {"bidir_chamfer": orb.chamfer(target, own)}
     return {"scores_stats": orb.statistics(scores), "scores": scores, "info": info}
 
 

@@ -45,7 +45,7 @@ def eroded(mask: np.ndarray) -> np.ndarray:
     The image's own border erodes nothing.
     """
     solid = np.asarray(mask, np.float64).reshape(np.shape(mask)[:2]) > 0.5
-    return ndimage.binary_erosion(solid, np.ones((_EROSION, _EROSION)), border_value=1).astype(np.float64)
+    return ndimage.binary_erosion(solid, np.ones((_EROSION, _EROSION), bool), border_value=1).astype(np.float64)
 
 
 def channel_scale(target: np.ndarray, estimate: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ def chamfer(target: Mesh, estimate: Mesh, seed: int = 0) -> float:
     vertices = np.asarray(target.positions, np.float64)
     there, _ = cKDTree(points).query(vertices)
     back, _ = cKDTree(vertices).query(points)
-    return float(0.5 * ((there**2).mean() + (back**2).mean()))
+    return float(0.5 * (np.square(there).mean() + np.square(back).mean()))
 
 
 def means(rows: Iterable[Mapping[str, float | None]]) -> dict[str, float | None]:
@@ -183,8 +183,8 @@ def _similarity(target: np.ndarray, estimate: np.ndarray, kept: np.ndarray) -> d
     windows = ssim_windows(first, second, window=_WINDOW)[0]
     # the benchmark's loss (1 − SSIM)/2 is held within [0, 1] pixel by pixel
     similarity = 1.0 - 2.0 * (0.5 * (1.0 - windows)).clamp(0.0, 1.0).mean()
-    again = [linear_to_srgb(image) * mask for image in (target, estimate)]
-    return {"ssim": float(similarity), "lpips": lpips_or_none(*again, net="vgg")[0]}
+    goal, own = (linear_to_srgb(image) * mask for image in (target, estimate))
+    return {"ssim": float(similarity), "lpips": lpips_or_none(goal, own, net="vgg")[0]}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

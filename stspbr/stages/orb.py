@@ -86,7 +86,8 @@ def run_orb(session: Session, settings: EvaluateSettings) -> Artifact:
             light = turned_light(read_light(item.light), item.camera.camera_to_world[:3, :3])
             out = renders(light if grey is None else floored_light(light, grey)).of(_frame(item))
             tasks["light"].append(_pair(folder, f"light/{item.scene}_{item.name}.exr", out["rgb"], item.image))
-        plain = Material(*(np.full((1, 1, n), 0.5, np.float32) for n in (3, 1, 1)))
+        half = np.full((1, 1, 3), 0.5, np.float32)
+        plain = Material(half, half[..., :1], half[..., :1])
         mesh = replace(asset.mesh, uvs=None, tangents=None, face_material=None)
         write_obj(folder / "mesh.obj", Asset(mesh, [plain]).transformed(back))
         if target_mesh(root, scene).is_file():

@@ -16,7 +16,7 @@ from stspbr.view.painter import PageCamera, Painter, Tab
 from stspbr.view.photos import Frusta
 from stspbr.view.placement import FIELD_OF_VIEW
 from stspbr.view.progress import ProgressPanel
-from stspbr.view.viewer import DIFFERENCE, NOTHING, OWN_LIGHT, PHOTO, View, Viewer
+from stspbr.view.viewer import BOTH, DIFFERENCE, NOTHING, OF_PHOTO, OWN_LIGHT, PHOTO, View, Viewer
 
 if TYPE_CHECKING:
     import viser
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 START = np.array([1.55, 1.0, 3.2])
 """Of the page's first camera; the object is a unit ball about the origin."""
 _NONE = "none"
+_PANEL = 340  # pixels of the page that the controls hide at its right
 _STILL = 2e-3  # how far a camera may be from a photo's and still look through it
 _AWAY = 2.0  # how much farther than the farthest camera one stands to see them all
-_JUMP = 1.0  # seconds in which a tab takes over a camera that it is given
+_JUMP = 15.0  # seconds in which a tab takes over a camera that it is given, at most; a busy one takes its time
 
 
 class Page:
@@ -39,7 +40,7 @@ class Page:
     def __init__(self, client: viser.ClientHandle, viewer: Viewer, painter: Painter) -> None:
         self._client, self._viewer, self._painter = client, viewer, painter
         self._quiet = False
-        self._jumped = 0.0
+        self._jumped: float | None = None  # when the tab was given a photo's camera that it has not reported yet
         self._depth_wanted = False
         self.tab = Tab(self._show, self._busy)
         self._build()
@@ -87,7 +88,7 @@ class Page:
         with tabs.add_tab("Photos"):
             self._frusta_shown = gui.add_checkbox("cameras", False, hint="click one to look through it; key C")
             self._photo = gui.add_dropdown("look through", (_NONE,), hint="keys N and P: the next, the one before")
-            self._photo_mode = gui.add_button_group("with", ("render", "photo", "difference"))
+            self._photo_mode = gui.add_button_group("with", ("all three", "photo", "difference", "render"))
             self._photo_note = gui.add_markdown("*The line between render and photo is moved in the tab View.*")
         with tabs.add_tab("Progress"):
             self._progress = ProgressPanel(gui, self._viewer)
@@ -134,7 +135,7 @@ class Page:
             old, show=self._version.value, beside=self._beside.value, split=float(self._split.value),
             light=self._light.value, look=look,
         )  # fmt: skip
-        self._split.disabled = choice.beside in (NOTHING, DIFFERENCE)
+        self._split.disabled = choice.beside in (NOTHING, DIFFERENCE, BOTH)
         if choice != old:
             self._painter.changed(self.tab, choice, dragged)
             if choice.show != old.show:
@@ -182,7 +183,7 @@ class Page:
             self._photo.value = self._photo.options[1 + (first if now is None else (now + by) % count)]
 
     def _look_through(self, number: int) -> None:
-        """Put the camera where a photo was taken, with the photo right of the line."""
+        """Put the camera where a photo was taken: photo, render and difference side by side."""
         frames = self._viewer.frames()[0]
         if not 0 <= number < len(frames):
             return
@@ -190,8 +191,10 @@ class Page:
         with self._silence():
             self._photo.value = frame.name
         beside = self.tab.choice.beside
-        beside = PHOTO if beside == NOTHING else beside
-        self._take(replace(self.tab.choice, photo=number, beside=beside))
+        beside = BOTH if beside == NOTHING else beside
+        width = max(camera.image_width, 1)
+        covered = _PANEL / width if width > 2 * _PANEL else 0.0  # a narrow page has no room to spare
+        self._take(replace(self.tab.choice, photo=number, beside=beside, covered=covered))
         self._frusta.show(False)
         wxyz, position = self._viewer.placement().on_page(frame)
         box = photo_camera(frame, max(camera.image_width, 1), max(camera.image_height, 1))
@@ -207,14 +210,14 @@ class Page:
         with self._silence():
             self._photo.value = _NONE
         choice = self.tab.choice
-        beside = NOTHING if choice.beside in (PHOTO, DIFFERENCE) else choice.beside
+        beside = NOTHING if choice.beside in OF_PHOTO else choice.beside
         self._take(replace(choice, photo=None, beside=beside))
         self._frusta.show(self._frusta_shown.value)
 
     def _photo_with(self, mode: str) -> None:
         if self.tab.choice.photo is None and len(self._photo.options) > 1:
             self._look_through(0)
-        beside = {"photo": PHOTO, "difference": DIFFERENCE}.get(mode, NOTHING)
+        beside = {"all three": BOTH, "photo": PHOTO, "difference": DIFFERENCE}.get(mode, NOTHING)
         self._take(replace(self.tab.choice, beside=beside if self.tab.choice.photo is not None else NOTHING))
 
     def _take(self, choice: Any) -> None:
@@ -222,7 +225,7 @@ class Page:
         with self._silence():
             _offer(self._beside, self._viewer.besides(choice.photo))
             self._beside.value = choice.beside
-        self._split.disabled = choice.beside in (NOTHING, DIFFERENCE)
+        self._split.disabled = choice.beside in (NOTHING, DIFFERENCE, BOTH)
         self._painter.changed(self.tab, choice)
 
     # -- camera and picture ----------------------------------------------------------------------
@@ -232,10 +235,13 @@ class Page:
             np.array(camera.wxyz), np.array(camera.position), float(camera.fov), camera.image_width, camera.image_height
         )
         photo = self.tab.choice.photo
-        if photo is not None and time.monotonic() - self._jumped > _JUMP:
+        if photo is not None:
             wxyz, position = self._viewer.placement().on_page(self._viewer.frames()[0][photo])
             turned = 1.0 - abs(float(np.dot(wxyz, now.wxyz)))
-            if turned > _STILL or np.linalg.norm(position - now.position) > _STILL * np.linalg.norm(position):
+            away = turned > _STILL or np.linalg.norm(position - now.position) > _STILL * np.linalg.norm(position)
+            if not away:
+                self._jumped = None
+            elif self._jumped is None or time.monotonic() - self._jumped > _JUMP:
                 self._leave_photo()
         self._painter.moved(self.tab, now)
 

@@ -46,6 +46,7 @@ class Tab:
         self.camera: PageCamera | None = None
         self.wants_small = self.wants_whole = False
         self.moved = 0.0
+        self.depicted: tuple[str, ...] | None = None  # what the last picture is of; None: it failed
 
 
 class Painter:
@@ -92,10 +93,11 @@ class Painter:
             self._wake.notify()
 
     def refresh(self) -> None:
-        """What is shown may have changed: draw all tabs again."""
+        """The run has changed: draw the tabs again whose picture is of something else now."""
         with self._wake:
             for tab in self._tabs:
-                tab.wants_whole = True
+                if tab.depicted is None or tab.depicted != self._viewer.depicted(tab.choice):
+                    tab.wants_whole = True
             self._wake.notify()
 
     def close(self) -> None:
@@ -114,7 +116,9 @@ class Painter:
                 tab.busy(missing)
             width, height = camera.sized(longest)
             began = time.monotonic()
+            tab.depicted = None
             try:
+                depicted = self._viewer.depicted(choice)
                 placed = self._viewer.placement().camera(camera.wxyz, camera.position, camera.field, width, height)
                 view = self._viewer.draw(choice, placed)
                 self.drawn += 1
@@ -123,6 +127,8 @@ class Painter:
                 logging.getLogger(__name__).exception("a picture of stspbr view failed")
                 tab.busy(f"this picture failed ({first_line(error)})")
                 continue
+            if not view.error:
+                tab.depicted = depicted
             if not missing and not view.error:
                 took = (time.monotonic() - began) / (width * height)
                 self._pace += 0.3 * (took - self._pace)

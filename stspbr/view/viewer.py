@@ -33,9 +33,11 @@ from stspbr.view.subject import CHANNELS, Subject
 
 NEWEST = "newest"
 """The entry of a list that follows the run."""
-NOTHING, PHOTO, DIFFERENCE = "nothing", "photo", "difference from the photo"
-"""What can stand beside a subject, besides another version."""
+NOTHING, PHOTO, DIFFERENCE, BOTH = "nothing", "photo", "difference from the photo", "photo, difference"
+"""What can stand beside a subject, besides another version; the last three while looking through a photo's camera."""
+OF_PHOTO = (PHOTO, DIFFERENCE, BOTH)
 OWN_LIGHT = "its own"
+DIFFERENCE_LABEL = "difference, white from 25 %"
 _KEPT = 4  # subjects in memory
 
 
@@ -63,11 +65,11 @@ class Choice:
 
     Attributes:
         show: ``NEWEST`` or the name of a version.
-        beside: ``NOTHING``, the name of a version, ``PHOTO`` or ``DIFFERENCE``; the last two while looking through a
-            photo's camera.
+        beside: ``NOTHING``, the name of a version, or one of ``OF_PHOTO`` while looking through a photo's camera.
         split: where the line between the two stands, in [0, 1] from the left.
         light: ``OWN_LIGHT`` or the name of another.
         photo: number of the photo whose camera is looked through; None: no photo's.
+        covered: share of the picture's width, at its right, that controls hide; three pictures side by side avoid it.
     """
 
     show: str = NEWEST
@@ -76,6 +78,7 @@ class Choice:
     light: str = OWN_LIGHT
     look: Look = field(default_factory=Look)
     photo: int | None = None
+    covered: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class Viewer:
 
     def besides(self, photo: int | None) -> list[str]:
         """What can stand beside it."""
-        photos = [PHOTO, DIFFERENCE] if photo is not None else []
+        photos = [*OF_PHOTO] if photo is not None else []
         return [NOTHING, *photos, *self.shown()[1:]]
 
     def lights(self) -> list[str]:
@@ -205,7 +208,7 @@ class Viewer:
 
     def missing(self, choice: Choice) -> str:
         """What has to be read or prepared before a picture, which takes a while, in one line; empty: nothing."""
-        for name in {choice.show, choice.beside} - {NOTHING, PHOTO, DIFFERENCE}:
+        for name in {choice.show, choice.beside} - {NOTHING, *OF_PHOTO}:
             subject = self._subjects.get(self._key(self.resolved(name)))
             light = self.source.lights.get(choice.light) or (None if subject is None else subject.light)
             if subject is None and self._key(self.resolved(name)) not in self._subjects:
@@ -213,6 +216,12 @@ class Viewer:
             if choice.look.needs_light and light is not None and id(light) not in self._lamps:
                 return "preparing the light …"
         return ""
+
+    def depicted(self, choice: Choice) -> tuple[str, ...]:
+        """What a picture is of: another picture of the same would be the same."""
+        captures = [version.name for version in self.state.versions if version.stage == "capture"]
+        names = [name for name in (choice.show, choice.beside) if name not in (NOTHING, *OF_PHOTO)]
+        return (*(self._key(self.resolved(name)) for name in names), *captures[-1:])
 
     # -- what is drawn ---------------------------------------------------------------------------
 
@@ -222,9 +231,11 @@ class Viewer:
             frames = self.frames()[0] if choice.photo is not None else []
             frame = frames[choice.photo] if choice.photo is not None and choice.photo < len(frames) else None
             pose = np.eye(4)
+            if frame is not None and choice.beside == BOTH:
+                return self._three(choice, camera, frame)
             if frame is not None:
                 camera, pose = photo_camera(frame, camera.width, camera.height), frame.object_to_world
-            two = choice.beside != NOTHING and (frame is not None or choice.beside not in (PHOTO, DIFFERENCE))
+            two = choice.beside != NOTHING and (frame is not None or choice.beside not in OF_PHOTO)
             if not two:
                 return self._one(choice.show, choice, camera, pose)
             if choice.beside == DIFFERENCE and frame is not None:
@@ -234,8 +245,32 @@ class Viewer:
                 if shown.error:
                     return shown
                 heat = difference(shown.image / 255.0, photo_picture(frame, camera, choice.look.exposure))
-                return replace(shown, image=to_bytes(labelled(heat, "difference, white from 25 %", 8, "left")))
+                return replace(shown, image=to_bytes(labelled(heat, DIFFERENCE_LABEL, 8, "left")))
             return self._pair(choice, camera, pose, frame)
+
+    def _three(self, choice: Choice, camera: Camera, frame: Frame) -> View:
+        """Photo, render and their difference side by side, or one above the other where the picture is high.
+
+        What stands in the middle has the chosen channel; the difference is always that of the shaded render.
+        """
+        wide = camera.width >= camera.height
+        free = round(camera.width * (1.0 - choice.covered))
+        size = (max(1, free // 3), camera.height) if wide else (camera.width, max(1, camera.height // 3))
+        part, pose, plain = photo_camera(frame, *size), frame.object_to_world, replace(choice.look, channel="shaded")
+        photo = photo_picture(frame, part, choice.look.exposure)
+        shaded = self._one(choice.show, replace(choice, look=plain), part, pose)
+        middle = shaded if choice.look == plain else self._one(choice.show, choice, part, pose)
+        heat = difference(shaded.image / 255.0, photo)
+        names = (frame.name, self.resolved(choice.show) or "", "difference")
+        panels = zip((photo, middle.image / 255.0, heat), names, strict=True)
+        image = np.full((camera.height, camera.width, 3), BACKGROUND)
+        for number, (panel, name) in enumerate(panels):
+            top, left = (0, number * size[0]) if wide else (number * size[1], 0)
+            image[top : top + size[1], left : left + size[0]] = labelled(panel, name, 8, "left")
+            if number:
+                image[top : top + (size[1] if wide else 2), left : left + (2 if wide else size[0])] = 0.95
+        nowhere = np.full(image.shape[:2], np.inf, np.float32)
+        return View(to_bytes(image), nowhere, middle.error or shaded.error)
 
     def _pair(self, choice: Choice, camera: Camera, pose: np.ndarray, frame: Frame | None) -> View:
         column = int(np.clip(round(choice.split * camera.width), 0, camera.width))

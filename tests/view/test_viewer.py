@@ -18,7 +18,7 @@ from stspbr.stages.view import Turntable, azimuth, run_turntable
 from stspbr.view.drawing import Look
 from stspbr.view.painter import PageCamera, Painter, Tab
 from stspbr.view.progress import charts, read_preview
-from stspbr.view.viewer import DIFFERENCE, NEWEST, NOTHING, PHOTO, Choice
+from stspbr.view.viewer import BOTH, DIFFERENCE, NEWEST, NOTHING, PHOTO, Choice
 
 from .conftest import log, tree, viewer_of
 
@@ -46,7 +46,7 @@ def viewer(finished):
 def test_versions_channels_and_lights_are_listed(viewer):
     assert viewer.shown() == [NEWEST, "bake/v0001", "specialize/v0001", "coarse/v0001", "capture/v0001"]
     assert viewer.besides(None) == [NOTHING, *viewer.shown()[1:]]
-    assert viewer.besides(3)[:3] == [NOTHING, PHOTO, DIFFERENCE]
+    assert viewer.besides(3)[:4] == [NOTHING, PHOTO, DIFFERENCE, BOTH]
     assert viewer.lights() == ["its own"]
     assert viewer.resolved(NEWEST) == viewer.resolved("bake/v0009") == "bake/v0001"
     confidences = tuple(f"confidence: {name}" for name in ("albedo", "metallic", "roughness"))
@@ -89,6 +89,24 @@ def test_a_photo_beside_and_its_difference(viewer):
     near, far = (picture(show=name, beside=DIFFERENCE) for name in ("capture/v0001", "coarse/v0001"))
     assert near.mean() < 0.5 * far.mean()
     assert np.array_equal(drawn(viewer, beside=PHOTO), drawn(viewer))  # no photo is looked through
+
+
+@pytest.mark.parametrize("size", [(96, 32), (32, 96)])
+def test_photo_render_and_difference_side_by_side(viewer, size):
+    """Each third is what it is alone, in the frame's own pixels."""
+    own = viewer.placement().camera(CAMERA.wxyz, CAMERA.position, CAMERA.field, *size)
+    choice = Choice(show="coarse/v0001", beside=BOTH, photo=0)
+    thirds = np.split(viewer.draw(choice, own).image.astype(int), 3, axis=1 if size[0] > size[1] else 0)
+    alone = viewer.placement().camera(CAMERA.wxyz, CAMERA.position, CAMERA.field, 32, 32)
+    for third, name in ((0, PHOTO), (1, NOTHING), (2, DIFFERENCE)):
+        expected = viewer.draw(Choice(show="coarse/v0001", beside=name, photo=0, split=0.0), alone).image.astype(int)
+        assert np.abs(thirds[third] - expected)[2:, 2:].max() <= 2  # but for the lines
+    albedo = np.split(viewer.draw(replace(choice, look=Look("albedo")), own).image.astype(int), 3,
+                      axis=1 if size[0] > size[1] else 0)  # fmt: skip
+    assert np.abs(albedo[1] - thirds[1]).max() > 10 and np.array_equal(albedo[2], thirds[2])
+    if size[0] > size[1]:  # what the controls hide stays empty
+        room = viewer.draw(replace(choice, covered=0.25), own).image.astype(int)
+        assert np.ptp(room[:, 73:]) == 0 and np.ptp(room[:, :72]) > 50
 
 
 def seen(image: np.ndarray) -> float:
@@ -232,7 +250,7 @@ class Recorder:
         assert len(self.pictures) >= count
 
 
-def test_a_camera_that_moves_gets_small_pictures_and_rest_draws_nothing(viewer):
+def test_a_camera_that_moves_gets_small_pictures_and_rest_draws_nothing(viewer, monkeypatch):
     painter, one, two = Painter(viewer, largest=320), Recorder(), Recorder()
     wide = replace(CAMERA, width=640, height=320)
     try:
@@ -253,6 +271,10 @@ def test_a_camera_that_moves_gets_small_pictures_and_rest_draws_nothing(viewer):
         painter.moved(two.tab, wide)
         two.wait(2)
         painter.remove(two.tab)
+        painter.refresh()  # losses were logged: the picture would be the same
+        time.sleep(0.6)
+        assert len(one.pictures) == 3
+        monkeypatch.setattr(viewer, "depicted", lambda _: ("bake/v0002",))
         painter.refresh()
         one.wait(4)
         assert len(two.pictures) == 2
