@@ -196,7 +196,10 @@ def _check_duplicates(frames: list[Frame], digests: list[bytes]) -> None:
 
 
 def _check_principal_points(frames: list[Frame], kinds: dict[str, list[str]]) -> None:
-    """Warn of principal points that would be in the middle of an image of another size."""
+    """Warn of principal points that would be in the middle of an image of another size; not of crops of one lens."""
+    lenses = {(frame.camera.fx, frame.camera.fy) for frame in frames}
+    if len(lenses) == 1 and len({(frame.camera.cx, frame.camera.cy) for frame in frames}) > 1:
+        return
     for frame in frames:
         camera = frame.camera
         x, y = 2 * camera.cx / camera.width, 2 * camera.cy / camera.height

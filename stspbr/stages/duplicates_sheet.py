@@ -15,6 +15,7 @@ from stspbr.photos.silhouette_check import Silhouettes
 
 _SIDE = 1400  # pixels along the longer side
 _COLOURS = {"registered": (40, 220, 90), "rescued": (255, 190, 30), "rejected": (240, 60, 60)}
+_LETTERS = 22
 _OWN = (90, 170, 255)  # the mask's outline, under the other one
 
 
@@ -32,7 +33,7 @@ def contact_sheet(
         display: ``[H, W]`` float32 luminance in [0, 1], display curve; labels: ``[H, W]`` int32.
         states: by number of the copy, ``"registered"``, ``"rescued"`` or ``"rejected"``.
     """
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
     height, width = display.shape
     scale = min(_SIDE / max(height, width), 1.0)
@@ -50,13 +51,16 @@ def contact_sheet(
         if state != "rejected":
             pose = found.poses[copy.number]
             shadow = silhouettes.shadow(copy.number, pose, found.focal, inside, found.coherence.cell)
-            canvas[_outline(_pasted(shadow, silhouettes.box(copy.number), scale, size))] = _COLOURS[state]
+            # what lies behind other copies is too large in the hull, and nobody sees it
+            visible = (small == 0) | (small == copy.number)
+            edge = _outline(_pasted(shadow, silhouettes.box(copy.number), scale, size)) & visible
+            canvas[edge] = _COLOURS[state]
     picture = Image.fromarray(canvas)
-    draw = ImageDraw.Draw(picture)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=_LETTERS)
     for copy in copies:
         left, top, _, _ = copy.box
         draw.text((left * scale + 4, top * scale + 4), f"{copy.number} {states[copy.number]}",
-                  fill=_COLOURS[states[copy.number]])  # fmt: skip
+                  fill=_COLOURS[states[copy.number]], font=font)  # fmt: skip
     with atomic_path(path) as temporary:
         picture.save(temporary, format="PNG")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ import torch
 from stspbr.artifacts import ArtifactStore
 from stspbr.datasets.transforms import read_transforms, write_nerfstudio
 from stspbr.errors import StspbrError
+from stspbr.optimize.cameras import Cameras
+from stspbr.scene import Camera, Capture, Frame, Normalization, look_at
 from stspbr.settings import CaptureFolderSettings, CoarseSettings, SpecializeSettings
-from stspbr.settings.camera import CameraSettings
-from stspbr.stages.cameras import camera_models, chosen, load_response, refined_capture
+from stspbr.settings.camera import CameraSettings, PoseSettings
+from stspbr.stages.cameras import CAMERAS, camera_models, chosen, load_response, refined_capture, write_cameras
 from stspbr.stages.capture import run_capture
 from stspbr.stages.coarse import run_coarse
 from stspbr.stages.session import Session
@@ -152,3 +155,28 @@ def test_an_exported_data_set_has_the_corrected_cameras(photographs, tmp_path):
     centres = [np.sort(np.linalg.norm([f.camera.position for f in frames], axis=1)) for frames in
                (again.values(), capture.frames)]  # fmt: skip
     np.testing.assert_allclose(*centres, rtol=1e-6)
+
+
+def test_corrected_object_poses_come_back_in_the_units_of_the_capture(tmp_path):
+    """One camera, a moving object: the correction of the normalised poses is that of the capture's own."""
+    camera = Camera(look_at((0.5, 2.0, 6.0), (0, 0, 0)), 60.0, 60.0, 12.0, 12.0, 24, 24)
+    frames = []
+    for k in range(4):
+        pose = look_at((np.sin(k), 0.3 * k, np.cos(k)), (0, 0, 0))
+        pose[:3, 3] *= 0.4
+        frames.append(Frame(f"f{k}", camera, np.zeros((24, 24, 3), np.float32), np.ones((24, 24, 1), np.float32), pose))
+    capture = Capture(frames)
+    normalization = Normalization(np.array([0.1, -0.2, 0.05]), 1.7)
+    inside = normalization.capture(capture).frames
+    own = Cameras(inside, PoseSettings(intrinsics=False), 0.0)
+    with torch.no_grad():
+        own.poses.twist.normal_(0.0, 0.02, generator=torch.Generator().manual_seed(0))
+    views = SimpleNamespace(names=[f.name for f in inside], original_camera=lambda k: inside[k].camera)
+    write_cameras(tmp_path, SimpleNamespace(photography=None, cameras=own, views=views, held_out=None), 1.7)
+    written = SimpleNamespace(files={CAMERAS: ""}, file=lambda name: tmp_path / name, path=tmp_path)
+    for k, frame in enumerate(normalization.capture(refined_capture(capture, written)).frames):
+        found = frame.camera.world_to_camera @ frame.object_to_world
+        start = inside[k].camera.world_to_camera @ inside[k].object_to_world
+        wanted = own.poses.inverse(torch.tensor([k]))[0].double().detach().numpy() @ start
+        assert np.allclose(found, wanted, atol=1e-5) and not np.allclose(found, start, atol=1e-3)
+        assert np.allclose(frame.camera.camera_to_world, inside[k].camera.camera_to_world)
