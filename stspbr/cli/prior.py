@@ -67,8 +67,8 @@ def prior_words(
     for finish, (low, high) in words.finishes.items():
         typer.echo(f"{finish:16} roughness {low:.2f} to {high:.2f}")
     for pattern, kind in words.patterns.items():
-        meaning = {"none": "one material", "second": "shows a second material", "roughness": "uneven roughness"}
-        typer.echo(f"{pattern:16} {meaning[kind]}")
+        meanings = {"none": "one material", "second": "shows a second material", "roughness": "uneven roughness"}
+        typer.echo(f"{pattern:16} {meanings[kind]}")
     for base in words.bases:
         low_albedo, high_albedo = (" ".join(f"{value:.2f}" for value in row) for row in base.albedo)
         typer.echo(f"{base.name:16} albedo {low_albedo} to {high_albedo}, metallic {base.metallic:g}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from stspbr.doctor.checks import Check
 from stspbr.doctor.cuda import examine
 from stspbr.doctor.cuda_machine import describe_machine, try_rasterize
-from stspbr.errors import first_line
+from stspbr.errors import StspbrError, first_line
 from stspbr.version import __version__
 
 FREE_DISK_GIB = 5.0
@@ -37,6 +37,7 @@ def diagnose(folder: str | Path = ".") -> list[Check]:
         ("encoding backends", _encoding_backend),
         ("CUDA", lambda: examine(describe_machine())),
         ("mitsuba", _mitsuba),
+        ("diffusers", _diffusers),
         ("disk", lambda: [_disk(Path(folder))]),
     ]
     for name, look in looks:
@@ -158,6 +159,18 @@ def _mitsuba() -> list[Check]:
         return [Check("mitsuba", "ok", f"{version}, {first_line(status)}", optional=True)]
     remedy = "brew install llvm" if sys.platform == "darwin" else "apt-get install libllvm19 (LLVM 19 or newer)"
     return [Check("mitsuba", "broken", f"{version}: {first_line(status)}", remedy, True)]
+
+
+def _diffusers() -> list[Check]:
+    if importlib.util.find_spec("diffusers") is None:
+        return [Check("diffusers", "missing", "no priors of diffusers", "pip install 'stspbr[texture]'", True)]
+    from stspbr.priors.floyd import load_diffusers
+
+    try:
+        found = load_diffusers()
+    except StspbrError as error:  # transformers is missing, or a torchvision does not fit torch
+        return [Check("diffusers", "broken", str(error), "pip install 'stspbr[texture]'", True)]
+    return [Check("diffusers", "ok", found.__version__, optional=True)]
 
 
 def _disk(folder: Path) -> Check:

@@ -25,6 +25,8 @@ class DeepNet(nn.Module):
         seed: of the noise and of the weights.
     """
 
+    noise: Tensor
+
     def __init__(self, size: tuple[int, int], channels: int, seed: int) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
@@ -37,7 +39,8 @@ class DeepNet(nn.Module):
 
     def forward(self) -> Tensor:
         """``[1, H, W, channels]``."""
-        kept, h = [], self.noise
+        h = self.noise
+        kept: list[Tensor] = []
         for block in self.down:
             kept.append(h)
             h = block(h)

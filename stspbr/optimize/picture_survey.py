@@ -185,7 +185,10 @@ def _observed(problem: Distillation, step: int) -> tuple[Observations, Tensor, l
         parts_of_views.append(shown.index_select(0, chosen))
     joined = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
     rotations = joined.pop("rotation")
-    return Observations(rotations=rotations, occlusion=None, **joined), torch.cat(parts_of_views), answers
+    names = ("position", "normal", "to_eye", "view")
+    position, normal, to_eye, view = (joined[name] for name in names)
+    seen = Observations(position, normal, to_eye, view, rotations, joined["radiance"], None, bend=joined["bend"])
+    return seen, torch.cat(parts_of_views), answers
 
 
 def _piece(

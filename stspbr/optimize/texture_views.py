@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from stspbr.optimize.appearance import TextureAppearance
-from stspbr.priors.lit_views import LitViews, by_light, condition_images, draw_views, exposed, picture_of, softened
+from stspbr.priors.lit_views import LitViews, condition_images, draw_views, picture_of, shaded_values, softened
 from stspbr.priors.protocol import Extra
 from stspbr.render.display import area_filtered
 from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, render_gbuffer
 from stspbr.render.prefilter import PrefilteredLight
 from stspbr.render.raster_backend import RasterBackend
-from stspbr.render.shading import shade
 from stspbr.scene.camera_rig import bounding_sphere, sphere_cameras
 
 SUPERSAMPLING = 2
@@ -67,19 +66,8 @@ class TextureViews:
         """
         gbuffer = look.gbuffer
         material = appearance.evaluate(gbuffer, 1.0)
-        parts = (
-            material.normal,
-            gbuffer.to_eye,
-            material.albedo,
-            gbuffer.blurred(material.roughness),
-            material.metallic,
-        )
-
-        def of_light(pixels: Tensor, light: PrefilteredLight, turns: tuple[Tensor, Tensor]) -> Tensor:
-            chosen = [values.index_select(0, pixels) for values in parts]
-            return shade(*chosen, light, texture=self.backend.texture, light_rotation=turns)
-
-        values = exposed(gbuffer, look.lit, by_light(gbuffer, look.lit, look.lights, of_light))
+        parts = (material.normal, material.albedo, material.roughness, material.metallic)
+        values = shaded_values(gbuffer, look.lit, look.lights, parts, self.backend.texture)
         if own is not None:
             values = torch.where(own[:, None], values, values.detach())
         return picture_of(gbuffer, look.lit, values, self.side)
@@ -88,16 +76,8 @@ class TextureViews:
         """``[B, side, side, 3]`` in [0, 1]: the same views with one material all over."""
         gbuffer = look.gbuffer
         one = torch.ones_like(gbuffer.position[:, :1])
-        parts = (
-            gbuffer.normal, gbuffer.to_eye, albedo.expand(len(one), 3).contiguous(),
-            gbuffer.blurred(one * roughness), one * metallic,
-        )  # fmt: skip
-
-        def of_light(pixels: Tensor, light: PrefilteredLight, turns: tuple[Tensor, Tensor]) -> Tensor:
-            chosen = [values.index_select(0, pixels) for values in parts]
-            return shade(*chosen, light, texture=self.backend.texture, light_rotation=turns)
-
-        values = exposed(gbuffer, look.lit, by_light(gbuffer, look.lit, look.lights, of_light))
+        parts = (gbuffer.normal, albedo.expand(len(one), 3).contiguous(), one * roughness, one * metallic)
+        values = shaded_values(gbuffer, look.lit, look.lights, parts, self.backend.texture)
         return picture_of(gbuffer, look.lit, values, self.side)
 
     def coverage(self, look: Look) -> Tensor:

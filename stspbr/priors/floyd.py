@@ -83,7 +83,7 @@ class FloydPrior:
                 f"--prior floyd:{folder}: these weights are under the {LICENCE}: read it, "
                 "and give --accept-prior-licence if you may use them"
             )
-        self._pipelines, self.folders = _diffusers(), find_stages(folder)
+        self._pipelines, self.folders = load_diffusers(), find_stages(folder)
         self.name, self.licence, self._cache, self._device = f"floyd:{folder.name}", LICENCE, cache, device
         self._dtype = torch.float16 if device.type == "cuda" else torch.float32
         self.guidance = _GUIDANCE[: len(self.folders)]
@@ -180,7 +180,7 @@ def find_stages(folder: Path) -> list[Path]:
     return stages
 
 
-def _diffusers() -> Any:
+def load_diffusers() -> Any:
     """The module diffusers; its pipelines exist only where transformers can be imported, too."""
     try:
         import diffusers

@@ -17,7 +17,7 @@ from stspbr.procedural.lights import studio_light, sunset_light, window_light
 from stspbr.render.display import area_filtered, display_curve
 from stspbr.render.gbuffer import GBuffer, ViewBatch
 from stspbr.render.prefilter import PrefilteredLight, prefilter_latlong
-from stspbr.render.shading import pure_responses
+from stspbr.render.shading import pure_responses, shade
 from stspbr.scene.camera import Camera, look_at
 from stspbr.scene.light import EnvironmentLight
 
@@ -165,6 +165,28 @@ def by_light(
 def exposed(gbuffer: GBuffer, lit: LitViews, radiance: Tensor) -> Tensor:
     """Display values of radiance ``[N, C]`` at each view's exposure."""
     return display_curve(radiance * lit.exposure.index_select(0, gbuffer.view)[:, None])
+
+
+def shaded_values(
+    gbuffer: GBuffer,
+    lit: LitViews,
+    lights: Sequence[PrefilteredLight],
+    material: tuple[Tensor, Tensor, Tensor, Tensor],
+    texture: Callable[..., Tensor],
+) -> Tensor:
+    """``[N, 3]`` display values of the surface; differentiable.
+
+    Args:
+        material: unit normals ``[N, 3]`` in object space, albedo ``[N, 3]``, roughness and metallic ``[N, 1]``.
+    """
+    normal, albedo, roughness, metallic = material
+    blurred = gbuffer.blurred(roughness)
+
+    def of_light(pixels: Tensor, light: PrefilteredLight, turns: tuple[Tensor, Tensor]) -> Tensor:
+        own = [values.index_select(0, pixels) for values in (normal, gbuffer.to_eye, albedo, blurred, metallic)]
+        return shade(own[0], own[1], own[2], own[3], own[4], light, texture=texture, light_rotation=turns)
+
+    return exposed(gbuffer, lit, by_light(gbuffer, lit, lights, of_light))
 
 
 @torch.no_grad()

@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stspbr.priors.lit_views import LitViews, by_light, condition_images, draw_views, exposed, picture_of
+from stspbr.priors.lit_views import LitViews, condition_images, draw_views, picture_of, shaded_values
 from stspbr.priors.vocabulary import Caption, Material, Vocabulary
 from stspbr.procedural.plain_shapes import COUNT, plain_shape
 from stspbr.render.gbuffer import GBuffer, Surface, render_gbuffer
 from stspbr.render.prefilter import PrefilteredLight
 from stspbr.render.raster_backend import RasterBackend
-from stspbr.render.shading import shade
 from stspbr.scene import Mesh
 from stspbr.scene.camera_rig import bounding_sphere
 
@@ -88,8 +87,8 @@ class Studio:
             pictures.append(picture_of(gbuffer, lit, values, self.side))
             code = torch.as_tensor(self.vocabulary.encode(caption), device=self.device)
             words.append(code.expand(VIEWS, -1, -1))
-        repeated = [values.repeat(PAINTS, 1, 1, 1) for values in (geometry, light)]
-        return Pictures(torch.cat(pictures), *repeated, torch.cat(words))
+        geometry, light = (values.repeat(PAINTS, 1, 1, 1) for values in (geometry, light))
+        return Pictures(torch.cat(pictures), geometry, light, torch.cat(words))
 
     def _painted(
         self,
@@ -101,13 +100,8 @@ class Studio:
     ) -> Tensor:
         """Display values ``[N, 3]`` of the surface in a material of the caption."""
         albedo, roughness, metallic = painted_material(gbuffer.position, caption, self.vocabulary, sphere, rng)
-
-        def of_light(pixels: Tensor, light: PrefilteredLight, turns: tuple[Tensor, Tensor]) -> Tensor:
-            parts = (gbuffer.normal, gbuffer.to_eye, albedo, gbuffer.blurred(roughness), metallic)
-            own = [values.index_select(0, pixels) for values in parts]
-            return shade(*own, light, texture=self.backend.texture, light_rotation=turns)
-
-        return exposed(gbuffer, lit, by_light(gbuffer, lit, self.lights, of_light))
+        material = (gbuffer.normal, albedo, roughness, metallic)
+        return shaded_values(gbuffer, lit, self.lights, material, self.backend.texture)
 
 
 def painted_material(
@@ -151,15 +145,15 @@ def _cover(where: Tensor, pattern: str, rng: np.random.Generator) -> Tensor:
         wave = torch.sin(where @ where.new_tensor(_unit(rng) * pitch) + rng.uniform(0, 6.28)) - rng.uniform(-0.3, 0.5)
         return torch.sigmoid(wave / (pitch * 0.02))[:, None]
     if pattern == "spotted":
-        centres = rng.standard_normal((60, 3))
-        centres = where.new_tensor(centres / np.linalg.norm(centres, axis=1, keepdims=True))
+        spots = rng.standard_normal((60, 3))
+        centres = where.new_tensor(spots / np.linalg.norm(spots, axis=1, keepdims=True))
         way = torch.nn.functional.normalize(where, dim=1)
         return torch.sigmoid(((way @ centres.T).amax(1) - np.cos(rng.uniform(0.10, 0.2))) / 0.004)[:, None]
     noise = sum(
         torch.sin(where @ where.new_tensor(_unit(rng) * pitch) + phase) / pitch**0.5
         for pitch, phase in _waves(rng, 3.0, 25.0)
     )
-    return torch.sigmoid((noise - rng.uniform(0.1, 0.5)) / 0.06)[:, None]  # type: ignore[operator]
+    return torch.sigmoid((noise - rng.uniform(0.1, 0.5)) / 0.06)[:, None]
 
 
 def _waves(rng: np.random.Generator, low: float, high: float) -> list[tuple[float, float]]:

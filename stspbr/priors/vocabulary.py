@@ -275,7 +275,7 @@ def _base(entry: dict) -> Base:
     metallic = float(entry["metallic"])
     if not 0 <= metallic <= 1:
         raise ValueError(f"metallic of {entry['words']}: within 0 to 1")
-    return Base(tuple(str(word) for word in entry["words"]), (low, high), metallic)  # type: ignore[arg-type]
+    return Base(tuple(str(word) for word in entry["words"]), (low, high), metallic)
 
 
 def _range(value: list[float]) -> tuple[float, float]:

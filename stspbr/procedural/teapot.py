@@ -78,8 +78,8 @@ def _joined(a: Mesh, b: Mesh) -> Mesh:
         return Corners(np.concatenate([first.values, second.values]), index)
 
     points = both(Corners(a.positions, a.faces), Corners(b.positions, b.faces))
-    own = [both(a.required(name), b.required(name)) for name in ("uvs", "normals")]
-    return Mesh(points.values, points.index, *own)
+    uvs, normals = both(a.required("uvs"), b.required("uvs")), both(a.required("normals"), b.required("normals"))
+    return Mesh(points.values, points.index, uvs, normals)
 
 
 def _placed(mesh: Mesh, span: tuple[float, float]) -> Mesh:

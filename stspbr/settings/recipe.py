@@ -100,12 +100,12 @@ def load_any_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe
         models = nested_models(field)
         if len(models) == 1 and isinstance(values.get(name), dict):
             values[name] = with_defaults(models[0], values[name])
-    recipe = parse_settings(Recipe, values, str(path))
-    if recipe.capture is None and recipe.texture is None:
+    found = parse_settings(Recipe, values, str(path))
+    if found.capture is None and found.texture is None:
         raise StspbrError(f"{path}: capture is missing (or texture, for maps from a text)")
-    if recipe.capture is not None and recipe.texture is not None:
+    if found.capture is not None and found.texture is not None:
         raise StspbrError(f"{path}: capture and texture: a recipe has one of them")
-    return recipe
+    return found
 
 
 def _expand(value: Any, path: Traversable) -> Any:

@@ -163,7 +163,7 @@ class _Later:
 
     def __init__(self, reporter: Reporting, first: int) -> None:
         self._reporter, self._first = reporter, first
-        self.message, self.scalars, self.summary = reporter.message, reporter.scalars, reporter.summary
+        self.message, self.summary = reporter.message, reporter.summary
 
     def step(self, step: int, *rest: Any) -> None:
         self._reporter.step(self._first + step, *rest)

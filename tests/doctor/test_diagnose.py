@@ -78,3 +78,10 @@ def test_too_little_disk_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "FREE_DISK_GIB", 1e9)
     check = module._disk(tmp_path / "not" / "there" / "yet")
     assert check.state == "broken" and str(tmp_path) in check.detail
+
+
+def test_a_diffusers_that_cannot_be_imported_is_broken_with_its_cause(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)  # importing it fails
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: object())
+    (check,) = module._diffusers()
+    assert check.state == "broken" and "stspbr[texture]" in check.detail and check.optional

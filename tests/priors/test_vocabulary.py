@@ -73,3 +73,13 @@ def test_the_encoding_tells_first_and_second_apart(words):
 def test_a_broken_vocabulary_is_one_line(text):
     with pytest.raises(StspbrError, match="words.toml"):
         Vocabulary.parse_toml(text, "words.toml")
+
+
+def test_the_words_are_listed_by_a_command():
+    from typer.testing import CliRunner
+
+    from stspbr.cli import app
+
+    found = CliRunner().invoke(app, ["prior", "words"])
+    assert found.exit_code == 0
+    assert "polished" in found.output and "metallic 1" in found.output and "glossy" in found.output
