@@ -27,7 +27,8 @@ PRESETS: Mapping[str, Schedule] = {
     "bake.A": [(0.0, 0.0, "linear"), (0.1, 1.0, "exponential"), (1.0, 0.66, "exponential")],
     "bake.B": [(0.0, 0.01, "linear"), (0.2, 1.0, "linear"), (0.4, 1.0, "linear"), (1.0, 0.1, "linear")],
 }
-"""The prototype's shapes as fractions of the stage: A falls while B rises; refinement warms up and then decays."""
+"""The prototype's shapes as fractions of the stage (A falls while B rises; refinement warms up and then decays), a
+constant, and half a cosine."""
 
 
 def evaluate(schedule: Sequence[tuple[float, float, Shape]], t: float) -> float:
