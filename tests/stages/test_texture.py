@@ -156,3 +156,18 @@ def test_a_mesh_without_uvs_gets_new_ones(tmp_path, cache):
     settings = SETTINGS.model_copy(update={"mesh": str(tmp_path / "bare.glb"), "size": 64})
     subject = stage.read_subject(opened(tmp_path, cache), settings)
     assert subject.renewed == [0, 1] and all(len(texels.texel) > 0 for texels in subject.texels)
+
+
+def test_the_first_run_makes_a_prior_where_none_is_shipped_and_the_second_finds_it(tmp_path, cache, monkeypatch):
+    calls = []
+
+    def trained(session, settings):
+        calls.append(settings)
+        with session.create("prior", settings) as draft:
+            (draft.path / "prior.safetensors").write_bytes(b"weights")
+        return draft.artifact
+
+    monkeypatch.setattr(stage, "run_prior_train", trained)
+    session = opened(tmp_path, cache)
+    first = stage.first_prior(session)
+    assert stage.first_prior(session) == first and first.read_bytes() == b"weights" and len(calls) == 1
