@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from stspbr.photos.instances import RECOMMENDED, Instance
+from stspbr.photos.instances import NEEDED, RECOMMENDED, Instance
 
 TIERS = ("sift", "affine")
 _PEAK = 0.004
@@ -75,7 +75,8 @@ def instance_features(display: np.ndarray, labels: np.ndarray, copy: Instance, t
     found = []
     if tier == "sift":
         found = [_extracted(sift, picture, np.eye(2, 3), scale)]
-    else:
+    else:  # what is as small as an enlarged pixel does not survive a tilt
+        scale = 2 if copy.side < NEEDED else 1
         for tilt in _TILTS:
             for angle in np.arange(0.0, 180.0, 72.0 / tilt):
                 found.append(_tilted(sift, picture, tilt, np.radians(angle), scale))

@@ -9,7 +9,6 @@ import numpy as np
 
 _AGREE = 6.0  # degrees
 _TURNED = 0.97  # second singular value of the mean rotation: above, all copies have about the same pose
-_LEVEL = 0.06  # of the spread of the copies: by how much their heights may differ
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,8 @@ class RestingPlane:
     spread: float
 
 
-def resting_plane(poses: Mapping[int, np.ndarray], centre: np.ndarray | None = None) -> RestingPlane | None:
+def resting_plane(poses: Mapping[int, np.ndarray]) -> RestingPlane | None:
     """The plane on which copies with ``poses`` (``camera_from_object``) stand; None if they do not, or it is open.
-
-    ``centre`` ``[3]`` is the object's middle in its own space, the origin if it is None.
 
     The axis that all rotations take to nearly the same direction is the first right singular vector of their mean.
     """
@@ -44,11 +41,7 @@ def resting_plane(poses: Mapping[int, np.ndarray], centre: np.ndarray | None = N
     if up[1] < 0:
         axis, up = -axis, -up
     spread = float(np.degrees(np.arccos(np.clip((turns @ axis) @ up, -1.0, 1.0)).max()))
-    middle = np.zeros(3) if centre is None else centre
-    places = np.stack([pose[:3, :3] @ middle + pose[:3, 3] for pose in poses.values()])
-    wide = np.linalg.norm(places - places.mean(axis=0), axis=1).max()
-    level = float(np.ptp(places @ up)) <= 2.0 * _LEVEL * wide
-    return RestingPlane(up, axis, spread) if spread <= _AGREE and level else None
+    return RestingPlane(up, axis, spread) if spread <= _AGREE else None
 
 
 def on_plane(poses: Mapping[int, np.ndarray], plane: RestingPlane, centre: np.ndarray) -> dict[int, np.ndarray]:

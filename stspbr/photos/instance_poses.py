@@ -124,7 +124,7 @@ def find_poses(
         else:
             out.how[copy.number] = "rejected"
             out.why.setdefault(copy.number, _unmatched(copy.number, out.pairs))
-    out.plane = resting_plane(out.poses, out.coherence.centre)
+    out.plane = resting_plane(out.poses)
     if search.resting == "plane" and out.plane is not None:
         out.poses = on_plane(out.poses, out.plane, out.coherence.centre)
         out.coherence = scene.silhouettes.check(out.poses, out.focal)
@@ -267,7 +267,7 @@ def _leave_one_out(
 def _rescue(scene: _Scene, seen: dict[int, Picture], search: PoseSearch, out: FoundPoses, say: _Say) -> None:
     """Seek the copies without a pose, those with the largest masks first."""
     missing = sorted((copy for copy in scene.copies if copy.number not in out.poses), key=lambda copy: -copy.pixels)
-    plane = resting_plane(out.poses, out.coherence.centre)
+    plane = resting_plane(out.poses)
     if search.resting == "plane" and plane is None:
         say("warning: the copies that have poses do not stand on one plane: any pose is tried")
     for copy in missing:
