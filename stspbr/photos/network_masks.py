@@ -48,9 +48,8 @@ class MaskNetwork:
         """``[H, W]`` bool of an 8-bit sRGB image ``[H, W, 3]``."""
         cv2 = require_opencv()
         height, width = self._size
-        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
-        small = (small - _MEAN) / _DEVIATION
-        given = np.ascontiguousarray(small.transpose(2, 0, 1)[None], np.float32)
+        small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.float64) / 255.0
+        given = np.ascontiguousarray(((small - _MEAN) / _DEVIATION).transpose(2, 0, 1)[None], np.float32)
         try:
             out = np.asarray(self._session.run(None, {self._name: given})[0], np.float32)
         except Exception as error:
