@@ -56,7 +56,7 @@ class MaskNetwork:
             raise StspbrError(f"--mask-model {self.file}: it failed ({first_line(error)})") from error
         if out.ndim not in (3, 4) or out.shape[0] != 1 or (out.ndim == 4 and out.shape[1] != 1):
             raise StspbrError(f"--mask-model {self.file}: it gives {list(out.shape)}, not one map of [1, 1, S, S]")
-        found = out.reshape(out.shape[-2:])
+        found: np.ndarray = out.reshape(out.shape[-2:])
         if found.min() < 0.0 or found.max() > 1.0:  # logits
             found = 1.0 / (1.0 + np.exp(-np.clip(found, -30.0, 30.0)))
         whole = cv2.resize(found, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
