@@ -126,7 +126,7 @@ def _before_table(
         plain = _looks_alike(compared, [silhouette(hull, photo.camera) for photo in small]) < _RARELY
         if plain:
             hull = _hull([_stands_out(own) for own in compared], small, found, _PLAIN_AGREE)
-        look = look.without(_standing(hull, plane))
+        look = look.without(hull.points)  # below the object photos may agree on the object's own colour
     return hull, [*compared], plain
 
 
@@ -135,12 +135,6 @@ def _stands_out(own: Likeness) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         table = own.proven | (own.difference < _ALIKE)
     return binary_fill_holes(np.pad(binary_closing(~table, iterations=2), 1))[1:-1, 1:-1]
-
-
-def _standing(hull: Hull, plane: Plane) -> np.ndarray:
-    """``[N, 3]``: the cells that are so low that they may touch the plane."""
-    heights = plane.height(hull.points)
-    return hull.points[heights < heights.min(initial=np.inf) + 3.0 * hull.cell]
 
 
 def _looks_alike(compared: list[Likeness], shapes: list[np.ndarray]) -> float:
