@@ -26,7 +26,8 @@ from stspbr.photos.table_look import Likeness, table_look
 from stspbr.photos.working_photos import Outline, PosedPhoto, WorkingPhoto
 
 _DIFFERENT, _ALIKE = 2.5, 1.3  # times the usual difference from the table: something else; surely the table
-_FIRST_AGREE = 0.96  # share of the photos for the first hulls: few photos prove that a place is empty
+_FIRST_AGREE = 0.96  # share of the photos for the first hull: few photos prove by a pattern that a place is empty
+_PLAIN_AGREE = 0.85  # the same where likeness alone says it, which some photos of the object may show by chance
 _BANDS = (0.2, 0.15)  # of the silhouette's radius, on both sides of its outline, per round: there colours decide
 _NARROW = 0.06  # the same if the object has the table's colours
 _SEAM = 0.025  # of the silhouette's radius: a mask may miss the hull's silhouette by this much
@@ -124,8 +125,8 @@ def _before_table(
             break
         plain = _looks_alike(compared, [silhouette(hull, photo.camera) for photo in small]) < _RARELY
         if plain:
-            hull = _hull([_stands_out(own) for own in compared], small, found, _FIRST_AGREE)
-        look = look.without(_standing(hull, plane))
+            hull = _hull([_stands_out(own) for own in compared], small, found, _PLAIN_AGREE)
+        look = look.without(hull.points)  # below the object photos may agree on the object's own colour
     return hull, [*compared], plain
 
 
@@ -134,12 +135,6 @@ def _stands_out(own: Likeness) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         table = own.proven | (own.difference < _ALIKE)
     return binary_fill_holes(np.pad(binary_closing(~table, iterations=2), 1))[1:-1, 1:-1]
-
-
-def _standing(hull: Hull, plane: Plane) -> np.ndarray:
-    """``[N, 3]``: the cells that are so low that they may touch the plane."""
-    heights = plane.height(hull.points)
-    return hull.points[heights < heights.min(initial=np.inf) + 3.0 * hull.cell]
 
 
 def _looks_alike(compared: list[Likeness], shapes: list[np.ndarray]) -> float:

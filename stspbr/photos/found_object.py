@@ -164,7 +164,8 @@ def _stood_on(cameras: Sequence[Camera], points: np.ndarray, centre: np.ndarray,
 def _together(points: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:
     """``[N]`` bool: the points of the cluster that weighs most, each point by how near to ``centre`` it is."""
     tree = cKDTree(points)
-    distances, neighbours = tree.query(points, k=min(_NEIGHBOURS + 1, len(points)))
+    found = tree.query(points, k=min(_NEIGHBOURS + 1, len(points)))
+    distances, neighbours = (np.asarray(values) for values in found)
     limit = min(_FAR * float(np.median(distances[:, -1])) + 1e-12, radius)
     rows = np.repeat(np.arange(len(points)), distances.shape[1] - 1)
     kept = distances[:, 1:].ravel() <= limit

@@ -48,16 +48,15 @@ class MaskNetwork:
         """``[H, W]`` bool of an 8-bit sRGB image ``[H, W, 3]``."""
         cv2 = require_opencv()
         height, width = self._size
-        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
-        small = (small - _MEAN) / _DEVIATION
-        given = np.ascontiguousarray(small.transpose(2, 0, 1)[None], np.float32)
+        small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.float64) / 255.0
+        given = np.ascontiguousarray(((small - _MEAN) / _DEVIATION).transpose(2, 0, 1)[None], np.float32)
         try:
             out = np.asarray(self._session.run(None, {self._name: given})[0], np.float32)
         except Exception as error:
             raise StspbrError(f"--mask-model {self.file}: it failed ({first_line(error)})") from error
         if out.ndim not in (3, 4) or out.shape[0] != 1 or (out.ndim == 4 and out.shape[1] != 1):
             raise StspbrError(f"--mask-model {self.file}: it gives {list(out.shape)}, not one map of [1, 1, S, S]")
-        found = out.reshape(out.shape[-2:])
+        found: np.ndarray = out.reshape(out.shape[-2:])
         if found.min() < 0.0 or found.max() > 1.0:  # logits
             found = 1.0 / (1.0 + np.exp(-np.clip(found, -30.0, 30.0)))
         whole = cv2.resize(found, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)

@@ -120,8 +120,9 @@ def check_frames(capture: Capture, source: Path = Path("."), refusal: str = "") 
 
 def with_mask_confidence(check: CaptureCheck, known: dict[str, float]) -> CaptureCheck:
     """The check with the masks' confidence by photo, and a finding about those that are not sure."""
-    by_stem = {Path(name).stem: value for name, value in known.items()} | known
-    by_frame = {frame.name: by_stem[frame.name] for frame in check.frames if frame.name in by_stem}
+    by_photo = {Path(name).with_suffix("").as_posix(): value for name, value in known.items()}
+    photos = {frame.name: Path(frame.name.removeprefix("images/")).with_suffix("").as_posix() for frame in check.frames}
+    by_frame = {name: by_photo[photo] for name, photo in photos.items() if photo in by_photo}
     unsure = sorted((name for name, value in by_frame.items() if value < UNSURE), key=lambda name: by_frame[name])
     if not unsure:
         return replace(check, mask_confidence=by_frame)

@@ -186,7 +186,9 @@ def _stamp(*folders: Path | None) -> str:
     """A digest of the names, sizes and times of the files in folders."""
     digest = hashlib.sha256()
     for folder in folders:
-        for path in sorted(folder.rglob("*")) if folder is not None and folder.is_dir() else ():
+        if folder is None or not folder.is_dir():
+            continue
+        for path in sorted(folder.rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 state = path.stat()
                 digest.update(f"{path.relative_to(folder)}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
