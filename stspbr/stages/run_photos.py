@@ -201,9 +201,9 @@ def _stamp_file(run: Path, capture: Artifact) -> Path:
 
 def _is_of(session: Session, recipe: Recipe, stamp: str) -> bool:
     """Whether the capture that these settings found before is of the same files; True if there is none."""
-    found = session.ranks.first(
-        lambda: session.store.find("capture", recipe.capture.model_dump(mode="json"), [], session.seed)
-    )
+    assert recipe.capture is not None
+    values = recipe.capture.model_dump(mode="json")
+    found = session.ranks.first(lambda: session.store.find("capture", values, [], session.seed))
     if found is None:
         return True
     kept = _stamp_file(session.run, found)
