@@ -58,7 +58,7 @@ def stages() -> dict[str, type[Settings]]:
         "export.dataset": ExportDatasetSettings,
         "prior": PriorTrainSettings,
         "scenes": SceneConfig,
-        "scenes.recipe": SceneRecipe,
+        "scenes_recipe": SceneRecipe,
     }
 
 

@@ -154,7 +154,7 @@ def _put_back(
 ) -> tuple[Asset, EnvironmentLight | None]:
     """Asset and light in the world that the poses of their capture came in."""
     source = bake if bake.stage == "bake" else store.parent_of(bake, "bake")
-    if not source.parents:  # maps from a text: the mesh is where it always was
+    if "prompt" in source.settings:  # maps from a text: the mesh is where it always was
         return asset, light
     for stage in ("specialize", "coarse", "capture"):
         source = store.parent_of(source, stage)

@@ -30,7 +30,8 @@ def example(name: str):
 def test_every_example_is_tested_here():
     imported = {"phone_camera", "photo_set", "photo_table"}  # by make_photo_set, with tests of their own
     assert {path.stem for path in EXAMPLES.glob("*.py")} - imported == {
-        "compose_scenes", "custom_loss", "fit_texture", "make_photo_set", "plot_artifact", "texture_teapot",
+        "compose_scenes", "custom_loss", "fit_texture", "make_photo_set", "make_pile", "plot_artifact",
+        "texture_teapot",
     }  # fmt: skip
 
 

@@ -138,8 +138,8 @@ def test_names_are_looked_up():
     assert procedural_asset("procedural:ceramic-trim").name == "ceramic-trim"
     assert procedural_light("procedural:sunset").radiance.shape == (256, 512, 3)
     for find, table in ((procedural_asset, OBJECTS), (procedural_light, LIGHTS)):
-        with pytest.raises(StspbrError, match="procedural:teapot.*procedural:" + next(reversed(table))):
-            find("procedural:teapot")
+        with pytest.raises(StspbrError, match="procedural:kettle.*procedural:" + next(reversed(table))):
+            find("procedural:kettle")
 
 
 def test_the_same_every_time(assets):
@@ -157,5 +157,5 @@ def test_capture_accepts_every_name():
         settings = CaptureMeshSettings(asset=f"procedural:{name}", light="procedural:studio", roughness=0.4)
         asset = load_asset(settings)
         assert asset.materials[0].roughness.tolist() == [[[pytest.approx(0.4)]]]
-        assert asset.materials[0].albedo.shape == (512, 512, 3)
+        assert asset.materials[0].albedo.shape[-1] == 3
     assert load_light("procedural:window").radiance.max() > 10

@@ -162,9 +162,9 @@ def test_a_failure_is_recorded_in_one_line(tmp_path):
     bad = Size({**TINY.capture, "elevation": (10.0, 5.0), "fov": 400.0}, TINY.overrides)
     record = runner.carry_out(JOB, bad, tmp_path, CPU, "sources")
     assert record["status"] == "failed" and "\n" not in record["error"] and "fov" in record["error"]
-    scene = replace(SCENE, capture={**SCENE.capture, "asset": "procedural:teapot"})
+    scene = replace(SCENE, capture={**SCENE.capture, "asset": "procedural:kettle"})
     record = runner.carry_out(replace(JOB, scene=scene), TINY, tmp_path, CPU, "sources")
-    assert record["status"] == "failed" and record["error"].startswith("procedural:teapot: no such object")
+    assert record["status"] == "failed" and record["error"].startswith("procedural:kettle: no such object")
     assert runner.finished(JOB, TINY, tmp_path) is None
 
 

@@ -122,8 +122,8 @@ def test_every_rung_can_be_asked_for(tmp_path, capsys):
     every = capsys.readouterr().out.splitlines()
     assert command.main([*asked, "ours,strict-routing"]) == 0
     two = capsys.readouterr().out.splitlines()
-    # two rungs solve for a learned light, and the floor knows it
-    assert len(every) == 2 * (2 * 6 + 2 + 1) and len(two) == 2 * (2 * 2 + 1)
+    # three rungs concern a learned light, and the floor knows it
+    assert len(every) == 2 * (2 * 7 + 3 + 1) and len(two) == 2 * (2 * 2 + 1)
     assert any("strict-routing" in line for line in two) and not any("joint" in line for line in two)
 
 

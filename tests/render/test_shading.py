@@ -62,7 +62,7 @@ def _radiance(points, light, rotation, look_up):
 def _parts(points, light, rotation, look_up):
     """Diffuse and specular, whose sum is the radiance."""
     normals, view, roughness = (points[key] for key in ("normals", "view", "roughness"))
-    found = shading._look_up(normals, view, roughness, light, look_up, rotation, None, None, "auto")
+    found = shading._look_up(normals, view, roughness, light, look_up, rotation, None, None, None, "auto")
     return shading._combine(*found, points["albedo"], points["metallic"], points.get("occlusion"), "auto")
 
 

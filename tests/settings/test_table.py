@@ -42,7 +42,9 @@ def test_rows_hold_types_ranges_and_the_stage_s_own_defaults():
 
 def test_stages_are_chosen_by_name_or_group():
     assert list(chosen_stages("coarse")) == ["coarse"] and list(chosen_stages("unpack-orm")) == ["unpack_orm"]
-    assert set(chosen_stages("capture")) == {f"capture.{kind}" for kind in (*KINDS, "mesh", "photos", "usd")}
+    assert set(chosen_stages("capture")) == {
+        f"capture.{kind}" for kind in (*KINDS, "duplicates", "mesh", "photos", "usd")
+    }
     assert list(chosen_stages().values()) == list(dict.fromkeys(stages().values()))
     with pytest.raises(StspbrError, match=r"did you mean capture\.photos\?"):
         chosen_stages("capture.photo")
