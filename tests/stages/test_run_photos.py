@@ -96,6 +96,12 @@ _QUICK = [
 ]  # fmt: skip
 
 
+def run_main() -> None:
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code in (0, None)
+
+
 @pytest.mark.slow
 def test_a_folder_becomes_an_asset_and_again_at_once(tmp_path, capsys, monkeypatch):
     pytest.importorskip("pycolmap")
@@ -107,14 +113,14 @@ def test_a_folder_becomes_an_asset_and_again_at_once(tmp_path, capsys, monkeypat
     changes = [word for change in _QUICK for word in ("--set", change)]
     words = ["stspbr", "run", "photos", "ball", "--quality", "draft", "--threads", "1", *changes]
     monkeypatch.setattr(sys, "argv", words)
-    main()
+    run_main()
     said = capsys.readouterr().out
     assert "expect about" in said and "wrote ball.glb" in said and "next:" in said and "result.png" in said
     assert (tmp_path / "ball.glb").stat().st_size > 10_000 and (tmp_path / "runs/ball/report.html").is_file()
     facts = json.loads((tmp_path / "runs/ball/capture/v0001/run.json").read_text())["photos"]
     assert len(facts["mask_confidence"]) >= 8
-    main()
+    run_main()
     assert capsys.readouterr().out.count("is up to date") == 5
     Image.new("RGB", (320, 240)).save(tmp_path / "ball" / "extra.png")
-    main()
+    run_main()
     assert "capture: running" in capsys.readouterr().out  # the folder has changed
