@@ -51,6 +51,8 @@ def rescale_light(problem: Reconstruction, settings: LightScaleSettings) -> str:
     )
     scale = math.exp(best_log_scale(grid, errors))
     light.cube.set_radiance(scale * light.cube.radiance.detach(), light.cube.log_scale)
+    if light.flash is not None:
+        light.flash.brighten(torch.full_like(light.cube.log_scale, math.log(scale)))
     maps.scale_albedo(1.0 / scale)
     if transport is not None:
         transport.refresh(problem.geometry.surface(), problem.material)

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from stspbr.artifacts import Artifact
-from stspbr.errors import StspbrError
 from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.light_solve import solve_light
@@ -96,8 +95,7 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
         return [int(fraction * settings.optimize.iterations) for fraction in when]
 
     surveys = steps_of(settings.survey.at)
-    solves = steps_of(settings.light_solve.at) if isinstance(light, LearnedLight) else []
-    if solves and light.flash is not None:
-        raise StspbrError("light_solve.at: beside a flash on the camera the light cannot be solved for: set it to []")
+    solved = isinstance(light, LearnedLight) and light.flash is None  # a flash is not a part of the solve
+    solves = steps_of(settings.light_solve.at) if solved else []
     interludes = {step: partial(before, step) for step in sorted({*surveys, *solves})}
     return fit(session, "specialize", settings, coarse, reconstruction, write, interludes)

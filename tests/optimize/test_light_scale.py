@@ -11,6 +11,7 @@ import torch
 
 from stspbr.optimize import light_scale
 from stspbr.optimize.appearance import MaterialMaps, TextureAppearance
+from stspbr.optimize.flash import Flash
 from stspbr.optimize.light_scale import best_log_scale, rescale_light
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.observations import Observations
@@ -93,6 +94,18 @@ def test_normals_that_are_off_make_highlights_too_weak_but_no_worse_than_before(
     bent = torch.nn.functional.normalize(seen.normal + 0.05 * torch.randn(6_000, 3), dim=1)
     light, _ = asked(monkeypatch, replace(seen, normal=bent), 0.7, times=2)
     assert 0.75 < light < 1.05
+
+
+def test_a_flash_is_scaled_with_the_light_that_stays(monkeypatch):
+    own, flash = problem(0.8), Flash(3.0)
+    own.light.flash = flash
+    before = flash.intensity().detach()
+    monkeypatch.setattr(light_scale, "observe", lambda *_: sphere(6_000, 0.2, 0.0))
+    monkeypatch.setattr(LearnedLight, "prefiltered", lambda light: light.cube.prefilter())  # its lobes are tested apart
+    rescale_light(own, LightScaleSettings())
+    scale = float(own.light.cube.radiance.detach().mean() / (0.8 * true_radiance().mean()))
+    assert scale > 1.1
+    torch.testing.assert_close(flash.intensity().detach(), scale * before, rtol=1e-4, atol=0.0)
 
 
 def test_nothing_seen_changes_nothing(monkeypatch):
