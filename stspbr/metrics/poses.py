@@ -37,9 +37,14 @@ def pose_errors(found: Mapping[int, np.ndarray], true: Mapping[int, np.ndarray])
     rotations, translations = {}, {}
     for k in names:
         turn = true[k][:3, :3].T @ found[k][:3, :3] @ common.T
-        rotations[k] = float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1.0) / 2.0, -1.0, 1.0))))
+        rotations[k] = rotation_angle(turn)
         place = true[k][:3, :3] @ solved[:3] + true[k][:3, 3] - solved[3] * found[k][:3, 3]
         translations[k] = float(np.linalg.norm(place))
     similarity = np.eye(4)
     similarity[:3, :3], similarity[:3, 3] = solved[3] * common, solved[:3]
     return PoseErrors(rotations, translations, similarity)
+
+
+def rotation_angle(rotation: np.ndarray) -> float:
+    """Degrees by which a rotation ``[3, 3]`` turns, in [0, 180]."""
+    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1.0) / 2.0, -1.0, 1.0))))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from stspbr.metrics.poses import rotation_angle
 from stspbr.photos.instance_features import Features
 from stspbr.photos.instance_pairs import Pair, TwoView, photo_camera
 
@@ -182,8 +183,6 @@ def _add(models: list[Model], model: Model) -> None:
 
 
 def _alike(first: Model, second: Model) -> bool:
-    from stspbr.photos.instance_pairs import rotation_angle
-
     if set(first.poses) != set(second.poses):
         return False
     names: Sequence[int] = list(first.poses)

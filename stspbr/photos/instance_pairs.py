@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
+from stspbr.metrics.poses import rotation_angle
 from stspbr.photos.instance_features import Features, Matches
 
 FEW = 25  # inliers: a pair with fewer is tried again with more features
@@ -97,11 +98,6 @@ def consistent(pairs: Mapping[Pair, TwoView]) -> dict[Pair, TwoView]:
             return kept
         # the worst alone: what it broke may close without it
         del kept[max(bad, key=lambda pair: (broken[pair] - closed[pair], -len(kept[pair].inliers)))]
-
-
-def rotation_angle(rotation: np.ndarray) -> float:
-    """Degrees."""
-    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1.0) / 2.0, -1.0, 1.0))))
 
 
 def _closes(ab: TwoView, bc: TwoView, ac: TwoView) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
-from stspbr.photos.instance_pairs import rotation_angle
+from stspbr.metrics.poses import rotation_angle
 from stspbr.photos.instance_proxy import Picture, Proxy, Score
 
 _DIRECTIONS, _ROLLS = 192, 24  # 15° apart

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
@@ -264,6 +264,10 @@ class OptimizeSettings(Settings):
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
     preview_every: int = Field(100, ge=1, description="steps between preview pictures")
     log_every: int = Field(10, ge=1, description="steps between logged losses")
+
+    def steps_at(self, fractions: Iterable[float]) -> list[int]:
+        """The steps at ``fractions`` of the stage."""
+        return [int(fraction * self.iterations) for fraction in fractions]
 
     def routing_of(self, groups: Container[str]) -> Literal["strict", "shared"]:
         """How losses reach the parameter groups; with one network (``joint``) always ``shared``."""

@@ -123,8 +123,9 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         }
 
     scaled = settings.light_scale.at if isinstance(light, LearnedLight) else []
-    ask = partial(rescale_light, reconstruction, settings.light_scale)
-    interludes = {int(fraction * settings.optimize.iterations): ask for fraction in scaled}
+    interludes = dict.fromkeys(
+        settings.optimize.steps_at(scaled), partial(rescale_light, reconstruction, settings.light_scale)
+    )
     return fit(session, "bake", settings, parent, reconstruction, write, interludes)
 
 

@@ -91,11 +91,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
             lines.append(solve_light(reconstruction, fields, settings.light_solve))
         return "\n".join(lines)
 
-    def steps_of(when: list[float]) -> list[int]:
-        return [int(fraction * settings.optimize.iterations) for fraction in when]
-
-    surveys = steps_of(settings.survey.at)
+    surveys = settings.optimize.steps_at(settings.survey.at)
     solved = isinstance(light, LearnedLight) and light.flash is None  # a flash is not a part of the solve
-    solves = steps_of(settings.light_solve.at) if solved else []
+    solves = settings.optimize.steps_at(settings.light_solve.at) if solved else []
     interludes = {step: partial(before, step) for step in sorted({*surveys, *solves})}
     return fit(session, "specialize", settings, coarse, reconstruction, write, interludes)

@@ -18,7 +18,8 @@ from stspbr.view.drawing import Look, photo_camera, photo_picture, to_bytes
 from stspbr.view.film import check_film, write_film
 from stspbr.view.painter import LARGEST
 from stspbr.view.placement import Placement
-from stspbr.view.server import Server, require_viser
+from stspbr.view.server import Server
+from stspbr.view.serving import require_viser
 from stspbr.view.subject import Subject
 from stspbr.view.viewer import NEWEST, OWN_LIGHT, Choice, Viewer
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stspbr.errors import first_line, one_line
-from stspbr.view.guard import Guard, is_loopback, new_token
 from stspbr.view.placement import rotation_of
 from stspbr.view.scene_view import SceneChoice, SceneShow, Shown, canvas, tiles
-from stspbr.view.server import quiet_viser, require_viser, silent
+from stspbr.view.serving import ServedPage
 
 if TYPE_CHECKING:
     import viser
@@ -25,42 +24,24 @@ _SPP = (2, 512)
 _STEP = 10  # paths per pixel per key press
 
 
-class SceneServer:
-    """A page that is being served; use it as a context manager, or ``close`` it.
+class SceneServer(ServedPage):
+    """The page of a scene model.
 
     Args:
-        host, port: as of ``view.server.Server``.
+        host, port: as of ``ServedPage``.
 
     Raises:
         StspbrError: viser is not installed, or no port is free.
     """
 
     def __init__(self, show: SceneShow, host: str = "127.0.0.1", port: int = 8080) -> None:
-        require_viser()
+        super().__init__(host, port)
         self._show, self._pages = show, dict[int, ScenePage]()
-        self._wake, self._ended = threading.Condition(), threading.Event()
-        self._inner = quiet_viser()
-        try:
-            self.guard = Guard(host, port, self._inner.get_port(), None if is_loopback(host) else new_token())
-        except BaseException:
-            self._stop()
-            raise
+        self._wake = threading.Condition()
         self._inner.initial_camera.position = (1.5, 1.6, 1.8)
         self._inner.initial_camera.look_at = (0.2, 0.4, 0.2)
-        self._inner.on_client_connect(self._connected)
-        self._inner.on_client_disconnect(self._disconnected)
         self._thread = threading.Thread(target=self._run, name="stspbr-scenes-painter", daemon=True)
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        """Where the page is."""
-        return self.guard.url
-
-    def wait(self) -> None:
-        """Until ``close``, or Ctrl-C."""
-        while not self._ended.wait(3600.0):
-            pass
+        self._serve(self._thread)
 
     def close(self) -> None:
         """End the page."""
@@ -70,12 +51,6 @@ class SceneServer:
         self.guard.close()
         self._thread.join(timeout=60)
         self._stop()
-
-    def __enter__(self) -> SceneServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _connected(self, client: viser.ClientHandle) -> None:
         page = ScenePage(client, self._show.count, self._notify)
@@ -108,10 +83,6 @@ class SceneServer:
                 page.give_up()
                 if one_line(error) is None:
                     logging.getLogger(__name__).exception("a picture of stspbr scenes view failed")
-
-    def _stop(self) -> None:
-        with silent():
-            self._inner.stop()
 
 
 class ScenePage:

@@ -12,7 +12,7 @@ import pytest
 
 from stspbr.errors import StspbrError
 from stspbr.view.guard import Door, Guard, is_loopback, new_token, parsed
-from stspbr.view.server import require_viser
+from stspbr.view.serving import require_viser
 
 
 def judged(door: Door, target: str = "/", **headers: str) -> str:
