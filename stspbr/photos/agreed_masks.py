@@ -52,12 +52,17 @@ class AgreedMasks:
 
 
 def agreed_masks(
-    photos: Sequence[WorkingPhoto], points: np.ndarray, seed: int = 0, on_photo: Callable[[], None] = lambda: None
+    photos: Sequence[WorkingPhoto],
+    points: np.ndarray,
+    seed: int = 0,
+    on_photo: Callable[[], None] = lambda: None,
+    moving: Sequence[np.ndarray] | None = None,
 ) -> AgreedMasks:
     """Masks of all photos without any help.
 
     Args:
         points: ``[P, 3]`` sparse points in the world of the cameras.
+        moving: ``[H, W]`` bool of each small photo: outside of it is a background that stands still.
         on_photo: called once per photo, when its mask is complete.
 
     Raises:
@@ -68,7 +73,9 @@ def agreed_masks(
     votes = Votes.known(found.on_object, found.beside)
     table: list[Likeness | None] = [None] * len(small)
     plain = False
-    if found.plane is not None:
+    if moving is not None:
+        hull = _hull(moving, small, found, _FIRST_AGREE)
+    elif found.plane is not None:
         hull, table, plain = _before_table(small, found, found.plane)
     else:
         hull = _hull(_around_points(small, points, found), small, found, _TRUSTED)
@@ -79,11 +86,11 @@ def agreed_masks(
         )
     masks: list[np.ndarray] = []
     for wide in _BANDS:
-        band = wide if plain or found.plane is None else _NARROW
+        band = wide if plain or found.plane is None or moving is not None else _NARROW
         shapes = [silhouette(hull, photo.camera) & photo.valid for photo in small]
         masks = [
-            _cut(photo, points, votes, shape, own, plain, band, seed)
-            for photo, shape, own in zip(small, shapes, table, strict=True)
+            _cut(photo, points, votes, shape, own, plain, band, seed, moving[k] if moving is not None else None)
+            for k, (photo, shape, own) in enumerate(zip(small, shapes, table, strict=True))
         ]
         hull = _hull(masks, small, found, _TRUSTED)
         if not len(hull.points):
@@ -187,6 +194,7 @@ def _cut(
     plain: bool,
     band: float,
     seed: int,
+    moving: np.ndarray | None = None,
 ) -> np.ndarray:
     """A mask about the silhouette ``shape`` of what all agree on, given how the photo differs from the table.
 
@@ -210,6 +218,8 @@ def _cut(
         labels[unlike & grabcut.dilated(shape, -2.0)] = grabcut.OBJECT
     labels[core] = grabcut.OBJECT
     label_points(photo, points, votes, labels)
+    if moving is not None:
+        labels[~moving] = grabcut.BACKGROUND
     rows, columns = (np.flatnonzero((labels != grabcut.BACKGROUND).any(axis=axis)) for axis in (1, 0))
     margin = round(0.25 * radius) + 4  # enough of what is around, and no more: that is what takes the time
     part = (

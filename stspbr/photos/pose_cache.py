@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,11 @@ from stspbr.formats.masks import MaskReading
 from stspbr.photos.grabcut import require_opencv
 from stspbr.photos.photographs import Photo, display, read_mask, read_photo
 from stspbr.photos.sparse_model import SparseModel
+from stspbr.photos.still_background import still_background
 from stspbr.photos.structure_from_motion import PoseOptions, reconstruct_poses, require_pycolmap
 
-_UNREADABLE = "unreadable.json"
+_UNREADABLE, _STILL = "unreadable.json", "still.json"
+_REDUCED = 640  # longer side in pixels of the pictures that are compared with each other
 
 
 def cached_poses(
@@ -31,11 +33,14 @@ def cached_poses(
     on_photo: Callable[[str], None] = lambda stage: None,
     on_message: Callable[[str], None] = lambda text: None,
     reading: MaskReading | None = None,
+    features: str = "object",
 ) -> SparseModel:
     """Poses as :func:`reconstruct_poses` finds them, in a folder of ``cache`` named by the content of the photos.
 
     Args:
-        masks: by the photo's name; if there are any, features are sought inside of them only.
+        masks: by the photo's name; features are sought inside of them only, if at all.
+        features: ``object``: inside the masks, if there are any; ``photo``: everywhere; ``auto``: everywhere, unless
+            the background stands still behind an object that turns: then inside the masks, or where something moves.
         failed: receives the reasons for photos that cannot be read.
         reading: of the masks.
 
@@ -43,18 +48,22 @@ def cached_poses(
         StspbrError: fewer than three photos can be read, the cache cannot be written, and what
             :func:`reconstruct_poses` raises.
     """
-    folder = cache / _key(photos, masks, options, reading)
+    masks = {} if features == "photo" else masks
+    auto = features == "auto"
+    folder = cache / _key(photos, masks, options, reading, auto)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StspbrError(f"cannot write {folder} ({error.strerror}): choose another run") from error
     listed = folder / _UNREADABLE
     if not listed.exists():
-        write_file(listed, json.dumps(_write_pictures(photos, masks, folder, reading)))
+        write_file(listed, json.dumps(_write_pictures(photos, {} if auto else masks, folder, reading)))
     failed |= json.loads(listed.read_text("utf-8"))
     readable = [photo for photo in photos if photo.name not in failed]
     require_three(readable, photos, failed)
-    return reconstruct_poses(readable, folder, options, on_photo, on_message)
+    share = _without_still_background(readable, masks, folder, reading) if auto else None
+    model = reconstruct_poses(readable, folder, options, on_photo, on_message)
+    return model if share is None else replace(model, still_share=share)
 
 
 def require_three(good: list[Photo], photos: list[Photo], failed: dict[str, str]) -> None:
@@ -64,11 +73,15 @@ def require_three(good: list[Photo], photos: list[Photo], failed: dict[str, str]
         raise StspbrError(f"{len(good)} of {len(photos)} photos can be used, at least 3 are needed: {reason}")
 
 
-def _key(photos: list[Photo], masks: dict[str, Path], options: PoseOptions, reading: MaskReading | None) -> str:
+def _key(
+    photos: list[Photo], masks: dict[str, Path], options: PoseOptions, reading: MaskReading | None, auto: bool
+) -> str:
     """Of everything that poses depend on; the number of threads is not among that."""
     chosen = asdict(options) | {"threads": 0, "pycolmap": require_pycolmap().__version__}
     if masks and reading is not None:
         chosen |= asdict(reading.choices)
+    if auto:
+        chosen["features"] = "auto"
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
     for photo in photos:
         for path in (photo.path, masks.get(photo.name)):
@@ -95,12 +108,46 @@ def _write_pictures(
     for photo in photos:
         try:
             rgb, _ = read_photo(photo)
-            mask = read_mask(masks[photo.name], photo, reading) if photo.name in masks else None
+            if photo.name in masks:
+                _write_mask(folder, photo, read_mask(masks[photo.name], photo, reading))
         except StspbrError as error:
             unreadable[photo.name] = str(error)
             continue
         with atomic_path(folder / "images" / f"{photo.name}.png") as temporary:
             cv2.imwrite(str(temporary), display(rgb)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        if mask is not None:
-            write_png8(folder / "masks" / f"{photo.name}.png.png", np.rint(mask), srgb=False)
     return unreadable
+
+
+def _write_mask(folder: Path, photo: Photo, mask: np.ndarray) -> None:
+    """Features of this photo are sought inside ``mask`` ``[H, W, 1]``."""
+    write_png8(folder / "masks" / f"{photo.name}.png.png", np.rint(mask), srgb=False)
+
+
+def _without_still_background(
+    photos: list[Photo], masks: dict[str, Path], folder: Path, reading: MaskReading | None
+) -> float | None:
+    """Keep features off a background that stands still, and the share of the pattern that does; None: there is none."""
+    listed = folder / _STILL
+    if not listed.exists():
+        found = still_background([_reduced(folder, photo) for photo in photos])
+        for photo, moving in zip(photos, found.moving if found else [], strict=False):
+            _write_mask(folder, photo, _feature_mask(photo, masks, moving, reading))
+        write_file(listed, json.dumps(found and found.share))
+    share: float | None = json.loads(listed.read_text("utf-8"))
+    return share
+
+
+def _reduced(folder: Path, photo: Photo) -> np.ndarray:
+    cv2 = require_opencv()
+    picture = cv2.imread(str(folder / "images" / f"{photo.name}.png"))[..., ::-1]
+    factor = min(1.0, _REDUCED / max(picture.shape))
+    size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
+    return np.ascontiguousarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+
+
+def _feature_mask(photo: Photo, masks: dict[str, Path], moving: np.ndarray, reading: MaskReading | None) -> np.ndarray:
+    if photo.name in masks:
+        return read_mask(masks[photo.name], photo, reading)
+    cv2 = require_opencv()
+    size = photo.exif.width, photo.exif.height
+    return cv2.resize(moving.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)[..., None]

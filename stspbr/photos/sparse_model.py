@@ -35,9 +35,11 @@ class SparseModel:
         points: ``[P, 3]`` float64 in the world of the poses, whose scale, place and turn are arbitrary.
         reprojection_error: mean over all observations, in pixels of the pictures.
         failed: why, by name, for the photos that have no pose.
+        still_share: of the photos' pattern that stands still behind an object that was turned; None: the camera moved.
     """
 
     views: list[View]
     points: np.ndarray
     reprojection_error: float
     failed: dict[str, str] = field(default_factory=dict)
+    still_share: float | None = None

@@ -117,8 +117,10 @@ class CapturePhotosSettings(FileSettings):
     camera_model: str = Field("SIMPLE_RADIAL", description="one of COLMAP's camera models: SIMPLE_RADIAL, OPENCV, …")
     shared_camera: bool = Field(True, description="one lens for all photos of the same size, maker and zoom")
     feature_size: int = Field(1600, ge=100, description="longer side in pixels of photos for feature detection")
-    features: Literal["photo", "object"] = Field(
-        "photo", description="where features are detected; object: inside the masks only, for a turntable"
+    features: Literal["auto", "photo", "object"] = Field(
+        "auto",
+        description="where features are detected; photo: everywhere; object: inside the masks only, for a turntable; "
+        "auto: everywhere, but off a background that stands still while the object turns",
     )
     pairs: Literal["auto", "exhaustive", "nearest"] = Field(
         "auto", description="pairs of photos that are matched; auto: exhaustive up to 150 photos"

@@ -70,8 +70,10 @@ def _make(session: Session, settings: CaptureSettings, on_warning: Notes, facts:
         left_out = [f"left out: {line}" for line in report.left_out()]
         facts |= {"photos": report.facts(), "left_out": [*left_out, *report.notes]}
         # the images come reduced by the whole part of the scale already
-        rest = settings.model_copy(update={"image_scale": settings.image_scale / int(settings.image_scale)})
-        return prepared(capture, rest, on_warning)
+        changes: dict[str, Any] = {"image_scale": settings.image_scale / int(settings.image_scale)}
+        if report.turntable and settings.light_frame == "world":
+            changes["light_frame"] = "camera"
+        return prepared(capture, settings.model_copy(update=changes), on_warning)
 
     if isinstance(settings, CaptureDuplicatesSettings):
         from stspbr.stages.capture_duplicates import capture_duplicates

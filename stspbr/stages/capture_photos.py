@@ -28,6 +28,7 @@ from stspbr.photos.photographs import Photo, display, find_masks, find_photos
 from stspbr.photos.pose_cache import cached_poses, require_three
 from stspbr.photos.shots import Box, Shot, make_shots, own_alpha
 from stspbr.photos.sparse_model import SparseModel
+from stspbr.photos.still_background import still_background
 from stspbr.photos.structure_from_motion import PoseOptions, check_camera_model, require_pycolmap
 from stspbr.photos.working_photos import PosedPhoto, WorkingPhoto
 from stspbr.scene import Capture
@@ -37,6 +38,10 @@ from stspbr.stages.photo_frames import chosen_shots, place_object, stored_frames
 from stspbr.stages.session import Session
 
 T = TypeVar("T")
+_TURNTABLE = (
+    "turntable: {share:.0%} of the photos' pattern stands still behind the object, so poses are the object's, and the "
+    "light stands still with the camera (features=photo: the camera moved after all)"
+)
 
 
 @dataclass
@@ -49,6 +54,7 @@ class PhotoReport:
         failed: why, by name, for all others.
         up_from: what the up axis was estimated from; notes: further remarks.
         mask_confidence: how well each mask that was found meets what all of them agree on, in [0, 1], by name.
+        turntable: the object was turned before a camera and a background at rest.
     """
 
     photos: int
@@ -61,6 +67,7 @@ class PhotoReport:
     cameras: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     mask_confidence: dict[str, float] = field(default_factory=dict)
+    turntable: bool = False
 
     def facts(self) -> dict[str, Any]:
         """Plain data for the artifact's ``run.json``."""
@@ -135,14 +142,18 @@ def capture_photos(
         model = cached_poses(
             session.run / ".cache" / "photos",
             photos,
-            masks if settings.features == "object" else {},
+            masks,
             poses,
             failed,
             reading=reading,
             on_photo=progress.photo,
             on_message=reporter.message,
+            features=settings.features,
         )
         failed |= model.failed
+        if model.still_share is not None:
+            report.turntable = True
+            report.notes.append(_TURNTABLE.format(share=model.still_share))
         report.registered, report.points = len(model.views), len(model.points)
         report.reprojection_error = model.reprojection_error
         report.cameras = _camera_lines(model)
@@ -294,8 +305,9 @@ def _search(
 ) -> list[Shot]:
     """The shots that get a mask without any help, or by a network; what is unknown of it takes part in nothing."""
     photos = _working(shots, folder, progress)
+    still = still_background([photo.small.image for photo in photos]) if model.still_share is not None else None
     if network is None:
-        agreed = agreed_masks(photos, model.points, seed, progress.photo)
+        agreed = agreed_masks(photos, model.points, seed, progress.photo, still.moving if still else None)
     else:
         masks = [network.mask(photo.small.image) for photo in photos]
         agreed = agreed_upon(photos, masks, model.points, seed, progress.photo)

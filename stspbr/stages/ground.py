@@ -39,7 +39,8 @@ def chosen_ground(source: Artifact, capture: Capture, settings: TransportSetting
     reasons = {
         f"captures of kind {kind} may have none": kind != "photos",
         "on a turntable the light would turn with it": own.get("features") == "object"
-        or own.get("light_frame") == "camera",
+        or own.get("light_frame") == "camera"
+        or _at_rest(capture),
         "the object's poses have no common floor": plane is None,
         "some photographs look up at the object": any(f.camera.position[1] <= 0 for f in capture.frames),
     }
@@ -50,6 +51,12 @@ def chosen_ground(source: Artifact, capture: Capture, settings: TransportSetting
         "ground: a floor at the object's lowest point, since photographs look down at an object at rest "
         "(transport.ground=none: without)"
     )
+
+
+def _at_rest(capture: Capture) -> bool:
+    """Whether one camera at rest took all views of an object that moved."""
+    cameras = np.stack([frame.camera.camera_to_world for frame in capture.frames])
+    return len(cameras) > 1 and float(np.ptp(cameras, axis=0).max()) == 0.0
 
 
 def _common_plane(capture: Capture) -> tuple[np.ndarray, float] | None:
