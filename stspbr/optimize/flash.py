@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from stspbr.optimize.routing import STRICT_A, Term
 from stspbr.render.gbuffer import GBuffer
+from stspbr.render.lamp import to_camera_lamp
 
 _OFFSET_PACE = 0.01  # of the usual distance: a step moves the lamp by little, its offset is that of a hand's breadth
 _STRENGTH_PACE = 0.3
@@ -45,10 +46,7 @@ class Flash(nn.Module):
 
     def seen_from(self, gbuffer: GBuffer) -> Tensor:
         """``[N, 3]`` from the points of ``gbuffer`` to the lamp of the camera that shows each, object space."""
-        if gbuffer.eye is None or gbuffer.axes is None:
-            raise ValueError("a flash needs the cameras of the G-buffer")
-        lamp = gbuffer.eye + (gbuffer.axes @ self.offset[:, None])[..., 0]
-        return lamp.index_select(0, gbuffer.view) - gbuffer.position
+        return to_camera_lamp(gbuffer, self.offset)
 
     def regularizers(self) -> list[Term]:
         """What holds the lamp near the lens, and grey."""

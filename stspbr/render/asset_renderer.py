@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from stspbr.render.gbuffer import (
     named_channels,
     render_gbuffer,
 )
+from stspbr.render.lamp import CameraLamp
 from stspbr.render.layers import OPACITY_WIDTH, compose_layers, layers_of
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.material_maps import material_pixels, sample_maps
@@ -58,21 +60,29 @@ class AssetRenderer:
         self.face_material = torch.as_tensor(np.asarray(mesh.material_of, np.int64), device=device)
 
     @torch.no_grad()
-    def render(self, views: ViewBatch, light: PrefilteredLight, around: Around | None = None) -> dict[str, Tensor]:
+    def render(
+        self,
+        views: ViewBatch,
+        light: PrefilteredLight,
+        around: Around | None = None,
+        lamp: CameraLamp | None = None,
+    ) -> dict[str, Tensor]:
         """Images ``[B, H, W, C]`` over black: rgb, alpha, albedo, roughness, metallic, normal (object space).
 
         Args:
             around: what hides light from the pixels, and sends it on; None: nothing.
+            lamp: on the cameras, beside ``light``.
         """
+        light = replace(light, lamp=None if lamp is None else lamp.intensity)
         if not self.see_through:
             gbuffer = render_gbuffer(self.surface, views, self.backend)
-            return compose_channels(gbuffer, *self._shaded(gbuffer, light, around), self.backend)
+            return compose_channels(gbuffer, *self._shaded(gbuffer, light, around, lamp), self.backend)
         layers = list(layers_of(self.surface, views, self.backend, self.opacity))
-        values = [channels(*self._shaded(layer.gbuffer, light, around)) for layer in layers]
+        values = [channels(*self._shaded(layer.gbuffer, light, around, lamp)) for layer in layers]
         return named_channels(compose_layers(layers, values, self.backend))
 
     def _shaded(
-        self, gbuffer: GBuffer, light: PrefilteredLight, around: Around | None
+        self, gbuffer: GBuffer, light: PrefilteredLight, around: Around | None, lamp: CameraLamp | None
     ) -> tuple[Tensor, MaterialValues]:
         material = self.material(gbuffer)
         rgb = shade(
@@ -86,6 +96,7 @@ class AssetRenderer:
             light_rotation=(gbuffer.object_rotation, gbuffer.view),
             occlusion=material.occlusion,
             surroundings=None if around is None else around(self.surface, gbuffer, light),
+            to_lamp=None if lamp is None else lamp.seen_from(gbuffer),
         )
         return rgb, material
 

@@ -8,13 +8,55 @@ off with the square of the distance.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from stspbr.render.brdf import fresnel_weight, ggx_distribution, smith_visibility
 
+if TYPE_CHECKING:
+    from stspbr.render.gbuffer import GBuffer
+
 _NARROWEST = 0.03  # roughness: a lamp has a size, and no highlight is narrower than its image
+
+
+@dataclass(frozen=True)
+class CameraLamp:
+    """A lamp on the camera, as a finished stage describes it.
+
+    Attributes:
+        intensity: ``[3]`` linear, irradiance at distance 1; offset: ``[3]`` from the lens: right, up and back; both in
+            the units of the world that it is used in.
+    """
+
+    intensity: Tensor
+    offset: Tensor
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Sequence[float]] | None, device: torch.device) -> CameraLamp | None:
+        """From ``flash`` of a stage's ``metrics.json``, in the capture's units; None: there is none."""
+        if facts is None:
+            return None
+        return cls(*(torch.tensor(facts[name], dtype=torch.float32, device=device) for name in ("intensity", "offset")))
+
+    def seen_from(self, gbuffer: GBuffer) -> Tensor:
+        """``[N, 3]`` from the points of ``gbuffer`` to the lamp of the camera that shows each, object space."""
+        return to_camera_lamp(gbuffer, self.offset)
+
+
+def to_camera_lamp(gbuffer: GBuffer, offset: Tensor) -> Tensor:
+    """``[N, 3]`` from the points of ``gbuffer`` to a lamp at ``offset`` ``[3]`` from the lens, object space.
+
+    Raises:
+        ValueError: the G-buffer does not know its cameras.
+    """
+    if gbuffer.eye is None or gbuffer.axes is None:
+        raise ValueError("a lamp on the camera needs the cameras of the G-buffer")
+    lamp = gbuffer.eye + (gbuffer.axes @ offset[:, None])[..., 0]
+    return lamp.index_select(0, gbuffer.view) - gbuffer.position
 
 
 def lamp_look_up(

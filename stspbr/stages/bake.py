@@ -208,7 +208,7 @@ def _export_psnr(
     asset = read_gltf(path)
     asset = replace(asset, mesh=normalization.mesh(asset.mesh))
     renderer = AssetRenderer(asset, session.backend, session.device)
-    light = replace(reconstruction.light.prefiltered(), lamp=None)  # a viewer has no flash on the camera
+    light = replace(reconstruction.light.prefiltered(), lamp=None)  # the flash is in no exported file
     frames = capture.split("test") or capture.split("train")
     values = []
     for frame in frames[:: max(1, len(frames) // 4)][:4]:

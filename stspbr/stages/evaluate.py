@@ -111,12 +111,13 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
         def transport() -> Transport | None:
             return make_transport(source, capture, coarse_settings.transport, session)
 
-        errors["views"] = _pictures(session, settings, subjects, light, shown, transport, response, draft.path)
+        flash = metrics.get("flash")
+        errors["views"] = _pictures(session, settings, subjects, light, shown, transport, response, flash, draft.path)
         scale = errors["material"]["albedo_scale"]
         errors["relighting"] = _relighting(session, settings, subjects, lights, shown, scale, draft.path)
         if other is not None:
             errors["other"] = _other(
-                session, settings, other, reference, capture, light, lights, shown, transport, draft.path
+                session, settings, other, reference, capture, light, lights, shown, transport, flash, draft.path
             )
         errors = _finite(errors)
         ErrorRecord.model_validate(errors)
@@ -187,6 +188,7 @@ def _other(
     lights: dict[str, EnvironmentLight],
     shown: list[Frame],
     transport: Callable[[], Transport | None],
+    flash: dict[str, list[float]] | None,
     folder: Path,
 ) -> dict:
     """What is measured of the result, of another tool's asset. Its views are under the true light if that is known."""
@@ -195,7 +197,7 @@ def _other(
     errors: dict[str, Any] = {"name": Path(settings.other or "").name, "alignment": alignment}
     errors |= _surface_errors(session, settings, subjects)
     frames, split = held_out(capture)
-    renders = Renders(session, subjects.estimate, capture.light or light, transport())
+    renders = Renders(session, subjects.estimate, capture.light or light, transport(), flash=flash)
     errors["views"] = {"split": split, **renders.metrics(frames)}
     for name, frame in zip(frame_labels(shown), shown, strict=True):
         _png(folder / "views" / f"{name}_other.png", display(renders.of(frame)["rgb"]))
@@ -243,6 +245,7 @@ def _pictures(
     shown: list[Frame],
     transport: Callable[[], Transport | None],
     response: CameraResponse | None,
+    flash: dict[str, list[float]] | None,
     folder: Path,
 ) -> dict:
     """Write error maps on the reference's UVs, views and the contact sheet; return the metrics of the views."""
@@ -258,8 +261,8 @@ def _pictures(
         for kind in ("reference", "estimate", "error"):
             _png(folder / "maps" / f"{kind}_{channel}.png", getattr(found, kind))
     frames, split = held_out(subjects.capture)
-    ours = Renders(session, subjects.estimate, light, transport(), response)
-    truth = Renders(session, subjects.truth, subjects.capture.light or light, transport(), response)
+    ours = Renders(session, subjects.estimate, light, transport(), response, flash)
+    truth = Renders(session, subjects.truth, subjects.capture.light or light, transport(), response, flash)
     for path, image in write_pictures(ours, truth, shown, folder).items():
         _png(folder / path, image)
     return {"split": split, **ours.metrics(frames)}

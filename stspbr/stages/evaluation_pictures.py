@@ -14,6 +14,7 @@ from stspbr.metrics.relighting import frame_labels
 from stspbr.optimize.camera_response import CameraResponse
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.blocks import render_view
+from stspbr.render.lamp import CameraLamp
 from stspbr.render.prefilter import prefilter_latlong
 from stspbr.report.contact_sheet import contact_sheet
 from stspbr.scene import Asset, EnvironmentLight, Frame
@@ -33,6 +34,7 @@ class Renders:
         transport: of its own shadows and bounces; None: it has none. An asset with cut-outs has none, since rays would
             take leaves for cards.
         response: of the cameras that took the frames; None: these hold radiance as it is.
+        flash: ``flash`` of the ``metrics.json`` of the asset's stage; None: the cameras carry no lamp.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Renders:
         light: EnvironmentLight,
         transport: Transport | None = None,
         response: CameraResponse | None = None,
+        flash: dict[str, list[float]] | None = None,
     ) -> None:
         self._renderer = AssetRenderer(asset, session.backend, session.device)
         transport = None if self._renderer.see_through else transport
@@ -51,6 +54,7 @@ class Renders:
         prefiltered = prefilter_latlong(light, base_resolution=256, cache_dir=session.run / ".cache")
         self._light, self._device = prefiltered.to(session.device), session.device
         self._response = response
+        self._lamp = CameraLamp.of(flash, session.device)
 
     def of(self, frame: Frame) -> dict[str, np.ndarray]:
         """``[H, W, C]`` over black: rgb, alpha, albedo, roughness, metallic, normal (object space).
@@ -58,8 +62,8 @@ class Renders:
         ``rgb`` is linear radiance, or what the frame's camera made of it.
         """
         out = render_view(
-            frame.camera, frame.object_to_world, lambda view: self._renderer.render(view, self._light, self._around),
-            self._device,
+            frame.camera, frame.object_to_world,
+            lambda view: self._renderer.render(view, self._light, self._around, self._lamp), self._device,
         )  # fmt: skip
         if self._response is not None:
             out["rgb"] = self._response.of_view(frame, out["rgb"], out["alpha"])

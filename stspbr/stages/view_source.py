@@ -24,6 +24,7 @@ from stspbr.optimize.lights import in_units_of
 from stspbr.optimize.live_model import MATERIAL, LiveModel, read_live_model
 from stspbr.render.asset_renderer import Around, AssetRenderer
 from stspbr.render.gbuffer import GBuffer, Surface
+from stspbr.render.lamp import CameraLamp
 from stspbr.render.material_maps import sample_maps
 from stspbr.render.prefilter import PrefilteredLight, cached_light, prefilter_latlong
 from stspbr.render.raster_backend import RasterBackend
@@ -77,6 +78,8 @@ class RunSource:
             subject = self._networks(artifact, coarse, _settings(coarse), capture)
             subject.light = light
         subject.around = self._around(subject, transport)
+        metrics = json.loads(artifact.file("metrics.json").read_text(encoding="utf-8"))
+        subject.lamp = CameraLamp.of(metrics.get("flash"), self._session.device)
         return subject
 
     def live(self, activity: Activity) -> Subject:

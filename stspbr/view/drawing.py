@@ -73,7 +73,9 @@ def draw(
         return behind, np.full(behind.shape[:2], np.inf, np.float32)
     views = ViewBatch.of([camera], [pose], subject.device)
     views = replace(views, object_rotation=_turned(views.object_rotation, look.turn))
-    image, depth = subject.draw(views, look.channel, None if lamp is None else lamp.filtered, look.transport)
+    own = lamp is not None and lamp.environment is subject.light  # under another light the flash is not there
+    filtered = None if lamp is None else lamp.filtered
+    image, depth = subject.draw(views, look.channel, filtered, look.transport, with_lamp=own)
     values = image.cpu().numpy()
     alpha = np.clip(values[..., -1:], 0.0, 1.0)
     front = encoded(np.where(alpha > 1e-4, values[..., :-1] / np.maximum(values[..., -1:], 1e-4), 0.0), look)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from stspbr.fields.material_values import MaterialValues
 from stspbr.render.asset_renderer import Around, AssetRenderer
 from stspbr.render.gbuffer import GBuffer, Surface, ViewBatch, compose, render_gbuffer
+from stspbr.render.lamp import CameraLamp
 from stspbr.render.layers import compose_layers, layers_of
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.raster_backend import RasterBackend
@@ -33,7 +34,7 @@ class Subject:
         surface: positions in the units of the capture's world.
         material: reads the material at a G-buffer's places, as ``AssetRenderer.material``.
         backend, device: of the raster operations.
-        light: the light that belongs to it; None: it has none.
+        light: the light that belongs to it; None: it has none. lamp: on the cameras, beside that light.
         opacity: ``[N, 1]`` at a G-buffer's places; None: nothing is seen through.
         maps: further scalar channels by name, ``[N, 1]`` in [0, 1] at a G-buffer's places.
         around: what gives shadows and bounces; None: there are none.
@@ -49,6 +50,7 @@ class Subject:
     maps: Mapping[str, Callable[[GBuffer], Tensor]] = field(default_factory=dict)
     around: Callable[[], Around] | None = None
     occluded: bool = False
+    lamp: CameraLamp | None = None
 
     @classmethod
     def of(cls, renderer: AssetRenderer, light: EnvironmentLight | None, occluded: bool) -> Subject:
@@ -70,13 +72,19 @@ class Subject:
 
     @torch.no_grad()
     def draw(
-        self, views: ViewBatch, channel: str, light: PrefilteredLight | None, transport: bool = False
+        self,
+        views: ViewBatch,
+        channel: str,
+        light: PrefilteredLight | None,
+        transport: bool = False,
+        with_lamp: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """One channel of a batch of one view.
 
         Args:
             channel: one of ``channels``; light: for the channel ``shaded``.
             transport: whether the object shadows and lights itself; see-through ones do not.
+            with_lamp: whether the camera carries the subject's lamp, if it has one.
 
         Returns:
             ``[H, W, C + 1]`` premultiplied by the coverage, which is last, with 3 or 1 channels (linear radiance or
@@ -86,9 +94,12 @@ class Subject:
         around = None
         if channel == "shaded" and transport and self.opacity is None and self.around is not None:
             around = self.around()
+        lamp = self.lamp if with_lamp and light is not None else None
+        if light is not None:
+            light = replace(light, lamp=None if lamp is None else lamp.intensity)
 
         def values(gbuffer: GBuffer) -> Tensor:
-            return self._values(gbuffer, channel, light, around)
+            return self._values(gbuffer, channel, light, around, lamp)
 
         if self.opacity is None:
             gbuffer = render_gbuffer(self.surface, views, self.backend)
@@ -98,7 +109,14 @@ class Subject:
         image = compose_layers(layers, [values(layer.gbuffer) for layer in layers], self.backend)
         return image[0], _depth(layers[0].gbuffer)
 
-    def _values(self, gbuffer: GBuffer, channel: str, light: PrefilteredLight | None, around: Around | None) -> Tensor:
+    def _values(
+        self,
+        gbuffer: GBuffer,
+        channel: str,
+        light: PrefilteredLight | None,
+        around: Around | None,
+        lamp: CameraLamp | None,
+    ) -> Tensor:
         if channel.startswith(CONFIDENCE):
             return self.maps[channel.removeprefix(CONFIDENCE)](gbuffer)
         material = self.material(gbuffer)
@@ -113,6 +131,7 @@ class Subject:
             light, texture=self.backend.texture, light_rotation=(gbuffer.object_rotation, gbuffer.view),
             occlusion=material.occlusion,
             surroundings=None if around is None else around(self.surface, gbuffer, light),
+            to_lamp=None if lamp is None else lamp.seen_from(gbuffer),
         )  # fmt: skip
 
 

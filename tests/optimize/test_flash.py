@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,12 @@ import torch
 from stspbr.errors import StspbrError
 from stspbr.optimize.flash import Flash
 from stspbr.optimize.lights import LearnedLight
+from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import Surface, ViewBatch, render_gbuffer
-from stspbr.render.lamp import lamp_look_up
+from stspbr.render.lamp import CameraLamp, lamp_look_up
 from stspbr.render.light import EnvironmentCube
-from stspbr.scene import Camera, look_at
+from stspbr.scene import Asset, Camera, Material, look_at
 from stspbr.scene.capture import Capture
 from stspbr.scene.mesh import Mesh
 from stspbr.settings import LightSettings
@@ -93,3 +96,34 @@ def test_no_flash_beside_a_known_light(session):
 
     with pytest.raises(StspbrError, match="light.flash=on: beside a flash the light is learned"):
         make_light(Capture([], light=studio_light(16)), LightSettings(), session, flash=2.0)
+
+
+def test_a_finished_asset_is_drawn_with_the_lamp_of_its_stage():
+    """In the capture's units: what the flash adds to a picture is what the stage's own flash sent."""
+    cameras, _ = seen()
+    corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], np.float32)
+    mesh = Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]], np.int32))
+    one = np.ones((1, 1, 1), np.float32)
+    asset = Asset(mesh, [Material(np.full((1, 1, 3), 0.4, np.float32), 0.4 * one, 0.0 * one)])
+    backend = get_backend("cpu", CPU)
+    views = ViewBatch.of(cameras, [np.eye(4)] * 2, CPU)
+    light = EnvironmentCube(16, 0.2).prefilter()
+    flash = Flash(1.5)  # in a box half as large
+    with torch.no_grad():
+        flash.strength.copy_(torch.tensor([1.0, 0.5, 0.2]))
+        flash.place.copy_(torch.tensor([4.0, -8.0, 0.0]))
+    lamp = CameraLamp.of(flash.facts(2.0), CPU)
+    assert lamp is not None and CameraLamp.of(None, CPU) is None
+    renderer = AssetRenderer(asset, backend, CPU)
+    with torch.no_grad():
+        light = replace(light, lamp=torch.ones(3))  # of another stage: counts for nothing here
+        dark, lit = (renderer.render(views, light, lamp=own)["rgb"] for own in (None, lamp))
+        gbuffer = render_gbuffer(Surface.of(mesh, CPU), views, backend)
+        to_lamp = 2.0 * (flash.seen_from(replace(gbuffer, position=gbuffer.position / 2, eye=gbuffer.eye / 2)))
+        rough = torch.full_like(gbuffer.to_eye[:, :1], 0.4)
+        found, w = lamp_look_up(gbuffer.normal, gbuffer.to_eye, rough, to_lamp, 4.0 * flash.intensity())
+        wanted = found * (0.04 * w[:, :1] + w[:, 1:2] + 0.4 * 0.96 * w[:, 2:])
+    added = (lit - dark).reshape(-1, 3).index_select(0, gbuffer.covered)
+    whole = gbuffer.covered.numel() > 50 and wanted.min() > 0
+    assert whole and torch.median((added - wanted).abs() / wanted) < 1e-4
+    assert torch.equal(dark, renderer.render(views, replace(light, lamp=None))["rgb"])

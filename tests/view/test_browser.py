@@ -142,7 +142,8 @@ def test_a_page(opened, serve, finished):
     page.keyboard.press("n")
     changed(page, server, turned, 2, "no photo is looked through")
     page.get_by_text("Photos", exact=True).click()
-    assert page.get_by_label("look through").input_value().startswith("images/")
+    chosen = page.get_by_label("look through")
+    until(lambda: chosen.input_value().startswith("images/"), "the photo that is looked through is not named")
     page.get_by_text("Progress", exact=True).click()
     until(lambda: page.locator(".uplot canvas").count() == 1, "there is no chart")
     assert tree(finished) == before
