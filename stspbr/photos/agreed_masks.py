@@ -33,6 +33,7 @@ _NARROW = 0.06  # the same if the object has the table's colours
 _SEAM = 0.025  # of the silhouette's radius: a mask may miss the hull's silhouette by this much
 _LEAST_AGREEMENT = 0.6
 _TRUSTED = 0.85
+_MANY, _WIDE = 150, 1.3  # sparse points of an object that tell its outline; times their hull: the table was not told
 _RARELY = 0.15  # share of the object that may look like the table if likeness is to say that it is the table
 
 
@@ -77,6 +78,9 @@ def agreed_masks(
         hull = _hull(moving, small, found, _FIRST_AGREE)
     elif found.plane is not None:
         hull, table, plain = _before_table(small, found, found.plane)
+        around = _around_points(small, points, found)
+        if found.on_object.sum() >= _MANY and _too_wide(hull, small, around):
+            hull, table, plain = _hull(around, small, found, _TRUSTED), [None] * len(small), True
     else:
         hull = _hull(_around_points(small, points, found), small, found, _TRUSTED)
     if not len(hull.points):
@@ -137,6 +141,14 @@ def _before_table(
     return hull, [*compared], plain
 
 
+def _too_wide(hull: Hull, small: list[PosedPhoto], around: list[np.ndarray]) -> bool:
+    """Whether a hull is much wider than the places ``[H, W]`` bool where the object has its points."""
+    shares = [
+        silhouette(hull, photo.camera).sum() / max(own.sum(), 1) for photo, own in zip(small, around, strict=True)
+    ]
+    return float(np.median(shares)) > _WIDE
+
+
 def _stands_out(own: Likeness) -> np.ndarray:
     """``[H, W]`` bool: what is unlike the table or of whose table nothing is known, without gaps."""
     with np.errstate(invalid="ignore"):
@@ -155,23 +167,15 @@ def _looks_alike(compared: list[Likeness], shapes: list[np.ndarray]) -> float:
     return alike / max(total, 1)
 
 
-def _down_to(hull: Hull, plane: Plane, grown: float) -> Hull:
-    """All that lies between the cells of ``hull`` and the plane, and a little around."""
-    if not len(hull.points):
-        return hull
-    heights = plane.height(hull.points)
-    parts = [hull.points]
-    for share in np.linspace(0.0, 1.0, 8)[:-1]:
-        parts.append(hull.points - (1.0 - share) * heights[:, None] * plane.normal)
-    return Hull(np.concatenate(parts), hull.cell + 2.0 * grown)
-
-
 def _around_points(small: list[PosedPhoto], points: np.ndarray, found: FoundObject) -> list[np.ndarray]:
-    """Without a table: the convex hull of the object's points, grown."""
+    """The convex hull of the object's points, and of the table right below them, grown."""
     cv2 = grabcut.require_opencv()
+    own = points[found.on_object]
+    if found.plane is not None:  # what stands on a table reaches down to it, even where it has no points
+        own = np.concatenate([own, own - found.plane.height(own)[:, None] * found.plane.normal])
     masks = []
     for photo in small:
-        columns, rows, visible = pixels_of(points[found.on_object], photo.camera)
+        columns, rows, visible = pixels_of(own, photo.camera)
         mask = np.zeros(photo.valid.shape, np.uint8)
         if visible.sum() >= 3:
             xy = np.stack([columns[visible], rows[visible]], axis=1).astype(np.int32)

@@ -1,9 +1,9 @@
 """Where the object is if nobody says it: what the cameras look at, and what of the sparse points belongs to it.
 
 1. The cameras' optical axes meet at the object. The largest sphere about that place which nearly all photos show whole
-   holds it.
-2. What it stands on is a plane that many points lie in and that the cameras look down on: what is on or below it is not
-   the object.
+   holds it; where photos are closer than that, the sphere grows as long as it meets points that most photos look at.
+2. What it stands on is a plane that many points lie in, that the cameras look down on, and below which there is hardly
+   a point: what is on or below it is not the object.
 3. Of the other points in the sphere, the object's are those that hang together and lie nearest to where the axes meet.
 """
 
@@ -18,13 +18,18 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from stspbr.errors import StspbrError
+from stspbr.photos.consensus_hull import pixels_of
 from stspbr.scene.camera import Camera
 
-_TRIALS = 800
+_TRIALS, _CHUNK, _JUDGES = 8000, 500, 1500  # random planes, so many at once, and points that judge them
 _THICK = 0.02  # sphere radii: points this near to the plane are of it
 _TABLE_SHARE, _TABLE_LEAST = 0.3, 30  # of the points about the object that must lie in the plane
 _NEIGHBOURS, _FAR = 6, 3.0  # points hang together that are nearer than this many times the usual distance
 _WHOLE = 0.8  # share of the photos that show the sphere whole
+_COMMON = 0.7  # share of the photos in whose frame a point lies that they look at
+_GROWTH, _CUT = 1.25, 0.1  # of the sphere; points in a shell this thick, over those inside, show that it cuts something
+_NEAREST = 0.8  # of the cameras' usual distance: no sphere is larger
+_FEW_BELOW, _OPEN_SHARE = 0.02, 0.05  # of the points: so few lie below a plane that is a table with so few on it
 _ROUNDS = 40
 _FEWEST = 8
 
@@ -76,9 +81,19 @@ def find_object(cameras: Sequence[Camera], points: np.ndarray, needed: bool = Tr
     """
     centre = _looked_at(cameras)
     radius = _shown_whole(cameras, centre)
-    near = np.linalg.norm(points - centre, axis=1) <= radius
-    plane = _stood_on(cameras, points, centre, radius)
-    above = near if plane is None else near & (plane.height(points) > _THICK * radius)
+    common = _looked_upon(cameras, points)
+    farthest = _NEAREST * float(np.median([np.linalg.norm(camera.position - centre) for camera in cameras]))
+    distance = np.linalg.norm(points - centre, axis=1)
+    while True:
+        near = distance <= radius
+        plane = _stood_on(cameras, points, centre, radius)
+        above = near if plane is None else near & (plane.height(points) > _THICK * radius)
+        shell = common & ~near & (distance <= _GROWTH * radius)
+        if plane is not None:
+            shell &= plane.height(points) > _THICK * radius
+        if _GROWTH * radius > farthest or shell.sum() <= max(_CUT * above.sum(), _FEWEST):
+            break
+        radius *= _GROWTH
     chosen = np.flatnonzero(above)
     if len(chosen) < _FEWEST and needed:
         raise StspbrError(
@@ -129,36 +144,63 @@ def _shown_whole(cameras: Sequence[Camera], centre: np.ndarray) -> float:
     return radius
 
 
+def _looked_upon(cameras: Sequence[Camera], points: np.ndarray) -> np.ndarray:
+    """``[P]`` bool: points that lie in the frames of most photos, whether they are seen there or hidden."""
+    inside = np.zeros(len(points), np.int64)
+    for camera in cameras:
+        inside += pixels_of(points, camera)[2]
+    return inside >= _COMMON * len(cameras)
+
+
 def _stood_on(cameras: Sequence[Camera], points: np.ndarray, centre: np.ndarray, radius: float) -> Plane | None:
-    """The plane under the object, by random triples of the points about it; None: too few points lie in any."""
+    """The plane under the object, by random triples of the points about it; None: too few points lie in any.
+
+    Many points make a plane a table; fewer do if hardly a point lies below it, as no photo sees through a table.
+    """
     near = points[np.linalg.norm(points - centre, axis=1) < 2.0 * radius]
     if len(near) < _TABLE_LEAST:
         return None
-    positions = np.stack([camera.position for camera in cameras])
     rng = np.random.default_rng(0)
-    best, most = None, 0
-    for _ in range(_TRIALS):
-        a, b, c = near[rng.choice(len(near), 3, replace=False)]
-        normal = np.cross(b - a, c - a)
-        length = float(np.linalg.norm(normal))
-        if length < 1e-12:
-            continue
-        heights = (near - a) @ (normal / length)
-        on = np.abs(heights) < _THICK * radius
-        if on.sum() <= most:
-            continue
-        seen_from = ((positions - a) @ normal) > 0
-        if max(seen_from.mean(), 1.0 - seen_from.mean()) > 0.9:  # a table is seen from one side
-            best, most = on, int(on.sum())
-    if best is None or most < max(_TABLE_LEAST, _TABLE_SHARE * len(near)):
-        return None
-    middle = near[best].mean(axis=0)
-    normal = np.linalg.svd(near[best] - middle, full_matrices=False)[2][2]
+    judges = near if len(near) <= _JUDGES else near[rng.choice(len(near), _JUDGES, replace=False)]
+    positions = np.stack([camera.position for camera in cameras])
+    normals, offsets = _planes(near, positions, rng)
+    count, below = np.zeros(len(normals), np.int64), np.zeros(len(normals), np.int64)
+    for first in range(0, len(normals), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        heights = normals[part] @ judges.T - offsets[part, None]
+        count[part] = (np.abs(heights) < _THICK * radius).sum(axis=1)
+        below[part] = (heights < -2.0 * _THICK * radius).sum(axis=1)
+    for share, fits in ((_TABLE_SHARE, count), (_OPEN_SHARE, np.where(below <= _FEW_BELOW * len(judges), count, 0))):
+        best = int(fits.argmax()) if len(fits) else 0
+        if len(fits) and fits[best] >= share * len(judges):
+            on = np.abs(near @ normals[best] - offsets[best]) < _THICK * radius
+            if on.sum() >= _TABLE_LEAST and (plane := _through(near[on], positions)).height(centre[None])[0] > (
+                -0.5 * radius  # the object stands on it: its middle is not far below
+            ):
+                return plane
+    return None
+
+
+def _planes(points: np.ndarray, positions: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Unit normals ``[T, 3]``, towards the cameras, and offsets ``[T]`` of planes that nearly all cameras are above."""
+    corners = points[rng.integers(len(points), size=(_TRIALS, 3))]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    length = np.linalg.norm(normals, axis=1)
+    kept = length > 1e-12
+    normals, corners = normals[kept] / length[kept, None], corners[kept]
+    offsets = (normals * corners[:, 0]).sum(axis=1)
+    above = (normals @ positions.T > offsets[:, None]).mean(axis=1)
+    sign = np.where(above >= 0.5, 1.0, -1.0)
+    seen = np.maximum(above, 1.0 - above) > 0.9  # a table is seen from one side
+    return (sign[:, None] * normals)[seen], (sign * offsets)[seen]
+
+
+def _through(points: np.ndarray, positions: np.ndarray) -> Plane:
+    """The plane of points that lie in one, towards the cameras."""
+    middle = points.mean(axis=0)
+    normal = np.linalg.svd(points - middle, full_matrices=False)[2][2]
     normal = normal if np.median((positions - middle) @ normal) > 0 else -normal
-    # the object stands on it: most of what is near and not of the plane lies above, about where the cameras look
-    offset = float(np.median(near[best] @ normal))
-    plane = Plane(normal, offset)
-    return plane if plane.height(centre[None])[0] > -0.5 * radius else None
+    return Plane(normal, float(np.median(points @ normal)))
 
 
 def _together(points: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:

@@ -12,9 +12,10 @@ import pytest
 
 from stspbr.errors import StspbrError
 from stspbr.photos.agreed_masks import agreed_masks, agreed_upon, disputed
-from stspbr.photos.found_object import Plane, find_object
+from stspbr.photos.found_object import Plane, _shown_whole, find_object
 from stspbr.photos.table_look import table_look
 from stspbr.photos.working_photos import PosedPhoto, WorkingPhoto
+from stspbr.scene import Camera, look_at
 
 pytest.importorskip("cv2")
 
@@ -51,6 +52,25 @@ def test_the_object_is_what_the_cameras_look_at_above_its_table(ball):
     assert not (found.on_object & ~ball.on_ball).any() and not (found.beside & found.on_object).any()
     assert (found.on_object & ball.on_ball).sum() > 0.9 * ball.on_ball.sum()
     assert found.may_be(np.array([[0.0, 0.0, 0.0], [0.0, -1.2, 0.0], [9.0, 0.0, 0.0]])).tolist() == [True, False, False]
+
+
+def test_close_photos_that_show_no_object_whole_find_it_whole():
+    """The sphere that most photos show lies inside the ball; and of the table few points are seen."""
+    rng = np.random.default_rng(7)
+    on_ball = rng.normal(size=(400, 3))
+    on_ball /= np.linalg.norm(on_ball, axis=1, keepdims=True)
+    on_ball = on_ball[on_ball[:, 1] > -0.7]
+    table = np.stack([rng.uniform(-3, 3, 140), np.full(140, -1.0), rng.uniform(-3, 3, 140)], axis=1)
+    points = np.concatenate([on_ball, table])
+    cameras = []
+    for turn in np.linspace(0, 2 * np.pi, 9)[:-1]:
+        direction = np.array([np.cos(0.6) * np.sin(turn), np.sin(0.6), np.cos(0.6) * np.cos(turn)])
+        cameras.append(Camera(look_at(2.6 * direction, np.zeros(3)), 220, 220, 100, 75, 200, 150))
+    assert _shown_whole(cameras, np.zeros(3)) < 0.9
+    found = find_object(cameras, points)
+    known = np.arange(len(points)) < len(on_ball)
+    assert found.radius >= 1.0 and found.on_object[known].mean() > 0.97 and not found.on_object[~known].any()
+    assert found.plane is not None and found.plane.normal[1] > 0.999 and abs(found.plane.offset + 1.0) < 0.02
 
 
 def test_without_a_table_the_nearest_cluster_is_the_object(ball):
