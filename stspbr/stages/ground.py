@@ -40,7 +40,7 @@ def chosen_ground(source: Artifact, capture: Capture, settings: TransportSetting
         f"captures of kind {kind} may have none": kind != "photos",
         "on a turntable the light would turn with it": own.get("features") == "object"
         or own.get("light_frame") == "camera"
-        or _at_rest(capture),
+        or (kind == "photos" and _at_rest(capture)),
         "the object's poses have no common floor": plane is None,
         "some photographs look up at the object": any(f.camera.position[1] <= 0 for f in capture.frames),
     }
