@@ -19,33 +19,43 @@ test them; Numba's kernels are the fast ones on a CPU.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import stspbr
-from stspbr.errors import StspbrError, missing_extra, why_not_importable
+from stspbr.errors import StspbrError, why_not_importable
 from stspbr.threads import user_cache
 
 ARCHITECTURES = (75, 90, 120)  # Turing, Hopper, Blackwell: the oldest that Warp compiles for, and two of today's
 
 
-def why_no_warp() -> str | None:
-    """Why Warp cannot be used, in one line; None if it can be imported."""
+def why_no_warp(device: torch.device | None = None) -> str | None:
+    """Why Warp cannot be used on ``device`` (None: the CPU), in one line with what to do; None if it can."""
     reason = why_not_importable("warp", "warp")
-    return reason and reason.replace("warp", "warp-lang", 1)
+    if reason is not None:
+        reinstall = "" if reason.endswith("not installed") else "--force-reinstall "
+        return f"{reason.replace('warp', 'warp-lang', 1)}: pip install {reinstall}'stspbr[cuda]'"
+    if device is None:
+        return None
+    if device.type not in ("cpu", "cuda"):
+        return f"warp-lang has no {device.type} devices"
+    if device.type == "cuda" and not load_warp().is_cuda_available():
+        return "warp-lang finds no GPU: it needs an NVIDIA driver of version 580 or newer, see `stspbr doctor`"
+    return None
 
 
 @functools.cache
 def load_warp() -> Any:
-    """The module ``warp``, initialised: it says nothing below errors and keeps kernels in our cache folder.
+    """The module ``warp``, initialised: it says nothing below warnings and keeps kernels in our cache folder.
 
     Kernels are compiled when they are first launched on a device, and kept in ``WARP_CACHE_PATH`` if that is set, else
     in ``stspbr/warp`` of the user's cache folder.
@@ -54,17 +64,16 @@ def load_warp() -> Any:
         StspbrError: Warp is not installed, or does not start.
     """
     if (reason := why_no_warp()) is not None:
-        if reason.endswith("not installed"):
-            raise missing_extra("warp-lang", "cuda", "Warp's kernels")
-        raise StspbrError(f"{reason}: pip install --force-reinstall 'stspbr[cuda]'")
+        raise StspbrError(reason)
     import warp as wp
 
-    wp.config.log_level = wp.LOG_ERROR  # without a driver it warns, where a CPU is all that is asked for
+    wp.config.log_level = wp.LOG_WARNING
     wp.config.enable_backward = False
     if not os.environ.get("WARP_CACHE_PATH"):
         wp.config.kernel_cache_dir = _writable(user_cache("warp"))
     try:
-        wp.init()
+        with _silence() if not torch.cuda.is_available() else contextlib.nullcontext():
+            wp.init()
     except RuntimeError as error:
         raise StspbrError(f"Warp does not start: {error}") from error
     return wp
@@ -159,6 +168,20 @@ def _array(wp: Any, name: str, tensor: torch.Tensor, declared: Any, device: torc
         return wp.from_torch(tensor.detach(), declared.dtype, requires_grad=False, return_ctype=True)
     except RuntimeError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Without a driver Warp's library warns on the process's stderr, where a CPU is all that is asked for."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @functools.lru_cache(maxsize=64)

@@ -100,9 +100,9 @@ def test_kernels_are_kept_in_the_users_cache_folder(monkeypatch, tmp_path):
 
 
 def test_without_warp_one_line_names_the_extra(monkeypatch):
-    monkeypatch.setattr(warp_runtime, "why_no_warp", lambda: "warp-lang is not installed")
-    with pytest.raises(StspbrError, match=r"warp-lang: pip install 'stspbr\[cuda\]'"):
+    monkeypatch.setattr(warp_runtime, "why_not_importable", lambda *_: "warp is not installed")
+    with pytest.raises(StspbrError, match=r"^warp-lang is not installed: pip install 'stspbr\[cuda\]'$"):
         warp_runtime.load_warp.__wrapped__()
-    monkeypatch.setattr(warp_runtime, "why_no_warp", lambda: "warp-lang cannot be imported: no GLIBC")
-    with pytest.raises(StspbrError, match="no GLIBC"):
+    monkeypatch.setattr(warp_runtime, "why_not_importable", lambda *_: "warp cannot be imported: no GLIBC")
+    with pytest.raises(StspbrError, match="warp-lang cannot be imported: no GLIBC: pip install --force"):
         warp_runtime.load_warp.__wrapped__()
