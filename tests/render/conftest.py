@@ -48,6 +48,16 @@ def raster(request) -> HostRaster:
     return HostRaster(name, *exact, *(on_device(operation, device) if on else operation for operation in operations))
 
 
+@pytest.fixture(params=["cpu", "warp"])
+def own_raster(request) -> HostRaster:
+    """Our own kernels on the CPU, whose edge cases are the same."""
+    if request.param == "warp" and (reason := why_no_warp()) is not None:
+        pytest.skip(reason)
+    backend = get_backend(request.param, torch.device("cpu"))
+    operations = (backend.rasterize, backend.interpolate, backend.antialias, backend.texture)
+    return HostRaster(request.param, 0.003, 1.0, *operations)
+
+
 def on_device(operation: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
     """``operation`` with its tensors moved to ``device`` and its results moved back."""
 
