@@ -137,6 +137,6 @@ def test_no_pixels_are_answered_without_the_library(library):
 def test_broken_installations_are_one_line(monkeypatch):
     monkeypatch.setattr("stspbr.render.backend.why_no_nvdiffrast", lambda: "nvdiffrast cannot be imported: GLIBCXX")
     with pytest.raises(StspbrError, match="GLIBCXX: see `stspbr doctor`"):
-        get_backend("auto", torch.device("cuda"))
+        get_backend("nvdiffrast", torch.device("cuda"))
     with pytest.raises(StspbrError, match="needs an NVIDIA GPU"):
         get_backend("nvdiffrast", CPU)

@@ -9,6 +9,7 @@ import torch
 
 from stspbr import warp_runtime
 from stspbr.errors import StspbrError
+from stspbr.render import backend as backend_module
 from stspbr.render.backend import get_backend
 
 pytestmark = pytest.mark.skipif(warp_runtime.why_no_warp() is not None, reason=f"{warp_runtime.why_no_warp()}")
@@ -107,7 +108,11 @@ def test_the_edges_of_a_triangle_list_are_found_again_when_it_changes(backends):
     clip, faces = shared(30, 5, 0.6)
     color = torch.rand(1, 24, 31, 3, generator=torch.Generator().manual_seed(6))
     antialias = get_backend("warp", CPU).antialias
-    for change in (lambda: None, lambda: faces.copy_(faces.roll(1, 0).flip(1).roll(1, 1)), lambda: faces.resize_(20, 3)):
+    for change in (
+        lambda: None,
+        lambda: faces.copy_(faces.roll(1, 0).flip(1).roll(1, 1)),
+        lambda: faces.resize_(20, 3),
+    ):
         change()
         rast, _ = backends[0].rasterize(clip, faces, (24, 31))
         for _ in range(2):
@@ -146,3 +151,47 @@ def test_kernels_compile_for_gpus_without_one(name, deterministic, tmp_path):
     assert len(files) == len(architectures)
     for path, architecture in zip(files, architectures, strict=True):
         assert f".target sm_{architecture}" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("no_warp", "no_nvdiffrast", "taken"),
+    [(None, None, "warp"), (None, "absent", "warp"), ("absent", None, "nvdiffrast"), ("absent", "absent", None)],
+)
+def test_auto_takes_warp_on_a_gpu_if_it_is_there(monkeypatch, no_warp, no_nvdiffrast, taken):
+    monkeypatch.setattr(backend_module, "why_no_warp", lambda device: no_warp)
+    monkeypatch.setattr(backend_module, "why_no_nvdiffrast", lambda: no_nvdiffrast)
+    gpu = torch.device("cuda")
+    if taken is None:
+        with pytest.raises(StspbrError, match="no raster operations for cuda: absent"):
+            backend_module.gpu_backend(gpu)
+    else:
+        assert backend_module.gpu_backend(gpu) == taken and backend_module.why_no_gpu_backend(gpu) is None
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_line():
+    with pytest.raises(StspbrError, match="--backend warp: warp-lang finds no GPU: it needs an NVIDIA driver"):
+        get_backend("warp", torch.device("cuda"))
+    with pytest.raises(StspbrError, match="no meta devices"):
+        get_backend("warp", torch.device("meta"))
+
+
+def test_a_session_orders_the_sums_of_a_gpu_only(monkeypatch, tmp_path, backends):
+    from stspbr.stages import session as module
+
+    asked = []
+    monkeypatch.setattr(module, "set_deterministic", asked.append)
+    session = module.Session.open(tmp_path, device="cpu", backend="warp", quiet=True)
+    assert session.backends["raster"] == "warp"
+    session.order_sums(True)
+    assert not asked and not torch.are_deterministic_algorithms_enabled()
+    session.device = torch.device("cuda")
+    try:
+        session.order_sums(True)
+        assert asked == [True] and torch.are_deterministic_algorithms_enabled()
+    finally:
+        session.order_sums(False)
+    assert asked == [True, False] and not torch.are_deterministic_algorithms_enabled()
+    session.backend = backends[0]
+    with pytest.raises(StspbrError, match="optimize.deterministic: cpu sums in any order: use --backend warp"):
+        session.order_sums(True)
