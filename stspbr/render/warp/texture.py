@@ -47,7 +47,7 @@ def texture(
         if level is not None and filter_mode == "linear-mipmap-nearest":
             level = torch.floor(level.detach() + 0.5)
     _check_size(levels)
-    settings = {"nearest": filter_mode == "nearest"}
+    settings: dict[str, Any] = {"nearest": filter_mode == "nearest"}
     lookup: Any = _CubeLookup
     if boundary_mode != "cube":
         lookup, settings = _PlaneLookup, {"boundary": _BOUNDARIES[boundary_mode], **settings}
