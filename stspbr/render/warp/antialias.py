@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import NamedTuple
 
 import torch
 
+from stspbr.render.last_tensor import OfLastTensor
 from stspbr.render.raster_checks import check_antialias
 from stspbr.render.warp import antialias_kernels as kernels
 from stspbr.warp_runtime import launch
@@ -44,27 +44,14 @@ class Antialias:
     """
 
     def __init__(self) -> None:
-        self._faces: weakref.ref[torch.Tensor] | None = None
-        self._state = (0, 0)
-        self._half_edges: HalfEdges | None = None
+        self._half_edges = OfLastTensor(half_edges)
 
     def __call__(
         self, color: torch.Tensor, rast: torch.Tensor, clip: torch.Tensor, faces: torch.Tensor
     ) -> torch.Tensor:
         check_antialias(color, rast, clip, faces, color.device)
-        faces = faces.contiguous()
-        return _Antialias.apply(color, clip, rast.detach(), faces, self._topology(faces, clip.shape[1]))
-
-    def _topology(self, faces: torch.Tensor, vertices: int) -> HalfEdges:
-        """Found by identity and by torch's count of writes: comparing the contents would wait for the device."""
-        if faces.is_inference():  # of these torch counts no writes
-            return half_edges(faces, vertices)
-        state = (faces._version, vertices)
-        known = self._faces is not None and self._faces() is faces and self._state == state
-        if not known or self._half_edges is None:
-            self._half_edges = half_edges(faces, vertices)
-            self._faces, self._state = weakref.ref(faces), state
-        return self._half_edges
+        topology = self._half_edges(faces, clip.shape[1])
+        return _Antialias.apply(color, clip, rast.detach(), faces.contiguous(), topology)
 
 
 class _Antialias(torch.autograd.Function):
