@@ -113,8 +113,10 @@ def launch(kernel: Any, dim: int | Sequence[int], *arguments: Any) -> None:
         raise ValueError(f"{kernel.key}: no tensor says on which device")
     if 0 in size:
         return
+    # descriptors are quicker to make, but Warp's deterministic mode must know the arrays that it sums into
+    whole = kernel.module.options["deterministic"] != wp.DeterministicMode.NOT_GUARANTEED
     values = [
-        _array(wp, f"{kernel.key}: {argument.label}", value, argument.type, device)
+        _array(wp, f"{kernel.key}: {argument.label}", value, argument.type, device, whole)
         if isinstance(value, torch.Tensor)
         else value
         for argument, value in zip(declared, arguments, strict=True)
@@ -129,8 +131,9 @@ def launch(kernel: Any, dim: int | Sequence[int], *arguments: Any) -> None:
 def set_deterministic(on: bool) -> None:
     """Whether sums of floats by many threads on a GPU are in a fixed order: equal inputs then give equal bits.
 
-    That holds on one kind of GPU. Else atomic additions come in any order. The CPU device has one thread, and is
-    always deterministic. Holds for the process; kernels are compiled again if it changes.
+    That holds on one kind of GPU; Warp then sorts what is to be added, and the host waits for each such kernel. Else
+    atomic additions come in any order. The CPU device has one thread, and is always deterministic. Holds for the
+    process; kernels are compiled again if it changes.
     """
     wp = load_warp()
     mode = wp.DeterministicMode.RUN_TO_RUN if on else wp.DeterministicMode.NOT_GUARANTEED
@@ -155,8 +158,8 @@ def compile_ahead(name: str, folder: Path, architectures: Sequence[int] = ARCHIT
     return list(wp.compile_aot_module(name, arch=list(architectures), module_dir=folder, use_ptx=True))
 
 
-def _array(wp: Any, name: str, tensor: torch.Tensor, declared: Any, device: torch.device) -> Any:
-    """Warp's descriptor of a tensor; nothing is copied."""
+def _array(wp: Any, name: str, tensor: torch.Tensor, declared: Any, device: torch.device, whole: bool) -> Any:
+    """Warp's array of a tensor, or only its descriptor if not ``whole``; nothing is copied."""
     if not hasattr(declared, "ndim"):
         raise ValueError(f"{name} is no array, but a tensor was given")
     inner = len(getattr(declared.dtype, "_shape_", ()))
@@ -165,7 +168,7 @@ def _array(wp: Any, name: str, tensor: torch.Tensor, declared: Any, device: torc
     if tensor.dim() != declared.ndim + inner:
         raise ValueError(f"{name} must have {declared.ndim + inner} dimensions, not {list(tensor.shape)}")
     try:
-        return wp.from_torch(tensor.detach(), declared.dtype, requires_grad=False, return_ctype=True)
+        return wp.from_torch(tensor.detach(), declared.dtype, requires_grad=False, return_ctype=not whole)
     except RuntimeError as error:
         raise ValueError(f"{name}: {error}") from error
 

@@ -66,6 +66,23 @@ def test_a_kernel_reads_and_writes_tensors_in_place(combine):
 
 
 @needs_warp
+def test_the_deterministic_mode_takes_the_same_tensors(combine):
+    """Warp reads the arrays themselves there, not their descriptors."""
+    wp = warp_runtime.load_warp()
+    values, points, ids = inputs()
+    out = torch.zeros(2, 4, 3)
+    modes = wp.DeterministicMode.NOT_GUARANTEED, wp.DeterministicMode.RUN_TO_RUN
+    try:
+        for mode, into in zip(modes, out, strict=True):
+            wp.set_module_options({"deterministic": mode}, module=combine.module)
+            warp_runtime.launch(combine, (4, 3), values, points, ids, 1.5, into)
+            warp_runtime.launch(combine, (0, 3), values[:0], points[:0], ids, 1.0, into[:0])
+    finally:
+        wp.set_module_options({"deterministic": modes[0]}, module=combine.module)
+    assert torch.equal(*out) and out.any()
+
+
+@needs_warp
 def test_no_threads_and_empty_arrays(combine):
     _, _, ids = inputs()
     nothing = torch.empty(0, 3)
