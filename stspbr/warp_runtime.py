@@ -35,6 +35,7 @@ import stspbr
 from stspbr.errors import StspbrError, why_not_importable
 from stspbr.threads import user_cache
 
+MAX_STRIDE = 1 << 31  # bytes: Warp keeps the strides of arrays in 32 bits
 ARCHITECTURES = (75, 90, 120)  # Turing, Hopper, Blackwell: the oldest that Warp compiles for, and two of today's
 
 
@@ -102,6 +103,7 @@ def launch(kernel: Any, dim: int | Sequence[int], *arguments: Any) -> None:
 
     Raises:
         ValueError: too few or too many arguments, a tensor that does not fit, or tensors on two devices.
+        StspbrError: a tensor whose strides are ``MAX_STRIDE`` or more.
     """
     wp = load_warp()
     size = (dim,) if isinstance(dim, int) else tuple(int(n) for n in dim)
@@ -167,6 +169,9 @@ def _array(wp: Any, name: str, tensor: torch.Tensor, declared: Any, device: torc
         raise ValueError(f"{name} is on {tensor.device}, but other tensors are on {device}")
     if tensor.dim() != declared.ndim + inner:
         raise ValueError(f"{name} must have {declared.ndim + inner} dimensions, not {list(tensor.shape)}")
+    reach = max((step for step, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1), default=0)
+    if reach * tensor.element_size() >= MAX_STRIDE:
+        raise StspbrError(f"{name}: {list(tensor.shape)} is too large for Warp: use smaller images or optimize.batch")
     try:
         return wp.from_torch(tensor.detach(), declared.dtype, requires_grad=False, return_ctype=not whole)
     except RuntimeError as error:

@@ -66,6 +66,18 @@ def test_a_kernel_reads_and_writes_tensors_in_place(combine):
 
 
 @needs_warp
+def test_arrays_that_reach_too_far_are_refused(combine, monkeypatch):
+    values, points, ids = inputs()
+    out = torch.empty_like(values)
+    monkeypatch.setattr(warp_runtime, "MAX_STRIDE", 12)
+    with pytest.raises(StspbrError, match=r"combine: values: \[4, 3\] is too large for Warp"):
+        warp_runtime.launch(combine, (4, 3), values, points, ids, 1.0, out)
+    one = values[:1]  # a stride that is never taken
+    with pytest.raises(StspbrError, match="combine: points"):
+        warp_runtime.launch(combine, (1, 3), one, points, ids, 1.0, out)
+
+
+@needs_warp
 def test_the_deterministic_mode_takes_the_same_tensors(combine):
     """Warp reads the arrays themselves there, not their descriptors."""
     wp = warp_runtime.load_warp()
