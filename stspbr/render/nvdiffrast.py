@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from stspbr.errors import StspbrError
-from stspbr.render.last_tensor import OfLastTensor
+from stspbr.render.last_tensors import OfLastTensors
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.render.raster_checks import MAX_FACES
 
+MAPS = 8  # constant textures whose mip levels are kept
 MAX_PIXELS = 1 << 27  # of one antialiasing: nvdiffrast's work buffer has 8 integers a pixel, counted in 32 bits
 
 
@@ -31,7 +32,8 @@ def nvdiffrast_backend(device: torch.device) -> RasterBackend:
     import nvdiffrast.torch as dr
 
     context = dr.RasterizeCudaContext(device=device)
-    topology = OfLastTensor(lambda faces: dr.antialias_construct_topology_hash(faces.contiguous()))
+    topology = OfLastTensors(lambda faces: dr.antialias_construct_topology_hash(faces.contiguous()))
+    mips = OfLastTensors(lambda tex, *of: dr.texture_construct_mip(tex.contiguous(), *of), MAPS)
 
     def rasterize(
         clip: Tensor, faces: Tensor, resolution: tuple[int, int], behind: Tensor | None = None
@@ -89,6 +91,8 @@ def nvdiffrast_backend(device: torch.device) -> RasterBackend:
         if mip is None:
             exact = _exact_halvings(tex.shape[-3], tex.shape[-2])
             max_mip_level = exact if max_mip_level is None else min(exact, max_mip_level)
+            if filter_mode in ("auto", "linear-mipmap-linear") and max_mip_level and not tex.requires_grad:
+                mip = mips(tex, max_mip_level, boundary_mode == "cube")
         elif not mip:  # it refuses an empty list
             mip, max_mip_level = None, 0
         else:

@@ -31,6 +31,7 @@ class _Library(types.ModuleType):
     def __init__(self):
         super().__init__("nvdiffrast.torch")
         self.cpu, self.calls, self.hashed = get_backend("cpu", CPU), [], 0
+        self.built = 0
 
     class RasterizeCudaContext:
         def __init__(self, device=None):
@@ -42,6 +43,15 @@ class _Library(types.ModuleType):
         _checked(pos)
         _checked(tri, dtype=torch.int32)
         return self.cpu.rasterize(pos, tri, resolution)
+
+    class TextureMipWrapper:
+        def __init__(self, tex, levels, cube):
+            self.of, self.levels, self.cube = tex, levels, cube
+
+    def texture_construct_mip(self, tex, max_mip_level=None, cube_mode=False):
+        assert tex.is_contiguous() and not tex.requires_grad
+        self.built += 1
+        return self.TextureMipWrapper(tex, max_mip_level, cube_mode)
 
     def antialias_construct_topology_hash(self, tri):
         _checked(tri, dtype=torch.int32)
@@ -76,6 +86,9 @@ class _Library(types.ModuleType):
                     break
                 assert not any(side > 1 and side % 2 for side in size), "Mip-map size error"
                 size = tuple(max(1, side // 2) for side in size)
+        if isinstance(mip, self.TextureMipWrapper):
+            assert mip.of is tex and mip.levels == max_mip_level and mip.cube == cube
+            mip = None
         assert mip is None or mip, "requires mip wrapper or mip stack"
         for level in mip or []:
             size = tuple(max(1, side // 2) for side in size)
@@ -159,6 +172,19 @@ def test_large_batches_are_antialiased_in_parts(library, monkeypatch):
     monkeypatch.setattr(nvdiffrast, "MAX_PIXELS", 9 * 11 - 1)
     with pytest.raises(StspbrError, match="cannot antialias 11×9 pixels"):
         backend.antialias(color, rast, clip, surface.faces)
+
+
+def test_mips_of_constant_textures_are_built_once(library):
+    backend, uv, level = nvdiffrast_backend(CPU), torch.rand(1, 1, 5, 2), torch.ones(1, 1, 5)
+    maps = [torch.rand(1, 8, 8, 2), torch.rand(1, 8, 4, 2), torch.rand(1, 5, 8, 1)]  # the last has no levels
+    wanted = [get_backend("cpu", CPU).texture(tex, uv, None, level) for tex in maps]
+    for _ in range(3):
+        assert all(torch.equal(backend.texture(t, uv, None, level), w) for t, w in zip(maps, wanted, strict=True))
+    assert library.built == 2
+    maps[0].mul_(0.5)
+    assert torch.equal(backend.texture(maps[0], uv, None, level), wanted[0] * 0.5) and library.built == 3
+    backend.texture(maps[0].requires_grad_(), uv, None, level).sum().backward()
+    assert library.built == 3 and maps[0].grad.any()
 
 
 def test_what_it_would_take_and_mean_otherwise_is_refused(library, monkeypatch):

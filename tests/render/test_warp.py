@@ -120,6 +120,18 @@ def test_the_edges_of_a_triangle_list_are_found_again_when_it_changes(backends):
             torch.testing.assert_close(out, backends[0].antialias(color, rast, clip, faces), atol=1e-6, rtol=0)
 
 
+def test_mips_of_constant_textures_are_kept_until_a_write(backends):
+    own = get_backend("warp", CPU).texture
+    g = torch.Generator().manual_seed(8)
+    tex, uv = torch.rand(1, 8, 8, 3, generator=g), torch.rand(1, 1, 50, 2, generator=g)
+    level = torch.rand(1, 1, 50, generator=g) * 3
+    for change in (lambda: None, lambda: None, lambda: tex.mul_(0.5), lambda: tex.requires_grad_()):
+        change()
+        out = own(tex, uv, None, level)
+        torch.testing.assert_close(out, backends[0].texture(tex, uv, None, level), atol=1e-6, rtol=1e-6)
+    assert torch.autograd.grad(out.sum(), tex)[0].any()
+
+
 def test_more_levels_than_the_kernels_take_are_refused(backends):
     tex = torch.zeros(1, 1, 1, 1)
     with pytest.raises(StspbrError, match="17 mip levels"):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from stspbr.render.last_tensor import OfLastTensor
+from stspbr.render.last_tensors import OfLastTensors
 from stspbr.render.raster_checks import check_antialias
 from stspbr.render.warp import antialias_kernels as kernels
 from stspbr.warp_runtime import launch
@@ -44,7 +44,7 @@ class Antialias:
     """
 
     def __init__(self) -> None:
-        self._half_edges = OfLastTensor(half_edges)
+        self._half_edges = OfLastTensors(half_edges)
 
     def __call__(
         self, color: torch.Tensor, rast: torch.Tensor, clip: torch.Tensor, faces: torch.Tensor

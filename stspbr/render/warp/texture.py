@@ -10,50 +10,59 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from stspbr.errors import StspbrError
+from stspbr.render.last_tensors import OfLastTensors
 from stspbr.render.raster_checks import check_texture
 from stspbr.render.warp import cube_kernels, mip_kernels, plane_kernels
 from stspbr.warp_runtime import launch
 
 _BOUNDARIES = {"wrap": plane_kernels.WRAP, "clamp": plane_kernels.CLAMP, "zero": plane_kernels.ZERO}
+MAPS = 8  # constant textures whose mip levels are kept
 _MAX_VALUES = 1 << 31  # of all levels together: kernels count them in 32 bits
 
 
-def texture(
-    tex: torch.Tensor,
-    uv: torch.Tensor,
-    uv_da: torch.Tensor | None = None,
-    mip_level_bias: torch.Tensor | None = None,
-    mip: Sequence[torch.Tensor] | None = None,
-    filter_mode: str = "auto",
-    boundary_mode: str = "wrap",
-    max_mip_level: int | None = None,
-) -> torch.Tensor:
-    """Look a texture up.
+class Texture:
+    """``texture`` of the protocol; the mip levels of the constant textures that it saw last are kept.
 
     Arguments, results, gradients and errors are those of :func:`stspbr.render.cpu.texture.texture`, on the device of
     ``tex``, with at most 16 levels. Gradients of texels are summed in single precision, on a GPU in any order unless
     :func:`stspbr.warp_runtime.set_deterministic` says otherwise.
     """
-    given = tex, uv, uv_da, mip_level_bias, mip, filter_mode, boundary_mode, max_mip_level
-    filter_mode = check_texture(*given, tex.device)
-    levels, level = [tex], None
-    if "mipmap" in filter_mode:
-        levels += build_mips(tex, max_mip_level) if mip is None else mip
-        levels = levels[: None if max_mip_level is None else max_mip_level + 1]
-        level = mip_level_bias
-        if uv_da is not None:
-            level = _FootprintLevel.apply(uv_da.reshape(-1, 4), tex.shape[2], tex.shape[1]).reshape(uv_da.shape[:3])
-            level = level if mip_level_bias is None else level + mip_level_bias
-        if level is not None and filter_mode == "linear-mipmap-nearest":
-            level = torch.floor(level.detach() + 0.5)
-    _check_size(levels)
-    settings: dict[str, Any] = {"nearest": filter_mode == "nearest"}
-    lookup: Any = _CubeLookup
-    if boundary_mode != "cube":
-        lookup, settings = _PlaneLookup, {"boundary": _BOUNDARIES[boundary_mode], **settings}
-    flat_level = uv.new_empty(0) if level is None else level.reshape(-1)
-    out = lookup.apply(uv.reshape(-1, uv.shape[-1]), flat_level, uv.shape[1] * uv.shape[2], settings, *levels)
-    return out.reshape(*uv.shape[:3], tex.shape[-1])
+
+    def __init__(self) -> None:
+        self._mips = OfLastTensors(build_mips, MAPS)
+
+    def __call__(
+        self,
+        tex: torch.Tensor,
+        uv: torch.Tensor,
+        uv_da: torch.Tensor | None = None,
+        mip_level_bias: torch.Tensor | None = None,
+        mip: Sequence[torch.Tensor] | None = None,
+        filter_mode: str = "auto",
+        boundary_mode: str = "wrap",
+        max_mip_level: int | None = None,
+    ) -> torch.Tensor:
+        given = tex, uv, uv_da, mip_level_bias, mip, filter_mode, boundary_mode, max_mip_level
+        filter_mode = check_texture(*given, tex.device)
+        levels, level = [tex], None
+        if "mipmap" in filter_mode:
+            if mip is None:
+                mip = build_mips(tex, max_mip_level) if tex.requires_grad else self._mips(tex, max_mip_level)
+            levels = [tex, *mip][: None if max_mip_level is None else max_mip_level + 1]
+            level = mip_level_bias
+            if uv_da is not None:
+                level = _FootprintLevel.apply(uv_da.reshape(-1, 4), tex.shape[2], tex.shape[1]).reshape(uv_da.shape[:3])
+                level = level if mip_level_bias is None else level + mip_level_bias
+            if level is not None and filter_mode == "linear-mipmap-nearest":
+                level = torch.floor(level.detach() + 0.5)
+        _check_size(levels)
+        settings: dict[str, Any] = {"nearest": filter_mode == "nearest"}
+        lookup: Any = _CubeLookup
+        if boundary_mode != "cube":
+            lookup, settings = _PlaneLookup, {"boundary": _BOUNDARIES[boundary_mode], **settings}
+        flat_level = uv.new_empty(0) if level is None else level.reshape(-1)
+        out = lookup.apply(uv.reshape(-1, uv.shape[-1]), flat_level, uv.shape[1] * uv.shape[2], settings, *levels)
+        return out.reshape(*uv.shape[:3], tex.shape[-1])
 
 
 def build_mips(tex: torch.Tensor, max_level: int | None = None) -> list[torch.Tensor]:
