@@ -207,3 +207,36 @@ def test_a_session_orders_the_sums_of_a_gpu_only(monkeypatch, tmp_path, backends
     session.backend = backends[0]
     with pytest.raises(StspbrError, match="optimize.deterministic: cpu sums in any order: use --backend warp"):
         session.order_sums(True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="Warp on CUDA: no GPU here")
+@pytest.mark.parametrize("name", SCENES)
+def test_a_gpu_shows_what_the_cpu_shows(backends, name):
+    clip, faces, resolution = SCENES[name]()
+    there = get_backend("warp", torch.device("cuda")).rasterize(clip.cuda(), faces.cuda(), resolution)[0].cpu()
+    wanted, _ = backends[1].rasterize(clip, faces, resolution)
+    assert ((there[..., 3] > 0) == (wanted[..., 3] > 0)).all()
+    assert (there[..., 3] != wanted[..., 3]).float().mean() < 1e-5  # depths that differ by a rounding
+    same = there[..., 3] == wanted[..., 3]
+    torch.testing.assert_close(there[same], wanted[same], atol=1e-6, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="Warp on CUDA: no GPU here")
+def test_the_deterministic_mode_gives_equal_bits_on_a_gpu():
+    device = torch.device("cuda")
+    raster, (clip, faces, resolution) = get_backend("warp", device), SCENES["fine mesh"]()
+    clip, faces = clip.to(device).requires_grad_(), faces.to(device)
+    tex = torch.rand(1, 64, 64, 3, device=device, requires_grad=True)
+    attributes = torch.rand(1, clip.shape[1], 2, device=device, requires_grad=True)
+    results = []
+    try:
+        warp_runtime.set_deterministic(True)
+        for _ in range(3):
+            rast, rast_db = raster.rasterize(clip, faces, resolution)
+            uv, uv_da = raster.interpolate(attributes, rast, faces, rast_db, "all")
+            color = raster.texture(tex, uv, uv_da, filter_mode="linear-mipmap-linear")
+            image = raster.antialias(color, rast, clip, faces)
+            results.append(torch.autograd.grad(image.square().sum(), (clip, tex, attributes)))
+    finally:
+        warp_runtime.set_deterministic(False)
+    assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
