@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import stspbr
-from stspbr.render.backend import get_backend
+from stspbr.render.backend import get_backend, why_no_gpu_backend
 
 
 def test_type_checkers_see_the_names_that_are_loaded_at_run_time():
@@ -59,8 +59,10 @@ assert "torch" in sys.modules
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_raster_operations_are_the_backends(device):
-    if device == "cuda" and (not torch.cuda.is_available() or importlib.util.find_spec("nvdiffrast") is None):
-        pytest.skip("nvdiffrast on CUDA: not here")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("raster operations on CUDA: no GPU here")
+    if device == "cuda" and (reason := why_no_gpu_backend(torch.device("cuda"))) is not None:
+        pytest.skip(reason)
     clip = torch.tensor([[[-1.0, -1, 0, 1], [1, -1, 0, 1], [0, 1, 0, 1]]], device=device)
     faces = torch.tensor([[0, 1, 2]], dtype=torch.int32, device=device)
     backend = get_backend("auto", clip.device)

@@ -29,7 +29,7 @@ def describe_machine(device: torch.device, threads: int) -> dict[str, Any]:
         "stspbr": __version__,
         "device": str(device),
     }
-    for name in ("torch", "numba", "numpy", "mitsuba", "embreex", "nvdiffrast", "tinycudann"):
+    for name in ("torch", "numba", "numpy", "mitsuba", "embreex", "warp-lang", "nvdiffrast", "tinycudann"):
         try:
             out[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

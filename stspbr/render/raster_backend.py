@@ -13,7 +13,7 @@ class RasterBackend:
     """Four functions with nvdiffrast's meaning and conventions; raster row 0 is at clip y = −1.
 
     Attributes:
-        name: ``"cpu"`` or ``"nvdiffrast"``.
+        name: ``"cpu"``, ``"warp"`` or ``"nvdiffrast"``.
         rasterize: ``(clip [B, V, 4], faces [F, 3] int32, (H, W), behind=None) -> (rast [B, H, W, 4], rast_db
             [B, H, W, 4])``; rast is (u, v, z/w, triangle + 1), all zero in empty pixels. ``behind`` is the rast of the
             layer in front.

@@ -259,6 +259,10 @@ class OptimizeSettings(Settings):
         "strict",
         description="strict: each loss drives its own group of parameters; shared: every loss drives all groups",
     )
+    deterministic: bool = Field(
+        False,
+        description="on a GPU with --backend warp: sums in a fixed order (slower), so equal inputs give equal bits",
+    )
     losses: LossSettings = Field(LossSettings(), description="weights of the losses")
     rates: RateSettings = Field(description="learning rates of the parameter groups")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")

@@ -116,6 +116,7 @@ def fit(
         if normalization is not None and isinstance(reconstruction, Reconstruction):
             write_live_model(reconstruction, normalization, folder / LIVE_MODEL, step)
 
+    session.order_sums(settings.optimize.deterministic)
     with session.reporter(stage, settings.optimize, live) as reporter:
         if transport is not None and transport.why:
             reporter.message(transport.why)

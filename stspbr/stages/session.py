@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -21,11 +22,12 @@ from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.optimize.distributed import Ranks, TorchrunRanks
 from stspbr.optimize.progress import Pace, Reporter, Reporting, SilentReporter
 from stspbr.optimize.whole_progress import WholeProgress
-from stspbr.render.backend import get_backend, why_no_nvdiffrast
+from stspbr.render.backend import get_backend, why_no_gpu_backend
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.settings import Settings
 from stspbr.threads import available_cores, set_threads
 from stspbr.version import __version__
+from stspbr.warp_runtime import set_deterministic
 
 
 @dataclass
@@ -73,8 +75,8 @@ class Session:
     ) -> Session:
         """Check device and backend and set the threads; ``device="auto"`` is CUDA if it works, else the CPU.
 
-        ``backend`` names the raster operations, and after a ``+`` the encodings: ``auto``, ``cpu``, ``nvdiffrast``,
-        ``auto+torch``, ``nvdiffrast+tinycudann``, … An omitted part is ``auto``.
+        ``backend`` names the raster operations, and after a ``+`` the encodings: ``auto``, ``cpu``, ``warp``,
+        ``nvdiffrast``, ``auto+torch``, ``nvdiffrast+tinycudann``, … An omitted part is ``auto``.
 
         Under torchrun it joins the other processes: each takes its own GPU, or its part of the cores. Run the stages
         ``with session.ranks.together()``, so that all processes stop if one does.
@@ -104,6 +106,20 @@ class Session:
                 choose_encoding(encoding or "auto", chosen),
                 ranks,
             )
+
+    def order_sums(self, deterministic: bool) -> None:
+        """Let sums on a GPU have a fixed order from now on, or any; on the CPU they have one.
+
+        Raises:
+            StspbrError: ``deterministic`` on a GPU without Warp's kernels.
+        """
+        if self.device.type == "cuda":
+            if deterministic and self.backend.name != "warp":
+                raise StspbrError(f"optimize.deterministic: {self.backend.name} sums in any order: use --backend warp")
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else matrix products have no fixed order
+            torch.use_deterministic_algorithms(deterministic, warn_only=True)
+            if self.backend.name == "warp":
+                set_deterministic(deterministic)
 
     @property
     def backends(self) -> dict[str, str]:
@@ -214,12 +230,12 @@ def _own_device(device: torch.device, place: torchrun.Place) -> torch.device:
 
 
 def _device(name: str, raster: str) -> torch.device:
-    """``auto`` is CUDA if torch finds it, nvdiffrast can be imported and ``raster`` is not ``cpu``; else the CPU.
+    """``auto`` is CUDA if torch finds it, raster operations can run there and ``raster`` is not ``cpu``; else the CPU.
 
-    Without nvdiffrast the CPU kernels are the only raster operations, and nothing else moves to the GPU.
+    Without Warp and nvdiffrast the CPU has the only raster operations, and nothing else moves to the GPU.
     """
     if name == "auto":
-        usable = torch.cuda.is_available() and raster != "cpu" and why_no_nvdiffrast() is None
+        usable = torch.cuda.is_available() and raster != "cpu" and why_no_gpu_backend(torch.device("cuda")) is None
         name = "cuda" if usable else "cpu"
     try:
         device = torch.device(name)

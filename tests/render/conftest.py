@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from stspbr.render.backend import get_backend, why_no_nvdiffrast
+from stspbr.warp_runtime import why_no_warp
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,30 @@ class HostRaster:
     texture: Callable[..., Any]
 
 
-@pytest.fixture(params=["cpu", "nvdiffrast"])
+@pytest.fixture(params=["cpu", "warp", "warp:cuda", "nvdiffrast:cuda"])
 def raster(request) -> HostRaster:
-    """``cpu``, and ``nvdiffrast`` on CUDA where both are there."""
-    if request.param == "cpu":
-        backend, device = get_backend("cpu", torch.device("cpu")), torch.device("cpu")
-        return HostRaster("cpu", 0.003, 1.0, backend.rasterize, backend.interpolate, backend.antialias, backend.texture)
-    if not torch.cuda.is_available():
-        pytest.skip("nvdiffrast on CUDA: no GPU here")
-    if (reason := why_no_nvdiffrast()) is not None:
-        pytest.skip(f"nvdiffrast on CUDA: {reason}")
-    device = torch.device("cuda", torch.cuda.current_device())
-    backend = get_backend("nvdiffrast", device)
+    """``cpu``, ``warp`` on its CPU device, and on CUDA ``warp`` and ``nvdiffrast``, as far as they are there."""
+    name, _, on = request.param.partition(":")
+    if on and not torch.cuda.is_available():
+        pytest.skip(f"{name} on CUDA: no GPU here")
+    device = torch.device("cuda", torch.cuda.current_device()) if on else torch.device("cpu")
+    reason = why_no_nvdiffrast() if name == "nvdiffrast" else why_no_warp(device) if name == "warp" else None
+    if reason is not None:
+        pytest.skip(f"{request.param}: {reason}")
+    backend = get_backend(name, device)
     operations = (backend.rasterize, backend.interpolate, backend.antialias, backend.texture)
-    return HostRaster("nvdiffrast", 0.05, 20.0, *(on_device(operation, device) for operation in operations))
+    exact = (0.05, 20.0) if name == "nvdiffrast" else (0.003, 1.0)
+    return HostRaster(name, *exact, *(on_device(operation, device) if on else operation for operation in operations))
+
+
+@pytest.fixture(params=["cpu", "warp"])
+def own_raster(request) -> HostRaster:
+    """Our own kernels on the CPU, whose edge cases are the same."""
+    if request.param == "warp" and (reason := why_no_warp()) is not None:
+        pytest.skip(reason)
+    backend = get_backend(request.param, torch.device("cpu"))
+    operations = (backend.rasterize, backend.interpolate, backend.antialias, backend.texture)
+    return HostRaster(request.param, 0.003, 1.0, *operations)
 
 
 def on_device(operation: Callable[..., Any], device: torch.device) -> Callable[..., Any]:

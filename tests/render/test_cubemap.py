@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
-from stspbr.render.cpu.cubemap import sample_cube
-from stspbr.render.cpu.texture import build_mips, texture
+from stspbr.render.cpu import cubemap
+from stspbr.render.cpu.texture import build_mips
 from stspbr.render.reference import texture as reference
 
 FACE_CENTRES = torch.tensor([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], dtype=torch.float32)
@@ -22,6 +22,10 @@ def random_chain(sizes=(8, 4, 2, 1), batch=1, channels=3, seed=0):
 def random_directions(count, batch=1, seed=1):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, 1, count, 3, generator=generator)
+
+
+def sample_cube(raster, levels, directions, level=None):
+    return raster.texture(levels[0], directions, None, level, levels[1:], boundary_mode="cube")
 
 
 def gradients(function, inputs, dtype, seed=2):
@@ -61,6 +65,8 @@ def test_values_and_gradients_match_the_reference(sizes, batch, views, channels,
 
 @pytest.mark.parametrize("filter_mode", ["nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear"])
 def test_filter_modes_and_built_mips(filter_mode, raster):
+    if raster.name == "nvdiffrast" and filter_mode == "linear-mipmap-nearest":
+        pytest.skip("nvdiffrast: it floors the level")
     tex, directions = random_chain((8,))[0], random_directions(300)
     level = torch.rand(1, 1, 300, generator=torch.Generator().manual_seed(3)) * 5 - 1
     bias = level if "mipmap" in filter_mode else None
@@ -86,15 +92,15 @@ def test_faces_are_opengl_s(raster):
     torch.testing.assert_close(values.flatten(), torch.arange(10.0, 16.0))
 
 
-def test_length_of_directions_does_not_matter():
+def test_length_of_directions_does_not_matter(own_raster):
     levels, directions = random_chain(), random_directions(200)
     scale = torch.rand(1, 1, 200, 1, generator=torch.Generator().manual_seed(5)) * 100 + 1e-3
-    expected = sample_cube(levels, directions)
-    torch.testing.assert_close(sample_cube(levels, directions * scale), expected, rtol=0, atol=1e-5)
+    expected = sample_cube(own_raster, levels, directions)
+    torch.testing.assert_close(sample_cube(own_raster, levels, directions * scale), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
-def test_both_sides_of_edges_and_corners_agree(size):
+def test_both_sides_of_edges_and_corners_agree(size, own_raster):
     levels = random_chain((size,))
     generator = torch.Generator().manual_seed(7)
     along = torch.rand(500, generator=generator) * 2 - 1
@@ -110,33 +116,33 @@ def test_both_sides_of_edges_and_corners_agree(size):
                     far = near.clone()
                     near[:, first] *= 1 + step
                     far[:, second] *= 1 + step
-                    a, b = (sample_cube(levels, d.reshape(1, 1, -1, 3)) for d in (near, far))
+                    a, b = (sample_cube(own_raster, levels, d.reshape(1, 1, -1, 3)) for d in (near, far))
                     torch.testing.assert_close(a, b, rtol=0, atol=2e-4 * size)
 
 
-def test_a_corner_is_the_mean_of_its_three_texels():
+def test_a_corner_is_the_mean_of_its_three_texels(own_raster):
     (tex,) = random_chain((4,))
     # +X, +Y, +Z meet at (1, 1, 1): rows and columns by OpenGL's orientation
     mean = (tex[0, 0, 0, 0] + tex[0, 2, 3, 3] + tex[0, 4, 0, 3]) / 3
     for nudge in (torch.tensor([1e-6, 0, 0]), torch.tensor([0, 1e-6, 0]), torch.tensor([0, 0, 1e-6])):
-        value = sample_cube([tex], (torch.ones(3) + nudge).reshape(1, 1, 1, 3))
+        value = sample_cube(own_raster, [tex], (torch.ones(3) + nudge).reshape(1, 1, 1, 3))
         torch.testing.assert_close(value.flatten(), mean, rtol=0, atol=1e-4)
 
 
-def test_constant_cube_is_constant_with_zero_direction_gradient():
+def test_constant_cube_is_constant_with_zero_direction_gradient(own_raster):
     levels = [torch.full((1, 6, n, n, 3), 0.7) for n in (4, 2, 1)]
     directions = random_directions(1000).requires_grad_()
     level = torch.linspace(0, 2, 1000).reshape(1, 1, -1).requires_grad_()
-    out = sample_cube(levels, directions, level)
+    out = sample_cube(own_raster, levels, directions, level)
     torch.testing.assert_close(out, torch.full_like(out, 0.7), rtol=0, atol=1e-6)
     grads = torch.autograd.grad(out.sum(), [directions, level])
     assert all(grad.abs().max() < 1e-3 for grad in grads)
 
 
-def test_texel_gradients_sum_to_the_incoming_gradient():
+def test_texel_gradients_sum_to_the_incoming_gradient(own_raster):
     levels = [t.requires_grad_() for t in random_chain()]
     level = torch.linspace(-1, 4, 900).reshape(1, 1, -1)
-    out = sample_cube(levels, random_directions(900), level)
+    out = sample_cube(own_raster, levels, random_directions(900), level)
     weight = torch.rand(out.shape, generator=torch.Generator().manual_seed(1))
     grads = torch.autograd.grad(out, levels, weight)
     torch.testing.assert_close(sum(grad.sum() for grad in grads), weight.sum(), rtol=1e-5, atol=1e-3)
@@ -148,7 +154,8 @@ def test_bits_do_not_depend_on_runs_or_threads(sizes):
     level = torch.rand(1, 1, 20000, generator=torch.Generator().manual_seed(3)) * 2
 
     def everything():
-        out, grads = gradients(lambda d, lod, *t: sample_cube(t, d, lod), [directions, level, *levels], torch.float32)
+        lookup = lambda d, lod, *t: cubemap.sample_cube(t, d, lod)  # noqa: E731
+        out, grads = gradients(lookup, [directions, level, *levels], torch.float32)
         return [out, *grads]
 
     threads = numba.get_num_threads()
@@ -163,37 +170,37 @@ def test_bits_do_not_depend_on_runs_or_threads(sizes):
         assert all(torch.equal(a, b) for a, b in zip(one, run, strict=True))
 
 
-def test_only_wanted_gradients_are_computed():
+def test_only_wanted_gradients_are_computed(own_raster):
     tex = random_chain((4,))[0].requires_grad_()
     mip = random_chain((2,))[0]
-    out = sample_cube([tex, mip], random_directions(10), torch.full((1, 1, 10), 0.5))
+    out = sample_cube(own_raster, [tex, mip], random_directions(10), torch.full((1, 1, 10), 0.5))
     out.sum().backward()
     assert tex.grad is not None and mip.grad is None
 
 
-def test_no_samples_and_strange_directions():
+def test_no_samples_and_strange_directions(own_raster):
     levels = [t.requires_grad_() for t in random_chain()]
-    empty = sample_cube(levels, torch.zeros(1, 1, 0, 3), torch.zeros(1, 1, 0))
+    empty = sample_cube(own_raster, levels, torch.zeros(1, 1, 0, 3), torch.zeros(1, 1, 0))
     assert empty.shape == (1, 1, 0, 3)
     grads = torch.autograd.grad(empty.sum(), levels)
     assert all(torch.equal(grad, torch.zeros_like(t)) for grad, t in zip(grads, levels, strict=True))
     strange = torch.tensor([[0, 0, 0], [float("nan"), 0, 1], [float("inf"), 1, 0], [1e-30, 0, 0], [0, -1e30, 0]])
     strange_level = torch.tensor([0, 1, float("nan"), float("inf"), -1e9]).reshape(1, 1, 5)
-    out = sample_cube(levels, strange.reshape(1, 1, 5, 3), strange_level)
+    out = sample_cube(own_raster, levels, strange.reshape(1, 1, 5, 3), strange_level)
     assert torch.isfinite(out).all()
 
 
-def test_clamped_levels_have_no_gradient():
+def test_clamped_levels_have_no_gradient(own_raster):
     levels = random_chain((4, 2))
     level = torch.tensor([-1.0, 0.0, 1.0, 3.0]).reshape(1, 1, 4).requires_grad_()
-    (grad,) = torch.autograd.grad(sample_cube(levels, random_directions(4), level).sum(), level)
+    (grad,) = torch.autograd.grad(sample_cube(own_raster, levels, random_directions(4), level).sum(), level)
     assert torch.equal(grad, torch.zeros_like(grad))
 
 
-def test_gradient_at_whole_levels_is_that_towards_the_next():
+def test_gradient_at_whole_levels_is_that_towards_the_next(own_raster):
     levels, directions = random_chain(), random_directions(40)
     level = torch.arange(40.0).reshape(1, 1, 40) % 4  # 0 and 3 are clamped
-    _, (grad,) = gradients(lambda lod: sample_cube(levels, directions, lod), [level], torch.float32)
+    _, (grad,) = gradients(lambda lod: sample_cube(own_raster, levels, directions, lod), [level], torch.float32)
     _, (wanted,) = gradients(
         lambda lod: reference.texture(levels[0], directions, None, lod, levels[1:], boundary_mode="cube"),
         [level],
@@ -209,16 +216,18 @@ def test_build_mips_of_a_cube_map():
         torch.testing.assert_close(ours.double(), wanted, rtol=1e-6, atol=1e-6)
 
 
-def test_bad_input_is_refused_in_one_line():
+def test_bad_input_is_refused_in_one_line(own_raster):
     tex, directions = random_chain((4,))[0], random_directions(3)
     bias = torch.zeros(1, 1, 3)
     for call in (
-        lambda: texture(tex[:, :5], directions, boundary_mode="cube"),
-        lambda: texture(tex, directions[..., :2], boundary_mode="cube"),
-        lambda: texture(tex, directions, torch.zeros(1, 1, 3, 4), boundary_mode="cube"),
-        lambda: texture(tex.double(), directions, boundary_mode="cube"),
-        lambda: texture(tex, directions, None, bias, [tex[:, :, :2, :2, :1]], boundary_mode="cube"),
-        lambda: texture(tex.expand(2, -1, -1, -1, -1), directions.expand(3, -1, -1, -1), boundary_mode="cube"),
+        lambda: own_raster.texture(tex[:, :5], directions, boundary_mode="cube"),
+        lambda: own_raster.texture(tex, directions[..., :2], boundary_mode="cube"),
+        lambda: own_raster.texture(tex, directions, torch.zeros(1, 1, 3, 4), boundary_mode="cube"),
+        lambda: own_raster.texture(tex.double(), directions, boundary_mode="cube"),
+        lambda: own_raster.texture(tex, directions, None, bias, [tex[:, :, :2, :2, :1]], boundary_mode="cube"),
+        lambda: own_raster.texture(
+            tex.expand(2, -1, -1, -1, -1), directions.expand(3, -1, -1, -1), boundary_mode="cube"
+        ),
     ):
         with pytest.raises(StspbrError):
             call()

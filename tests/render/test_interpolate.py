@@ -115,16 +115,16 @@ def test_same_bits_for_any_thread_count():
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-def test_errors():
+def test_errors(own_raster):
     rast, rast_db, faces, vertices, _ = scene()
     attributes = torch.randn(1, vertices, 2)
     with pytest.raises(ValueError, match="batch 3"):
-        interpolate(attributes.expand(3, -1, -1), rast, faces)
+        own_raster.interpolate(attributes.expand(3, -1, -1), rast, faces)
     with pytest.raises(ValueError, match="need rast_db"):
-        interpolate(attributes, rast, faces, None, "all")
+        own_raster.interpolate(attributes, rast, faces, None, "all")
     with pytest.raises(ValueError, match="2 channels"):
-        interpolate(attributes, rast, faces, rast_db, [2])
+        own_raster.interpolate(attributes, rast, faces, rast_db, [2])
     with pytest.raises(ValueError, match="must agree"):
-        interpolate(attributes, rast, faces, rast_db[:, 1:], [0])
+        own_raster.interpolate(attributes, rast, faces, rast_db[:, 1:], [0])
     with pytest.raises(ValueError, match="there are 3 vertices"):
-        interpolate(attributes[:, :3], rast, faces)
+        own_raster.interpolate(attributes[:, :3], rast, faces)

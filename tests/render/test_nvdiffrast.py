@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
+from stspbr.render import nvdiffrast
 from stspbr.render.backend import get_backend
 from stspbr.render.cpu.texture import build_mips
 from stspbr.render.gbuffer import Surface, ViewBatch, compose, render_gbuffer
@@ -29,7 +30,8 @@ class _Library(types.ModuleType):
 
     def __init__(self):
         super().__init__("nvdiffrast.torch")
-        self.cpu, self.calls = get_backend("cpu", CPU), []
+        self.cpu, self.calls, self.hashed = get_backend("cpu", CPU), [], 0
+        self.built = 0
 
     class RasterizeCudaContext:
         def __init__(self, device=None):
@@ -42,6 +44,20 @@ class _Library(types.ModuleType):
         _checked(tri, dtype=torch.int32)
         return self.cpu.rasterize(pos, tri, resolution)
 
+    class TextureMipWrapper:
+        def __init__(self, tex, levels, cube):
+            self.of, self.levels, self.cube = tex, levels, cube
+
+    def texture_construct_mip(self, tex, max_mip_level=None, cube_mode=False):
+        assert tex.is_contiguous() and not tex.requires_grad
+        self.built += 1
+        return self.TextureMipWrapper(tex, max_mip_level, cube_mode)
+
+    def antialias_construct_topology_hash(self, tri):
+        _checked(tri, dtype=torch.int32)
+        self.hashed += 1
+        return ("hash", tri)
+
     def interpolate(self, attr, rast, tri, rast_db=None, diff_attrs=None):
         assert rast.ndim == 4 and rast.shape[3] == 4 and attr.ndim in (2, 3) and attr.shape[0] in (1, rast.shape[0])
         _checked(rast, *([] if rast_db is None else [rast_db]))
@@ -52,7 +68,8 @@ class _Library(types.ModuleType):
     def antialias(self, color, rast, pos, tri, topology_hash=None, pos_gradient_boost=1.0):
         assert color.shape[:3] == rast.shape[:3] and pos.shape[0] == color.shape[0] and color.shape[3] > 0
         _checked(rast, pos)
-        assert color.is_contiguous() and tri.is_contiguous()
+        assert color.is_contiguous() and tri.is_contiguous() and topology_hash[1] is tri
+        assert color.shape[0] * color.shape[1] * color.shape[2] <= nvdiffrast.MAX_PIXELS
         return self.cpu.antialias(color, rast, pos, tri)
 
     def texture(self, tex, uv, uv_da=None, mip_level_bias=None, mip=None, filter_mode="auto", boundary_mode="wrap",
@@ -69,6 +86,10 @@ class _Library(types.ModuleType):
                     break
                 assert not any(side > 1 and side % 2 for side in size), "Mip-map size error"
                 size = tuple(max(1, side // 2) for side in size)
+        if isinstance(mip, self.TextureMipWrapper):
+            assert mip.of is tex and mip.levels == max_mip_level and mip.cube == cube
+            mip = None
+        assert mip is None or mip, "requires mip wrapper or mip stack"
         for level in mip or []:
             size = tuple(max(1, side // 2) for side in size)
             assert level.shape[-3:-1] == size and level.is_contiguous() and isinstance(mip, list)
@@ -134,9 +155,53 @@ def test_no_pixels_are_answered_without_the_library(library):
     assert rast.shape == (2, 5, 6, 4) and not rast.any()
 
 
+def test_large_batches_are_antialiased_in_parts(library, monkeypatch):
+    surface, views = scene()
+    backend = nvdiffrast_backend(CPU)
+    clip = torch.cat([surface.positions.detach(), torch.full((6, 1), 1.5)], 1).expand(5, 6, 4).contiguous()
+    clip = (clip * torch.linspace(0.7, 1.3, 5)[:, None, None]).requires_grad_()
+    rast, _ = backend.rasterize(clip, surface.faces, (9, 11))
+    color = torch.rand(5, 9, 11, 3, generator=torch.Generator().manual_seed(3))
+    results = []
+    for pixels in (1 << 27, 2 * 9 * 11 + 5):
+        monkeypatch.setattr(nvdiffrast, "MAX_PIXELS", pixels)
+        out = backend.antialias(color, rast, clip, surface.faces)
+        results.append((out, torch.autograd.grad(out.square().sum(), clip)[0]))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True)) and results[0][1].any()
+    assert library.hashed == 1  # the edges of a fixed mesh are found once
+    monkeypatch.setattr(nvdiffrast, "MAX_PIXELS", 9 * 11 - 1)
+    with pytest.raises(StspbrError, match="cannot antialias 11×9 pixels"):
+        backend.antialias(color, rast, clip, surface.faces)
+
+
+def test_mips_of_constant_textures_are_built_once(library):
+    backend, uv, level = nvdiffrast_backend(CPU), torch.rand(1, 1, 5, 2), torch.ones(1, 1, 5)
+    maps = [torch.rand(1, 8, 8, 2), torch.rand(1, 8, 4, 2), torch.rand(1, 5, 8, 1)]  # the last has no levels
+    wanted = [get_backend("cpu", CPU).texture(tex, uv, None, level) for tex in maps]
+    for _ in range(3):
+        assert all(torch.equal(backend.texture(t, uv, None, level), w) for t, w in zip(maps, wanted, strict=True))
+    assert library.built == 2
+    maps[0].mul_(0.5)
+    assert torch.equal(backend.texture(maps[0], uv, None, level), wanted[0] * 0.5) and library.built == 3
+    backend.texture(maps[0].requires_grad_(), uv, None, level).sum().backward()
+    assert library.built == 3 and maps[0].grad.any()
+
+
+def test_what_it_would_take_and_mean_otherwise_is_refused(library, monkeypatch):
+    backend = nvdiffrast_backend(CPU)
+    tex, uv, level = torch.rand(1, 4, 4, 2), torch.rand(1, 1, 5, 2), torch.ones(1, 1, 5)
+    with pytest.raises(StspbrError, match="linear-mipmap-nearest"):
+        backend.texture(tex, uv, None, level, None, "linear-mipmap-nearest")
+    plain = backend.texture(tex, uv, None, level, [], "linear-mipmap-linear")
+    assert torch.equal(plain, get_backend("cpu", CPU).texture(tex, uv)) and library.calls == [0]
+    monkeypatch.setattr(nvdiffrast, "MAX_FACES", 2)
+    with pytest.raises(ValueError, match="2 faces: triangle ids"):
+        backend.rasterize(torch.rand(1, 3, 4), torch.tensor([[0, 1, 2], [2, 1, 0]], dtype=torch.int32), (5, 6))
+
+
 def test_broken_installations_are_one_line(monkeypatch):
     monkeypatch.setattr("stspbr.render.backend.why_no_nvdiffrast", lambda: "nvdiffrast cannot be imported: GLIBCXX")
     with pytest.raises(StspbrError, match="GLIBCXX: see `stspbr doctor`"):
-        get_backend("auto", torch.device("cuda"))
+        get_backend("nvdiffrast", torch.device("cuda"))
     with pytest.raises(StspbrError, match="needs an NVIDIA GPU"):
         get_backend("nvdiffrast", CPU)

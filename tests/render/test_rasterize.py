@@ -143,34 +143,34 @@ def test_floor_under_the_camera_is_clipped_without_holes(raster):
     torch.testing.assert_close(interpolated, row_depth[seen][:, None].expand(-1, width), rtol=1e-4, atol=1e-5)
 
 
-def test_far_plane_and_huge_triangles():
+def test_far_plane_and_huge_triangles(own_raster):
     big = torch.tensor([[[-1e8, -1e8, 0, 1], [1e8, -1e8, 0, 1], [0, 1e9, 0, 1]]])
     face = torch.tensor([[0, 1, 2]], dtype=torch.int32)
-    assert (rasterize(big, face, (9, 13))[0][..., 3] == 1).all()
+    assert (own_raster.rasterize(big, face, (9, 13))[0][..., 3] == 1).all()
     beyond = big.clone()
     beyond[..., 2] = 1.01
-    assert (rasterize(beyond, face, (9, 13))[0] == 0).all()
+    assert (own_raster.rasterize(beyond, face, (9, 13))[0] == 0).all()
     broken = big.clone()
     broken[0, 1, 0] = float("nan")
-    assert (rasterize(broken, face, (9, 13))[0] == 0).all()
+    assert (own_raster.rasterize(broken, face, (9, 13))[0] == 0).all()
     broken[0, 1, 0] = float("inf")
-    assert (rasterize(broken, face, (9, 13))[0] == 0).all()
+    assert (own_raster.rasterize(broken, face, (9, 13))[0] == 0).all()
 
 
-def test_orientation_degenerate_and_ties():
+def test_orientation_degenerate_and_ties(own_raster):
     clip = from_pixels([(1, 1), (14, 2), (3, 13), (8, 1.5)], 16, 16)
     front = torch.tensor([[0, 1, 2]], dtype=torch.int32)
-    rast, rast_db = rasterize(clip, front, (16, 16))
-    back, back_db = rasterize(clip, front[:, [1, 0, 2]], (16, 16))
+    rast, rast_db = own_raster.rasterize(clip, front, (16, 16))
+    back, back_db = own_raster.rasterize(clip, front[:, [1, 0, 2]], (16, 16))
     assert (rast[..., 3] > 0).sum() > 40
     torch.testing.assert_close(rast[..., [1, 0, 2, 3]], back, atol=1e-6, rtol=0)
     torch.testing.assert_close(rast_db[..., [2, 3, 0, 1]], back_db, atol=1e-6, rtol=0)
     degenerate = torch.tensor([[0, 0, 1], [1, 1, 1], [2, 1, 2]], dtype=torch.int32)
-    assert (rasterize(clip, degenerate, (16, 16))[0] == 0).all()
+    assert (own_raster.rasterize(clip, degenerate, (16, 16))[0] == 0).all()
     slanted = clip.clone()
     slanted[0, :, 2] = torch.tensor([0.13, -0.37, 0.71, 0.0])
     twins = torch.tensor([[1, 2, 0], [0, 1, 2], [2, 1, 0]], dtype=torch.int32)
-    ids = rasterize(slanted, twins, (16, 16))[0][..., 3]
+    ids = own_raster.rasterize(slanted, twins, (16, 16))[0][..., 3]
     assert set(ids.unique().tolist()) == {0.0, 1.0}
 
 
@@ -183,10 +183,10 @@ def test_nearest_wins(raster):
 
 
 @pytest.mark.parametrize("shape", [(1, 0, 0), (3, 5, 0), (0, 5, 2), (0, 0, 0)])
-def test_empty(shape):
+def test_empty(shape, own_raster):
     batch, vertices, count = shape
     clip = torch.randn(batch, vertices, 4, requires_grad=True)
-    rast, rast_db = rasterize(clip, torch.zeros(count, 3, dtype=torch.int32), (7, 5))
+    rast, rast_db = own_raster.rasterize(clip, torch.zeros(count, 3, dtype=torch.int32), (7, 5))
     assert rast.shape == rast_db.shape == (batch, 7, 5, 4)
     assert (rast == 0).all() and (rast_db == 0).all()
     (rast.sum() + rast_db.sum()).backward()
@@ -218,28 +218,28 @@ def test_same_bits_for_any_thread_count():
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-def test_errors():
+def test_errors(own_raster):
     clip, faces = soup(1, 4)
     with pytest.raises(ValueError, match=r"clip must be \[B,V,4\]"):
-        rasterize(clip[0], faces, (8, 8))
+        own_raster.rasterize(clip[0], faces, (8, 8))
     with pytest.raises(ValueError, match="float32"):
-        rasterize(clip.double(), faces, (8, 8))
+        own_raster.rasterize(clip.double(), faces, (8, 8))
     with pytest.raises(ValueError, match="int32"):
-        rasterize(clip, faces.long(), (8, 8))
+        own_raster.rasterize(clip, faces.long(), (8, 8))
     with pytest.raises(ValueError, match="vertices 0..12"):
-        rasterize(clip, torch.tensor([[0, 1, 12]], dtype=torch.int32), (8, 8))
+        own_raster.rasterize(clip, torch.tensor([[0, 1, 12]], dtype=torch.int32), (8, 8))
     with pytest.raises(ValueError, match="resolution"):
-        rasterize(clip, faces, (0, 8))
+        own_raster.rasterize(clip, faces, (0, 8))
 
 
 @pytest.mark.parametrize("kind", SOUPS, ids=["inside", "behind", "large", "large-behind"])
-def test_layers_show_every_triangle_once_in_order(kind):
+def test_layers_show_every_triangle_once_in_order(kind, own_raster):
     clip, faces = soup(2, 14, **kind)
     # copies of triangles, turned and flipped, tie exactly with them
     faces = torch.cat([faces, faces[:5].roll(1, dims=1), faces[3:8].flip(1)])
     resolution = (33, 47)
-    wanted = torch.stack([rasterize(clip, face[None], resolution)[0][..., 3] > 0 for face in faces], dim=-1)
-    layer, _ = rasterize(clip, faces, resolution)
+    wanted = torch.stack([own_raster.rasterize(clip, face[None], resolution)[0][..., 3] > 0 for face in faces], dim=-1)
+    layer, _ = own_raster.rasterize(clip, faces, resolution)
     seen, depth, before = torch.zeros_like(wanted), torch.full(wanted.shape[:3], -2.0), torch.zeros(wanted.shape[:3])
     count = 0
     while (layer[..., 3] > 0).any():
@@ -253,7 +253,7 @@ def test_layers_show_every_triangle_once_in_order(kind):
         assert not (again & covered).any()
         seen.scatter_(-1, ids.clamp(min=0)[..., None], (covered | again)[..., None])
         depth, before = torch.where(covered, layer[..., 2], depth), layer[..., 3]
-        layer, _ = rasterize(clip, faces, resolution, behind=layer)
+        layer, _ = own_raster.rasterize(clip, faces, resolution, behind=layer)
         count += 1
     assert torch.equal(seen, wanted)
     assert count == wanted.sum(-1).max() and count > 2
@@ -265,24 +265,24 @@ def _copies(a, b, faces):
     return (corners[a.clamp(min=0)] == corners[b.clamp(min=0)]).all(-1)
 
 
-def test_a_layer_behind_has_the_gradient_of_its_own_triangles():
+def test_a_layer_behind_has_the_gradient_of_its_own_triangles(own_raster):
     clip, _ = soup(1, 2, seed=5, spread=0.4)
     pair = torch.arange(6, dtype=torch.int32).reshape(2, 3)
     leaf = clip.clone().requires_grad_()
-    front, _ = rasterize(leaf, pair, (24, 24))
-    back, _ = rasterize(leaf, pair, (24, 24), behind=front)
+    front, _ = own_raster.rasterize(leaf, pair, (24, 24))
+    back, _ = own_raster.rasterize(leaf, pair, (24, 24), behind=front)
     hidden = back[..., 3] > 0
     assert hidden.any()
     (grad,) = torch.autograd.grad(back[..., :2].sum(), leaf)
     alone = 0.0
     for number in range(2):
-        single, _ = rasterize(leaf, pair[number : number + 1], (24, 24))
+        single, _ = own_raster.rasterize(leaf, pair[number : number + 1], (24, 24))
         mine = (back[..., 3] == number + 1)[..., None]
         alone = alone + torch.autograd.grad((single[..., :2] * mine).sum(), leaf)[0]
     torch.testing.assert_close(grad, alone)
 
 
-def test_behind_must_fit():
+def test_behind_must_fit(own_raster):
     clip, faces = soup(1, 2)
     with pytest.raises(ValueError, match="behind must be"):
-        rasterize(clip, faces, (8, 8), behind=torch.zeros(1, 8, 9, 4))
+        own_raster.rasterize(clip, faces, (8, 8), behind=torch.zeros(1, 8, 9, 4))

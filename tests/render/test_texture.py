@@ -74,6 +74,8 @@ def test_bilinear_matches_the_reference(boundary, size, raster):
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("filter_mode", ["nearest", "linear-mipmap-nearest"])
 def test_nearest_filters_match_the_reference(boundary, filter_mode, raster):
+    if raster.name == "nvdiffrast" and filter_mode != "nearest":
+        pytest.skip("nvdiffrast: it floors the level")
     uv, uv_da, _ = random_samples(500)
     uv_da = None if filter_mode == "nearest" else uv_da
     compare(raster, lambda f, tex: f(tex, uv, uv_da, None, None, filter_mode, boundary), random_chain(((8, 16),)))
@@ -90,7 +92,7 @@ def test_one_source_of_the_level_and_built_mips(level_from, raster):
 
 
 @pytest.mark.parametrize(("boundary", "padding"), [("clamp", "border"), ("zero", "zeros")])
-def test_bilinear_is_grid_sample(boundary, padding):
+def test_bilinear_is_grid_sample(boundary, padding, own_raster):
     (tex,) = random_chain(((6, 9),), channels=4)
     uv = random_samples(400)[0]
 
@@ -100,7 +102,8 @@ def test_bilinear_is_grid_sample(boundary, padding):
         )
         return out.permute(0, 2, 3, 1)
 
-    out, grads = gradients(lambda uv, tex: texture(tex, uv, boundary_mode=boundary), [uv, tex], torch.float32)
+    lookup = lambda uv, tex: own_raster.texture(tex, uv, boundary_mode=boundary)  # noqa: E731
+    out, grads = gradients(lookup, [uv, tex], torch.float32)
     expected, expected_grads = gradients(grid_sample, [uv, tex], torch.float64)
     torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
     for grad, wanted in zip(grads, expected_grads, strict=True):
@@ -138,11 +141,11 @@ def test_gradient_at_whole_levels_is_that_towards_the_next(raster):
     assert torch.equal(grad != 0, (level > 0) & (level < 3))
 
 
-def test_zero_footprint_is_level_zero_with_finite_gradients():
+def test_zero_footprint_is_level_zero_with_finite_gradients(own_raster):
     levels = [t.requires_grad_() for t in random_chain()]
     uv, uv_da = torch.rand(1, 1, 5, 2), torch.zeros(1, 1, 5, 4, requires_grad=True)
-    out = texture(levels[0], uv, uv_da, mip=levels[1:])
-    torch.testing.assert_close(out, texture(levels[0], uv))
+    out = own_raster.texture(levels[0], uv, uv_da, mip=levels[1:])
+    torch.testing.assert_close(out, own_raster.texture(levels[0], uv))
     (grad,) = torch.autograd.grad(out.sum(), uv_da)
     assert torch.equal(grad, torch.zeros_like(grad))
 
@@ -198,9 +201,10 @@ def test_a_batch_is_its_images_one_by_one(raster):
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_no_samples_and_strange_coordinates(boundary):
+def test_no_samples_and_strange_coordinates(boundary, own_raster):
     levels = [t.requires_grad_() for t in random_chain()]
-    none = texture(levels[0], torch.zeros(1, 1, 0, 2), torch.zeros(1, 1, 0, 4), mip=levels[1:], boundary_mode=boundary)
+    empty = torch.zeros(1, 1, 0, 2), torch.zeros(1, 1, 0, 4)
+    none = own_raster.texture(levels[0], *empty, mip=levels[1:], boundary_mode=boundary)
     assert none.shape == (1, 1, 0, 3)
     grads = torch.autograd.grad(none.sum(), levels)
     assert all(torch.equal(grad, torch.zeros_like(t)) for grad, t in zip(grads, levels, strict=True))
@@ -209,39 +213,39 @@ def test_no_samples_and_strange_coordinates(boundary):
     level = torch.tensor([nan, inf, -inf, 0.5, 1.0]).reshape(1, 1, 5)
     for filter_mode in ("nearest", "linear", "linear-mipmap-linear"):
         bias = level if "mipmap" in filter_mode else None
-        out = texture(levels[0], uv, None, bias, levels[1:], filter_mode, boundary)  # must not read outside
+        out = own_raster.texture(levels[0], uv, None, bias, levels[1:], filter_mode, boundary)  # must not read outside
         assert torch.isfinite(out[..., 3:, :]).all()
         torch.autograd.grad(out.sum(), levels, allow_unused=True)
 
 
-def test_only_wanted_gradients_are_computed():
+def test_only_wanted_gradients_are_computed(own_raster):
     levels = random_chain()
     levels[1].requires_grad_()
-    texture(levels[0], torch.rand(1, 1, 9, 2), None, torch.full((1, 1, 9), 0.5), levels[1:]).sum().backward()
+    own_raster.texture(levels[0], torch.rand(1, 1, 9, 2), None, torch.full((1, 1, 9), 0.5), levels[1:]).sum().backward()
     assert levels[1].grad is not None and levels[0].grad is None and levels[2].grad is None
 
 
-def test_layouts_that_are_not_contiguous_are_taken():
+def test_layouts_that_are_not_contiguous_are_taken(own_raster):
     (tex,) = random_chain(((8, 8),))
     uv = random_samples(20)[0]
     flipped = tex.transpose(1, 2)
-    assert torch.equal(texture(flipped, uv), texture(flipped.contiguous(), uv))
+    assert torch.equal(own_raster.texture(flipped, uv), own_raster.texture(flipped.contiguous(), uv))
 
 
-def test_bad_input_is_refused_in_one_line():
+def test_bad_input_is_refused_in_one_line(own_raster):
     (tex,) = random_chain(((4, 4),))
     uv = torch.rand(1, 1, 3, 2)
     for call in (
-        lambda: texture(tex[0], uv),
-        lambda: texture(tex, uv[..., :1]),
-        lambda: texture(tex, uv, filter_mode="cubic"),
-        lambda: texture(tex, uv, boundary_mode="mirror"),
-        lambda: texture(tex, uv, filter_mode="linear-mipmap-linear"),
-        lambda: texture(tex, uv, torch.zeros(1, 1, 2, 4)),
-        lambda: texture(tex, uv, None, torch.zeros(3)),
-        lambda: texture(tex.double(), uv),
-        lambda: texture(tex[:, :0], uv),
-        lambda: texture(tex, uv, None, torch.zeros(1, 1, 3), max_mip_level=-1),
+        lambda: own_raster.texture(tex[0], uv),
+        lambda: own_raster.texture(tex, uv[..., :1]),
+        lambda: own_raster.texture(tex, uv, filter_mode="cubic"),
+        lambda: own_raster.texture(tex, uv, boundary_mode="mirror"),
+        lambda: own_raster.texture(tex, uv, filter_mode="linear-mipmap-linear"),
+        lambda: own_raster.texture(tex, uv, torch.zeros(1, 1, 2, 4)),
+        lambda: own_raster.texture(tex, uv, None, torch.zeros(3)),
+        lambda: own_raster.texture(tex.double(), uv),
+        lambda: own_raster.texture(tex[:, :0], uv),
+        lambda: own_raster.texture(tex, uv, None, torch.zeros(1, 1, 3), max_mip_level=-1),
     ):
         with pytest.raises(StspbrError):
             call()

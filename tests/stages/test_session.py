@@ -16,10 +16,10 @@ from stspbr.stages import session as module
 from stspbr.stages.session import Session, _device
 
 
-def described(monkeypatch, *, cuda: int, nvdiffrast: str | None = None):
+def described(monkeypatch, *, cuda: int, raster: str | None = None):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
-    monkeypatch.setattr(module, "why_no_nvdiffrast", lambda: nvdiffrast)
+    monkeypatch.setattr(module, "why_no_gpu_backend", lambda device: raster)
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,10 @@ def described(monkeypatch, *, cuda: int, nvdiffrast: str | None = None):
         (dict(cuda=1), "auto", "cpu", "cpu"),
         (dict(cuda=1), "cpu", "auto", "cpu"),
         (dict(cuda=2), "cuda:1", "auto", "cuda:1"),
-        (dict(cuda=1, nvdiffrast="nvdiffrast is not installed"), "auto", "auto", "cpu"),
-        (dict(cuda=1, nvdiffrast="nvdiffrast cannot be imported: undefined symbol"), "auto", "auto", "cpu"),
+        (dict(cuda=1), "auto", "warp", "cuda"),
+        (dict(cuda=0), "auto", "warp", "cpu"),
+        (dict(cuda=1, raster="warp-lang is not installed"), "auto", "auto", "cpu"),
+        (dict(cuda=1, raster="warp-lang cannot be imported: undefined symbol"), "auto", "auto", "cpu"),
     ],
 )
 def test_device(monkeypatch, machine, name, raster, wanted):

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from stspbr.render.cpu import antialias_kernels
-from stspbr.render.cpu.checks import check_faces, check_floats
 from stspbr.render.cpu.edge_topology import EdgeTopology, edge_topology
+from stspbr.render.raster_checks import check_antialias
 
 __all__ = ["EdgeTopology", "antialias", "edge_topology"]
 
@@ -43,14 +43,7 @@ def antialias(
     Raises:
         ValueError: a wrong shape, dtype or device, or an index out of range.
     """
-    check_floats("color", color, "B,H,W,C")
-    check_floats("rast", rast, "B,H,W,4")
-    check_floats("clip", clip, "B,V,4")
-    check_faces(faces, clip.shape[1])
-    if color.shape[:3] != rast.shape[:3]:
-        raise ValueError(f"color is {list(color.shape)}, rast is {list(rast.shape)}: B, H and W must agree")
-    if clip.shape[0] != rast.shape[0]:
-        raise ValueError(f"clip has batch {clip.shape[0]}, rast has {rast.shape[0]}")
+    check_antialias(color, rast, clip, faces, torch.device("cpu"))
     if topology is None:
         topology = edge_topology(faces)
     elif topology.edge.shape != tuple(faces.shape):

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from stspbr.render.cpu import interpolate_kernels
-from stspbr.render.cpu.checks import check_faces, check_floats
 from stspbr.render.cpu.triangle_pixels import group_pixels
+from stspbr.render.raster_checks import check_interpolate
 
 
 def interpolate(
@@ -34,34 +34,9 @@ def interpolate(
     Raises:
         ValueError: a wrong shape, dtype or device, an index out of range, or derivatives without ``rast_db``.
     """
-    check_floats("attributes", attributes, "B,V,C")
-    check_floats("rast", rast, "B,H,W,4")
-    check_faces(faces, attributes.shape[1])
-    if attributes.shape[0] not in (1, rast.shape[0]):
-        raise ValueError(f"attributes have batch {attributes.shape[0]}, rast has {rast.shape[0]}: give 1 or the same")
-    selected = _selection(diff_attributes, attributes.shape[2])
-    if len(selected):
-        if rast_db is None:
-            raise ValueError("diff_attributes need rast_db")
-        check_floats("rast_db", rast_db, "B,H,W,4")
-        if rast_db.shape != rast.shape:
-            raise ValueError(f"rast_db is {list(rast_db.shape)}, rast is {list(rast.shape)}: they must agree")
-    else:
-        rast_db = None
-    return _Interpolate.apply(attributes, rast, rast_db, faces, selected)
-
-
-def _selection(diff_attributes, channels):
-    if diff_attributes is None:
-        return np.empty(0, np.int32)
-    if isinstance(diff_attributes, str):
-        if diff_attributes != "all":
-            raise ValueError(f'diff_attributes must be None, "all" or a list of channels, not "{diff_attributes}"')
-        return np.arange(channels, dtype=np.int32)
-    selected = np.asarray(list(diff_attributes), dtype=np.int32)
-    if len(selected) and (selected.min() < 0 or selected.max() >= channels):
-        raise ValueError(f"diff_attributes {list(diff_attributes)} must be indices of the {channels} channels")
-    return selected
+    selected = check_interpolate(attributes, rast, faces, rast_db, diff_attributes, torch.device("cpu"))
+    channels = np.array(selected, dtype=np.int32)
+    return _Interpolate.apply(attributes, rast, rast_db if selected else None, faces, channels)
 
 
 class _Interpolate(torch.autograd.Function):

@@ -6,10 +6,8 @@ import numpy as np
 import torch
 
 from stspbr.render.cpu import barycentric_kernels, rasterize_kernels
-from stspbr.render.cpu.checks import check_faces, check_floats
 from stspbr.render.cpu.triangle_pixels import group_pixels
-
-MAX_SIZE = 1 << 15  # pixels per side; the kernels' guard band is far beyond
+from stspbr.render.raster_checks import check_rasterize
 
 
 def rasterize(
@@ -40,13 +38,7 @@ def rasterize(
     Raises:
         ValueError: a wrong shape, dtype or device, an index out of range, or an impossible resolution.
     """
-    check_floats("clip", clip, "B,V,4")
-    check_faces(faces, clip.shape[1])
-    height, width = (int(size) for size in resolution)
-    if not (1 <= height <= MAX_SIZE and 1 <= width <= MAX_SIZE):
-        raise ValueError(f"resolution must be (H, W) with 1 to {MAX_SIZE} pixels each, not {tuple(resolution)}")
-    if behind is not None:
-        check_floats("behind", behind, f"{len(clip)},{height},{width},4")
+    height, width = check_rasterize(clip, faces, resolution, behind, torch.device("cpu"))
     return _Rasterize.apply(clip, faces, height, width, behind)
 
 

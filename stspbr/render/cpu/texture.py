@@ -6,15 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
-from stspbr.errors import StspbrError
 from stspbr.render.cpu.cubemap import sample_cube
 from stspbr.render.cpu.mip_chain import build_mips
 from stspbr.render.cpu.texture2d import footprint_level, sample_plane
+from stspbr.render.raster_checks import check_texture
 
 __all__ = ["build_mips", "texture"]
-
-_FILTERS = ("auto", "nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear")
-_BOUNDARIES = ("wrap", "clamp", "zero", "cube")
 
 
 def texture(
@@ -51,7 +48,8 @@ def texture(
         StspbrError: wrong shapes or types, unknown modes, or a mip filter without a level.
     """
     cube = boundary_mode == "cube"
-    filter_mode = _check(tex, uv, uv_da, mip_level_bias, mip, filter_mode, boundary_mode, max_mip_level)
+    given = tex, uv, uv_da, mip_level_bias, mip, filter_mode, boundary_mode, max_mip_level
+    filter_mode = check_texture(*given, torch.device("cpu"))
     nearest = filter_mode == "nearest"
     if "mipmap" not in filter_mode:
         return sample_cube([tex], uv, None, nearest) if cube else sample_plane([tex], uv, None, boundary_mode, nearest)
@@ -70,46 +68,3 @@ def texture(
     if level is not None and filter_mode == "linear-mipmap-nearest":
         level = torch.floor(level.detach() + 0.5)
     return sample_cube(levels, uv, level) if cube else sample_plane(levels, uv, level, boundary_mode, halved=own_mips)
-
-
-def _check(tex, uv, uv_da, mip_level_bias, mip, filter_mode, boundary_mode, max_mip_level) -> str:
-    """Check the kernels' preconditions and return the filter to use, with ``"auto"`` resolved."""
-    if filter_mode not in _FILTERS:
-        raise StspbrError(f"texture: filter_mode {filter_mode!r} is not one of {', '.join(_FILTERS)}")
-    if boundary_mode not in _BOUNDARIES:
-        raise StspbrError(f"texture: boundary_mode {boundary_mode!r} is not one of {', '.join(_BOUNDARIES)}")
-    cube = boundary_mode == "cube"
-    wanted = "[B, 6, N, N, C]" if cube else "[B, H, W, C]"
-    levels = [tex, *(mip or ())]
-    for number, texels in enumerate(levels):
-        name = "tex" if number == 0 else f"mip[{number - 1}]"
-        shape = tuple(texels.shape)
-        square = not cube or (texels.ndim == 5 and shape[1] == 6 and shape[2] == shape[3])
-        if texels.ndim != (5 if cube else 4) or not square or 0 in shape:
-            raise StspbrError(f"texture: {name} is {list(shape)}, but must be {wanted} and not empty")
-        if shape[0] != tex.shape[0] or shape[-1] != tex.shape[-1]:
-            own = f"batch {tex.shape[0]} and {tex.shape[-1]} channels"
-            raise StspbrError(f"texture: {name} is {list(shape)}, but tex has {own}")
-    components = 3 if cube else 2
-    if uv.ndim != 4 or uv.shape[-1] != components:
-        raise StspbrError(f"texture: uv is {list(uv.shape)}, but must be [B, h, w, {components}]")
-    if tex.shape[0] not in (1, uv.shape[0]):
-        raise StspbrError(f"texture: tex has batch {tex.shape[0]}, but uv has {uv.shape[0]}: give 1 or the same")
-    if uv_da is not None and cube:
-        raise StspbrError("texture: uv_da is not supported for cube maps; give the level as mip_level_bias")
-    if uv_da is not None and tuple(uv_da.shape) != (*uv.shape[:3], 4):
-        raise StspbrError(f"texture: uv_da is {list(uv_da.shape)}, but must be {[*uv.shape[:3], 4]}")
-    if mip_level_bias is not None and tuple(mip_level_bias.shape) != tuple(uv.shape[:3]):
-        raise StspbrError(f"texture: mip_level_bias is {list(mip_level_bias.shape)}, but must be {list(uv.shape[:3])}")
-    for tensor in (*levels, uv, uv_da, mip_level_bias):
-        if tensor is not None and (tensor.dtype != torch.float32 or tensor.device.type != "cpu"):
-            kind = f"{tensor.dtype} on {tensor.device}"
-            raise StspbrError(f"texture: the cpu backend takes float32 on the CPU, not {kind}")
-    if max_mip_level is not None and max_mip_level < 0:
-        raise StspbrError(f"texture: max_mip_level is {max_mip_level}, but must be 0 or more")
-    has_level = uv_da is not None or mip_level_bias is not None
-    if filter_mode == "auto":
-        return "linear-mipmap-linear" if has_level else "linear"
-    if "mipmap" in filter_mode and not has_level:
-        raise StspbrError(f"texture: {filter_mode} needs uv_da or mip_level_bias")
-    return filter_mode
