@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stspbr.errors import StspbrError
 from stspbr.render.rays.backend import ray_scene
 from stspbr.render.rays.protocol import RayScene
 from stspbr.transport.bins import DirectionBins
@@ -69,9 +70,14 @@ def visibility(
         normals: ``[N, 3]`` unit; normal_faces: ``[F, 3]``.
         bins: the directions.
         backend: of the rays; see ``ray_scene``.
+
+    Raises:
+        StspbrError: the mesh is not on the CPU.
     """
     from stspbr.transport.point_kernels import judge_hits, rise
 
+    if positions.device.type != "cpu":
+        raise StspbrError(f"transport on {positions.device} is not supported: use --device cpu, or transport.mode=off")
     diagonal = float((positions.amax(0) - positions.amin(0)).norm())
     longest = LONGEST_EDGE * diagonal
     points = cache_points(positions, faces, normals, normal_faces, longest)
