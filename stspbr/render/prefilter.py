@@ -110,7 +110,7 @@ class LightFilter:
         if device not in self._warp:
             from stspbr.render.warp_prefilter import Rows, WarpFilter
 
-            forward, backward = (Rows.of(*m[1:], device) for m in (self.forward_matrix, self.backward_matrix))
+            forward, backward = (Rows.of(device, *m[1:]) for m in (self.forward_matrix, self.backward_matrix))
             areas = torch.from_numpy(self.areas).to(device)
             self._warp[device] = WarpFilter(areas, tuple(_levels(self.resolution)), forward, backward)
         return self._warp[device]

@@ -40,7 +40,7 @@ class Rows:
     bounds: Tensor
 
     @classmethod
-    def of(cls, starts: np.ndarray, indices: np.ndarray, weights: np.ndarray, device: torch.device) -> Rows:
+    def of(cls, device: torch.device, starts: np.ndarray, indices: np.ndarray, weights: np.ndarray) -> Rows:
         """The matrix with these CSR arrays."""
         taps = np.diff(starts)
         long = np.flatnonzero(taps > _SHORT)

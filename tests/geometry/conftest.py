@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+
+from stspbr.warp_runtime import why_no_warp
+
+
+@pytest.fixture(params=["cpu", "warp"])
+def kernels(request) -> str:
+    """Our kernels on the CPU: Numba's, and Warp's on its CPU device."""
+    if request.param == "warp" and (reason := why_no_warp()) is not None:
+        pytest.skip(reason)
+    return request.param
 
 
 class Ring:

@@ -170,7 +170,7 @@ def test_bad_initial_distances_are_refused():
 
 @pytest.mark.parametrize("border", [False, True])
 @pytest.mark.parametrize("kind", ["noise", "sphere", "nothing", "all"])
-def test_torch_twin_finds_the_same_mesh_in_the_same_order(border, kind):
+def test_torch_twin_finds_the_same_mesh_in_the_same_order(border, kind, kernels):
     vertices, tets, edges = tet_grid(9, (-1, -1, -1), (1, 0.8, 1))
     generator = torch.Generator().manual_seed(3)
     sdf = {
@@ -181,7 +181,7 @@ def test_torch_twin_finds_the_same_mesh_in_the_same_order(border, kind):
     }[kind]
     sdf[5] *= 0.0 if kind == "noise" else 1.0  # a zero counts as outside
     results = []
-    for backend in ("cpu", "torch"):
+    for backend in (kernels, "torch"):
         marching = MarchingTets(tets, edges, border_vertices(vertices) if border else None, backend)
         leaves = torch.from_numpy(vertices).clone().requires_grad_(), sdf.clone().requires_grad_()
         positions, faces = marching(*leaves)
