@@ -135,8 +135,8 @@ def test_noise_would_not_be_manifold_without_the_second_variant(monkeypatch):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_kernels_agree_with_the_twin_in_values_and_gradients(seed):
-    (geometry, points), (twin, _) = cubes("cpu"), cubes("torch")
+def test_kernels_agree_with_the_twin_in_values_and_gradients(seed, kernels):
+    (geometry, points), (twin, _) = cubes(kernels), cubes("torch")
     results = []
     for each, dtype in ((geometry, torch.float32), (twin, torch.float64)):
         vertices, sdf, weights, row = noise(points, seed)
@@ -183,9 +183,9 @@ def test_gradients_of_the_twin_match_central_differences():
             assert float((exact[k] * step).sum()) == pytest.approx(float(difference), rel=1e-4)
 
 
-def test_a_dual_vertex_by_hand():
+def test_a_dual_vertex_by_hand(kernels):
     """One inside corner: three crossings, whose mean by β is the vertex; α shifts them, the deviation leaves α out."""
-    geometry, points = cubes("cpu", (2, 2, 2))
+    geometry, points = cubes(kernels, (2, 2, 2))
     middle = int(np.flatnonzero((np.abs(points) < 1e-6).all(axis=1))[0])
     sdf = torch.full((27,), 1.0)
     sdf[middle] = -1.0
@@ -224,8 +224,8 @@ def test_one_and_two_threads_give_the_same_bits():
         assert torch.equal(a, b)
 
 
-def test_nothing_inside_gives_an_empty_mesh():
-    for backend in ("cpu", "torch"):
+def test_nothing_inside_gives_an_empty_mesh(kernels):
+    for backend in (kernels, "torch"):
         geometry, points = cubes(backend)
         vertices, _, weights, row = noise(points, 0)
         topology, positions, _, gamma = geometry(vertices, torch.ones(len(points)), weights, row)
