@@ -32,15 +32,15 @@ def choose(backend: str, *tensors: torch.Tensor, what: str) -> Implementation:
     if backend == "auto":
         if single and kinds == {"cpu"}:
             return "cpu"
-        return "warp" if single and kinds == {"cuda"} and _reason_against_warp() is None else "torch"
+        return "warp" if single and kinds == {"cuda"} and _reason_against_warp("cuda") is None else "torch"
     allowed, where = ({"cpu"}, "the CPU") if backend == "cpu" else ({"cpu", "cuda"}, "the CPU or CUDA")
     odd = next((t for t in tensors if t.dtype != torch.float32 or t.device.type not in allowed), None)
     if odd is not None:
         raise StspbrError(f"{what}: backend {backend} takes float32 on {where}, not {odd.dtype} on {odd.device}")
     if backend == "cpu":
         return "cpu"
-    if (reason := _reason_against_warp()) is not None:
-        raise StspbrError(f"{what}: backend warp: {reason}; pip install 'stspbr[cuda]', or use torch")
+    if (reason := next(filter(None, map(_reason_against_warp, kinds)), None)) is not None:
+        raise StspbrError(f"{what}: backend warp: {reason}")
     return "warp"
 
 
@@ -50,6 +50,6 @@ def usable(backend: str, *tensors: torch.Tensor, what: str) -> bool:
 
 
 @functools.cache
-def _reason_against_warp() -> str | None:
-    """``why_no_warp``, asked once: the choice is made several times per step."""
-    return why_no_warp()
+def _reason_against_warp(kind: str) -> str | None:
+    """``why_no_warp`` on a kind of device, asked once: the choice is made several times per step."""
+    return why_no_warp(torch.device(kind))

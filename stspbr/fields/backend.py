@@ -26,15 +26,13 @@ def choose_encoding(name: str, device: torch.device) -> str:
     if name == "auto":
         if device.type == "cpu":
             return "cpu"
-        absent = {"warp": why_no_warp, "tinycudann": why_no_tinycudann} if device.type == "cuda" else {}
-        return next((found for found, reason in absent.items() if reason() is None), "torch")
+        if device.type == "cuda" and why_no_warp(device) is None:
+            return "warp"
+        return "tinycudann" if device.type == "cuda" and why_no_tinycudann() is None else "torch"
     if name == "cpu" and device.type != "cpu":
         raise StspbrError(f"encoding backend cpu works on the CPU, not on {device}: use warp, torch or tinycudann")
-    if name == "warp":
-        if device.type not in ("cpu", "cuda"):
-            raise StspbrError(f"encoding backend warp works on CUDA and, to test it, on the CPU, not on {device}")
-        if (reason := why_no_warp()) is not None:
-            raise StspbrError(f"encoding backend warp: {reason}: pip install 'stspbr[cuda]', or use cpu or torch")
+    if name == "warp" and (reason := why_no_warp(device)) is not None:
+        raise StspbrError(f"encoding backend warp: {reason}")
     if name == "tinycudann":
         if device.type != "cuda":
             raise StspbrError(f"encoding backend tinycudann needs an NVIDIA GPU, not {device}: use cpu or torch")

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from stspbr.warp_runtime import launch, warp_function, warp_kernel
 
-_COMPILED_FEATURES = (1, 2, 4, 8)
+_COMPILED_FEATURES = (1, 2, 4)
 """Features per level whose kernels are compiled together; others are compiled when they are first used."""
 _PRIME_Y = wp.constant(wp.uint32(2654435761))
 _PRIME_Z = wp.constant(wp.uint32(805459861))

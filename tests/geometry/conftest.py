@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from stspbr.warp_runtime import why_no_warp
 
@@ -27,3 +28,14 @@ class Ring:
 
     def missed(self, points: np.ndarray) -> np.ndarray:
         return self.ring(points) < 0
+
+
+@pytest.fixture
+def gpu() -> torch.device:
+    """A GPU on which Warp works."""
+    if not torch.cuda.is_available():
+        pytest.skip("Warp on CUDA: no GPU here")
+    device = torch.device("cuda", torch.cuda.current_device())
+    if (reason := why_no_warp(device)) is not None:
+        pytest.skip(reason)
+    return device

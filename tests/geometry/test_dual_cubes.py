@@ -158,6 +158,20 @@ def test_kernels_agree_with_the_twin_in_values_and_gradients(seed, kernels):
         assert float(b.abs().sum()) > 0
 
 
+def test_on_a_gpu_the_mesh_is_the_same(gpu):
+    results = []
+    for device in (torch.device("cpu"), gpu):
+        geometry, points = cubes()
+        *leaves, row = noise(points, 4)
+        leaves = [leaf.to(device).requires_grad_() for leaf in leaves]
+        topology, positions, deviation, gamma = geometry.to(device)(*leaves, row.to(device))
+        mesh, faces = geometry.training_mesh(topology, positions, gamma)
+        gradients = torch.autograd.grad(mesh.square().sum() + deviation.sum(), leaves)
+        results.append([faces, mesh, deviation, *gradients])
+    for found, wanted in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(found.cpu(), wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_gradients_of_the_twin_match_central_differences():
     geometry, points = cubes("torch")
     vertices, sdf, weights, row = noise(points, 3, dtype=torch.float64)

@@ -20,6 +20,7 @@ from stspbr.render.reference.texture import texture as reference_texture
 from stspbr.render.shading import pure_responses, shade
 from stspbr.render.shading_error import shading_errors
 from stspbr.scene.light import EnvironmentLight, latlong_to_direction
+from stspbr.warp_runtime import why_no_warp
 
 ENVS = Path(__file__).parents[2] / "../shared/assets/envs"
 
@@ -249,11 +250,12 @@ def test_derivative_by_roughness_resembles_the_quadratures():
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_torch_twin_in_single_precision_is_the_kernels(turned, device):
+def test_twin_and_warp_in_single_precision_are_the_kernels(turned, device):
     light, results = _random_light(1), []
     turn = torch.linalg.qr(torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(5)))[0]
     rotation = (turn, torch.arange(60) % 2) if turned else None
-    for backend, where in (("cpu", torch.device("cpu")), ("torch", device)):
+    kinds = [("cpu", torch.device("cpu")), ("torch", device)] + [("warp", device)] * (why_no_warp(device) is None)
+    for backend, where in kinds:
         points, levels, leaves = _leaves(_points(60), light, torch.float32)
         there = {key: value.to(where) for key, value in points.items()}
         order = [there[key] for key in ("normals", "view", "albedo", "roughness", "metallic")]
@@ -262,5 +264,6 @@ def test_torch_twin_in_single_precision_is_the_kernels(turned, device):
                     light_rotation=turns, occlusion=there["occlusion"], backend=backend).cpu()  # fmt: skip
         weight = torch.rand(out.shape, generator=torch.Generator().manual_seed(6))
         results.append([out, *torch.autograd.grad((out * weight).sum(), [*points.values(), *leaves])])
-    for found, wanted in zip(results[1], results[0], strict=True):
-        assert wanted.any() and (found - wanted).norm() < 1e-4 * wanted.norm()
+    for result in results[1:]:
+        for found, wanted in zip(result, results[0], strict=True):
+            assert wanted.any() and (found - wanted).norm() < 1e-4 * wanted.norm()

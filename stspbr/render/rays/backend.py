@@ -35,8 +35,8 @@ def ray_scene(positions: Tensor, faces: Tensor, backend: str = "auto") -> RaySce
     if not bool(torch.isfinite(positions).all()):
         raise StspbrError("rays: the mesh has positions that are not finite; repair it")
     if backend == "warp":
-        if (reason := why_no_warp()) is not None:
-            raise StspbrError(f"transport.rays=warp: {reason}: pip install 'stspbr[cuda]'")
+        if (reason := why_no_warp(positions.device)) is not None:
+            raise StspbrError(f"transport.rays=warp: {reason}")
         from stspbr.render.rays.warp_scene import WarpScene
 
         return WarpScene(positions, faces)
