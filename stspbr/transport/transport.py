@@ -182,8 +182,8 @@ class Transport:
             self._snapshot.radiosity.shades = dict(zip(kept, state.get("shades", []), strict=True))
 
     def _visibility(self, surface: Surface) -> VisibilityCache:
-        normals = surface.normals
-        return visibility(surface.positions, surface.faces, normals.values, normals.index, direction_bins(), self._rays)
+        normals, bins = surface.normals, direction_bins(surface.positions.device)
+        return visibility(surface.positions, surface.faces, normals.values, normals.index, bins, self._rays)
 
     def _take(self, surface: Surface, cache: VisibilityCache, material: MaterialValues, bounced: _Bounced) -> None:
         radiosity = Radiosity(cache, material)
@@ -223,11 +223,11 @@ def _places(snapshot: _Snapshot, surface: Surface, gbuffer: GBuffer) -> Places:
         origin = (corner * weights[..., None]).sum(1) + snapshot.cache.offset * outward
         return Places(origin, outward, *points.corners(gbuffer.triangle, barycentric))
     # of another topology: the points next to the corners of the pixel's triangle; rays start well off the old surface
-    _, nearest = cKDTree(points.position.numpy()).query(surface.positions.detach().numpy())
+    _, nearest = cKDTree(points.position.cpu().numpy()).query(surface.positions.detach().cpu().numpy())
     owned = gbuffer.faces.long().index_select(0, gbuffer.triangle)
     outward = _face_normals(surface).index_select(0, gbuffer.triangle)
     origin = gbuffer.position.detach() + 0.5 * _mean_edge(kept) * outward
-    return Places(origin, outward, torch.from_numpy(nearest)[owned], weights)
+    return Places(origin, outward, torch.from_numpy(nearest).to(owned.device)[owned], weights)
 
 
 def _face_normals(surface: Surface) -> Tensor:
@@ -259,7 +259,7 @@ def _distinct(rotations: Tensor) -> tuple[Tensor, Tensor]:
         if number == len(first):
             first.append(view)
         owner.append(number)
-    return rotations[first], torch.tensor(owner, device=rotations.device)
+    return torch.stack([rotations[view] for view in first]), torch.tensor(owner).to(rotations.device)
 
 
 def _key(rotation: Tensor) -> bytes:

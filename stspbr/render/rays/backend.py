@@ -7,7 +7,7 @@ import importlib.util
 import torch
 from torch import Tensor
 
-from stspbr.errors import StspbrError, missing_extra
+from stspbr.errors import StspbrError, missing_extra, why_not_importable
 from stspbr.render.rays.protocol import RayScene
 from stspbr.warp_runtime import why_no_warp
 
@@ -23,35 +23,41 @@ def ray_scene(positions: Tensor, faces: Tensor, backend: str = "auto") -> RaySce
         backend: one of ``RAY_BACKENDS``.
 
     Raises:
-        StspbrError: an unknown or missing backend, or one that does not fit the device, or positions that are not
-            finite.
+        StspbrError: as ``choose_rays``; positions that are not finite.
     """
-    if backend not in RAY_BACKENDS:
-        raise StspbrError(f"transport.rays={backend}: unknown; choose {', '.join(RAY_BACKENDS)}")
-    backend = _chosen(positions.device) if backend == "auto" else backend
-    allowed = ("cpu", "cuda") if backend == "warp" else ("cpu",)
-    if positions.device.type not in allowed:
-        raise StspbrError(f"transport.rays={backend} casts no rays on {positions.device}: choose warp or --device cpu")
+    backend = choose_rays(backend, positions.device)
     if not bool(torch.isfinite(positions).all()):
         raise StspbrError("rays: the mesh has positions that are not finite; repair it")
     if backend == "warp":
-        if (reason := why_no_warp(positions.device)) is not None:
-            raise StspbrError(f"transport.rays=warp: {reason}")
         from stspbr.render.rays.warp_scene import WarpScene
 
         return WarpScene(positions, faces)
     if backend == "embreex":
-        try:
-            from stspbr.render.rays.embree import EmbreeScene
-        except ImportError:
-            raise missing_extra("embreex", "rays", "rays by Embree") from None
+        from stspbr.render.rays.embree import EmbreeScene
+
         return EmbreeScene(positions, faces)
     from stspbr.render.rays.bvh import BvhScene
 
     return BvhScene(positions, faces)
 
 
-def _chosen(device: torch.device) -> str:
-    if device.type == "cuda":
-        return "warp"
-    return "embreex" if importlib.util.find_spec("embreex") is not None else "numba"
+def choose_rays(backend: str, device: torch.device) -> str:
+    """What casts rays on ``device``, where ``backend`` is one of ``RAY_BACKENDS``.
+
+    Raises:
+        StspbrError: an unknown or missing backend, or one that does not fit the device.
+    """
+    if backend not in RAY_BACKENDS:
+        raise StspbrError(f"transport.rays={backend}: unknown; choose {', '.join(RAY_BACKENDS)}")
+    if backend == "auto":
+        has_embree = importlib.util.find_spec("embreex") is not None
+        backend = "warp" if device.type == "cuda" else "embreex" if has_embree else "numba"
+    if device.type not in (("cpu", "cuda") if backend == "warp" else ("cpu",)):
+        raise StspbrError(f"transport.rays={backend} casts no rays on {device}: use warp, or --device cpu")
+    if backend == "warp" and (reason := why_no_warp(device)) is not None:
+        raise StspbrError(f"transport.rays=warp: {reason}")
+    if backend == "embreex" and (reason := why_not_importable("embreex", "embreex.rtcore_scene")) is not None:
+        if reason.endswith("not installed"):
+            raise missing_extra("embreex", "rays", "rays by Embree")
+        raise StspbrError(f"transport.rays=embreex: {reason}")
+    return backend

@@ -170,7 +170,8 @@ def test_bad_input_is_refused():
 
 def test_warp_casts_the_rays_of_a_gpu_and_its_absence_is_one_line(monkeypatch):
     positions, faces = soup(4)
-    assert backends._chosen(torch.device("cuda")) == "warp"
+    monkeypatch.setattr(backends, "why_no_warp", lambda device: None)
+    assert backends.choose_rays("auto", torch.device("cuda")) == "warp"
     monkeypatch.setattr(backends, "why_no_warp", lambda device: "warp-lang is not installed")
     with pytest.raises(StspbrError, match="^transport.rays=warp: warp-lang is not installed$"):
         ray_scene(positions, faces, "warp")
