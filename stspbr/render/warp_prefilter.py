@@ -170,4 +170,5 @@ def _unfold(n: int, children: int, parents: int, areas: wp.array[wp.float32], gr
     """The transpose, for each cell of the level below, of side ``2 n``."""
     cell = wp.tid()
     parent = parents + (cell // (2 * n)) // 2 * n + (cell % (2 * n)) // 2
-    grads[children + cell] += grads[parent] / areas[parent] * areas[children + cell]
+    child = children + cell
+    grads[child] = grads[child] + grads[parent] / areas[parent] * areas[child]  # += would be atomic
