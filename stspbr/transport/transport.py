@@ -263,7 +263,7 @@ def _distinct(rotations: Tensor) -> tuple[Tensor, Tensor]:
     numbers: dict[bytes, int] = {}
     first: list[int] = []
     owner = []
-    for view, rotation in enumerate(rotations):
+    for view, rotation in enumerate(rotations.cpu()):  # one copy for all views
         number = numbers.setdefault(_key(rotation), len(numbers))
         if number == len(first):
             first.append(view)

@@ -16,7 +16,7 @@ import warp as wp
 from torch import Tensor
 
 from stspbr.render.rays.protocol import Hits
-from stspbr.warp_runtime import launch, warp_function, warp_kernel
+from stspbr.warp_runtime import launch, on_torch_stream, warp_function, warp_kernel
 
 _MISS = wp.constant(math.inf)
 _STEP = wp.constant(2.0**-22)  # of the origin's largest coordinate: two to four units in its last place
@@ -35,7 +35,8 @@ class WarpScene:
         if len(corners) == 0:
             points, corners = points.new_zeros(1, 3), corners.new_zeros(1, 3)  # no area: nothing hits it
         self._kept = points, corners.reshape(-1).to(torch.int32, copy=True)  # a mesh does not own its arrays
-        self._mesh = wp.Mesh(wp.from_torch(points, dtype=wp.vec3), wp.from_torch(self._kept[1]))
+        with on_torch_stream(self._device):
+            self._mesh = wp.Mesh(wp.from_torch(points, dtype=wp.vec3), wp.from_torch(self._kept[1]))
 
     def closest(self, origins: Tensor, directions: Tensor, limit: float = math.inf) -> Hits:
         triangle = torch.empty(len(origins), dtype=torch.int64, device=self._device)
