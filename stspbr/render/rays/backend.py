@@ -7,7 +7,7 @@ import importlib.util
 import torch
 from torch import Tensor
 
-from stspbr.errors import StspbrError, missing_extra, why_not_importable
+from stspbr.errors import StspbrError, missing_extra
 from stspbr.render.rays.protocol import RayScene
 from stspbr.warp_runtime import why_no_warp
 
@@ -33,8 +33,10 @@ def ray_scene(positions: Tensor, faces: Tensor, backend: str = "auto") -> RaySce
 
         return WarpScene(positions, faces)
     if backend == "embreex":
-        from stspbr.render.rays.embree import EmbreeScene
-
+        try:
+            from stspbr.render.rays.embree import EmbreeScene
+        except ImportError:
+            raise missing_extra("embreex", "rays", "rays by Embree") from None
         return EmbreeScene(positions, faces)
     from stspbr.render.rays.bvh import BvhScene
 
@@ -49,15 +51,13 @@ def choose_rays(backend: str, device: torch.device) -> str:
     """
     if backend not in RAY_BACKENDS:
         raise StspbrError(f"transport.rays={backend}: unknown; choose {', '.join(RAY_BACKENDS)}")
+    has_embree = importlib.util.find_spec("embreex") is not None
     if backend == "auto":
-        has_embree = importlib.util.find_spec("embreex") is not None
         backend = "warp" if device.type == "cuda" else "embreex" if has_embree else "numba"
     if device.type not in (("cpu", "cuda") if backend == "warp" else ("cpu",)):
         raise StspbrError(f"transport.rays={backend} casts no rays on {device}: use warp, or --device cpu")
     if backend == "warp" and (reason := why_no_warp(device)) is not None:
         raise StspbrError(f"transport.rays=warp: {reason}")
-    if backend == "embreex" and (reason := why_not_importable("embreex", "embreex.rtcore_scene")) is not None:
-        if reason.endswith("not installed"):
-            raise missing_extra("embreex", "rays", "rays by Embree")
-        raise StspbrError(f"transport.rays=embreex: {reason}")
+    if backend == "embreex" and not has_embree:
+        raise missing_extra("embreex", "rays", "rays by Embree")
     return backend
