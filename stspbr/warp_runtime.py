@@ -130,6 +130,17 @@ def launch(kernel: Any, dim: int | Sequence[int], *arguments: Any) -> None:
         wp.launch(kernel, size, values, stream=stream, record_tape=False)
 
 
+@contextlib.contextmanager
+def on_torch_stream(device: torch.device) -> Iterator[None]:
+    """What Warp does beside launches, such as building a ``wp.Mesh``, is queued in torch's current stream on CUDA."""
+    wp = load_warp()
+    if device.type != "cuda":
+        yield
+        return
+    with wp.ScopedStream(_stream(device, torch.cuda.current_stream(device).cuda_stream)):
+        yield
+
+
 def set_deterministic(on: bool) -> None:
     """Whether sums of floats by many threads on a GPU are in a fixed order: equal inputs then give equal bits.
 

@@ -34,7 +34,7 @@ BackendOption = Annotated[
     str,
     typer.Option(
         metavar="text",
-        help="raster operations: auto, cpu, warp or nvdiffrast; then, after a +, encodings: cpu, torch or tinycudann",
+        help="raster operations: auto, cpu, warp, nvdiffrast; after a +, encodings: auto, cpu, warp, torch, tinycudann",
     ),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(metavar="integer", help="threads; default: every core", min=1)]

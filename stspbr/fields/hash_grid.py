@@ -31,9 +31,8 @@ class HashGridEncoding(torch.nn.Module):
         log2_table_size: log2 of the largest number of entries of a level.
         base_resolution, finest_resolution: cells along an axis of the coarsest and of the finest level.
         generator: for the initial table (CPU); ``None``: torch's default one.
-        backend: ``"cpu"``: Numba kernels, for float32 on the CPU; ``"torch"``: plain torch, for any device and type;
-            ``"tinycudann"``: tiny-cuda-nn on CUDA (see ``fields.tinycudann``); ``"auto"``: the kernels if they take
-            the tensors, else torch. The table is the same for all: each reads the state of any other.
+        backend: one of ``kernel_dispatch.BACKENDS``, or ``"tinycudann"``: tiny-cuda-nn on CUDA (see
+            ``fields.tinycudann``). The table is the same for all: each reads the state of any other.
         precision: of the features that the network gets: ``"float32"``, or ``"float16"`` with tinycudann.
 
     Attributes:
@@ -68,6 +67,7 @@ class HashGridEncoding(torch.nn.Module):
         self.levels, self.features, self.backend, self.precision = levels, features, backend, precision
         self.log2_table_size = log2_table_size
         self._fused: tuple[torch.device, Any] | None = None
+        self._layout: Tensor | None = None
         self.resolutions = _resolutions(levels, base_resolution, finest_resolution)
         self.sizes = np.minimum((self.resolutions + 1) ** 3, 1 << log2_table_size)
         self.offsets = np.cumsum(self.sizes) - self.sizes
@@ -84,7 +84,8 @@ class HashGridEncoding(torch.nn.Module):
         ``active_levels``: only so many of the coarsest levels are computed; the features of the others are zero.
 
         Gradients go to the table, and to ``x`` if it requires one (zero along an axis on which it was clamped). On the
-        CPU their sums are in a fixed order: equal inputs give equal bits, with any number of threads.
+        CPU their sums are in a fixed order: equal inputs give equal bits, with any number of threads. On CUDA see
+        ``warp_runtime.set_deterministic``.
 
         Raises:
             StspbrError: ``x`` has another shape, or does not fit the backend.
@@ -94,11 +95,22 @@ class HashGridEncoding(torch.nn.Module):
         active = self.levels if active_levels is None else min(max(int(active_levels), 0), self.levels)
         if self.backend == "tinycudann":
             return self._tiny_cuda_grid()(_into_cube(x), self.table, active)
-        if kernel_dispatch.usable(self.backend, x, self.table, what="hash grid"):
+        kind = kernel_dispatch.choose(self.backend, x, self.table, what="hash grid")
+        if kind == "cpu":
             return _HashGridLookup.apply(x, self.table, self.resolutions, self.offsets, self.sizes, active)
+        if kind == "warp":
+            return self._warp_lookup(x, active)
         if self.table.dtype == torch.float32 and x.dtype == torch.float32:
             return _TorchLookup.apply(x, self.table, self.resolutions, self.offsets, self.sizes, active)
         return hash_grid_torch(x, self.table, self.resolutions, self.offsets, self.sizes, active)
+
+    def _warp_lookup(self, x: Tensor, active: int) -> Tensor:
+        from stspbr.fields.warp_grid import WarpGridLookup, level_layout
+
+        device = self.table.device
+        if self._layout is None or self._layout.device != device:
+            self._layout = level_layout(self.resolutions, self.offsets, self.sizes, device)
+        return WarpGridLookup.apply(x, self.table, self._layout, active)
 
     def _tiny_cuda_grid(self) -> Any:
         """The executor on the table's device, created at its first use there."""

@@ -7,16 +7,19 @@ the ambiguous face between them is cut the other way: edges are manifold, and th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stspbr import kernel_dispatch as embedded
+from stspbr import kernel_dispatch
 from stspbr.geometry import dual_cubes_kernels as kernels
 from stspbr.geometry.cube_cases import cube_cases
 from stspbr.geometry.held_sides import HeldSides
+
+if TYPE_CHECKING:
+    from stspbr.geometry.warp_cubes import WarpCubes
 
 WEIGHTS = 21
 """Weights of a cell before ``_scale``: β of its 12 edges, α of its 8 corners, γ."""
@@ -48,15 +51,15 @@ class DualTopology:
 class DualCubes(HeldSides):
     """The extraction for one set of cells.
 
-    Numba kernels work on the CPU in float32, with hand-written gradients; torch works on other devices and in double
-    precision: the same vertices and quads in the same order.
+    Numba kernels work on the CPU in float32, Warp's on a GPU, with hand-written gradients; torch works elsewhere and in
+    double precision: the same vertices and quads in the same order.
 
     Args:
         corners: ``[C, 8]`` int32 vertices of each cell, numbered as in ``cube_cases``.
         neighbours: ``[C, 6]`` int32 the cell behind each face (``cube_cases.FACES``), −1 for none.
         border, core: ``[V]`` bool: vertices that are always outside or always inside, or None; see ``HeldSides``. The
             surface is closed if no edge of a face without a neighbour crosses it.
-        backend: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernel_dispatch``.
+        backend: one of ``kernel_dispatch.BACKENDS``.
     """
 
     def __init__(
@@ -72,12 +75,16 @@ class DualCubes(HeldSides):
         self.corners = np.ascontiguousarray(corners, np.int32)
         self.neighbours = np.ascontiguousarray(neighbours, np.int32)
         self._moved: tuple[torch.device, list[Tensor]] | None = None
+        self._warp: WarpCubes | None = None
 
     def topology(self, sdf: Tensor) -> DualTopology:
         """The surface's connectivity for distances ``[V]``; its order depends on neither threads nor backend."""
         sdf = sdf.detach()
-        if not embedded.usable(self.backend, sdf, what="dual marching cubes"):
+        kind = kernel_dispatch.choose(self.backend, sdf, what="dual marching cubes")
+        if kind == "torch":
             return self._topology_torch(sdf)
+        if kind == "warp":
+            return DualTopology(*self._warp_cubes(sdf.device).topology(self.inside(sdf)))
         inside = self.inside(sdf).to(torch.uint8).numpy()
         cases, cells = kernels.crossed_cells(inside, self.corners)
         parts = kernels.dual_quads(cube_cases(), inside, self.corners, self.neighbours, cases, cells)
@@ -103,7 +110,16 @@ class DualCubes(HeldSides):
         """
         topology, values = self.topology(sdf), self.values(sdf)
         rows = weight_row.index_select(0, topology.cells)
-        if embedded.usable(self.backend, vertices, values, weights, what="dual marching cubes"):
+        kind = kernel_dispatch.choose(self.backend, vertices, values, weights, what="dual marching cubes")
+        if kind == "warp":
+            from stspbr.geometry.warp_dual_vertices import WarpPositions
+
+            count = int(topology.first[-1])
+            positions, deviation = WarpPositions.apply(
+                vertices, values, weights, self._warp_cubes(values.device), topology.cells, topology.rows,
+                topology.first, rows, count,
+            )  # fmt: skip
+        elif kind == "cpu":
             positions, deviation = _DualPositions.apply(vertices, values, weights, self.corners, topology, rows)
         else:
             positions, deviation = self._positions_torch(vertices, values, weights, topology, rows)
@@ -114,7 +130,12 @@ class DualCubes(HeldSides):
     def training_mesh(self, topology: DualTopology, positions: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
         """``positions [M + Q, 3]``, ``faces [4 Q, 3]`` int32: each quad has a vertex inside, which γ moves."""
         quads = topology.quads
-        if embedded.usable(self.backend, positions, gamma, what="dual marching cubes"):
+        kind = kernel_dispatch.choose(self.backend, positions, gamma, what="dual marching cubes")
+        if kind == "warp":
+            from stspbr.geometry.warp_dual_vertices import WarpQuadCentres
+
+            centres = WarpQuadCentres.apply(positions, gamma, quads)
+        elif kind == "cpu":
             centres = _QuadCentres.apply(positions, gamma, quads)
         else:
             centres = _quad_centres(positions, gamma, quads.to(torch.int64))
@@ -129,6 +150,14 @@ class DualCubes(HeldSides):
         turn = corner[:, 1] * corner[:, 3] > corner[:, 0] * corner[:, 2]
         a, b, c, d = torch.where(turn[:, None], quads.roll(-1, 1), quads).unbind(1)
         return torch.stack([torch.stack([a, b, c], 1), torch.stack([a, c, d], 1)], 1).reshape(-1, 3)
+
+    def _warp_cubes(self, device: torch.device) -> WarpCubes:
+        """The cells as Warp's kernels take them, on a device; kept."""
+        if self._warp is None or self._warp.corners.device != device:
+            from stspbr.geometry.warp_cubes import WarpCubes
+
+            self._warp = WarpCubes.of(device, self.corners, self.neighbours)
+        return self._warp
 
     # -- the torch twin ---------------------------------------------------------------------------------
 

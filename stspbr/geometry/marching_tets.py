@@ -5,25 +5,30 @@ After Doi and Koide 1991, differentiable as in Shen et al. 2021 (DMTet). Sign: *
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
-from stspbr import kernel_dispatch as embedded
+from stspbr import kernel_dispatch
 from stspbr.geometry import marching_tets_kernels as kernels
 from stspbr.geometry.held_sides import HeldSides
+
+if TYPE_CHECKING:
+    from stspbr.geometry.warp_tets import WarpTets
 
 
 class MarchingTets(HeldSides):
     """The extraction for one grid; whatever depends on its connectivity alone is prepared once.
 
-    Numba kernels find the topology on the CPU, torch finds it on other devices: the same edges and faces in the same
-    order. The module has no state to save; ``to`` moves what the torch twin needs.
+    Numba kernels find the topology on the CPU, Warp's or torch find it on other devices: the same edges and faces in
+    the same order. The module has no state to save.
 
     Args:
         tets: ``[T, 4]`` int32, positive volumes (see ``tet_grid``).
         edges: ``[E, 2]`` int32: every edge of the tets once, smaller index first, sorted; None: computed here.
         border, core: ``[V]`` bool: vertices that are always outside or always inside, or None; see ``HeldSides``.
-        backend: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernel_dispatch``.
+        backend: one of ``kernel_dispatch.BACKENDS``.
 
     Raises:
         ValueError: ``edges`` lacks an edge of the tets.
@@ -48,6 +53,7 @@ class MarchingTets(HeldSides):
             raise ValueError("edges must contain every edge of the tets")
         self._case_counts, self._case_edges = kernels.case_table()
         self._tables: tuple[torch.device, list[torch.Tensor]] | None = None
+        self._warp: WarpTets | None = None
 
     def topology(self, sdf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Crossing edges ``[M, 2]`` int64 (inside end first) and faces ``[F, 3]`` int32 between them.
@@ -55,14 +61,25 @@ class MarchingTets(HeldSides):
         Both follow the grid's order, whatever the threads and the backend.
         """
         sdf = sdf.detach()
-        if not embedded.usable(self.backend, sdf, what="marching tetrahedra"):
+        kind = kernel_dispatch.choose(self.backend, sdf, what="marching tetrahedra")
+        if kind == "torch":
             return self._topology_torch(sdf)
+        if kind == "warp":
+            return self._topology_warp(sdf)
         inside = self.inside(sdf).to(torch.uint8).numpy()
         crossing, new_index = kernels.crossing_edges(inside, self.edges)
         faces = kernels.crossing_faces(
             inside, self.tets, self._tet_edges, new_index, self._case_counts, self._case_edges
         )
         return torch.from_numpy(crossing), torch.from_numpy(faces)
+
+    def _topology_warp(self, sdf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        from stspbr.geometry.warp_tets import WarpTets
+
+        if self._warp is None or self._warp.tets.device != sdf.device:
+            arrays = self.tets, self.edges, self._tet_edges, self._case_counts, self._case_edges
+            self._warp = WarpTets.of(sdf.device, *arrays)
+        return self._warp.topology(self.inside(sdf))
 
     def _topology_torch(self, sdf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``topology`` in torch. On a GPU the host waits twice: for the numbers of edges and of faces."""

@@ -12,7 +12,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from stspbr import kernel_dispatch
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
 from stspbr.scene.light import EnvironmentLight
+
+if TYPE_CHECKING:
+    from stspbr.render.warp_prefilter import WarpFilter
 
 WIDTHS = (0.0, 0.01, 0.03, 0.08, 0.22, 0.6)
 DIFFUSE_RESOLUTION = 16
@@ -72,6 +75,7 @@ class LightFilter:
         skipped = min(max(round(np.log2(128 / resolution)), 0), 3)
         self.resolution = resolution
         self._torch: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+        self._warp: dict[torch.device, WarpFilter] = {}
         self.areas = _cell_areas(resolution).float().numpy()
         self.widths = (0.0, *WIDTHS[skipped + 1 :])
         self.sizes = [2 * resolution >> level for level in range(len(self.widths))]
@@ -87,14 +91,29 @@ class LightFilter:
 
     def __call__(self, base: Tensor, backend: str = "auto") -> PrefilteredLight:
         """Prefilter ``base [6, N, N, 3]``; differentiable in it, any device and float type."""
-        if kernel_dispatch.usable(backend, base, what="light prefilter"):
+        kind = kernel_dispatch.choose(backend, base, what="light prefilter")
+        if kind == "cpu":
             flat = _Filter.apply(base, self)
+        elif kind == "warp":
+            from stspbr.render.warp_prefilter import WarpPrefilter
+
+            flat = WarpPrefilter.apply(base, self._warp_filter(base.device))
         else:
             flat = _SparseProduct.apply(_pyramid(base), self)
         rows = [6 * n * n for n in self.sizes] + [6 * DIFFUSE_RESOLUTION**2]
         parts = flat.split(rows)
         specular = [part.view(6, n, n, 3) for part, n in zip(parts, self.sizes, strict=False)]
         return PrefilteredLight(specular, self.widths, parts[-1].view(6, DIFFUSE_RESOLUTION, DIFFUSE_RESOLUTION, 3))
+
+    def _warp_filter(self, device: torch.device) -> WarpFilter:
+        """The matrices as Warp's kernels take them, on a device; kept."""
+        if device not in self._warp:
+            from stspbr.render.warp_prefilter import Rows, WarpFilter
+
+            forward, backward = (Rows.of(device, *m[1:]) for m in (self.forward_matrix, self.backward_matrix))
+            areas = torch.from_numpy(self.areas).to(device)
+            self._warp[device] = WarpFilter(areas, tuple(_levels(self.resolution)), forward, backward)
+        return self._warp[device]
 
     def torch_matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """The matrix and its transpose as torch tensors, in the float type and on the device of ``like``; kept."""

@@ -1,7 +1,7 @@
 """Image-based shading of glTF metallic-roughness surfaces: the one function for every stage.
 
-The lobes are sums of look-ups into a prefiltered light (``lobes``). On the CPU in float32 the algebra of a point runs
-in fused kernels; elsewhere and in double precision it runs in the plain torch twin below, which defines it.
+The lobes are sums of look-ups into a prefiltered light (``lobes``). In float32 the algebra of a point runs in fused
+kernels, on the CPU and on a GPU; in double precision it runs in the plain torch twin below, which defines it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def shade(
         to_lamp: ``[N, 3]`` from each point to the light's lamp, object space; None: the lamp counts for nothing. The
             lamp is at the camera, so that its shadows lie behind what casts them: it is not hidden.
         table: lobes other than the shipped ones.
-        backend: of the algebra: ``"auto"``, ``"cpu"`` or ``"torch"``, see ``stspbr.kernel_dispatch``.
+        backend: of the algebra: one of ``kernel_dispatch.BACKENDS``.
     """
     diffuse, specular = shade_parts(
         normals, view, albedo, roughness, metallic, light, texture=texture, light_rotation=light_rotation,
@@ -177,10 +177,16 @@ def plan(
         light_levels: how many specular levels the light has.
     """
     skipped = len(WIDTHS) - light_levels
-    if not kernel_dispatch.usable(backend, normals, what="shading"):
+    kind = kernel_dispatch.choose(backend, normals, what="shading")
+    if kind == "torch":
         return plan_twin(normals, view, roughness, table, light_rotation, skipped)
     rotations, owner = light_rotation if light_rotation is not None else (None, None)
-    return _Plan.apply(normals, view, roughness, table, rotations, owner, skipped)
+    if kind == "cpu":
+        return _Plan.apply(normals, view, roughness, table, rotations, owner, skipped)
+    from stspbr.render.warp_shading import WarpPlan
+
+    lobes = _table_tensor(table, normals), table.lookups
+    return WarpPlan.apply(normals, view, roughness, *lobes, rotations, owner, skipped)
 
 
 def look_up(
@@ -251,8 +257,13 @@ def _combine(
     occlusion: Tensor | None,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    usable = kernel_dispatch.usable(backend, found, what="shading")
-    return (_Combine.apply if usable else combine_twin)(found, around, weights, albedo, metallic, occlusion)
+    kind = kernel_dispatch.choose(backend, found, what="shading")
+    combine = _Combine.apply if kind == "cpu" else combine_twin
+    if kind == "warp":
+        from stspbr.render.warp_shading import WarpCombine
+
+        combine = WarpCombine.apply
+    return combine(found, around, weights, albedo, metallic, occlusion)
 
 
 def combine_twin(

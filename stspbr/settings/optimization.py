@@ -107,8 +107,8 @@ class TransportSettings(Settings):
     mode: Literal["auto", "on", "off"] = Field(
         "auto", description="on: model them; off: do not; auto: off if the capture was rendered without them"
     )
-    rays: Literal["auto", "numba", "embreex"] = Field(
-        "auto", description="what casts rays; auto: embreex if it is installed, else the embedded numba"
+    rays: Literal["auto", "numba", "embreex", "warp"] = Field(
+        "auto", description="what casts rays; auto: embreex if installed, else the embedded numba; on a GPU: warp"
     )
     ramp: tuple[float, float] = Field(
         (0.6, 0.8), description="fractions of the coarse stage at which transport starts and is whole"

@@ -314,4 +314,4 @@ class RelightSettings(Settings):
     format: Literal["png", "exr"] = Field("png", description="png: sRGB with alpha; exr: linear radiance with alpha")
     samples: int = Field(256, ge=1, description="paths per pixel, for mitsuba")
     max_depth: int = Field(6, ge=2, description="longest path, for mitsuba; 2 is direct light only")
-    rays: Literal["auto", "numba", "embreex"] = Field("auto", description="what casts rays, for raster")
+    rays: Literal["auto", "numba", "embreex", "warp"] = Field("auto", description="what casts rays, for raster")

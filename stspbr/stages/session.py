@@ -116,6 +116,8 @@ class Session:
         if self.device.type == "cuda":
             if deterministic and self.backend.name != "warp":
                 raise StspbrError(f"optimize.deterministic: {self.backend.name} sums in any order: use --backend warp")
+            if deterministic and self.encoding == "tinycudann":
+                raise StspbrError("optimize.deterministic: tinycudann sums in any order: use --backend warp+warp")
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else matrix products have no fixed order
             torch.use_deterministic_algorithms(deterministic, warn_only=True)
             if self.backend.name == "warp":

@@ -20,6 +20,7 @@ from stspbr.optimize.lights import KnownLight, LearnedLight, Light
 from stspbr.optimize.views import overview_scale
 from stspbr.render.light import EnvironmentCube
 from stspbr.render.prefilter import PrefilteredLight, light_filter, prefilter_latlong
+from stspbr.render.rays.backend import choose_rays
 from stspbr.scene import Capture, Corners, EnvironmentLight, Mesh, Normalization
 from stspbr.settings import CoarseSettings, FieldSettings, LightSettings, TransportSettings
 from stspbr.stages.ground import chosen_ground
@@ -143,7 +144,8 @@ def make_transport(
         cut_outs: whether opacity is learned: rays would take leaves for cards.
 
     Raises:
-        StspbrError: a floor that the capture cannot have, or that needs transport; transport of cut-outs.
+        StspbrError: a floor that the capture cannot have, or that needs transport; transport of cut-outs; rays that
+            cannot be cast on the session's device.
     """
     if cut_outs and settings.mode == "on":
         raise StspbrError("transport.mode=on: rays take leaves for cards: set transport.mode=auto or fields.alpha=off")
@@ -152,6 +154,7 @@ def make_transport(
         if not isinstance(settings.ground, str):
             raise StspbrError(f"transport.ground={settings.ground:g} needs transport: add transport.mode=on")
         return None
+    choose_rays(settings.rays, session.device)  # a stage must not stop when its first ray is cast
     ground, why = chosen_ground(source, capture, settings)
     if ground is not None and normalization is not None:
         ground = ground.normalized(normalization)

@@ -39,8 +39,7 @@ class DirectionBins:
         """
         level = _level(light)
         size = level.shape[1]
-        _, areas = _texels(size)
-        texels = level.reshape(-1, 3) * areas[:, None]
+        texels = level.reshape(-1, 3) * _areas(size, level.device)[:, None]
         out = []
         for rotation in rotations:
             zero = texels.new_zeros(len(self.directions), 3)
@@ -49,18 +48,22 @@ class DirectionBins:
 
     def _cells(self, size: int, rotation: Tensor) -> Tensor:
         """``[6 n²]`` int64: the cell of each texel of a cube in the world; kept, since poses come again."""
-        key = size, rotation.numpy().tobytes()
+        turn = rotation.cpu().numpy()
+        key = size, turn.tobytes()
         if key not in self._kept:
             ways, _ = _texels(size)
-            _, cell = cKDTree(self.directions.numpy()).query(ways @ rotation.numpy())  # world to object: the transpose
-            self._kept[key] = torch.from_numpy(cell)
+            _, cell = cKDTree(self.directions.cpu().numpy()).query(ways @ turn)  # world to object: the transpose
+            self._kept[key] = torch.from_numpy(cell).to(self.directions.device)
         return self._kept[key]
 
 
-@functools.lru_cache(maxsize=1)
-def direction_bins() -> DirectionBins:
-    """The cells of a spherical Fibonacci set (Keinert et al. 2015)."""
-    return _with_cells(_fibonacci(DIRECTIONS))
+@functools.lru_cache(maxsize=4)
+def direction_bins(device: torch.device | None = None) -> DirectionBins:
+    """The cells of a spherical Fibonacci set (Keinert et al. 2015), on a device; None: the CPU."""
+    if device is None:
+        return _with_cells(_fibonacci(DIRECTIONS))
+    own = direction_bins()
+    return own if device.type == "cpu" else DirectionBins(own.directions.to(device), own.solid_angle.to(device))
 
 
 def _fibonacci(count: int) -> np.ndarray:
@@ -95,3 +98,9 @@ def _texels(size: int) -> tuple[np.ndarray, Tensor]:
     weight = (1 + x * x + y * y) ** -1.5
     areas = np.tile(weight.ravel(), 6)
     return ways, torch.from_numpy((areas * (4 * math.pi / areas.sum())).astype(np.float32))
+
+
+@functools.lru_cache(maxsize=4)
+def _areas(size: int, device: torch.device) -> Tensor:
+    """The solid angles of ``_texels`` on a device."""
+    return _texels(size)[1].to(device)

@@ -145,11 +145,11 @@ class FloorGrid:
     """
 
     def __init__(self, ground: Ground, cache: VisibilityCache, positions: Tensor, faces: Tensor) -> None:
-        self.up = torch.from_numpy(ground.up).float()
+        self.up = torch.from_numpy(ground.up).float().to(positions.device)
         triangles = positions[faces.long()]
         points = triangles.reshape(-1, 3)  # without vertices that no face uses
         self.level = ground.level(points)
-        self._axes = _axes(ground.up)
+        self._axes = _axes(ground.up).to(positions.device)
         across = points @ self._axes.T
         low, high = across.amin(0), across.amax(0)
         self._middle = 0.5 * (low + high)
@@ -161,7 +161,7 @@ class FloorGrid:
 
     def _cast(self, cache: VisibilityCache, triangles: Tensor) -> None:
         """See from the inner nodes which rising directions are open, and where the others end."""
-        steps = torch.linspace(-1.0, 1.0, _NODES)[1:-1]
+        steps = torch.linspace(-1.0, 1.0, _NODES, device=triangles.device)[1:-1]
         along = self._reach * steps / (1.0 - steps.abs())
         place = torch.stack(torch.meshgrid(along, along, indexing="ij"), dim=-1).reshape(-1, 2) + self._middle
         node = place @ self._axes + (self.level + cache.offset) * self.up
@@ -191,7 +191,7 @@ class FloorGrid:
         if sent is not None:
             inner.index_add_(0, self._node, self._weight * sent)
         inner = (inner / far).clamp(0.0, _LARGEST)
-        out = torch.ones(_NODES, _NODES, 3)
+        out = inner.new_ones(_NODES, _NODES, 3)
         out[1:-1, 1:-1] = inner.view(_NODES - 2, _NODES - 2, 3)
         return out.view(-1, 3)
 
@@ -244,7 +244,7 @@ class GroundedRadiosity(Radiosity):
         self.shades[key] = self.grid.shade(flux)
         bounced = super().bounced(light, rotation, texture, most_hits)
         open_, direct = self.arriving(light, rotation[None])
-        turned = rotation[None], torch.zeros(len(self.grid.view), dtype=torch.int64)
+        turned = rotation[None], self.grid.corners.new_zeros(len(self.grid.view))
         sent = self.leaving(
             self.grid.corners, self.grid.shares, self.grid.view, light, turned, texture,
             Irradiance(open_, direct + bounced),

@@ -114,7 +114,8 @@ def cache_points(
     Of a mesh that would get too many points the densest parts stay as they are and the limit is raised.
 
     Args:
-        positions: ``[V, 3]``, faces: ``[F, 3]``; normals: ``[N, 3]`` unit, normal_faces: ``[F, 3]`` into them.
+        positions: ``[V, 3]``, whose device is that of the points; faces: ``[F, 3]``; normals: ``[N, 3]`` unit,
+            normal_faces: ``[F, 3]`` into them.
         longest_edge: in the units of positions.
     """
     place, facing = positions.detach().cpu().numpy(), normals.detach().cpu().numpy()
@@ -144,15 +145,8 @@ def cache_points(
     key[between, :3] = np.rint(points[between] / unit).astype(np.int64)
     key[between, 3:] = np.rint(normal[between] * 1e3).astype(np.int64) + 4096
     kept, index = _distinct(key)
-    return CachePoints(
-        position=torch.from_numpy(points[kept]),
-        normal=torch.from_numpy(normal[kept]),
-        triangle=torch.from_numpy(owner[kept]),
-        barycentric=torch.from_numpy(weights[kept, 1:]),
-        segments=torch.from_numpy(segments),
-        first=torch.from_numpy(first),
-        index=torch.from_numpy(index),
-    )
+    found = points[kept], normal[kept], owner[kept], weights[kept, 1:], segments, first, index
+    return CachePoints(*(torch.from_numpy(part).to(positions.device) for part in found))
 
 
 def _grid(segments: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

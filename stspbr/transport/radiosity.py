@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -90,14 +91,15 @@ class Radiosity:
     def __init__(self, cache: VisibilityCache, material: MaterialValues, sweeps: int = 3) -> None:
         self.cache, self.material, self.sweeps = cache, material, sweeps
         count = len(cache.points.position)
-        rows = np.repeat(cache.hit_point.numpy(), 3)
-        values = (cache.hit_weight[:, None] * cache.hit_shares).reshape(-1).numpy()
+        rows = np.repeat(cache.hit_point.cpu().numpy(), 3)
+        values = (cache.hit_weight[:, None] * cache.hit_shares).reshape(-1).cpu().numpy()
         self._exchange = scipy.sparse.csr_matrix(
-            (values, (rows, cache.hit_corners.reshape(-1).numpy())), shape=(count, count)
+            (values, (rows, cache.hit_corners.reshape(-1).cpu().numpy())), shape=(count, count)
         )
         albedo = material.albedo.clamp(max=_BRIGHTEST)
+        self._moved: Tensor | None = None  # the exchange on a GPU
         self._table = torch.cat([cache.points.normal, material.albedo, material.roughness, material.metallic], dim=1)
-        self._diffuse = (albedo * (1 - material.metallic) * (1 - 0.04)).numpy()
+        self._diffuse = albedo * (1 - material.metallic) * (1 - 0.04)
 
     def arriving(self, light: PrefilteredLight, rotations: Tensor) -> tuple[Tensor, Tensor]:
         """Irradiance over π ``[R, P, 3]`` of the light alone: if nothing blocked it, and past what blocks it.
@@ -177,7 +179,21 @@ class Radiosity:
 
     def exchanged(self, direct: Tensor, mirrored: Tensor) -> Tensor:
         """``[P, 3]``: ``mirrored``, and what ``direct`` and it bring after one diffuse bounce or more."""
-        start, bounced = direct.numpy(), mirrored.numpy()
+        bounced = mirrored
         for _ in range(self.sweeps):
-            bounced = mirrored.numpy() + self._exchange @ (self._diffuse * (start + bounced))
-        return torch.from_numpy(bounced.astype(np.float32))
+            bounced = mirrored + self._times_exchange(self._diffuse * (direct + bounced))
+        return bounced.float()
+
+    def _times_exchange(self, values: Tensor) -> Tensor:
+        """What points with the radiosity ``values [P, 3]`` send each other."""
+        if values.device.type == "cpu":
+            return torch.from_numpy(self._exchange @ values.numpy())
+        if self._moved is None:
+            matrix = self._exchange
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR tensors beta
+                self._moved = torch.sparse_csr_tensor(
+                    torch.from_numpy(matrix.indptr).long(), torch.from_numpy(matrix.indices).long(),
+                    torch.from_numpy(matrix.data), size=matrix.shape, dtype=values.dtype,
+                ).to(values.device)  # fmt: skip
+        return self._moved @ values

@@ -27,6 +27,7 @@ from stspbr.transport.radiosity import Irradiance, Radiosity
 
 _FEW = 4  # poses of the object; of more, what hits mirror is drawn from fewer of them
 _MOST_HITS = 40_000
+_ROWS = 1024  # places whose distances to all points are held at a time on a GPU
 _Bounced = dict[bytes, tuple[Tensor, Tensor]]  # a pose, and what the object sends on to itself in it
 
 
@@ -182,8 +183,8 @@ class Transport:
             self._snapshot.radiosity.shades = dict(zip(kept, state.get("shades", []), strict=True))
 
     def _visibility(self, surface: Surface) -> VisibilityCache:
-        normals = surface.normals
-        return visibility(surface.positions, surface.faces, normals.values, normals.index, direction_bins(), self._rays)
+        normals, bins = surface.normals, direction_bins(surface.positions.device)
+        return visibility(surface.positions, surface.faces, normals.values, normals.index, bins, self._rays)
 
     def _take(self, surface: Surface, cache: VisibilityCache, material: MaterialValues, bounced: _Bounced) -> None:
         radiosity = Radiosity(cache, material)
@@ -223,11 +224,19 @@ def _places(snapshot: _Snapshot, surface: Surface, gbuffer: GBuffer) -> Places:
         origin = (corner * weights[..., None]).sum(1) + snapshot.cache.offset * outward
         return Places(origin, outward, *points.corners(gbuffer.triangle, barycentric))
     # of another topology: the points next to the corners of the pixel's triangle; rays start well off the old surface
-    _, nearest = cKDTree(points.position.numpy()).query(surface.positions.detach().numpy())
+    nearest = _nearest(points.position, surface.positions.detach())
     owned = gbuffer.faces.long().index_select(0, gbuffer.triangle)
     outward = _face_normals(surface).index_select(0, gbuffer.triangle)
     origin = gbuffer.position.detach() + 0.5 * _mean_edge(kept) * outward
-    return Places(origin, outward, torch.from_numpy(nearest)[owned], weights)
+    return Places(origin, outward, nearest[owned], weights)
+
+
+def _nearest(points: Tensor, places: Tensor) -> Tensor:
+    """``[N]`` int64: the nearest of ``points [P, 3]`` to each of ``places [N, 3]``."""
+    if places.device.type == "cpu":
+        return torch.from_numpy(cKDTree(points.numpy()).query(places.numpy())[1])
+    exact = "donot_use_mm_for_euclid_dist"  # products of matrices lose the digits of what is close
+    return torch.cat([torch.cdist(some, points, compute_mode=exact).argmin(1) for some in places.split(_ROWS)])
 
 
 def _face_normals(surface: Surface) -> Tensor:
@@ -254,12 +263,12 @@ def _distinct(rotations: Tensor) -> tuple[Tensor, Tensor]:
     numbers: dict[bytes, int] = {}
     first: list[int] = []
     owner = []
-    for view, rotation in enumerate(rotations):
+    for view, rotation in enumerate(rotations.cpu()):  # one copy for all views
         number = numbers.setdefault(_key(rotation), len(numbers))
         if number == len(first):
             first.append(view)
         owner.append(number)
-    return rotations[first], torch.tensor(owner, device=rotations.device)
+    return torch.stack([rotations[view] for view in first]), torch.tensor(owner).to(rotations.device)
 
 
 def _key(rotation: Tensor) -> bytes:

@@ -11,6 +11,8 @@ import types
 import pytest
 import torch
 
+from stspbr.warp_runtime import why_no_warp
+
 
 class _Module(torch.nn.Module):
     """Flat float32 parameters that are cast for each evaluation; rows are padded to a multiple of 256."""
@@ -106,7 +108,7 @@ def tinycudann(monkeypatch):
     return module
 
 
-@pytest.fixture(params=["cpu", "torch", "torch on CUDA", "tinycudann on CUDA"])
+@pytest.fixture(params=["cpu", "warp", "torch", "warp on CUDA", "torch on CUDA", "tinycudann on CUDA"])
 def implementation(request) -> tuple[str, torch.device]:
     """A backend of the encoding, and where it works; shared tests run over each that is there."""
     backend, _, where = request.param.partition(" on ")
@@ -114,4 +116,6 @@ def implementation(request) -> tuple[str, torch.device]:
         pytest.skip(f"{request.param}: no GPU here")
     if backend == "tinycudann" and importlib.util.find_spec("tinycudann") is None:
         pytest.skip(f"{request.param}: it is not installed")
+    if backend == "warp" and (reason := why_no_warp()) is not None:
+        pytest.skip(f"{request.param}: {reason}")
     return backend, torch.device("cuda" if where else "cpu")

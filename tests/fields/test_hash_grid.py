@@ -55,8 +55,11 @@ def test_values_and_gradients_match_the_float64_twin(settings, active_levels, im
         torch.testing.assert_close(ours.double(), wanted, rtol=1e-4, atol=error * max(1.0, wanted.abs().max().item()))
 
 
-def test_without_a_gradient_to_the_points_or_the_table():
-    grid, x = encoding(backend="torch"), points(50)
+def test_without_a_gradient_to_the_points_or_the_table(implementation):
+    backend, device = implementation
+    if backend == "tinycudann" or device.type != "cpu":
+        pytest.skip("sums of another order in each run")
+    grid, x = encoding(backend=backend), points(50)
     _, at_points, at_table = run(grid, x)
     weight = torch.rand(50, grid.output_dim, generator=torch.Generator().manual_seed(2), dtype=torch.float64).float()
     assert torch.equal(torch.autograd.grad((grid(x) * weight).sum(), grid.table)[0], at_table)
@@ -65,8 +68,12 @@ def test_without_a_gradient_to_the_points_or_the_table():
     assert torch.equal(torch.autograd.grad((grid(leaf) * weight).sum(), leaf)[0], at_points)
 
 
-def test_default_settings_match_the_float64_twin():
-    grid = encoding(levels=12, log2_table_size=15, base_resolution=16, finest_resolution=1024)
+def test_default_settings_match_the_float64_twin(implementation):
+    backend, device = implementation
+    if backend == "tinycudann":
+        pytest.skip("its levels are shifted there and back")
+    grid = encoding(levels=12, log2_table_size=15, base_resolution=16, finest_resolution=1024, backend=backend)
+    grid = grid.to(device)
     settings = dict(levels=12, log2_table_size=15, base_resolution=16, finest_resolution=1024)
     x = points(3000)
     for ours, wanted in zip(run(grid, x), run(double_twin(grid, **settings), x.double()), strict=True):
@@ -129,8 +136,11 @@ def test_points_outside_are_clamped_and_nan_is_zero(implementation):
     assert (grad != 0).sum() == 6
 
 
-def test_inactive_levels_are_zero_and_get_no_gradient():
-    grid = encoding()
+def test_inactive_levels_are_zero_and_get_no_gradient(implementation):
+    backend, device = implementation
+    grid = encoding(backend=backend)
+    if device.type != "cpu":
+        pytest.skip("sums of another order in each run")
     full, part = grid(points(100)), grid(points(100), active_levels=2)
     assert torch.equal(part[:, :4], full[:, :4]) and torch.equal(part[:, 4:], torch.zeros(100, 4))
     _, _, grad = run(grid, points(100), active_levels=2)
@@ -139,8 +149,10 @@ def test_inactive_levels_are_zero_and_get_no_gradient():
     assert torch.equal(grid(points(5), active_levels=0), torch.zeros(5, grid.output_dim))
 
 
-@pytest.mark.parametrize("backend", ["cpu", "torch"])
-def test_bits_do_not_depend_on_runs_or_threads(backend):
+def test_bits_do_not_depend_on_runs_or_threads(implementation):
+    backend, device = implementation
+    if device.type != "cpu":
+        pytest.skip("sums of another order in each run")
     grid, x = encoding(backend=backend), points(20000)
     threads, torch_threads = numba.get_num_threads(), torch.get_num_threads()
     try:
@@ -162,19 +174,21 @@ def test_seeded_initialisation():
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 
-def test_no_points_and_no_gradient_to_points():
-    grid = encoding(backend="cpu")
-    out = grid(torch.zeros(0, 3))
+def test_no_points_and_no_gradient_to_points(implementation):
+    backend, device = implementation
+    grid = encoding(backend=backend).to(device)
+    out = grid(torch.zeros(0, 3, device=device))
     assert out.shape == (0, grid.output_dim)
     (grad,) = torch.autograd.grad(out.sum(), [grid.table])
     assert torch.equal(grad, torch.zeros_like(grad))
-    x = points(10)
+    x = points(10).to(device)
     grid(x).sum().backward()
     assert x.grad is None and grid.table.grad.abs().max() > 0
 
 
-def test_nan_points_give_numbers():
-    out = encoding(backend="cpu")(torch.full((3, 3), float("nan")))
+def test_nan_points_give_numbers(implementation):
+    backend, device = implementation
+    out = encoding(backend=backend).to(device)(torch.full((3, 3), float("nan"), device=device))
     assert torch.isfinite(out).all()
 
 
@@ -190,6 +204,7 @@ def test_bad_input_is_refused_in_one_line():
         lambda: HashGridEncoding(backend="cuda"),
         lambda: encoding()(torch.zeros(3)),
         lambda: encoding(backend="cpu")(torch.zeros(3, 3, dtype=torch.float64)),
+        lambda: encoding(backend="warp")(torch.zeros(3, 3, dtype=torch.float64)),
     ):
         with pytest.raises(StspbrError):
             call()

@@ -163,12 +163,17 @@ def test_choice_by_device(monkeypatch):
     cuda = torch.device("cuda")
     assert choose_encoding("auto", CPU) == "cpu" and choose_encoding("torch", CPU) == "torch"
     monkeypatch.setattr("stspbr.fields.backend.why_no_tinycudann", lambda: None)
+    monkeypatch.setattr("stspbr.fields.backend.why_no_warp", lambda device: None)
+    assert choose_encoding("auto", cuda) == choose_encoding("warp", cuda) == choose_encoding("warp", CPU) == "warp"
+    monkeypatch.setattr("stspbr.fields.backend.why_no_warp", lambda device: "warp-lang is not installed")
     assert choose_encoding("auto", cuda) == choose_encoding("tinycudann", cuda) == "tinycudann"
+    with pytest.raises(StspbrError, match="warp-lang is not installed"):
+        choose_encoding("warp", cuda)
     monkeypatch.setattr("stspbr.fields.backend.why_no_tinycudann", lambda: "tinycudann cannot be imported: no sm_120")
     assert choose_encoding("auto", cuda) == "torch"
     with pytest.raises(StspbrError, match="no sm_120.*stspbr doctor"):
         choose_encoding("tinycudann", cuda)
-    for name, device in (("cpu", cuda), ("tinycudann", CPU), ("triton", CPU)):
+    for name, device in (("cpu", cuda), ("tinycudann", CPU), ("warp", CPU), ("triton", CPU)):
         with pytest.raises(StspbrError):
             choose_encoding(name, device)
 

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import torch
+
+from stspbr.warp_runtime import why_no_warp
+
+
+@pytest.fixture(params=["cpu", "warp"])
+def kernels(request) -> str:
+    """Our kernels on the CPU: Numba's, and Warp's on its CPU device."""
+    if request.param == "warp" and (reason := why_no_warp()) is not None:
+        pytest.skip(reason)
+    return request.param
 
 
 class Ring:
@@ -16,3 +28,14 @@ class Ring:
 
     def missed(self, points: np.ndarray) -> np.ndarray:
         return self.ring(points) < 0
+
+
+@pytest.fixture
+def gpu() -> torch.device:
+    """A GPU on which Warp works."""
+    if not torch.cuda.is_available():
+        pytest.skip("Warp on CUDA: no GPU here")
+    device = torch.device("cuda", torch.cuda.current_device())
+    if (reason := why_no_warp(device)) is not None:
+        pytest.skip(reason)
+    return device

@@ -135,8 +135,8 @@ def test_noise_would_not_be_manifold_without_the_second_variant(monkeypatch):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_kernels_agree_with_the_twin_in_values_and_gradients(seed):
-    (geometry, points), (twin, _) = cubes("cpu"), cubes("torch")
+def test_kernels_agree_with_the_twin_in_values_and_gradients(seed, kernels):
+    (geometry, points), (twin, _) = cubes(kernels), cubes("torch")
     results = []
     for each, dtype in ((geometry, torch.float32), (twin, torch.float64)):
         vertices, sdf, weights, row = noise(points, seed)
@@ -156,6 +156,20 @@ def test_kernels_agree_with_the_twin_in_values_and_gradients(seed):
     for a, b in zip(results[0][3], results[1][3], strict=True):
         assert float((a - b).norm() / b.norm()) < 1e-5
         assert float(b.abs().sum()) > 0
+
+
+def test_on_a_gpu_the_mesh_is_the_same(gpu):
+    results = []
+    for device in (torch.device("cpu"), gpu):
+        geometry, points = cubes()
+        *leaves, row = noise(points, 4)
+        leaves = [leaf.to(device).requires_grad_() for leaf in leaves]
+        topology, positions, deviation, gamma = geometry.to(device)(*leaves, row.to(device))
+        mesh, faces = geometry.training_mesh(topology, positions, gamma)
+        gradients = torch.autograd.grad(mesh.square().sum() + deviation.sum(), leaves)
+        results.append([faces, mesh, deviation, *gradients])
+    for found, wanted in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(found.cpu(), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_gradients_of_the_twin_match_central_differences():
@@ -183,9 +197,9 @@ def test_gradients_of_the_twin_match_central_differences():
             assert float((exact[k] * step).sum()) == pytest.approx(float(difference), rel=1e-4)
 
 
-def test_a_dual_vertex_by_hand():
+def test_a_dual_vertex_by_hand(kernels):
     """One inside corner: three crossings, whose mean by β is the vertex; α shifts them, the deviation leaves α out."""
-    geometry, points = cubes("cpu", (2, 2, 2))
+    geometry, points = cubes(kernels, (2, 2, 2))
     middle = int(np.flatnonzero((np.abs(points) < 1e-6).all(axis=1))[0])
     sdf = torch.full((27,), 1.0)
     sdf[middle] = -1.0
@@ -224,8 +238,8 @@ def test_one_and_two_threads_give_the_same_bits():
         assert torch.equal(a, b)
 
 
-def test_nothing_inside_gives_an_empty_mesh():
-    for backend in ("cpu", "torch"):
+def test_nothing_inside_gives_an_empty_mesh(kernels):
+    for backend in (kernels, "torch"):
         geometry, points = cubes(backend)
         vertices, _, weights, row = noise(points, 0)
         topology, positions, _, gamma = geometry(vertices, torch.ones(len(points)), weights, row)

@@ -170,7 +170,7 @@ def test_bad_initial_distances_are_refused():
 
 @pytest.mark.parametrize("border", [False, True])
 @pytest.mark.parametrize("kind", ["noise", "sphere", "nothing", "all"])
-def test_torch_twin_finds_the_same_mesh_in_the_same_order(border, kind):
+def test_torch_twin_finds_the_same_mesh_in_the_same_order(border, kind, kernels):
     vertices, tets, edges = tet_grid(9, (-1, -1, -1), (1, 0.8, 1))
     generator = torch.Generator().manual_seed(3)
     sdf = {
@@ -181,7 +181,7 @@ def test_torch_twin_finds_the_same_mesh_in_the_same_order(border, kind):
     }[kind]
     sdf[5] *= 0.0 if kind == "noise" else 1.0  # a zero counts as outside
     results = []
-    for backend in ("cpu", "torch"):
+    for backend in (kernels, "torch"):
         marching = MarchingTets(tets, edges, border_vertices(vertices) if border else None, backend)
         leaves = torch.from_numpy(vertices).clone().requires_grad_(), sdf.clone().requires_grad_()
         positions, faces = marching(*leaves)
@@ -191,6 +191,19 @@ def test_torch_twin_finds_the_same_mesh_in_the_same_order(border, kind):
     for found, wanted in zip(results[1], results[0], strict=True):
         assert torch.equal(found, wanted)
     assert (len(results[0][1]) > 0) == (kind in ("noise", "sphere") or (kind == "all" and border))
+
+
+def test_on_a_gpu_the_mesh_is_the_same(gpu):
+    vertices, tets, edges = tet_grid(24, (-1, -1, -1), (1, 1, 1))
+    sdf = torch.rand(len(vertices), generator=torch.Generator().manual_seed(3)) - 0.4
+    results = []
+    for device in (torch.device("cpu"), gpu):
+        marching = MarchingTets(tets, edges, border_vertices(vertices)).to(device)
+        leaves = [torch.from_numpy(vertices).to(device).requires_grad_(), sdf.to(device).requires_grad_()]
+        positions, faces = marching(*leaves)
+        results.append([faces, positions, *torch.autograd.grad(positions.square().sum(), leaves)])
+    for found, wanted in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(found.cpu(), wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("radius", [0.6, 0.0], ids=["sphere", "nothing inside"])

@@ -36,6 +36,7 @@ from stspbr.settings import CoarseSettings, FieldSettings, HashGridSettings, set
 from stspbr.stages.coarse import _normalization
 from stspbr.stages.session import Session
 from stspbr.stages.state import load_capture, make_fields
+from stspbr.warp_runtime import why_no_warp
 
 META = torch.device("meta")
 GRID = HashGridSettings(levels=2, log2_table_size=8, base_resolution=4, finest_resolution=8)
@@ -258,12 +259,15 @@ def gradients(problem):
     }
 
 
-def test_a_step_of_the_twins_is_a_step_of_the_kernels(tiny_run, monkeypatch):
-    """The same raster operations; encoding, extraction, prefilter and shading by kernels or by plain torch."""
+@pytest.mark.parametrize("other", ["torch", "warp"])
+def test_a_step_of_the_twins_or_of_warp_is_a_step_of_the_kernels(tiny_run, monkeypatch, other):
+    """The same raster operations; encoding, extraction, prefilter and shading by Numba's kernels or by ``other``."""
+    if other == "warp" and (reason := why_no_warp()) is not None:
+        pytest.skip(reason)
     results = []
-    for encoding in ("cpu", "torch"):
-        if encoding == "torch":
-            monkeypatch.setattr(kernel_dispatch, "usable", lambda *args, **kwargs: False)
+    for encoding in ("cpu", other):
+        if encoding == other:
+            monkeypatch.setattr(kernel_dispatch, "choose", lambda *args, **kwargs: other)
         frames, geometry, appearance, light, chosen = implicit(tiny_run, encoding)
         backend = get_backend("cpu", torch.device("cpu"))
         views = ViewSet(frames, 1, torch.device("cpu"))

@@ -82,3 +82,11 @@ def device(request) -> torch.device:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("the torch twins on CUDA: no GPU here")
     return torch.device(request.param)
+
+
+@pytest.fixture(params=["cpu", "warp"])
+def kernels(request) -> str:
+    """Our kernels that are not raster operations, on the CPU: Numba's, and Warp's on its CPU device."""
+    if request.param == "warp" and (reason := why_no_warp()) is not None:
+        pytest.skip(reason)
+    return request.param

@@ -11,6 +11,7 @@ from stspbr.render import prefilter
 from stspbr.render.light import EnvironmentCube, cube_to_latlong
 from stspbr.render.prefilter import WIDTHS, cached_light, latlong_to_cube, light_filter, prefilter_latlong
 from stspbr.scene.light import EnvironmentLight, latlong_to_direction
+from stspbr.warp_runtime import why_no_warp
 
 
 def _light(height: int = 64) -> EnvironmentLight:
@@ -70,13 +71,13 @@ def test_learned_light_means_the_same_as_a_known_one():
 
 
 @pytest.mark.parametrize("resolution", [16, 32])
-def test_gradient_and_twin_of_the_prefilter(resolution):
+def test_gradient_and_twin_of_the_prefilter(resolution, kernels):
     apply = light_filter(resolution)
     base = torch.rand(6, resolution, resolution, 3, generator=torch.Generator().manual_seed(0))
     grads = {}
-    for dtype in (torch.float32, torch.float64):
+    for dtype, backend in ((torch.float32, kernels), (torch.float64, "torch")):
         leaf = base.clone().to(dtype).detach().requires_grad_()
-        light = apply(leaf)
+        light = apply(leaf, backend)
         parts = [*light.specular, light.diffuse]
         generator = torch.Generator().manual_seed(1)
         weights = [torch.rand(part.shape, generator=generator).to(dtype) for part in parts]
@@ -166,16 +167,18 @@ def test_bad_lights_are_refused_in_one_line():
     assert latlong_to_cube(_light(8), 8).shape == (6, 8, 8, 3)
 
 
-def test_torch_twin_in_single_precision_is_the_kernels(device):
+def test_twin_and_warp_in_single_precision_are_the_kernels(device):
     base, results = torch.rand(6, 16, 16, 3, generator=torch.Generator().manual_seed(0)) + 0.1, []
-    for backend, where in (("cpu", torch.device("cpu")), ("torch", device)):
+    kinds = [("cpu", torch.device("cpu")), ("torch", device)] + [("warp", device)] * (why_no_warp(device) is None)
+    for backend, where in kinds:
         leaf = base.clone().requires_grad_()
         light = light_filter(16)(leaf.to(where), backend)
         parts = [part.cpu() for part in (*light.specular, light.diffuse)]
         generator = torch.Generator().manual_seed(1)
         total = sum((part * torch.rand(part.shape, generator=generator)).sum() for part in parts)
         results.append([*parts, *torch.autograd.grad(total, leaf)])
-    for found, wanted in zip(results[1], results[0], strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    for result in results[1:]:
+        for found, wanted in zip(result, results[0], strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     with pytest.raises(StspbrError, match="backend cpu takes float32 on the CPU, not torch.float64"):
         light_filter(16)(base.double(), "cpu")

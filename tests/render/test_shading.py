@@ -20,6 +20,7 @@ from stspbr.render.reference.texture import texture as reference_texture
 from stspbr.render.shading import pure_responses, shade
 from stspbr.render.shading_error import shading_errors
 from stspbr.scene.light import EnvironmentLight, latlong_to_direction
+from stspbr.warp_runtime import why_no_warp
 
 ENVS = Path(__file__).parents[2] / "../shared/assets/envs"
 
@@ -54,16 +55,17 @@ def _points(count: int, seed: int = 1) -> dict[str, torch.Tensor]:
     }  # fmt: skip
 
 
-def _radiance(points, light, rotation, look_up):
+def _radiance(points, light, rotation, look_up, backend="auto"):
     order = [points[key] for key in ("normals", "view", "albedo", "roughness", "metallic")]
-    return shade(*order, light, texture=look_up, light_rotation=rotation, occlusion=points.get("occlusion"))
+    modes = dict(light_rotation=rotation, occlusion=points.get("occlusion"), backend=backend)
+    return shade(*order, light, texture=look_up, **modes)
 
 
-def _parts(points, light, rotation, look_up):
+def _parts(points, light, rotation, look_up, backend):
     """Diffuse and specular, whose sum is the radiance."""
     normals, view, roughness = (points[key] for key in ("normals", "view", "roughness"))
-    found = shading._look_up(normals, view, roughness, light, look_up, rotation, None, None, None, "auto")
-    return shading._combine(*found, points["albedo"], points["metallic"], points.get("occlusion"), "auto")
+    found = shading._look_up(normals, view, roughness, light, look_up, rotation, None, None, None, backend)
+    return shading._combine(*found, points["albedo"], points["metallic"], points.get("occlusion"), backend)
 
 
 def _leaves(points, light, dtype):
@@ -75,7 +77,7 @@ def _leaves(points, light, dtype):
 
 @pytest.mark.parametrize("skipped", [0, 1])
 @pytest.mark.parametrize("turned", [False, True])
-def test_values_and_gradients_match_the_double_precision_twin(skipped, turned):
+def test_values_and_gradients_match_the_double_precision_twin(skipped, turned, kernels):
     count = 300
     points, light = _points(count), _random_light(skipped)
     if not turned:
@@ -86,10 +88,13 @@ def test_values_and_gradients_match_the_double_precision_twin(skipped, turned):
         rotation = (q, torch.arange(count) % 3)
     weight = torch.rand(count, 3, generator=torch.Generator().manual_seed(2)) - 0.3
     got = {}
-    for dtype, look_up in ((torch.float32, texture), (torch.float64, reference_texture)):
+    for dtype, look_up, backend in (
+        (torch.float32, texture, kernels),
+        (torch.float64, reference_texture, "torch"),
+    ):
         p, light_leaves, levels = _leaves(points, light, dtype)
-        diffuse, specular = _parts(p, light_leaves, rotation, look_up)
-        assert torch.equal(_radiance(p, light_leaves, rotation, look_up), diffuse + specular)
+        diffuse, specular = _parts(p, light_leaves, rotation, look_up, backend)
+        assert torch.equal(_radiance(p, light_leaves, rotation, look_up, backend), diffuse + specular)
         (diffuse * weight + 2 * specular * weight).sum().backward()
         got[dtype] = (diffuse, specular, {k: t.grad for k, t in p.items()}, [t.grad for t in levels])
     fast, slow = got[torch.float32], got[torch.float64]
@@ -245,11 +250,12 @@ def test_derivative_by_roughness_resembles_the_quadratures():
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_torch_twin_in_single_precision_is_the_kernels(turned, device):
+def test_twin_and_warp_in_single_precision_are_the_kernels(turned, device):
     light, results = _random_light(1), []
     turn = torch.linalg.qr(torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(5)))[0]
     rotation = (turn, torch.arange(60) % 2) if turned else None
-    for backend, where in (("cpu", torch.device("cpu")), ("torch", device)):
+    kinds = [("cpu", torch.device("cpu")), ("torch", device)] + [("warp", device)] * (why_no_warp(device) is None)
+    for backend, where in kinds:
         points, levels, leaves = _leaves(_points(60), light, torch.float32)
         there = {key: value.to(where) for key, value in points.items()}
         order = [there[key] for key in ("normals", "view", "albedo", "roughness", "metallic")]
@@ -258,5 +264,6 @@ def test_torch_twin_in_single_precision_is_the_kernels(turned, device):
                     light_rotation=turns, occlusion=there["occlusion"], backend=backend).cpu()  # fmt: skip
         weight = torch.rand(out.shape, generator=torch.Generator().manual_seed(6))
         results.append([out, *torch.autograd.grad((out * weight).sum(), [*points.values(), *leaves])])
-    for found, wanted in zip(results[1], results[0], strict=True):
-        assert wanted.any() and (found - wanted).norm() < 1e-4 * wanted.norm()
+    for result in results[1:]:
+        for found, wanted in zip(result, results[0], strict=True):
+            assert wanted.any() and (found - wanted).norm() < 1e-4 * wanted.norm()

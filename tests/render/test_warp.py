@@ -204,6 +204,9 @@ def test_a_session_orders_the_sums_of_a_gpu_only(monkeypatch, tmp_path, backends
     finally:
         session.order_sums(False)
     assert asked == [True, False] and not torch.are_deterministic_algorithms_enabled()
+    session.encoding = "tinycudann"
+    with pytest.raises(StspbrError, match="optimize.deterministic: tinycudann sums in any order: use --backend warp"):
+        session.order_sums(True)
     session.backend = backends[0]
     with pytest.raises(StspbrError, match="optimize.deterministic: cpu sums in any order: use --backend warp"):
         session.order_sums(True)

@@ -27,8 +27,9 @@ def coarse(run, backend, steps, **options):
 
 def test_the_coarse_stage_is_that_of_the_cpu_backend(tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")  # others share the capture
-    artifacts = [coarse(tmp_path / "run", backend, 12) for backend in ("cpu", "warp")]
-    assert [artifact.manifest["backends"]["raster"] for artifact in artifacts] == ["cpu", "warp"]
+    artifacts = [coarse(tmp_path / "run", backend, 12) for backend in ("cpu", "warp+warp")]
+    used = [artifact.manifest["backends"] for artifact in artifacts]
+    assert used == [{"raster": name, "encoding": name} for name in ("cpu", "warp")]
     numba, warp = (json.loads(a.file("metrics.json").read_text(encoding="utf-8"))["held_out"] for a in artifacts)
     assert abs(numba["psnr_mean"] - warp["psnr_mean"]) < 0.05  # dB: the same sums in another order, twelve times
 
@@ -47,7 +48,7 @@ def test_an_interrupted_stage_resumes_bit_for_bit(tiny_run, tmp_path, monkeypatc
         if name == "broken":
             monkeypatch.setattr(Reconstruction, "terms", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                coarse(tmp_path / name, "warp", 10)
+                coarse(tmp_path / name, "warp+warp", 10)
             monkeypatch.setattr(Reconstruction, "terms", original)
-        hashes.append(coarse(tmp_path / name, "warp", 10, resume=name == "broken").content_hash)
+        hashes.append(coarse(tmp_path / name, "warp+warp", 10, resume=name == "broken").content_hash)
     assert hashes[0] == hashes[1]

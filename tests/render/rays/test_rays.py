@@ -11,14 +11,18 @@ import torch
 from scipy.spatial import ConvexHull
 
 from stspbr.errors import StspbrError
+from stspbr.render.rays import backend as backends
 from stspbr.render.rays.backend import RAY_BACKENDS, ray_scene
 from stspbr.render.rays.reference import BruteForceScene
+from stspbr.warp_runtime import why_no_warp
 
 
 @pytest.fixture(params=[name for name in RAY_BACKENDS if name != "auto"])
 def backend(request) -> str:
     if request.param == "embreex":
         pytest.importorskip("embreex")
+    if request.param == "warp" and (reason := why_no_warp()) is not None:
+        pytest.skip(reason)
     return request.param
 
 
@@ -98,7 +102,7 @@ def test_both_sides_are_hit_and_nothing_leaks_through_shared_edges(backend):
     edge = positions[faces.long()][torch.randint(len(faces), (2000,), generator=generator)]
     towards = torch.cat([corner, 0.5 * (edge[:, 0] + edge[:, 1])]) - inside
     leaks = ~scene.occluded(inside, towards)  # from the middle of a closed ball, at its very corners and edges
-    assert int(leaks.sum()) <= {"numba": 0, "embreex": 0.005 * len(towards)}[backend]
+    assert int(leaks.sum()) <= {"numba": 0, "embreex": 0.005 * len(towards), "warp": 0.005 * len(towards)}[backend]
     assert bool(scene.occluded(inside + 10 * towards, -towards).all())
 
 
@@ -108,6 +112,17 @@ def test_of_two_triangles_at_one_place_the_lower_counts():
     origins, directions = rays(3_000, seed=8)
     hits = ray_scene(positions, doubled, "numba").closest(origins, directions)
     assert bool((hits.triangle < len(faces)).all()) and bool(hits.found.any())
+
+
+def test_a_ray_does_not_hit_what_it_starts_on(backend):
+    if backend != "warp":
+        pytest.skip("rays of the CPU start where they are told: callers lift them off the surface")
+    positions, faces = soup(300, seed=11)
+    corners = positions[faces.long()][4:]  # the others have no area
+    outward = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    outward = outward / outward.norm(dim=1, keepdim=True)
+    hits = ray_scene(positions, faces, backend).closest(corners.mean(1), outward)
+    assert not bool((hits.triangle == torch.arange(4, 300)).any()) and bool((hits.distance > 0).all())
 
 
 def test_threads_change_no_bit(backend):
@@ -145,6 +160,30 @@ def test_bad_input_is_refused():
     positions, faces = soup(4)
     with pytest.raises(StspbrError, match="transport.rays=optix"):
         ray_scene(positions, faces, "optix")
+    for backend in ("numba", "embreex"):
+        with pytest.raises(StspbrError, match=f"transport.rays={backend} casts no rays on meta"):
+            ray_scene(positions.to("meta"), faces, backend)
     positions[0, 0] = math.nan
     with pytest.raises(StspbrError, match="not finite"):
         ray_scene(positions, faces)
+
+
+def test_warp_casts_the_rays_of_a_gpu_and_its_absence_is_one_line(monkeypatch):
+    positions, faces = soup(4)
+    monkeypatch.setattr(backends, "why_no_warp", lambda device: None)
+    assert backends.choose_rays("auto", torch.device("cuda")) == "warp"
+    monkeypatch.setattr(backends, "why_no_warp", lambda device: "warp-lang is not installed")
+    with pytest.raises(StspbrError, match="^transport.rays=warp: warp-lang is not installed$"):
+        ray_scene(positions, faces, "warp")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="Warp on CUDA: no GPU here")
+def test_on_a_gpu_hits_are_those_of_the_cpu():
+    positions, faces = soup(600)
+    origins, directions = rays(10_000)
+    here = ray_scene(positions, faces, "warp").closest(origins, directions)
+    there = ray_scene(positions.cuda(), faces.cuda()).closest(origins.cuda(), directions.cuda())
+    assert there.triangle.device.type == "cuda"
+    same = here.triangle == there.triangle.cpu()
+    assert same.float().mean() > 0.999  # hierarchies differ: ties, and rays along edges of boxes
+    torch.testing.assert_close(there.distance.cpu()[same], here.distance[same], rtol=1e-4, atol=1e-6)
