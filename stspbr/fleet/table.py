@@ -1,0 +1,94 @@
+"""The table of all objects: rows, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stspbr.fleet.home import Home
+from stspbr.fleet.schedule import Fleet, Progress
+from stspbr.version import __version__
+
+SCHEMA = 1
+COLUMNS = (
+    "object",
+    "state",
+    "stage",
+    "tasks",
+    "found",
+    "lost",
+    "seconds",
+    "cpu_seconds",
+    "peak_gb",
+    "psnr",
+    "hash",
+    "line",
+)
+"""Of the CSV; the seconds of each stage follow."""
+
+
+def row(one: Progress, folder: Path | None = None) -> dict[str, Any]:
+    """What is known of an object as plain data.
+
+    Args:
+        folder: its run, or a copy of its small files, from which the quality is read; None: left out.
+    """
+    return {
+        "object": one.job.name,
+        "recipe": one.job.recipe.name,
+        "state": one.state,
+        "stage": one.stage,
+        "tasks": f"{one.at}/{len(one.job.tasks)}",
+        "found": one.found,
+        "lost": one.lost,
+        "seconds": round(sum(one.seconds.values()), 3),
+        "cpu_seconds": round(sum(one.cpu_seconds.values()), 3),
+        "peak_gb": round(max(one.peaks.values(), default=0) / 1e9, 3),
+        "psnr": None if folder is None else held_out(folder),
+        "hash": one.hashes.get(one.job.stages[-1].name, ""),
+        "line": one.line,
+        "stages": {stage: round(seconds, 3) for stage, seconds in one.seconds.items()},
+        "hashes": dict(one.hashes),
+        "hosts": dict(one.hosts),
+    }
+
+
+def held_out(folder: Path) -> float | None:
+    """Mean PSNR in dB of the held-out views of the newest asset in a run's folder; None: it has none."""
+    for stage in ("refine", "bake"):
+        for path in sorted(folder.glob(f"{stage}/v*/metrics.json"), reverse=True):
+            try:
+                value = json.loads(path.read_text(encoding="utf-8")).get("held_out", {}).get("psnr_mean")
+            except (OSError, ValueError, AttributeError):
+                continue
+            if isinstance(value, (int, float)):
+                return round(float(value), 3)
+    return None
+
+
+def as_json(fleet: Fleet, rows: list[dict[str, Any]], facts: Mapping[str, Any]) -> str:
+    """The table as a JSON document."""
+    head = {"schema": SCHEMA, "stspbr": __version__, **facts, "counts": fleet.counts()}
+    return json.dumps({**head, "objects": rows}, indent=1, sort_keys=True) + "\n"
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """The table as CSV, a row per object."""
+    stages = list(dict.fromkeys(stage for one in rows for stage in one["stages"]))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*COLUMNS, *(f"{stage}_seconds" for stage in stages)])
+    for one in rows:
+        values = ["" if one[name] is None else one[name] for name in COLUMNS]
+        writer.writerow([*values, *(one["stages"].get(stage, "") for stage in stages)])
+    return stream.getvalue()
+
+
+def write_tables(fleet: Fleet, home: Home, facts: Mapping[str, Any]) -> list[str]:
+    """Write ``fleet.json`` and ``fleet.csv`` beside the runs; returns their addresses."""
+    rows = [row(one, home.run(one.job.name) if home.shared else None) for one in fleet.objects]
+    return [home.write("fleet.json", as_json(fleet, rows, facts)), home.write("fleet.csv", as_csv(rows))]
