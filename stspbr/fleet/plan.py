@@ -151,13 +151,17 @@ def find_finished(job: Job, run: Path, *, payload: bool = False) -> None:
         job.done += 1
 
 
-def wall_seconds(artifact: Artifact) -> float | None:
-    """Seconds that a stage took, from the facts of its run; None if they are lost."""
+def stage_seconds(artifact: Artifact) -> float | None:
+    """Seconds that a stage took, from the facts of its run; None if they are lost.
+
+    ``wall_seconds`` is that of writing the version, ``seconds`` that of an optimising stage from its start.
+    """
     try:
-        found = json.loads((artifact.path / RUN_FACTS).read_text(encoding="utf-8")).get("wall_seconds")
+        facts = json.loads((artifact.path / RUN_FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return float(found) if isinstance(found, (int, float)) else None
+    found = [facts.get(key) for key in ("wall_seconds", "seconds")] if isinstance(facts, dict) else []
+    return max((float(value) for value in found if isinstance(value, (int, float))), default=None)
 
 
 def report_is_of(run: Path) -> str | None:

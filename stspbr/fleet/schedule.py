@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from stspbr.fleet.engine import Engine
 from stspbr.fleet.home import Home
-from stspbr.fleet.plan import Job, Task, wall_seconds
+from stspbr.fleet.plan import Job, Task, stage_seconds
 from stspbr.fleet.work import Outcome
 
 State = Literal["waiting", "queued", "running", "done", "failed"]
@@ -56,7 +56,7 @@ class Progress:
         out = cls(job, job.done, job.done)
         for stage, artifact in job.artifacts.items():
             out.hashes[stage] = artifact.content_hash
-            seconds = wall_seconds(artifact)
+            seconds = stage_seconds(artifact)
             if seconds is not None:
                 out.seconds[stage] = seconds
         if out.at == len(job.tasks):

@@ -19,7 +19,7 @@ def checks() -> dict[str, Check]:
 def test_everything_is_looked_at(checks):
     expected = {"stspbr", "python", "platform", "cores", "packages", "torch", "CUDA", "numba", "xatlas", "OpenImageIO"}
     expected |= {"tensorboard", "mitsuba", "disk", "--backend auto"}
-    expected |= {"raster backend cpu", "raster backend nvdiffrast"}
+    expected |= {"raster backend cpu", "raster backend warp"}
     expected |= {"encoding backend cpu", "encoding backend tinycudann"}
     assert expected <= set(checks)
     for check in checks.values():
