@@ -24,21 +24,18 @@ def fleet_page(fleet: Fleet, home: Home, title: str, facts: list[tuple[str, str]
         facts: label and value, shown above the table.
     """
     shots: list[Shot] = []
-    rows: list[tuple[str, list[str]]] = []
     failures: list[str] = []
     stages = list(dict.fromkeys(task.stage for one in fleet.objects for task in one.job.tasks))
     for one in fleet.objects:
         if one.state == "failed":
             failures.append(f"{one.job.name}: {one.line}")
-        if one.at == 0 or (len(rows) >= _ROWS and len(shots) >= _PICTURES):
-            psnr = None
-        else:
-            folder = home.pictures(one.job.name)
-            psnr = held_out(folder)
-            if len(shots) < _PICTURES and (shot := _shot(one, folder, psnr)) is not None:
-                shots.append(shot)
-        if len(rows) < _ROWS:
-            rows.append((one.job.name, _cells(one, stages, psnr)))
+        if one.at == 0 or len(shots) >= _PICTURES:
+            continue
+        folder = home.pictures(one.job.name)
+        one.psnr = one.psnr or held_out(folder)
+        if len(shots) < _PICTURES and (shot := _shot(one, folder)) is not None:
+            shots.append(shot)
+    rows = [(one.job.name, _cells(one, stages)) for one in fleet.objects[:_ROWS]]
     counts = fleet.counts()
     state = [(name, str(count)) for name, count in counts.items() if count]
     return render(
@@ -54,13 +51,13 @@ def fleet_page(fleet: Fleet, home: Home, title: str, facts: list[tuple[str, str]
     )
 
 
-def _cells(one: Progress, stages: list[str], psnr: float | None) -> list[str]:
+def _cells(one: Progress, stages: list[str]) -> list[str]:
     own = {task.stage for task in one.job.tasks[: one.at]}
     times = [duration(one.seconds[s]) if s in one.seconds else ("done" if s in own else "–") for s in stages]
-    return [one.state, *times, str(one.lost) if one.lost else "", "–" if psnr is None else f"{psnr:.1f} dB"]
+    return [one.state, *times, str(one.lost) if one.lost else "", "–" if one.psnr is None else f"{one.psnr:.1f} dB"]
 
 
-def _shot(one: Progress, folder: Path, psnr: float | None) -> Shot | None:
+def _shot(one: Progress, folder: Path) -> Shot | None:
     """The most telling picture of a run: its result, the comparison with the truth, or the last preview."""
     found = [folder / "result.png", *sorted(folder.glob("evaluate/v*/contact_sheet.png"), reverse=True)[:1]]
     previews = folder.glob("logs/*/previews/*.png")
@@ -68,7 +65,7 @@ def _shot(one: Progress, folder: Path, psnr: float | None) -> Shot | None:
     for path in found:
         made = picture(path, 640, 60_000) if path.is_file() else None
         if made is not None:
-            quality = "" if psnr is None else f", {psnr:.1f} dB"
+            quality = "" if one.psnr is None else f", {one.psnr:.1f} dB"
             return Shot(f"{one.job.name}: {one.state}{quality}", made)
     return None
 

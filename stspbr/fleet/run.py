@@ -75,7 +75,8 @@ def run(
         StspbrError: the engine is not there, or can never run a task.
     """
     fleet, home, settings = prepared.fleet, prepared.home, prepared.settings
-    began, written = time.monotonic(), time.monotonic()
+    began = time.monotonic()
+    due = began + _TABLE_EVERY
     engine_name = settings.engine or "local"
     waiting = [one for one in fleet.objects if one.state == "waiting"]
     say(f"{prepared.name}: {len(fleet.objects)} objects, {fleet.counts()['done']} finished, in {home.address}")
@@ -85,11 +86,12 @@ def run(
         return write_tables(fleet, home, {"fleet": prepared.name, "engine": engine_name, "seconds": seconds})
 
     def tell(one: Progress | None) -> None:
-        nonlocal written
+        nonlocal due
         view.tell(one)
-        if time.monotonic() - written >= _TABLE_EVERY:
+        now = time.monotonic()
+        if now >= due:
             tables()
-            written = time.monotonic()
+            due = max(now + _TABLE_EVERY, now + 20.0 * (time.monotonic() - now))
 
     def page() -> str:
         shown = facts_of(fleet, engine_name, time.monotonic() - began)

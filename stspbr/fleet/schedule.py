@@ -31,6 +31,7 @@ class Progress:
         lost: how often a task of its was lost; tries: of the present task.
         seconds, cpu_seconds, peaks: of each stage that was run, or (seconds) found; peaks in bytes.
         hosts: where each stage was run; hashes: content hash of each stage.
+        psnr: mean of the held-out views in dB, once it was looked up; None: not yet, or there is none.
         note: what the running task said last; since: when it was submitted; token: of this try, which its notes bear.
     """
 
@@ -46,6 +47,7 @@ class Progress:
     peaks: dict[str, int] = field(default_factory=dict)
     hosts: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    psnr: float | None = None
     note: dict[str, Any] = field(default_factory=dict)
     since: float = 0.0
     token: str = ""
@@ -88,12 +90,12 @@ class Fleet:
 
     Attributes:
         retries: how often a lost task is tried again.
-        began: of this start, on the monotonic clock.
     """
 
     objects: list[Progress]
     retries: int
-    began: float = field(default_factory=time.monotonic)
+    _summary: tuple[dict[str, int], float | None] | None = None
+    _fresh_until: float = 0.0
 
     def counts(self) -> dict[str, int]:
         """Objects by state."""
@@ -101,6 +103,15 @@ class Fleet:
         for one in self.objects:
             out[one.state] += 1
         return out
+
+    def summary(self) -> tuple[dict[str, int], float | None]:
+        """``counts()`` and ``seconds_left()``, at most so old that working them out takes a twentieth of the time."""
+        now = time.monotonic()
+        if self._summary is None or now >= self._fresh_until:
+            self._summary = self.counts(), self.seconds_left()
+            ended = time.monotonic()
+            self._fresh_until = ended + 20.0 * (ended - now)
+        return self._summary
 
     def seconds_left(self) -> float | None:
         """At the pace of the stages so far, with as many tasks at once as run now; None: nothing is known yet."""

@@ -31,12 +31,8 @@ COLUMNS = (
 """Of the CSV; the seconds of each stage follow."""
 
 
-def row(one: Progress, folder: Path | None = None) -> dict[str, Any]:
-    """What is known of an object as plain data.
-
-    Args:
-        folder: its run, or a copy of its small files, from which the quality is read; None: left out.
-    """
+def row(one: Progress) -> dict[str, Any]:
+    """What is known of an object as plain data."""
     return {
         "object": one.job.name,
         "recipe": one.job.recipe.name,
@@ -48,7 +44,7 @@ def row(one: Progress, folder: Path | None = None) -> dict[str, Any]:
         "seconds": round(sum(one.seconds.values()), 3),
         "cpu_seconds": round(sum(one.cpu_seconds.values()), 3),
         "peak_gb": round(max(one.peaks.values(), default=0) / 1e9, 3),
-        "psnr": None if folder is None else held_out(folder),
+        "psnr": one.psnr,
         "hash": one.hashes.get(one.job.stages[-1].name, ""),
         "line": one.line,
         "stages": {stage: round(seconds, 3) for stage, seconds in one.seconds.items()},
@@ -58,8 +54,8 @@ def row(one: Progress, folder: Path | None = None) -> dict[str, Any]:
 
 
 def held_out(folder: Path) -> float | None:
-    """Mean PSNR in dB of the held-out views of the newest asset in a run's folder; None: it has none."""
-    for stage in ("refine", "bake"):
+    """Mean PSNR in dB of the held-out views of the furthest stage in a run's folder; None: there are none."""
+    for stage in ("refine", "bake", "specialize", "coarse"):
         for path in sorted(folder.glob(f"{stage}/v*/metrics.json"), reverse=True):
             try:
                 value = json.loads(path.read_text(encoding="utf-8")).get("held_out", {}).get("psnr_mean")
@@ -90,5 +86,8 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
 
 def write_tables(fleet: Fleet, home: Home, facts: Mapping[str, Any]) -> list[str]:
     """Write ``fleet.json`` and ``fleet.csv`` beside the runs; returns their addresses."""
-    rows = [row(one, home.run(one.job.name) if home.shared else None) for one in fleet.objects]
+    for one in fleet.objects:
+        if home.shared and one.state == "done" and one.psnr is None:
+            one.psnr = held_out(home.run(one.job.name))
+    rows = [row(one) for one in fleet.objects]
     return [home.write("fleet.json", as_json(fleet, rows, facts)), home.write("fleet.csv", as_csv(rows))]

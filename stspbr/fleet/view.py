@@ -28,7 +28,7 @@ class FleetView:
     def __init__(self, fleet: Fleet, *, quiet: bool = False, json_lines: bool = False) -> None:
         self._fleet, self._quiet, self._json = fleet, quiet, json_lines
         self._live: Any = None
-        self._drawn = 0.0
+        self._draw_at = 0.0
 
     def __enter__(self) -> FleetView:
         if not self._quiet and not self._json and sys.stdout.isatty():
@@ -46,21 +46,21 @@ class FleetView:
     def tell(self, one: Progress | None) -> None:
         """An object has changed; None: time has passed."""
         if self._live is not None:
-            if time.monotonic() - self._drawn >= 0.5:
-                self._drawn = time.monotonic()
+            now = time.monotonic()
+            if now >= self._draw_at:
                 self._live.update(self._table(), refresh=True)
+                self._draw_at = max(now + 0.5, now + 20.0 * (time.monotonic() - now))
         elif one is not None and self._json:
             names = ("state", "stage", "line", "lost")
             record = {"object": one.job.name, **{name: getattr(one, name) for name in names}, "done": one.at}
-            self._write(json.dumps({**record, "tasks": len(one.job.tasks), "counts": self._fleet.counts()}))
+            self._write(json.dumps({**record, "tasks": len(one.job.tasks), "counts": self._fleet.summary()[0]}))
         elif one is not None and not self._quiet and one.state != "queued":
             self._write(self._line(one))
 
     def _line(self, one: Progress) -> str:
-        counts = self._fleet.counts()
+        counts, left = self._fleet.summary()
         ended = counts["done"] + counts["failed"]
         head = f"[{ended}/{len(self._fleet.objects)}] {one.job.name}"
-        left = self._fleet.seconds_left()
         tail = "" if left is None or ended == len(self._fleet.objects) else f"; {rest(left)}"
         if one.state == "failed":
             return f"{head} FAILED in {one.line}{tail}"
@@ -74,7 +74,7 @@ class FleetView:
         from rich.markup import escape
         from rich.table import Table
 
-        counts, left = self._fleet.counts(), self._fleet.seconds_left()
+        counts, left = self._fleet.summary()
         whole = sum(one.share() for one in self._fleet.objects) / max(len(self._fleet.objects), 1)
         said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         title = f"{said}; {100 * whole:.0f} %" + ("" if left is None else f", {rest(left)}")
