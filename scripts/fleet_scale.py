@@ -79,7 +79,7 @@ def simulate(objects: int, slots: int, seconds: dict[str, float], speed: float, 
     durations = {stage: (value + START) / speed for stage, value in seconds.items()}
     with tempfile.TemporaryDirectory() as folder:
         fleet = _fleet(factors, list(seconds), folder)
-        engine = RayEngine("local", None, slots, _Stub(durations, factors))
+        engine = RayEngine("local", None, slots, _stub(durations, factors))
         try:
             _warm(engine, slots)
             began = time.monotonic()
@@ -110,7 +110,7 @@ def overheads(tasks: int = 400, slots: int = 4) -> dict[str, float]:
 
     factors = {f"object-{k}": 1.0 for k in range(tasks)}
     with tempfile.TemporaryDirectory() as folder:
-        engine = RayEngine("local", None, slots, _Stub({"stage": 0.0}, factors))
+        engine = RayEngine("local", None, slots, _stub({"stage": 0.0}, factors))
         try:
             _warm(engine, slots)
             began = time.monotonic()
@@ -148,18 +148,16 @@ def growth() -> list[dict[str, Any]]:
     return rows
 
 
-class _Stub:
+def _stub(durations: dict[str, float], factors: dict[str, float]) -> Any:
     """Carries a task out by sleeping."""
 
-    def __init__(self, durations: dict[str, float], factors: dict[str, float]) -> None:
-        self._durations, self._factors = durations, factors
-        self.__name__ = "stub"
-
-    def __call__(self, task: Any) -> Any:
+    def stub(task: Any) -> Any:
         from stspbr.fleet.work import Outcome
 
-        time.sleep(self._durations.get(task.stage, 0.0) * self._factors.get(task.object, 1.0))
+        time.sleep(durations.get(task.stage, 0.0) * factors.get(task.object, 1.0))
         return Outcome("done", hashes={task.stage: "0"})
+
+    return stub
 
 
 def _fleet(factors: dict[str, float], stages: list[str], folder: str) -> Any:

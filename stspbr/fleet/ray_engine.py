@@ -28,6 +28,7 @@ class RayEngine(Engine):
 
     def __init__(self, address: str, workers: int | None, cores: int, work: Work = perform) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # it would print each lost worker on our stdout
         try:
             import ray
         except ImportError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -50,8 +51,8 @@ def test_what_can_never_run_is_refused_before_anything_runs(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 def test_a_fleet_of_eight_with_two_workers_of_which_one_is_killed(tmp_path):
-    pytest.importorskip("ray")
     path = fleets.write_fleet(tmp_path, fleets.ASSETS)
     process = fleets.start(path, "--engine", "ray", "--workers", "2")
     note = fleets.kill_a_worker(tmp_path / "runs", process)
@@ -69,9 +70,8 @@ def test_a_fleet_of_eight_with_two_workers_of_which_one_is_killed(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="submitit is not installed")
 def test_submitit_and_an_object_store(tmp_path):
-    pytest.importorskip("submitit")
-    pytest.importorskip("fsspec")
     path = fleets.write_fleet(tmp_path, ("demo", "letters"), more="[slurm]\ntimeout_min = 30")
     store = f"file://{tmp_path / 'store'}"
     where = ["--out", store, "--scratch", str(tmp_path / "scratch")]
