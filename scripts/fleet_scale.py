@@ -26,19 +26,25 @@ SPREAD = 0.25  # of the objects' sizes about their mean, as a standard deviation
 
 @dataclass(frozen=True)
 class Quality:
-    """An object at one quality: seconds of one core by stage, bytes that it leaves, bytes of its photographs."""
+    """An object at one quality: seconds of one core by stage, bytes of its capture and of all that it leaves."""
 
     name: str
     seconds: dict[str, float]
+    capture: float
     kept: float
-    read: float
+
+    @property
+    def moved(self) -> float:
+        """Bytes between storage and nodes: photographs in, all versions out, the capture into each later task."""
+        return PHOTOGRAPHS + self.kept + (len(self.seconds) - 1) * self.capture
 
     @property
     def total(self) -> float:
         return sum(self.seconds.values())
 
 
-START = 6.5  # seconds of one core until a task's process has imported what it needs; measured, see docs/scale.md
+PHOTOGRAPHS = 60 * 5e6  # bytes
+START = 5.0  # seconds of one core until a task's process has imported what it needs; measured, see docs/scale.md
 TASKS_PER_SECOND = 75.0  # that one driver and Ray's scheduler hand out; measured with --overheads
 
 
@@ -49,9 +55,9 @@ def qualities() -> list[Quality]:
 
     photos = Photographs([(4000, 3000)] * 60, masked=False)
     out = []
-    for name, kept in (("draft", 60e6), ("standard", 350e6), ("fine", 2.2e9)):
+    for name, capture, kept in (("draft", 15e6, 60e6), ("standard", 180e6, 280e6), ("fine", 1.15e9, 1.3e9)):
         seconds = expected_seconds(load_recipe(f"photos-{name}"), photos, 1.0)
-        out.append(Quality(name, {**seconds, "report": 10.0}, kept, 60 * 5e6))
+        out.append(Quality(name, {**seconds, "report": 10.0}, capture, kept))
     return out
 
 
@@ -141,7 +147,7 @@ def growth() -> list[dict[str, Any]]:
                     "hours": found["seconds"] / 3600,
                     "scheduler_hours": found["scheduler"] / 3600,
                     "kept_terabytes": objects * quality.kept / 1e12,
-                    "read_megabytes_per_second": objects * quality.read / 1e6 / found["seconds"],
+                    "megabytes_per_second": objects * quality.moved / 1e6 / found["seconds"],
                     "core_hours": objects * quality.total / 3600,
                 }
             )

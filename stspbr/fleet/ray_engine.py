@@ -41,7 +41,7 @@ class RayEngine(Engine):
         if self._own:
             try:
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except Exception as error:  # Ray raises plain exceptions, too, e.g. if a busy machine is slow to start it
                 raise StspbrError(f"--address {address}: {first_line(error)}") from None
         # lost tasks are tried again by the fleet, which counts and tells of it
         self._perform = ray.remote(max_retries=0)(work)
