@@ -46,13 +46,13 @@ def fleet(
     if list_them:
         if json_lines:
             for one in objects:
-                found = {"object": one.job.name, "recipe": one.job.recipe.name, "done": one.at}
+                found = {"object": one.job.name, "recipe": one.job.recipe_name, "done": one.at}
                 typer.echo(json.dumps({**found, "tasks": len(one.job.tasks), "next": one.stage}))
             return
         rows = [
             [
                 one.job.name,
-                one.job.recipe.name,
+                one.job.recipe_name,
                 f"{one.at}/{len(one.job.tasks)}",
                 "" if one.state == "done" else one.stage,
             ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -74,21 +74,32 @@ class Job:
     """One object: its tasks in their order, and what is known of those that are done.
 
     Attributes:
-        stages: the recipe's, as planned; the tasks are these and the report.
+        recipe, stages: as planned, None and empty once forgotten; the tasks are the stages and the report.
+        recipe_name, last_stage: names that are not forgotten.
         done: number of finished tasks at the start; artifacts: of these stages.
     """
 
     name: str
-    recipe: Recipe
+    recipe: Recipe | None
     seed: int
     stages: list[PlannedStage]
     tasks: list[Task]
     done: int = 0
     artifacts: dict[str, Artifact] = field(default_factory=dict)
+    recipe_name: str = field(init=False)
+    last_stage: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        assert self.recipe is not None
+        self.recipe_name, self.last_stage = self.recipe.name, self.stages[-1].name
+
+    def forget(self) -> None:
+        """Give back the memory of settings and manifests, which is most of what a large fleet would hold."""
+        self.recipe, self.stages, self.artifacts = None, [], {}
 
 
-def plan_jobs(fleet: FleetSettings, where: str, home: str, only: Iterable[str] = ()) -> list[Job]:
-    """The jobs of all objects, every recipe and setting checked.
+def plan_jobs(fleet: FleetSettings, where: str, home: str, only: Iterable[str] = ()) -> Iterator[Job]:
+    """The jobs of all objects, every recipe and setting checked; one at a time, so that they may be forgotten.
 
     Args:
         where: the file or folder of the objects, for errors; home: address of the runs.
@@ -102,19 +113,17 @@ def plan_jobs(fleet: FleetSettings, where: str, home: str, only: Iterable[str] =
     if not chosen:
         raise StspbrError(f"--only {' '.join(patterns)}: no object matches; --list prints them")
     known: set[str] = set()
-    jobs = []
     for item in chosen:
         try:
             job = _job(item, fleet, home)
         except StspbrError as error:
             raise StspbrError(f"{where}: object {item.name}: {error}") from None
         known.update(stage.name for stage in job.stages)
-        jobs.append(job)
+        yield job
     unknown = set(fleet.needs) - known - {REPORT}
     if unknown and not patterns:
         names = ", ".join(sorted(known | {REPORT}))
         raise StspbrError(f"{where}: needs.{min(unknown)}: no object has such a stage: choose {names}")
-    return jobs
 
 
 def changes_of(item: FleetObject, fleet: FleetSettings) -> list[str]:

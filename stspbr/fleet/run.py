@@ -49,11 +49,13 @@ def prepare(
     home = open_home(address, settings.scratch)
     if verify and not home.shared:
         raise StspbrError(f"--verify reads the runs' folders, and {address} is an object store: leave it out")
-    jobs = plan_jobs(settings, str(sources[0]), address, only)
-    for job in jobs:
+    objects = []
+    for job in plan_jobs(settings, str(sources[0]), address, only):
         find_finished(job, home.manifests(job.name), payload=verify)
+        objects.append(Progress.of(job))
+        job.forget()
     retries = RETRIES if settings.retries is None else settings.retries
-    return Prepared(name, settings, home, Fleet([Progress.of(job) for job in jobs], retries))
+    return Prepared(name, settings, home, Fleet(objects, retries))
 
 
 def run(

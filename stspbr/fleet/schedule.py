@@ -75,7 +75,7 @@ class Progress:
         self.token, self.since, self.note = uuid.uuid4().hex, time.monotonic(), {}
         self.state, self.tries = "queued", self.tries + 1
         task = replace(self.job.tasks[self.at], token=self.token)
-        return replace(task, of=self.hashes.get(self.job.stages[-1].name)) if task.last else task
+        return replace(task, of=self.hashes.get(self.job.last_stage)) if task.last else task
 
     def share(self) -> float:
         """Of its tasks that is done, in [0, 1]."""

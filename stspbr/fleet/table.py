@@ -35,7 +35,7 @@ def row(one: Progress) -> dict[str, Any]:
     """What is known of an object as plain data."""
     return {
         "object": one.job.name,
-        "recipe": one.job.recipe.name,
+        "recipe": one.job.recipe_name,
         "state": one.state,
         "stage": one.stage,
         "tasks": f"{one.at}/{len(one.job.tasks)}",
@@ -45,7 +45,7 @@ def row(one: Progress) -> dict[str, Any]:
         "cpu_seconds": round(sum(one.cpu_seconds.values()), 3),
         "peak_gb": round(max(one.peaks.values(), default=0) / 1e9, 3),
         "psnr": one.psnr,
-        "hash": one.hashes.get(one.job.stages[-1].name, ""),
+        "hash": one.hashes.get(one.job.last_stage, ""),
         "line": one.line,
         "stages": {stage: round(seconds, 3) for stage, seconds in one.seconds.items()},
         "hashes": dict(one.hashes),

@@ -14,7 +14,8 @@ from stspbr.settings import FleetObject, FleetSettings, TaskNeeds, load_recipe, 
 
 
 def plan(*objects, home="/runs", only=(), **fleet):
-    return plan_jobs(FleetSettings(objects=[FleetObject(**one) for one in objects], **fleet), "few.toml", home, only)
+    found = FleetSettings(objects=[FleetObject(**one) for one in objects], **fleet)
+    return list(plan_jobs(found, "few.toml", home, only))
 
 
 def test_a_command_is_what_one_would_type():
@@ -124,6 +125,8 @@ def test_the_report_is_done_if_it_is_of_the_last_stage(tmp_path):
     (tmp_path / "report.json").write_text(json.dumps({"of": made["coarse"].content_hash}))
     find_finished(job, tmp_path)
     assert job.done == 3 == len(job.tasks)
+    job.forget()
+    assert (job.recipe_name, job.last_stage, job.recipe) == ("demo", "coarse", None) and len(job.tasks) == 3
 
 
 def test_values_survive_toml():
