@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 import random
+import statistics
 import sys
 import tempfile
 import time
@@ -62,7 +63,7 @@ def qualities() -> list[Quality]:
 
 
 def model(objects: int, slots: int, seconds: dict[str, float], start: float = START) -> dict[str, float]:
-    """Seconds of a fleet: all work over all slots and half a chain's tail, or one chain if that is longer.
+    """Seconds of a fleet: all work over all slots and half a chain's tail, or the longest chain if that is longer.
 
     Args:
         slots: tasks at once; seconds: of one slot by stage; start: of a process.
@@ -71,7 +72,19 @@ def model(objects: int, slots: int, seconds: dict[str, float], start: float = ST
     work = objects * chain / slots
     tail = 0.5 * chain if objects > slots else 0.0
     tasks = objects * len(seconds)
-    return {"chain": chain, "work": work, "seconds": max(work + tail, chain), "scheduler": tasks / TASKS_PER_SECOND}
+    return {
+        "chain": chain,
+        "seconds": max(work + tail, chain * largest(objects)),
+        "scheduler": tasks / TASKS_PER_SECOND,
+    }
+
+
+def largest(objects: int) -> float:
+    """The largest of so many objects over their mean, as it is to be expected (Blom's approximation)."""
+    if objects < 2:
+        return 1.0
+    place = (objects - 0.375) / (objects + 0.25)
+    return math.exp(SPREAD * statistics.NormalDist().inv_cdf(place) - 0.5 * SPREAD**2)
 
 
 def simulate(objects: int, slots: int, seconds: dict[str, float], speed: float, seed: int = 0) -> dict[str, float]:
@@ -160,6 +173,12 @@ def _stub(durations: dict[str, float], factors: dict[str, float]) -> Any:
     def stub(task: Any) -> Any:
         from stspbr.fleet.work import Outcome
 
+        if task.stage == "warm":  # wait for all others, so that each has a worker of its own
+            Path(task.home, task.object).touch()
+            ends = time.monotonic() + 240.0
+            while len(list(Path(task.home).iterdir())) < int(task.folder) and time.monotonic() < ends:
+                time.sleep(0.2)
+            return Outcome("done")
         time.sleep(durations.get(task.stage, 0.0) * factors.get(task.object, 1.0))
         return Outcome("done", hashes={task.stage: "0"})
 
@@ -184,11 +203,12 @@ def _warm(engine: Any, slots: int) -> None:
     """Start all workers of the cluster, which takes a second or more each."""
     from stspbr.fleet.plan import Needs, Task
 
-    for number in range(slots):
-        engine.submit(Task(f"warm-{number}", "warm", (), Needs(1, 0, 0.0), "", ""))
-    left = slots
-    while left:
-        left -= len(engine.wait(1.0))
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(slots):
+            engine.submit(Task(f"warm-{number}", "warm", (), Needs(1, 0, 0.0), folder, str(slots)))
+        left = slots
+        while left:
+            left -= len(engine.wait(1.0))
 
 
 def main() -> int:

@@ -39,13 +39,21 @@ class RayEngine(Engine):
         where = local if address == "local" else {"address": address}
         self._own = not ray.is_initialized()
         if self._own:
-            try:
-                ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
-            except Exception as error:  # Ray raises plain exceptions, too, e.g. if a busy machine is slow to start it
-                raise StspbrError(f"--address {address}: {first_line(error)}") from None
+            self._start(address, where)
         # lost tasks are tried again by the fleet, which counts and tells of it
         self._perform = ray.remote(max_retries=0)(work)
         self._running: dict[Any, Task] = {}
+
+    def _start(self, address: str, where: dict[str, Any]) -> None:
+        """Join or start the cluster; a local one gets a second try, since Ray gives a busy machine 30 seconds only."""
+        for left in (1, 0) if address == "local" else (0,):
+            try:
+                self._ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
+                return
+            except Exception as error:  # Ray raises plain exceptions, too
+                self._ray.shutdown()
+                if left == 0:
+                    raise StspbrError(f"--address {address}: {first_line(error)}") from None
 
     def room(self, needs: Needs) -> bool:
         return len(self._running) < self._limit
