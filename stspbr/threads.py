@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from pathlib import Path
 
 
 def available_cores() -> int:
@@ -21,12 +20,6 @@ def available_cores() -> int:
     return cores
 
 
-def user_cache(name: str) -> Path:
-    """The folder of the user's cache that holds our compiled kernels of the kind ``name``; it may not exist yet."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(cache, "stspbr", name)
-
-
 def prepare_process() -> None:
     """Set what must be set before torch and Numba are imported; may be called again.
 
@@ -35,7 +28,8 @@ def prepare_process() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if not os.access(os.path.dirname(os.path.abspath(__file__)), os.W_OK):
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(user_cache("numba")))
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(cache, "stspbr", "numba"))
     if sys.platform.startswith("linux"):
         try:
             mallopt = ctypes.CDLL(None).mallopt
