@@ -61,6 +61,10 @@ class Home(ABC):
         """Write a file beside the runs; returns its address."""
 
     @abstractmethod
+    def read(self, name: str) -> str:
+        """What ``write`` wrote; empty: nothing."""
+
+    @abstractmethod
     def fetch(self, name: str) -> None:
         """Bring what is finished of an object, and its checkpoints, to this machine."""
 
@@ -103,6 +107,12 @@ class SharedHome(Home):
     def write(self, name: str, text: str) -> str:
         write_file(self.folder / name, text)
         return str(self.folder / name)
+
+    def read(self, name: str) -> str:
+        try:
+            return (self.folder / name).read_text(encoding="utf-8")
+        except OSError:
+            return ""
 
     def fetch(self, name: str) -> None:
         """Nothing: every node works in the folder itself."""
@@ -167,6 +177,12 @@ class StoreHome(Home):
         self._store.makedirs(self._root, exist_ok=True)
         self._store.pipe_file(f"{self._root}/{name}", text.encode())
         return f"{self.address.rstrip('/')}/{name}"
+
+    def read(self, name: str) -> str:
+        try:
+            return self._store.cat_file(f"{self._root}/{name}").decode("utf-8")
+        except Exception:  # stores say in their own ways that there is no such file
+            return ""
 
     def fetch(self, name: str) -> None:
         run, files = self.run(name), self._files(name)

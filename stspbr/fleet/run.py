@@ -14,7 +14,7 @@ from stspbr.fleet.objects import read_fleet
 from stspbr.fleet.page import facts_of, fleet_page
 from stspbr.fleet.plan import RETRIES, find_finished, plan_jobs
 from stspbr.fleet.schedule import Fleet, Progress, run_fleet
-from stspbr.fleet.table import write_tables
+from stspbr.fleet.table import remember, write_tables
 from stspbr.fleet.view import FleetView
 from stspbr.settings import FleetSettings
 
@@ -54,6 +54,7 @@ def prepare(
         find_finished(job, home.manifests(job.name), payload=verify)
         objects.append(Progress.of(job))
         job.forget()
+    remember(objects, home)
     retries = RETRIES if settings.retries is None else settings.retries
     return Prepared(name, settings, home, Fleet(objects, retries))
 

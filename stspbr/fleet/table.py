@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stspbr.fleet.home import Home
+from stspbr.fleet.plan import REPORT
 from stspbr.fleet.schedule import Fleet, Progress
 from stspbr.version import __version__
 
@@ -48,9 +49,29 @@ def row(one: Progress) -> dict[str, Any]:
         "hash": one.hashes.get(one.job.last_stage, ""),
         "line": one.line,
         "stages": {stage: round(seconds, 3) for stage, seconds in one.seconds.items()},
+        "stages_cpu": {stage: round(seconds, 3) for stage, seconds in one.cpu_seconds.items()},
+        "stages_peak_bytes": dict(one.peaks),
         "hashes": dict(one.hashes),
         "hosts": dict(one.hosts),
     }
+
+
+def remember(objects: list[Progress], home: Home) -> None:
+    """Take over what an earlier start wrote of the versions that are still those of the objects."""
+    try:
+        rows = {row["object"]: row for row in json.loads(home.read("fleet.json"))["objects"]}
+    except (ValueError, KeyError, TypeError):
+        return  # there was none, or of another schema
+    for one in objects:
+        old = rows.get(one.job.name)
+        if not isinstance(old, dict):
+            continue
+        same = {stage for stage, found in one.hashes.items() if old.get("hashes", {}).get(stage) == found}
+        same |= {REPORT} if one.state == "done" else set()
+        places = (("stages", one.seconds), ("stages_cpu", one.cpu_seconds), ("stages_peak_bytes", one.peaks))
+        for key, values in (*places, ("hosts", one.hosts)):
+            values.update({stage: value for stage, value in old.get(key, {}).items() if stage in same})
+        one.lost = int(old.get("lost", 0)) if same else 0
 
 
 def held_out(folder: Path) -> float | None:

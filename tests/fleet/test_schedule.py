@@ -10,7 +10,7 @@ from stspbr.fleet.engine import Engine
 from stspbr.fleet.home import SharedHome
 from stspbr.fleet.plan import Job, Needs, Task
 from stspbr.fleet.schedule import Fleet, Progress, run_fleet
-from stspbr.fleet.table import as_csv, as_json, row
+from stspbr.fleet.table import as_csv, as_json, remember, row, write_tables
 from stspbr.fleet.work import Outcome
 from stspbr.settings import PlannedStage, UnpackSettings, load_recipe
 
@@ -144,3 +144,19 @@ def test_tables_are_plain_data():
     assert data["counts"]["waiting"] == 2 and data["objects"][0]["stages"] == {"one": 1.25}
     lines = as_csv(rows).splitlines()
     assert lines[0].endswith(",one_seconds") and '"no ""good"", really"' in lines[1] and len(lines) == 3
+
+
+def test_a_later_start_remembers_what_is_still_the_same(tmp_path):
+    home, first = SharedHome(str(tmp_path)), fleet("ab")
+    remember(first.objects, home)  # there is no table yet
+    run(first, Told({("a", "one"): [Outcome("lost", "gone")]}), tmp_path)
+    write_tables(first, home, {})
+    later = fleet("ab", done=3)
+    for one, two in (("a", "a-hash"), ("b", "another")):
+        progress = next(item for item in later.objects if item.job.name == one)
+        progress.hashes = {"one": f"{one}-hash", "two": two}
+    remember(later.objects, home)
+    assert later.objects[0].seconds == {"one": 2.0, "two": 2.0, "report": 2.0} and later.objects[0].lost == 1
+    assert later.objects[1].seconds == {"one": 2.0, "report": 2.0}, "the second stage is of other settings"
+    (tmp_path / "fleet.json").write_text("[]")
+    remember(later.objects, home)
