@@ -282,11 +282,20 @@ class ArtifactStore:
         return found
 
     def find(
-        self, stage: str, settings: dict[str, Any], parents: Sequence[Artifact] = (), seed: int | None = None
+        self,
+        stage: str,
+        settings: dict[str, Any],
+        parents: Sequence[Artifact] = (),
+        seed: int | None = None,
+        *,
+        payload: bool = True,
     ) -> Artifact | None:
         """The newest sound version made with these settings, seed and parents (by content hash), or None.
 
         A stage whose inputs have not changed is thus not run again. Broken versions are skipped.
+
+        Args:
+            payload: compare every file with its hash; False: only the manifest is looked at.
         """
         _check_stage(stage)
         wanted = (plain(settings), plain(seed), {p.stage: p.content_hash for p in parents})
@@ -296,7 +305,7 @@ class ArtifactStore:
                 manifest = _read_manifest(folder / name)
                 hashes = {key: parent["content_hash"] for key, parent in manifest["parents"].items()}
                 if (manifest["settings"], manifest["seed"], hashes) == wanted:
-                    return _load(folder / name)
+                    return _load(folder / name, payload)
             except StspbrError:
                 continue
         return None
@@ -350,11 +359,11 @@ def _next_version(folder: Path) -> str:
     return f"v{int((_versions(folder) or ['v0'])[-1][1:]) + 1:04d}"
 
 
-def _load(path: Path) -> Artifact:
-    """Read and check one version."""
+def _load(path: Path, payload: bool = True) -> Artifact:
+    """Read and check one version, its files too unless ``payload`` is False."""
     manifest = _read_manifest(path)
     remedy = f"remove {path} and run the stage again, or choose another version with --from"
-    for name, entry in manifest["files"].items():
+    for name, entry in manifest["files"].items() if payload else ():
         place = path / name
         try:
             size = place.stat().st_size

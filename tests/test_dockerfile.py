@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,32 @@ def test_one_list_of_architectures_serves_both_libraries(given, torch_list):
         ["sh", "-c", command], env={"ARCHITECTURES": given, "PATH": "/usr/bin:/bin"}, capture_output=True
     )
     assert out.stdout.decode().strip() == torch_list
+
+
+def stages() -> dict[str, str]:
+    """The text of each stage by its name; the last one has none."""
+    parts = re.split(r"^FROM ", TEXT, flags=re.MULTILINE)[1:]
+    return {(re.search(r"^\S+ AS (\S+)", part) or [None, ""])[1]: part for part in parts}
+
+
+def test_nothing_is_compiled_unless_one_asks_for_it():
+    found = stages()
+    assert re.search(r"^ARG LIBRARIES=warp$", TEXT, re.MULTILINE) and found["build"].startswith("${LIBRARIES} AS build")
+    for name in ("warp", "build", ""):
+        assert not re.search(r"build-essential|-devel|git\+|ninja", found[name]), name
+    assert "nvdiffrast" in found["compiled"] and "build-essential" in found["compiled"]
+
+
+def test_the_toolkit_is_of_torch_s_cuda_and_the_builds_get_what_they_need():
+    (cuda,) = re.findall(r"^ARG CUDA=(\d+)\.", TEXT, re.MULTILINE)
+    (index,) = re.findall(r"^ARG TORCH_INDEX=cu(\d+)\d$", TEXT, re.MULTILINE)
+    assert cuda == index
+    assert '"setuptools<82"' in stages()["compiled"]
+    torch = re.search(r"^torch==(\d+)\.(\d+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert (int(torch[1]), int(torch[2])) < (2, 14), "tiny-cuda-nn does not build with newer ones"
+
+
+def test_its_extras_are_there():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    (named,) = re.findall(r'"/src\[(.+)\]"', TEXT)
+    assert set(named.split(",")) <= set(extras) and "cuda" in named.split(",")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stspbr import torchrun
-from stspbr.cli import capture, export, inspect, prior, run, scenes, stages, view
+from stspbr.cli import capture, export, fleet, inspect, prior, run, scenes, stages, view
 from stspbr.errors import StspbrError, one_line
 from stspbr.version import __version__
 
@@ -26,6 +26,7 @@ app.add_typer(prior.app, name="prior")
 app.add_typer(scenes.app, name="scenes")
 app.add_typer(stages.app)
 app.add_typer(run.app, name="run")
+app.add_typer(fleet.app)
 app.add_typer(inspect.app)
 app.add_typer(view.app)
 

@@ -31,6 +31,9 @@ def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder")],
     out: Annotated[Path | None, typer.Option(help="the page; default RUN/report.html")] = None,
     from_version: FromOption = None,
+    result: Annotated[
+        bool, typer.Option("--result", help="write RUN/result.png, too: photographs beside what the asset shows there")
+    ] = False,
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
@@ -38,10 +41,27 @@ def report(
     from stspbr.stages.report import write_report
 
     path = write_report(run, out, from_version)
+    if result:
+        _write_result(run, from_version)
     if json_lines:
         typer.echo(json.dumps({"page": str(path), "bytes": path.stat().st_size}))
     elif not quiet:
         typer.echo(f"{path} ({_size(path.stat().st_size)})")
+
+
+def _write_result(run: Path, version: str | None) -> None:
+    """``RUN/result.png`` of a run that has photographs and an asset."""
+    prepare_process()
+    from stspbr.artifacts import ArtifactStore
+    from stspbr.stages.result_pictures import RESULT, write_result
+    from stspbr.stages.session import Session
+
+    store = ArtifactStore(run)
+    if not (run / "bake").is_dir():
+        return
+    asset = store.finished(version)
+    if "capture" in store.lineage(asset):
+        write_result(Session.open(run, quiet=True), asset, run / RESULT)
 
 
 @app.command(cls=InspectCommand)

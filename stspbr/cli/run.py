@@ -24,6 +24,7 @@ from stspbr.cli.options import (
     report_artifact,
     resumable,
 )
+from stspbr.errors import StspbrError
 from stspbr.threads import prepare_process
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ app = typer.Typer(help="Run all stages: of a RECIPE, or from a folder of photogr
 def run_all(
     recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="a name from `stspbr recipes`, or a TOML file")],
     out: Annotated[Path | None, typer.Option(help="the run's folder; default runs/<name>")] = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="the last stage to run; default: all")] = None,
     settings: SetOption = None,
     seed: Annotated[int | None, typer.Option(help="replaces the recipe's seed")] = None,
     device: DeviceOption = "auto",
@@ -74,6 +76,8 @@ def run_all(
     verbose = not session.quiet and not session.json_lines
     announce = typer.echo if verbose else lambda line: None
     if isinstance(recipe, SceneRecipe):
+        if until is not None:
+            raise StspbrError(f"--until {until}: a recipe of scenes is run as a whole")
         from stspbr.stages.scenes_run import run_scene_recipe
 
         with resumable(), session.ranks.together():
@@ -82,7 +86,7 @@ def run_all(
             report_artifact(session, artifact)
         return
     with resumable(), session.ranks.together():
-        done = run_recipe(session, recipe, announce)
+        done = run_recipe(session, recipe, announce, until=until)
     for artifact in done.values():
         report_artifact(session, artifact)
     if verbose and "evaluate" in done:

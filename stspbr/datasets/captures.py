@@ -97,8 +97,8 @@ def write_dataset(
     return writers[kind](folder, capture, image_format, on_warning)
 
 
-def _kind(path: Path) -> str:
-    """What lies at ``path``."""
+def kind_of(path: Path) -> str | None:
+    """Which of ``KINDS`` lies at ``path`` (never ``orb``); None if none does."""
     if path.is_file() or (path / "transforms.json").is_file():
         return "nerfstudio"
     if (path / "transforms_train.json").is_file():
@@ -107,5 +107,12 @@ def _kind(path: Path) -> str:
         return "llff"
     if any((path / place).is_file() for place in ("cameras.bin", "cameras.txt")) or (path / "sparse").is_dir():
         return "colmap"
-    known = "transforms.json, transforms_train.json, poses_bounds.npy or a COLMAP model"
-    raise StspbrError(f"{path} contains no {known}: check the path")
+    return None
+
+
+def _kind(path: Path) -> str:
+    kind = kind_of(path)
+    if kind is None:
+        known = "transforms.json, transforms_train.json, poses_bounds.npy or a COLMAP model"
+        raise StspbrError(f"{path} contains no {known}: check the path")
+    return kind

@@ -1,72 +1,43 @@
 """What a machine lacks for stspbr's CUDA path: pure functions of a description of the machine.
 
-Facts used: CUDA 11, 12 and 13 need drivers from 450, 525 and 580 (NVIDIA's minor version compatibility), Blackwell
-(10.0, 12.0) a toolkit and a torch from CUDA 12.8 and a driver from 570; a GPU runs kernels built for its own major
-version and a minor one that is not newer, or PTX of any older version; a torch extension is built with the toolkit of
-torch's own CUDA major version; tiny-cuda-nn builds for ``TCNN_CUDA_ARCHITECTURES`` (120 for RTX 50xx) and its bindings
-need networks, nvdiffrast for ``TORCH_CUDA_ARCH_LIST`` (12.0). The machine itself is described in ``cuda_machine``.
+Facts used: CUDA 11, 12 and 13 need drivers from 450, 525 and 580 (NVIDIA's minor version compatibility); a GPU runs
+kernels built for its own major version and a minor one that is not newer, or PTX of any older version. Warp's wheel is
+built with CUDA 13: it needs a driver from 580 and a GPU from Turing. The machine itself is described in
+``cuda_machine``; what has to be compiled on it in ``compiled``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 from stspbr.doctor.checks import Check
+from stspbr.doctor.compiled import check_library, check_toolkit
+from stspbr.doctor.machine import NO_DEVICE, TURING, CudaMachine, digits_of, version_of
+from stspbr.doctor.torch_choice import torch_command, torch_index
 
 _DRIVER_FOR_CUDA = {11: 450, 12: 525, 13: 580}
-_TOOLKIT_FOR = (((10, 0), (12, 8)), ((8, 9), (11, 8)), ((8, 6), (11, 1)), ((8, 0), (11, 0)))
-_BLACKWELL, _BLACKWELL_DRIVER = (10, 0), 570
-_TURING = (7, 5)
-_TINY_NEWEST = 120
-_NVDIFFRAST = "git+https://github.com/NVlabs/nvdiffrast.git"
-_TINYCUDANN = "git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch"
-_NO_DEVICE = "it needs a CUDA device that torch finds"
-
-
-@dataclass(frozen=True)
-class Package:
-    """A package that is compiled on the user's machine. ``error``: why it does not work, in one line, or empty."""
-
-    installed: bool
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class CudaMachine:
-    """The parts of a machine that matter for the CUDA path.
-
-    Attributes:
-        gpus: name and compute capability, such as (12, 0), of each GPU, from the driver.
-        driver: version of the NVIDIA driver, or None; driver_error: the error of nvidia-smi.
-        torch: its version; torch_cuda: the CUDA that it was built for (``"12.8"``), None for a CPU build.
-        torch_devices: number of CUDA devices that torch finds; torch_architectures: ``sm_90``, ``compute_120``, …
-        visible: ``CUDA_VISIBLE_DEVICES``, None if not set.
-        nvcc: release of the toolkit's compiler (``"12.8"``), or None.
-        compiler: whether there is a C++ compiler; windows: whether commands are for cmd.exe.
-    """
-
-    gpus: tuple[tuple[str, tuple[int, int]], ...] = ()
-    driver: str | None = None
-    driver_error: str = ""
-    torch: str | None = None
-    torch_cuda: str | None = None
-    torch_devices: int = 0
-    torch_architectures: tuple[str, ...] = ()
-    visible: str | None = None
-    nvcc: str | None = None
-    compiler: bool = True
-    windows: bool = False
-    nvdiffrast: Package = Package(False)
-    tinycudann: Package = Package(False)
+_WARP_DRIVER = 580
+_WARP_COMMAND = "pip install 'stspbr[cuda]'"
 
 
 def examine(machine: CudaMachine) -> list[Check]:
-    """CUDA, its toolkit, the two libraries, and the choice of ``--backend auto``; all of them optional."""
-    cuda, toolkit = check_cuda(machine), check_toolkit(machine)
-    raster = _library("raster backend nvdiffrast", "nvdiffrast", machine.nvdiffrast, machine, cuda, toolkit)
-    encoding = _library("encoding backend tinycudann", "tinycudann", machine.tinycudann, machine, cuda, toolkit)
-    return [cuda, toolkit, raster, encoding, _auto(cuda, raster, encoding)]
+    """CUDA, Warp, and the choice of ``--backend auto``; all of them optional.
+
+    nvdiffrast and tiny-cuda-nn, which need compilers, are examined if they are installed, or if Warp cannot work here.
+    """
+    cuda = check_cuda(machine)
+    warp = check_warp(machine, cuda)
+    checks = [cuda, warp]
+    compiled: list[Check] = []
+    stuck = cuda.state == "ok" and warp.state != "ok" and not warp.remedy.startswith("pip ")
+    if stuck or machine.nvdiffrast.installed or machine.tinycudann.installed:
+        toolkit = check_toolkit(machine)
+        compiled = [check_library(name, machine, cuda, toolkit) for name in ("nvdiffrast", "tinycudann")]
+        if stuck or any(check.state == "broken" for check in compiled):
+            checks.append(toolkit)
+        wanted = zip(compiled, (machine.nvdiffrast, machine.tinycudann), strict=True)
+        checks += [check for check, package in wanted if stuck or package.installed]
+    return [*checks, _auto(cuda, warp, compiled)]
 
 
 def check_cuda(machine: CudaMachine) -> Check:
@@ -78,41 +49,40 @@ def check_cuda(machine: CudaMachine) -> Check:
     if not machine.gpus and not machine.torch_devices:
         return check("missing", "no NVIDIA GPU: everything runs on the CPU")
     if machine.torch is None:
-        return check("missing", "torch is not installed", _torch_command(machine))
+        return check("missing", "torch is not installed", torch_command(machine))
     if machine.torch_cuda is None:
-        return check("missing", "there is an NVIDIA GPU, but torch is its CPU build", _torch_command(machine))
+        return check("missing", "there is an NVIDIA GPU, but torch is its CPU build", torch_command(machine))
     if machine.torch_devices == 0:
         return check("broken", *_why_unseen(machine))
     for name, capability in machine.gpus:
         if machine.torch_architectures and not runs_on(machine.torch_architectures, capability):
-            detail = f"torch {machine.torch} has no kernels for {name} (sm_{_digits(capability)})"
-            return check("broken", f"{detail}: it has {' '.join(machine.torch_architectures)}", _torch_command(machine))
+            detail = f"torch {machine.torch} has no kernels for {name} (sm_{digits_of(capability)})"
+            return check("broken", f"{detail}: it has {' '.join(machine.torch_architectures)}", torch_command(machine))
     names = ", ".join(name for name, _ in machine.gpus) or f"{machine.torch_devices} device(s)"
     return check("ok", f"{names} (torch for CUDA {machine.torch_cuda}, driver {machine.driver})")
 
 
-def check_toolkit(machine: CudaMachine) -> Check:
-    """Whether the compilers that nvdiffrast and tiny-cuda-nn need are installed."""
-    check = partial(Check, "CUDA toolkit", optional=True)
-    if not machine.gpus or machine.torch_cuda is None:
-        return check("missing", f"not needed yet: {_NO_DEVICE}")
-    wanted = max([_version(machine.torch_cuda), *(_toolkit_for(capability) for _, capability in machine.gpus)])
-    if wanted[0] != _version(machine.torch_cuda)[0]:
-        return check("missing", "no toolkit fits both this torch and this GPU", _torch_command(machine))
-    remedy = _toolkit_command(".".join(map(str, wanted)), machine.windows)
-    if machine.nvcc is None:
-        return check("missing", "no nvcc: nvdiffrast and tiny-cuda-nn cannot be built", remedy)
-    found = _version(machine.nvcc)
-    if found[0] != wanted[0]:
-        return check("broken", f"nvcc {machine.nvcc}, but torch is built for CUDA {machine.torch_cuda}", remedy)
-    for name, capability in machine.gpus:
-        if found < _toolkit_for(capability):
-            needed = ".".join(map(str, _toolkit_for(capability)))
-            return check("broken", f"nvcc {machine.nvcc} cannot build for {name}: it needs CUDA {needed}", remedy)
-    if not machine.compiler:
-        remedy = "install Visual Studio Build Tools (C++)" if machine.windows else "apt-get install build-essential"
-        return check("missing", f"nvcc {machine.nvcc}, but no C++ compiler", remedy)
-    return check("ok", f"nvcc {machine.nvcc} and a C++ compiler")
+def check_warp(machine: CudaMachine, cuda: Check) -> Check:
+    """Whether our own kernels can run on the GPU: they need no toolkit and no compiler."""
+    check = partial(Check, "raster backend warp", optional=True)
+    if machine.warp.installed and machine.warp.error:
+        return check("broken", f"warp: {machine.warp.error}", "pip install --force-reinstall warp-lang")
+    if cuda.state != "ok":
+        return (
+            check("ok", "warp can be imported; on a CPU it is for tests")
+            if machine.warp.installed
+            else check("missing", NO_DEVICE)
+        )
+    driver = version_of(machine.driver or "0")[0]
+    if machine.driver is not None and driver < _WARP_DRIVER:
+        remedy = f"update the NVIDIA driver to {_WARP_DRIVER} or newer"
+        return check("missing", f"Warp's wheel needs driver {_WARP_DRIVER}, but {machine.driver} is installed", remedy)
+    old = [name for name, capability in machine.gpus if capability < TURING]
+    if old and len(old) == len(machine.gpus):
+        return check("missing", f"Warp needs a GPU from Turing on, and {old[0]} is older", "use --device cpu")
+    if not machine.warp.installed:
+        return check("missing", "warp is not installed", _WARP_COMMAND)
+    return check("ok", "our kernels on the GPU, without a compiler")
 
 
 def runs_on(architectures: tuple[str, ...], capability: tuple[int, int]) -> bool:
@@ -131,66 +101,14 @@ def runs_on(architectures: tuple[str, ...], capability: tuple[int, int]) -> bool
     return False
 
 
-def torch_index(machine: CudaMachine) -> str | None:
-    """PyTorch's wheel index for this driver and these GPUs, e.g. ``cu128``; None if the driver is too old."""
-    driver = _version(machine.driver or "0")[0]
-    oldest = min((capability for _, capability in machine.gpus), default=_TURING)
-    newest = max((capability for _, capability in machine.gpus), default=_TURING)
-    if oldest >= _TURING or newest >= _BLACKWELL:  # beside a Blackwell, GPUs before Turing are ignored
-        if driver >= 580:
-            return "cu130"
-        if driver >= _BLACKWELL_DRIVER:
-            return "cu128"
-    return "cu126" if driver >= 525 and newest < _BLACKWELL else None
-
-
-def install_command(library: str, machine: CudaMachine, again: bool = False) -> str:
-    """The command that builds ``nvdiffrast`` or ``tinycudann`` for this machine's GPUs; ``again`` replaces a build."""
-    capabilities = sorted({capability for _, capability in machine.gpus})
-    if library == "nvdiffrast":
-        name, value, source = "TORCH_CUDA_ARCH_LIST", ";".join(f"{a}.{b}" for a, b in capabilities), _NVDIFFRAST
-    else:
-        name, source = "TCNN_CUDA_ARCHITECTURES", _TINYCUDANN
-        value = ",".join(map(str, sorted({min(int(_digits(c)), _TINY_NEWEST) for c in capabilities})))
-    over = "--force-reinstall --no-deps --no-cache-dir " if again else ""
-    install = f'pip install --no-build-isolation {over}"{source}"'
-    variable = f'set "{name}={value}" && ' if machine.windows else f'{name}="{value}" '
-    return f"pip install setuptools wheel ninja && {variable if value else ''}{install}"
-
-
-def _library(label: str, library: str, package: Package, machine: CudaMachine, cuda: Check, toolkit: Check) -> Check:
+def _auto(cuda: Check, warp: Check, compiled: list[Check]) -> Check:
     if cuda.state != "ok":
-        return Check(label, "missing", _NO_DEVICE, "", True)
-    if package.installed and not package.error:
-        return Check(label, "ok", f"{library} works", optional=True)
-    command = install_command(library, machine, again=package.installed)
-    if toolkit.state != "ok":
-        command = f"first the CUDA toolkit (above), then: {command}"
-    if not package.installed:
-        return Check(label, "missing", f"{library} is not installed", command, True)
-    return Check(label, "broken", f"{_cause(package.error)}{package.error}", command, True)
-
-
-def _cause(error: str) -> str:
-    """The meaning of the loader's message."""
-    text = error.lower()
-    if "undefined symbol" in text or "dll load failed" in text or "procedure could not be found" in text:
-        return "built for another torch: "
-    if "no kernel image" in text or "compute capability" in text:
-        return "built for another GPU: "
-    if "libcudart" in text or "libnvrtc" in text or "cublas" in text:
-        return "built with another CUDA: "
-    if "glibcxx" in text or "cxxabi" in text:
-        return "built with another C++ compiler: "
-    return ""
-
-
-def _auto(cuda: Check, raster: Check, encoding: Check) -> Check:
-    if cuda.state != "ok":
-        return Check("--backend auto", "ok", f"takes cpu, not nvdiffrast: {cuda.detail}")
-    if raster.state != "ok":
-        return Check("--backend auto", "missing", f"only --device cpu works: {raster.detail}", raster.remedy, True)
-    name = "tinycudann" if encoding.state == "ok" else f"torch ({encoding.detail})"
+        return Check("--backend auto", "ok", f"takes cpu: {cuda.detail}")
+    if warp.state == "ok":
+        return Check("--backend auto", "ok", "takes warp; cpu with --device cpu")
+    if not compiled or compiled[0].state != "ok":
+        return Check("--backend auto", "missing", f"only --device cpu works: {warp.detail}", warp.remedy, True)
+    name = "tinycudann" if compiled[1].state == "ok" else f"torch ({compiled[1].detail})"
     return Check("--backend auto", "ok", f"takes nvdiffrast and, for encodings, {name}; cpu with --device cpu")
 
 
@@ -199,39 +117,9 @@ def _why_unseen(machine: CudaMachine) -> tuple[str, str]:
     seen = f"torch for CUDA {machine.torch_cuda} finds no device"
     if machine.visible is not None and machine.visible.strip() in ("", "-1"):
         return f"{seen}: CUDA_VISIBLE_DEVICES={machine.visible!r} hides it", "unset CUDA_VISIBLE_DEVICES"
-    needed = _DRIVER_FOR_CUDA.get(_version(machine.torch_cuda or "")[0])
-    if machine.driver is not None and needed is not None and _version(machine.driver)[0] < needed:
+    needed = _DRIVER_FOR_CUDA.get(version_of(machine.torch_cuda or "")[0])
+    if machine.driver is not None and needed is not None and version_of(machine.driver)[0] < needed:
         update = f"update the NVIDIA driver to {needed} or newer"
-        remedy = update if torch_index(machine) is None else f"{update}, or: {_torch_command(machine)}"
+        remedy = update if torch_index(machine) is None else f"{update}, or: {torch_command(machine)}"
         return f"{seen}: it needs driver {needed}, but {machine.driver} is installed", remedy
     return seen, "in a container: start it with --gpus all; else reboot, as after an update of the driver"
-
-
-def _torch_command(machine: CudaMachine) -> str:
-    index = torch_index(machine)
-    if index is not None:
-        return f"pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{index}"
-    newest = max((capability for _, capability in machine.gpus), default=_TURING)
-    needed = _BLACKWELL_DRIVER if newest >= _BLACKWELL else 525
-    return f"update the NVIDIA driver to {needed} or newer, then run `stspbr doctor` again"
-
-
-def _toolkit_command(release: str, windows: bool) -> str:
-    where = f"install CUDA toolkit {release} (https://developer.nvidia.com/cuda-toolkit-archive)"
-    if windows:
-        return where
-    return f"{where}, then: export CUDA_HOME=/usr/local/cuda-{release} PATH=/usr/local/cuda-{release}/bin:$PATH"
-
-
-def _toolkit_for(capability: tuple[int, int]) -> tuple[int, int]:
-    """The oldest toolkit that builds for a GPU."""
-    return next((toolkit for newer, toolkit in _TOOLKIT_FOR if capability >= newer), (10, 0))
-
-
-def _version(text: str) -> tuple[int, int]:
-    major, minor, *_ = [int(part) for part in text.split(".")[:2] if part.isdigit()] + [0, 0]
-    return major, minor
-
-
-def _digits(capability: tuple[int, int]) -> str:
-    return f"{capability[0]}{capability[1]}"

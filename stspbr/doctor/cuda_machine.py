@@ -1,7 +1,8 @@
-"""Describe this machine for ``doctor.cuda``: the driver, torch, the toolkit, and a trial of the two libraries."""
+"""Describe this machine for ``doctor.cuda``: the driver, torch, the toolkit, and a trial of the libraries."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stspbr.doctor.cuda import CudaMachine, Package
+from stspbr.doctor.machine import CudaMachine, Package
 from stspbr.errors import first_line
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def describe_machine() -> CudaMachine:
         nvcc=_nvcc(),
         compiler=any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")),
         windows=sys.platform == "win32",
+        setuptools=_setuptools(),
+        warp=_tried("warp", _try_warp if devices else _import_warp, max(devices, 1)),
         nvdiffrast=_tried("nvdiffrast", _try_nvdiffrast, devices),
         tinycudann=_tried("tinycudann", _try_tinycudann, devices),
     )
@@ -95,6 +98,13 @@ def _nvcc() -> str | None:
         return None
 
 
+def _setuptools() -> str | None:
+    try:
+        return importlib.metadata.version("setuptools")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def _tried(package: str, trial: Callable[[], str], devices: int) -> Package:
     if importlib.util.find_spec(package) is None:
         return Package(False)
@@ -104,6 +114,21 @@ def _tried(package: str, trial: Callable[[], str], devices: int) -> Package:
         return Package(True, trial())
     except Exception as error:  # a build for another torch, GPU or CUDA can raise anything
         return Package(True, first_line(error))
+
+
+def _import_warp() -> str:
+    importlib.import_module("warp")
+    return ""
+
+
+def _try_warp() -> str:
+    """Rasterize one triangle; returns what is wrong, or nothing. It has not run on a GPU yet."""
+    import torch
+
+    from stspbr.render.backend import get_backend
+
+    device = torch.device("cuda", torch.cuda.current_device())
+    return try_rasterize(get_backend("warp", device).rasterize, device)
 
 
 def _try_nvdiffrast() -> str:

@@ -13,6 +13,7 @@ from stspbr.settings.capture import (
     PreparationSettings,
 )
 from stspbr.settings.export import ExportDatasetSettings, ExportSettings
+from stspbr.settings.fleet import FleetObject, FleetSettings, TaskNeeds
 from stspbr.settings.optimization import (
     FieldSettings,
     GeometrySettings,
@@ -35,7 +36,16 @@ from stspbr.settings.parsing import (
     settings_for,
 )
 from stspbr.settings.photo_run import PhotoRunSettings
-from stspbr.settings.recipe import Recipe, find_recipe, load_any_recipe, load_recipe, shipped_recipes
+from stspbr.settings.recipe import (
+    PlannedStage,
+    Recipe,
+    find_recipe,
+    load_any_recipe,
+    load_recipe,
+    planned_stages,
+    shipped_recipes,
+    stages_until,
+)
 from stspbr.settings.scenes import (
     SceneConfig,
     SceneGenerateSettings,
@@ -73,6 +83,8 @@ __all__ = [
     "ExportDatasetSettings",
     "ExportSettings",
     "FieldSettings",
+    "FleetObject",
+    "FleetSettings",
     "GeometrySettings",
     "HashGridSettings",
     "LightSettings",
@@ -80,6 +92,7 @@ __all__ = [
     "OptimizeSettings",
     "PreparationSettings",
     "PhotoRunSettings",
+    "PlannedStage",
     "PriorTrainSettings",
     "Rate",
     "RateSettings",
@@ -96,6 +109,7 @@ __all__ = [
     "LightScaleSettings",
     "LightSolveSettings",
     "SurveySettings",
+    "TaskNeeds",
     "TextureSettings",
     "TransportSettings",
     "UnpackSettings",
@@ -107,8 +121,10 @@ __all__ = [
     "load_scene_config",
     "merged",
     "parse_settings",
+    "planned_stages",
     "rates",
     "settings_for",
     "shipped_recipes",
+    "stages_until",
     "train_settings",
 ]

@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from pydantic import Field
 
 from stspbr.errors import StspbrError, did_you_mean
-from stspbr.settings.capture import CaptureSettings
+from stspbr.settings.capture import CaptureMeshSettings, CaptureSettings
 from stspbr.settings.parsing import Settings, apply_overrides, nested_models, parse_settings, with_defaults
 from stspbr.settings.scenes import SceneRecipe
 from stspbr.settings.stages import (
@@ -43,6 +44,60 @@ class Recipe(Settings):
     refine: RefineSettings | None = Field(None, description="refinement by path tracing; none: left out")
     unpack_orm: UnpackSettings = Field(UnpackSettings(), description="one grey map per channel")
     evaluate: EvaluateSettings = Field(EvaluateSettings(), description="comparison with the known asset")
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage of a recipe: its name, its settings, and the stage that it builds on (None: the first)."""
+
+    name: str
+    settings: Settings
+    parent: str | None
+
+
+def planned_stages(recipe: Recipe) -> list[PlannedStage]:
+    """The stages of ``recipe`` in their order.
+
+    If the capture is rendered from an asset, or the recipe names a reference, the result is compared with it.
+    """
+    if recipe.texture is not None:
+        stages = [PlannedStage("bake", recipe.texture, None), PlannedStage("unpack-orm", recipe.unpack_orm, "bake")]
+        return [*stages, PlannedStage("evaluate", recipe.evaluate, "bake")] if recipe.evaluate.prompt else stages
+    assert recipe.capture is not None
+    stages = [
+        PlannedStage("capture", recipe.capture, None),
+        PlannedStage("coarse", recipe.coarse, "capture"),
+        PlannedStage("specialize", recipe.specialize, "coarse"),
+        PlannedStage("bake", recipe.bake, "specialize"),
+    ]
+    if recipe.refine is not None:
+        stages.append(PlannedStage("refine", recipe.refine, "bake"))
+    finished = stages[-1].name
+    stages.append(PlannedStage("unpack-orm", recipe.unpack_orm, finished))
+    evaluation = recipe.evaluate
+    if evaluation.reference is None and isinstance(recipe.capture, CaptureMeshSettings):
+        evaluation = evaluation.model_copy(update={"reference_capture": True})
+    if evaluation.reference is not None or evaluation.reference_capture:
+        stages.append(PlannedStage("evaluate", evaluation, finished))
+    if evaluation.orb is not None:
+        stages.append(PlannedStage("orb", evaluation, finished))
+    return stages
+
+
+def stages_until(recipe: Recipe, until: str | None) -> list[PlannedStage]:
+    """The stages of ``recipe`` up to ``until``, that included; None: all.
+
+    Raises:
+        StspbrError: the recipe has no such stage.
+    """
+    stages = planned_stages(recipe)
+    names = [stage.name for stage in stages]
+    if until is None:
+        return stages
+    if until not in names:
+        hint = did_you_mean(until, names)
+        raise StspbrError(f"--until {until}: {recipe.name} has no such stage: choose {', '.join(names)}{hint}")
+    return stages[: names.index(until) + 1]
 
 
 def shipped_recipes() -> dict[str, Traversable]:

@@ -14,6 +14,8 @@ from stspbr.report.contact_sheet import contact_sheet
 from stspbr.stages.baked_problem import reopened
 from stspbr.stages.session import Session
 
+RESULT = "result.png"
+"""The picture's name in a run."""
 _SHOWN = 4
 _COLUMNS = ["photograph", "result", "albedo", "roughness", "metallic", "normal"]
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from stspbr.artifacts import Artifact
-from stspbr.settings import CaptureMeshSettings, Recipe, Settings, TextureSettings
+from stspbr.settings import Recipe, TextureSettings, stages_until
 from stspbr.stages.bake import run_bake
 from stspbr.stages.capture import run_capture
 from stspbr.stages.coarse import run_coarse
@@ -19,8 +19,16 @@ from stspbr.stages.specialize import run_specialize
 from stspbr.stages.texture import run_texture
 from stspbr.stages.unpack_orm import run_unpack_orm
 
-_Stage = tuple[str, Settings, Callable[[Session, Any], Artifact], str | None]
-"""Name, settings, what runs it, and the stage that it builds on."""
+_RUN: dict[str, Callable[[Session, Any], Artifact]] = {
+    "capture": run_capture,
+    "coarse": run_coarse,
+    "specialize": run_specialize,
+    "bake": run_bake,
+    "refine": run_refine,
+    "unpack-orm": run_unpack_orm,
+    "evaluate": run_evaluate,
+    "orb": run_orb,
+}
 
 
 def run_recipe(
@@ -31,10 +39,9 @@ def run_recipe(
     without: Container[str] = (),
     after: Mapping[str, Callable[[Artifact], None]] | None = None,
     anew: Container[str] = (),
+    until: str | None = None,
 ) -> dict[str, Artifact]:
-    """Run ``recipe`` in ``session.run``.
-
-    If the capture was rendered from an asset, or the recipe names a reference, the result is compared with it.
+    """Run the stages of ``recipe`` (see ``planned_stages``) in ``session.run``, except those that are up to date.
 
     Args:
         announce: called with one line per stage: it runs, or it is up to date.
@@ -42,70 +49,22 @@ def run_recipe(
         without: stages to leave out.
         after: called with the artifact of a stage as soon as there is one, up to date or not.
         anew: stages that are run though a version of them has these settings and inputs.
+        until: the last stage to run; None: all.
 
     Returns:
         The artifact of each stage by name.
+
+    Raises:
+        StspbrError: the recipe has no stage ``until``; and as the stages do.
     """
-    if recipe.texture is not None:
-        return _run_texture(session, recipe, recipe.texture, announce, without, after, anew)
-    assert recipe.capture is not None
-    stages: list[_Stage] = [
-        ("capture", recipe.capture, run_capture, None),
-        ("coarse", recipe.coarse, run_coarse, "capture"),
-        ("specialize", recipe.specialize, run_specialize, "coarse"),
-        ("bake", recipe.bake, run_bake, "specialize"),
-    ]
-    if recipe.refine is not None:
-        stages.append(("refine", recipe.refine, run_refine, "bake"))
-    finished = stages[-1][0]
-    stages.append(("unpack-orm", recipe.unpack_orm, run_unpack_orm, finished))
-    evaluation = recipe.evaluate
-    if evaluation.reference is None and isinstance(recipe.capture, CaptureMeshSettings):
-        evaluation = evaluation.model_copy(update={"reference_capture": True})
-    if evaluation.reference is not None or evaluation.reference_capture:
-        stages.append(("evaluate", evaluation, run_evaluate, finished))
-    if evaluation.orb is not None:
-        stages.append(("orb", evaluation, run_orb, finished))
-
-    return _run_all(session, stages, announce, capture, without, after, anew)
-
-
-def _run_texture(
-    session: Session,
-    recipe: Recipe,
-    texture: TextureSettings,
-    announce: Callable[[str], None],
-    without: Container[str],
-    after: Mapping[str, Callable[[Artifact], None]] | None,
-    anew: Container[str],
-) -> dict[str, Artifact]:
-    """The stages of a recipe without frames."""
-    stages: list[_Stage] = [
-        ("bake", texture, run_texture, None),
-        ("unpack-orm", recipe.unpack_orm, run_unpack_orm, "bake"),
-    ]
-    if recipe.evaluate.prompt:
-        stages.append(("evaluate", recipe.evaluate, run_evaluate, "bake"))
-    return _run_all(session, stages, announce, None, without, after, anew)
-
-
-def _run_all(
-    session: Session,
-    stages: list[_Stage],
-    announce: Callable[[str], None],
-    capture: Artifact | None,
-    without: Container[str],
-    after: Mapping[str, Callable[[Artifact], None]] | None,
-    anew: Container[str],
-) -> dict[str, Artifact]:
-    """Run every stage that is not up to date."""
     done: dict[str, Artifact] = {}
-    for name, settings, run, parent in stages:
+    for stage in stages_until(recipe, until):
+        name, settings = stage.name, stage.settings
         if name in without:
             continue
         if session.whole is not None:
             session.whole.start(name)
-        values, parents = settings.model_dump(mode="json"), [done[parent]] if parent else []
+        values, parents = settings.model_dump(mode="json"), [done[stage.parent]] if stage.parent else []
         find = partial(session.store.find, name, values, parents, session.seed)
         found = capture if name == "capture" and capture else None
         if found is None and name not in anew:
@@ -115,6 +74,7 @@ def _run_all(
             announce(f"{name}: {found.path} is up to date")
         else:
             announce(f"{name}: running")
+            run = run_texture if isinstance(settings, TextureSettings) else _RUN[name]
             found = run(session, settings)
         done[name] = found
         session.versions[name] = found.version

@@ -24,12 +24,10 @@ from stspbr.settings.parsing import merged, parse_settings
 from stspbr.stages.capture_check import run_capture_check
 from stspbr.stages.export_asset import SUFFIXES, export_asset
 from stspbr.stages.report import write_report
-from stspbr.stages.result_pictures import write_result
+from stspbr.stages.result_pictures import RESULT, write_result
 from stspbr.stages.run import run_recipe
 from stspbr.stages.session import Session
 from stspbr.stages.time_estimate import Photographs, expected_seconds, machine_pace
-
-RESULT = "result.png"
 
 
 @dataclass

@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 
 from stspbr.doctor.checks import Check
-from stspbr.doctor.cuda import CudaMachine, Package, examine, install_command, runs_on, torch_index
+from stspbr.doctor.compiled import check_library, install_command, torch_limit
+from stspbr.doctor.cuda import examine, runs_on
 from stspbr.doctor.cuda_machine import describe_machine, parse_gpus, parse_nvcc
+from stspbr.doctor.machine import CudaMachine, Package
+from stspbr.doctor.torch_choice import torch_command, torch_index
 
 RTX5090, RTX4090, RTX3090, H100, GTX1080, SPARK = (
     ("NVIDIA GeForce RTX 5090", (12, 0)),
@@ -20,7 +23,7 @@ RTX5090, RTX4090, RTX3090, H100, GTX1080, SPARK = (
 )
 CU128 = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120")
 CU126 = ("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90")
-READY = CudaMachine(
+OLD = CudaMachine(  # Warp's wheel does not run with this driver: what has to be compiled takes its place
     gpus=(RTX5090,),
     driver="575.57.08",
     torch="2.13.0+cu128",
@@ -31,10 +34,25 @@ READY = CudaMachine(
     nvdiffrast=Package(True),
     tinycudann=Package(True),
 )
+READY = CudaMachine(
+    gpus=(RTX5090,),
+    driver="580.82",
+    torch="2.15.0",
+    torch_cuda="13.0",
+    torch_devices=1,
+    torch_architectures=CU128,
+    compiler=False,
+    warp=Package(True),
+)
 TOOLKIT_128 = "export CUDA_HOME=/usr/local/cuda-12.8 PATH=/usr/local/cuda-12.8/bin:$PATH"
-WHEEL = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/"
+INDEX = "--index-url https://download.pytorch.org/whl/"
+WHEEL = {
+    "cu130": f"pip install --force-reinstall torch {INDEX}cu130",
+    "cu128": f'pip install --force-reinstall "torch<2.12" {INDEX}cu128',
+    "cu126": f'pip install --force-reinstall "torch<2.15" {INDEX}cu126',
+}
 TCNN_120 = (
-    'pip install setuptools wheel ninja && TCNN_CUDA_ARCHITECTURES="120" pip install --no-build-isolation '
+    'pip install "setuptools<82" wheel ninja && TCNN_CUDA_ARCHITECTURES="120" pip install --no-build-isolation '
     '"git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch"'
 )
 
@@ -49,7 +67,57 @@ def named(machine: CudaMachine) -> dict[str, Check]:
 def test_a_machine_that_is_ready():
     checks = named(READY)
     assert {check.state for check in checks.values()} == {"ok"}
+    assert list(checks) == ["CUDA", "warp", "auto"] and "takes warp" in checks["auto"].detail
+
+
+def test_without_a_compiler_nothing_asks_for_one():
+    """Where Warp works, or only has to be installed, no line names a compiler or what needs one."""
+    for machine in (
+        READY,
+        replace(READY, warp=Package(False)),
+        CudaMachine(torch="2.13.0"),
+        CudaMachine(warp=READY.warp),
+    ):
+        for check in named(machine).values():
+            text = f"{check.name} {check.detail} {check.remedy}".lower()
+            assert not any(word in text for word in ("nvcc", "toolkit", "c++", "nvdiffrast", "tiny")), check
+    assert named(replace(READY, warp=Package(False)))["auto"].remedy == "pip install 'stspbr[cuda]'"
+
+
+def test_a_machine_on_which_warp_does_not_run():
+    checks = named(OLD)
+    assert checks["warp"].state == "missing" and "driver to 580" in checks["warp"].remedy
+    assert {name for name, check in checks.items() if check.state == "ok"} == set(checks) - {"warp"}
     assert "takes nvdiffrast and, for encodings, tinycudann" in checks["auto"].detail
+
+
+def test_what_is_compiled_beside_warp_is_examined():
+    checks = named(replace(READY, nvdiffrast=Package(True)))
+    assert list(checks) == ["CUDA", "warp", "nvdiffrast", "auto"] and "takes warp" in checks["auto"].detail
+    broken = named(replace(READY, tinycudann=Package(True, "undefined symbol: _ZN3c10")))
+    assert broken["CUDA toolkit"].state == "missing" and "built for another torch" in broken["tinycudann"].detail
+
+
+@pytest.mark.parametrize(
+    ("torch", "windows", "limit"),
+    [("2.13.0+cu130", False, None), ("2.14.1", False, "2.14"), ("2.13.0", True, "2.13"), ("2.12.1", True, None)],
+)
+def test_versions_are_checked_before_a_command_is_printed(torch, windows, limit):
+    machine = replace(OLD, driver="580.1", torch=torch, windows=windows, tinycudann=Package(False))
+    assert torch_limit("tinycudann", machine) == limit and torch_limit("nvdiffrast", machine) is None
+    works = Check("CUDA", "ok", "it works")
+    check = check_library("tinycudann", machine, works, works)
+    assert (f'"torch<{limit}"' in check.remedy) == (limit is not None), check
+    for setuptools, wanted in (("81.0.0", "install wheel"), ("82.0.0", '"setuptools<82"'), (None, '"setuptools<82"')):
+        assert wanted in install_command("tinycudann", replace(machine, setuptools=setuptools))
+
+
+def test_no_command_asks_an_index_for_what_it_does_not_have():
+    for driver, torch in (("580", "torch"), ("575", '"torch<2.12"'), ("550", '"torch<2.15"')):
+        machine = CudaMachine(driver=driver, gpus=(RTX4090,))
+        assert torch_command(machine).split()[3] == torch
+    assert '"torch<2.12"' in torch_command(CudaMachine(driver="575", gpus=(RTX4090,)), "2.14")
+    assert '"torch<2.14"' in torch_command(CudaMachine(driver="580", gpus=(RTX4090,)), "2.14")
 
 
 MACHINES = {
@@ -59,14 +127,14 @@ MACHINES = {
         "CUDA",
         "missing",
         "CPU build",
-        WHEEL + "cu130",
+        WHEEL["cu130"],
     ),
     "CPU build, RTX 50xx, driver 572": (
         CudaMachine(gpus=(RTX5090,), driver="572.16", torch="2.13.0+cpu"),
         "CUDA",
         "missing",
         "CPU build",
-        WHEEL + "cu128",
+        WHEEL["cu128"],
     ),
     "CPU build, RTX 50xx, driver 550": (
         CudaMachine(gpus=(RTX5090,), driver="550.54", torch="2.13.0+cpu"),
@@ -80,28 +148,28 @@ MACHINES = {
         "CUDA",
         "missing",
         "torch is not installed",
-        WHEEL + "cu126",
+        WHEEL["cu126"],
     ),
     "torch without kernels for the GPU": (
-        replace(READY, torch="2.13.0+cu126", torch_cuda="12.6", torch_architectures=CU126),
+        replace(OLD, torch="2.13.0+cu126", torch_cuda="12.6", torch_architectures=CU126),
         "CUDA",
         "broken",
         "no kernels for NVIDIA GeForce RTX 5090 (sm_120)",
-        WHEEL + "cu128",
+        WHEEL["cu128"],
     ),
     "a GPU that torch has given up": (
-        replace(READY, gpus=(GTX1080,)),
+        replace(OLD, gpus=(GTX1080,)),
         "CUDA",
         "broken",
         "no kernels for NVIDIA GeForce GTX 1080 (sm_61)",
-        WHEEL + "cu126",
+        WHEEL["cu126"],
     ),
     "driver too old for torch": (
         CudaMachine(gpus=(RTX4090,), driver="545.23", torch="2.13.0", torch_cuda="13.0"),
         "CUDA",
         "broken",
         "it needs driver 580, but 545.23 is installed",
-        f"driver to 580 or newer, or: {WHEEL}cu126",
+        f"driver to 580 or newer, or: {WHEEL['cu126']}",
     ),
     "hidden": (
         CudaMachine(gpus=(H100,), driver="580.1", torch="2.13.0", torch_cuda="13.0", visible=""),
@@ -124,58 +192,58 @@ MACHINES = {
         "version mismatch",
         "reboot",
     ),
-    "no nvcc": (replace(READY, nvcc=None), "CUDA toolkit", "missing", "no nvcc", TOOLKIT_128),
+    "no nvcc": (replace(OLD, nvcc=None), "CUDA toolkit", "missing", "no nvcc", TOOLKIT_128),
     "toolkit of another CUDA": (
-        replace(READY, nvcc="11.8"),
+        replace(OLD, nvcc="11.8"),
         "CUDA toolkit",
         "broken",
         "nvcc 11.8, but torch is built for CUDA 12.8",
         TOOLKIT_128,
     ),
     "toolkit newer by a major": (
-        replace(READY, nvcc="13.0"),
+        replace(OLD, nvcc="13.0"),
         "CUDA toolkit",
         "broken",
         "nvcc 13.0, but torch is built for",
         TOOLKIT_128,
     ),
     "toolkit too old for the GPU": (
-        replace(READY, nvcc="12.4"),
+        replace(OLD, nvcc="12.4"),
         "CUDA toolkit",
         "broken",
         "cannot build for NVIDIA GeForce RTX 5090",
         TOOLKIT_128,
     ),
     "toolkit of another minor version": (
-        replace(READY, gpus=(RTX4090,), nvcc="12.4"),
+        replace(OLD, gpus=(RTX4090,), nvcc="12.4"),
         "CUDA toolkit",
         "ok",
         "nvcc 12.4",
         "",
     ),
     "no C++ compiler": (
-        replace(READY, compiler=False),
+        replace(OLD, compiler=False),
         "CUDA toolkit",
         "missing",
         "no C++ compiler",
         "build-essential",
     ),
     "nvdiffrast absent": (
-        replace(READY, nvdiffrast=Package(False)),
+        replace(OLD, nvdiffrast=Package(False)),
         "nvdiffrast",
         "missing",
         "not installed",
         'TORCH_CUDA_ARCH_LIST="12.0" pip install --no-build-isolation "git+https://github.com/NVlabs/nvdiffrast.git"',
     ),
     "tiny-cuda-nn absent": (
-        replace(READY, tinycudann=Package(False)),
+        replace(OLD, tinycudann=Package(False)),
         "tinycudann",
         "missing",
         "not installed",
         TCNN_120,
     ),
     "absent, and no toolkit either": (
-        replace(READY, tinycudann=Package(False), nvcc=None),
+        replace(OLD, tinycudann=Package(False), nvcc=None),
         "tinycudann",
         "missing",
         "not installed",
@@ -192,34 +260,43 @@ MACHINES = {
         "--force-reinstall --no-deps --no-cache-dir",
     ),
     "built for another torch": (
-        replace(READY, nvdiffrast=Package(True, "_nvdiffrast_c.so: undefined symbol: _ZN3c106detail14torchCheckFail")),
+        replace(OLD, nvdiffrast=Package(True, "_nvdiffrast_c.so: undefined symbol: _ZN3c106detail14torchCheckFail")),
         "nvdiffrast",
         "broken",
         "built for another torch",
         "--force-reinstall",
     ),
     "built with another CUDA": (
-        replace(READY, nvdiffrast=Package(True, "libcudart.so.12: cannot open shared object file")),
+        replace(OLD, nvdiffrast=Package(True, "libcudart.so.12: cannot open shared object file")),
         "nvdiffrast",
         "broken",
         "built with another CUDA",
         "--force-reinstall",
     ),
     "auto without nvdiffrast": (
-        replace(READY, nvdiffrast=Package(False)),
+        replace(OLD, nvdiffrast=Package(False)),
         "auto",
         "missing",
         "only --device cpu works",
-        "nvdiffrast.git",
+        "driver to 580",
     ),
     "auto without tiny-cuda-nn": (
-        replace(READY, tinycudann=Package(False)),
+        replace(OLD, tinycudann=Package(False)),
         "auto",
         "ok",
         "for encodings, torch (tinycudann is not installed)",
         "",
     ),
-    "auto without a GPU": (CudaMachine(torch="2.13.0"), "auto", "ok", "takes cpu, not nvdiffrast", ""),
+    "auto without a GPU": (CudaMachine(torch="2.13.0"), "auto", "ok", "takes cpu", ""),
+    "no Warp": (replace(READY, warp=Package(False)), "warp", "missing", "not installed", "pip install 'stspbr[cuda]'"),
+    "a broken Warp": (replace(READY, warp=Package(True, "no libcuda")), "warp", "broken", "no libcuda", "warp-lang"),
+    "a GPU before Turing": (
+        replace(READY, gpus=(("Tesla V100", (7, 0)),), torch_architectures=("sm_70",)),
+        "warp",
+        "missing",
+        "Tesla V100 is older",
+        "--device cpu",
+    ),
 }
 
 
