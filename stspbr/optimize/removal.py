@@ -1,4 +1,4 @@
-"""How the maps would change without one of the views: where a fit to all views goes, and where one to all but it.
+"""How the maps would change without some of the views: where a fit to all views goes, and where one to the others.
 
 Both are taken from today's maps, which need not be at their best for either. What is fitted is what ``bake`` fits: the
 loss of the images, and the smoothness of the maps, each as the quadratic function that touches it here (iteratively
@@ -35,22 +35,41 @@ _CHANNELS = (3.0, 3.0, 3.0, 2.0, 2.0)  # over how many the smoothness of each pa
 
 
 @torch.no_grad()
-def without_view(problem: Reconstruction, evidence: Evidence, view: int, steps: int = STEPS) -> list[Tensor]:
-    """``[H, W, 5]`` per material: how albedo, roughness and metallic of each texel would change without a view.
+def without_views(
+    problem: Reconstruction, evidence: Evidence, views: Sequence[int], steps: int = STEPS
+) -> list[Tensor]:
+    """``[H, W, 5]`` per material: how albedo, roughness and metallic of each texel would change without ``views``.
 
-    With A δ = b for all views and A_v, b_v of the one, it is (A − A_v)⁻¹ (A_v δ − b_v). Geometry, normals and light are
-    held. Of the losses only ``logl1`` and ``logl2`` are known; other ones count as ``logl1``.
+    With A δ = b for all views and A_v, b_v of those that are left out, it is (A − A_v)⁻¹ (A_v δ − b_v). Geometry,
+    normals and light are held. Of the losses only ``logl1`` and ``logl2`` are known; other ones count as ``logl1``.
 
     Args:
         problem: whose appearance is a ``TextureAppearance``; evidence: of its maps as they are.
-        view: number of the view; steps: of each of the two solutions.
+        views: their numbers; steps: of each of the two solutions.
     """
     fit = _Fit.of(problem, evidence)
     every = torch.ones_like(evidence.stands)
-    own = (evidence.seen.view == view)[:, None].to(every.dtype)
+    own = of_views(evidence, views)[:, None].to(every.dtype)
     whole = fit.solved(fit.force(every, None), every, steps)
     change = fit.solved(-fit.force(own, whole), every - own, steps)
     return [part.reshape(*side, 5).float() for part, side in zip(_split(change, fit.sides), fit.sides, strict=True)]
+
+
+def of_views(evidence: Evidence, views: Sequence[int]) -> Tensor:
+    """``[N]`` bool: which pixels of the evidence belong to ``views``."""
+    return torch.isin(evidence.seen.view, evidence.seen.view.new_tensor(list(views)))
+
+
+@torch.no_grad()
+def information_without(evidence: Evidence, information: Sequence[Tensor], views: Sequence[int]) -> list[Tensor]:
+    """``[H, W, 12]`` per material: what the other views say of each texel, exactly.
+
+    Args:
+        information: ``[H, W, 12]`` per material, of all views.
+    """
+    left = torch.where(of_views(evidence, views)[:, None], torch.zeros_like(evidence.weight), evidence.weight)
+    sides = [(own.shape[0], own.shape[1]) for own in information]
+    return evidence.reads.collected(evidence.jacobian.information(left), sides)
 
 
 @dataclass

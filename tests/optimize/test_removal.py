@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from stspbr.optimize import confidence, removal
-from stspbr.optimize.confidence import gather
+from stspbr.optimize.confidence import gather, information_maps, std_maps
 from stspbr.optimize.loop import optimize
 from stspbr.optimize.posterior import PRIOR_STD
 from stspbr.optimize.progress import SilentReporter
 from stspbr.optimize.reconstruction import Reconstruction
-from stspbr.optimize.removal import FINENESS, without_view
+from stspbr.optimize.removal import FINENESS, information_without, without_views
 from stspbr.optimize.views import ViewSet
 from stspbr.settings import BakeSettings
 from tests.optimize.conftest import CPU, photographed_jar
@@ -48,7 +48,7 @@ def differences(reads, side):
 def test_it_is_the_difference_of_two_least_squares_problems(jar, monkeypatch):
     monkeypatch.setattr(confidence, "FINEST", 8)
     evidence = gather(jar, 900)
-    change = without_view(jar, evidence, 2, steps=800)[0].reshape(-1).numpy()
+    change = without_views(jar, evidence, [2], steps=800)[0].reshape(-1).numpy()
     fit = removal._Fit.of(jar, evidence)
     stands = evidence.stands.double().numpy()
     pixels, residual = dense(evidence, 8), evidence.residual.double().reshape(-1).numpy()
@@ -76,7 +76,16 @@ def test_a_view_that_agrees_with_the_others_changes_nothing(jar, monkeypatch):
     agreeing = replace(evidence, residual=torch.zeros_like(evidence.residual))
     even = removal._neighbours
     monkeypatch.setattr(removal, "_neighbours", lambda *how: 2 * even(*how)[:1])  # each place is its own neighbour
-    assert float(without_view(jar, agreeing, 1)[0].abs().max()) == 0.0
+    assert float(without_views(jar, agreeing, [1])[0].abs().max()) == 0.0
+
+
+def test_what_the_other_views_say_is_the_rest(jar):
+    evidence = gather(jar, 10**9)
+    information = information_maps(jar, evidence)
+    rest = information_without(evidence, information, [0, 3])
+    own = information_without(evidence, information, [k for k in range(len(jar.views)) if k not in (0, 3)])
+    torch.testing.assert_close(rest[0] + own[0], information[0], rtol=1e-4, atol=1e-3)
+    assert bool((std_maps(rest[0]) >= std_maps(information[0]) - 1e-6).all())
 
 
 def fitted(jar, start, skip=None, steps=400):
@@ -106,7 +115,7 @@ def test_it_is_what_a_new_fit_does(noise, seed, view, least):
     start = [(own.albedo.detach().clone(), own.reflectance.detach().clone()) for own in jar.appearance.materials]
     before, problem = fitted(jar, start)
     evidence = gather(problem, 10**9)
-    predicted = without_view(problem, evidence, view)[0].reshape(-1, 5)
+    predicted = without_views(problem, evidence, [view])[0].reshape(-1, 5)
     seen = evidence.reads.collected((evidence.seen.view == view).float()[:, None], [(32, 32)])[0].reshape(-1) > 0
     after, _ = fitted(jar, start, skip=view)
     found = np.corrcoef(predicted[seen, 3].numpy(), (after - before)[seen, 3].numpy())[0, 1]
