@@ -268,7 +268,12 @@ def _write(
 def _ground(problem: Reconstruction, number: int, mask: Tensor) -> np.ndarray:
     """``[H, W, 3]``: a material's albedo at the size of ``mask [H, W]``, linear."""
     albedo = problem.appearance.materials[number].albedo.detach().permute(0, 3, 1, 2)  # type: ignore[attr-defined]
-    return torch.nn.functional.adaptive_avg_pool2d(albedo, tuple(mask.shape))[0].permute(1, 2, 0).cpu().numpy()
+    return (
+        torch.nn.functional.adaptive_avg_pool2d(albedo, (mask.shape[0], mask.shape[1]))[0]
+        .permute(1, 2, 0)
+        .cpu()
+        .numpy()
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
