@@ -22,7 +22,7 @@ from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.removal import information_without, without_views
 from stspbr.scene import Normalization
 from stspbr.settings import ConfidenceSettings
-from stspbr.stages.baked_problem import Baked, reopened
+from stspbr.stages.baked_problem import Baked, first_maps, reopened
 from stspbr.stages.confidence_files import Confidence
 from stspbr.stages.explain_pictures import around, enlarged, heat_map, pull_map, sheet, view_image
 from stspbr.stages.explain_targets import Question, Target, find_target, view_numbers
@@ -120,7 +120,7 @@ def explain_removal(
     limit = artifact.settings.get("confidence", {}).get("observations", ConfidenceSettings().observations)
     known = Confidence.of(problem, limit)
     target = _target(question, baked, problem, known)
-    change = without_views(problem, known.evidence, numbers)
+    change = without_views(problem, known.evidence, first_maps(session, artifact, baked), numbers)
     std = [std_maps(own) for own in information_without(known.evidence, known.information, numbers)]
     found = _Surface.of(problem, known, target, change, std)
     answer = Removal(
