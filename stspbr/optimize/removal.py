@@ -49,7 +49,7 @@ def without_views(
         views: their numbers.
     """
     model = _Model.of(problem, evidence)
-    began = [_sized(own, side) for own, side in zip(start, model.sides, strict=True)]
+    began = [_sized(own, side) for own, side in zip(start, model.maps.sides, strict=True)]
     first = model.fitted(began, frozenset())
     second = model.fitted(began, frozenset(views))
     changes = ((two - one).permute(2, 0, 1)[None] for one, two in zip(first, second, strict=True))
@@ -79,13 +79,46 @@ def information_without(evidence: Evidence, information: Sequence[Tensor], views
 
 @dataclass
 class _Pixels:
-    """The pixels of one view: ``uv [n, 2]``, ``uv_da [n, 4]``, ``owner [n]``, Jacobian, residual ``[n, 3]``."""
+    """The n pixels of one view.
+
+    Attributes:
+        uv: ``[n, 2]``; uv_da: ``[n, 4]``; owner: ``[n]``, whose maps; taps: see ``_Maps.taps``.
+        jacobian: of the tonemapped radiance; goal: ``[n, 3]``, what J times a pixel's material would best be.
+    """
 
     uv: Tensor
     uv_da: Tensor
     owner: Tensor
+    taps: tuple[Tensor, Tensor]
     jacobian: Jacobian
-    residual: Tensor
+    goal: Tensor
+
+
+class _Maps:
+    """The places of several materials' texels in one list.
+
+    Args:
+        sides: height and width of each material's maps.
+    """
+
+    def __init__(self, sides: Sequence[tuple[int, int]], device: torch.device) -> None:
+        self.sides = list(sides)
+        sizes = [height * width for height, width in sides]
+        self._first = torch.tensor([sum(sizes[:k]) for k in range(len(sizes))], device=device)
+        self._side = torch.tensor([(width, height) for height, width in sides], device=device)
+
+    def taps(self, uv: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+        """``[n, 4]`` rows of the list, and their weights: bilinear, repeated outside the unit square."""
+        side = self._side[owner]
+        place = uv * side - 0.5
+        low = place.floor()
+        share, low = place - low, low.long()
+        rows, weights = [], []
+        for x, y in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            column, row = (low[:, 0] + x) % side[:, 0], (low[:, 1] + y) % side[:, 1]
+            rows.append(self._first[owner] + row * side[:, 0] + column)
+            weights.append((share[:, 0] if x else 1 - share[:, 0]) * (share[:, 1] if y else 1 - share[:, 1]))
+        return torch.stack(rows, dim=1), torch.stack(weights, dim=1)
 
 
 @dataclass
@@ -93,14 +126,13 @@ class _Model:
     """Photographs that are linear in the maps.
 
     Attributes:
-        views: the pixels of each; maps: today's, ``[H, W, 5]`` per material; sides: their heights and widths.
+        views: the pixels of each; maps: where the texels are.
         texel: ``[K, 2]`` in uv, of the maps that were fitted; jitter: of the smoothness, in these texels.
         settings: of the fit; seed: of its draws; joint: all maps are of one group; roughness_range: their limits.
     """
 
     views: list[_Pixels]
-    maps: list[Tensor]
-    sides: list[tuple[int, int]]
+    maps: _Maps
     texel: Tensor
     jitter: float
     settings: OptimizeSettings
@@ -111,50 +143,50 @@ class _Model:
     @classmethod
     def of(cls, problem: Reconstruction, evidence: Evidence) -> _Model:
         appearance: TextureAppearance = problem.appearance  # type: ignore[assignment]
-        reads, own, count = evidence.reads, evidence.jacobian, len(problem.views)
-        keep = torch.arange(len(reads.uv), device=reads.uv.device)
-        if len(keep) > PIXELS:
-            chance = torch.rand(len(keep), generator=step_generator(0, problem.seed, keep.device), device=keep.device)
-            keep = keep[chance < PIXELS / len(keep)]
-        views = []
-        for number in range(count):
-            at = keep[evidence.seen.view[keep] == number]
-            views.append(_Pixels(reads.uv[at], reads.uv_da[at], reads.owner[at], own.at(at), evidence.residual[at]))
+        reads, device = evidence.reads, evidence.reads.uv.device
         today = [
-            torch.cat([maps.albedo[0], maps.reflectance[0, ..., :2]], dim=-1).detach() for maps in appearance.materials
+            torch.cat([own.albedo[0], own.reflectance[0, ..., :2]], dim=-1).detach() for own in appearance.materials
         ]
-        texel = reads.uv.new_tensor([(1.0 / own.shape[1], 1.0 / own.shape[0]) for own in today])
         sides = [
             _coarse((own.shape[0], own.shape[1]), reads.uv_da[reads.owner == number])
             for number, own in enumerate(today)
         ]
-        maps = [_sized(own, side) for own, side in zip(today, sides, strict=True)]
+        maps = _Maps(sides, device)
+        values = torch.cat([_sized(own, side).reshape(-1, 5) for own, side in zip(today, sides, strict=True)])
+        keep = torch.arange(len(reads.uv), device=device)
+        if len(keep) > PIXELS:
+            chance = torch.rand(len(keep), generator=step_generator(0, problem.seed, device), device=device)
+            keep = keep[chance < PIXELS / len(keep)]
+        views = []
+        for number in range(len(problem.views)):
+            at = keep[evidence.seen.view[keep] == number]
+            taps, jacobian = maps.taps(reads.uv[at], reads.owner[at]), evidence.jacobian.at(at)
+            goal = evidence.residual[at] + jacobian.applied(_read(values, *taps))
+            views.append(_Pixels(reads.uv[at], reads.uv_da[at], reads.owner[at], taps, jacobian, goal))
+        texel = reads.uv.new_tensor([(1.0 / own.shape[1], 1.0 / own.shape[0]) for own in today])
         return cls(
-            views, maps, sides, texel, appearance.JITTER_TEXELS, problem.settings, problem.seed, appearance.joint,
+            views, maps, texel, appearance.JITTER_TEXELS, problem.settings, problem.seed, appearance.joint,
             appearance.roughness_range,
         )  # fmt: skip
 
     def fitted(self, start: Sequence[Tensor], left_out: frozenset[int]) -> list[Tensor]:
         """``[H, W, 5]`` per material: where the fit goes from ``start`` without the views that are ``left_out``."""
-        fit = _Fit(self, start, left_out)
+        kept = [k for k, own in enumerate(self.views) if k not in left_out and len(own.uv)]
+        if not kept:
+            return list(start)
+        fit = _Fit(self, start, kept)
         settings = self.settings.model_copy(update={"preview_every": self.settings.iterations + 1})
         optimize(fit, settings, reporter=SilentReporter(), checkpoints=None, resume=False, device=self.texel.device)
         return [torch.cat(both, dim=-1)[0].detach() for both in zip(fit.albedo, fit.reflectance, strict=True)]
 
 
 class _Fit:
-    """The problem of ``optimize``: the maps of a ``_Model``, from ``start``, without some views."""
+    """The problem of ``optimize``: the maps of a ``_Model`` from ``start``, by the views that are ``kept``."""
 
-    def __init__(self, model: _Model, start: Sequence[Tensor], left_out: frozenset[int]) -> None:
-        self.model = model
+    def __init__(self, model: _Model, start: Sequence[Tensor], kept: list[int]) -> None:
+        self.model, self._kept = model, kept
         self.albedo = [own[None, ..., :3].clone().requires_grad_() for own in start]
         self.reflectance = [own[None, ..., 3:].clone().requires_grad_() for own in start]
-        self._kept = [k for k in range(len(model.views)) if k not in left_out]
-        self._today = torch.cat([own.reshape(-1, 5) for own in model.maps])
-        sizes = [height * width for height, width in model.sides]
-        device = self._today.device
-        self._first = torch.tensor([sum(sizes[:k]) for k in range(len(sizes))], device=device)
-        self._side = torch.tensor([(width, height) for height, width in model.sides], device=device)
 
     def groups(self) -> dict[str, list[Tensor]]:
         if self.model.joint:
@@ -176,11 +208,10 @@ class _Fit:
             shift = model.jitter * model.texel[owner] * noise + (uv_da.reshape(-1, 2, 2) * noise[:, None]).sum(-1)
             whole = [torch.cat(both, dim=-1).reshape(-1, 5) for both in zip(self.albedo, self.reflectance, strict=True)]
             values = torch.cat(whole)
-            taps = self._taps(uv, owner)
-            here, beside = _read(values, *taps), _read(values, *self._taps(uv + shift, owner))
-            away = (here - _read(self._today, *taps)).split([len(own.uv) for own in seen])
-            parts = zip(seen, away, strict=True)
-            left = torch.cat([own.residual - own.jacobian.applied(change) for own, change in parts])
+            here = _read(values, *(torch.cat(parts) for parts in zip(*(own.taps for own in seen), strict=True)))
+            beside = _read(values, *model.maps.taps(uv + shift, owner))
+            pairs = zip(seen, here.split([len(own.uv) for own in seen]), strict=True)
+            left = torch.cat([own.goal - own.jacobian.applied(material) for own, material in pairs])
         ramp, both = min(1.0, progress / losses.smoothness_ramp), STRICT_A | STRICT_B
         smooth = [
             ramp * weight * smoothness(here[:, own], beside[:, own])
@@ -195,21 +226,6 @@ class _Fit:
             return [Term("image", _image_loss(left, losses.appearance), both), *terms]
         images = (("A", losses.appearance, STRICT_A), ("B", losses.reflectance, STRICT_B))
         return [*(Term(name, _image_loss(left, own), drives) for name, own, drives in images), *terms]
-
-    def _taps(self, uv: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-        """``[n, 4]`` rows of all maps, and their weights: bilinear, repeated outside the unit square."""
-        side = self._side[owner]
-        place = uv * side - 0.5
-        low = place.floor()
-        share, low = place - low, low.long()
-        rows, weights = [], []
-        for x in (0, 1):
-            for y in (0, 1):
-                column, row = (low[:, k] + by for k, by in ((0, x), (1, y)))
-                column, row = column % side[:, 0], row % side[:, 1]
-                rows.append(self._first[owner] + row * side[:, 0] + column)
-                weights.append((share[:, 0] if x else 1 - share[:, 0]) * (share[:, 1] if y else 1 - share[:, 1]))
-        return torch.stack(rows, dim=1), torch.stack(weights, dim=1)
 
     @torch.no_grad()
     def constrain(self) -> None:

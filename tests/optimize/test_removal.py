@@ -72,7 +72,7 @@ def test_the_way_is_gone_again_to_where_the_fit_went():
     before, problem = fitted(jar, start, 30)
     model = removal._Model.of(problem, gather(problem, 10**9))
     again = model.fitted([start[0]], frozenset())[0]
-    assert model.sides == [(32, 32)]
+    assert model.maps.sides == [(32, 32)]
     every = torch.ones(32, 32, dtype=torch.bool)
     assert correlation(again - start[0], before - start[0], every, slice(0, 5)) > 0.9
 
@@ -84,19 +84,19 @@ def test_without_no_view_nothing_changes(jar):
     assert float(without_views(jar, evidence, [start[0]], [])[0].abs().max()) == 0.0
     change = without_views(jar, evidence, [start[0]], [2, 5])[0]
     assert change.shape == (32, 32, 5) and float(change.abs().max()) > 0
+    nothing = removal._Model.of(jar, evidence).fitted([start[0]], frozenset(range(len(jar.views))))[0]
+    assert torch.equal(nothing, start[0])
 
 
 def test_a_read_is_that_of_the_texture(jar):
-    evidence = gather(jar, 10**9)
-    model = removal._Model.of(jar, evidence)
-    fit = removal._Fit(model, model.maps, frozenset())
+    maps = removal._Maps([(8, 4), (32, 32)], CPU)
+    (own,) = jar.appearance.materials
+    image = torch.cat([own.albedo, own.reflectance], dim=-1).detach()
     uv = torch.rand(500, 2, generator=torch.Generator().manual_seed(3)) * 3.0 - 1.0
-    own = torch.zeros(500, dtype=torch.int64)
-    found = removal._read(model.maps[0].reshape(-1, 5), *fit._taps(uv, own))
-    none = torch.zeros(1, 1, 500, 4)
-    wanted = jar.backend.texture(
-        model.maps[0][None], uv[None, None], none, filter_mode="linear-mipmap-linear", boundary_mode="wrap"
-    )
+    rows = torch.cat([torch.zeros(32, 5), image.reshape(-1, 5)])
+    found = removal._read(rows, *maps.taps(uv, torch.ones(500, dtype=torch.int64)))
+    at = uv[None, None], torch.zeros(1, 1, 500, 4)
+    wanted = jar.backend.texture(image, *at, filter_mode="linear-mipmap-linear", boundary_mode="wrap")
     torch.testing.assert_close(found, wanted[0, 0], rtol=1e-4, atol=1e-5)
 
 
