@@ -94,6 +94,10 @@ def explain(
         str | None, typer.Option(metavar="MASK.png", help="texels: white in an image over the maps")
     ] = None,
     pixel: Annotated[str | None, typer.Option(metavar="VIEW,X,Y", help="what a pixel of a view shows")] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VIEW", help="what would change without this view; repeat it, or put commas, for several"),
+    ] = None,
     channel: Annotated[str, typer.Option(help="albedo, roughness or metallic")] = "roughness",
     material: Annotated[str | None, typer.Option(help="whose maps, if there are several materials")] = None,
     out: Annotated[Path | None, typer.Option(help="folder of the pictures; default in RUN/explain")] = None,
@@ -103,15 +107,26 @@ def explain(
     quiet: QuietOption = False,
     json_lines: JsonOption = False,
 ) -> None:
-    """Say which photographs decided what a texel is, how much the prior did, and from where a photo would help."""
+    """Say which photographs decided what a texel is, how much the prior did, and from where a photo would help.
+
+    With --without: what would change if these photographs had not been taken.
+    """
     prepare_process()
+    from stspbr.stages.explain import Explanation
     from stspbr.stages.explain import explain as answer
+    from stspbr.stages.explain_removal import Removal, explain_removal
     from stspbr.stages.explain_targets import Question
     from stspbr.stages.session import Session
 
     versions = {} if from_version is None else {"bake": from_version}
     session = Session.open(run, device=device, threads=threads, quiet=True, versions=versions)
-    found = answer(session, Question(texel, point, region, pixel, material), channel, out)
+    question = Question(texel, point, region, pixel, material)
+    found: Explanation | Removal
+    if without:
+        names = [name.strip() for part in without for name in part.split(",") if name.strip()]
+        found = explain_removal(session, names, question, channel, out)
+    else:
+        found = answer(session, question, channel, out)
     if json_lines:
         typer.echo(json.dumps(found.as_json()))
     elif not quiet:

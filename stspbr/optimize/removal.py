@@ -1,184 +1,273 @@
-"""How the maps would change without one of the views: where a fit to all views goes, and where one to all but it.
+"""How the maps would change without some of the views: the fit once more, on a linear model of the pictures.
 
-Both are taken from today's maps, which need not be at their best for either. What is fitted is what ``bake`` fits: the
-loss of the images, and the smoothness of the maps, each as the quadratic function that touches it here (iteratively
-reweighted least squares): an absolute value |x| has the curvature 1/max(|x|, ε). All texels are solved for together, by
-conjugate gradients (Hestenes and Stiefel 1952): texels that share pixels are fitted against each other, and smoothness
-binds neighbours. A texel's own 5×5 matrix, of which its confidence is made, knows neither.
+What data is worth to a fit that has not converged is no matter of its optimum: what counts is what they did on the way
+(Hara, Nitanda and Maehara 2019; Bae et al. 2024). So the way is gone again, twice, with all views and without some:
+from the maps that the fit began with, by the same loop, rates and draws of views, towards photographs that are linear
+in the maps, with the derivatives and residuals of today's maps. A step then costs a few look-ups and no rendering. The
+maps' difference is the answer; what the linear model does wrong on both ways cancels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from stspbr.optimize.confidence import Evidence, Reads, map_sides
-from stspbr.optimize.posterior import PRIOR_STD
-from stspbr.optimize.views import step_generator
-from stspbr.settings import LossSettings
+from stspbr.optimize.confidence import Evidence, map_sides
+from stspbr.optimize.loop import Stopwatch, optimize
+from stspbr.optimize.losses import metal_prior, smoothness
+from stspbr.optimize.posterior import Jacobian
+from stspbr.optimize.progress import SilentReporter
+from stspbr.optimize.routing import STRICT_A, STRICT_B, Term
+from stspbr.optimize.views import batch_ids, step_generator
+from stspbr.settings import OptimizeSettings
 
 if TYPE_CHECKING:
     from stspbr.optimize.appearance import TextureAppearance
     from stspbr.optimize.reconstruction import Reconstruction
 
-STEPS = 40
-"""Of conjugate gradients, at most."""
-FINENESS = 0.01
-"""ε, of residuals in tonemapped radiance and of differences between texels: a fit is not taken for finer than that."""
-_NEIGHBOURS = 3  # of each pixel, with which its smoothness is measured; bake draws others at every step
-_ENOUGH = 1e-4  # of the residual at the start, in the preconditioner's norm
-_CHANNELS = (3.0, 3.0, 3.0, 2.0, 2.0)  # over how many the smoothness of each parameter is a mean
+PIXELS = 300_000
+"""About how many pixels are fitted; of more, a random subset stands for all."""
+_A, _B = slice(0, 3), slice(3, 5)
+_FOOTPRINT = 1.0  # texels, as the middle pixel is wide: finer maps are halved until it is no wider
 
 
-@torch.no_grad()
-def without_view(problem: Reconstruction, evidence: Evidence, view: int, steps: int = STEPS) -> list[Tensor]:
-    """``[H, W, 5]`` per material: how albedo, roughness and metallic of each texel would change without a view.
+def without_views(
+    problem: Reconstruction, evidence: Evidence, start: Sequence[Tensor], views: Sequence[int]
+) -> list[Tensor]:
+    """``[H, W, 5]`` per material: how albedo, roughness and metallic of each texel would change without ``views``.
 
-    With A δ = b for all views and A_v, b_v of the one, it is (A − A_v)⁻¹ (A_v δ − b_v). Geometry, normals and light are
-    held. Of the losses only ``logl1`` and ``logl2`` are known; other ones count as ``logl1``.
+    Geometry, normals, light and cameras are held. Of the image losses ``logl1`` and ``logl2`` are known; others count
+    as ``logl1``.
 
     Args:
         problem: whose appearance is a ``TextureAppearance``; evidence: of its maps as they are.
-        view: number of the view; steps: of each of the two solutions.
+        start: ``[H, W, 5]`` per material, of any size: the maps that the fit began with.
+        views: their numbers.
     """
-    fit = _Fit.of(problem, evidence)
-    every = torch.ones_like(evidence.stands)
-    own = (evidence.seen.view == view)[:, None].to(every.dtype)
-    whole = fit.solved(fit.force(every, None), every, steps)
-    change = fit.solved(-fit.force(own, whole), every - own, steps)
-    return [part.reshape(*side, 5).float() for part, side in zip(_split(change, fit.sides), fit.sides, strict=True)]
+    model = _Model.of(problem, evidence)
+    began = [_sized(own, side) for own, side in zip(start, model.maps.sides, strict=True)]
+    first = model.fitted(began, frozenset())
+    second = model.fitted(began, frozenset(views))
+    changes = ((two - one).permute(2, 0, 1)[None] for one, two in zip(first, second, strict=True))
+    resized = torch.nn.functional.interpolate
+    return [
+        resized(change, size=side, mode="bilinear", align_corners=False)[0].permute(1, 2, 0).contiguous()
+        for change, side in zip(changes, map_sides(problem.appearance), strict=True)  # type: ignore[arg-type]
+    ]
+
+
+def of_views(evidence: Evidence, views: Sequence[int]) -> Tensor:
+    """``[N]`` bool: which pixels of the evidence belong to ``views``."""
+    return torch.isin(evidence.seen.view, evidence.seen.view.new_tensor(list(views)))
+
+
+@torch.no_grad()
+def information_without(evidence: Evidence, information: Sequence[Tensor], views: Sequence[int]) -> list[Tensor]:
+    """``[H, W, 12]`` per material: what the other views say of each texel, exactly.
+
+    Args:
+        information: ``[H, W, 12]`` per material, of all views.
+    """
+    left = torch.where(of_views(evidence, views)[:, None], torch.zeros_like(evidence.weight), evidence.weight)
+    sides = [(own.shape[0], own.shape[1]) for own in information]
+    return evidence.reads.collected(evidence.jacobian.information(left), sides)
 
 
 @dataclass
-class _Fit:
-    """The quadratic function of all T texels' parameters that a fit is near today's maps.
+class _Pixels:
+    """The n pixels of one view.
 
     Attributes:
-        evidence: N pixels; here, beside: M = 3 N places that they show, and neighbours of these.
-        data: ``[N, 3]`` curvature of a pixel's loss; smooth: ``[M, 5]`` that of the difference of two neighbours.
-        maps: today's, ``[H, W, 5]`` per material; sides: their heights and widths.
+        uv: ``[n, 2]``; uv_da: ``[n, 4]``; owner: ``[n]``, whose maps; taps: see ``_Maps.taps``.
+        jacobian: of the tonemapped radiance; goal: ``[n, 3]``, what J times a pixel's material would best be.
     """
 
-    evidence: Evidence
-    here: Reads
-    beside: Reads
-    data: Tensor
-    smooth: Tensor
-    maps: list[Tensor]
-    sides: list[tuple[int, int]]
+    uv: Tensor
+    uv_da: Tensor
+    owner: Tensor
+    taps: tuple[Tensor, Tensor]
+    jacobian: Jacobian
+    goal: Tensor
+
+
+class _Maps:
+    """The places of several materials' texels in one list.
+
+    Args:
+        sides: height and width of each material's maps.
+    """
+
+    def __init__(self, sides: Sequence[tuple[int, int]], device: torch.device) -> None:
+        self.sides = list(sides)
+        sizes = [height * width for height, width in sides]
+        self._first = torch.tensor([sum(sizes[:k]) for k in range(len(sizes))], device=device)
+        self._side = torch.tensor([(width, height) for height, width in sides], device=device)
+
+    def taps(self, uv: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+        """``[n, 4]`` rows of the list, and their weights: bilinear, repeated outside the unit square."""
+        side = self._side[owner]
+        place = uv * side - 0.5
+        low = place.floor()
+        share, low = place - low, low.long()
+        rows, weights = [], []
+        for x, y in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            column, row = (low[:, 0] + x) % side[:, 0], (low[:, 1] + y) % side[:, 1]
+            rows.append(self._first[owner] + row * side[:, 0] + column)
+            weights.append((share[:, 0] if x else 1 - share[:, 0]) * (share[:, 1] if y else 1 - share[:, 1]))
+        return torch.stack(rows, dim=1), torch.stack(weights, dim=1)
+
+
+@dataclass
+class _Model:
+    """Photographs that are linear in the maps.
+
+    Attributes:
+        views: the pixels of each; maps: where the texels are.
+        texel: ``[K, 2]`` in uv, of the maps that were fitted; jitter: of the smoothness, in these texels.
+        settings: of the fit; seed: of its draws; joint: all maps are of one group; roughness_range: their limits.
+    """
+
+    views: list[_Pixels]
+    maps: _Maps
+    texel: Tensor
+    jitter: float
+    settings: OptimizeSettings
+    seed: int
+    joint: bool
+    roughness_range: tuple[float, float]
 
     @classmethod
-    def of(cls, problem: Reconstruction, evidence: Evidence) -> _Fit:
+    def of(cls, problem: Reconstruction, evidence: Evidence) -> _Model:
         appearance: TextureAppearance = problem.appearance  # type: ignore[assignment]
-        sides = map_sides(appearance)
-        here, beside = _neighbours(evidence.reads, sides, appearance.JITTER_TEXELS, problem.seed)
-        maps = [
-            _values(own.albedo, own.reflectance, side) for own, side in zip(appearance.materials, sides, strict=True)
+        reads, device = evidence.reads, evidence.reads.uv.device
+        today = [
+            torch.cat([own.albedo[0], own.reflectance[0, ..., :2]], dim=-1).detach() for own in appearance.materials
         ]
-        losses = problem.settings.losses
-        apart = (here.lookup(maps) - beside.lookup(maps)).abs()
-        weight = apart.new_tensor([losses.albedo_smoothness] * 3 + [losses.reflectance_smoothness] * 2)
-        smooth = (
-            _paired(evidence.stands) / _NEIGHBOURS * weight / (apart.new_tensor(_CHANNELS) * apart.clamp(min=FINENESS))
-        )
-        data = evidence.stands * _curvature(evidence.residual.abs(), losses)
-        return cls(evidence, here, beside, data, smooth, maps, sides)
+        sides = [
+            _coarse((own.shape[0], own.shape[1]), reads.uv_da[reads.owner == number])
+            for number, own in enumerate(today)
+        ]
+        maps = _Maps(sides, device)
+        values = torch.cat([_sized(own, side).reshape(-1, 5) for own, side in zip(today, sides, strict=True)])
+        keep = torch.arange(len(reads.uv), device=device)
+        if len(keep) > PIXELS:
+            chance = torch.rand(len(keep), generator=step_generator(0, problem.seed, device), device=device)
+            keep = keep[chance < PIXELS / len(keep)]
+        views = []
+        for number in range(len(problem.views)):
+            at = keep[evidence.seen.view[keep] == number]
+            taps, jacobian = maps.taps(reads.uv[at], reads.owner[at]), evidence.jacobian.at(at)
+            goal = evidence.residual[at] + jacobian.applied(_read(values, *taps))
+            views.append(_Pixels(reads.uv[at], reads.uv_da[at], reads.owner[at], taps, jacobian, goal))
+        texel = reads.uv.new_tensor([(1.0 / own.shape[1], 1.0 / own.shape[0]) for own in today])
+        return cls(
+            views, maps, texel, appearance.JITTER_TEXELS, problem.settings, problem.seed, appearance.joint,
+            appearance.roughness_range,
+        )  # fmt: skip
 
-    def force(self, counted: Tensor, step: Tensor | None) -> Tensor:
-        """``[T, 5]``: how the pixels, each ``counted [N, 1]`` times, draw the texels after a ``step [T, 5]``."""
-        residual, apart = self.evidence.residual, self._apart(self.maps)
-        if step is not None:
-            residual, apart = residual - self._through(step), apart + self._apart(self._as_maps(step))
-        drawn = self._collected(self.evidence.reads, self._transposed(counted * self.data * residual))
-        return drawn - self._parted(_paired(counted) * self.smooth * apart)
-
-    def solved(self, force: Tensor, counted: Tensor, steps: int) -> Tensor:
-        """``[T, 5]``: the step under ``force`` of a fit to the pixels, each ``counted`` times."""
-        data, smooth = counted * self.data, _paired(counted) * self.smooth
-        held = FINENESS * force.new_tensor(PRIOR_STD).pow(-2)  # of the prior, in the units of the loss
-        own, reads = self.evidence.jacobian, self.evidence.reads
-        square = [(data * part.square()).sum(1, keepdim=True) for part in (own.roughness, own.metallic)]
-        usual = self._collected(reads, torch.cat([data * own.albedo.square(), *square], dim=1)) + held
-        usual = usual + self._collected(self.here, smooth) + self._collected(self.beside, smooth)
-
-        def applied(step: Tensor) -> Tensor:
-            pixels = self._collected(reads, self._transposed(data * self._through(step)))
-            return pixels + self._parted(smooth * self._apart(self._as_maps(step))) + held * step
-
-        found, left = torch.zeros_like(force), force.clone()
-        near = left / usual
-        direction = near.clone()
-        size = start = (left * near).sum()
-        for _ in range(steps):
-            if float(size) <= _ENOUGH**2 * float(start):
-                break
-            product = applied(direction)
-            length = size / (direction * product).sum()
-            found += length * direction
-            left -= length * product
-            near = left / usual
-            size, before = (left * near).sum(), size
-            direction = near + size / before * direction
-        return found
-
-    def _through(self, step: Tensor) -> Tensor:
-        """``[N, 3]``: by how much each pixel's tonemapped radiance changes."""
-        read, own = self.evidence.reads.lookup(self._as_maps(step)), self.evidence.jacobian
-        return own.albedo * read[:, :3] + own.roughness * read[:, 3:4] + own.metallic * read[:, 4:]
-
-    def _transposed(self, values: Tensor) -> Tensor:
-        return self.evidence.jacobian.transposed(values)
-
-    def _apart(self, maps: Sequence[Tensor]) -> Tensor:
-        """``[M, 5]``: the differences of neighbours."""
-        return self.here.lookup(maps) - self.beside.lookup(maps)
-
-    def _parted(self, values: Tensor) -> Tensor:
-        """The transpose of ``_apart``."""
-        return self._collected(self.here, values) - self._collected(self.beside, values)
-
-    def _collected(self, reads: Reads, values: Tensor) -> Tensor:
-        """``[T, C]`` float64 of all materials' texels."""
-        return torch.cat([own.reshape(-1, own.shape[-1]) for own in reads.collected(values, self.sides)]).double()
-
-    def _as_maps(self, step: Tensor) -> list[Tensor]:
-        parts = zip(_split(step, self.sides), self.sides, strict=True)
-        return [part.float().reshape(*side, 5) for part, side in parts]
+    def fitted(self, start: Sequence[Tensor], left_out: frozenset[int]) -> list[Tensor]:
+        """``[H, W, 5]`` per material: where the fit goes from ``start`` without the views that are ``left_out``."""
+        kept = [k for k, own in enumerate(self.views) if k not in left_out and len(own.uv)]
+        if not kept:
+            return list(start)
+        fit = _Fit(self, start, kept)
+        settings = self.settings.model_copy(update={"preview_every": self.settings.iterations + 1})
+        optimize(fit, settings, reporter=SilentReporter(), checkpoints=None, resume=False, device=self.texel.device)
+        return [torch.cat(both, dim=-1)[0].detach() for both in zip(fit.albedo, fit.reflectance, strict=True)]
 
 
-def _curvature(size: Tensor, losses: LossSettings) -> Tensor:
-    """``[N, 3]``: curvature of a pixel's loss, a mean over three channels, at residuals of ``size [N, 3]``."""
-    terms = losses.reflectance
-    squared = terms.get("logl2", 0.0)
-    absolute = sum(terms.values()) - squared
-    return (absolute / size.clamp(min=FINENESS) + 2.0 * squared) / 3.0
+class _Fit:
+    """The problem of ``optimize``: the maps of a ``_Model`` from ``start``, by the views that are ``kept``."""
+
+    def __init__(self, model: _Model, start: Sequence[Tensor], kept: list[int]) -> None:
+        self.model, self._kept = model, kept
+        self.albedo = [own[None, ..., :3].clone().requires_grad_() for own in start]
+        self.reflectance = [own[None, ..., 3:].clone().requires_grad_() for own in start]
+
+    def groups(self) -> dict[str, list[Tensor]]:
+        if self.model.joint:
+            return {"joint": self.maps()}
+        return {"appearance": list(self.albedo), "reflectance": list(self.reflectance)}
+
+    def maps(self) -> list[Tensor]:
+        return [*self.albedo, *self.reflectance]
+
+    def terms(self, step: int, progress: float, watch: Stopwatch) -> list[Term]:
+        model = self.model
+        losses = model.settings.losses
+        drawn = batch_ids(step, len(model.views), model.settings.batch, model.seed)
+        ids = [k for k in drawn if k in self._kept] or [self._kept[step % len(self._kept)]]
+        with watch.part("pixels"):
+            seen = [model.views[k] for k in ids]
+            uv, uv_da, owner = (torch.cat([getattr(own, name) for own in seen]) for name in ("uv", "uv_da", "owner"))
+            noise = torch.randn(uv.shape, generator=step_generator(step, model.seed, uv.device), device=uv.device)
+            shift = model.jitter * model.texel[owner] * noise + (uv_da.reshape(-1, 2, 2) * noise[:, None]).sum(-1)
+            whole = [torch.cat(both, dim=-1).reshape(-1, 5) for both in zip(self.albedo, self.reflectance, strict=True)]
+            values = torch.cat(whole)
+            here = _read(values, *(torch.cat(parts) for parts in zip(*(own.taps for own in seen), strict=True)))
+            beside = _read(values, *model.maps.taps(uv + shift, owner))
+            pairs = zip(seen, here.split([len(own.uv) for own in seen]), strict=True)
+            left = torch.cat([own.goal - own.jacobian.applied(material) for own, material in pairs])
+        ramp, both = min(1.0, progress / losses.smoothness_ramp), STRICT_A | STRICT_B
+        smooth = [
+            ramp * weight * smoothness(here[:, own], beside[:, own])
+            for weight, own in ((losses.albedo_smoothness, _A), (losses.reflectance_smoothness, _B))
+        ]
+        prior = losses.metal_prior_weight * metal_prior(here[:, 4:], here[:, :3], losses.metal_prior)
+        terms = [Term("A_smooth", smooth[0], STRICT_A, closed=True), Term("B_smooth", smooth[1], both, closed=True)]
+        terms.append(Term("metal_prior", prior, both, closed=True))
+        if model.joint:
+            return [Term("image", _image_loss(left, losses.joint), both), *terms]
+        if losses.appearance == losses.reflectance:  # one backward pass
+            return [Term("image", _image_loss(left, losses.appearance), both), *terms]
+        images = (("A", losses.appearance, STRICT_A), ("B", losses.reflectance, STRICT_B))
+        return [*(Term(name, _image_loss(left, own), drives) for name, own, drives in images), *terms]
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        for albedo, reflectance in zip(self.albedo, self.reflectance, strict=True):
+            albedo.clamp_(0.0, 1.0)
+            reflectance[..., :1].clamp_(*self.model.roughness_range)
+            reflectance[..., 1:].clamp_(0.0, 1.0)
+
+    def preview(self) -> dict[str, Any]:
+        return {}
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        return {}  # there are no checkpoints
+
+    def load_state(self, state: dict[str, dict[str, Tensor]]) -> None: ...
 
 
-def _neighbours(reads: Reads, sides: Sequence[tuple[int, int]], texels: float, seed: int) -> tuple[Reads, Reads]:
-    """The pairs of places that the smoothness of the maps compares: see ``TextureAppearance.smoothness``."""
-    uv, uv_da, owner = (_paired(own) for own in (reads.uv, reads.uv_da, reads.owner))
-    noise = torch.randn(uv.shape, generator=step_generator(0, seed, uv.device), device=uv.device)
-    texel = texels / uv.new_tensor([(width, height) for height, width in sides])
-    shift = noise * texel[owner] + (uv_da.reshape(-1, 2, 2) * noise[:, None]).sum(dim=-1)
-    here = replace(reads, uv=uv, uv_da=uv_da, owner=owner)
-    return here, replace(here, uv=uv + shift)
+def _read(values: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """``[n, C]``: weighted sums of the rows of ``values [T, C]``; ``rows``, ``weights [n, 4]``."""
+    return (values.index_select(0, rows.reshape(-1)).view(*rows.shape, -1) * weights[..., None]).sum(1)
 
 
-def _paired(values: Tensor) -> Tensor:
-    """``[M, …]`` of ``[N, …]``."""
-    return values.repeat(_NEIGHBOURS, *(1 for _ in values.shape[1:]))
+def _image_loss(residual: Tensor, entries: Mapping[str, float]) -> Tensor:
+    """The mean over ``residual [n, 3]`` of its losses by name."""
+    squared = entries.get("logl2", 0.0)
+    absolute = sum(entries.values()) - squared
+    return absolute * residual.abs().mean() + squared * residual.square().mean()
 
 
-def _values(albedo: Tensor, reflectance: Tensor, side: tuple[int, int]) -> Tensor:
-    """``[H, W, 5]`` of a material's maps ``[1, H, W, C]`` at ``side``; albedo, roughness, metallic."""
-    parts = (own.detach().permute(0, 3, 1, 2) for own in (albedo, reflectance[..., :2]))
-    sized = [torch.nn.functional.adaptive_avg_pool2d(own, side) for own in parts]
-    return torch.cat(sized, dim=1)[0].permute(1, 2, 0).contiguous()
+def _coarse(side: tuple[int, int], uv_da: Tensor) -> tuple[int, int]:
+    """``side`` (height, width), halved while the middle pixel is wider than ``_FOOTPRINT`` texels."""
+    height, width = side
+    if len(uv_da) == 0:
+        return side
+    u, v = uv_da.reshape(-1, 2, 2).unbind(1)
+    wide = float((u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).abs().median()) ** 0.5
+    while height % 2 == 0 and width % 2 == 0 and wide * (height * width) ** 0.5 > _FOOTPRINT:
+        height, width = height // 2, width // 2
+    return height, width
 
 
-def _split(rows: Tensor, sides: Sequence[tuple[int, int]]) -> list[Tensor]:
-    return list(rows.split([height * width for height, width in sides]))
+def _sized(values: Tensor, side: tuple[int, int]) -> Tensor:
+    """``[H, W, C]`` of ``side`` from ``values`` of another size: means of blocks."""
+    resized = torch.nn.functional.adaptive_avg_pool2d(values.permute(2, 0, 1)[None], side)
+    return resized[0].permute(1, 2, 0).contiguous()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from stspbr.artifacts import Artifact
 from stspbr.formats.gltf.reader import read_gltf
@@ -12,15 +13,16 @@ from stspbr.geometry.tangents import with_frames
 from stspbr.optimize.appearance import MaterialMaps, TextureAppearance
 from stspbr.optimize.camera_response import CameraResponse
 from stspbr.optimize.geometry import FixedGeometry
-from stspbr.optimize.lights import Light
+from stspbr.optimize.lights import Light, in_units_of
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.transport import TransportSchedule
 from stspbr.scene import Asset, Capture, Material, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, RefineSettings, parse_settings
+from stspbr.stages.baked_maps import bake_fields
 from stspbr.stages.cameras import CameraModels, camera_models, refined_capture
 from stspbr.stages.fit import problem_parts
 from stspbr.stages.session import Session
-from stspbr.stages.state import continued, load_capture, load_normalization
+from stspbr.stages.state import continued, load_capture, load_normalization, make_fields
 from stspbr.texture.atlas import TexelMap, rasterize_layout
 from stspbr.transport.transport import Transport
 
@@ -103,6 +105,36 @@ def reopened(session: Session, artifact: Artifact) -> tuple[Baked, Reconstructio
     if schedule is not None:
         schedule.transport.refresh(problem.geometry.surface(), problem.material)
     return baked, problem
+
+
+@torch.no_grad()
+def first_maps(session: Session, artifact: Artifact, baked: Baked) -> list[Tensor]:
+    """``[H, W, 5]`` per material: albedo, roughness and metallic that the stage of ``artifact`` began with.
+
+    Those of the bake for its refinement; for a bake what the networks say, at the texels of the mesh as it is now.
+    """
+    lineage, device = session.lineage(artifact), session.device
+    if artifact.stage == "refine":
+        maps = [
+            (own.albedo[0], own.reflectance[0]) for own in load_baked(session, lineage["bake"]).appearance.materials
+        ]
+        return [torch.cat([albedo, reflectance[..., :2]], dim=-1).detach() for albedo, reflectance in maps]
+    specialized, where = lineage["specialize"], lineage["coarse"]
+    settings = parse_settings(CoarseSettings, where.settings, f"{where.path}: settings")
+    generator = torch.Generator().manual_seed(session.seed)  # of numbers that the file replaces
+    fields = make_fields(settings.fields, session, generator, specialized.file("fields.safetensors"))
+    capture = load_capture(baked.source, session)
+    light = continued(specialized, baked.source, capture, settings, session, baked.normalization)[1]
+    sides = [(own.albedo.shape[1], own.albedo.shape[2]) for own in baked.appearance.materials]
+    out = []
+    mesh = baked.normalization.mesh(baked.asset.mesh)
+    for side, texels in zip(sides, texels_of(baked.asset, sides, device), strict=True):
+        if texels is None:
+            out.append(torch.zeros(*side, 5, device=device))
+            continue
+        found = bake_fields(fields, mesh, texels, with_normals=False)[0]
+        out.append(torch.cat([in_units_of(light, found.albedo), found.reflectance[..., :2]], dim=-1))
+    return out
 
 
 def texels_of(asset: Asset, sides: list[tuple[int, int]], device: torch.device) -> list[TexelMap | None]:

@@ -21,7 +21,7 @@ from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.settings import ConfidenceSettings
 from stspbr.stages.baked_problem import reopened
 from stspbr.stages.confidence_files import Confidence, photo_record
-from stspbr.stages.explain_pictures import around, enlarged, heat_map, pull_map, sheet
+from stspbr.stages.explain_pictures import around, enlarged, heat_map, pull_map, sheet, view_image
 from stspbr.stages.explain_targets import Question, Target, find_target, folder_name
 from stspbr.stages.session import Session
 from stspbr.stages.state import save_json
@@ -183,7 +183,7 @@ def _write(answer: Explanation, problem: Reconstruction, evidence: Evidence, fou
     for view in answer.views:
         number = view["view"]
         photo = problem.views.samples(number)[1].image[0].cpu().numpy()
-        share, pull = (_image(values, evidence, number, photo.shape[:2]) for values in (found.share, found.pull))
+        share, pull = (view_image(values, evidence, number, photo.shape[:2]) for values in (found.share, found.pull))
         pictures = heat_map(photo, share, top_share), pull_map(photo, pull, top_pull)
         for kind, picture in zip(("share", "pull"), pictures, strict=True):
             write_png8(folder / f"{view['name']}_{kind}.png", enlarged(picture), srgb=False)
@@ -193,11 +193,3 @@ def _write(answer: Explanation, problem: Reconstruction, evidence: Evidence, fou
     if tiles:
         write_png8(folder / "deciding.png", sheet(tiles), srgb=False)
     save_json(answer.as_json(), folder / "explanation.json")
-
-
-def _image(values: torch.Tensor, evidence: Evidence, number: int, size: tuple[int, ...]) -> np.ndarray:
-    """``[H, W]``: the values of a view's pixels, 0 elsewhere."""
-    own = evidence.seen.view == number
-    image = np.zeros(size[0] * size[1])
-    image[evidence.pixel[own].cpu().numpy()] = values[own].cpu().numpy()
-    return image.reshape(size[:2])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from stspbr.colour import linear_to_srgb
+from stspbr.optimize.confidence import Evidence
 
 SIDE = 512
 """Pixels of the longer side that small photographs are enlarged to, by whole factors."""
@@ -30,6 +32,14 @@ def pull_map(photo: np.ndarray, pull: np.ndarray, top: float) -> np.ndarray:
     """As ``heat_map``, of signed pulls ``[H, W]``: red raises the value, blue lowers it."""
     value = np.sqrt(np.clip(np.abs(pull) / max(top, 1e-30), 0.0, 1.0))
     return _over(photo, np.where((pull >= 0)[..., None], _UP, _DOWN), value)
+
+
+def view_image(values: Tensor, evidence: Evidence, number: int, size: tuple[int, ...]) -> np.ndarray:
+    """``[H, W]``: the ``values [N]`` of a view's pixels at their places in its photograph of ``size``, 0 elsewhere."""
+    own = evidence.seen.view == number
+    image = np.zeros(size[0] * size[1])
+    image[evidence.pixel[own].cpu().numpy()] = values[own].cpu().numpy()
+    return image.reshape(size[:2])
 
 
 def enlarged(image: np.ndarray, side: int = SIDE) -> np.ndarray:

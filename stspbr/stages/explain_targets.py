@@ -19,6 +19,7 @@ from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.confidence import Reads, map_sides
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.render.gbuffer import ViewBatch, render_gbuffer
+from stspbr.scene import Frame
 from stspbr.stages.baked_problem import Baked
 from stspbr.texture.atlas import TexelMap
 
@@ -81,6 +82,25 @@ def numbers(text: str, count: int, option: str, example: str) -> list[float]:
     return found
 
 
+def view_numbers(names: Sequence[str], frames: Sequence[Frame], option: str) -> list[int]:
+    """The numbers among ``frames`` of views by name, ascending, each once.
+
+    Raises:
+        StspbrError: no such view; ``option`` is the one that asked for it.
+    """
+    known, found = _view_names(frames), set()
+    for name in names:
+        if name not in known:
+            raise StspbrError(f"--{option} {name}: no training view has this name{did_you_mean(name, known)}")
+        found.add(known[name])
+    return sorted(found)
+
+
+def _view_names(frames: Sequence[Frame]) -> dict[str, int]:
+    """Each frame's number by its name in the capture, and by its short one."""
+    return {own.name: k for k, own in enumerate(frames)} | {own: k for k, own in enumerate(frame_labels(frames))}
+
+
 def _by_texel(question: Question, baked: Baked, problem: Reconstruction, texels: Sequence[TexelMap | None]) -> Target:
     text = str(question.texel)
     u, v = numbers(text, 2, "texel", "0.25,0.7")
@@ -133,7 +153,7 @@ def _by_pixel(question: Question, baked: Baked, problem: Reconstruction, texels:
         raise StspbrError(f"--pixel {text}: give a view, a column and a row, e.g. frame_0003,120,88")
     x, y = numbers(",".join(parts[1:]), 2, "pixel", "frame_0003,120,88")
     frames = baked.normalization.capture(baked.capture).frames
-    known = {frame.name: k for k, frame in enumerate(frames)} | {name: k for k, name in enumerate(frame_labels(frames))}
+    known = _view_names(frames)
     if parts[0] not in known:
         raise StspbrError(f"--pixel {text}: the capture has no view {parts[0]!r}{did_you_mean(parts[0], known)}")
     frame = frames[known[parts[0]]]

@@ -21,6 +21,7 @@ BACKGROUND = 0.30
 ERROR_PEAK = 0.25
 """Difference of sRGB-encoded colours, mean over the channels, that is white in a picture of a difference."""
 _READABLE = 120  # rows of the smallest picture on which text is written
+_MARGIN = 6  # pixels that a text stays away from the border
 _CONFIDENCE_RAMP = np.array([[0.80, 0.33, 0.10], [0.93, 0.80, 0.55], [0.55, 0.73, 0.85], [0.10, 0.35, 0.65]])
 
 
@@ -156,13 +157,20 @@ def divided(image: np.ndarray, column: int, names: tuple[str, str]) -> np.ndarra
 
 
 def labelled(image: np.ndarray, text: str, column: int, side: str) -> np.ndarray:
-    """``image`` with a line of text at its foot that ends or begins at ``column``; a small one has no room for it."""
+    """``image`` with a line of text at its foot that ends or begins at ``column``; a small one has no room for it.
+
+    Of a text that is too long its end is shown, in which names of files differ.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     if image.shape[0] < _READABLE:
         return image
     canvas = Image.fromarray(to_bytes(image))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=max(10, min(16, image.shape[0] // 30)))
+    room, kept = (column if side == "right" else image.shape[1] - column) - _MARGIN, text
+    while pen.textlength(text, font=font) > room and kept:
+        kept = kept[1:]
+        text = f"…{kept}"
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     x = column - (right - left) if side == "right" else column
     y = image.shape[0] - (bottom - top) - 14

@@ -25,6 +25,7 @@ START = np.array([1.55, 1.0, 3.2])
 """Of the page's first camera; the object is a unit ball about the origin."""
 _NONE = "none"
 _PANEL = 340  # pixels of the page that the controls hide at its right
+_NARROW = 576  # pixels of a page at whose foot viser puts them instead
 _STILL = 2e-3  # how far a camera may be from a photo's and still look through it
 _AWAY = 2.0  # how much farther than the farthest camera one stands to see them all
 _JUMP = 15.0  # seconds in which a tab takes over a camera that it is given, at most; a busy one takes its time
@@ -192,8 +193,7 @@ class Page:
             self._photo.value = frame.name
         beside = self.tab.choice.beside
         beside = BOTH if beside == NOTHING else beside
-        width = max(camera.image_width, 1)
-        covered = _PANEL / width if width > 2 * _PANEL else 0.0  # a narrow page has no room to spare
+        covered = _covered(camera.image_width)
         self._take(replace(self.tab.choice, photo=number, beside=beside, covered=covered))
         self._frusta.show(False)
         wxyz, position = self._viewer.placement().on_page(frame)
@@ -236,6 +236,8 @@ class Page:
         )
         photo = self.tab.choice.photo
         if photo is not None:
+            if self.tab.choice.covered != (covered := _covered(now.width)):  # the page has another size
+                self._painter.changed(self.tab, replace(self.tab.choice, covered=covered))
             wxyz, position = self._viewer.placement().on_page(self._viewer.frames()[0][photo])
             turned = 1.0 - abs(float(np.dot(wxyz, now.wxyz)))
             away = turned > _STILL or np.linalg.norm(position - now.position) > _STILL * np.linalg.norm(position)
@@ -272,6 +274,11 @@ class Page:
         text = f"⚠ {line}" if line and not line.endswith("…") else line
         if self._error.content != text or self._error.visible != bool(text):
             self._error.content, self._error.visible = text, bool(text)
+
+
+def _covered(width: int) -> float:
+    """The share of a page's width that the controls hide, at its right."""
+    return min(_PANEL / width, 0.75) if width > _NARROW else 0.0
 
 
 def _offer(control: Any, names: Any) -> None:

@@ -13,6 +13,7 @@ from stspbr.cli import app
 from stspbr.errors import StspbrError
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.images import read_pixels, write_png8
+from stspbr.metrics.relighting import frame_labels
 from stspbr.report.records import read_record
 from stspbr.report.run_page import run_page
 from stspbr.settings import BakeSettings, CoarseSettings, ExportSettings, SpecializeSettings, settings_for
@@ -21,10 +22,12 @@ from stspbr.stages.capture_check import as_json, run_capture_check
 from stspbr.stages.coarse import run_coarse
 from stspbr.stages.confidence_files import file_names
 from stspbr.stages.explain import explain
+from stspbr.stages.explain_removal import explain_removal
 from stspbr.stages.explain_targets import Question
 from stspbr.stages.export_asset import export_asset
 from stspbr.stages.session import Session
 from stspbr.stages.specialize import run_specialize
+from stspbr.stages.state import load_capture
 
 GRIDS = [
     f"fields.{name}.{key}"
@@ -171,6 +174,55 @@ def test_explain_a_region_and_a_pixel(run, tmp_path):
 def test_bad_questions_are_one_clear_line(run, tmp_path, question, channel, message):
     with pytest.raises(StspbrError, match=message) as raised:
         explain(open_session(run), Question(**question), channel, tmp_path / "out")
+    assert "\n" not in str(raised.value) and not (tmp_path / "out").exists()
+
+
+def test_without_views_the_maps_change_where_they_look(run, tmp_path):
+    found = CliRunner().invoke(
+        app, ["explain", str(run), "--without", "train_0001", "--json", "--out", str(tmp_path / "one")]
+    )
+    assert found.exit_code == 0, found.output
+    answer = json.loads(found.stdout)
+    assert answer["views"] == ["train_0001"] and set(answer["channels"]) == {"albedo", "roughness", "metallic"}
+    for own in answer["channels"].values():
+        assert 0 < own["mean"] <= own["most"] and 0 <= own["changed"] <= 1 and own["std_without"] >= own["std"]
+    u, v = answer["place"]["texel"]
+    change = read_pixels(tmp_path / "one" / "change.png")
+    side = len(change)
+    spot = change[int(v * side), int(u * side)].astype(float)  # the top of the scale: red up, blue down
+    assert np.ptp(spot) > 0.5 * np.iinfo(np.uint8).max * (1 if change.max() > 1 else 1 / 255)
+    assert (spot[0] > spot[2]) == (answer["place"]["change"] > 0)
+    pictures = {path.name for path in (tmp_path / "one").iterdir()}
+    assert {"change.png", "lost.png", "changed.png", "explanation.json"} <= pictures
+    assert {f"{photo['name']}_change.png" for photo in answer["photos"]} <= pictures
+    assert [photo["seen"] for photo in answer["photos"]] == sorted((p["seen"] for p in answer["photos"]), reverse=True)
+    session = open_session(run)
+    both = explain_removal(session, ["train_0001", "train_0000"], Question(), "roughness", tmp_path / "two")
+    assert both.views == ["train_0000", "train_0001"] and both.left == answer["left"] - 1
+    for name, own in both.channels.items():
+        assert own["std_without"] >= answer["channels"][name]["std_without"] - 1e-9
+        assert own["rests"] >= answer["channels"][name]["rests"] - 1e-9
+    words = " ".join(both.lines())
+    assert "train_0000 and train_0001" in words and "predicted" in words and "roughness would change by" in words
+    x, y, z = both.place["point"]  # a place of the surface, in the object's own units
+    explain(session, Question(point=f"{x},{y},{z}"), "roughness", tmp_path / "there")
+    pixel = explain_removal(session, ["train_0001"], Question(pixel="train_0001,16,16"), "albedo", tmp_path / "few")
+    assert "pixel train_0001,16,16" in pixel.lines()[0] and pixel.channels["roughness"]["most"] > 0
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["train_001"], r"no training view has this name; did you mean train_00"),
+        ("all", "leave at least one"),
+    ],
+)
+def test_views_that_cannot_be_left_out_are_one_clear_line(run, tmp_path, names, message):
+    session = open_session(run)
+    if names == "all":
+        names = frame_labels(load_capture(session.parent("capture"), session).split("train"))
+    with pytest.raises(StspbrError, match=message) as raised:
+        explain_removal(session, names, Question(), "roughness", tmp_path / "out")
     assert "\n" not in str(raised.value) and not (tmp_path / "out").exists()
 
 

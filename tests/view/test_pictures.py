@@ -25,6 +25,7 @@ from stspbr.view.drawing import (
     difference,
     divided,
     draw,
+    labelled,
     photo_camera,
     photo_picture,
     ramp,
@@ -136,6 +137,10 @@ def test_pieces():
     small = divided(image[:80], 100, ("left", "right"))
     assert np.allclose(small[:, :98], 0.5, atol=0.01) and (small[:, 99:101] > 0.9).all()
     assert np.allclose(divided(image, 0, ("a", "b"))[:40], 0.5, atol=0.01)
+    names = [labelled(image[:, :60], text, 8, "left") for text in ("images/train_0012.exr", "images/train_0013.exr")]
+    for name in names:  # too long for it: its end is shown, and nothing of the text touches the border
+        assert name[130:].min() < 0.2 and np.allclose(name[:, -1], name[0, 0], atol=0.15)
+    assert np.abs(names[0] - names[1]).max() > 0.3
     heat = difference(image, image + np.float32([0.3]))
     assert (heat[0, 0] > 0.9).all() and (difference(image, image) < 0.1).all()
     low, high = ramp(np.array([0.0, 1.0]))
