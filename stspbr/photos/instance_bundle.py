@@ -1,0 +1,305 @@
+"""Bundle adjustment of the copies' poses: all copies, all points, one camera, and a kernel that outliers do not bend.
+
+A copy fills few degrees of the photo, so that its camera is nearly an affine one: depth and turn of a pair nearly make
+up for each other, and a handful of wrong matches within the mapper's threshold shifts both by degrees. Hence the kernel
+of Cauchy on every observation. Poses can also be those of objects that stand on one plane: a turn and a place on it for
+each, and three numbers for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+_STEPS = 60
+_DONE = 1e-7  # relative decrease of the cost
+_OPENGL = np.diag([1.0, -1.0, -1.0])
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Which copy shows which point where.
+
+    Attributes:
+        copy, point: ``[M]`` int64 indices; pixels: ``[M, 2]`` float64 (column, row) in the photo.
+    """
+
+    copy: np.ndarray
+    point: np.ndarray
+    pixels: np.ndarray
+
+    def of(self, kept: np.ndarray) -> Observations:
+        """Those with ``kept`` ``[M]`` true."""
+        return Observations(self.copy[kept], self.point[kept], self.pixels[kept])
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Poses and points that are adjusted together.
+
+    Attributes:
+        rotations, shifts: ``[N, 3, 3]`` and ``[N, 3]``, object to camera, OpenCV axes.
+        points: ``[P, 3]`` in object space.
+        focal: in pixels; middle: ``[2]`` the principal point.
+    """
+
+    rotations: np.ndarray
+    shifts: np.ndarray
+    points: np.ndarray
+    focal: float
+    middle: np.ndarray
+
+    def residuals(self, seen: Observations) -> np.ndarray:
+        """``[M, 2]`` pixels from the observation to the point's picture."""
+        local = np.einsum("mij,mj->mi", self.rotations[seen.copy], self.points[seen.point]) + self.shifts[seen.copy]
+        depth = np.maximum(local[:, 2:], 1e-9)
+        return self.focal * local[:, :2] / depth + self.middle - seen.pixels
+
+    def depths(self, seen: Observations) -> np.ndarray:
+        """``[M]`` of the points before the camera; negative behind it."""
+        return (self.rotations[seen.copy, 2] * self.points[seen.point]).sum(axis=1) + self.shifts[seen.copy, 2]
+
+
+class Motions(Protocol):
+    """Which motions the poses have."""
+
+    def basis(self, bundle: Bundle) -> np.ndarray:
+        """``[6 N, K]``: by how much each of K numbers turns (3) and shifts (3) every copy."""
+
+    def moved(self, bundle: Bundle, step: np.ndarray) -> tuple[Bundle, Motions]:
+        """The poses after ``step`` ``[K]``, and the motions that they have there."""
+
+
+@dataclass(frozen=True)
+class FreeMotions:
+    """Every copy has its own six numbers."""
+
+    def basis(self, bundle: Bundle) -> np.ndarray:
+        """The identity."""
+        return np.eye(6 * len(bundle.shifts))
+
+    def moved(self, bundle: Bundle, step: np.ndarray) -> tuple[Bundle, Motions]:
+        """Turned about the object's origin, then shifted."""
+        twist = step.reshape(-1, 6)
+        turned = Rotation.from_rotvec(twist[:, :3]).as_matrix() @ bundle.rotations
+        return replace(bundle, rotations=turned, shifts=bundle.shifts + twist[:, 3:]), self
+
+
+@dataclass(frozen=True)
+class PlaneMotions:
+    """All stand on one plane with the normal ``up`` ``[3]``: yaw and place of each, tilt and height of the plane."""
+
+    up: np.ndarray
+
+    def basis(self, bundle: Bundle) -> np.ndarray:
+        """Columns: yaw and two shifts per copy, then two tilts of everything about the camera, and the height."""
+        count = len(bundle.shifts)
+        first, second = self._across()
+        out = np.zeros((count, 6, 3 * count + 3))
+        for k in range(count):
+            out[k, :3, 3 * k], out[k, 3:, 3 * k + 1], out[k, 3:, 3 * k + 2] = self.up, first, second
+        for column, axis in enumerate((first, second)):
+            out[:, :3, 3 * count + column], out[:, 3:, 3 * count + column] = axis, np.cross(axis, bundle.shifts)
+        out[:, 3:, -1] = self.up
+        return out.reshape(6 * count, -1)
+
+    def moved(self, bundle: Bundle, step: np.ndarray) -> tuple[Bundle, Motions]:
+        """On the old plane first, then all with the plane: exactly on the new one."""
+        own, (tilt, roll, height) = step[:-3].reshape(-1, 3), step[-3:]
+        first, second = self._across()
+        shifts = bundle.shifts + own[:, 1:2] * first + own[:, 2:3] * second + height * self.up
+        turned = Rotation.from_rotvec(own[:, :1] * self.up).as_matrix() @ bundle.rotations
+        whole = Rotation.from_rotvec(tilt * first + roll * second).as_matrix()
+        return replace(bundle, rotations=whole @ turned, shifts=shifts @ whole.T), PlaneMotions(whole @ self.up)
+
+    def _across(self) -> tuple[np.ndarray, np.ndarray]:
+        first = np.cross(self.up, np.eye(3)[np.abs(self.up).argmin()])
+        first /= np.linalg.norm(first)
+        return first, np.cross(self.up, first)
+
+
+@dataclass(frozen=True)
+class FocalPrior:
+    """What is known of a focal length that is adjusted: its value in pixels and the relative standard deviation."""
+
+    focal: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Adjusted:
+    """A bundle at its optimum.
+
+    Attributes:
+        bundle: it; cost: half the sum of the kernel's values, in pixels².
+        deviations: ``[N, 2]`` standard deviations of the poses: degrees, and translation in the poses' units, both
+            with what all copies have in common taken out.
+        focal_deviation: in pixels; 0 if the focal length was held.
+    """
+
+    bundle: Bundle
+    cost: float
+    deviations: np.ndarray
+    focal_deviation: float
+
+
+def adjusted(
+    bundle: Bundle,
+    seen: Observations,
+    scale: float,
+    motions: Motions | None = None,
+    free_focal: bool = False,
+    prior: FocalPrior | None = None,
+) -> Adjusted:
+    """Levenberg and Marquardt's search with points eliminated (Triggs et al., Bundle Adjustment, 1999, section 6).
+
+    Args:
+        scale: of Cauchy's kernel, in pixels: what is farther off counts less and less.
+        motions: of the poses; default: free ones.
+        free_focal: the focal length is adjusted, too, held by ``prior`` if there is one.
+    """
+    motions = FreeMotions() if motions is None else motions
+    damping, cost = 1e-4, _cost(bundle, seen, scale, prior)
+    for _ in range(_STEPS):
+        system = _System(bundle, seen, scale, motions, free_focal, prior)
+        before = cost
+        for _ in range(8):
+            trial, next_motions = system.stepped(damping)
+            value = _cost(trial, seen, scale, prior)
+            if value < cost:
+                bundle, motions, cost, damping = trial, next_motions, value, max(damping / 5.0, 1e-9)
+                break
+            damping *= 6.0
+        if before - cost <= _DONE * before:
+            break
+    system = _System(bundle, seen, scale, motions, free_focal, prior)
+    deviations, focal = system.deviations(scale)
+    return Adjusted(bundle, cost, deviations, focal)
+
+
+def bundle_of(poses: Mapping[int, np.ndarray], points: np.ndarray, focal: float, size: tuple[int, int]) -> Bundle:
+    """The bundle of poses ``[4, 4]`` (``camera_from_object``, OpenGL axes) in the order of the mapping."""
+    rotations = np.stack([_OPENGL @ pose[:3, :3] for pose in poses.values()])
+    shifts = np.stack([_OPENGL @ pose[:3, 3] for pose in poses.values()])
+    return Bundle(rotations, shifts, points, focal, 0.5 * np.asarray(size, np.float64))
+
+
+def poses_of(bundle: Bundle, names: list[int]) -> dict[int, np.ndarray]:
+    """The other way round."""
+    out = {}
+    for number, rotation, shift in zip(names, bundle.rotations, bundle.shifts, strict=True):
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = _OPENGL @ rotation, _OPENGL @ shift
+        out[number] = pose
+    return out
+
+
+def _cost(bundle: Bundle, seen: Observations, scale: float, prior: FocalPrior | None) -> float:
+    square = (bundle.residuals(seen) ** 2).sum(axis=1)
+    behind = bundle.depths(seen) <= 0
+    value = 0.5 * scale**2 * float(np.log1p(square / scale**2).sum()) + 1e6 * float(behind.sum())
+    if prior is not None:
+        value += 0.5 * ((bundle.focal / prior.focal - 1.0) / prior.deviation) ** 2
+    return value
+
+
+class _System:
+    """The normal equations at one place."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        seen: Observations,
+        scale: float,
+        motions: Motions,
+        free_focal: bool,
+        prior: FocalPrior | None,
+    ) -> None:
+        self.bundle, self.motions, self.free = bundle, motions, free_focal
+        copies, count = len(bundle.shifts), len(bundle.points)
+        turned = np.einsum("mij,mj->mi", bundle.rotations[seen.copy], bundle.points[seen.point])
+        local = turned + bundle.shifts[seen.copy]
+        depth = np.maximum(local[:, 2], 1e-9)
+        over = bundle.focal / depth
+        slope = np.zeros((len(depth), 2, 3))
+        slope[:, 0, 0] = slope[:, 1, 1] = over
+        slope[:, :, 2] = -over[:, None] * local[:, :2] / depth[:, None]
+        x, y, z = turned.T
+        zero = np.zeros_like(x)
+        skew = np.stack([zero, z, -y, -z, zero, x, y, -x, zero], axis=1).reshape(-1, 3, 3)  # −[turned]×
+        by_pose = np.concatenate([slope @ skew, slope], axis=2)
+        by_point = np.einsum("mij,mjk->mik", slope, bundle.rotations[seen.copy])
+        error = bundle.residuals(seen)
+        weight = 1.0 / (1.0 + (error**2).sum(axis=1) / scale**2)
+        size = 6 * copies + 1
+        self.left = np.zeros((size, size))
+        self.right = np.zeros(size)
+        by_focal = (local[:, :2] / depth[:, None])[..., None]
+        full = np.zeros((copies, 6, 6))
+        np.add.at(full, seen.copy, np.einsum("m,mia,mib->mab", weight, by_pose, by_pose))
+        slope_pose, cross_focal = np.zeros((copies, 6)), np.zeros((copies, 6))
+        np.add.at(slope_pose, seen.copy, np.einsum("m,mia,mi->ma", weight, by_pose, error))
+        np.add.at(cross_focal, seen.copy, np.einsum("m,mia,mib->ma", weight, by_pose, by_focal))
+        for k in range(copies):
+            self.left[6 * k : 6 * k + 6, 6 * k : 6 * k + 6] = full[k]
+        self.left[:-1, -1] = self.left[-1, :-1] = cross_focal.ravel()
+        self.left[-1, -1] = float((weight[:, None] * by_focal[..., 0] ** 2).sum())
+        self.right[:-1], self.right[-1] = slope_pose.ravel(), float((weight[:, None] * by_focal[..., 0] * error).sum())
+        if prior is not None:
+            width = prior.focal * prior.deviation
+            self.left[-1, -1] += 1.0 / width**2
+            self.right[-1] += (bundle.focal - prior.focal) / width**2
+        self.own = np.zeros((count, 3, 3))
+        self.own_right = np.zeros((count, 3))
+        np.add.at(self.own, seen.point, np.einsum("m,mia,mib->mab", weight, by_point, by_point))
+        np.add.at(self.own_right, seen.point, np.einsum("m,mia,mi->ma", weight, by_point, error))
+        across = np.zeros((copies, count, 6, 3))
+        np.add.at(across, (seen.copy, seen.point), np.einsum("m,mia,mib->mab", weight, by_pose, by_point))
+        with_focal = np.zeros((count, 3))
+        np.add.at(with_focal, seen.point, np.einsum("m,mia,mib->mb", weight, by_focal, by_point))
+        self.across = np.concatenate([across.transpose(0, 2, 1, 3).reshape(6 * copies, count, 3), with_focal[None]])
+        basis = motions.basis(bundle)
+        self.basis = np.zeros((size, basis.shape[1] + free_focal))
+        self.basis[:-1, : basis.shape[1]] = basis
+        if free_focal:
+            self.basis[-1, -1] = 1.0
+        # what is left over where outliers count less: the observations' own deviation
+        self.spread = float((weight * (error**2).sum(axis=1)).sum() / max(2.0 * weight.sum(), 1e-9)) ** 0.5
+
+    def reduced(self, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Left and right side without the points, in the motions' numbers; and what gives the points back."""
+        own = self.own * (1.0 + damping * np.eye(3)) + 1e-9 * np.eye(3)
+        solved = np.einsum("dpi,pij->dpj", self.across, np.linalg.inv(own))
+        flat = solved.reshape(len(solved), -1)
+        left = self.left - flat @ self.across.reshape(len(solved), -1).T
+        right = self.right - flat @ self.own_right.ravel()
+        return self.basis.T @ left @ self.basis, self.basis.T @ right, own
+
+    def stepped(self, damping: float) -> tuple[Bundle, Motions]:
+        left, right, own = self.reduced(damping)
+        diagonal = np.einsum("dk,de,ek->k", self.basis, self.left, self.basis)
+        step = -np.linalg.solve(left + np.diag(damping * diagonal + 1e-9), right)
+        full = self.basis @ step
+        moved = -np.linalg.solve(own, (self.own_right + np.einsum("dpi,d->pi", self.across, full))[..., None])[..., 0]
+        bundle = replace(self.bundle, points=self.bundle.points + moved)
+        if self.free:
+            bundle = replace(bundle, focal=max(self.bundle.focal + float(step[-1]), 0.2 * self.bundle.focal))
+            step = step[:-1]
+        return self.motions.moved(bundle, step)
+
+    def deviations(self, scale: float) -> tuple[np.ndarray, float]:
+        """Of poses ``[N, 2]`` and of the focal length; the seven motions that all share are no uncertainty."""
+        left, _, _ = self.reduced(0.0)
+        size = np.sqrt(np.maximum(np.diag(left), 1e-12))
+        values, vectors = np.linalg.eigh(left / np.outer(size, size))  # radians, lengths and pixels alike
+        good = values > 1e-9 * values[-1]
+        spread = max(self.spread, 0.1)
+        inverse = (vectors[:, good] / values[good]) @ vectors[:, good].T * spread**2 / np.outer(size, size)
+        full = self.basis @ inverse @ self.basis.T
+        variances = np.diag(full)[:-1].reshape(-1, 6).clip(min=0.0)
+        out = np.stack([np.degrees(np.sqrt(variances[:, :3].sum(axis=1))), np.sqrt(variances[:, 3:].sum(axis=1))], axis=1)
+        return out, float(np.sqrt(max(full[-1, -1], 0.0))) if self.free else 0.0
