@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 _STEPS = 60
 _DONE = 1e-7  # relative decrease of the cost
+_NOISE = 0.3  # pixels: of an observation, against which priors are weighed
 _OPENGL = np.diag([1.0, -1.0, -1.0])
 
 
@@ -177,7 +178,7 @@ def adjusted(
         if before - cost <= _DONE * before:
             break
     system = _System(bundle, seen, scale, motions, free_focal, prior)
-    deviations, focal = system.deviations(scale)
+    deviations, focal = system.deviations()
     return Adjusted(bundle, cost, deviations, focal)
 
 
@@ -203,7 +204,7 @@ def _cost(bundle: Bundle, seen: Observations, scale: float, prior: FocalPrior | 
     behind = bundle.depths(seen) <= 0
     value = 0.5 * scale**2 * float(np.log1p(square / scale**2).sum()) + 1e6 * float(behind.sum())
     if prior is not None:
-        value += 0.5 * ((bundle.focal / prior.focal - 1.0) / prior.deviation) ** 2
+        value += 0.5 * (_NOISE * (bundle.focal / prior.focal - 1.0) / prior.deviation) ** 2
     return value
 
 
@@ -250,7 +251,7 @@ class _System:
         self.left[-1, -1] = float((weight[:, None] * by_focal[..., 0] ** 2).sum())
         self.right[:-1], self.right[-1] = slope_pose.ravel(), float((weight[:, None] * by_focal[..., 0] * error).sum())
         if prior is not None:
-            width = prior.focal * prior.deviation
+            width = prior.focal * prior.deviation / _NOISE
             self.left[-1, -1] += 1.0 / width**2
             self.right[-1] += (bundle.focal - prior.focal) / width**2
         self.own = np.zeros((count, 3, 3))
@@ -280,6 +281,7 @@ class _System:
         return self.basis.T @ left @ self.basis, self.basis.T @ right, own
 
     def stepped(self, damping: float) -> tuple[Bundle, Motions]:
+        """The bundle after one damped step, and its motions there."""
         left, right, own = self.reduced(damping)
         diagonal = np.einsum("dk,de,ek->k", self.basis, self.left, self.basis)
         step = -np.linalg.solve(left + np.diag(damping * diagonal + 1e-9), right)
@@ -291,15 +293,39 @@ class _System:
             step = step[:-1]
         return self.motions.moved(bundle, step)
 
-    def deviations(self, scale: float) -> tuple[np.ndarray, float]:
+    def deviations(self) -> tuple[np.ndarray, float]:
         """Of poses ``[N, 2]`` and of the focal length; the seven motions that all share are no uncertainty."""
         left, _, _ = self.reduced(0.0)
-        size = np.sqrt(np.maximum(np.diag(left), 1e-12))
-        values, vectors = np.linalg.eigh(left / np.outer(size, size))  # radians, lengths and pixels alike
-        good = values > 1e-9 * values[-1]
-        spread = max(self.spread, 0.1)
-        inverse = (vectors[:, good] / values[good]) @ vectors[:, good].T * spread**2 / np.outer(size, size)
+        size = np.sqrt(np.maximum(np.diag(left), 1e-12))  # radians, lengths and pixels alike
+        kept = _complement(self._common() * size[:, None])
+        curved = kept.T @ (left / np.outer(size, size)) @ kept
+        inverse = (
+            kept @ np.linalg.pinv(curved, 1e-12, True) @ kept.T / np.outer(size, size) * max(self.spread, 0.1) ** 2
+        )
         full = self.basis @ inverse @ self.basis.T
         variances = np.diag(full)[:-1].reshape(-1, 6).clip(min=0.0)
-        out = np.stack([np.degrees(np.sqrt(variances[:, :3].sum(axis=1))), np.sqrt(variances[:, 3:].sum(axis=1))], axis=1)
-        return out, float(np.sqrt(max(full[-1, -1], 0.0))) if self.free else 0.0
+        turns, shifts = np.sqrt(variances[:, :3].sum(axis=1)), np.sqrt(variances[:, 3:].sum(axis=1))
+        return np.stack([np.degrees(turns), shifts], axis=1), float(
+            np.sqrt(max(full[-1, -1], 0.0))
+        ) if self.free else 0.0
+
+    def _common(self) -> np.ndarray:
+        """``[K, C]``: steps that turn, shift and scale the object's own space, and so change no picture."""
+        rotations, shifts = self.bundle.rotations, self.bundle.shifts
+        none = np.zeros_like(rotations)
+        columns = [np.concatenate([rotations, none], axis=1), np.concatenate([none, rotations], axis=1)]
+        scaled = np.concatenate([np.zeros_like(shifts), shifts], axis=1)[..., None]
+        every = np.concatenate([*columns, scaled], axis=2).reshape(-1, 7)
+        every /= np.linalg.norm(every, axis=0)
+        basis = self.basis[:-1, : self.basis.shape[1] - self.free]
+        steps = np.linalg.lstsq(basis, every, rcond=None)[0]
+        _, sizes, mixed = np.linalg.svd(every - basis @ steps)  # what the motions do not have is not common to them
+        sizes = np.concatenate([sizes, np.zeros(len(mixed) - len(sizes))])
+        out = steps @ mixed[sizes < 1e-6].T
+        return np.concatenate([out, np.zeros((1, out.shape[1]))]) if self.free else out
+
+
+def _complement(columns: np.ndarray) -> np.ndarray:
+    """``[K, K − C]`` orthonormal columns at right angles to ``columns`` ``[K, C]``."""
+    left, _, _ = np.linalg.svd(columns)
+    return left[:, columns.shape[1] :]

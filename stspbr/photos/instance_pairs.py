@@ -134,7 +134,7 @@ def _guided(camera: Any, geometry: Any, first: Features, second: Features, found
         return np.asarray(geometry.inlier_matches, np.int64)
     inverse = np.linalg.inv(camera.calibration_matrix())
     fundamental = inverse.T @ essential @ inverse
-    rows = np.repeat(np.arange(len(first.points)), CANDIDATES)
+    rows = np.repeat(np.arange(len(found.candidates)), CANDIDATES)
     columns = found.candidates.ravel()
     a = np.column_stack([first.points[rows], np.ones(len(rows))])
     b = np.column_stack([second.points[columns], np.ones(len(rows))])

@@ -148,11 +148,8 @@ def _adjusted(
     prior: FocalPrior | None,
 ) -> tuple[Adjusted, Motions | None]:
     found = adjusted(bundle, seen, scale, motions, free, prior)
-    if isinstance(motions, PlaneMotions):  # the plane has moved along with the first copy
-        turn = found.bundle.rotations[0] @ bundle.rotations[0].T
-        axis = bundle.rotations[0].T @ motions.up
-        motions = PlaneMotions(found.bundle.rotations[0] @ axis)
-        assert turn.shape == (3, 3)
+    if isinstance(motions, PlaneMotions):  # the plane has moved along with the copies
+        motions = PlaneMotions(found.bundle.rotations[0] @ bundle.rotations[0].T @ motions.up)
     return found, motions
 
 
@@ -164,7 +161,7 @@ def _guided(
     rotation = bare.rotations[j] @ bare.rotations[i].T
     x, y, z = bare.shifts[j] - rotation @ bare.shifts[i]
     essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
-    rows = np.concatenate([np.repeat(np.arange(len(first.points)), CANDIDATES), found.pairs[:, 0]])
+    rows = np.concatenate([np.repeat(np.arange(len(found.candidates)), CANDIDATES), found.pairs[:, 0]])
     columns = np.concatenate([found.candidates.ravel(), found.pairs[:, 1]])
     a = np.column_stack([(first.points[rows] - bare.middle) / bare.focal, np.ones(len(rows))])
     b = np.column_stack([(second.points[columns] - bare.middle) / bare.focal, np.ones(len(rows))])
@@ -173,7 +170,7 @@ def _guided(
     off = np.abs((b * there).sum(axis=1)) / np.sqrt(np.maximum(norm, 1e-18)) * bare.focal
     likeness = (first.descriptors[rows] * second.descriptors[columns]).sum(axis=1)
     mutual = np.zeros(len(rows), bool)
-    mutual[len(first.points) * CANDIDATES :] = True
+    mutual[found.candidates.size :] = True
     rank = likeness + _MUTUAL * mutual
     order = np.flatnonzero((off <= reach) & (mutual | (likeness > _ALIKE)))
     order = order[np.argsort(-rank[order], kind="stable")]
@@ -246,7 +243,7 @@ def _one_point(
 
 @dataclass(frozen=True)
 class _Lines:
-    """Lines of sight in object space: ``across`` ``[M, 3, 3]`` projects off a line, ``foot`` ``[M, 3]`` is its eye's."""
+    """Lines of sight in object space: ``across`` ``[M, 3, 3]`` projects off them, ``foot`` ``[M, 3]`` their eyes."""
 
     across: np.ndarray
     foot: np.ndarray

@@ -8,10 +8,21 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from stspbr.metrics.poses import pose_errors
+from stspbr.photos.instance_bundle import (
+    FocalPrior,
+    FreeMotions,
+    Observations,
+    PlaneMotions,
+    adjusted,
+    bundle_of,
+    poses_of,
+)
 from stspbr.photos.instance_features import Features, match
-from stspbr.photos.instance_mapping import map_copies, refined_model
+from stspbr.photos.instance_mapping import map_copies
+from stspbr.photos.instance_models import Arrangement, differing, settled
 from stspbr.photos.instance_pairs import TwoView, consistent, photo_camera, two_view
 from stspbr.photos.instance_plane import on_plane, resting_plane
+from stspbr.photos.instance_tracks import refined_poses
 from stspbr.photos.instances import find_copies
 from stspbr.photos.silhouette_check import ENOUGH, Silhouettes, verified
 from stspbr.photos.structure_from_motion import quiet
@@ -116,17 +127,171 @@ def test_matches_are_those_of_the_same_point(pile):
     assert (likeness > 0.8).mean() > 0.97
 
 
-def test_mapping_finds_the_poses_and_the_focal_length(pile, pairs):
+def test_mapping_and_adjustment_find_the_poses_and_the_focal_length(pile, pairs):
     true, found, _ = pile
     assert len(pairs) >= 5
     with quiet(pycolmap):
         models = map_copies(pycolmap, found, pairs, FOCAL, SIZE)
-    found_errors = pose_errors(models[0].poses, true)
-    turns, shifts = found_errors.rotations, found_errors.translations
-    assert set(turns) == set(true) and max(turns.values()) < 1.0 and max(shifts.values()) < 0.05
-    focal, deviation, spread = refined_model(pycolmap, models[0], free=True)
-    assert abs(focal / FOCAL - 1) < 0.1 and 0 < deviation < 0.2 * FOCAL
-    assert len(spread) >= 4 and all(0 <= degrees < 5 for degrees, _ in spread.values())
+    mapped = pose_errors(models[0].poses, true).rotations
+    assert set(mapped) == set(true) and max(mapped.values()) < 1.0
+    matches = {(a, b): match(found[a], found[b]) for a in found for b in found if a < b}
+    refined = refined_poses(found, matches, pairs, models[0].poses, FOCAL, SIZE)
+    errors = pose_errors(refined.poses, true)
+    assert max(errors.rotations.values()) < 0.3 and max(errors.translations.values()) < 0.02
+    assert all(0 < degrees < 0.3 for degrees, _ in refined.deviations.values())
+    free = refined_poses(found, matches, pairs, models[0].poses, 1.03 * FOCAL, SIZE, free_focal=True)
+    assert abs(free.focal / FOCAL - 1) < 0.02 and 0 < free.focal_deviation < 0.02 * FOCAL
+    held = refined_poses(
+        found, matches, pairs, models[0].poses, FOCAL, SIZE, free_focal=True, prior=FocalPrior(FOCAL, 1e-4)
+    )
+    assert abs(held.focal / FOCAL - 1) < 1e-3
+
+
+def test_wrong_matches_do_not_bend_the_adjustment(pile):
+    true, found, _ = pile
+    rng = np.random.default_rng(5)
+    places, _ = surface(200, rng)
+    names = list(true)
+    copy, point = (part.ravel() for part in np.meshgrid(np.arange(len(names)), np.arange(200)))
+    some = rng.random(len(copy)) < 0.6
+    copy, point = copy[some], point[some]
+    exact = bundle_of(true, places, FOCAL, SIZE)
+    clean = exact.residuals(Observations(copy, point, np.zeros((len(copy), 2)))) + 0.2 * rng.normal(size=(len(copy), 2))
+    bent = clean.copy()
+    wrong = rng.random(len(copy)) < 0.1
+    bent[wrong] += rng.uniform(-30, 30, (int(wrong.sum()), 2))
+    start = bundle_of(_shaken(true, rng, 2.0, 0.1), places + 0.03 * rng.normal(size=places.shape), FOCAL, SIZE)
+    errors = {}
+    for scale in (1.0, 1e6):  # the second kernel is least squares
+        out = adjusted(start, Observations(copy, point, bent), scale)
+        errors[scale] = max(pose_errors(poses_of(out.bundle, names), true).rotations.values())
+    assert errors[1.0] < 0.1 and errors[1e6] > 5 * errors[1.0]
+
+
+def test_gradient_and_hessian_of_the_adjustment_are_those_of_the_cost(pile):
+    """The reduced system's step is that of the whole one, built by finite differences."""
+    true, _, _ = pile
+    rng = np.random.default_rng(7)
+    few = {k: true[k] for k in (1, 2, 3)}
+    places, _ = surface(12, rng)
+    copy, point = (part.ravel() for part in np.meshgrid(np.arange(3), np.arange(12)))
+    seen = Observations(copy, point, np.zeros((36, 2)))
+    pixels = bundle_of(few, places, FOCAL, SIZE).residuals(seen) + rng.normal(size=(36, 2))
+    seen = Observations(copy, point, pixels)
+    bundle = bundle_of(few, places, 1.01 * FOCAL, SIZE)
+    from dataclasses import replace
+
+    from stspbr.photos.instance_bundle import _System
+
+    for motions in (FreeMotions(), PlaneMotions(np.array([0.0, -0.8, -0.6]))):
+        count = motions.basis(bundle).shape[1]
+        system = _System(bundle, seen, 1e6, motions, True, None)
+
+        def residuals(numbers, motions=motions, count=count):
+            moved, _ = motions.moved(bundle, numbers[:count])
+            moved = replace(
+                moved, focal=bundle.focal + numbers[count], points=bundle.points + numbers[count + 1 :].reshape(-1, 3)
+            )
+            return moved.residuals(seen).ravel()
+
+        size, step = count + 1 + 36, 1e-6
+        slopes = np.stack(
+            [(residuals(step * axis) - residuals(-step * axis)) / (2 * step) for axis in np.eye(size)], axis=1
+        )
+        left, right = slopes.T @ slopes, slopes.T @ residuals(np.zeros(size))
+        own, across = left[count + 1 :, count + 1 :], left[: count + 1, count + 1 :]
+        solved = np.linalg.solve(own, np.column_stack([across.T, right[count + 1 :]]))
+        reduced, rest = (
+            left[: count + 1, : count + 1] - across @ solved[:, :-1],
+            right[: count + 1] - across @ solved[:, -1],
+        )
+        got, got_right, _ = system.reduced(0.0)
+        assert np.allclose(got, reduced, rtol=1e-4, atol=1e-4 * np.abs(left).max() * 1e-3)
+        assert np.allclose(got_right, rest, rtol=1e-4, atol=1e-6 * np.abs(right).max())
+
+
+def test_on_a_plane_the_adjustment_stays_on_it_and_knows_more():
+    rng = np.random.default_rng(2)
+    tilt = Rotation.from_euler("x", 40, degrees=True)
+    at = {}
+    for number in range(1, 7):
+        pose = np.eye(4)
+        pose[:3, :3] = (tilt * Rotation.from_euler("y", 25 * number, degrees=True)).as_matrix()
+        pose[:3, 3] = tilt.apply([rng.uniform(-2, 2), 0.0, rng.uniform(-2, 2)]) + (0, 0, -10)
+        at[number] = pose
+    places, _ = surface(150, rng)
+    copy, point = (part.ravel() for part in np.meshgrid(np.arange(6), np.arange(150)))
+    some = rng.random(len(copy)) < 0.4
+    seen = Observations(copy[some], point[some], np.zeros((int(some.sum()), 2)))
+    pixels = bundle_of(at, places, FOCAL, SIZE).residuals(seen) + 0.5 * rng.normal(size=(len(seen.copy), 2))
+    seen = Observations(seen.copy, seen.point, pixels)
+    start = {k: pose.copy() for k, pose in at.items()}
+    for pose in start.values():
+        pose[:3, :3] = Rotation.from_rotvec(0.02 * rng.normal(size=3)).as_matrix() @ pose[:3, :3]
+    flat = on_plane(start, resting_plane(start), np.zeros(3))
+    up = resting_plane(flat).up * (1.0, -1.0, -1.0)
+    free, plane = (
+        adjusted(bundle_of(flat, places, FOCAL, SIZE), seen, 1.0, motions) for motions in (None, PlaneMotions(up))
+    )
+    poses_on = poses_of(plane.bundle, list(at))
+    assert resting_plane(poses_on).spread < 1e-4
+    assert np.ptp([pose[:3, 3] @ resting_plane(poses_on).up for pose in poses_on.values()]) < 1e-6
+    errors = [np.mean(list(pose_errors(poses_of(a.bundle, list(at)), at).rotations.values())) for a in (free, plane)]
+    assert errors[1] < errors[0] and plane.deviations.mean() < free.deviations.mean()
+
+
+def _shaken(at, rng, degrees, length):
+    out = {}
+    for number, pose in at.items():
+        out[number] = pose.copy()
+        turn = Rotation.from_rotvec(np.radians(degrees) * rng.normal(size=3)).as_matrix()
+        out[number][:3, :3] = turn @ pose[:3, :3]
+        out[number][:3, 3] += length * rng.normal(size=3)
+    return out
+
+
+def test_copies_in_which_two_arrangements_differ(pile):
+    true, _, _ = pile
+    turned = Rotation.from_euler("zyx", [50, 20, -70], degrees=True).as_matrix()
+    other = {k: pose.copy() for k, pose in true.items()}
+    for pose in other.values():  # the object's own axes are free
+        pose[:3, :3] = pose[:3, :3] @ turned
+    assert differing(true, other) == []
+    other[4][:3, :3] = Rotation.from_euler("y", 30, degrees=True).as_matrix() @ other[4][:3, :3]
+    assert differing(true, other) == [4]
+    other[5][:3, :3] = Rotation.from_euler("x", 30, degrees=True).as_matrix() @ other[5][:3, :3]
+    assert differing(true, other) == [4, 5]
+
+
+def test_where_two_arrangements_are_as_good_no_pose_is_kept(pile, monkeypatch):
+    """A wrong pose that looks right is worse than none."""
+    from stspbr.photos import instance_models
+
+    true, _, areas = pile
+    silhouettes = Silhouettes(*find_copies(areas))
+    monkeypatch.setattr(instance_models, "_leave_one_out", lambda *_: None)  # there is no print
+
+    def arranged(poses):
+        out = Arrangement(FOCAL, {}, [], {}, poses=poses)
+        out.coherence = silhouettes.check(poses, FOCAL)
+        return out
+
+    other = {k: pose.copy() for k, pose in true.items()}
+    other[4][:3, :3] = other[4][:3, :3] @ Rotation.from_euler("y", 8, degrees=True).as_matrix()
+    best = settled(silhouettes, [arranged(true), arranged(other)])
+    assert set(best.poses) == set(true) - {4} and best.why[4].startswith("ambiguous") and best.coherence is not None
+    # whoever fits clearly less is no rival
+    worse = arranged(other)
+    worse.poses = {k: other[k] for k in (3, 4, 5)}
+    worse.coherence = silhouettes.check(worse.poses, FOCAL)
+    assert set(settled(silhouettes, [arranged(true), worse]).poses) == set(true)
+    # if the arrangements agree in nothing, neither stands
+    for number, pose in other.items():
+        pose[:3, :3] = pose[:3, :3] @ Rotation.from_euler("y", 9 * number, degrees=True).as_matrix()
+    rival = arranged(true)
+    rival.poses = other
+    out = settled(silhouettes, [arranged(true), rival])
+    assert out.poses == {} and out.coherence is None
 
 
 def test_a_pair_that_contradicts_the_others_is_cut():
