@@ -21,6 +21,7 @@ from stspbr.photos.instance_pairs import Pair, TwoView, consistent, photo_camera
 from stspbr.photos.instance_plane import on_plane, resting_plane
 from stspbr.photos.instance_proxy import Picture, build_proxy, pictures
 from stspbr.photos.instance_rescue import Answer, proven
+from stspbr.photos.instance_symmetry import Symmetry, symmetry_of
 from stspbr.photos.instance_tracks import Refined, refined_poses
 from stspbr.photos.instances import Instance
 from stspbr.photos.silhouette_check import ENOUGH, Coherence, Silhouettes, verified
@@ -248,6 +249,13 @@ def _contained(first: Refined, second: Refined | None) -> bool:
 
 def _pictures(scene: Scene, focal: float) -> dict[int, Picture]:
     return pictures(scene.display, scene.labels, scene.copies, focal, _PROOF_SIDE)
+
+
+def symmetry(silhouettes: Silhouettes, found: Any, axial: bool) -> Symmetry | None:
+    """Of the object, as poses that were found have it; see ``symmetry_of``."""
+    built = {k: build_proxy(silhouettes, found.seen, found.poses, found.focal, without=k) for k in found.poses}
+    proxies = {k: proxy for k, proxy in built.items() if proxy is not None}
+    return symmetry_of(proxies, found.seen, found.poses, axial)
 
 
 def _leave_one_out(

@@ -10,11 +10,12 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.photos.instance_bundle import FocalPrior
 from stspbr.photos.instance_features import Features, Matches, instance_features, match, together
-from stspbr.photos.instance_models import FEWEST, Arrangement, Scene, arrangements, prove, settled, two_views
+from stspbr.photos.instance_models import FEWEST, Arrangement, Scene, arrangements, prove, settled, symmetry, two_views
 from stspbr.photos.instance_pairs import FEW, Pair
 from stspbr.photos.instance_plane import RestingPlane, on_plane, resting_plane
 from stspbr.photos.instance_proxy import Picture, Proxy, build_proxy
 from stspbr.photos.instance_rescue import find_pose, mirror_fits, rescue_rotations
+from stspbr.photos.instance_symmetry import Symmetry
 from stspbr.photos.instances import Instance
 from stspbr.photos.silhouette_check import ENOUGH, Coherence, Silhouettes
 from stspbr.photos.structure_from_motion import quiet, require_pycolmap
@@ -34,6 +35,7 @@ class PoseSearch:
         focal_deviation: relative standard deviation of ``focal``; 0: it is exact; above, it is adjusted at last.
         matcher: ``"sift"``: SIFT alone; ``"affine"``: pairs that it joins weakly are tried again with tilted views.
         resting: ``"any"``; ``"plane"``: all copies stand on one plane with the same side down.
+        symmetry: ``"auto"``: tested; ``"axial"``: every turn about one axis shows the same; ``"none"``: no turn does.
         rescue: whether copies without a pose are sought by drawing.
         seed: of everything.
     """
@@ -42,6 +44,7 @@ class PoseSearch:
     focal_deviation: float = 0.0
     matcher: str = "affine"
     resting: str = "any"
+    symmetry: str = "auto"
     rescue: bool = True
     seed: int = 0
 
@@ -59,6 +62,7 @@ class FoundPoses:
         scores: by number overlap and likeness of the drawn object, and the likeness in the best other pose.
         deviations: by number, standard deviations of the pose: degrees, and translation in the poses' units.
         plane: what all copies stand on, if they do.
+        symmetry: turns of the object that the copies do not tell apart, if there are any.
         seen: the copies' pictures at the focal length.
     """
 
@@ -75,6 +79,7 @@ class FoundPoses:
     scores: dict[int, tuple[float, float, float]] = field(default_factory=dict)
     deviations: dict[int, tuple[float, float]] = field(default_factory=dict)
     plane: RestingPlane | None = None
+    symmetry: Symmetry | None = None
     seen: dict[int, Picture] = field(default_factory=dict)
 
 
@@ -107,6 +112,10 @@ def find_poses(
         refined.error, why=dict(best.why), cut=best.cut, scores=best.scores, deviations=refined.deviations,
         pairs={pair: (view.matches, refined.shared.get(pair, 0)) for pair, view in best.pairs.items()}, seen=best.seen,
     )  # fmt: skip
+    if search.symmetry != "none":
+        out.symmetry = symmetry(scene.silhouettes, out, search.symmetry == "axial")
+        if out.symmetry is not None:
+            say(f"the object is {out.symmetry.name} symmetric as far as the copies show: such turns are left open")
     if search.rescue:
         _rescue(scene, search, out, say)
     if not prove(scene.silhouettes, out):
@@ -182,7 +191,7 @@ def _rescue(scene: Scene, search: PoseSearch, out: FoundPoses, say: _Say) -> Non
         depth = float(np.median([-(pose[:3, :3] @ proxy.centre + pose[:3, 3])[2] for pose in known]))
         rotations = rescue_rotations([pose[:3, :3] for pose in known], None if plane is None else plane.up)
         up = None if plane is None else plane.up
-        answer = find_pose(proxy, seen[copy.number], rotations, depth, up)
+        answer = find_pose(proxy, seen[copy.number], rotations, depth, up, out.symmetry)
         if answer is None or not answer.sure:
             if answer is not None:
                 out.why[copy.number] = (
@@ -192,7 +201,8 @@ def _rescue(scene: Scene, search: PoseSearch, out: FoundPoses, say: _Say) -> Non
         if mirror_fits(proxy, seen[copy.number], answer, rotations, depth, up):
             out.why[copy.number] = "its mirror image fits better: a left one among right ones is another object"
             continue
-        trial = {**out.poses, copy.number: answer.pose}
+        pose = answer.pose if out.symmetry is None else out.symmetry.standard(answer.pose)
+        trial = {**out.poses, copy.number: pose}
         found = scene.silhouettes.check(trial, out.focal)
         if found.worst[1] < ENOUGH:
             out.why[copy.number] = f"incoherent: its mask fits the hull of the others by {found.worst[1]:.0%} at best"

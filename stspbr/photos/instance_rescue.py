@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from stspbr.metrics.poses import rotation_angle
 from stspbr.photos.instance_proxy import Picture, Proxy, Score
+from stspbr.photos.instance_symmetry import Symmetry
 
 _DIRECTIONS, _ROLLS = 192, 24  # 15° apart
 _YAWS = 72
@@ -83,13 +84,19 @@ def plane_rotations(rotation: np.ndarray, up: np.ndarray) -> np.ndarray:
 
 
 def find_pose(
-    proxy: Proxy, picture: Picture, rotations: np.ndarray, depth: float, up: np.ndarray | None = None
+    proxy: Proxy,
+    picture: Picture,
+    rotations: np.ndarray,
+    depth: float,
+    up: np.ndarray | None = None,
+    symmetry: Symmetry | None = None,
 ) -> Answer | None:
     """The pose among ``rotations`` ``[R, 3, 3]``, refined, that explains a copy best; None if none shows anything.
 
     Args:
         depth: of the object's centre, a first guess.
         up: the normal of the plane that the copy stands on, in the camera's axes, if there is one.
+        symmetry: of the object: poses that it makes alike are no rivals.
     """
     totals, poses = np.full(len(rotations), -np.inf), np.zeros((len(rotations), 4, 4))
     for index, rotation in enumerate(rotations):
@@ -112,6 +119,7 @@ def find_pose(
         score
         for pose, score in zip(refined, scores, strict=True)
         if rotation_angle(pose[:3, :3].T @ refined[best][:3, :3]) > _APART
+        and not (symmetry is not None and symmetry.same(refined[best][:3, :3], pose[:3, :3]))
     ]
     return Answer(refined[best], scores[best], _strongest(rivals))
 

@@ -12,18 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stspbr.photos.instance_bundle import (
-    Adjusted,
-    Bundle,
-    FocalPrior,
-    Motions,
-    Observations,
-    PlaneMotions,
-    adjusted,
-    bundle_of,
-    poses_of,
-)
+from stspbr.photos.instance_bundle import Adjusted, FocalPrior, adjusted
 from stspbr.photos.instance_features import CANDIDATES, Features, Matches
+from stspbr.photos.instance_motions import Bundle, Motions, Observations, PlaneMotions, bundle_of, poses_of
 from stspbr.photos.instance_pairs import Pair, TwoView
 
 _ALIKE = 0.9  # scalar product of descriptors that are not each other's nearest

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from stspbr.metrics.poses import pose_errors
-from stspbr.photos.instance_bundle import (
-    FocalPrior,
-    FreeMotions,
-    Observations,
-    PlaneMotions,
-    adjusted,
-    bundle_of,
-    poses_of,
-)
+from stspbr.photos.instance_bundle import FocalPrior, _System, adjusted
 from stspbr.photos.instance_features import Features, match
 from stspbr.photos.instance_mapping import map_copies
 from stspbr.photos.instance_models import Arrangement, differing, settled
+from stspbr.photos.instance_motions import FreeMotions, Observations, PlaneMotions, bundle_of, poses_of
 from stspbr.photos.instance_pairs import TwoView, consistent, photo_camera, two_view
 from stspbr.photos.instance_plane import on_plane, resting_plane
 from stspbr.photos.instance_tracks import refined_poses
@@ -179,10 +174,6 @@ def test_gradient_and_hessian_of_the_adjustment_are_those_of_the_cost(pile):
     pixels = bundle_of(few, places, FOCAL, SIZE).residuals(seen) + rng.normal(size=(36, 2))
     seen = Observations(copy, point, pixels)
     bundle = bundle_of(few, places, 1.01 * FOCAL, SIZE)
-    from dataclasses import replace
-
-    from stspbr.photos.instance_bundle import _System
-
     for motions in (FreeMotions(), PlaneMotions(np.array([0.0, -0.8, -0.6]))):
         count = motions.basis(bundle).shape[1]
         system = _System(bundle, seen, 1e6, motions, True, None)
