@@ -31,6 +31,8 @@ _PROOF_SIDE = 96  # pixels of the pictures that poses are proven on
 _MOST_MODELS = 4
 _DIFFERENT = 5.0  # degrees between the same copy of two arrangements
 _ALIKE = 0.95  # of the better one's score: as good
+_CLEARER, _LIKENESS = 1.4, 0.2  # of the print in its own pose: against the best other one, and at least
+_OVERLAP = 0.7  # of outlines drawn from what other copies show, at the median
 _ON_PLANE = 0.97  # of the observations explained, from which on a plane is believed
 
 
@@ -180,7 +182,21 @@ def confirmed(silhouettes: Silhouettes, trial: Arrangement) -> bool:
         for number in trial.refined.poses
         if number not in trial.poses
     }
-    return trial.coherence is not None and prove(silhouettes, trial)
+    return trial.coherence is not None and prove(silhouettes, trial) and printed(trial)
+
+
+def printed(trial: Arrangement) -> bool:
+    """Whether the copies' print is clearly more like itself in these poses than in others, taken together.
+
+    What a copy shows of the object must be what the others show. From chance, own poses come out ahead a little: they
+    were adjusted. Hence the margin.
+    """
+    own, other, outline = (
+        np.array([value[part] for value in trial.scores.values()]).clip(min=0.0) for part in (1, 2, 0)
+    )
+    if len(own) == 0:
+        return False
+    return bool(own.sum() >= _CLEARER * other.sum() and np.median(outline) >= _OVERLAP and np.mean(own) >= _LIKENESS)
 
 
 def prove(silhouettes: Silhouettes, found: Any) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.photos.instance_bundle import FocalPrior
-from stspbr.photos.instance_features import Features, Matches, instance_features, match, together
+from stspbr.photos.instance_features import Features, Matches, instance_features, match, together, without_noise
 from stspbr.photos.instance_models import FEWEST, Arrangement, Scene, arrangements, prove, settled, symmetry, two_views
 from stspbr.photos.instance_pairs import FEW, Pair
 from stspbr.photos.instance_plane import RestingPlane, on_plane, resting_plane
@@ -100,6 +100,7 @@ def find_poses(
     pycolmap = require_pycolmap()
     with quiet(pycolmap):
         size = (display.shape[1], display.shape[0])
+        display = without_noise(display, labels)
         scene = Scene(pycolmap, display, labels, copies, Silhouettes(labels, copies), size, search.seed)
         scene.features, scene.matches = _features(scene, search, say)
         best = _arranged(scene, search, say)
