@@ -11,11 +11,11 @@ from scipy.spatial.transform import Rotation
 
 from stspbr.metrics.poses import pose_errors
 from stspbr.photos.instance_bundle import FocalPrior, _System, adjusted
-from stspbr.photos.instance_features import Features, match
+from stspbr.photos.instance_features import Features, Matches, match
 from stspbr.photos.instance_mapping import map_copies
-from stspbr.photos.instance_models import Arrangement, differing, settled
+from stspbr.photos.instance_models import Arrangement, differing, printed, settled
 from stspbr.photos.instance_motions import FreeMotions, Observations, PlaneMotions, bundle_of, poses_of
-from stspbr.photos.instance_pairs import TwoView, consistent, photo_camera, two_view
+from stspbr.photos.instance_pairs import TwoView, consistent, false_alarms, photo_camera, two_view
 from stspbr.photos.instance_plane import on_plane, resting_plane
 from stspbr.photos.instance_tracks import refined_poses
 from stspbr.photos.instances import find_copies
@@ -239,6 +239,32 @@ def _shaken(at, rng, degrees, length):
         out[number][:3, :3] = turn @ pose[:3, :3]
         out[number][:3, 3] += length * rng.normal(size=3)
     return out
+
+
+def test_matches_by_chance_are_no_pair():
+    """With five points fixed and thousands of motions tried, some fit many of any matches."""
+    assert false_alarms(60, 15, 90_000) > 1e-3 > false_alarms(60, 25, 90_000)
+    assert false_alarms(200, 25, 90_000) > 1e-3 > false_alarms(200, 60, 90_000)
+    camera = photo_camera(pycolmap, FOCAL, SIZE)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        unit = rng.normal(size=(2, 300, 128)).astype(np.float32)
+        unit /= np.linalg.norm(unit, axis=-1, keepdims=True)
+        first, second = (
+            Features(rng.uniform(low, low + 300, (300, 2)).astype(np.float32), own, np.arange(300))
+            for low, own in zip((200, 700), unit, strict=True)
+        )
+        pairs = np.stack([rng.permutation(300)[:60], rng.permutation(300)[:60]], axis=1)
+        by_chance = Matches(pairs, rng.integers(0, 300, (300, 3)))
+        assert two_view(pycolmap, camera, first, second, by_chance, (90_000, 90_000), seed) is None
+
+
+def test_print_must_speak_for_an_arrangement():
+    good = Arrangement(FOCAL, {}, [], {}, scores={k: (0.9, 0.4, 0.2) for k in range(4)})
+    assert printed(good)
+    for wrong in ((0.6, 0.17, 0.15), (0.9, 0.3, 0.28), (0.5, 0.4, 0.2)):
+        good.scores = dict.fromkeys(range(4), wrong)
+        assert not printed(good)
 
 
 def test_copies_in_which_two_arrangements_differ(pile):
