@@ -21,6 +21,7 @@ from stspbr.photos.instance_pairs import Pair, TwoView, consistent, photo_camera
 from stspbr.photos.instance_plane import on_plane, resting_plane
 from stspbr.photos.instance_proxy import Picture, build_proxy, pictures
 from stspbr.photos.instance_rescue import Answer, proven
+from stspbr.photos.instance_standing import standing
 from stspbr.photos.instance_symmetry import Symmetry, symmetry_of
 from stspbr.photos.instance_tracks import Refined, refined_poses
 from stspbr.photos.instances import Instance
@@ -134,9 +135,16 @@ def arrangements(
     kept = consistent(pairs)
     empty = Arrangement(focal, pairs, sorted(set(pairs) - set(kept)), _pictures(scene, focal))
     models = map_copies(scene.pycolmap, scene.features, kept, focal, scene.size, scene.seed)
+    starts: list[tuple[dict[int, np.ndarray], np.ndarray | None]] = [
+        (model.poses, None) for model in models if len(model.poses) >= FEWEST
+    ][:most]
+    starts += standing(scene.features, scene.matches, scene.copies, focal, scene.size)[:most]
     found: list[Arrangement] = []
-    for model in models[:most]:
-        refined = adjusted_poses(scene, pairs, model.poses, focal, free, prior, resting)
+    for poses, up in starts:
+        if up is None:
+            refined = adjusted_poses(scene, pairs, poses, focal, free, prior, resting)
+        else:
+            refined = refined_poses(scene.features, scene.matches, pairs, poses, focal, scene.size, free, prior, up)
         if refined is None:
             continue
         seen = empty.seen if refined.focal == focal else _pictures(scene, refined.focal)

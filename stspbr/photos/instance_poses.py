@@ -15,6 +15,7 @@ from stspbr.photos.instance_pairs import FEW, Pair
 from stspbr.photos.instance_plane import RestingPlane, on_plane, resting_plane
 from stspbr.photos.instance_proxy import Picture, Proxy, build_proxy
 from stspbr.photos.instance_rescue import find_pose, mirror_fits, rescue_rotations
+from stspbr.photos.instance_static import moving_matches
 from stspbr.photos.instance_symmetry import Symmetry
 from stspbr.photos.instances import Instance
 from stspbr.photos.silhouette_check import ENOUGH, Coherence, Silhouettes
@@ -102,7 +103,8 @@ def find_poses(
         size = (display.shape[1], display.shape[0])
         display = without_noise(display, labels)
         scene = Scene(pycolmap, display, labels, copies, Silhouettes(labels, copies), size, search.seed)
-        scene.features, scene.matches = _features(scene, search, say)
+        scene.features, matches = _features(scene, search, say)
+        scene.matches = moving_matches(scene.features, matches, copies)
         best = _arranged(scene, search, say)
     if best.refined is None or best.coherence is None:
         raise _nothing(scene, best)

@@ -17,8 +17,10 @@ from stspbr.photos.instance_models import Arrangement, differing, printed, settl
 from stspbr.photos.instance_motions import FreeMotions, Observations, PlaneMotions, bundle_of, poses_of
 from stspbr.photos.instance_pairs import TwoView, consistent, false_alarms, photo_camera, two_view
 from stspbr.photos.instance_plane import on_plane, resting_plane
+from stspbr.photos.instance_standing import standing
+from stspbr.photos.instance_static import moving_matches
 from stspbr.photos.instance_tracks import refined_poses
-from stspbr.photos.instances import find_copies
+from stspbr.photos.instances import Instance, find_copies
 from stspbr.photos.silhouette_check import ENOUGH, Silhouettes, verified
 from stspbr.photos.structure_from_motion import quiet
 
@@ -229,6 +231,56 @@ def test_on_a_plane_the_adjustment_stays_on_it_and_knows_more():
     assert np.ptp([pose[:3, 3] @ resting_plane(poses_on).up for pose in poses_on.values()]) < 1e-6
     errors = [np.mean(list(pose_errors(poses_of(a.bundle, list(at)), at).rotations.values())) for a in (free, plane)]
     assert errors[1] < errors[0] and plane.deviations.mean() < free.deviations.mean()
+
+
+def upright(rng, count=6):
+    """Copies on a plane under a camera that looks down by 38 degrees, each turned by about 30 degrees from the last."""
+    tilt = Rotation.from_euler("x", 38, degrees=True)
+    out = {}
+    for number in range(1, count + 1):
+        row, column = divmod(number - 1, 3)
+        pose = np.eye(4)
+        pose[:3, :3] = (tilt * Rotation.from_euler("y", 30 * number + rng.uniform(-5, 5), degrees=True)).as_matrix()
+        pose[:3, 3] = tilt.apply([(column - 1.0) * 1.9 + 0.3 * row, -0.4, 1.6 - 2.2 * row]) + (0.0, 0.3, -9.0)
+        out[number] = pose
+    return out
+
+
+def test_copies_that_stand_are_found_without_any_pair_of_their_own():
+    rng = np.random.default_rng(4)
+    true = upright(rng)
+    found = features(true, rng, noise=0.5, shown=0.35)
+    matches = {(a, b): match(found[a], found[b]) for a in found for b in found if a < b}
+    _, copies = find_copies(labels(true, rng))
+    poses_up = standing(found, matches, copies, FOCAL, SIZE)
+    assert poses_up
+    start, up = poses_up[0]
+    assert set(start) == set(true) and max(pose_errors(start, true).rotations.values()) < 12.0
+    assert up @ Rotation.from_euler("x", 38, degrees=True).apply([0, 1, 0]) > 0.99
+    refined = refined_poses(found, matches, {}, start, FOCAL, SIZE, up=up)
+    errors = pose_errors(refined.poses, true)
+    assert max(errors.rotations.values()) < 0.3 and max(errors.translations.values()) < 0.03
+
+
+def test_matches_that_stay_in_the_photo_are_dropped():
+    """A rim looks the same from everywhere: its matches say that nothing has turned."""
+    rng = np.random.default_rng(6)
+    copies, found, rim = [], {}, np.column_stack([np.linspace(10, 190, 30), 12 + 8 * np.sin(np.linspace(0, 9, 30))])
+    print_ = rng.uniform((20, 60), (180, 260), (60, 2))
+    for number in range(1, 7):
+        left, top = 220 * number, 50 * (number % 2)
+        copies.append(Instance(number, (left, top, left + 200, top + 280), 50_000, 0.0))
+        turned = print_ + (25.0 * (number - 3), 0.0)  # the print wanders around the can
+        points = np.concatenate([rim + rng.normal(size=rim.shape), turned]) + (left, top)
+        found[number] = Features(points.astype(np.float32), np.zeros((90, 128), np.float32), np.arange(90))
+    every = np.stack([np.arange(90)] * 2, axis=1)
+    matches = {(a, b): Matches(every, np.zeros((90, 3), np.int64)) for a in found for b in found if a < b}
+    kept = moving_matches(found, matches, copies)
+    for pairs in kept.values():
+        assert (pairs.pairs[:, 0] < 30).sum() <= 3 and (pairs.pairs[:, 0] >= 30).sum() >= 57
+    # of two copies alone nothing can be said
+    alone = moving_matches(found, {(1, 2): matches[1, 2]}, copies)
+    assert len(alone[1, 2].pairs) == 90
 
 
 def _shaken(at, rng, degrees, length):
