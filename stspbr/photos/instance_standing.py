@@ -25,11 +25,10 @@ _FINER = (2.5, 1.2)  # degrees between normals, in the rounds after the first
 _YAW = 5.0  # degrees between turns
 _MOST, _SHIFTS = 100, 12  # matches of a pair that are looked at; directions of its shift that are tried
 _OFF, _CLOSE = 4.0, 2.5  # pixels that agree, on the grid and at last
-_PEAKS, _APART = 3, 15.0  # turns per pair that are kept, and degrees between them
-_AGREE = 10.0  # degrees by which a pair's turn may differ from that of an arrangement
-_SURE = 3.0  # decimal powers against chance, from which a pair counts
-_STRONG = 0.4  # of the strongest turn's score: turns by next to nothing that have less are doubted
-_TRIES = 4
+_APART = 15.0  # degrees: turns that differ by more are rivals
+_AGREE = 10.0  # degrees between the yaws of copies of two arrangements that are one
+_SURE = 3.0  # decimal powers against chance by which a turn must lead its rivals
+_LAST = 3  # how many of the last joints are also left open, one at a time from the end
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,6 @@ class _Pair:
     first: np.ndarray
     second: np.ndarray
     area: float
-
-
-@dataclass(frozen=True)
-class _Peak:
-    """A turn in degrees that agrees with many matches of a pair; score: decimal powers against chance."""
-
-    pair: Pair
-    yaw: float
-    score: float
 
 
 def standing(
@@ -77,13 +67,17 @@ def standing(
         pairs[a, b] = _Pair(*ends, max(areas[a], areas[b]))
     if not pairs:
         return []
-    place, peaks = _best_normal(pairs, focal)
-    up = _normal(*place)
-    return _arranged(peaks, copies, up, focal, middle)
+    up = _normal(*_best_normal(pairs, focal))
+    profiles = {pair: _profile(own, up, focal, _CLOSE) for pair, own in pairs.items()}
+    boxes = {copy.number: copy.box for copy in copies}
+    return [
+        ({k: _pose(yaws[k], boxes[k], up, focal, middle) for k in sorted(yaws)}, up * (1.0, -1.0, -1.0))
+        for yaws in _arranged(profiles, list(boxes))
+    ]
 
 
-def _best_normal(pairs: Mapping[Pair, _Pair], focal: float) -> tuple[tuple[float, float], list[_Peak]]:
-    """Elevation and roll in degrees of the normal that most matches agree with, and the pairs' turns about it."""
+def _best_normal(pairs: Mapping[Pair, _Pair], focal: float) -> tuple[float, float]:
+    """Elevation and roll in degrees of the normal that most matches agree with."""
     grid = [(elevation, roll) for elevation in _ELEVATIONS for roll in _ROLLS]
     best, place, off = -1.0, grid[0], _OFF
     for step in (0.0, *_FINER):
@@ -92,17 +86,14 @@ def _best_normal(pairs: Mapping[Pair, _Pair], focal: float) -> tuple[tuple[float
             off = _CLOSE
             best = -1.0
         for one in grid:
-            total = sum(
-                peak.score for pair in pairs for peak in _turns(pair, pairs[pair], _normal(*one), focal, off)[:1]
-            )
+            total = sum(float(_profile(own, _normal(*one), focal, off).max()) for own in pairs.values())
             if total > best:
                 best, place = total, one
-    up = _normal(*place)
-    return place, [peak for pair in pairs for peak in _turns(pair, pairs[pair], up, focal, _CLOSE)]
+    return place
 
 
-def _turns(name: Pair, pair: _Pair, up: np.ndarray, focal: float, off: float) -> list[_Peak]:
-    """The turns about ``up`` that matches agree with beyond chance, the best first."""
+def _profile(pair: _Pair, up: np.ndarray, focal: float, off: float) -> np.ndarray:
+    """``[72]``: decimal powers by which matches speak for each turn about ``up``, against chance; 0 at least."""
     yaws = np.arange(0.0, 360.0, _YAW)
     turns = Rotation.from_rotvec(np.radians(yaws)[:, None] * up).as_matrix().astype(np.float32)
     across = _across(up).astype(np.float32)
@@ -123,69 +114,59 @@ def _turns(name: Pair, pair: _Pair, up: np.ndarray, focal: float, off: float) ->
     total = len(pair.first)
     choices = gammaln(total + 1) - gammaln(count + 1) - gammaln(total - count + 1)
     alarms = np.log(len(yaws) * len(chosen)) + choices + (count - 1) * np.log(chance)
-    score = -alarms / np.log(10.0)
-    out: list[_Peak] = []
-    for index in np.argsort(-score, kind="stable"):
-        if score[index] < _SURE or len(out) == _PEAKS:
+    return np.maximum(-alarms / np.log(10.0), 0.0)
+
+
+def _arranged(profiles: Mapping[Pair, np.ndarray], numbers: list[int]) -> list[dict[int, float]]:
+    """Yaws in degrees of sets of at least three copies, the largest first.
+
+    Groups of copies whose turns are known are joined by the turn that all pairs between them speak for together; those
+    first whose turn is clearest. What stays in the photo says of every pair that nothing turns: of groups in which
+    copies face different ways, these voices fall apart, and those of the print add up.
+    """
+    groups: list[dict[int, float]] = [{number: 0.0} for number in numbers]
+    history = []
+    while len(groups) > 1:
+        joints = [
+            (*_joint(profiles, groups[i], groups[j]), i, j)
+            for i in range(len(groups))
+            for j in range(i + 1, len(groups))
+        ]
+        lead, offset, i, j = max(joints, key=lambda joint: joint[0])
+        if lead < _SURE:
             break
-        if all(_gap(yaws[index] - peak.yaw) >= _APART for peak in out):
-            out.append(_Peak(name, float(yaws[index]), float(score[index])))
-    return out
+        history.append(groups)
+        merged = groups[i] | {k: (yaw + offset) % 360.0 for k, yaw in groups[j].items()}
+        groups = [group for k, group in enumerate(groups) if k not in (i, j)] + [merged]
+    found: list[dict[int, float]] = []
+    for state in [groups, *history[::-1][:_LAST]]:
+        for yaws in sorted(state, key=len, reverse=True):
+            if len(yaws) >= 3 and not any(set(yaws) == set(other) and _same(other, yaws) for other in found):
+                found.append(yaws)
+    return found
 
 
-def _arranged(
-    peaks: list[_Peak], copies: list[Instance], up: np.ndarray, focal: float, middle: np.ndarray
-) -> list[tuple[dict[int, np.ndarray], np.ndarray]]:
-    """Trees of the strongest turns, along which every copy's yaw follows; with and without what hardly turns."""
-    ordered = sorted(peaks, key=lambda peak: -peak.score)
-    if not ordered:
-        return []
-    turning = [p for p in ordered if _gap(p.yaw) > _APART or p.score > _STRONG * ordered[0].score]
-    found: list[tuple[float, dict[int, float]]] = []
-    for some in (turning, ordered):  # what stays in the photo pretends that nothing turns
-        edges = _tree(some)
-        weakest = min(range(len(edges)), key=lambda k: edges[k].score, default=0)
-        for part in (edges, edges[:weakest] + edges[weakest + 1 :]):
-            for yaws in _yaws(part):
-                if len(yaws) >= 3 and not any(set(yaws) == set(other) and _same(other, yaws) for _, other in found):
-                    found.append((_explained(ordered, yaws), yaws))
-    boxes = {copy.number: copy.box for copy in copies}
-    out = []
-    for _, yaws in sorted(found, key=lambda one: -one[0])[:_TRIES]:
-        poses = {k: _pose(yaws[k], boxes[k], up, focal, middle) for k in sorted(yaws)}
-        out.append((poses, up * (1.0, -1.0, -1.0)))
-    return out
-
-
-def _explained(peaks: list[_Peak], yaws: Mapping[int, float]) -> float:
-    """The scores of the pairs' turns that agree with the copies' yaws."""
-    own = [peak for peak in peaks if set(peak.pair) <= set(yaws)]
-    return sum(p.score for p in own if _gap(yaws[p.pair[1]] - yaws[p.pair[0]] - p.yaw) <= _AGREE)
-
-
-def _tree(ordered: list[_Peak]) -> list[_Peak]:
-    """The turns that join copies, the strongest first, without those that close a circle."""
-    group: dict[int, int] = {}
-    out = []
-    for peak in ordered:
-        a, b = (group.setdefault(number, number) for number in peak.pair)
-        if a != b:
-            out.append(peak)
-            group = {number: a if own == b else own for number, own in group.items()}
-    return out
-
-
-def _yaws(edges: list[_Peak]) -> list[dict[int, float]]:
-    """The yaws of the copies that ``edges`` without circles join, a mapping per set of them."""
-    groups: list[dict[int, float]] = []
-    for peak in edges:
-        a, b = peak.pair
-        first = next((group for group in groups if a in group), {a: 0.0})
-        second = next((group for group in groups if b in group), {b: 0.0})
-        offset = first[a] + peak.yaw - second[b]
-        merged = first | {k: (yaw + offset) % 360.0 for k, yaw in second.items()}
-        groups = [group for group in groups if group is not first and group is not second] + [merged]
-    return groups
+def _joint(
+    profiles: Mapping[Pair, np.ndarray], first: Mapping[int, float], second: Mapping[int, float]
+) -> tuple[float, float]:
+    """By how much the best turn of the second group against the first leads its rivals, and that turn in degrees."""
+    total = np.zeros(round(360.0 / _YAW))
+    steady = np.abs((np.arange(len(total)) * _YAW + 180.0) % 360.0 - 180.0) <= _APART
+    for a, yaw in first.items():
+        for b, other in second.items():
+            profile = profiles.get((a, b))
+            turn = other - yaw
+            if profile is None and (b, a) in profiles:
+                profile = np.roll(profiles[b, a][::-1], 1)  # the other way round
+            if profile is not None:
+                if len(first) + len(second) > 2:  # of one pair it may be the truth, of groups others tell
+                    profile = np.where(steady, 0.0, profile)
+                wide = np.maximum(profile, 0.7 * np.maximum(np.roll(profile, 1), np.roll(profile, -1)))
+                total += np.roll(wide, -round(turn / _YAW))
+    best = int(total.argmax())
+    steps = np.arange(len(total))
+    away = np.minimum((steps - best) % len(total), (best - steps) % len(total)) * _YAW > _APART
+    return float(total[best] - total[away].max()), best * _YAW
 
 
 def _pose(yaw: float, box: tuple[int, int, int, int], up: np.ndarray, focal: float, middle: np.ndarray) -> np.ndarray:
