@@ -18,7 +18,7 @@ from stspbr.photos.instances import Instance
 
 _CELLS = 24  # along a copy's width
 _STAYS = 0.06  # of a copy's width: as far as places may differ
-_NEAR = 0.35  # the same, of the places of the two boxes: one of them may be covered in part
+_NEAR = 0.15  # the same, of the two boxes, which can be covered in part
 _FEW, _SHARE = 4, 0.18  # pairs, and share of all pairs, in which matches stay at a place
 _LEAST = 4  # matches of a pair that stay alike
 
@@ -46,11 +46,12 @@ def moving_matches(
     }
     out = {}
     for (a, b), found in matches.items():
-        dropped = np.zeros(len(found.pairs), bool)
-        for side, number in enumerate((a, b)):
-            cells = np.floor(places[number][found.pairs[:, side]] * _CELLS).astype(int)
-            dropped |= np.array([(int(i), int(j)) in fixed for i, j in cells], bool)
-        out[a, b] = replace(found, pairs=found.pairs[~(dropped & still[a, b])])
+        ends = [places[number][found.pairs[:, side]] for side, number in enumerate((a, b))]
+        inside = [np.array([(int(i), int(j)) in fixed for i, j in np.floor(own * _CELLS)], bool) for own in ends]
+        dropped = (inside[0] | inside[1]) & still[a, b]
+        both = np.flatnonzero(inside[0] & inside[1])  # print may outnumber what stays, elsewhere
+        dropped[both] |= _staying((ends[1] - ends[0])[both])
+        out[a, b] = replace(found, pairs=found.pairs[~dropped])
     return out
 
 

@@ -71,8 +71,9 @@ def refined_poses(
     names = list(poses)
     current, motions = dict(poses), None if up is None else PlaneMotions(up * (1.0, -1.0, -1.0))
     found: Adjusted | None = None
+    few = sum(len(pair.inliers) for names_of, pair in pairs.items() if set(names_of) <= set(names)) < _FEWEST_POINTS
     for number, (reach, scale, again) in enumerate(_ROUNDS):
-        bundle, seen = tracked(features, matches if again else {}, pairs, current, focal, size, reach)
+        bundle, seen = tracked(features, matches if again or few else {}, pairs, current, focal, size, reach)
         if len(bundle.points) < _FEWEST_POINTS:
             return None
         free = free_focal and number > 0  # poses first: the focal length hides their errors
@@ -114,7 +115,7 @@ def tracked(
                 ends = np.full(len(inliers), i), inliers[:, 0], np.full(len(inliers), j), inliers[:, 1]
                 edges.append(np.column_stack([*ends, _VERIFIED + likeness]))
             if (a, b) in matches:
-                edges.append(_guided(bare, (i, j), features[a], features[b], matches[a, b], reach))
+                edges.append(_guided(bare, (i, j), features[a], features[b], matches[a, b], min(reach, _ROUNDS[1][0])))
     seen = _joined(bare, edges, [features[name].points.astype(np.float64) for name in names], reach)
     points = _triangulated(bare, seen)
     bundle = Bundle(bare.rotations, bare.shifts, points, focal, bare.middle)

