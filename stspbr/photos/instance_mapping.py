@@ -31,14 +31,12 @@ class Model:
         points: ``[P, 3]`` in object space.
         error: mean reprojection error in pixels of the photo.
         observations: by copy, how many of the points it shows.
-        found: COLMAP's own.
     """
 
     poses: dict[int, np.ndarray]
     points: np.ndarray
     error: float
     observations: dict[int, int]
-    found: Any
 
 
 def map_copies(
@@ -68,45 +66,6 @@ def map_copies(
                 for one in found.values():
                     _add(models, _model(one))
     return sorted(models, key=lambda model: (-len(model.poses), model.error))
-
-
-def refined_model(pycolmap: Any, model: Model, free: bool) -> tuple[float, float, dict[int, tuple[float, float]]]:
-    """The focal length and how certain everything is, by bundle adjustment.
-
-    Args:
-        free: adjust the focal length, too.
-
-    Returns:
-        The focal length in pixels and its standard deviation (0 if it is not free, infinite if it is open), and by copy
-        the standard deviations of its rotation in degrees and of its translation in the units of the poses.
-    """
-    found = pycolmap.Reconstruction(model.found)
-    options = pycolmap.BundleAdjustmentOptions()
-    options.refine_focal_length, options.refine_extra_params, options.print_summary = free, False, False
-    config = pycolmap.BundleAdjustmentConfig()
-    for image in found.reg_image_ids():
-        config.add_image(image)
-    if not free:
-        config.set_constant_cam_intrinsics(next(iter(found.cameras)))
-    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
-    adjuster = pycolmap.create_default_ceres_bundle_adjuster(options, config, found)
-    adjuster.solve()
-    focal = float(next(iter(found.cameras.values())).focal_length)
-    covariance = pycolmap.estimate_ba_covariance(pycolmap.BACovarianceOptions(), found, adjuster)
-    if covariance is None:
-        return focal, float("inf") if free else 0.0, {}
-    pixel = max(float(found.compute_mean_reprojection_error()), 0.3)  # the residuals' own size
-    own = covariance.get_other_params_cov(next(iter(found.cameras.values())).params) if free else np.zeros(1)
-    deviation = float("inf") if own is None else pixel * float(np.sqrt(max(np.asarray(own).ravel()[0], 0.0)))
-    poses = {}
-    for image_id in found.reg_image_ids():
-        matrix = covariance.get_cam_cov_from_world(image_id)
-        if matrix is not None:
-            size = np.sqrt(np.maximum(np.diag(np.asarray(matrix)), 0.0)) * pixel
-            poses[int(found.images[image_id].name)] = (
-                float(np.degrees(np.linalg.norm(size[:3]))), float(np.linalg.norm(size[3:])),
-            )  # fmt: skip
-    return focal, deviation, poses
 
 
 def _write(
@@ -174,7 +133,7 @@ def _model(found: Any) -> Model:
         poses[int(image.name)] = _OPENGL @ matrix
         seen[int(image.name)] = sum(point.has_point3D() for point in image.points2D)
     points = np.array([found.points3D[k].xyz for k in sorted(found.points3D)], np.float64).reshape(-1, 3)
-    return Model(dict(sorted(poses.items())), points, float(found.compute_mean_reprojection_error()), seen, found)
+    return Model(dict(sorted(poses.items())), points, float(found.compute_mean_reprojection_error()), seen)
 
 
 def _add(models: list[Model], model: Model) -> None:

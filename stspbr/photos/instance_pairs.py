@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
+from scipy.special import gammaln
 
 from stspbr.metrics.poses import rotation_angle
 from stspbr.photos.instance_features import Features, Matches
@@ -20,6 +21,7 @@ from stspbr.photos.instance_features import Features, Matches
 FEW = 25  # inliers: a pair with fewer is tried again with more features
 _ERROR = 1.5  # pixels of the photo
 _LEAST, _SHARE = 15, 0.30  # inliers, and their share of the matches
+_CHANCE = 1e-3  # how many motions may fit as well in matches that are all by chance
 _SPREAD = 0.10  # of a mask's area that the inliers' convex hull must have
 _CLOSES = 8.0  # degrees by which three relative rotations may miss the identity
 _MOST_PLANAR = 0.8  # of the inliers: above, a plane explains the pair, and its motion is one of two
@@ -63,20 +65,44 @@ def two_view(
     geometry = _estimated(pycolmap, camera, first, second, found.pairs, seed)
     if geometry is None or len(geometry.inlier_matches) < _LEAST:
         return None
+    # what is found along the epipolar lines afterwards proves nothing
+    agreeing = len(geometry.inlier_matches)
+    if agreeing < _SHARE * len(found.pairs) or false_alarms(len(found.pairs), agreeing, max(areas)) > _CHANCE:
+        return None
     matches = _guided(camera, geometry, first, second, found)
     if len(matches) > len(geometry.inlier_matches):
         again = _estimated(pycolmap, camera, first, second, matches, seed)
         if again is not None and len(again.inlier_matches) > len(geometry.inlier_matches):
             geometry = again
     inliers = np.asarray(geometry.inlier_matches, np.int64)
-    few = len(inliers) < _SHARE * len(found.pairs)
     spread = all(
         _hull_area(features.points[inliers[:, k]]) >= _SPREAD * area
         for k, (features, area) in enumerate(zip((first, second), areas, strict=True))
     )
-    if few or not spread:
+    if not spread:
         return None
     return TwoView(inliers, _rotations(pycolmap, camera, geometry, first, second, inliers), len(found.pairs))
+
+
+def false_alarms(matches: int, inliers: int, area: int) -> float:
+    """How many motions are expected to have so many inliers if all matches are by chance.
+
+    The a-contrario criterion of Moisan and Stival (IJCV 57, 2004), equation 11, for the essential matrix: five matches
+    fix it, with up to ten solutions.
+
+    Args:
+        matches, inliers: their numbers.
+        area: pixels of a copy, anywhere in which a match by chance lies.
+    """
+    if inliers <= 5:
+        return float("inf")
+    chance = min(2.0 * _ERROR * float(np.sqrt(2.0 * area)) / area, 1.0)  # the share that an epipolar line's band has
+    ways = np.log(10.0 * (matches - 5)) + _log_choices(matches, inliers) + _log_choices(inliers, 5)
+    return float(np.exp(min(ways + (inliers - 5) * np.log(chance), 700.0)))
+
+
+def _log_choices(count: int, chosen: int) -> float:
+    return float(gammaln(count + 1) - gammaln(chosen + 1) - gammaln(count - chosen + 1))
 
 
 def consistent(pairs: Mapping[Pair, TwoView]) -> dict[Pair, TwoView]:
@@ -134,7 +160,7 @@ def _guided(camera: Any, geometry: Any, first: Features, second: Features, found
         return np.asarray(geometry.inlier_matches, np.int64)
     inverse = np.linalg.inv(camera.calibration_matrix())
     fundamental = inverse.T @ essential @ inverse
-    rows = np.repeat(np.arange(len(first.points)), CANDIDATES)
+    rows = np.repeat(np.arange(len(found.candidates)), CANDIDATES)
     columns = found.candidates.ravel()
     a = np.column_stack([first.points[rows], np.ones(len(rows))])
     b = np.column_stack([second.points[columns], np.ones(len(rows))])

@@ -7,7 +7,7 @@ if no other explains the copy as well.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from stspbr.metrics.poses import rotation_angle
 from stspbr.photos.instance_proxy import Picture, Proxy, Score
+from stspbr.photos.instance_symmetry import Symmetry
 
 _DIRECTIONS, _ROLLS = 192, 24  # 15° apart
 _YAWS = 72
@@ -26,6 +27,7 @@ _OUTLINE, _OUTLINE_MARGIN = 0.85, 0.10  # overlap, and by how much more than in 
 _LEAST_OVERLAP = 0.6  # intersection over union; what no other copy shows is not drawn
 _BEATEN = 1.05, 3.0  # by how much a rival's evidence is larger: of many copies, of few, whose hull is loose
 _MANY = 6
+_MIRROR_MARGIN = 0.02  # overlap of the outlines
 _LEAST_SUPPORT = 0.3
 _TURNS = (20.0, 30.0, 40.0, 90.0, 180.0)  # degrees
 _STEPS = 120
@@ -82,13 +84,19 @@ def plane_rotations(rotation: np.ndarray, up: np.ndarray) -> np.ndarray:
 
 
 def find_pose(
-    proxy: Proxy, picture: Picture, rotations: np.ndarray, depth: float, up: np.ndarray | None = None
+    proxy: Proxy,
+    picture: Picture,
+    rotations: np.ndarray,
+    depth: float,
+    up: np.ndarray | None = None,
+    symmetry: Symmetry | None = None,
 ) -> Answer | None:
     """The pose among ``rotations`` ``[R, 3, 3]``, refined, that explains a copy best; None if none shows anything.
 
     Args:
         depth: of the object's centre, a first guess.
         up: the normal of the plane that the copy stands on, in the camera's axes, if there is one.
+        symmetry: of the object: poses that it makes alike are no rivals.
     """
     totals, poses = np.full(len(rotations), -np.inf), np.zeros((len(rotations), 4, 4))
     for index, rotation in enumerate(rotations):
@@ -111,6 +119,7 @@ def find_pose(
         score
         for pose, score in zip(refined, scores, strict=True)
         if rotation_angle(pose[:3, :3].T @ refined[best][:3, :3]) > _APART
+        and not (symmetry is not None and symmetry.same(refined[best][:3, :3], pose[:3, :3]))
     ]
     return Answer(refined[best], scores[best], _strongest(rivals))
 
@@ -130,6 +139,22 @@ def proven(proxy: Proxy, picture: Picture, pose: np.ndarray) -> Answer:
             if other.overlap >= own.overlap - 0.1:
                 rivals.append(other)
     return Answer(pose, own, max(rivals, key=lambda score: score.evidence))
+
+
+def mirror_fits(
+    proxy: Proxy, picture: Picture, answer: Answer, rotations: np.ndarray, depth: float, up: np.ndarray | None = None
+) -> bool:
+    """Whether the object's mirror image explains a copy better than the ``answer`` of ``find_pose`` does."""
+    flip = np.array([-1.0, 1.0, 1.0], np.float32)
+    centre = proxy.centre * flip
+    mirrored = replace(proxy, points=proxy.points * flip, normals=proxy.normals * flip, centre=centre)
+    other = find_pose(mirrored, picture, rotations, depth, up)
+    if other is None:
+        return False
+    own, its = answer.score, other.score
+    if max(own.evidence, its.evidence) >= _EVIDENCE:
+        return its.evidence > _CLEARER * own.evidence
+    return its.overlap > own.overlap + _MIRROR_MARGIN  # without print, its outline alone
 
 
 def refined_pose(proxy: Proxy, picture: Picture, pose: np.ndarray, up: np.ndarray | None = None) -> np.ndarray:

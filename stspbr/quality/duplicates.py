@@ -99,7 +99,7 @@ def measured(case: PileCase, seed: int, side: int, samples: int, known: bool, ma
     row: dict[str, Any] = {"seed": seed, "side": side, "samples": samples, "focal_known": known, "matcher": matcher}
     try:
         labels, copies = find_copies(labels)
-        search = PoseSearch(pile.camera.fx if known else None, matcher, seed=seed)
+        search = PoseSearch(pile.camera.fx if known else None, matcher=matcher, seed=seed)
         found = find_poses(display, labels, require_copies(copies, "labels"), search)
         row |= figures(pile, found)
     except StspbrError as error:

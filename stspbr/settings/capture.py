@@ -145,12 +145,20 @@ class CaptureDuplicatesSettings(PreparationSettings):
         "affine", description="affine: pairs that SIFT joins weakly are tried again with tilted views"
     )
     resting: Literal["any", "plane"] = Field("any", description="plane: all copies stand on it with the same side down")
+    symmetry: Literal["auto", "none", "axial"] = Field(
+        "auto", description="of the object: tested; none, axial (every turn about one axis shows the same): known"
+    )
     rescue: bool = Field(True, description="seek copies that features give no pose by drawing the object")
     copies: int = Field(8, ge=3, le=60, description="procedural pile: their number")
     poses: Literal["upright", "tumbled"] = Field("upright", description="procedural pile: how they lie")
     side: int = Field(1536, ge=64, description="procedural pile: side of the photo in pixels")
     samples: int = Field(32, ge=1, description="procedural pile: paths per pixel")
-    light: str = Field("procedural:studio", description="procedural pile: HDR or EXR, or procedural:NAME")
+    light: str | None = Field(
+        None,
+        description="HDR or EXR that lit the photo, or procedural:NAME: its middle lies where the camera looks; "
+        "none: learned. Of a procedural pile: what lights it; none: procedural:studio",
+    )
+    light_turn: float = Field(0.0, description="degrees by which the known light is turned about up, to the left")
 
 
 CaptureSettings = (

@@ -118,6 +118,9 @@ class TransportSettings(Settings):
         description="diffuse floor under the object, of learned grey; a height along the capture's up axis; auto: at "
         "the lowest point if photographs look down at an object at rest; none: no floor",
     )
+    neighbours: Literal["auto", "off"] = Field(
+        "auto", description="auto: in captures of duplicates the copies hide light from each other and send some on"
+    )
 
 
 class GeometrySettings(Settings):

@@ -25,7 +25,8 @@ from stspbr.photos.instance_poses import FoundPoses, PoseSearch, find_poses
 from stspbr.photos.instances import Instance, find_copies, reaches, read_instances, require_copies
 from stspbr.photos.structure_from_motion import require_pycolmap
 from stspbr.procedural.by_name import is_procedural
-from stspbr.scene import Camera, Capture, Frame
+from stspbr.scene import Camera, Capture, EnvironmentLight, Frame
+from stspbr.scene.light import turned_light
 from stspbr.settings import CaptureDuplicatesSettings
 from stspbr.stages.capture_mesh import load_light
 from stspbr.stages.duplicates_sheet import contact_sheet
@@ -33,6 +34,8 @@ from stspbr.stages.session import Session
 from stspbr.stages.state import save_json
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+_EXIF_DEVIATION = 0.01  # of its focal length
+_PILE_LIGHT = "procedural:studio"
 _WHITE = 0.98  # of the range: saturated pixels claim nothing
 SHEET, RECORD = "contact_sheet.png", "duplicates.json"
 
@@ -87,6 +90,7 @@ class DuplicatesReport:
             "points": len(found.points),
             "reprojection_error": found.error,
             "resting_plane": plane,
+            "symmetry": None if found.symmetry is None else found.symmetry.name,
         }
 
     def left_out(self) -> list[str]:
@@ -103,6 +107,8 @@ class DuplicatesReport:
             f"  focal length {found.focal:.1f} pixels"
             + ("" if found.focal_deviation is None else f" ± {found.focal_deviation:.1f}"),
         ]
+        if found.symmetry is not None:
+            out.append(f"  {found.symmetry.name} symmetric, as far as the copies show")
         if found.plane is not None:
             out.append(f"  all stand on one plane, within {found.plane.spread:.1f} degrees")
         return out + [f"  {line}" for line in self.left_out()]
@@ -141,17 +147,19 @@ def capture_duplicates(
         raise StspbrError(f"--keep: {instances} has no label {min(missing)}: it has 1 to {len(copies)}")
     usable = require_copies(chosen, instances)
     display = linear_to_srgb(np.clip(rgb @ _LUMINANCE, 0.0, 1.0)).astype(np.float32)
-    search = PoseSearch(_focal(settings, photo, (width, height), notes), settings.matcher, settings.resting,
-                        settings.rescue, session.seed)  # fmt: skip
+    focal, deviation = _focal(settings, photo, (width, height), notes)
+    search = PoseSearch(focal, deviation, settings.matcher, settings.resting, settings.symmetry, settings.rescue,
+                        session.seed)  # fmt: skip
     out = session.run / "logs" / "capture"
     with Reporter("capture", 1, out, quiet=session.quiet, json_lines=session.json_lines) as reporter:
         found = find_poses(display, labels, usable, search, reporter.message)
         report = DuplicatesReport(found, chosen, photo.name, labels, display)
         frames = _frames(rgb, labels, usable, found, saturation)
+        light = _known_light(settings, found, notes)
         report.frames = {number: frame.name for number, frame in frames.items()}
         reporter.step(1, {}, {}, {})
         reporter.summary(report.lines())
-    return Capture(list(frames.values())), report
+    return Capture(list(frames.values()), light), report
 
 
 def _files(session: Session, settings: CaptureDuplicatesSettings) -> tuple[Path, Path]:
@@ -169,7 +177,8 @@ def _files(session: Session, settings: CaptureDuplicatesSettings) -> tuple[Path,
     options = PileOptions(settings.copies, settings.poses, (settings.side, settings.side), seed=session.seed)
     pile = lay_pile(read_asset(settings.photo), options)
     photo, labels = write_photograph(
-        session.run / "pile", *photograph(pile, load_light(settings.light), settings.samples, seed=session.seed)
+        session.run / "pile",
+        *photograph(pile, load_light(settings.light or _PILE_LIGHT), settings.samples, seed=session.seed),
     )
     save_json(truth_of(pile), session.run / "pile" / "truth.json")
     return photo, labels
@@ -177,17 +186,42 @@ def _files(session: Session, settings: CaptureDuplicatesSettings) -> tuple[Path,
 
 def _focal(
     settings: CaptureDuplicatesSettings, photo: Path, size: tuple[int, int], say: Callable[[str], None]
-) -> float | None:
+) -> tuple[float | None, float]:
+    """The focal length in pixels, if there is any, and its relative standard deviation."""
     if settings.focal is not None and settings.fov is not None:
         raise StspbrError("--focal and --fov exclude each other: give one of them")
     if settings.focal is not None:
-        return settings.focal
+        return settings.focal, 0.0
     if settings.fov is not None:
-        return 0.5 * max(size) / float(np.tan(np.radians(0.5 * settings.fov)))
+        return 0.5 * max(size) / float(np.tan(np.radians(0.5 * settings.fov))), 0.0
     focal = read_exif(photo).focal
     if focal is not None:
-        say("the focal length is that of the photo's Exif data")
-    return focal
+        say("the focal length is that of the photo's Exif data, within 1 %")
+        return focal, _EXIF_DEVIATION
+    return None, 0.0
+
+
+def _known_light(
+    settings: CaptureDuplicatesSettings, found: FoundPoses, say: Callable[[str], None]
+) -> EnvironmentLight | None:
+    """The light that was given, in the world of the capture; of a procedural pile it is left to be found."""
+    if settings.light is None or is_procedural(settings.photo):
+        return None
+    if found.plane is None:
+        say("warning: the copies stand on no plane: the light is taken as if the camera had been held level")
+    return turned_light(load_light(settings.light), light_rotation(found, settings.light_turn))
+
+
+def light_rotation(found: FoundPoses, turn: float) -> np.ndarray:
+    """``[3, 3]`` from a light's own axes, whose middle is where the camera looks, to the world of the capture.
+
+    Args:
+        turn: degrees, counter-clockwise as seen from above.
+    """
+    world, _ = placed(found)
+    ahead = -world[:3, 2]
+    yaw = np.arctan2(-ahead[0], -ahead[2]) + np.radians(turn)  # from −Z, about +Y
+    return np.array([[np.cos(yaw), 0.0, np.sin(yaw)], [0.0, 1.0, 0.0], [-np.sin(yaw), 0.0, np.cos(yaw)]])
 
 
 def _frames(

@@ -37,7 +37,7 @@ def chosen_ground(source: Artifact, capture: Capture, settings: TransportSetting
         return Ground(plane[0], float(settings.ground), shift=plane[1]), "ground: a floor at the height that was given"
     kind, own = source.settings.get("kind"), source.settings
     reasons = {
-        f"captures of kind {kind} may have none": kind != "photos",
+        f"captures of kind {kind} may have none": kind not in ("photos", "duplicates"),
         "on a turntable the light would turn with it": own.get("features") == "object"
         or own.get("light_frame") == "camera"
         or (kind == "photos" and _at_rest(capture)),

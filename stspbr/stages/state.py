@@ -26,6 +26,7 @@ from stspbr.settings import CoarseSettings, FieldSettings, LightSettings, Transp
 from stspbr.stages.ground import chosen_ground
 from stspbr.stages.session import Session
 from stspbr.transport.ground import FIRST_GREY, FloorLight, lower_light, upper_half, upper_light
+from stspbr.transport.neighbours import Neighbours
 from stspbr.transport.transport import Transport
 
 _BESIDE_FLASH = 0.3  # of its usual start: what a learned light has beside a flash
@@ -159,7 +160,10 @@ def make_transport(
     if ground is not None and normalization is not None:
         ground = ground.normalized(normalization)
     poses = {np.asarray(frame.object_to_world, np.float32)[:3, :3].tobytes() for frame in capture.frames}
-    return Transport(session.backend, settings.rays, len(poses), ground, why)
+    copies = source.settings.get("kind") == "duplicates" and settings.neighbours == "auto" and len(capture.frames) > 1
+    every = np.stack([np.asarray(frame.object_to_world, np.float64) for frame in capture.frames]) if copies else None
+    neighbours = None if every is None else Neighbours.of(every, normalization)
+    return Transport(session.backend, settings.rays, len(poses), ground, why, neighbours)
 
 
 def continued(

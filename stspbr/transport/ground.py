@@ -19,6 +19,7 @@ from stspbr.render.prefilter import PrefilteredLight, texel_directions
 from stspbr.scene import EnvironmentLight, Normalization
 from stspbr.scene.light import latlong_to_direction
 from stspbr.transport.cache import VisibilityCache
+from stspbr.transport.neighbours import CopiesAround
 from stspbr.transport.radiosity import Irradiance, Radiosity
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class FloorGrid:
         steps = torch.linspace(-1.0, 1.0, _NODES, device=triangles.device)[1:-1]
         along = self._reach * steps / (1.0 - steps.abs())
         place = torch.stack(torch.meshgrid(along, along, indexing="ij"), dim=-1).reshape(-1, 2) + self._middle
-        node = place @ self._axes + (self.level + cache.offset) * self.up
+        node = self.inner = place @ self._axes + (self.level + cache.offset) * self.up
         ways = cache.bins.directions[self.rising]
         self._open = (ways @ self.up) / torch.pi
         hits = cache.scene.closest(node.repeat_interleave(len(ways), 0), ways.repeat(len(node), 1))
@@ -178,16 +179,17 @@ class FloorGrid:
         self._node = rows // len(ways)
         self._weight = (self._open * cache.bins.solid_angle[self.rising])[rows % len(ways), None]
 
-    def shade(self, flux: Tensor, sent: Tensor | None = None) -> Tensor:
+    def shade(self, flux: Tensor, sent: Tensor | None = None, hidden: Tensor | None = None) -> Tensor:
         """``[N², 3]``: irradiance of the nodes over that of the floor far away.
 
         Args:
             flux: ``[B, 3]`` of the light's cells; sent: ``[M, 3]`` radiance of the object towards the nodes.
+            hidden: ``[N, B]`` bool: rising directions that other objects block at the inner nodes.
         """
         rising = flux[self.rising]
         far = self._open @ rising
         far = torch.maximum(far, 1e-3 * far.mean()).clamp(min=1e-12)
-        inner = self._seen @ rising
+        inner = (self._seen if hidden is None else torch.where(hidden, 0.0, self._seen)) @ rising
         if sent is not None:
             inner.index_add_(0, self._node, self._weight * sent)
         inner = (inner / far).clamp(0.0, _LARGEST)
@@ -220,19 +222,24 @@ class GroundedRadiosity(Radiosity):
         shades: ``[N², 3]`` of the grid, by the bytes of the pose's rotation; ``bounced`` sets it.
     """
 
-    def __init__(self, cache: VisibilityCache, material: MaterialValues, grid: FloorGrid) -> None:
-        super().__init__(cache, material)
+    def __init__(
+        self, cache: VisibilityCache, material: MaterialValues, grid: FloorGrid, copies: CopiesAround | None = None
+    ) -> None:
+        super().__init__(cache, material, copies=copies)
         self.grid = grid
         self.shades: dict[bytes, Tensor] = {}
         self._ratios: dict[bytes, tuple[Tensor, Tensor]] = {}
-        self._falling = cache.seen_weights[:, grid.falling]
+        self._own_falling = cache.seen_weights[:, grid.falling]
 
-    def arriving(self, light: PrefilteredLight, rotations: Tensor) -> tuple[Tensor, Tensor]:
+    def arriving(self, light: PrefilteredLight, rotations: Tensor, number: int | None = None) -> tuple[Tensor, Tensor]:
         """As the base's; what arrives from the floor is shaded, in poses that ``bounced`` has seen."""
-        open_, direct = super().arriving(light, rotations)
+        open_, direct = super().arriving(light, rotations, number)
         flux = self.cache.bins.flux(light, rotations)[:, self.grid.falling]
         ratio = torch.stack([self._ratio(rotation) for rotation in rotations])
-        return open_, direct + (ratio - 1.0) * torch.matmul(self._falling, flux)
+        if self.copies is None:
+            return open_, direct + (ratio - 1.0) * torch.matmul(self._own_falling, flux)
+        falling = [self._falling(turn, number) @ own for turn, own in zip(rotations, flux, strict=True)]
+        return open_, direct + (ratio - 1.0) * torch.stack(falling)
 
     @torch.no_grad()
     def bounced(
@@ -241,7 +248,8 @@ class GroundedRadiosity(Radiosity):
         """As the base's; it also sets the pose's shade, which one bounce from the object brightens."""
         key = _key(rotation)
         flux = self.cache.bins.flux(light, rotation[None])[0]
-        self.shades[key] = self.grid.shade(flux)
+        hidden = self._hidden(rotation)
+        self.shades[key] = self.grid.shade(flux, hidden=hidden)
         bounced = super().bounced(light, rotation, texture, most_hits)
         open_, direct = self.arriving(light, rotation[None])
         turned = rotation[None], self.grid.corners.new_zeros(len(self.grid.view))
@@ -249,7 +257,7 @@ class GroundedRadiosity(Radiosity):
             self.grid.corners, self.grid.shares, self.grid.view, light, turned, texture,
             Irradiance(open_, direct + bounced),
         )  # fmt: skip
-        self.shades[key] = self.grid.shade(flux, sent[0] + sent[1])
+        self.shades[key] = self.grid.shade(flux, sent[0] + sent[1], hidden)
         return bounced
 
     def over_floor(self, lookups: VisibleLookups) -> GroundedLookups:
@@ -265,13 +273,26 @@ class GroundedRadiosity(Radiosity):
             return torch.ones_like(self.cache.points.position)
         kept = self._ratios.get(key)
         if kept is None or kept[0] is not shade:
-            kept = self._ratios[key] = shade, self._mean(shade)
+            kept = self._ratios[key] = shade, self._mean(shade, self._falling(rotation))
         return kept[1]
 
+    def _falling(self, rotation: Tensor, number: int | None = None) -> Tensor:
+        """``[P, F]``: of the directions below the horizon, ``seen_weights``."""
+        if self.copies is None:
+            return self._own_falling
+        return self.seen_weights(rotation, number)[:, self.grid.falling]
+
+    def _hidden(self, rotation: Tensor) -> Tensor | None:
+        """Which rising directions other copies block on the floor."""
+        if self.copies is None:
+            return None
+        ways = self.cache.bins.directions[self.grid.rising]
+        return self.copies.floor(self.copies.number(rotation), self.grid.inner, ways)
+
     @torch.no_grad()
-    def _mean(self, shade: Tensor) -> Tensor:
+    def _mean(self, shade: Tensor, falling: Tensor) -> Tensor:
         bins, position = self.cache.bins, self.cache.points.position
-        weights = self._falling * bins.solid_angle[self.grid.falling]
+        weights = falling * bins.solid_angle[self.grid.falling]
         out = torch.zeros_like(position)
         for start in range(0, len(position), _CHUNK):
             part = weights[start : start + _CHUNK]
@@ -297,7 +318,7 @@ class GroundedLookups:
     def __call__(self, found: Tensor, around: Tensor, directions: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """``found [K, N, 3]`` and ``around [N, 3]`` as they arrive over the floor and past the object."""
         own = self.lookups
-        enclosed = own.radiosity.cache.enclosed.index_select(0, own.corners.reshape(-1)).view(-1, 3).any(1)
+        enclosed = own.radiosity.enclosed(own.rotations, own.rotation, own.corners)
         pixels = torch.nonzero(~enclosed).squeeze(1)  # the others get their ratio from ``lookups``
         _, ratio = own.irradiance.at(own.rotation[pixels], own.corners[pixels], own.shares[pixels])
         around = around.index_copy(0, pixels, around.index_select(0, pixels) * (1.0 + own.strength * (ratio - 1.0)))

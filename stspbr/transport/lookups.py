@@ -46,7 +46,7 @@ class VisibleLookups:
 
     def __call__(self, found: Tensor, around: Tensor, directions: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """``found [K, N, 3]`` and ``around [N, 3]`` with what is hidden replaced by what hides it."""
-        enclosed = self.radiosity.cache.enclosed.index_select(0, self.corners.reshape(-1)).view(-1, 3).any(1)
+        enclosed = self.radiosity.enclosed(self.rotations, self.rotation, self.corners)
         if self.strength <= 0 or not bool(enclosed.any()):
             return found, around
         _, ratio = self.irradiance.at(self.rotation, self.corners, self.shares)
@@ -63,7 +63,9 @@ class VisibleLookups:
             number, pixel, origins, ways = self._rays_twin(directions, weights, enclosed)
         hits = self.radiosity.cache.scene.closest(origins, ways)
         below = (ways * self.outward.index_select(0, pixel)).sum(1) <= 0  # the surface itself is in the way
+        away, sent = self._from_copies(origins, ways, pixel, ~(hits.found | below))
         blocked = torch.nonzero(hits.found | below).squeeze(1)
+        elsewhere = number[away], pixel[away]
         number, pixel = number[blocked], pixel[blocked]
         front = torch.nonzero((hits.found & ~below)[blocked]).squeeze(1)
         reached = blocked[front]
@@ -74,7 +76,34 @@ class VisibleLookups:
         )  # fmt: skip
         value = ways.new_zeros(len(blocked), 3)
         value[front] = diffuse + specular
-        return (number, pixel), value
+        if len(away) == 0:
+            return (number, pixel), value
+        return (torch.cat([number, elsewhere[0]]), torch.cat([pixel, elsewhere[1]])), torch.cat([value, sent])
+
+    def _from_copies(self, origins: Tensor, ways: Tensor, pixel: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+        """Which rays other copies are in the way of, ``[M]`` int64, and the radiance ``[M, 3]`` from there."""
+        copies = self.radiosity.copies
+        rows, values = [pixel.new_zeros(0)], [ways.new_zeros(0, 3)]
+        for index, rotation in enumerate(self.rotations) if copies is not None else ():
+            assert copies is not None
+            own = torch.nonzero(free & (self.rotation.index_select(0, pixel) == index)).squeeze(1)
+            number = copies.number(rotation)
+            hits = copies.closest(number, origins[own].float(), ways[own].float())
+            met = torch.nonzero(hits.owner >= 0).squeeze(1)
+            value = ways.new_zeros(len(met), 3)
+            front = copies.fronts(number, hits, ways[own].float())[met]
+            for owner in hits.owner[met].unique().tolist():
+                some = torch.nonzero(front & (hits.owner[met] == owner)).squeeze(1)
+                turn, _ = copies.neighbours.into(number, owner)
+                places = met[some]
+                corners, shares = self.radiosity.cache.points.corners(hits.triangle[places], hits.barycentric[places])
+                view = -(ways[own[places]] @ turn.T.to(ways.dtype))
+                value[some] = self.radiosity.sent_by(
+                    owner, corners, shares.to(ways.dtype), view, self.light, self.texture
+                )
+            rows.append(own[met])
+            values.append(value)
+        return torch.cat(rows), torch.cat(values)
 
     def _rays(self, directions: Tensor, weights: Tensor, enclosed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Look-up and pixel of each ray, origins ``[M, 3]`` and unit directions ``[M, 3]`` in object space."""

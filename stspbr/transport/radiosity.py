@@ -17,6 +17,7 @@ from stspbr.kernel_dispatch import usable
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.shading import shade_parts
 from stspbr.transport.cache import VisibilityCache
+from stspbr.transport.neighbours import CopiesAround
 from stspbr.transport.points import arrays, mixed
 
 _BRIGHTEST = 0.95  # of albedo inside the cache: light must not grow between two white walls
@@ -86,10 +87,15 @@ class Radiosity:
 
     The diffuse part is a Jacobi iteration of the radiosity equation (Goral et al. 1984) over the blocked directions;
     what the hit surface mirrors is looked up once in the light, dimmed by how much of it the hit itself sees.
+
+    Args:
+        copies: the object's copies around it; they send on what arrives at them directly.
     """
 
-    def __init__(self, cache: VisibilityCache, material: MaterialValues, sweeps: int = 3) -> None:
-        self.cache, self.material, self.sweeps = cache, material, sweeps
+    def __init__(
+        self, cache: VisibilityCache, material: MaterialValues, sweeps: int = 3, copies: CopiesAround | None = None
+    ) -> None:
+        self.cache, self.material, self.sweeps, self.copies = cache, material, sweeps, copies
         count = len(cache.points.position)
         rows = np.repeat(cache.hit_point.cpu().numpy(), 3)
         values = (cache.hit_weight[:, None] * cache.hit_shares).reshape(-1).cpu().numpy()
@@ -101,14 +107,37 @@ class Radiosity:
         self._table = torch.cat([cache.points.normal, material.albedo, material.roughness, material.metallic], dim=1)
         self._diffuse = albedo * (1 - material.metallic) * (1 - 0.04)
 
-    def arriving(self, light: PrefilteredLight, rotations: Tensor) -> tuple[Tensor, Tensor]:
+    def arriving(self, light: PrefilteredLight, rotations: Tensor, number: int | None = None) -> tuple[Tensor, Tensor]:
         """Irradiance over π ``[R, P, 3]`` of the light alone: if nothing blocked it, and past what blocks it.
 
         Args:
             rotations: ``[R, 3, 3]`` object to world. Differentiable in the light.
+            number: of the copy that they are of; None: each is the one with the nearest rotation.
         """
         flux = self.cache.bins.flux(light, rotations)
-        return torch.matmul(self.cache.open_weights, flux), torch.matmul(self.cache.seen_weights, flux)
+        open_ = torch.matmul(self.cache.open_weights, flux)
+        if self.copies is None:
+            return open_, torch.matmul(self.cache.seen_weights, flux)
+        return open_, torch.stack(
+            [self.seen_weights(turn, number) @ own for turn, own in zip(rotations, flux, strict=True)]
+        )
+
+    def seen_weights(self, rotation: Tensor, number: int | None = None) -> Tensor:
+        """``[P, B]`` as the cache has them, of copy ``number``, or the one that ``rotation [3, 3]`` is nearest to."""
+        if self.copies is None:
+            return self.cache.seen_weights
+        return self.copies.at(self.copies.number(rotation) if number is None else number).seen_weights
+
+    def enclosed(self, rotations: Tensor, rotation: Tensor, corners: Tensor) -> Tensor:
+        """``[N]`` bool: whether anything is in the way of light to places between points ``corners [N, 3]``.
+
+        Args:
+            rotations: ``[R, 3, 3]``; rotation: ``[N]`` int64 into them.
+        """
+        if self.copies is None:
+            return self.cache.enclosed.index_select(0, corners.reshape(-1)).view(-1, 3).any(1)
+        every = torch.stack([self.copies.at(self.copies.number(turn)).enclosed for turn in rotations])
+        return every.reshape(-1)[(rotation[:, None] * every.shape[1] + corners).reshape(-1)].view(-1, 3).any(1)
 
     @torch.no_grad()
     def bounced(
@@ -120,12 +149,50 @@ class Radiosity:
             most_hits: of more hits, evenly drawn ones are asked for what they mirror, which is the dear part.
         """
         open_, direct = (part[0] for part in self.arriving(light, rotation[None]))
-        bounced = self.exchanged(direct, torch.zeros_like(direct))
+        sent = (
+            torch.zeros_like(direct) if self.copies is None else self._from_copies(light, rotation, texture, most_hits)
+        )
+        bounced = self.exchanged(direct, sent)
         for _ in range(2):  # what is mirrored depends on what arrives, a little
             irradiance = Irradiance(open_[None], (direct + bounced)[None])
             mirrored = self._mirrored(light, rotation, texture, irradiance, most_hits)
-            bounced = self.exchanged(direct, mirrored)
+            bounced = self.exchanged(direct, mirrored if self.copies is None else mirrored + sent)
         return bounced
+
+    @torch.no_grad()
+    def sent_by(
+        self,
+        owner: int,
+        corners: Tensor,
+        shares: Tensor,
+        view: Tensor,
+        light: PrefilteredLight,
+        texture: Callable[..., Tensor],
+    ) -> Tensor:
+        """Radiance ``[N, 3]`` that leaves places of copy ``owner`` towards ``view [N, 3]``, in that copy's space."""
+        assert self.copies is not None
+        turn = self.copies.rotation(owner)[None].to(view.dtype)
+        irradiance = Irradiance(*self.arriving(light, turn, owner))
+        lit = turn, torch.zeros(len(view), dtype=torch.int64)
+        return sum(self.leaving(corners, shares, view, light, lit, texture, irradiance), torch.zeros_like(view))
+
+    def _from_copies(
+        self, light: PrefilteredLight, rotation: Tensor, texture: Callable[..., Tensor], most_hits: int | None
+    ) -> Tensor:
+        """Irradiance over π ``[P, 3]`` that other copies send to the one that is turned by ``rotation``."""
+        assert self.copies is not None
+        number = self.copies.number(rotation)
+        found = self.copies.at(number)
+        step = 1 if most_hits is None else -(-len(found.point) // most_hits)
+        rows = torch.arange(len(found.point))[step // 2 :: max(step, 1)]
+        out = torch.zeros_like(self.cache.points.position)
+        for owner in found.owner[rows].unique().tolist():
+            own = rows[found.owner[rows] == owner]
+            turn, _ = self.copies.neighbours.into(number, owner)
+            view = -self.cache.bins.directions[found.direction[own]] @ turn.T
+            value = self.sent_by(owner, found.corners[own], found.shares[own], view, light, texture)
+            out.index_add_(0, found.point[own], value * (step * found.weight[own])[:, None])
+        return out
 
     def _mirrored(
         self,

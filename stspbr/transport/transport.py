@@ -22,6 +22,7 @@ from stspbr.transport.bins import direction_bins
 from stspbr.transport.cache import VisibilityCache, visibility
 from stspbr.transport.ground import FloorGrid, Ground, GroundedRadiosity
 from stspbr.transport.lookups import VisibleLookups
+from stspbr.transport.neighbours import CopiesAround, Neighbours
 from stspbr.transport.points import arrays
 from stspbr.transport.radiosity import Irradiance, Radiosity
 
@@ -82,14 +83,21 @@ class Transport:
         rays: backend of the rays; see ``ray_scene``.
         poses: how many orientations the object is seen in.
         ground: the floor under it; lights must come with it (``FloorLight``). None: there is none.
+        neighbours: copies of the object that stand around it. None: it stands alone.
         why: that floor or none was chosen, for the log.
     """
 
     def __init__(
-        self, backend: RasterBackend, rays: str = "auto", poses: int = 1, ground: Ground | None = None, why: str = ""
+        self,
+        backend: RasterBackend,
+        rays: str = "auto",
+        poses: int = 1,
+        ground: Ground | None = None,
+        why: str = "",
+        neighbours: Neighbours | None = None,
     ) -> None:
         self._backend, self._rays, self._poses = backend, rays, poses
-        self.ground, self.why = ground, why
+        self.ground, self.why, self.neighbours = ground, why, neighbours
         self._snapshot: _Snapshot | None = None
 
     @property
@@ -187,11 +195,11 @@ class Transport:
         return visibility(surface.positions, surface.faces, normals.values, normals.index, bins, self._rays)
 
     def _take(self, surface: Surface, cache: VisibilityCache, material: MaterialValues, bounced: _Bounced) -> None:
-        radiosity = Radiosity(cache, material)
+        shape = surface.positions, surface.faces
+        copies = None if self.neighbours is None else CopiesAround(cache, self.neighbours, *shape)
+        radiosity = Radiosity(cache, material, copies=copies)
         if self.ground is not None:
-            radiosity = GroundedRadiosity(
-                cache, material, FloorGrid(self.ground, cache, surface.positions, surface.faces)
-            )
+            radiosity = GroundedRadiosity(cache, material, FloorGrid(self.ground, cache, *shape), copies)
         self._snapshot = _Snapshot(surface, material, radiosity, _face_normals(surface), bounced)
 
     def _bounced(self, snapshot: _Snapshot, light: PrefilteredLight, rotation: Tensor) -> Tensor:

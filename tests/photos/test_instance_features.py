@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from stspbr.photos.instance_features import even_contrast, instance_features, match, together
+from stspbr.photos.instance_features import even_contrast, instance_features, match, noise_of, together, without_noise
 from stspbr.photos.instances import find_copies
 
 pytest.importorskip("pycolmap")
@@ -87,3 +87,15 @@ def test_contrast_is_even_under_a_gradient_of_light():
     out = even_contrast(picture, np.ones((SIDE, SIDE), bool), 20.0)
     dark, bright = out[20:-20, 20:120], out[20:-20, -120:-20]
     assert abs(dark.mean() - bright.mean()) < 0.03 and dark.std() > 0.8 * bright.std()
+
+
+def test_noise_is_measured_and_averaged_out():
+    photo, labels = scene(np.array([[1.0, 0.0, 400.0], [0.0, 1.0, 40.0]]))
+    assert without_noise(photo, labels) is photo  # edges and print are no noise
+    rng = np.random.default_rng(1)
+    noisy = (photo + 0.04 * rng.normal(size=photo.shape)).astype(np.float32)
+    assert noise_of(noisy, labels) == pytest.approx(0.04, rel=0.25)
+    clean = without_noise(noisy, labels)
+    inside = labels > 0
+    assert np.abs(clean - photo)[inside].mean() < 0.6 * np.abs(noisy - photo)[inside].mean()
+    assert noise_of(clean, labels) < 0.012

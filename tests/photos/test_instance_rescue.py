@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from stspbr.photos.instance_proxy import Picture, Proxy, correlation
-from stspbr.photos.instance_rescue import all_rotations, find_pose, plane_rotations, proven
+from stspbr.photos.instance_rescue import all_rotations, find_pose, mirror_fits, plane_rotations, proven
+from stspbr.photos.instance_symmetry import symmetry_of
 from stspbr.scene.camera import Camera
 
 CAMERA = Camera(np.eye(4), 300.0, 300.0, 48.0, 48.0, 96, 96)
@@ -104,3 +108,60 @@ def test_correlation_says_nothing_of_too_little():
     noise = np.random.default_rng(0).normal(size=(2, 500))
     assert correlation(noise[0], 3 * noise[0] + 1) == pytest.approx(1.0) and abs(correlation(*noise)) < 0.2
     assert correlation(noise[0, :20], noise[0, :20]) == 0.0 and correlation(np.full(500, 0.5), noise[0]) == 0.0
+
+
+@pytest.mark.parametrize("printed", [True, False])
+def test_a_mirror_image_is_another_object(printed):
+    """A left shoe among right ones: its outline nearly fits, and that of a mirrored right shoe fits."""
+    proxy = surface((0.4, 1.0, 0.7), printed)
+    if not printed:  # an ellipsoid is its own mirror image: bend it
+        points = proxy.points.copy()
+        points[:, 0] += 0.5 * points[:, 1] * points[:, 2] + 0.3 * points[:, 1] ** 2
+        proxy = replace(proxy, points=points)
+    flip = np.array([-1.0, 1.0, 1.0], np.float32)
+    mirrored = replace(proxy, points=proxy.points * flip, normals=proxy.normals * flip)
+    tilt = Rotation.from_euler("x", 35, degrees=True)
+    up = tilt.apply([0.0, 1.0, 0.0])
+    rotations = plane_rotations(tilt.as_matrix(), up)
+    true = pose_of(tilt * Rotation.from_euler("y", 40, degrees=True))
+    for other, expected in ((proxy, False), (mirrored, True)):
+        picture = seen_at(other, true)
+        answer = find_pose(proxy, picture, rotations, 9.0, up)
+        assert mirror_fits(proxy, picture, answer, rotations, 9.0, up) is expected
+
+
+def seen_by_all(proxy, count=4):
+    poses = {k: pose_of(Rotation.from_euler("xyz", [35, 53 * k, 10 * k], degrees=True)) for k in range(count)}
+    return dict.fromkeys(poses, proxy), {k: seen_at(proxy, pose) for k, pose in poses.items()}, poses
+
+
+def test_symmetry_of_shape_and_print():
+    plain = symmetry_of(*seen_by_all(surface((0.6, 1.0, 0.6), False)))
+    assert plain is not None and plain.name == "axial" and abs(plain.axis[1]) > 0.99
+    printed = surface((0.6, 1.0, 0.6), True)
+    assert symmetry_of(*seen_by_all(printed)) is None
+    forced = symmetry_of(*seen_by_all(printed), axial=True)
+    assert forced is not None and forced.fold == 0 and abs(forced.axis[1]) > 0.99
+    # a print that comes twice
+    half = Rotation.from_euler("y", 180, degrees=True)
+    _, other = cKDTree(printed.points).query(half.apply(printed.points))
+    twice = replace(printed, values=0.5 * (printed.values + printed.values[other]))
+    found = symmetry_of(*seen_by_all(twice))
+    assert found is not None and found.name == "2-fold" and abs(found.axis[1]) > 0.99
+    turn = Rotation.from_euler("xy", [20, 70], degrees=True)
+    assert found.same(turn.as_matrix(), (turn * half).as_matrix())
+    assert not found.same(turn.as_matrix(), (turn * Rotation.from_euler("y", 90, degrees=True)).as_matrix())
+
+
+def test_turns_that_symmetry_leaves_open_are_no_doubt():
+    proxy, tilt = surface((0.7, 1.0, 0.7), False), Rotation.from_euler("x", 35, degrees=True)
+    symmetry = symmetry_of(*seen_by_all(proxy))
+    up = tilt.apply([0.0, 1.0, 0.0])
+    rotations = plane_rotations(tilt.as_matrix(), up)
+    picture = seen_at(proxy, pose_of(tilt * Rotation.from_euler("y", 77, degrees=True)))
+    answer = find_pose(proxy, picture, rotations, 9.0, up, symmetry)
+    assert answer is not None and answer.sure
+    standard = symmetry.standard(answer.pose)
+    assert np.allclose(standard[:3, :3] @ symmetry.axis, answer.pose[:3, :3] @ symmetry.axis)
+    assert Rotation.from_matrix(standard[:3, :3]).magnitude() < Rotation.from_matrix(answer.pose[:3, :3]).magnitude()
+    assert proxy.score(picture, standard).overlap > 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from stspbr.datasets.captures import read_capture
 from stspbr.errors import StspbrError
+from stspbr.formats.images import write_exr
 from stspbr.geometry.visual_hull import estimate_box
 from stspbr.photos.instance_plane import resting_plane
 from stspbr.photos.instance_poses import FoundPoses
@@ -20,6 +22,7 @@ from stspbr.procedural.pile import PileOptions, lay_pile, mirrored, with_foreign
 from stspbr.render.pile_photo import pile_labels
 from stspbr.report.gallery import copies_rows, copies_sheet
 from stspbr.report.records import read_record
+from stspbr.scene.light import latlong_to_direction
 from stspbr.settings import CaptureDuplicatesSettings
 from stspbr.stages import capture_duplicates as stage
 from stspbr.stages.capture import run_capture
@@ -154,3 +157,33 @@ def test_a_mirrored_copy_is_another_object(pile):
     mesh = other.mesh
     a, b, c = (mesh.positions[mesh.faces[:, k]].astype(np.float64) for k in range(3))
     assert np.einsum("ij,ij->i", a, np.cross(b, c)).sum() > 0  # still turned outwards
+
+
+def test_a_known_light_is_laid_where_the_camera_looks(files, pile, known_poses, session):
+    """The middle of the light's map lies behind the pile; up is away from the table."""
+    light = np.full((32, 64, 3), 0.1, np.float32)
+    light[15:17, 31:33] = 50.0  # straight ahead, level
+    path = session.run / "probe.exr"
+    write_exr(path, light)
+    common = {"photo": str(files[0]), "instances": str(files[1]), "focal": pile.camera.fx, "light": str(path)}
+    for turn in (0.0, 90.0):
+        made = run_capture(session, CaptureDuplicatesSettings(**common, light_turn=turn))
+        capture = read_capture(made.path)
+        radiance = capture.light.radiance[..., 0]
+        row, column = np.unravel_index(radiance.argmax(), radiance.shape)
+        way = latlong_to_direction(np.array([[(column + 0.5) / radiance.shape[1], (row + 0.5) / radiance.shape[0]]]))[0]
+        ahead = -capture.frames[0].camera.camera_to_world[:3, 2] * (1.0, 0.0, 1.0)
+        ahead /= np.linalg.norm(ahead)
+        left = np.cross((0.0, 1.0, 0.0), ahead)
+        assert way @ (ahead if turn == 0 else left) > 0.98
+
+
+def test_exif_is_a_prior_and_given_numbers_are_exact(files, monkeypatch):
+    settings = CaptureDuplicatesSettings(photo=str(files[0]), instances=str(files[1]))
+    monkeypatch.setattr(stage, "read_exif", lambda photo: SimpleNamespace(focal=1234.0))
+    said = []
+    assert stage._focal(settings, files[0], (SIDE, SIDE), said.append) == (1234.0, 0.01) and "Exif" in said[0]
+    exact = settings.model_copy(update={"fov": 90.0})
+    assert stage._focal(exact, files[0], (SIDE, SIDE), said.append) == (pytest.approx(SIDE / 2), 0.0)
+    monkeypatch.setattr(stage, "read_exif", lambda photo: SimpleNamespace(focal=None))
+    assert stage._focal(settings, files[0], (SIDE, SIDE), said.append) == (None, 0.0)
