@@ -36,14 +36,8 @@ from stspbr.settings.parsing import (
 )
 from stspbr.settings.photo_run import PhotoRunSettings
 from stspbr.settings.recipe import Recipe, find_recipe, load_any_recipe, load_recipe, shipped_recipes
-from stspbr.settings.scenes import (
-    SceneConfig,
-    SceneGenerateSettings,
-    SceneRecipe,
-    SceneTrainSettings,
-    load_scene_config,
-    train_settings,
-)
+from stspbr.settings.scene_files import load_scene_config
+from stspbr.settings.scenes import SceneConfig, SceneGenerateSettings, SceneRecipe, SceneTrainSettings, train_settings
 from stspbr.settings.stages import (
     BakeSettings,
     CoarseSettings,
