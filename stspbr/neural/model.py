@@ -15,6 +15,7 @@ from stspbr.neural.encoders import Encoder
 from stspbr.neural.generators import PixelNetwork, UNet
 from stspbr.neural.gqn import GQN
 from stspbr.neural.initial import start
+from stspbr.neural.inputs import conditioned
 from stspbr.neural.losses import picture_losses
 from stspbr.neural.partitions import Partitions
 from stspbr.settings.scene_model import CHANNELS, GeneratorSettings
@@ -107,7 +108,7 @@ class SceneModel(nn.Module):
         out = []
         for encoder in cast(list[Encoder], list(self.encoders)):
             s = encoder.settings
-            pictures = observations.stacked(s.observation_passes, s.render_size)
+            pictures = conditioned(observations.stacked(s.observation_passes, s.render_size), s.observation_passes)
             found = encoder(pictures.flatten(0, 1), observations.poses.flatten(0, 1))
             found = found.detach() if s.detach else found
             out.append(found.unflatten(0, pictures.shape[:2]))
@@ -213,7 +214,7 @@ class SceneModel(nn.Module):
                     network = self.generators[settings.settings.index]
                 side = settings.render_size
                 if settings.query_passes:
-                    x = buffers.stacked(settings.query_passes, side)[:, 0]
+                    x = conditioned(buffers.stacked(settings.query_passes, side), settings.query_passes)[:, 0]
                 else:
                     x = query.poses.new_zeros(len(query), 0, side, side)
                 chosen = _joined([vectors[k] for k in settings.representations])

@@ -112,6 +112,7 @@ class SceneRecipe(Settings):
     config: str = Field(description="a shipped configuration, or a file of one")
     batches: int = Field(240, ge=1, description="training batches")
     test: int = Field(40, ge=1, description="test batches")
+    size: int | None = Field(None, ge=8, description="side of the stored pictures; none: the model's largest")
     iterations: int | None = Field(None, ge=1, description="steps; none: the configuration's")
     evaluated: int = Field(24, ge=2, description="test scenes for swaps and attribution")
     compositions: int = Field(4, ge=1, description="rows of composed scenes that are drawn")
