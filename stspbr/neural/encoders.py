@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from stspbr.settings.scenes import CHANNELS, RepresentationSettings
+from stspbr.settings.scene_model import CHANNELS, RepresentationSettings
 
 _LAST = 8  # side of the map that the pyramid's last layer sees at once
 

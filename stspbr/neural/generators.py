@@ -7,7 +7,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from stspbr.neural.encoders import tiled
-from stspbr.settings.scenes import GeneratorSettings
+from stspbr.settings.scene_model import GeneratorSettings
 
 _SLOPE = 0.01  # of leaky rectifiers
 
@@ -31,17 +31,37 @@ class PixelNetwork(nn.Module):
 
     def forward(self, buffers: Tensor, pose: Tensor, vector: Tensor) -> Tensor:
         """``[B, x, H, W]``, ``[B, 16]`` and ``[B, r, h, w]`` to ``[B, out, H, W]``."""
-        pose, vector, options = tiled(pose, buffers), tiled(vector, buffers), self.options
-        hidden = functional.leaky_relu(self.first(torch.cat([buffers, pose, vector], dim=1)), _SLOPE)
-        repeated = [
-            *([buffers] if options.propagate_buffers else []),
-            *([vector] if options.propagate_representation else []),
-            *([pose] if options.propagate_viewpoint else []),
-        ]
+        options, (count, _, *side) = self.options, buffers.shape
+        pixels = buffers.permute(0, 2, 3, 1).flatten(1, 2)
+        # a vector that is the same at every pixel is multiplied once per picture
+        whole = vector.shape[-2:] == (1, 1)
+        spread = None if whole else tiled(vector, buffers).permute(0, 2, 3, 1).flatten(1, 2)
+        seen = vector.flatten(1) if whole else spread
+        repeated = (
+            pixels if options.propagate_buffers else None,
+            seen if options.propagate_representation else None,
+            pose if options.propagate_viewpoint else None,
+        )
+        hidden = functional.leaky_relu(_mixed(self.first, pixels, pose, seen), _SLOPE)
         for layer in self.layers:
-            hidden = functional.leaky_relu(layer(torch.cat([hidden, *repeated], dim=1)), _SLOPE)
-        out = self.last(hidden)
+            hidden = functional.leaky_relu(_mixed(layer, hidden, *repeated), _SLOPE)
+        out = _mixed(self.last, hidden).unflatten(1, side).permute(0, 3, 1, 2).reshape(count, -1, *side)
         return functional.relu(out) if options.end_relu else out
+
+
+def _mixed(layer: nn.Conv2d, *parts: Tensor | None) -> Tensor:
+    """A convolution of 1 × 1 of the parts' concatenation, ``[B, P, C]`` per pixel or ``[B, C]`` per picture."""
+    weights, out, at = layer.weight.flatten(1), layer.bias, 0
+    for part in parts[::-1]:  # those per picture come last: they are added before anything is as large as a picture
+        if part is None:
+            continue
+        end = weights.shape[1] - at
+        at += part.shape[-1]
+        made = functional.linear(part, weights[:, end - part.shape[-1] : end])
+        made = made[:, None] if made.ndim == 2 else made
+        out = made if out is None else out + made
+    assert out is not None
+    return out
 
 
 class UNet(nn.Module):

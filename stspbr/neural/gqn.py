@@ -9,7 +9,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from stspbr.neural.encoders import tiled
-from stspbr.settings.scenes import GeneratorSettings
+from stspbr.settings.scene_model import GeneratorSettings
 
 _KERNEL = 5
 _DEVIATION = (2.0, 0.7)  # of the picture, at the start and after ``deviation_steps``

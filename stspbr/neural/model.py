@@ -14,9 +14,12 @@ from stspbr.errors import StspbrError
 from stspbr.neural.encoders import Encoder
 from stspbr.neural.generators import PixelNetwork, UNet
 from stspbr.neural.gqn import GQN
+from stspbr.neural.initial import start
+from stspbr.neural.inputs import conditioned
 from stspbr.neural.losses import picture_losses
 from stspbr.neural.partitions import Partitions
-from stspbr.settings.scenes import CHANNELS, GeneratorSettings, SceneConfig
+from stspbr.settings.scene_model import CHANNELS, GeneratorSettings
+from stspbr.settings.scenes import SceneConfig
 
 _ROUGH = 0.75  # roughness above which mirror buffers are zero
 _KINDS: Mapping[str, Any] = {"GQN": GQN, "Unet": UNet, "PixelCNN": PixelNetwork}
@@ -81,7 +84,7 @@ class SceneModel(nn.Module):
         self.config, model = config, config.model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0 if generator is None else int(torch.randint(2**62, (), generator=generator)))
-            self.encoders = nn.ModuleList(Encoder(one, model.pose_dim) for one in model.representations)
+            self.encoders = nn.ModuleList(start(Encoder(one, model.pose_dim)) for one in model.representations)
             self.generators = nn.ModuleList(self._made(one) for one in model.generators)
         adaptive = config.adaptive_separation and config.latent_separation
         empty = config.empty_partition and config.latent_separation
@@ -93,7 +96,10 @@ class SceneModel(nn.Module):
         if settings.type not in _KINDS:
             return nn.Identity()
         dims = sum(self.config.model.representations[k].representation_dim for k in settings.representations)
-        return _KINDS[settings.type](settings, dims, self.config.model.pose_dim)
+        network = _KINDS[settings.type](settings, dims, self.config.model.pose_dim)
+        if isinstance(network, GQN):  # its gates saturate with larger weights
+            return network
+        return start(network, network.last, settings.settings.end_relu)
 
     # -- observations to vectors -----------------------------------------------------------------
 
@@ -102,7 +108,7 @@ class SceneModel(nn.Module):
         out = []
         for encoder in cast(list[Encoder], list(self.encoders)):
             s = encoder.settings
-            pictures = observations.stacked(s.observation_passes, s.render_size)
+            pictures = conditioned(observations.stacked(s.observation_passes, s.render_size), s.observation_passes)
             found = encoder(pictures.flatten(0, 1), observations.poses.flatten(0, 1))
             found = found.detach() if s.detach else found
             out.append(found.unflatten(0, pictures.shape[:2]))
@@ -208,7 +214,7 @@ class SceneModel(nn.Module):
                     network = self.generators[settings.settings.index]
                 side = settings.render_size
                 if settings.query_passes:
-                    x = buffers.stacked(settings.query_passes, side)[:, 0]
+                    x = conditioned(buffers.stacked(settings.query_passes, side), settings.query_passes)[:, 0]
                 else:
                     x = query.poses.new_zeros(len(query), 0, side, side)
                 chosen = _joined([vectors[k] for k in settings.representations])

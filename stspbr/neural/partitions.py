@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from stspbr.settings.scenes import RepresentationSettings
+from stspbr.settings.scene_model import RepresentationSettings
 
 FACTORS = ("light", "geometry", "material")
 """What a training batch varies, and what the partitions hold, in this order."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from stspbr.render.mitsuba_bsdf import require_mitsuba
 from stspbr.render.scene_material import surface_at, texture_factor
-from stspbr.settings.scenes import CHANNELS
+from stspbr.settings.scene_model import CHANNELS
 
 IOR = 15.0
 CLAMP = 25.0

@@ -17,10 +17,10 @@ import torch
 
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
-from stspbr.neural.model import Views
+from stspbr.neural.model import Views, averaged
 from stspbr.neural.partitions import FACTORS
 from stspbr.scenes.description import Scene, SceneCamera, read_scene, write_scene
-from stspbr.settings.scenes import CHANNELS
+from stspbr.settings.scene_model import CHANNELS
 
 _LARGEST = float(np.finfo(np.float16).max)
 _KEPT = 1 << 30  # bytes of batches that stay in memory
@@ -28,7 +28,12 @@ _KEPT = 1 << 30  # bytes of batches that stay in memory
 
 @dataclass(frozen=True)
 class Batch:
-    """One file: ``buffers`` by pass ``[B, V, C, H, W]`` float16, ``poses`` ``[B, V, 16]`` float32, ``factor``."""
+    """One file.
+
+    Attributes:
+        buffers: by pass, ``[B, V, C, H, W]`` float16, float32 if averaged; poses: ``[B, V, 16]`` float32.
+        factor: what differs between its scenes.
+    """
 
     buffers: Mapping[str, np.ndarray]
     poses: np.ndarray
@@ -36,7 +41,9 @@ class Batch:
 
     def views(self, device: torch.device | None = None) -> Views:
         """As float32 tensors."""
-        buffers = {name: torch.from_numpy(values.astype(np.float32)) for name, values in self.buffers.items()}
+        buffers = {
+            name: torch.from_numpy(values.astype(np.float32, copy=False)) for name, values in self.buffers.items()
+        }
         poses = torch.from_numpy(np.array(self.poses, np.float32))
         if device is not None:
             buffers, poses = {name: values.to(device) for name, values in buffers.items()}, poses.to(device)
@@ -102,14 +109,16 @@ class Batches:
 
     Args:
         folder: of npz files; passes: those that are read.
+        side: to which the pictures are averaged down when they are read; None, or one that does not divide theirs: as
+            they are stored.
 
     Raises:
         StspbrError: there is no such folder, or no file in it.
     """
 
-    def __init__(self, folder: Path, passes: Sequence[str]) -> None:
+    def __init__(self, folder: Path, passes: Sequence[str], side: int | None = None) -> None:
         self.paths = sorted(folder.glob("*.npz"))
-        self.passes = list(passes)
+        self.passes, self.side = list(passes), side
         if not self.paths:
             raise StspbrError(f"{folder}: no batches (npz) here: run `stspbr scenes generate`, or check the folder")
         self._read: OrderedDict[int, Batch] = OrderedDict()
@@ -120,7 +129,7 @@ class Batches:
 
     def __getitem__(self, number: int) -> Batch:
         if number not in self._read:
-            batch = read_batch(self.paths[number], self.passes)
+            batch = _averaged(read_batch(self.paths[number], self.passes), self.side)
             self._read[number] = batch
             self._held += _bytes(batch)
             while self._held > _KEPT and len(self._read) > 1:
@@ -163,6 +172,18 @@ def varied(scenes: Sequence[Scene]) -> set[int]:
     """The factors in which scenes differ."""
     parts = (lambda scene: scene.lights, lambda scene: scene.geometry, lambda scene: scene.materials)
     return {k for k, part in enumerate(parts) if any(part(scene) != part(scenes[0]) for scene in scenes[1:])}
+
+
+def _averaged(batch: Batch, side: int | None) -> Batch:
+    """The batch in float32 at this side; as it is if that is its own, or none."""
+    have = next(iter(batch.buffers.values())).shape[-1]
+    if side is None or have <= side or have % side:
+        return batch
+    buffers = {
+        name: averaged(torch.from_numpy(values.astype(np.float32)), side).numpy()
+        for name, values in batch.buffers.items()
+    }
+    return Batch(buffers, batch.poses, batch.factor)
 
 
 def _bytes(batch: Batch) -> int:

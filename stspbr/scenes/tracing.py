@@ -11,7 +11,7 @@ from stspbr.render.scene_tracer import TEXTURES, SceneTracer, Surfaces, TracedSc
 from stspbr.scenes.description import Scene, SceneCamera
 from stspbr.scenes.furniture import find_shape
 from stspbr.scenes.shapes import joined
-from stspbr.settings.scenes import CHANNELS
+from stspbr.settings.scene_model import CHANNELS
 
 
 def traced_scene(scene: Scene) -> TracedScene:

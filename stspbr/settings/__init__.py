@@ -46,14 +46,8 @@ from stspbr.settings.recipe import (
     shipped_recipes,
     stages_until,
 )
-from stspbr.settings.scenes import (
-    SceneConfig,
-    SceneGenerateSettings,
-    SceneRecipe,
-    SceneTrainSettings,
-    load_scene_config,
-    train_settings,
-)
+from stspbr.settings.scene_files import load_scene_config
+from stspbr.settings.scenes import SceneConfig, SceneGenerateSettings, SceneRecipe, SceneTrainSettings, train_settings
 from stspbr.settings.stages import (
     BakeSettings,
     CoarseSettings,

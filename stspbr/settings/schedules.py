@@ -25,10 +25,18 @@ PRESETS: Mapping[str, Schedule] = {
     "cameras": [(0.0, 1.0, "linear"), (0.7, 1.0, "exponential"), (1.0, 0.1, "exponential")],
     "bake.geometry": [(0.0, 0.0, "linear"), (0.1, 1.0, "exponential"), (1.0, 0.66, "exponential")],
     "bake.A": [(0.0, 0.0, "linear"), (0.1, 1.0, "exponential"), (1.0, 0.66, "exponential")],
+    "scenes.widths": [
+        (0.0, 0.0, "linear"),
+        (0.25, 0.0, "linear"),
+        (0.4, 1.0, "linear"),
+        (0.7, 1.0, "linear"),
+        (0.8, 0.0, "linear"),
+    ],
     "bake.B": [(0.0, 0.01, "linear"), (0.2, 1.0, "linear"), (0.4, 1.0, "linear"), (1.0, 0.1, "linear")],
 }
 """The prototype's shapes as fractions of the stage (A falls while B rises; refinement warms up and then decays), a
-constant, and half a cosine."""
+constant, and half a cosine. Widths of partitions wait until every factor has been learned, and rest when borders are
+hard."""
 
 
 def evaluate(schedule: Sequence[tuple[float, float, Shape]], t: float) -> float:

@@ -24,7 +24,7 @@ def run_scene_recipe(session: Session, recipe: SceneRecipe, announce: Callable[[
     config, notes = load_scene_config(recipe.config)
     for note in notes:
         announce(note)
-    generating = SceneGenerateSettings(config=config, batches=recipe.batches, test=recipe.test)
+    generating = SceneGenerateSettings(config=config, batches=recipe.batches, test=recipe.test, size=recipe.size)
     training = train_settings(config, recipe.iterations)
     data = session.ranks.first(lambda: session.store.find(DATA, generating.model_dump(mode="json"), [], session.seed))
     announce(f"{DATA}: running" if data is None else f"{DATA}: {data.path} is up to date")

@@ -103,7 +103,7 @@ def data_of(config: SceneConfig, split: str, folder: Path | None) -> Batches:
     if folder is None and not named:
         raise StspbrError(f"--data config: the configuration has no {split}_data_dir")
     place = Path(named) if folder is None else folder / split
-    return Batches(place, [*config.passes, *(["beauty"] if "beauty" not in config.passes else [])])
+    return Batches(place, [*config.passes, *(["beauty"] if "beauty" not in config.passes else [])], config.sizes[-1])
 
 
 def test_of(config: SceneConfig, folder: Path | None) -> Batches | None:

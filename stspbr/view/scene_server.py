@@ -22,6 +22,7 @@ _FLIP = np.diag([1.0, -1.0, -1.0])  # between OpenGL's axes of a camera and thos
 _ROUNDS = 32  # path-traced pictures that the reference is the mean of, at most
 _SPP = (2, 512)
 _STEP = 10  # paths per pixel per key press
+_START = (1.5, 1.6, 1.8)  # of the camera
 
 
 class SceneServer(ServedPage):
@@ -38,7 +39,7 @@ class SceneServer(ServedPage):
         super().__init__(host, port)
         self._show, self._pages = show, dict[int, ScenePage]()
         self._wake = threading.Condition()
-        self._inner.initial_camera.position = (1.5, 1.6, 1.8)
+        self._inner.initial_camera.position = _START
         self._inner.initial_camera.look_at = (0.2, 0.4, 0.2)
         self._thread = threading.Thread(target=self._run, name="stspbr-scenes-painter", daemon=True)
         self._serve(self._thread)
@@ -94,7 +95,7 @@ class ScenePage:
         self.stale, self.rounds = True, 0
         self._shown: Shown | None = None
         self._sum: np.ndarray | None = None
-        self._own_view = True
+        self._camera: np.ndarray | None = None
         self._build()
         client.camera.on_update(self._camera_moved)
 
@@ -186,7 +187,6 @@ class ScenePage:
         self.ask(round=self.choice.round + 1)
 
     def _reset(self) -> None:
-        self._own_view = True
         self.ask(world_to_camera=None, pixel=None)
 
     def _listen(self) -> None:
@@ -198,13 +198,15 @@ class ScenePage:
             self.ask(pixel=None)
 
     def _camera_moved(self, camera: viser.CameraHandle) -> None:
-        if self._own_view:  # the first message is not a movement
-            self._own_view = False
-            return
         pose = np.eye(4)
         pose[:3, :3] = rotation_of(np.asarray(camera.wxyz)) @ _FLIP
         pose[:3, 3] = camera.position
-        self.ask(world_to_camera=tuple(np.linalg.inv(pose).ravel().tolist()), pixel=None)
+        # a page says where its camera is when it opens, before it is at its start, and when its window changes
+        if self._camera is None and not np.allclose(camera.position, _START, atol=1e-3):
+            return
+        before, self._camera = self._camera, pose
+        if before is not None and not np.allclose(before, pose, atol=1e-4):
+            self.ask(world_to_camera=tuple(np.linalg.inv(pose).ravel().tolist()), pixel=None)
 
     def _size(self) -> tuple[int, int]:
         camera = self._client.camera

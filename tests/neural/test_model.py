@@ -8,7 +8,8 @@ import torch
 from stspbr.errors import StspbrError
 from stspbr.neural.losses import picture_losses
 from stspbr.neural.model import SceneModel, Views, averaged
-from stspbr.settings.scenes import CHANNELS, parse_scene_config
+from stspbr.settings.scene_files import parse_scene_config
+from stspbr.settings.scene_model import CHANNELS
 
 
 def _config(generators, representations=None, **top):

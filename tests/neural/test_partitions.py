@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stspbr.neural.partitions import Partitions, swapped
-from stspbr.settings.scenes import RepresentationSettings
+from stspbr.settings.scene_model import RepresentationSettings
 
 
 def _partitions(size=24, adaptive=True, empty=False, widths=None, **settings):

@@ -12,7 +12,8 @@ import torch
 from stspbr.errors import StspbrError
 from stspbr.neural.encoders import Encoder
 from stspbr.neural.model import SceneModel, Views, parameter_count
-from stspbr.settings.scenes import CHANNELS, RepresentationSettings, load_scene_config, parse_scene_config
+from stspbr.settings.scene_files import load_scene_config, parse_scene_config
+from stspbr.settings.scene_model import CHANNELS, RepresentationSettings
 
 _FOLDER = Path(os.environ.get("STSPBR_ASSETS", "/work/shared/assets")) / "cnsr_configs"
 _FILES = sorted(_FOLDER.glob("*.json"))

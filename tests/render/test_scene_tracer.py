@@ -9,7 +9,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from stspbr.render.mitsuba_bsdf import llvm_status
 from stspbr.render.scene_tracer import SceneTracer, Surfaces, TracedScene, Triangles
 from stspbr.scenes.description import looking
-from stspbr.settings.scenes import CHANNELS
+from stspbr.settings.scene_model import CHANNELS
 
 LOW, HIGH = np.array([-3.0, -0.5, -3.0]), np.array([3.0, 2.5, 3.0])
 BALL = np.array([0.4, 0.1, -0.2, 0.6])

@@ -14,7 +14,9 @@ from stspbr.optimize.attribution import completeness, every_pixel, of_picture, o
 from stspbr.optimize.scene_figures import probe_score, swap_efficiency
 from stspbr.render.mitsuba_bsdf import llvm_status
 from stspbr.settings import SceneGenerateSettings
-from stspbr.settings.scenes import CHANNELS, load_scene_config, parse_scene_config, train_settings
+from stspbr.settings.scene_files import load_scene_config, parse_scene_config
+from stspbr.settings.scene_model import CHANNELS
+from stspbr.settings.scenes import train_settings
 from stspbr.stages.scenes_attribute import Question, attribute_scene
 from stspbr.stages.scenes_evaluate import evaluate_scenes
 from stspbr.stages.scenes_generate import run_scenes_generate

@@ -27,7 +27,8 @@ from stspbr.scenes.rooms import OBJECTS, ROOMS
 from stspbr.scenes.shapes import SHAPES
 from stspbr.scenes.symmetry import COUNT, matrix, moved, wall_order
 from stspbr.scenes.tracing import pose_numbers, traced_scene
-from stspbr.settings.scenes import CHANNELS, load_scene_config
+from stspbr.settings.scene_files import load_scene_config
+from stspbr.settings.scene_model import CHANNELS
 
 
 def _mini(**change):

@@ -11,7 +11,9 @@ import torch
 from stspbr.errors import StspbrError
 from stspbr.neural.model import SceneModel
 from stspbr.scenes.data import Batch, write_batch
-from stspbr.settings.scenes import CHANNELS, load_scene_config, parse_scene_config, train_settings
+from stspbr.settings.scene_files import load_scene_config, parse_scene_config
+from stspbr.settings.scene_model import CHANNELS
+from stspbr.settings.scenes import train_settings
 from stspbr.stages.scenes_train import load_model, model_artifact, run_scenes_train
 from stspbr.stages.session import Session
 
