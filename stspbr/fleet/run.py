@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stspbr.errors import StspbrError
-from stspbr.fleet.engine import Engine, open_engine
+from stspbr.fleet.engine import Engine
+from stspbr.fleet.engine_choice import open_engine
 from stspbr.fleet.home import Home, open_home
 from stspbr.fleet.objects import read_fleet
 from stspbr.fleet.page import facts_of, fleet_page
