@@ -7,6 +7,7 @@ ends, and so does this one: a task that is tried again elsewhere has no ghost th
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 import threading
 
@@ -14,9 +15,7 @@ import threading
 def main() -> None:
     """Entry point."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from stspbr.cli import main as command
-
-    command()
+    runpy.run_module("stspbr", run_name="__main__")
 
 
 def _end_with_parent() -> None:
