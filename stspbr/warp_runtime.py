@@ -31,7 +31,6 @@ from typing import Any
 
 import torch
 
-import stspbr
 from stspbr.errors import StspbrError, why_not_importable
 from stspbr.threads import user_cache
 
@@ -159,7 +158,7 @@ def set_deterministic(on: bool) -> None:
 
 def kernel_modules() -> list[str]:
     """Names of the package's modules that declare kernels."""
-    root = Path(stspbr.__file__).parent
+    root = Path(__file__).parent
     files = [path for path in sorted(root.rglob("*.py")) if b"\n@warp_kernel" in path.read_bytes()]
     return [".".join((root.name, *path.relative_to(root).with_suffix("").parts)) for path in files]
 
