@@ -135,16 +135,12 @@ def arrangements(
     kept = consistent(pairs)
     empty = Arrangement(focal, pairs, sorted(set(pairs) - set(kept)), _pictures(scene, focal))
     models = map_copies(scene.pycolmap, scene.features, kept, focal, scene.size, scene.seed)
-    starts: list[tuple[dict[int, np.ndarray], np.ndarray | None]] = [
-        (model.poses, None) for model in models if len(model.poses) >= FEWEST
-    ][:most]
-    starts += standing(scene.features, scene.matches, scene.copies, focal, scene.size)[:most]
+    starts = [model.poses for model in models if len(model.poses) >= FEWEST][:most]
+    starts += [poses for poses, _ in standing(scene.features, scene.matches, scene.copies, focal, scene.size)[:most]]
     found: list[Arrangement] = []
-    for poses, up in starts:
-        if up is None:
-            refined = adjusted_poses(scene, pairs, poses, focal, free, prior, resting)
-        else:
-            refined = refined_poses(scene.features, scene.matches, pairs, poses, focal, scene.size, free, prior, up)
+    for poses in starts:
+        # freely first: held on a plane that is a little off, places settle wrongly
+        refined = adjusted_poses(scene, pairs, poses, focal, free, prior, resting)
         if refined is None:
             continue
         seen = empty.seen if refined.focal == focal else _pictures(scene, refined.focal)
