@@ -26,7 +26,7 @@ def start(network: nn.Module, last: nn.Conv2d | None = None, rectified: bool = F
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            inputs = layer.in_channels * math.prod(layer.kernel_size)
+            inputs: float = layer.in_channels * math.prod(layer.kernel_size)
             if isinstance(layer, nn.ConvTranspose2d):  # of which an output sees only those under its stride
                 inputs /= math.prod(layer.stride)
             layer.weight.normal_(0.0, math.sqrt(2.0 / inputs))
