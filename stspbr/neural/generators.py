@@ -49,8 +49,9 @@ class PixelNetwork(nn.Module):
         return functional.relu(out) if options.end_relu else out
 
 
-def _mixed(layer: nn.Conv2d, *parts: Tensor | None) -> Tensor:
+def _mixed(layer: nn.Module, *parts: Tensor | None) -> Tensor:
     """A convolution of 1 × 1 of the parts' concatenation, ``[B, P, C]`` per pixel or ``[B, C]`` per picture."""
+    assert isinstance(layer, nn.Conv2d)
     weights, out, at = layer.weight.flatten(1), layer.bias, 0
     for part in parts[::-1]:  # those per picture come last: they are added before anything is as large as a picture
         if part is None:

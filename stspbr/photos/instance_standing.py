@@ -64,7 +64,7 @@ def standing(
             np.column_stack([(own.points[best[:, k]] - middle) / focal, np.ones(len(best))]).astype(np.float32)
             for k, own in enumerate((features[a], features[b]))
         ]
-        pairs[a, b] = _Pair(*ends, max(areas[a], areas[b]))
+        pairs[a, b] = _Pair(ends[0], ends[1], max(areas[a], areas[b]))
     if not pairs:
         return []
     up = _normal(*_best_normal(pairs, focal))

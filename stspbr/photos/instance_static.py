@@ -46,7 +46,7 @@ def moving_matches(
     }
     out = {}
     for (a, b), found in matches.items():
-        ends = [places[number][found.pairs[:, side]] for side, number in enumerate((a, b))]
+        ends = places[a][found.pairs[:, 0]], places[b][found.pairs[:, 1]]
         inside = [np.array([(int(i), int(j)) in fixed for i, j in np.floor(own * _CELLS)], bool) for own in ends]
         dropped = (inside[0] | inside[1]) & still[a, b]
         both = np.flatnonzero(inside[0] & inside[1])  # print may outnumber what stays, elsewhere

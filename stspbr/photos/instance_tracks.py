@@ -69,7 +69,8 @@ def refined_poses(
         up: ``[3]`` the normal of the plane that all stand on, in the camera's OpenGL axes; the poses must be on it.
     """
     names = list(poses)
-    current, motions = dict(poses), None if up is None else PlaneMotions(up * (1.0, -1.0, -1.0))
+    current = dict(poses)
+    motions: Motions | None = None if up is None else PlaneMotions(up * (1.0, -1.0, -1.0))
     found: Adjusted | None = None
     few = sum(len(pair.inliers) for names_of, pair in pairs.items() if set(names_of) <= set(names)) < _FEWEST_POINTS
     for number, (reach, scale, again) in enumerate(_ROUNDS):
@@ -263,7 +264,7 @@ def _triangulated(bundle: Bundle, seen: Observations) -> np.ndarray:
     count = int(seen.point.max()) + 1 if len(seen.point) else 0
     lines = _lines(bundle, seen.copy, seen.pixels)
     weight = np.ones(len(seen.point))
-    points = np.zeros((count, 3))
+    points: np.ndarray = np.zeros((count, 3))
     for _ in range(3):
         left, right = np.zeros((count, 3, 3)), np.zeros((count, 3))
         np.add.at(left, seen.point, weight[:, None, None] * lines.across)
