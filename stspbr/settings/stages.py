@@ -226,7 +226,7 @@ class RefineSettings(Settings):
     max_depth: int = Field(6, ge=2, description="longest path in segments; 2 is direct light only")
     normals: bool = Field(False, description="refine the normal maps, too, in the rounds of correction")
     texture_bits: Literal[8, 16] = Field(8, description="bits per channel of the GLB's PNG maps")
-    confidence: ConfidenceSettings = Field(ConfidenceSettings(), description="how sure the maps are")
+    confidence: BakeConfidenceSettings = Field(BakeConfidenceSettings(), description="how sure the maps are")
     optimize: OptimizeSettings = Field(
         OptimizeSettings(
             iterations=375,

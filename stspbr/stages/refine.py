@@ -15,6 +15,7 @@ from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.geometry import FixedGeometry
+from stspbr.optimize.guided_fill import guided_fill
 from stspbr.optimize.lights import LearnedLight, Light
 from stspbr.optimize.path_refinement import PathRefinement
 from stspbr.optimize.transport import TransportSchedule
@@ -80,15 +81,21 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     before = _psnr(reconstruction, frames, settings.paths)
 
     def write(folder: Path) -> dict:
+        known, fill = None, {}
+        filling = settings.confidence.fill
+        if settings.confidence.maps or filling != "off":
+            known = Confidence.of(reconstruction, settings.confidence.observations)
+        if known is not None and filling != "off":  # the rounds move what bake has filled, too
+            fill = {"filled_share": guided_fill(reconstruction, known.std, known.texels, filling)}
         refined = _asset(asset, appearance, settings.normals)
         write_asset_files(folder, refined, light, capture, settings.texture_bits)
-        if settings.confidence.maps:
-            known = Confidence.of(reconstruction, settings.confidence.observations)
+        if known is not None and settings.confidence.maps:
             write_confidence(folder, reconstruction, known, [own.name for own in asset.materials])
         write_cameras(folder, reconstruction, baked.normalization.scale)
         copy_cameras(bake, folder)
         return {
             "mesh": mesh_report(asset.mesh.positions, asset.mesh.faces),
+            **fill,
             "path_traced": {
                 "views": len(frames),
                 "psnr_before": before,

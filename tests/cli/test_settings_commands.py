@@ -162,7 +162,7 @@ def test_options_reach_nested_settings_and_set_comes_last():
 def test_a_run_prints_every_artifact(command, tiny_run, tmp_path, monkeypatch):
     shutil.copytree(tiny_run, tmp_path / "run")
     artifact = ArtifactStore(tmp_path / "run").resolve("capture")
-    monkeypatch.setattr("stspbr.stages.run.run_recipe", lambda *_: {"capture": artifact})
+    monkeypatch.setattr("stspbr.stages.run.run_recipe", lambda *_, **__: {"capture": artifact})
     recipe = tmp_path / "r.toml"
     recipe.write_text('name = "r"\n[capture]\nkind = "mesh"\nasset = "a.glb"\nlight = "l.hdr"\n')
     assert load_recipe(recipe, []).name == "r"

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from stspbr.errors import StspbrError
-from stspbr.fleet.engine import open_engine
+from stspbr.fleet.engine_choice import open_engine
 from stspbr.fleet.local_engine import LocalEngine, _Running
 from stspbr.fleet.plan import Needs, Task
 from stspbr.fleet.work import _judged

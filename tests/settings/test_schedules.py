@@ -25,7 +25,7 @@ def prototype(name: str, step: int, total: int = 1000) -> float:
     return 1.0 if step < 400 else max(0.1, 1 - (step - 400) / 600)
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("constant", "cameras", "cosine")])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("constant", "cameras", "cosine", "scenes.widths")])
 def test_presets_have_the_prototypes_shapes(name):
     for step in range(0, 1000, 7):
         # bake.B goes straight to 0.1 at the end; the prototype went towards 0 and stopped at 0.1
@@ -71,3 +71,8 @@ def test_bad_schedules_are_refused_with_their_place(values, message):
 def test_the_cosine_is_one():
     for t in (0.0, 0.1, 0.37, 0.5, 0.93, 1.0):
         assert evaluate(PRESETS["cosine"], t) == pytest.approx(0.5 + 0.5 * math.cos(math.pi * t), abs=0.006)
+
+
+def test_widths_of_scenes_wait_move_and_rest():
+    found = [evaluate(PRESETS["scenes.widths"], t) for t in (0.0, 0.25, 0.4, 0.6, 0.7, 0.8, 1.0)]
+    assert found == pytest.approx([0, 0, 1, 1, 1, 0, 0])
