@@ -25,7 +25,9 @@ def prototype(name: str, step: int, total: int = 1000) -> float:
     return 1.0 if step < 400 else max(0.1, 1 - (step - 400) / 600)
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("constant", "cameras", "cosine", "scenes.widths")])
+@pytest.mark.parametrize(
+    "name", [name for name in PRESETS if name not in ("constant", "cameras", "cosine", "scenes.widths")]
+)
 def test_presets_have_the_prototypes_shapes(name):
     for step in range(0, 1000, 7):
         # bake.B goes straight to 0.1 at the end; the prototype went towards 0 and stopped at 0.1

@@ -78,7 +78,9 @@ def test_its_asset_is_the_one_that_later_stages_use(baked, tmp_path):
     assert np.array_equal(before.mesh.uvs.values, after.mesh.uvs.values)
     assert np.array_equal(before.materials[0].normal, after.materials[0].normal)
     assert not np.array_equal(before.materials[0].albedo, after.materials[0].albedo)
-    traced = json.loads(refined.file("metrics.json").read_text())["path_traced"]
+    written = json.loads(refined.file("metrics.json").read_text())
+    assert 0 < written["filled_share"] <= 1
+    traced = written["path_traced"]
     assert traced["views"] == 1 and 5 < traced["psnr"] < 60 and 5 < traced["psnr_before"] < 60
 
     maps = run_unpack_orm(session, UnpackSettings())
