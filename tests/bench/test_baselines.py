@@ -30,6 +30,7 @@ def test_both_sides_take_turns_after_one_to_warm_up():
     assert low <= median <= high
 
 
+@pytest.mark.slow
 def test_the_whole_image_configuration_differentiates_everything(scene):
     settings, backend = bench_settings("tiny"), get_backend("cpu", CPU)
     problems = {name: problem for name, _, problem in make_problems(scene, settings, backend, CPU)}

@@ -211,7 +211,9 @@ def test_errors_against_the_quadrature_under_a_made_up_sky():
     _check_cells(shading_errors(_sky(), points=40, samples=160), made_up=True)
 
 
-@pytest.mark.parametrize("name", ["aerodynamics_workshop_1k.hdr", "studio_small_03_1k.hdr"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("aerodynamics_workshop_1k.hdr", marks=pytest.mark.slow), "studio_small_03_1k.hdr"]
+)
 def test_errors_against_the_quadrature_under_real_lights(name):
     path = ENVS / name
     if not path.is_file():
