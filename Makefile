@@ -14,7 +14,7 @@ JUDGES := tests/node/node_modules/.ready
 help:
 	@echo "make demo   make a small object, capture it, run all stages, compare the result with the truth"
 	@echo "make quality       small ladder: compare the method with the joint baseline (45 minutes on 2 cores)"
-	@echo "make quality-scenes  neural scenes: generate, train, measure (10 minutes on 2 cores)"
+	@echo "make quality-scenes  neural scenes: generate, train, measure (10 to 15 minutes on 2 cores)"
 	@echo "make quality-full  full ladder: every object, light and rung (days on 2 cores; run again to continue)"
 	@echo "make quality-duplicates  poses of equal objects in one photo, on path-traced piles (hours)"
 	@echo "make bench  seconds per step by part, compared with alternatives"
@@ -30,7 +30,7 @@ demo: $(READY)
 quality: $(READY)
 	$(BIN)/python -m stspbr.quality small --workers 2 --threads 1 $(ARGS)
 
-# the mini setting of compositional neural scenes, and its figures (10 minutes on 2 cores)
+# the mini setting of compositional neural scenes, and its figures (10 to 15 minutes on 2 cores)
 quality-scenes: $(READY)
 	$(BIN)/stspbr run scenes-mini $(ARGS)
 

@@ -13,6 +13,8 @@ from stspbr.colour import linear_to_srgb
 from stspbr.neural.model import SceneModel, Views, averaged
 from stspbr.scenes.data import Batches
 
+_LEAST_GAIN = 0.05  # of the error before a swap: what observing the composed scene must bring, to compare with
+
 
 def display(radiance: Tensor) -> np.ndarray:
     """Linear radiance ``[..., 3, S, S]``, sRGB-encoded and clipped to [0, 1]."""
@@ -55,9 +57,13 @@ def held_out(model: SceneModel, test: Batches, train: Batches) -> dict[str, floa
     }
 
 
-def swap_efficiency(error_before: float, error_swapped: float, error_of_truth: float) -> float:
-    """(E_B − E_swap)/(E_B − E_true): 1 if a swap is as good as observing the composed scene, 0 if it does nothing."""
-    return (error_before - error_swapped) / max(error_before - error_of_truth, 1e-12)
+def swap_efficiency(error_before: float, error_swapped: float, error_of_truth: float) -> float | None:
+    """(E_B − E_swap)/(E_B − E_true): 1 if a swap is as good as observing the composed scene, 0 if it does nothing.
+
+    None if observing the composed scene itself takes less than a twentieth off the error: nothing can be gained.
+    """
+    gain = error_before - error_of_truth
+    return (error_before - error_swapped) / gain if gain > _LEAST_GAIN * error_before else None
 
 
 def probe_score(features: np.ndarray, targets: np.ndarray, train: Sequence[int], test: Sequence[int]) -> float:

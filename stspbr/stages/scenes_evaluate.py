@@ -41,7 +41,7 @@ class Figures:
 
     held_out: dict[str, float]
     widths: dict[str, float]
-    swap: dict[str, dict[str, float]]
+    swap: dict[str, dict[str, float | None]]
     probe: dict[str, dict[str, float]]
     blanking: float
     random_weights: float
@@ -60,12 +60,16 @@ class Figures:
             "widths " + ", ".join(f"{name} {share:.2f}" for name, share in self.widths.items()),
         ]
         for name, one in self.swap.items():
+            efficiency = one["efficiency"]
+            worth = "undefined, observing it brings nothing" if efficiency is None else f"{efficiency:.2f}"
             out.append(
-                f"swap of {name}: efficiency {one['efficiency']:.2f} (errors {one['before']:.4f} before, "
+                f"swap of {name}: efficiency {worth} (errors {one['before']:.4f} before, "
                 f"{one['swapped']:.4f} swapped, {one['true']:.4f} when observed)"
             )
-        for name, one in self.probe.items():
-            out.append(f"probe of {name}: R² {one['own']:.2f} from its own partition, {one['other']:.2f} from others'")
+        for name, known in self.probe.items():
+            out.append(
+                f"probe of {name}: R² {known['own']:.2f} from its own partition, {known['other']:.2f} from others'"
+            )
         edge = "no shadows in the data" if self.shadow_edge is None else f"{self.shadow_edge:.2f}×"
         return [
             *out,
@@ -101,9 +105,10 @@ def evaluate_scenes(session: Session, scenes: int = 24, spp: int = 64) -> Figure
 
 
 @torch.no_grad()
-def swaps(source: Source, count: int, spp: int) -> dict[str, dict[str, float]]:
+def swaps(source: Source, count: int, spp: int) -> dict[str, dict[str, float | None]]:
     """Swap efficiency per factor over pairs of test scenes k and k + 1."""
-    tracer, out = SceneTracer(), {}
+    tracer = SceneTracer()
+    out: dict[str, dict[str, float | None]] = {}
     for factor, name in enumerate(FACTORS):
         errors = np.zeros(3)
         for k in range(count):

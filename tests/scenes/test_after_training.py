@@ -120,6 +120,7 @@ def test_probe_and_swap_scores():
     assert probe_score(features, targets, range(150), range(150, 200)) > 0.99
     assert probe_score(random.normal(size=(200, 5)), targets, range(150), range(150, 200)) < 0.1
     assert swap_efficiency(1.0, 0.4, 0.2) == pytest.approx(0.75)
+    assert swap_efficiency(0.0114, 0.0117, 0.0115) is None  # nothing can be gained
 
 
 @pytest.fixture(scope="module")
