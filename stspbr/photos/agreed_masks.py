@@ -78,9 +78,10 @@ def agreed_masks(
         hull = _hull(moving, small, found, _FIRST_AGREE)
     elif found.plane is not None:
         hull, table, plain = _before_table(small, found, found.plane)
-        around = _around_points(small, points, found)
-        if found.on_object.sum() >= _MANY and _too_wide(hull, small, around):
-            hull, table, plain = _hull(around, small, found, _TRUSTED), [None] * len(small), True
+        if found.on_object.sum() >= _MANY:
+            around = _around_points(small, points, found)
+            if _too_wide(hull, small, around):
+                hull, table, plain = _hull(around, small, found, _TRUSTED), [None] * len(small), True
     else:
         hull = _hull(_around_points(small, points, found), small, found, _TRUSTED)
     if not len(hull.points):

@@ -151,17 +151,12 @@ class SpecializeSettings(Settings):
 
 
 class ConfidenceSettings(Settings):
-    """How sure the maps are; see ``stspbr explain``."""
+    """How sure the maps are, and what is done where they are not; see ``stspbr explain``."""
 
     maps: bool = Field(True, description="write how sure each texel's albedo, roughness and metallic are")
     observations: int = Field(
         1_000_000, ge=1, description="pixels of the views that are asked; a random subset if there are more"
     )
-
-
-class BakeConfidenceSettings(ConfidenceSettings):
-    """How sure the maps are, and what is done where they are not."""
-
     fill: Literal["off", "roughness", "reflectance", "all"] = Field(
         "roughness",
         description="where the views say little, draw texels towards confident neighbours, the more the less is known; "
@@ -192,7 +187,7 @@ class BakeSettings(Settings):
     )
     texture_bits: Literal[8, 16] = Field(8, description="bits per channel of the GLB's PNG maps")
     light_scale: LightScaleSettings = Field(LightScaleSettings(), description="a learned light's scale, asked anew")
-    confidence: BakeConfidenceSettings = Field(BakeConfidenceSettings(), description="how sure the maps are")
+    confidence: ConfidenceSettings = Field(ConfidenceSettings(), description="how sure the maps are")
     optimize: OptimizeSettings = Field(
         OptimizeSettings(
             iterations=250,
@@ -226,7 +221,7 @@ class RefineSettings(Settings):
     max_depth: int = Field(6, ge=2, description="longest path in segments; 2 is direct light only")
     normals: bool = Field(False, description="refine the normal maps, too, in the rounds of correction")
     texture_bits: Literal[8, 16] = Field(8, description="bits per channel of the GLB's PNG maps")
-    confidence: BakeConfidenceSettings = Field(BakeConfidenceSettings(), description="how sure the maps are")
+    confidence: ConfidenceSettings = Field(ConfidenceSettings(), description="how sure the maps are")
     optimize: OptimizeSettings = Field(
         OptimizeSettings(
             iterations=375,

@@ -17,7 +17,6 @@ from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.geometry import FixedGeometry
-from stspbr.optimize.guided_fill import guided_fill
 from stspbr.optimize.light_scale import rescale_light
 from stspbr.optimize.lights import LearnedLight, in_units_of
 from stspbr.optimize.reconstruction import Reconstruction
@@ -28,7 +27,7 @@ from stspbr.scene import Asset, Capture, Corners, Material, Mesh, Normalization
 from stspbr.settings import BakeSettings, CoarseSettings, parse_settings
 from stspbr.stages.baked_maps import bake_fields, dilated, learned_offsets, reexpress, spread
 from stspbr.stages.cameras import camera_models, refined_capture, write_cameras
-from stspbr.stages.confidence_files import Confidence, write_confidence
+from stspbr.stages.confidence_files import settled, write_confidence
 from stspbr.stages.cutoff import best_cutoff
 from stspbr.stages.fit import fit, reconstruct, write_asset_files
 from stspbr.stages.given_mesh import load_given_mesh
@@ -101,12 +100,7 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         tangled, left = geometry.untangle()
         if coarse_settings.fields.alpha == "mask":
             appearance.cutoff = best_cutoff(reconstruction)
-        known, fill = None, {}
-        filling = settings.confidence.fill
-        if settings.confidence.maps or filling != "off":
-            known = Confidence.of(reconstruction, settings.confidence.observations)
-        if known is not None and filling != "off":
-            fill = {"filled_share": guided_fill(reconstruction, known.std, known.texels, filling)}
+        known, fill = settled(reconstruction, settings.confidence)
         asset = _final_asset(layout, geometry, appearance, normalization)
         asset = _with_occlusion(asset, layout, geometry, settings.occlusion, coarse_settings.transport.rays)
         write_asset_files(folder, asset, light, capture, settings.texture_bits)

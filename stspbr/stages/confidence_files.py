@@ -11,16 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stspbr.artifacts import Artifact
 from stspbr.capture_check.coverage import direction_words
 from stspbr.files import safe_name
 from stspbr.formats.images import write_exr, write_png8
 from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.confidence import Evidence, gather, information_maps, light_gain_std, map_sides, std_maps
+from stspbr.optimize.guided_fill import guided_fill
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.next_photos import Photo, next_photos, sites, texel_areas
 from stspbr.optimize.posterior import CHANNELS, PRIOR_STD, prior_shares
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.scene import Corners
+from stspbr.settings import ConfidenceSettings
 from stspbr.stages.capture_check import CONFIDENCE
 from stspbr.stages.state import save_json
 from stspbr.texture.atlas import TexelMap, rasterize_layout
@@ -58,6 +61,26 @@ class Confidence:
         evidence = gather(problem, observations)
         information = information_maps(problem, evidence)
         return cls(evidence, information, [std_maps(own) for own in information], texels_of(problem))
+
+    @classmethod
+    def of_finished(cls, problem: Reconstruction, artifact: Artifact) -> Confidence:
+        """Of a finished asset's problem, by as many pixels as its stage asked."""
+        limit = artifact.settings.get("confidence", {}).get("observations", ConfidenceSettings().observations)
+        return cls.of(problem, limit)
+
+
+def settled(problem: Reconstruction, settings: ConfidenceSettings) -> tuple[Confidence | None, dict[str, float]]:
+    """How sure the final maps are, after what the views hardly say has been filled as ``settings`` have it.
+
+    Returns:
+        None if nobody asks; and for ``metrics.json`` the ``filled_share`` if something was filled.
+    """
+    if not settings.maps and settings.fill == "off":
+        return None, {}
+    known = Confidence.of(problem, settings.observations)
+    if settings.fill == "off":
+        return known, {}
+    return known, {"filled_share": guided_fill(problem, known.std, known.texels, settings.fill)}
 
 
 def texels_of(problem: Reconstruction) -> list[TexelMap | None]:

@@ -18,7 +18,6 @@ from stspbr.optimize.influence import Influence, influence
 from stspbr.optimize.next_photos import next_photos, sites
 from stspbr.optimize.posterior import CHANNELS, PRIOR_STD
 from stspbr.optimize.reconstruction import Reconstruction
-from stspbr.settings import ConfidenceSettings
 from stspbr.stages.baked_problem import reopened
 from stspbr.stages.confidence_files import Confidence, photo_record
 from stspbr.stages.explain_pictures import around, enlarged, heat_map, pull_map, sheet, view_image
@@ -112,8 +111,7 @@ def explain(session: Session, question: Question, channel: str, out: Path | None
     artifact = session.asset()
     session.capture_of(artifact)  # which a texture from a text lacks
     baked, problem = reopened(session, artifact)
-    limit = artifact.settings.get("confidence", {}).get("observations", ConfidenceSettings().observations)
-    known = Confidence.of(problem, limit)
+    known = Confidence.of_finished(problem, artifact)
     target = find_target(question, baked, problem, known.texels)
     found = influence(known.evidence, known.information, target.chosen, channel)
     answer = Explanation(

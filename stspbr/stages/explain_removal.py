@@ -21,7 +21,6 @@ from stspbr.optimize.posterior import CHANNELS, PRIOR_STD
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.removal import information_without, without_views
 from stspbr.scene import Normalization
-from stspbr.settings import ConfidenceSettings
 from stspbr.stages.baked_problem import Baked, first_maps, reopened
 from stspbr.stages.confidence_files import Confidence
 from stspbr.stages.explain_pictures import around, enlarged, heat_map, pull_map, sheet, view_image
@@ -117,8 +116,7 @@ def explain_removal(
     labels = frame_labels(frames)
     if len(numbers) == len(labels):
         raise StspbrError(f"--without names all {len(labels)} training views: leave at least one")
-    limit = artifact.settings.get("confidence", {}).get("observations", ConfidenceSettings().observations)
-    known = Confidence.of(problem, limit)
+    known = Confidence.of_finished(problem, artifact)
     target = _target(question, baked, problem, known)
     change = without_views(problem, known.evidence, first_maps(session, artifact, baked), numbers)
     std = [std_maps(own) for own in information_without(known.evidence, known.information, numbers)]

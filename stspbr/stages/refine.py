@@ -15,7 +15,6 @@ from stspbr.geometry.topology import mesh_report
 from stspbr.metrics.image import psnr_srgb
 from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.geometry import FixedGeometry
-from stspbr.optimize.guided_fill import guided_fill
 from stspbr.optimize.lights import LearnedLight, Light
 from stspbr.optimize.path_refinement import PathRefinement
 from stspbr.optimize.transport import TransportSchedule
@@ -28,7 +27,7 @@ from stspbr.settings import RefineSettings
 from stspbr.stages.baked_maps import dilated
 from stspbr.stages.baked_problem import load_baked
 from stspbr.stages.cameras import CameraModels, copy_cameras, write_cameras
-from stspbr.stages.confidence_files import Confidence, write_confidence
+from stspbr.stages.confidence_files import settled, write_confidence
 from stspbr.stages.fit import fit, problem_parts, write_asset_files
 from stspbr.stages.session import Session, on_first_rank
 from stspbr.texture.atlas import rasterize_layout
@@ -81,12 +80,7 @@ def run_refine(session: Session, settings: RefineSettings) -> Artifact:
     before = _psnr(reconstruction, frames, settings.paths)
 
     def write(folder: Path) -> dict:
-        known, fill = None, {}
-        filling = settings.confidence.fill
-        if settings.confidence.maps or filling != "off":
-            known = Confidence.of(reconstruction, settings.confidence.observations)
-        if known is not None and filling != "off":  # the rounds move what bake has filled, too
-            fill = {"filled_share": guided_fill(reconstruction, known.std, known.texels, filling)}
+        known, fill = settled(reconstruction, settings.confidence)  # the rounds move what bake has filled, too
         refined = _asset(asset, appearance, settings.normals)
         write_asset_files(folder, refined, light, capture, settings.texture_bits)
         if known is not None and settings.confidence.maps:

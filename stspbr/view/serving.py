@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import viser
 
 
-class ServedPage:
+class ServedPage(ABC):
     """A page that is being served. Use it as a context manager, or ``close`` it.
 
     A page of its own kind calls ``_serve`` when it is ready for tabs.
@@ -50,9 +51,9 @@ class ServedPage:
         while not self._ended.wait(3600.0):
             pass
 
+    @abstractmethod
     def close(self) -> None:
         """End the page."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
@@ -60,11 +61,13 @@ class ServedPage:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @abstractmethod
     def _connected(self, client: viser.ClientHandle) -> Any:
-        raise NotImplementedError
+        """A tab has come."""
 
+    @abstractmethod
     def _disconnected(self, client: viser.ClientHandle) -> Any:
-        raise NotImplementedError
+        """A tab has gone."""
 
     def _serve(self, thread: threading.Thread) -> None:
         """Let tabs in, and start the ``thread`` beside them."""
