@@ -13,6 +13,7 @@ from stspbr.colour import linear_to_srgb
 from stspbr.neural.model import SceneModel, Views, averaged
 from stspbr.scenes.data import Batches
 
+_LEAST_ROWS = 8  # of a probe's fit, and of its test
 _LEAST_GAIN = 0.05  # of the error before a swap: what observing the composed scene must bring, to compare with
 
 
@@ -66,19 +67,37 @@ def swap_efficiency(error_before: float, error_swapped: float, error_of_truth: f
     return (error_before - error_swapped) / gain if gain > _LEAST_GAIN * error_before else None
 
 
-def probe_score(features: np.ndarray, targets: np.ndarray, train: Sequence[int], test: Sequence[int]) -> float:
-    """R² on ``test`` of a linear probe that was fitted on ``train``, its ridge chosen within ``train``.
+def probe_score(
+    features: np.ndarray,
+    targets: np.ndarray,
+    train: Sequence[int],
+    test: Sequence[int],
+    known: np.ndarray | None = None,
+) -> float:
+    """R² on ``test`` of linear probes that were fitted on ``train``, their ridge chosen within ``train``.
 
     Args:
         features: ``[N, C]``; targets: ``[N, T]``; a target without variance is left out.
+        known: ``[N, T]`` where a target means something; elsewhere it counts neither in the fit nor in the score.
     """
-    rows, held = np.asarray(train), np.asarray(test)
+    known = np.ones(targets.shape, dtype=bool) if known is None else known
+    scores: list[float] = []
+    for pattern in np.unique(known, axis=1).T:
+        columns = np.flatnonzero((known == pattern[:, None]).all(axis=0))
+        rows, held = (np.array([k for k in part if pattern[k]], dtype=int) for part in (train, test))
+        if min(len(rows), len(held)) >= _LEAST_ROWS:
+            scores += _scores(features, targets[:, columns], rows, held)
+    return float(np.mean(scores)) if scores else 0.0
+
+
+def _scores(features: np.ndarray, targets: np.ndarray, rows: np.ndarray, held: np.ndarray) -> list[float]:
+    """R² of each target that varies."""
     fit, check = rows[: int(0.75 * len(rows))], rows[int(0.75 * len(rows)) :]
     best = min((1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0), key=lambda ridge: _residual(features, targets, fit, check, ridge))
     residual = _residual(features, targets, rows, held, best, each=True)
     spread = np.square(targets[held] - targets[rows].mean(axis=0)).sum(axis=0)
     useful = spread > 1e-9
-    return float((1.0 - np.asarray(residual)[useful] / spread[useful]).mean()) if useful.any() else 0.0
+    return (1.0 - np.asarray(residual)[useful] / spread[useful]).tolist()
 
 
 def _residual(

@@ -21,6 +21,7 @@ from stspbr.stages.state import save_json
 
 _BLANKED = 0.1  # of the observations' pixels
 _STEPS = 32  # of integrated gradients
+_OUT_OF_SIGHT = -1.0  # height below which an object waits that is not in the room
 _EDGE = (0.2, 0.8)  # share of the light that a pixel at a shadow's edge sees
 _LIT_PIXELS = 48  # whose partition shares are compared with those at edges
 
@@ -140,24 +141,35 @@ def probes(source: Source) -> dict[str, dict[str, float]]:
     cut = int(0.75 * source.count)
     out = {}
     for factor, name in enumerate(FACTORS):
-        targets = np.stack([parameters(scene, factor) for scene in described])
+        targets, known = (np.stack(rows) for rows in zip(*(parameters(one, factor) for one in described), strict=True))
+        train, test = range(cut), range(cut, source.count)
         scores = [
-            probe_score(features[:, first:end], targets, range(cut), range(cut, source.count)) if end > first else 0.0
+            probe_score(features[:, first:end], targets, train, test, known) if end > first else 0.0
             for first, end in ranges
         ]
         out[name] = {"own": scores[factor], "other": max(s for k, s in enumerate(scores) if k != factor)}
     return out
 
 
-def parameters(scene: Scene, factor: int) -> np.ndarray:
-    """The numbers that say what a factor is: lights' places and emission, shapes' places, materials."""
+def parameters(scene: Scene, factor: int) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers that say what a factor is: lights' places and emission, shapes' places, materials.
+
+    Returns:
+        The numbers, and which of them a picture can tell: an object that is not in the room has no place and no colour.
+    """
     if factor == 0:
-        return np.concatenate([[*light.position, *light.emission] for light in scene.lights])
+        values = np.concatenate([[*light.position, *light.emission] for light in scene.lights])
+        return values, np.ones(len(values), dtype=bool)
+    places = [np.array(shape.transform)[3, :3] for shape in scene.geometry]
+    here = [bool(place[1] > _OUT_OF_SIGHT) for place in places]
     if factor == 1:
-        places = [np.array(shape.transform)[3, :3] for shape in scene.geometry]
-        # out of sight is a matter of yes or no, not of how deep
-        return np.concatenate([[x, z, 1.0] if y > -1.0 else [0.0, 0.0, 0.0] for x, y, z in places])
-    return np.concatenate([[*material.color, material.roughness] for material in scene.materials.values()])
+        values = np.concatenate([[x, z, float(seen)] for (x, _, z), seen in zip(places, here, strict=True)])
+        return values, np.concatenate([[seen, seen, True] for seen in here])
+    seen_of = {name: False for name in scene.materials}
+    for shape, seen in zip(scene.geometry, here, strict=True):
+        seen_of[shape.material] |= seen
+    values = np.concatenate([[*material.color, material.roughness] for material in scene.materials.values()])
+    return values, np.repeat(list(seen_of.values()), 4)
 
 
 def attributions(source: Source, count: int, seed: int) -> tuple[float, float, float | None, float]:

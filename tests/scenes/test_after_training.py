@@ -13,12 +13,13 @@ from stspbr.neural.model import SceneModel, Views
 from stspbr.optimize.attribution import completeness, every_pixel, of_picture, of_vector, pixels
 from stspbr.optimize.scene_figures import probe_score, swap_efficiency
 from stspbr.render.mitsuba_bsdf import llvm_status
+from stspbr.scenes.generation import drawn_scene, kind_of
 from stspbr.settings import SceneGenerateSettings
 from stspbr.settings.scene_files import load_scene_config, parse_scene_config
 from stspbr.settings.scene_model import CHANNELS
 from stspbr.settings.scenes import train_settings
 from stspbr.stages.scenes_attribute import Question, attribute_scene
-from stspbr.stages.scenes_evaluate import evaluate_scenes
+from stspbr.stages.scenes_evaluate import evaluate_scenes, parameters
 from stspbr.stages.scenes_generate import run_scenes_generate
 from stspbr.stages.scenes_render import compose
 from stspbr.stages.scenes_train import run_scenes_train
@@ -113,12 +114,30 @@ def test_only_the_asked_channels_have_an_attribution():
     assert shares["light"]["per_channel"] == pytest.approx(3.0)
 
 
+def test_what_is_not_in_the_room_is_not_asked_for():
+    kind = kind_of(_config())
+    rooms = [drawn_scene(kind, 0, "test", 0, k, -1) for k in range(12)]
+    for scene in rooms:
+        hidden = {shape.material for shape in scene.geometry if shape.transform[3][1] < -1.0}
+        _, places = parameters(scene, 1)
+        values, materials = parameters(scene, 2)
+        assert places.sum() == 3 * len(scene.geometry) - 2 * len(hidden)
+        assert materials.sum() == len(values) - 4 * len(hidden)
+    assert len({parameters(scene, 2)[1].sum() for scene in rooms}) > 1
+    assert parameters(rooms[0], 0)[1].all()
+
+
 def test_probe_and_swap_scores():
     random = np.random.default_rng(0)
     features = random.normal(size=(200, 5))
     targets = features @ random.normal(size=(5, 2))
     assert probe_score(features, targets, range(150), range(150, 200)) > 0.99
     assert probe_score(random.normal(size=(200, 5)), targets, range(150), range(150, 200)) < 0.1
+    half = np.arange(200)[:, None] % 2 == 0
+    noisy = np.where(half, targets, random.normal(size=targets.shape) * 9.0)
+    assert probe_score(features, noisy, range(150), range(150, 200)) < 0.5
+    known = np.broadcast_to(half, targets.shape)
+    assert probe_score(features, noisy, range(150), range(150, 200), known) > 0.99
     assert swap_efficiency(1.0, 0.4, 0.2) == pytest.approx(0.75)
     assert swap_efficiency(0.0114, 0.0117, 0.0115) is None  # nothing can be gained
 
