@@ -259,3 +259,20 @@ def test_light_is_mitsubas_own_without_bias(tracer, roughness, walls):
     assert abs(ours.mean() / reference.mean() - 1.0) < 0.01
     smooth = np.abs(ours - reference) / (reference + 0.05)
     assert np.median(smooth) < 0.05
+
+
+@pytest.mark.slow
+def test_light_of_twenty_scenes_is_mitsubas_own(tracer):
+    random, ratios = np.random.default_rng(22), []
+    for _ in range(20):
+        colour, rough = random.uniform(0.1, 0.95, (7, 3)), random.choice([1.0, 0.5, 0.3], 7)
+        surfaces = Surfaces(colour, rough, np.arange(7) / 7.0, np.zeros(7), np.ones(7))
+        ball = np.array([*random.uniform(-1.5, 1.5, 2), 0.0, random.uniform(0.3, 0.6)])[[0, 2, 1, 3]]
+        lamp = np.array([*random.uniform((-2.2, 1.3, -2.2), (2.2, 1.85, 2.2)), 0.125])
+        scene = TracedScene(
+            _box(), surfaces, ball[None], np.array([6]), lamp[None], random.uniform(60.0, 180.0, (1, 3)), bounces=4
+        )
+        ours = tracer.render(scene, _poses(), [FOV] * 2, SIZE, 4096, 2, ["beauty"])["beauty"]
+        ratios.append(ours.mean() / _by_mitsuba(scene, 4096).mean() - 1.0)
+    assert abs(np.mean(ratios)) < 0.003, ratios
+    assert np.abs(ratios).max() < 0.01, ratios
