@@ -42,8 +42,8 @@ def crease_error(
         fraction: the step, in diagonals of the reference's box.
 
     Returns:
-        ``samples``; ``too_narrow`` and ``unseen`` (counts of points left out), ``used``; ``step`` (its length, in the meshes'
-        unit); over the sides of the used points ``angle_mean`` and ``angle_median`` in degrees; over the points
+        ``samples``; ``too_narrow`` and ``unseen`` (counts of points left out), ``used``; ``step`` (its length, in the
+        meshes' unit); over the sides of the used points ``angle_mean`` and ``angle_median`` in degrees; over the points
         ``both_within_2_degrees`` and ``both_within_5_degrees``, shares of those whose two sides are that exact. These
         are None if no point is used. None in place of all if the reference has no crease.
 

@@ -100,8 +100,9 @@ def topology_metrics(mesh: Mesh) -> dict:
         ``vertices``, ``faces``; ``components`` (joined by vertices); ``watertight`` (every edge has two faces that run
         along it in opposite directions); ``boundary_edges`` (one face), ``non_manifold_edges`` (more than two);
         ``self_intersections`` (pairs of triangles that share no vertex but have a point in common); ``slivers`` (share
-        of triangles of quality below ``SLIVER``); ``euler`` (V − E + F); ``genus`` (handles, the sum over the components, from their Euler characteristics V − E + F
-        = 2 − 2·genus; None where the surface is not a closed manifold) and ``genus_reason`` (why it is None).
+        of triangles of quality below ``SLIVER``); ``euler`` (V − E + F); ``genus`` (handles, the sum over the
+        components, from their Euler characteristics V − E + F = 2 − 2·genus; None where the surface is not a closed
+        manifold) and ``genus_reason`` (why it is None).
     """
     positions, faces = welded(mesh)
     report = mesh_report(positions, faces)

@@ -42,7 +42,7 @@ def markdown(records: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> 
     """
     lines = ["# Shapes", ""]
     lines += [f"- {key}: {_listed(value)}" for key, value in facts.items() if value not in (None, [])]
-    lines += ["- Chamfer in ten thousandths of the diagonal; parts and genus of all seeds, the reference's in brackets", ""]
+    lines += ["- Chamfer in ten thousandths of the diagonal; parts and genus, in brackets those of the reference", ""]
     for pace, title in PACES.items():
         rows = [row for row in averaged(records) if row["pace"] == pace]
         if rows:

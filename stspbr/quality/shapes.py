@@ -1,8 +1,8 @@
 """Kinds of cells against each other: ``python -m stspbr.quality.shapes``, or ``make quality-shapes``.
 
-For each object the coarse stage learns its shape on every lattice: once in equal steps, once in as many steps as take the
-CPU time of ``BASE``. The surface is measured as it was learned and remeshed, all in at most as many triangles. Jobs that
-are done with the same settings and sources are not repeated.
+For each object the coarse stage learns its shape on every lattice: once in equal steps, once in as many steps as take
+the CPU time of ``BASE``. The surface is measured as it was learned and remeshed, all with the same budget of triangles.
+Jobs that are done with the same settings are not repeated.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from stspbr.errors import StspbrError, first_line
 from stspbr.files import write_file
 from stspbr.quality import runner
 from stspbr.quality.ladder import CAPTURE_SEED, Job, Size, capture_settings
+from stspbr.quality.shape_figures import cube_of, shape_figures
 from stspbr.quality.shape_table import as_csv, markdown
 from stspbr.quality.suite import ASSETS_VARIABLE, FORMS, Scene, asset_scenes, procedural_scenes
 from stspbr.settings import CoarseSettings, settings_for
@@ -29,7 +30,6 @@ from stspbr.threads import prepare_process
 
 Pace = Literal["steps", "time"]
 _QUIET = ["optimize.preview_every=1000000", "optimize.checkpoint_every=1000000"]
-_MARGIN = 0.1  # of the cube, as ``geometry.margin``
 
 BASE = "dmtet"
 LATTICES: dict[str, list[str]] = {
@@ -38,8 +38,8 @@ LATTICES: dict[str, list[str]] = {
     "dmtet-band": ["geometry.resolution=30", "geometry.levels=1"],
     "flexicubes": ["geometry.kind=flexicubes", "geometry.resolution=36"],
 }
-"""Settings of ``coarse`` by the name of a lattice: tetrahedra that fill the cube around the object, or its box; those of
-a band, halved once; cubes. Their sizes are those that cost about the same."""
+"""Settings of ``coarse`` by the name of a lattice: tetrahedra that fill the cube around the object, or its box; those
+of a band, halved once; cubes. Their sizes are those that cost about the same."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,7 @@ def _measured(job: ShapeJob, options: Options, steps: int, home: Path, machine: 
     from stspbr.scene import Mesh
     from stspbr.stages.capture_mesh import load_asset
     from stspbr.stages.coarse import run_coarse
+    from stspbr.stages.given_mesh import in_world_of
     from stspbr.stages.resurfacing import remeshed
     from stspbr.stages.session import Session
     from stspbr.stages.state import load_capture, load_mesh, load_normalization
@@ -157,14 +158,15 @@ def _measured(job: ShapeJob, options: Options, steps: int, home: Path, machine: 
     runner.share(capture.path.parent, folder / "capture")
     runner.share(home / ".cache", folder / ".cache")
     session = Session.open(folder, seed=job.seed, quiet=True, resume=True, **places)
-    reference = load_asset(capture_settings(ladder_job, size))
+    views = load_capture(capture, session)
+    reference = in_world_of(load_asset(capture_settings(ladder_job, size)), views.original_from_world, job.scene.object)
     box = cube_of(reference.mesh.positions[np.unique(reference.mesh.faces)]) if job.lattice == "dmtet-cube" else None
     coarse = run_coarse(session, settings_of(job, steps, box))
 
     facts = runner.read_json(coarse.path / RUN_FACTS) or {}
     pace = facts["seconds_per_step"].get("cpu" if coarse.manifest["device"] == "cpu" else "step")
-    training = [frame for frame in load_capture(capture, session).frames if frame.split == "train"]
-    views = {"cameras": [f.camera for f in training], "poses": [f.object_to_world for f in training]}
+    training = views.split("train")
+    seen_from = {"cameras": [f.camera for f in training], "poses": [f.object_to_world for f in training]}
     normalization = load_normalization(coarse)
     began = time.process_time()
     made, learned, _ = remeshed(load_mesh(coarse.file("mesh.safetensors")), options.faces)
@@ -173,48 +175,15 @@ def _measured(job: ShapeJob, options: Options, steps: int, home: Path, machine: 
     rows = []
     for how, mesh in (("learned", learned), ("remeshed", Mesh(made.positions, made.faces, normals=split))):
         world = normalization.original_mesh(mesh)
-        rows.append({"how": how, **shape_figures(reference.mesh, world, options.samples, **views)})
+        rows.append({"how": how, **shape_figures(reference.mesh, world, options.samples, **seen_from)})
     return {"rows": rows, "step_seconds": pace, "cpu_seconds": steps * pace, "remesh_seconds": remeshing}
-
-
-def shape_figures(reference: Any, estimate: Any, samples: int, **views: Any) -> dict[str, Any]:
-    """The figures of one surface ``Mesh``; lengths are parts of the reference's diagonal, angles degrees.
-
-    Materials play no part: normals are those of the meshes, without normal maps.
-    """
-    from stspbr.metrics.creases import crease_error
-    from stspbr.metrics.geometry import geometry_error
-    from stspbr.metrics.material import material_error
-    from stspbr.scene import Asset, Material
-
-    found = geometry_error(reference, estimate, samples, **views)
-    grey = Material.of(np.full((1, 1, 3), 0.5), np.full((1, 1, 1), 0.5), np.zeros((1, 1, 1)))
-    assets = [Asset(replace(mesh, face_material=None), [grey]) for mesh in (reference, estimate)]
-    normals = material_error(*assets, samples=samples // 2, max_distance_fraction=0.05, back=False, **views)
-    creases = crease_error(*assets, samples=samples // 4, **views)
-    kept = ("f_score_0.5%", "normal_consistency", "self_intersections", "slivers", "boundary_edges", "components",
-            "genus", "faces")  # fmt: skip
-    out = {name: found[name] for name in kept} | {"chamfer": found["chamfer_l1"] / found["diagonal"]}
-    if seen := found.get("seen"):
-        out |= {"seen_chamfer": seen["chamfer_l1"] / found["diagonal"], "seen_f_score_0.5%": seen["f_score_0.5%"]}
-        out["seen_share"] = seen["reference_share"]
-    out["normal_angle"] = normals["all"]["normal_angle_mean"]
-    out["crease_sides"] = None if creases is None else creases["both_within_2_degrees"]
-    out["crease_angle"] = None if creases is None else creases["angle_median"]
-    return out | {f"true_{name}": found["reference"][name] for name in ("components", "genus")}
-
-
-def cube_of(points: np.ndarray) -> list[float]:
-    """xmin, ymin, zmin, xmax, ymax, zmax of the cube around ``points [N, 3]``, with the margin of a box from masks."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    half = 0.5 * (1.0 + _MARGIN) * float((high - low).max())
-    return [*(0.5 * (low + high) - half), *(0.5 * (low + high) + half)]
 
 
 def _identity(job: ShapeJob, options: Options, steps: int) -> dict[str, str]:
     """What a record depends on; steps that follow from measured times do not make a job another one."""
     counted = steps if job.pace == "steps" else "as many as fit"
-    shared = f"{counted} steps, {options.faces} faces, {options.views} views of {options.side}, {options.samples} points"
+    captured = f"{options.views} views of {options.side}"
+    shared = f"{counted} steps, {options.faces} faces, {captured}, {options.samples} points"
     return {"lattice": " ".join(LATTICES[job.lattice]), "options": shared}
 
 
@@ -315,8 +284,9 @@ def _say(line: str) -> None:
 
 
 def _brief(record: dict[str, Any]) -> str:
-    texts = [f"{row['how']} Chamfer {1e4 * row['chamfer']:.1f}e-4 F {row['f_score_0.5%']:.3f}" for row in record["rows"]]
-    return f"{record['steps']} steps, {record['cpu_seconds']:.1f} CPU s; " + "; ".join(texts)
+    row = record["rows"][-1]
+    figures = f"Chamfer {1e4 * row['chamfer']:.1f}e-4, F {row['f_score_0.5%']:.3f}"
+    return f"{record['steps']} steps, {record['cpu_seconds']:.1f} CPU s; remeshed {figures}"
 
 
 if __name__ == "__main__":

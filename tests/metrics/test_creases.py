@@ -49,7 +49,9 @@ def test_bevels_narrower_than_the_step_and_unseen_edges_are_left_out():
     box = _faceted(trimesh.creation.box(bounds=[low, high]))
     above = _camera((0.0, 3.0, 0.01))
     found = crease_error(box, box, samples=2000, cameras=[above])
-    assert found["unseen"] == 2000 and found["used"] == 0 and found["angle_mean"] is None  # no edge has two sides that are seen from above
+    assert (
+        found["unseen"] == 2000 and found["used"] == 0 and found["angle_mean"] is None
+    )  # no edge has two sides that are seen from above
     beside = _camera((2.0, 2.0, 2.0))
     found = crease_error(box, box, samples=4000, cameras=[beside])
     assert found["used"] / 4000 == pytest.approx(3 / 12, abs=0.03)

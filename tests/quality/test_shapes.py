@@ -10,6 +10,7 @@ import pytest
 from stspbr.errors import StspbrError
 from stspbr.procedural.by_name import procedural_asset
 from stspbr.quality import runner, shapes
+from stspbr.quality.shape_figures import cube_of, shape_figures
 from stspbr.quality.shape_table import averaged, markdown
 from stspbr.quality.suite import ASSETS_VARIABLE, procedural_scenes
 
@@ -91,12 +92,12 @@ def test_means_over_seeds_and_columns_of_the_seen_surface():
 
 def test_the_cube_around_a_tall_object():
     points = np.array([[-1.0, 0.0, -1.0], [1.0, 6.0, 1.0]])
-    assert shapes.cube_of(points) == pytest.approx([-3.3, -0.3, -3.3, 3.3, 6.3, 3.3])
+    assert cube_of(points) == pytest.approx([-3.3, -0.3, -3.3, 3.3, 6.3, 3.3])
 
 
 def test_the_figures_of_a_reference_against_itself():
     mesh = procedural_asset("procedural:casket").mesh
-    found = shapes.shape_figures(mesh, mesh, 2000)
+    found = shape_figures(mesh, mesh, 2000)
     assert found["chamfer"] < 1e-6 and found["f_score_0.5%"] == 1.0 and found["normal_angle"] < 0.1
     assert found["crease_sides"] == 1.0 and found["genus"] == found["true_genus"] == 0
 
