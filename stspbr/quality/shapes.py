@@ -29,6 +29,7 @@ from stspbr.settings import CoarseSettings, settings_for
 from stspbr.threads import prepare_process
 
 Pace = Literal["steps", "time"]
+_WARM_STEPS = 3
 _QUIET = ["optimize.preview_every=1000000", "optimize.checkpoint_every=1000000"]
 
 BASE = "dmtet"
@@ -120,14 +121,20 @@ def settings_of(job: ShapeJob, steps: int, box: Sequence[float] | None) -> Coars
     return settings_for(CoarseSettings, values)
 
 
-def carry_out(job: ShapeJob, options: Options, steps: int, home: Path, machine: runner.Machine) -> dict[str, Any]:
-    """Run coarse and measure its surface; the record has a row per surface. A failure becomes its ``error``."""
+def carry_out(
+    job: ShapeJob, options: Options, steps: int, home: Path, machine: runner.Machine, warm: set[str]
+) -> dict[str, Any]:
+    """Run coarse and measure its surface; the record has a row per surface. A failure becomes its ``error``.
+
+    Args:
+        warm: lattices whose kernels this process has loaded; those of ``job`` are added.
+    """
     record: dict[str, Any] = {
         "job": job.name, "object": job.scene.object, "lattice": job.lattice, "pace": job.pace, "seed": job.seed,
         "steps": steps, "identity": _identity(job, options, steps), "status": "failed", "error": None, "rows": [],
     }  # fmt: skip
     try:
-        record |= _measured(job, options, steps, home, machine) | {"status": "done"}
+        record |= _measured(job, options, steps, home, machine, warm) | {"status": "done"}
     except Exception as error:  # the other jobs go on, and the table lists the failure
         text = first_line(error)
         record["error"] = text if isinstance(error, StspbrError) else f"{type(error).__name__}: {text}"
@@ -135,7 +142,9 @@ def carry_out(job: ShapeJob, options: Options, steps: int, home: Path, machine: 
     return record
 
 
-def _measured(job: ShapeJob, options: Options, steps: int, home: Path, machine: runner.Machine) -> dict[str, Any]:
+def _measured(
+    job: ShapeJob, options: Options, steps: int, home: Path, machine: runner.Machine, warm: set[str]
+) -> dict[str, Any]:
     from stspbr.artifacts import RUN_FACTS
     from stspbr.geometry.creases import split_normals
     from stspbr.scene import Mesh
@@ -161,6 +170,9 @@ def _measured(job: ShapeJob, options: Options, steps: int, home: Path, machine: 
     views = load_capture(capture, session)
     reference = in_world_of(load_asset(capture_settings(ladder_job, size)), views.original_from_world, job.scene.object)
     box = cube_of(reference.mesh.positions[np.unique(reference.mesh.faces)]) if job.lattice == "dmtet-cube" else None
+    if job.lattice not in warm:  # a first step loads kernels, or compiles them
+        run_coarse(session, settings_of(job, _WARM_STEPS, box))
+        warm.add(job.lattice)
     coarse = run_coarse(session, settings_of(job, steps, box))
 
     facts = runner.read_json(coarse.path / RUN_FACTS) or {}
@@ -253,7 +265,7 @@ def _run(given: argparse.Namespace, log: Callable[[str], None]) -> int:
         return 0
     for line in skipped:
         log(line)
-    began = time.monotonic()
+    began, warm = time.monotonic(), set[str]()
     left = [] if given.table else [job for job in jobs if job.name not in records]
     for number, job in enumerate(left, start=1):
         if given.seconds is not None and time.monotonic() - began > given.seconds:
@@ -265,7 +277,7 @@ def _run(given: argparse.Namespace, log: Callable[[str], None]) -> int:
             log(f"[{number}/{len(left)}] {error}")
             continue
         machine = runner.Machine(given.device, given.backend, given.threads)
-        record = records[job.name] = carry_out(job, options, steps, given.out, machine) | {"source": source}
+        record = records[job.name] = carry_out(job, options, steps, given.out, machine, warm) | {"source": source}
         runner.write_json(given.out / "runs" / job.name / runner.RESULT, record)
         log(f"[{number}/{len(left)}] {job.name}: {record['error'] or _brief(record)}")
     done = [records[job.name] for job in jobs if job.name in records]

@@ -25,7 +25,7 @@ def instant(monkeypatch):
     """Jobs that are done at once; a step of a band takes half the time of the base's."""
     ran = []
 
-    def measured(job, options, steps, home, machine):
+    def measured(job, options, steps, home, machine, warm):
         ran.append((job.name, steps))
         if job.name.startswith(tuple(broken)):
             raise StspbrError("the surface vanished")
@@ -106,7 +106,7 @@ def test_the_figures_of_a_reference_against_itself():
 def test_a_job_is_carried_out(tmp_path):
     options = shapes.Options(steps=12, faces=600, views=6, side=32, samples=500)
     job = shapes.ShapeJob(WIRES[0], "flexicubes", "steps", 0)
-    record = shapes.carry_out(job, options, 12, tmp_path, runner.Machine("cpu", "cpu", 1))
+    record = shapes.carry_out(job, options, 12, tmp_path, runner.Machine("cpu", "cpu", 1), set())
     assert record["error"] is None and [row["how"] for row in record["rows"]] == ["learned", "remeshed"]
     assert record["rows"][1]["faces"] <= 600 and record["step_seconds"] > 0
     again = shapes.finished(job, options, tmp_path, None)
