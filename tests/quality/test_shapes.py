@@ -15,7 +15,7 @@ from stspbr.quality.shape_table import averaged, markdown
 from stspbr.quality.suite import ASSETS_VARIABLE, procedural_scenes
 
 WIRES = procedural_scenes(("wires",), ("studio",))
-FIGURES = {"chamfer": 0.001, "f_score_0.5%": 0.9, "normal_angle": 5.0, "crease_sides": None, "slivers": 0.0,
+FIGURES = {"chamfer": 0.001, "f_score_0.5%": 0.9, "normal_angle": 5.0, "crease_angle": None, "slivers": 0.0,
            "self_intersections": 0, "boundary_edges": 0, "faces": 4000, "components": 4, "genus": 3,
            "true_components": 4, "true_genus": 3, "seen_share": 1.0}  # fmt: skip
 
