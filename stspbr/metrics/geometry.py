@@ -65,8 +65,8 @@ def geometry_error(
     if cameras is not None:
         part = None
         if all(own.any() for own in seen):
-            chosen = [[v[own] for v, own in zip(values, seen, strict=True)] for values in (distances, cosines)]
-            part = _agreement(*chosen, length)
+            near, alike = ([v[own] for v, own in zip(vs, seen, strict=True)] for vs in (distances, cosines))
+            part = _agreement(near, alike, length)
             part |= {"estimate_share": float(seen[0].mean()), "reference_share": float(seen[1].mean())}
         out["seen"] = part
     return {**out, **topology_metrics(estimate), "reference": topology_metrics(reference)}

@@ -23,9 +23,9 @@ def shape_figures(reference: Mesh, estimate: Mesh, samples: int, **views: Any) -
     """
     found = geometry_error(reference, estimate, samples, **views)
     grey = Material.of(np.full((1, 1, 3), 0.5), np.full((1, 1, 1), 0.5), np.zeros((1, 1, 1)))
-    assets = [Asset(replace(mesh, face_material=None), [grey]) for mesh in (reference, estimate)]
-    normals = material_error(*assets, samples=samples // 2, max_distance_fraction=0.05, back=False, **views)
-    creases = crease_error(*assets, samples=samples // 4, **views)
+    truth, guess = (Asset(replace(mesh, face_material=None), [grey]) for mesh in (reference, estimate))
+    normals = material_error(truth, guess, samples=samples // 2, max_distance_fraction=0.05, back=False, **views)
+    creases = crease_error(truth, guess, samples=samples // 4, **views)
     kept = ("f_score_0.5%", "normal_consistency", "self_intersections", "slivers", "boundary_edges", "components",
             "genus", "faces")  # fmt: skip
     out = {name: found[name] for name in kept} | {"chamfer": found["chamfer_l1"] / found["diagonal"]}

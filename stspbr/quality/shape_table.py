@@ -29,7 +29,7 @@ _FIGURES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("boundary_edges", "holes", lambda v: f"{v:.0f}"),
     ("faces", "triangles", lambda v: f"{v:.0f}"),
 )
-_SEEN = (
+_SEEN: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("seen_chamfer", "seen Chamfer", lambda v: f"{1e4 * v:.1f}"),
     ("seen_f_score_0.5%", "seen F 0.5 %", lambda v: f"{v:.3f}"),
 )
@@ -76,11 +76,11 @@ def averaged(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         rows = groups[key]
         one: dict[str, Any] = dict(zip(("object", "pace", "lattice", "how"), key, strict=True)) | {"seeds": len(rows)}
         for name in rows[0]:
-            values = [row[name] for row in rows if row.get(name) is not None]
+            known = [row[name] for row in rows if row.get(name) is not None]
             if name in ("components", "genus", "true_components", "true_genus"):
                 one[name] = "/".join(sorted({str(row[name]) if row[name] is not None else "–" for row in rows}))
             elif name != "how":
-                one[name] = sum(values) / len(values) if values else None
+                one[name] = sum(known) / len(known) if known else None
         out.append(one)
     return out
 
@@ -101,12 +101,12 @@ def as_csv(records: Sequence[Mapping[str, Any]]) -> str:
 
 def _table(rows: Sequence[Row]) -> list[str]:
     hidden = any((row.get("seen_share") or 1.0) < HIDDEN for row in rows)
-    figures = [*_FIGURES[:2], *(_SEEN if hidden else ()), *_FIGURES[2:]]
+    figures = [*_FIGURES[:2], *_SEEN, *_FIGURES[2:]] if hidden else [*_FIGURES]
     head = ["object", "surface", *(label for _, label, _ in figures), "parts, genus", "steps", "CPU"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    last = None
+    last = ""
     for row in rows:
-        name = _NAMES.get(row["lattice"], row["lattice"])
+        name = _NAMES.get(row["lattice"]) or str(row["lattice"])
         remeshed = row["how"] == "remeshed"
         cells = [row["object"] if row["object"] != last else "", name + (", remeshed" if remeshed else "")]
         cells += ["–" if row.get(key) is None else form(row[key]) for key, _, form in figures]

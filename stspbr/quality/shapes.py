@@ -89,14 +89,13 @@ def scenes() -> tuple[list[Scene], list[str]]:
 
 def jobs_of(chosen: Sequence[Scene], seeds: int) -> list[ShapeJob]:
     """All jobs, each after the ones whose CPU time it needs."""
-    return [
-        ShapeJob(scene, lattice, pace, seed)
-        for seed in range(seeds)
-        for scene in chosen
-        for pace, names in (("steps", sorted(LATTICES, key=lambda name: name != BASE)), ("time", list(LATTICES)))
-        for lattice in names
-        if pace == "steps" or lattice != BASE
-    ]
+    others = [name for name in LATTICES if name != BASE]
+    jobs = []
+    for seed in range(seeds):
+        for scene in chosen:
+            jobs += [ShapeJob(scene, name, "steps", seed) for name in (BASE, *others)]
+            jobs += [ShapeJob(scene, name, "time", seed) for name in others]
+    return jobs
 
 
 def steps_of(job: ShapeJob, options: Options, records: dict[str, dict[str, Any]]) -> int:
