@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stspbr.optimize.distributed import Ranks
 from stspbr.optimize.losses import clamp_radiance, tonemap
-from stspbr.optimize.views import Targets, ViewSet, Window
+from stspbr.optimize.views import Targets, ViewSet, Window, crop_share
 
 _CELL = 8  # pixels of the overview along a side of a cell of the error map
 _UNSEEN = 2.0  # what a cell without a known error counts as, in mean errors: look there soon
@@ -30,6 +30,7 @@ class Crops:
     Attributes:
         error: ``[V, R, C]`` float32 on the CPU, mean difference of tonemapped radiance in each cell of each view;
             −1: not known yet.
+        share: the part of the object's pixels in a view that are in a crop of it, a mean over the views.
     """
 
     def __init__(self, views: ViewSet, seed: int) -> None:
@@ -39,6 +40,7 @@ class Crops:
         self._sides = tuple(min(views.crop, side) for side in views.full)
         pooled = torch.nn.functional.avg_pool2d(views.alpha.movedim(-1, 1).cpu(), _CELL, ceil_mode=True)
         self._coverage = pooled[:, 0].double().numpy()
+        self.share = crop_share(views.alpha[..., 0].cpu().numpy(), views.crop, views.overview)
         self.error = torch.full(pooled[:, 0].shape, -1.0)
 
     def draw(self, step: int, ids: Sequence[int]) -> list[Window] | None:

@@ -193,6 +193,7 @@ def optimize(
             with watch.part("exchange"):
                 ranks.sum_gradients([parameter for parameters in groups.values() for parameter in parameters])
         with watch.part("optimizer"):
+            optimizer.share, optimizer.progress = getattr(problem, "share", 1.0), progress  # of problems with crops
             optimizer.step()
             problem.constrain()
         watch.last["step"] = time.perf_counter() - began

@@ -35,12 +35,13 @@ def mean_square(rows):
 
 
 @kernel(parallel=True)
-def move_texels(values, gradient, first, second, floor, first_decay, second_decay, rate, correction, tiny):
+def move_texels(values, gradient, first, second, floor, first_decay, second_decay, rate, correction, tiny, share=1.0):
     """One step of all texels ``values [T, C]``, whose moments ``first`` and ``second`` are changed, too; all float32.
 
     Args:
         floor: ``[C]`` added to the second moments.
         rate: the step's size divided by the first moments' correction; correction: of the second moments.
+        share: by which gradients are multiplied in the second moments.
     """
     number, channels = values.shape
     length = _ROWS * channels
@@ -51,6 +52,7 @@ def move_texels(values, gradient, first, second, floor, first_decay, second_deca
     means, squares = first.reshape(-1), second.reshape(-1)
     a, b = np.float32(first_decay), np.float32(second_decay)
     step, scale, least = np.float32(rate), np.float32(1.0 / correction), np.float32(tiny)
+    part = np.float32(share * share)
     one = np.float32(1.0)
     for block in prange((number + _ROWS - 1) // _ROWS):
         begin, end = block * length, min((block + 1) * length, number * channels)
@@ -58,7 +60,7 @@ def move_texels(values, gradient, first, second, floor, first_decay, second_deca
         for k in range(len(value)):  # plain and flat, so that it is vectorised
             g = grad[k]
             m = a * mean[k] + (one - a) * g
-            v = b * square[k] + (one - b) * g * g
+            v = b * square[k] + (one - b) * g * g * part
             mean[k] = m
             square[k] = v
             value[k] -= step * m / (np.sqrt(v * scale + floors[k]) + least)

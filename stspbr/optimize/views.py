@@ -85,6 +85,18 @@ def equal_side(alpha: np.ndarray, scale: int) -> int:
     return side
 
 
+def crop_share(alpha: np.ndarray, side: int, scale: int) -> float:
+    """The mean part of the object's pixels in a view that is in a crop of ``side`` pixels on the object, in (0, 1].
+
+    Args:
+        alpha: ``[V, h, w]`` coverage of the views, reduced by ``scale``.
+    """
+    few = alpha[:: -(-len(alpha) // _MEASURED)].astype(np.float64)
+    whole = few.sum() / len(few)
+    covered = _covered_share(few, side / scale) * (side / scale) ** 2
+    return float(np.clip(covered / max(whole, 1e-9), 1e-6, 1.0))
+
+
 def _covered_share(alpha: np.ndarray, side: float) -> float:
     """The mean covered part of squares of ``side`` pixels that are centred at covered pixels."""
     half = max(1, round(0.5 * side))

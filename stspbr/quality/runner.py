@@ -50,7 +50,7 @@ def source_hash() -> str:
 
 def finished(job: Job, size: Size, home: Path) -> dict[str, Any] | None:
     """The record of ``job`` if it was carried out with the same settings; None if it has to run."""
-    record = _read(_folder(job, home) / RESULT)
+    record = read_json(_folder(job, home) / RESULT)
     wanted = settings_hash(recipe_of(job, size))
     if record is None or record.get("status") != "done" or record.get("settings_hash") != wanted:
         return None
@@ -85,13 +85,13 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
         recipe = recipe_of(job, size)
         record["settings_hash"] = settings_hash(recipe)
         record["encoding_parameters"] = encoding_parameters(recipe.coarse.fields)
-        _prepare(folder, {"settings_hash": record["settings_hash"], "source": source})
+        prepare(folder, {"settings_hash": record["settings_hash"], "source": source})
         record["values"] = _run(job, recipe, size, home, folder, machine)
         record["status"] = "done"
     except Exception as error:  # the other jobs go on, and the table lists the failure
         text = first_line(error)
         record["error"] = text if isinstance(error, StspbrError) else f"{type(error).__name__}: {text}"
-    _write(folder / RESULT, record)
+    write_json(folder / RESULT, record)
     return record
 
 
@@ -102,15 +102,15 @@ def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine
 
     options: dict[str, Any] = {"device": machine.device, "backend": machine.backend, "threads": machine.threads}
     (home / ".cache").mkdir(parents=True, exist_ok=True)
-    capture = _capture(job, size, home, lambda run: Session.open(run, seed=CAPTURE_SEED, quiet=True, **options))
-    _share(capture.path.parent, folder / "capture")
-    _share(home / ".cache", folder / ".cache")
+    capture = shared_capture(job, size, home, lambda run: Session.open(run, seed=CAPTURE_SEED, quiet=True, **options))
+    share(capture.path.parent, folder / "capture")
+    share(home / ".cache", folder / ".cache")
 
     session = Session.open(folder, seed=job.seed, quiet=True, resume=True, **options)
     return read_values(run_recipe(session, recipe, lambda line: None, capture, without=["unpack-orm"]))
 
 
-def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], Any]) -> Artifact:
+def shared_capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], Any]) -> Artifact:
     """The capture of the job's scene and track: found, or made once for all configurations and seeds."""
     from filelock import FileLock
 
@@ -118,8 +118,8 @@ def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], An
 
     run = home / "captures" / job.capture_name
     with FileLock(home / ".cache" / f"{job.capture_name}.lock"):  # another worker may make the same capture
-        _prepare(run, {"source": source_hash()})
-        _share(home / ".cache", run / ".cache")
+        prepare(run, {"source": source_hash()})
+        share(home / ".cache", run / ".cache")
         session, settings = open_session(run), capture_settings(job, size)
         found = session.store.find("capture", settings.model_dump(mode="json"), [], CAPTURE_SEED)
         if found is None and TRACKS[job.track].noisy:
@@ -129,14 +129,14 @@ def _capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], An
         return found or run_capture(session, settings)
 
 
-def _prepare(folder: Path, identity: dict[str, str]) -> None:
+def prepare(folder: Path, identity: dict[str, str]) -> None:
     """Keep the folder of an interrupted run of the same work; clear it if other settings or sources made it."""
-    if _read(folder / _STARTED) != identity and folder.is_dir():
+    if read_json(folder / _STARTED) != identity and folder.is_dir():
         shutil.rmtree(folder)  # links in it are removed, not followed
-    _write(folder / _STARTED, identity)
+    write_json(folder / _STARTED, identity)
 
 
-def _share(source: Path, place: Path) -> None:
+def share(source: Path, place: Path) -> None:
     """Link ``place`` to ``source``; copy if the system has no links."""
     if place.is_symlink() or place.exists():
         return
@@ -150,7 +150,8 @@ def _folder(job: Job, home: Path) -> Path:
     return home / "runs" / job.name
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object that a JSON file holds; None if it is absent or holds no object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -158,6 +159,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a record, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -59,9 +59,9 @@ _LABELS = {
     "log_error": "log error in stops, scale per channel",
     "log_error_common": "log error in stops, one scale",
 }
-_HIGH = ("psnr", "ssim", "f_score", "consistency", "cosine", "correlation", "iou")
+_HIGH = ("psnr", "ssim", "f_score", "consistency", "cosine", "correlation", "iou", "both_within")
 _LOW = ("mae", "rmse", "mse", "lpips", "angle", "chamfer", "accuracy", "completeness", "rate", "error", "distance",
-        "boundary_edges", "self_intersections", "non_manifold", "degenerate", "seconds")  # fmt: skip
+        "boundary_edges", "self_intersections", "slivers", "non_manifold", "degenerate", "seconds")  # fmt: skip
 _ORDER = ("psnr", "ssim", "ms_ssim", "lpips", "chamfer", "f_score", "albedo", "roughness", "metallic", "false_metal",
           "missed_metal", "normal", "direction")  # fmt: skip
 _COUNTS = ("count", "edges", "faces", "vertices", "components", "genus", "euler", "intersections", "views", "points")
@@ -255,7 +255,8 @@ def _better(name: str) -> Better | None:
 
 
 def _unit(name: str, value: float) -> str:
-    if name.endswith("_rate") or name.startswith(("f_score", "relative_error")):
+    shares = ("f_score", "relative_error", "both_within", "slivers")
+    if name.endswith(("_rate", "_share")) or name.startswith(shares):
         return "%"
     if "psnr" in name:
         return "dB"

@@ -99,16 +99,42 @@ class MaterialErrors(_Counts):
     back: Back | None = Field(None, description="points of the estimate")
 
 
-class GeometryErrors(_Open):
-    """Distances in the reference's unit; topology of the estimate, and of the reference under ``reference``."""
-
+class _Distances(_Open):
     chamfer_l1: float
     accuracy: float
     completeness: float
     f_score_half: float = Field(alias="f_score_0.5%")
     f_score_one: float = Field(alias="f_score_1%")
     normal_consistency: float
+
+
+class SeenGeometry(_Distances):
+    """Of the points that a training camera sees."""
+
+    reference_share: float = Field(description="how much of the reference's area is seen")
+    estimate_share: float = Field(description="how much of the estimate's")
+
+
+class CreaseErrors(_Part):
+    """Shading normals on both sides of the reference's sharp edges; see ``metrics.creases``."""
+
+    samples: int
+    too_narrow: int = Field(description="points with a side that is not flat far enough, such as a small bevel")
+    unseen: int = Field(description="points with a side that no training camera sees")
+    used: int
+    step: float = Field(description="from the edge to the points beside it, in the reference's unit")
+    angle_mean: float | None
+    angle_median: float | None
+    both_within_2_degrees: float | None = Field(description="share of the creases' length")
+    both_within_5_degrees: float | None
+
+
+class GeometryErrors(_Distances):
+    """Distances in the reference's unit; topology of the estimate, and of the reference under ``reference``."""
+
     diagonal: float
+    seen: SeenGeometry | None = None
+    creases: CreaseErrors | None = None
 
 
 class _ImageValues(_Part):
@@ -261,6 +287,12 @@ def error_table(errors: dict) -> list[tuple[str, str]]:
         rows.append(("standard error above 1 %", ", ".join(material["not_converged"])))
     keys = ("chamfer_l1", "f_score_0.5%", "f_score_1%", "normal_consistency")
     rows += [(f"geometry: {key.replace('_', ' ')}", f"{geometry[key]:.5g}") for key in keys]
+    if seen := geometry.get("seen"):
+        text = f"Chamfer {seen['chamfer_l1']:.5g}, F-score 0.5% {seen['f_score_0.5%']:.5g}"
+        rows.append(("geometry: seen surface", f"{text} ({_share(seen['reference_share'])} of the reference)"))
+    if (creases := geometry.get("creases")) and creases["used"]:
+        text = f"{creases['angle_median']:.2f}° off (median), both sides within 2°"
+        rows.append(("geometry: beside sharp edges", f"{text}: {_share(creases['both_within_2_degrees'])}"))
     truth = geometry.get("reference", {})
     for key in ("components", "boundary_edges", "self_intersections", "genus"):
         if key in geometry:

@@ -17,6 +17,7 @@ from stspbr.formats.assets import read_asset
 from stspbr.formats.gltf.reader import read_gltf
 from stspbr.formats.images import read_image, write_png8
 from stspbr.metrics.alignment import align
+from stspbr.metrics.creases import crease_error
 from stspbr.metrics.error_maps import ERROR_PEAKS, error_maps
 from stspbr.metrics.geometry import geometry_error
 from stspbr.metrics.image import display
@@ -233,7 +234,8 @@ def _surface_errors(session: Session, settings: EvaluateSettings, subjects: _Sub
     if footprint > 0:
         few = min(count or settings.footprint_samples, settings.footprint_samples)
         averaged = material_error(reference, estimate, samples=few, footprint=footprint, back=False, **common)
-    geometry = geometry_error(reference.mesh, estimate.mesh, samples=count or 100_000, seed=session.seed)
+    geometry = geometry_error(reference.mesh, estimate.mesh, count or 100_000, session.seed, **views)
+    geometry["creases"] = crease_error(reference, estimate, min(count or 20_000, 20_000), session.seed, **views)
     return {"material": material, "material_at_footprint": averaged, "geometry": geometry}
 
 

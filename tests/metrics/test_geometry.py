@@ -11,7 +11,8 @@ import pytest
 from stspbr.errors import StspbrError
 from stspbr.metrics.geometry import geometry_error, self_intersections, topology_metrics, welded
 from stspbr.metrics.sampling import sample_surface
-from stspbr.scene import Mesh
+from stspbr.scene import Camera, Mesh
+from stspbr.scene.camera import look_at
 
 TETRAHEDRON = np.int32([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
 
@@ -50,6 +51,26 @@ def test_a_translated_plane_and_a_translated_sphere(ball):
     assert error["accuracy"] == pytest.approx(expected, abs=4 * error["accuracy_se"] + 1e-3)
     assert error["completeness"] == pytest.approx(expected, abs=4 * error["completeness_se"] + 1e-3)
     assert error["chamfer_l1_se"] < 0.01 * error["chamfer_l1"]
+
+
+def test_walls_that_no_camera_sees_do_not_count_as_seen(ball):
+    hollow = _joined(ball, replace(ball, positions=ball.positions * np.float32(0.5)))
+    places = [tuple(4.0 * s * np.eye(3)[k] + 0.1) for k in range(3) for s in (-1, 1)]
+    cameras = [Camera(look_at(place, (0, 0, 0)), 60.0, 60.0, 32.0, 32.0, 64, 64) for place in places]
+    error = geometry_error(hollow, ball, samples=8000, cameras=cameras)
+    assert error["completeness"] == pytest.approx(0.5 * 0.2, abs=0.01)  # a fifth of the area is half a radius away
+    seen = error["seen"]
+    assert seen["chamfer_l1"] < 1e-4 and seen["f_score_0.5%"] == 1.0 and seen["normal_consistency"] > 0.999
+    assert seen["reference_share"] == pytest.approx(0.8 * seen["estimate_share"], abs=0.03)
+    away = Camera(look_at((4.0, 0.0, 0.0), (8.0, 0.0, 0.0)), 60.0, 60.0, 32.0, 32.0, 64, 64)
+    assert geometry_error(hollow, ball, samples=500, cameras=[away])["seen"] is None
+    assert "seen" not in geometry_error(hollow, ball, samples=500)
+
+
+def test_slivers_are_counted():
+    points = np.float32([[0, 0, 0], [1, 0, 0], [0.5, 0.9, 0], [0.5, -0.02, 0]])
+    found = topology_metrics(Mesh(points, np.int32([[0, 1, 2], [1, 0, 3]])))
+    assert found["slivers"] == 0.5
 
 
 def test_a_scaled_sphere(ball):

@@ -53,6 +53,60 @@ def test_steps_equal_the_formula_in_double_precision():
     np.testing.assert_array_equal(found[:, :8], values.astype(np.float32)[:, :8])  # unseen texels stay
 
 
+def test_steps_that_draw_a_part_equal_the_formula():
+    shape, shares = (1, 24, 30, 3), (1.0, 0.0625, 0.25)
+    gradients, values = _gradients(25, shape), np.random.default_rng(1).uniform(size=shape)
+    expected, m, v, w = values.astype(np.float32).astype(np.float64), 0.0, 0.0, 0.0
+    parameter, optimizer = _made(values)
+    for n, g in enumerate(gradients, 1):
+        optimizer.share, optimizer.progress = shares[n % 3], n / 25
+        parameter.grad = torch.from_numpy(g)
+        optimizer.step()
+        g, spread = g.astype(np.float64), optimizer.share * g.astype(np.float64)
+        m, v = 0.9 * m + 0.1 * g * optimizer.share**optimizer.progress, 0.999 * v + 0.001 * spread**2
+        w = 0.95 * w + 0.05 * (spread[(g != 0).any(axis=-1)] ** 2).mean(axis=0)
+        size = np.sqrt(v / (1 - 0.999**n) + w / (1 - 0.95**n))
+        expected = expected - RATE * m / (1 - 0.9**n) / (size + 1e-15)
+    np.testing.assert_allclose(parameter.detach().numpy(), expected, atol=2e-5)
+
+
+def test_at_first_crops_move_a_map_as_far_as_whole_views_do():
+    """A sixteenth of the texels per step, with gradients that are sixteen times as large: as far on average."""
+    shape, parts = (1, 32, 32, 3), 16
+    slope = torch.from_numpy(np.random.default_rng(0).uniform(0.5, 1.5, shape).astype(np.float32))
+    whole, first = _made(np.zeros(shape))
+    cropped, second = _made(np.zeros(shape))
+    rng = np.random.default_rng(1)
+    for step in range(160):
+        whole.grad = slope.clone()
+        first.step()
+        crops = step % 2 == 1
+        second.share = 1.0 / parts if crops else 1.0
+        drawn = torch.from_numpy(rng.permutation(32 * 32).reshape(1, 32, 32, 1) % parts == 0)
+        cropped.grad = torch.where(drawn, parts * slope, 0.0) if crops else slope.clone()
+        second.step()
+    far, near = whole.detach().mean(), cropped.detach().mean()
+    assert float(far) < -0.9 * 160 * RATE / np.sqrt(2.0)
+    assert float(near) == pytest.approx(float(far), rel=0.15)
+
+
+def test_few_visits_find_a_minimum_whose_gradient_is_a_sign():
+    """|x − target| per texel, each seen by one step in eight: steps that shrink find it, steps of one length do not."""
+    shape, parts, steps = (1, 32, 32, 3), 8, 160
+    target = torch.from_numpy(np.random.default_rng(0).uniform(-0.2, 0.2, shape).astype(np.float32))
+    errors = []
+    for falls in (True, False):
+        values, optimizer = _made(np.zeros(shape))
+        rng = np.random.default_rng(1)
+        for step in range(steps):
+            optimizer.share, optimizer.progress = 1.0 / parts, step / steps if falls else 0.0
+            drawn = torch.from_numpy(rng.permutation(32 * 32).reshape(1, 32, 32, 1) % parts == 0)
+            values.grad = torch.where(drawn, parts * (values.detach() - target).sign(), 0.0)
+            optimizer.step()
+        errors.append(float((values.detach() - target).abs().mean()))
+    assert errors[0] < 0.5 * errors[1] and errors[0] < 2.0 * RATE
+
+
 def test_the_kernels_equal_their_twins_for_other_devices():
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(40, 3, generator=generator)
@@ -62,7 +116,7 @@ def test_the_kernels_equal_their_twins_for_other_devices():
     assert (mean_square_torch(torch.zeros(5, 2)) == 0).all() and (mean_square(np.zeros((5, 2), np.float32)) == 0).all()
     one = [torch.rand(40, 3, generator=generator) for _ in range(3)]
     two = [own.clone() for own in one]
-    numbers = (0.9, 0.999, 0.03, 0.2, 1e-15)
+    numbers = (0.9, 0.999, 0.03, 0.2, 1e-15, 0.25)
     move_texels(one[0].numpy(), rows.numpy(), one[1].numpy(), one[2].numpy(), square.numpy(), *numbers)
     move_texels_torch(two[0], rows, two[1], two[2], square, *numbers)
     for a, b in zip(one, two, strict=True):

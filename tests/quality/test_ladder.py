@@ -170,15 +170,15 @@ def test_a_failure_is_recorded_in_one_line(tmp_path):
 
 def test_other_sources_start_afresh(tmp_path):
     folder = tmp_path / "job"
-    runner._prepare(folder, {"settings_hash": "a", "source": "1"})
+    runner.prepare(folder, {"settings_hash": "a", "source": "1"})
     (folder / "coarse").mkdir()
-    runner._prepare(folder, {"settings_hash": "a", "source": "1"})
+    runner.prepare(folder, {"settings_hash": "a", "source": "1"})
     assert (folder / "coarse").is_dir()  # the very same work goes on
     shared = tmp_path / "shared"
     shared.mkdir()
     (shared / "kept").touch()
-    runner._share(shared, folder / "capture")
-    runner._prepare(folder, {"settings_hash": "a", "source": "2"})
+    runner.share(shared, folder / "capture")
+    runner.prepare(folder, {"settings_hash": "a", "source": "2"})
     assert not (folder / "coarse").exists() and not (folder / "capture").exists()
     assert (shared / "kept").exists()
 
