@@ -27,13 +27,14 @@ def opaque_parts(asset: Asset) -> Asset:
     if not keep.any():
         raise StspbrError(f"{asset.name}: it has no opaque part")
     mesh = asset.mesh
-    rows = {
-        name: part[keep]
-        for name in ("faces", "face_material", "face_node")
-        if (part := getattr(mesh, name)) is not None
-    }
+    left = replace(
+        mesh,
+        faces=mesh.faces[keep],
+        face_material=mesh.material_of[keep],
+        face_node=None if mesh.face_node is None else mesh.face_node[keep],
+    )
     corners = {name: Corners(part.values, part.index[keep]) for name, part in mesh.attributes()}
-    return replace(asset, mesh=replace(mesh, **rows, **corners))
+    return replace(asset, mesh=replace(left, **corners))  # type: ignore[arg-type]
 
 
 def write_opaque_parts(source: str | Path, path: str | Path) -> None:

@@ -106,7 +106,7 @@ def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine
     options: dict[str, Any] = {"device": machine.device, "backend": machine.backend, "threads": machine.threads}
     (home / ".cache").mkdir(parents=True, exist_ok=True)
     if job.scene.opaque_parts_of is not None:
-        write_opaque_parts(job.scene.opaque_parts_of, job.scene.capture["asset"])
+        write_opaque_parts(job.scene.opaque_parts_of, str(job.scene.capture["asset"]))
     capture = _capture(job, size, home, lambda run: Session.open(run, seed=size.capture_seed, quiet=True, **options))
     _share(capture.path.parent, folder / "capture")
     _share(home / ".cache", folder / ".cache")
@@ -140,15 +140,16 @@ def take_captures(jobs: Sequence[Job], size: Size, home: Path, folder: Path) -> 
     if not folder.is_dir():
         raise StspbrError(f"{folder}: no such folder of runs")
     (home / ".cache").mkdir(parents=True, exist_ok=True)
-    taken = []
+    taken, seed = [], size.capture_seed
     for job in {job.capture_name: job for job in jobs if not TRACKS[job.track].noisy}.values():
-        wanted = capture_settings(job, size).model_dump(mode="json"), [], size.capture_seed
+        settings = capture_settings(job, size).model_dump(mode="json")
         run, identity = home / "captures" / job.capture_name, {"source": source_hash()}
         with FileLock(home / ".cache" / f"{job.capture_name}.lock"):
-            if _read(run / _STARTED) == identity and ArtifactStore(run).find("capture", *wanted):
+            if _read(run / _STARTED) == identity and ArtifactStore(run).find("capture", settings, [], seed):
                 continue
             runs = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-            found = next(filter(None, (ArtifactStore(path).find("capture", *wanted) for path in runs)), None)
+            matching = (ArtifactStore(path).find("capture", settings, [], seed) for path in runs)
+            found = next((capture for capture in matching if capture is not None), None)
             if found is not None:
                 _prepare(run, identity)
                 shutil.copytree(found.path, run / "capture" / found.path.name, dirs_exist_ok=True)
