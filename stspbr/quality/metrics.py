@@ -37,6 +37,14 @@ class Metric:
 METRICS = (
     Metric("albedo_mae", "albedo MAE", ("material/lit/albedo_mae",)),
     Metric("albedo_mae_scaled", "albedo MAE scaled", ("material/lit/albedo_mae_scaled",)),
+    Metric(
+        "albedo_psnr_scaled",
+        "albedo PSNR scaled dB",
+        ("material/lit/albedo_psnr_scaled",),
+        higher_is_better=True,
+        digits=2,
+        judged=False,
+    ),  # fmt: skip
     Metric("roughness_mae", "roughness MAE", ("material/lit/roughness_mae",)),
     Metric("metallic_mae", "metallic MAE", ("material/lit/metallic_mae",)),
     Metric("false_metal", "false metal %", ("material/lit/false_metal_rate",), factor=100.0, digits=2),

@@ -50,6 +50,7 @@ _ASSETS: dict[str, dict[str, str | float]] = {
         "textures": "restricted/materialsplit/bob_1/textures",
     },
 }
+ASSET_NAMES = tuple(_ASSETS)
 _PATHS = ("asset", "textures")
 EVALUATION_ONLY = ("duck",)
 """Assets whose licence allows measuring, but no pictures in a page."""
