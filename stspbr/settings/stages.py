@@ -56,11 +56,11 @@ class CoarseSettings(Settings):
     normals_from: float = Field(
         0.75, ge=0, description="fraction of the stage after which normals are learned; above 1: never"
     )
-    # no prior yet: while metal still looks dark, the prior would turn it into non-metal
+    # the prior has no term yet: while metal still looks dark, it would turn it into non-metal
     optimize: OptimizeSettings = Field(
         OptimizeSettings(
             iterations=500,
-            losses=LossSettings(metal_prior=1.0),
+            losses=LossSettings(metal_prior_weight=0.0),
             rates=rates(
                 PRESETS["coarse.A"],
                 PRESETS["coarse.B"],
