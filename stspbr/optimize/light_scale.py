@@ -34,13 +34,16 @@ def rescale_light(problem: Reconstruction, settings: LightScaleSettings) -> str:
     """Give a learned light the scale that explains the highlights best, and albedo its inverse.
 
     Args:
-        problem: within the box [−1, 1]³; its appearance consists of maps, whose albedo is in units of the light.
+        problem: within the box [−1, 1]³; its appearance consists of maps, whose albedo is in units of the light, or of
+            networks, whose albedo the light's common scale compensates: without one, nothing is changed.
 
     Returns:
         A summary in one line.
     """
     light, maps = problem.light, problem.appearance
-    assert isinstance(light, LearnedLight) and isinstance(maps, TextureAppearance)
+    assert isinstance(light, LearnedLight)
+    if not isinstance(maps, TextureAppearance) and light.albedo_factor() is None:
+        return "light: albedo has no common scale with it"
     seen = observe(problem, settings.observations)
     if len(seen) == 0:
         return "light: no point is seen"
@@ -50,10 +53,14 @@ def rescale_light(problem: Reconstruction, settings: LightScaleSettings) -> str:
         grid.exp().tolist(), seen, Cells(seen.position), light.prefiltered(), problem.backend.texture, transport
     )
     scale = math.exp(best_log_scale(grid, errors))
-    light.cube.set_radiance(scale * light.cube.radiance.detach(), light.cube.log_scale)
+    radiance = scale * light.cube.radiance.detach()
+    if isinstance(maps, TextureAppearance):
+        light.cube.set_radiance(radiance, light.cube.log_scale)
+        maps.scale_albedo(1.0 / scale)
+    else:
+        light.set_radiance(radiance, torch.full_like(light.cube.log_scale, 1.0 / scale))
     if light.flash is not None:
         light.flash.brighten(torch.full_like(light.cube.log_scale, math.log(scale)))
-    maps.scale_albedo(1.0 / scale)
     if transport is not None:
         transport.refresh(problem.geometry.surface(), problem.material)
     return f"light: {100.0 * (scale - 1.0):+.1f} % explains the highlights best"

@@ -120,6 +120,10 @@ class SpecializeSettings(Settings):
 
     survey: SurveySettings = Field(SurveySettings(), description="the search for metals that gradients do not find")
     light_solve: LightSolveSettings = Field(LightSolveSettings(), description="the learned light, solved for")
+    light_scale: LightScaleSettings = Field(
+        LightScaleSettings(at=[]),
+        description="a learned light's scale, asked before a survey; needs light.common_scale",
+    )
 
     remesh: Literal["adaptive", "off"] = Field(
         "off",

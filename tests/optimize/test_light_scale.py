@@ -108,6 +108,21 @@ def test_a_flash_is_scaled_with_the_light_that_stays(monkeypatch):
     torch.testing.assert_close(flash.intensity().detach(), scale * before, rtol=1e-4, atol=0.0)
 
 
+def test_networks_leave_their_albedo_to_the_common_scale(monkeypatch):
+    own, seen = problem(0.75), sphere(6_000, 0.2, 0.0)
+    own.appearance = object()  # networks, of which nothing is changed
+    monkeypatch.setattr(light_scale, "observe", lambda *_: seen)
+    own.light.cube.common.requires_grad_(False)
+    before = own.light.cube.radiance.detach().clone()
+    assert rescale_light(own, LightScaleSettings()) == "light: albedo has no common scale with it"
+    assert torch.equal(own.light.cube.radiance, before)
+    own.light.cube.common.requires_grad_(True)
+    rescale_light(own, LightScaleSettings())
+    scale = float(own.light.cube.radiance.detach().mean() / true_radiance().mean())
+    assert scale == pytest.approx(1.0, abs=0.03)
+    torch.testing.assert_close(own.light.albedo_factor(), torch.full((3,), 0.75 / scale), rtol=1e-4, atol=0.0)
+
+
 def test_nothing_seen_changes_nothing(monkeypatch):
     own, nothing = problem(0.8), sphere(10, 0.2, 0.0).at(slice(0, 0))
     before = own.light.cube.radiance.detach().clone()
