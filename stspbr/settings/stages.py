@@ -113,6 +113,7 @@ class LightScaleSettings(Settings):
         [0.0, 0.2, 0.4, 0.6], description="fractions of the stage at which a learned light's scale is asked; []: never"
     )
     observations: int = Field(50_000, ge=1, description="pixels of the views; a random subset if there are more")
+    answers: int = Field(1, ge=1, le=10, description="most answers in a row, each of at most a factor 1.5")
 
 
 class SpecializeSettings(Settings):
@@ -121,7 +122,7 @@ class SpecializeSettings(Settings):
     survey: SurveySettings = Field(SurveySettings(), description="the search for metals that gradients do not find")
     light_solve: LightSolveSettings = Field(LightSolveSettings(), description="the learned light, solved for")
     light_scale: LightScaleSettings = Field(
-        LightScaleSettings(at=[]),
+        LightScaleSettings(at=[], answers=4),
         description="a learned light's scale, asked before a survey; needs light.common_scale",
     )
 

@@ -87,6 +87,9 @@ def test_a_scale_that_is_far_off_is_found_in_several_answers(monkeypatch):
     light, albedo = asked(monkeypatch, sphere(6_000, 0.2, 0.0), 0.4, times=3)
     assert light == pytest.approx(1.0, abs=0.03)
     assert light * albedo == pytest.approx(0.4, rel=1e-4)
+    own = problem(0.4)
+    assert rescale_light(own, LightScaleSettings(answers=6)).startswith("light: +1")
+    assert float(own.light.cube.radiance.detach().mean() / true_radiance().mean()) == pytest.approx(light, abs=0.02)
 
 
 def test_normals_that_are_off_make_highlights_too_weak_but_no_worse_than_before(monkeypatch):
