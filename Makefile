@@ -2,7 +2,8 @@
 # Another interpreter: make PYTHON=python3.12 test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quality quality-full quality-duplicates quality-shapes quality-scenes bench test docs lint clean
+.PHONY: help demo quality quality-assets quality-full quality-duplicates quality-shapes quality-scenes bench test docs lint \
+	clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -15,6 +16,7 @@ help:
 	@echo "make demo   make a small object, capture it, run all stages, compare the result with the truth"
 	@echo "make quality       small ladder: compare the method with the joint baseline (45 minutes on 2 cores)"
 	@echo "make quality-scenes  neural scenes: generate, train, measure (10 to 15 minutes on 2 cores)"
+	@echo "make quality-assets  assets of the folder STSPBR_ASSETS, path-traced and not (a night on 2 cores)"
 	@echo "make quality-full  full ladder: every object, light and rung (days on 2 cores; run again to continue)"
 	@echo "make quality-duplicates  poses of equal objects in one photo, on path-traced piles (hours)"
 	@echo "make quality-shapes  kinds of cells against each other, with and without remeshing (20 minutes on one core)"
@@ -34,6 +36,10 @@ quality: $(READY)
 # the mini setting of compositional neural scenes, and its figures (10 to 15 minutes on 2 cores)
 quality-scenes: $(READY)
 	$(BIN)/stspbr run scenes-mini $(ARGS)
+
+# e.g. make quality-assets ARGS="--tracks path --captures runs --only '*-learned-*'"
+quality-assets: $(READY)
+	$(BIN)/python -m stspbr.quality assets --workers 2 --threads 1 $(ARGS)
 
 quality-full: $(READY)
 	$(BIN)/python -m stspbr.quality full --workers 2 --threads 1 $(ARGS)

@@ -11,7 +11,7 @@ from stspbr.fields.hash_grid import HashGridEncoding
 from stspbr.fields.material_values import ALBEDO, NORMAL, OPACITY, ROUGHNESS, MaterialValues
 from stspbr.fields.mlp import MLP
 from stspbr.fields.tinycudann import FUSED_WIDTHS
-from stspbr.settings import FieldSettings, HashGridSettings
+from stspbr.settings import METAL_PRIOR, FieldSettings, HashGridSettings
 
 _FIRST_OPACITY = 0.95  # not 1, where the gradient of the sigmoid vanishes
 
@@ -30,11 +30,19 @@ class MaterialFields(nn.Module):
         backend: of the encodings (``"auto"``, ``"cpu"``, ``"torch"``, ``"tinycudann"``). With ``settings.precision``
             ``float16``, tinycudann works in half precision, with fused layers if it has their width; the others
             evaluate the same parameters in float32.
+        metal_prior: odds against metals, which metallic starts from unless ``settings`` give a start.
     """
 
     box: Tensor
 
-    def __init__(self, settings: FieldSettings, box: Tensor, generator: torch.Generator, backend: str = "auto") -> None:
+    def __init__(
+        self,
+        settings: FieldSettings,
+        box: Tensor,
+        generator: torch.Generator,
+        backend: str = "auto",
+        metal_prior: float = METAL_PRIOR,
+    ) -> None:
         super().__init__()
         self.settings = settings
         half = settings.precision == "float16" and backend == "tinycudann"
@@ -43,7 +51,7 @@ class MaterialFields(nn.Module):
         low, high = settings.roughness_range
         reflectance_start = [
             _logit((settings.initial_roughness - low) / (high - low)),
-            _logit(settings.initial_metallic),
+            _logit(settings.first_metallic(metal_prior)),
             *([_logit(0.98)] if settings.occlusion else []),
         ]
         appearance_start = [_logit(settings.initial_albedo)] * 3 + [0.0] * 3

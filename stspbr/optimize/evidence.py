@@ -43,16 +43,21 @@ def log_odds_against(albedo: Tensor, odds: float) -> Tensor:
 def log_likelihood_ratio(dielectric: Tensor, metal: Tensor, noise: Tensor | float, looks: Tensor) -> Tensor:
     """ln of how much likelier the looks are if the point is metal; > 0 speaks for metal. Any shape.
 
-    Errors are Gaussian with an unknown scale that the better explanation estimates, but never below ``noise``; with
-    the scale at its best for either, the ratio of the likelihoods is that of the errors to the power of the looks.
+    Errors are Gaussian with an unknown scale of at least ``noise``; each explanation has the scale that suits it best.
+    Where both errors are above ``noise``, the ratio of the likelihoods is that of the errors to the power of the looks.
 
     Args:
-        dielectric, metal: root mean square errors of the best non-metal and of the best metal.
+        dielectric, metal: root mean square errors of the best non-metal and of the best metal, noise included.
         noise: error that is always there, in the same unit.
         looks: number of independent looks.
     """
-    floor = noise * noise
-    return 0.5 * looks * ((dielectric.square() + floor).log() - (metal.square() + floor).log())
+
+    def surprise(error: Tensor) -> Tensor:
+        """- ln of the largest likelihood of one look, up to a constant."""
+        scale = error.clamp(min=noise)
+        return scale.log() + 0.5 * (error / scale).square()
+
+    return looks * (surprise(dielectric) - surprise(metal))
 
 
 def effective_looks(count: Tensor, looks: Tensor, correlation: Tensor | float) -> Tensor:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _FURTHEST, _STEPS = math.log(1.5), 15  # of one answer, either way, and how many scales are tried
 _NOISE = 1e-3  # of tonemapped radiance: no cell is explained better than this
+_SETTLED = 0.05  # a smaller change is the last
 _STAY = 0.02  # of (ln scale)² in mean log squared error: matte and metal surfaces hardly tell the scale
 
 
@@ -34,29 +35,54 @@ def rescale_light(problem: Reconstruction, settings: LightScaleSettings) -> str:
     """Give a learned light the scale that explains the highlights best, and albedo its inverse.
 
     Args:
-        problem: within the box [−1, 1]³; its appearance consists of maps, whose albedo is in units of the light.
+        problem: within the box [−1, 1]³; its appearance consists of maps, whose albedo is in units of the light, or of
+            networks, whose albedo the light's common scale compensates: without one, nothing is changed.
 
     Returns:
         A summary in one line.
     """
     light, maps = problem.light, problem.appearance
-    assert isinstance(light, LearnedLight) and isinstance(maps, TextureAppearance)
-    seen = observe(problem, settings.observations)
+    assert isinstance(light, LearnedLight)
+    whole = 1.0
+    if not isinstance(maps, TextureAppearance) and light.albedo_factor() is None:
+        return "light: albedo has no common scale with it"
+    for _ in range(settings.answers):
+        scale = _best_scale(problem, light, settings.observations)
+        if scale is None:
+            return "light: no point is seen"
+        _brighten(problem, light, scale)
+        whole *= scale
+        if abs(scale - 1.0) < _SETTLED:
+            break
+    return f"light: {100.0 * (whole - 1.0):+.1f} % explains the highlights best"
+
+
+def _best_scale(problem: Reconstruction, light: LearnedLight, observations: int) -> float | None:
+    """The scale of the light that explains the views best; None if nothing is seen."""
+    seen = observe(problem, observations)
     if len(seen) == 0:
-        return "light: no point is seen"
+        return None
     transport = None if problem.transport is None else problem.transport.transport
     grid = torch.linspace(-_FURTHEST, _FURTHEST, _STEPS, dtype=torch.float64)
     errors = errors_under_scales(
         grid.exp().tolist(), seen, Cells(seen.position), light.prefiltered(), problem.backend.texture, transport
     )
-    scale = math.exp(best_log_scale(grid, errors))
-    light.cube.set_radiance(scale * light.cube.radiance.detach(), light.cube.log_scale)
+    return math.exp(best_log_scale(grid, errors))
+
+
+def _brighten(problem: Reconstruction, light: LearnedLight, scale: float) -> None:
+    """Multiply the light by ``scale``, and albedo by its inverse."""
+    maps = problem.appearance
+    radiance = scale * light.cube.radiance.detach()
+    if isinstance(maps, TextureAppearance):
+        light.cube.set_radiance(radiance, light.cube.log_scale)
+        maps.scale_albedo(1.0 / scale)
+    else:
+        light.set_radiance(radiance, torch.full_like(light.cube.log_scale, 1.0 / scale))
     if light.flash is not None:
         light.flash.brighten(torch.full_like(light.cube.log_scale, math.log(scale)))
-    maps.scale_albedo(1.0 / scale)
-    if transport is not None:
-        transport.refresh(problem.geometry.surface(), problem.material)
-    return f"light: {100.0 * (scale - 1.0):+.1f} % explains the highlights best"
+    if problem.transport is not None:
+        problem.transport.transport.refresh(problem.geometry.surface(), problem.material)
 
 
 def best_log_scale(grid: Tensor, errors: Tensor) -> float:

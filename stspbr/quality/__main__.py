@@ -1,4 +1,4 @@
-"""``python -m stspbr.quality small|forms|dark|full``: run the remaining jobs of the ladder and print its tables."""
+"""``python -m stspbr.quality small|forms|dark|assets|full``: run a ladder's remaining jobs and print its tables."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Compare the method with its baselines on shiny objects. Jobs done with the same settings are not "
         "repeated.",
     )
-    parser.add_argument("ladder", choices=["small", "forms", "dark", "full"])
+    parser.add_argument("ladder", choices=["small", "forms", "dark", "assets", "full"])
     parser.add_argument("--out", type=Path, help="folder of captures, runs and tables; default runs/quality-<ladder>")
     parser.add_argument("--only", action="append", default=[], metavar="GLOB",
                         help="jobs whose name matches, e.g. 'letters-*-ours-*'; repeatable")  # fmt: skip
-    parser.add_argument("--tracks", default="same,path", metavar="A,B",
+    parser.add_argument("--tracks", metavar="A,B",
                         help="same: captured with our own shading; noise: the same with a path tracer's noise; "
                         "path: path-traced; path-off: those captures without transport; all. "
-                        "Default: same,path")  # fmt: skip
+                        "Default: same,path; of assets: path,same")  # fmt: skip
     parser.add_argument("--configurations", metavar="A,B", help="replace the ladder's configurations; all: every rung")
     parser.add_argument("--seeds", type=int, help="number of seeds, from 0; default: the ladder's")
     parser.add_argument("--device", default="auto")
@@ -47,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--workers", type=int, default=1, help="parallel jobs, each with its own --threads")
     parser.add_argument("--redo-stale", action="store_true", help="repeat jobs done by other sources of stspbr")
+    parser.add_argument("--captures", type=Path, metavar="FOLDER",
+                        help="take captures of equal settings and seed from the runs in this folder")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="print the jobs and whether they are done; run nothing")
     parser.add_argument("--table", action="store_true", help="write the tables of finished jobs; run nothing")
     return parser
@@ -62,8 +64,9 @@ def _run(options: argparse.Namespace) -> int:
 
     console = Console(width=None if sys.stdout.isatty() else 240)
     log: Callable[[str], None] = lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
-    if options.ladder == "full":
-        ladder, skipped = ladders.full_ladder()
+    home = options.out or Path("runs") / f"quality-{options.ladder}"
+    if options.ladder in ("assets", "full"):
+        ladder, skipped = (ladders.full_ladder if options.ladder == "full" else ladders.assets_ladder)(home)
     else:
         made = {"small": ladders.small_ladder, "forms": ladders.forms_ladder, "dark": ladders.dark_ladder}
         ladder, skipped = made[options.ladder](), []
@@ -73,14 +76,18 @@ def _run(options: argparse.Namespace) -> int:
         ladder = replace(ladder, seeds=tuple(range(options.seeds)))
     if options.configurations is not None:
         ladder = replace(ladder, configurations=_configurations(options.configurations))
-    tracks, without = _tracks(options.tracks)
+    tracks, without = _tracks(options.tracks or ",".join(ladder.tracks))
     skipped += without
+    if any(scene.relit_by for scene in ladder.scenes) and (reason := _path_tracer_missing()):
+        skipped.append(f"relighting: skipped, {reason}")
+        ladder = replace(ladder, scenes=[replace(scene, relit_by=None) for scene in ladder.scenes])
     jobs = ladders.jobs_of(ladder, tracks)
     if options.only:
         jobs = [job for job in jobs if any(fnmatchcase(job.name, pattern) for pattern in options.only)]
         if not jobs:
             raise StspbrError(f"--only {' '.join(options.only)}: no job matches; --list prints the jobs")
-    home = options.out or Path("runs") / f"quality-{options.ladder}"
+    if not jobs:
+        raise StspbrError(f"{options.ladder}: no job is left: {'; '.join(skipped)}")
 
     source = runner.source_hash()
     done = {job.name: runner.finished(job, ladder.size, home) for job in jobs}
@@ -100,6 +107,9 @@ def _run(options: argparse.Namespace) -> int:
     facts: dict[str, Any] = {"ladder": ladder.name, "source": source, "encoding_parameters": parameters}
     facts["skipped"] = skipped
     left = [] if options.table else [job for job in jobs if done[job.name] is None]
+    if options.captures is not None:
+        for line in runner.take_captures(left, ladder.size, home, options.captures):
+            log(line)
     log(f"{len(jobs)} jobs, {len(jobs) - sum(r is None for r in done.values())} done, {len(left)} to run, in {home}")
 
     def tables() -> list:
@@ -170,16 +180,23 @@ def _tracks(text: str) -> tuple[tuple[str, ...], list[str]]:
     unknown = [part for part in wanted if part not in TRACKS]
     if unknown:
         raise StspbrError(f"--tracks {text}: choose from {', '.join(TRACKS)}, or all")
-    tracks = tuple(track for track in TRACKS if track in wanted)
-    if traced := [track for track in tracks if TRACKS[track].path_traced]:
-        from stspbr.render.mitsuba_bsdf import require_mitsuba
-
-        try:
-            require_mitsuba("path-traced captures")
-        except StspbrError as error:
-            own = tuple(track for track in tracks if track not in traced)
-            return own, [f"track {track}: skipped, {error}" for track in traced]
+    tracks = tuple(dict.fromkeys(wanted))
+    traced = [track for track in tracks if TRACKS[track].path_traced]
+    if traced and (reason := _path_tracer_missing()):
+        own = tuple(track for track in tracks if track not in traced)
+        return own, [f"track {track}: skipped, {reason}" for track in traced]
     return tracks, []
+
+
+def _path_tracer_missing() -> str | None:
+    """Why there is no path tracer; None if there is one."""
+    from stspbr.render.mitsuba_bsdf import require_mitsuba
+
+    try:
+        require_mitsuba("path tracing")
+    except StspbrError as error:
+        return str(error)
+    return None
 
 
 def _brief(record: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ METHOD: dict[str, Any] = {
     "light_scale.at": [],
     "light.common_scale": False,
     "light.smoothness": 0.0,
-    "optimize.losses.metal_prior": 1.0,
+    "optimize.losses.metal_prior_weight": 0.0,
     "optimize.losses.appearance_region": "union",
     "optimize.losses.reflectance_region": "union",
 }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from stspbr.quality.configurations import CONFIGURATIONS, FLOOR, LIGHT_VARIANTS, configured
-from stspbr.quality.suite import DARK_METALS, FORMS, Scene, asset_scenes, procedural_scenes
+from stspbr.quality.configurations import CONFIGURATIONS, FLOOR, LENT, LIGHT_VARIANTS, configured
+from stspbr.quality.suite import DARK_METALS, EVALUATION_ONLY, FORMS, Scene, asset_scenes, procedural_scenes
 from stspbr.settings import (
     BakeSettings,
     CaptureMeshSettings,
@@ -61,15 +62,20 @@ TRACKS: dict[str, Track] = {
 """By name, in the order in which they run."""
 DEFAULT_TRACKS = ("same", "path")
 LIGHT_MODES = ("known", "learned")
-CAPTURE_SEED = 0
 
 
 @dataclass(frozen=True)
 class Size:
-    """The size of a ladder's captures and the length of its runs; ``overrides`` are ``--set`` values by stage."""
+    """The size of a ladder's captures and the length of its runs.
+
+    Attributes:
+        overrides: ``--set`` values by stage.
+        capture_seed: of all captures.
+    """
 
     capture: dict[str, Any]
     overrides: dict[str, list[str]] = field(default_factory=dict)
+    capture_seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class Ladder:
         scenes: objects under lights.
         configurations: those of ``CONFIGURATIONS`` that run, besides the floor.
         seeds: of network starts and batches; the captures are shared.
+        first: the configurations that run before the others, so that an early stop leaves a comparison.
+        tracks: that run unless others are asked for, in their order.
     """
 
     name: str
@@ -88,6 +96,8 @@ class Ladder:
     configurations: tuple[str, ...]
     seeds: tuple[int, ...]
     size: Size
+    first: tuple[str, ...] = (CONFIGURATIONS[0], CONFIGURATIONS[-1], FLOOR)
+    tracks: tuple[str, ...] = DEFAULT_TRACKS
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,7 @@ _SMALL = Size(
     },
 )
 _FULL = Size({"views": 100, "test_views": 20, "resolution": 256})
+_ASSETS = Size({"views": 60, "test_views": 10, "resolution": 256, "max_depth": 8}, capture_seed=1)
 
 
 def small_ladder() -> Ladder:
@@ -142,24 +153,38 @@ def dark_ladder() -> Ladder:
     return Ladder("dark", procedural_scenes(DARK_METALS), ("joint", "ours"), (0,), _SMALL)
 
 
-def full_ladder() -> tuple[Ladder, list[str]]:
+def assets_ladder(home: Path) -> tuple[Ladder, list[str]]:
+    """Every asset whose pictures may be shown, 256², the recipe's own budgets, one seed; and a line per skipped scene.
+
+    The path-traced views come first. ``home`` is the ladder's folder.
+    """
+    found, skipped = asset_scenes(home / "assets")
+    scenes = [scene for scene in found if scene.object not in EVALUATION_ONLY]
+    skipped = [line for line in skipped if not line.startswith(EVALUATION_ONLY)]
+    compared = ("ours", LENT, CONFIGURATIONS[0])
+    return Ladder("assets", scenes, compared, (0,), _ASSETS, compared, ("path", "same")), skipped
+
+
+def full_ladder(home: Path) -> tuple[Ladder, list[str]]:
     """Every scene and configuration, three seeds, 256², the recipe's own budgets; and a line per skipped scene."""
-    assets, skipped = asset_scenes()
+    assets, skipped = asset_scenes(home / "assets")
     return Ladder("full", procedural_scenes() + assets, CONFIGURATIONS, (0, 1, 2), _FULL), skipped
 
 
-def jobs_of(ladder: Ladder, tracks: tuple[str, ...] = DEFAULT_TRACKS) -> list[Job]:
+def jobs_of(ladder: Ladder, tracks: tuple[str, ...] | None = None) -> list[Job]:
     """All jobs, the most informative first, so that an early stop still leaves a comparison.
 
-    Seed 0 of all jobs comes before seed 1. Within a seed, the method, the baseline and the floor come before the rungs
-    between; then the tracks follow in the order of ``tracks``, and the known light comes before the learned one.
+    Seed 0 of all jobs comes before seed 1. Within a seed, ``ladder.first`` comes before the other configurations; then
+    the tracks follow in the order of ``tracks`` (None: the ladder's), the known light comes before the learned one, and
+    all that is compared on one scene stands together.
     """
-    outer = [name for name in (CONFIGURATIONS[0], CONFIGURATIONS[-1]) if name in ladder.configurations]
-    between = [name for name in ladder.configurations if name not in outer]
+    every = (*ladder.configurations, FLOOR)
+    outer = [name for name in ladder.first if name in every]
+    between = [name for name in every if name not in outer]
     jobs = []
     for seed in ladder.seeds:
-        for names in ([*outer, FLOOR], between):
-            for track in tracks:
+        for names in (outer, between):
+            for track in ladder.tracks if tracks is None else tracks:
                 for mode in LIGHT_MODES:
                     for scene in ladder.scenes:
                         jobs += [Job(scene, track, mode, n, seed) for n in names if _differs(n, mode)]
@@ -191,13 +216,14 @@ def recipe_of(job: Job, size: Size) -> Recipe:
         mesh, textures = job.scene.capture["asset"], job.scene.capture.get("textures")
         stages["coarse"].update(mesh=mesh, mesh_textures=textures, normals_from=2.0)
     stages["evaluate"]["reference_capture"] = True
+    stages["evaluate"]["lights"] = [job.scene.relit_by] if job.scene.relit_by else []
     capture = capture_settings(job, size).model_dump(mode="json")
     values = {"name": job.name, "seed": job.seed, "capture": capture, **stages}
     recipe = parse_settings(Recipe, values, job.name)
     return configured(recipe, job.configuration)
 
 
-def settings_hash(recipe: Recipe) -> str:
+def settings_hash(recipe: Recipe, capture_seed: int = 0) -> str:
     """SHA-256 (hex) of a job's inputs: every stage's settings, its seed and the captures' seed."""
-    settings = {**recipe.model_dump(mode="json"), "capture_seed": CAPTURE_SEED}
+    settings = {**recipe.model_dump(mode="json"), "capture_seed": capture_seed}
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -17,7 +17,8 @@ class Metric:
     Attributes:
         name: key in every file.
         label: column heading, with the unit.
-        paths: places of the value in ``errors.json``; the first that exists is used.
+        paths: places of the value in ``errors.json``; the first that exists is used. ``relit`` is the mean over the
+            lights of ``relighting``.
         higher_is_better: otherwise lower is better.
         factor: from the file's unit to the column's.
         digits: after the point.
@@ -36,6 +37,14 @@ class Metric:
 METRICS = (
     Metric("albedo_mae", "albedo MAE", ("material/lit/albedo_mae",)),
     Metric("albedo_mae_scaled", "albedo MAE scaled", ("material/lit/albedo_mae_scaled",)),
+    Metric(
+        "albedo_psnr_scaled",
+        "albedo PSNR scaled dB",
+        ("material/lit/albedo_psnr_scaled",),
+        higher_is_better=True,
+        digits=2,
+        judged=False,
+    ),  # fmt: skip
     Metric("roughness_mae", "roughness MAE", ("material/lit/roughness_mae",)),
     Metric("metallic_mae", "metallic MAE", ("material/lit/metallic_mae",)),
     Metric("false_metal", "false metal %", ("material/lit/false_metal_rate",), factor=100.0, digits=2),
@@ -45,12 +54,17 @@ METRICS = (
     Metric("f_score", "F-score 0.5 %", ("geometry/f_score_0.5%",), higher_is_better=True),
     Metric("boundary_edges", "boundary edges", ("geometry/boundary_edges", "bake/mesh/boundary_edges"), digits=1),
     Metric("psnr", "held-out PSNR dB", ("views/psnr", "bake/held_out/psnr_mean"), higher_is_better=True, digits=2),
+    Metric("relit", "relit PSNR dB", ("relit/psnr",), higher_is_better=True, digits=2),
+    Metric("relit_scaled", "relit PSNR scaled dB", ("relit/psnr_scaled",), higher_is_better=True, digits=2),
     Metric("light_radiance", "light radiance %", ("light/full/relative_error",), factor=100.0, digits=1),
     Metric("light_irradiance", "light irradiance %", ("light/irradiance/relative_error",), factor=100.0, digits=1),
     Metric("light_direction", "main lights °", ("light/direction_error",), digits=2),
     Metric("step_seconds", "CPU s/step", (), digits=3),
     Metric("wall_seconds", "wall s", (), digits=1, judged=False),
 )
+
+
+_RELIT = ("psnr", "psnr_scaled")
 
 
 def read_values(done: Mapping[str, Artifact]) -> dict[str, float | None]:
@@ -60,6 +74,8 @@ def read_values(done: Mapping[str, Artifact]) -> dict[str, float | None]:
         done: the artifacts of coarse, specialize, bake and evaluate.
     """
     errors = json.loads(done["evaluate"].file("errors.json").read_text(encoding="utf-8"))
+    relit = list((errors.get("relighting") or {}).values())
+    errors["relit"] = {key: sum(light[key] for light in relit) / len(relit) for key in _RELIT} if relit else {}
     values = {metric.name: _first(errors, metric) for metric in METRICS}
     seconds = steps = stepping = 0.0
     for stage in ("coarse", "specialize", "bake"):

@@ -6,16 +6,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stspbr.artifacts import Artifact
+from filelock import FileLock
+
+from stspbr.artifacts import Artifact, ArtifactStore
 from stspbr.errors import StspbrError, first_line
 from stspbr.files import atomic_path
 from stspbr.quality.configurations import encoding_parameters
-from stspbr.quality.ladder import CAPTURE_SEED, TRACKS, Job, Size, capture_settings, recipe_of, settings_hash
+from stspbr.quality.ladder import TRACKS, Job, Size, capture_settings, recipe_of, settings_hash
 from stspbr.settings import Recipe
 from stspbr.version import __version__
 
@@ -51,7 +53,7 @@ def source_hash() -> str:
 def finished(job: Job, size: Size, home: Path) -> dict[str, Any] | None:
     """The record of ``job`` if it was carried out with the same settings; None if it has to run."""
     record = read_json(_folder(job, home) / RESULT)
-    wanted = settings_hash(recipe_of(job, size))
+    wanted = settings_hash(recipe_of(job, size), size.capture_seed)
     if record is None or record.get("status") != "done" or record.get("settings_hash") != wanted:
         return None
     return record
@@ -83,7 +85,7 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
     }
     try:
         recipe = recipe_of(job, size)
-        record["settings_hash"] = settings_hash(recipe)
+        record["settings_hash"] = settings_hash(recipe, size.capture_seed)
         record["encoding_parameters"] = encoding_parameters(recipe.coarse.fields)
         prepare(folder, {"settings_hash": record["settings_hash"], "source": source})
         record["values"] = _run(job, recipe, size, home, folder, machine)
@@ -97,12 +99,16 @@ def carry_out(job: Job, size: Size, home: Path, machine: Machine, source: str) -
 
 def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine: Machine) -> dict[str, float | None]:
     from stspbr.quality.metrics import read_values
+    from stspbr.quality.opaque import write_opaque_parts
     from stspbr.stages.run import run_recipe
     from stspbr.stages.session import Session
 
     options: dict[str, Any] = {"device": machine.device, "backend": machine.backend, "threads": machine.threads}
     (home / ".cache").mkdir(parents=True, exist_ok=True)
-    capture = shared_capture(job, size, home, lambda run: Session.open(run, seed=CAPTURE_SEED, quiet=True, **options))
+    if job.scene.opaque_parts_of is not None:
+        write_opaque_parts(job.scene.opaque_parts_of, str(job.scene.capture["asset"]))
+    seed = size.capture_seed
+    capture = shared_capture(job, size, home, lambda run: Session.open(run, seed=seed, quiet=True, **options))
     share(capture.path.parent, folder / "capture")
     share(home / ".cache", folder / ".cache")
 
@@ -112,8 +118,6 @@ def _run(job: Job, recipe: Recipe, size: Size, home: Path, folder: Path, machine
 
 def shared_capture(job: Job, size: Size, home: Path, open_session: Callable[[Path], Any]) -> Artifact:
     """The capture of the job's scene and track: found, or made once for all configurations and seeds."""
-    from filelock import FileLock
-
     from stspbr.stages.capture import run_capture
 
     run = home / "captures" / job.capture_name
@@ -121,12 +125,37 @@ def shared_capture(job: Job, size: Size, home: Path, open_session: Callable[[Pat
         prepare(run, {"source": source_hash()})
         share(home / ".cache", run / ".cache")
         session, settings = open_session(run), capture_settings(job, size)
-        found = session.store.find("capture", settings.model_dump(mode="json"), [], CAPTURE_SEED)
+        found = session.store.find("capture", settings.model_dump(mode="json"), [], size.capture_seed)
         if found is None and TRACKS[job.track].noisy:
             from stspbr.quality.noise import run_noisy_capture
 
             return run_noisy_capture(session, settings)
         return found or run_capture(session, settings)
+
+
+def take_captures(jobs: Sequence[Job], size: Size, home: Path, folder: Path) -> list[str]:
+    """Copy the captures of ``jobs`` that ``home`` lacks from runs in ``folder``; a line for each that was found.
+
+    A run's capture is taken if its settings and its seed are those of the ladder's, and its files are whole.
+    """
+    if not folder.is_dir():
+        raise StspbrError(f"{folder}: no such folder of runs")
+    (home / ".cache").mkdir(parents=True, exist_ok=True)
+    taken, seed = [], size.capture_seed
+    for job in {job.capture_name: job for job in jobs if not TRACKS[job.track].noisy}.values():
+        settings = capture_settings(job, size).model_dump(mode="json")
+        run, identity = home / "captures" / job.capture_name, {"source": source_hash()}
+        with FileLock(home / ".cache" / f"{job.capture_name}.lock"):
+            if read_json(run / _STARTED) == identity and ArtifactStore(run).find("capture", settings, [], seed):
+                continue
+            runs = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+            matching = (ArtifactStore(path).find("capture", settings, [], seed) for path in runs)
+            found = next((capture for capture in matching if capture is not None), None)
+            if found is not None:
+                prepare(run, identity)
+                shutil.copytree(found.path, run / "capture" / found.path.name, dirs_exist_ok=True)
+                taken.append(f"capture {job.capture_name}: taken from {found.path}")
+    return taken
 
 
 def prepare(folder: Path, identity: dict[str, str]) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from stspbr.errors import StspbrError, first_line
 from stspbr.files import write_file
 from stspbr.quality import runner
-from stspbr.quality.ladder import CAPTURE_SEED, Job, Size, capture_settings
+from stspbr.quality.ladder import Job, Size, capture_settings
 from stspbr.quality.shape_figures import cube_of, shape_figures
 from stspbr.quality.shape_table import as_csv, markdown
 from stspbr.quality.suite import ASSETS_VARIABLE, FORMS, Scene, asset_scenes, procedural_scenes
@@ -159,7 +159,7 @@ def _measured(
     places: dict[str, Any] = {"device": machine.device, "backend": machine.backend, "threads": machine.threads}
     (home / ".cache").mkdir(parents=True, exist_ok=True)
     capture = runner.shared_capture(
-        ladder_job, size, home, lambda run: Session.open(run, seed=CAPTURE_SEED, quiet=True, **places)
+        ladder_job, size, home, lambda run: Session.open(run, seed=size.capture_seed, quiet=True, **places)
     )
     folder = home / "runs" / job.name
     runner.prepare(folder, _identity(job, options, steps))

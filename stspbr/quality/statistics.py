@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stspbr.quality.configurations import CONFIGURATIONS, FLOOR
+from stspbr.quality.configurations import CONFIGURATIONS, FLOOR, LENT
 from stspbr.quality.ladder import TRACKS
 from stspbr.quality.metrics import METRICS, Metric
+from stspbr.quality.suite import ASSET_NAMES
 
 BASELINE, METHOD_NAME = CONFIGURATIONS[0], CONFIGURATIONS[-1]
 LEVEL = 0.05  # of the verdicts' test
@@ -97,12 +98,14 @@ class Comparison:
             same scene stand beside them, e.g. ``floor, same shading`` or ``ours, path-traced, transport off``.
         failures: configuration to the error lines of its failed jobs.
         verdicts: metric to the method's verdict; empty unless both method and baseline have rows.
+        lent: the same against the baseline that is lent everything but separation.
     """
 
     group: Group
     rows: dict[str, dict[str, Statistic | None]]
     failures: dict[str, list[str]]
     verdicts: dict[str, Verdict]
+    lent: dict[str, Verdict]
 
 
 def compare(records: Sequence[Mapping[str, Any]]) -> list[Comparison]:
@@ -126,12 +129,7 @@ def compare(records: Sequence[Mapping[str, Any]]) -> list[Comparison]:
         failures: dict[str, list[str]] = {}
         for record in failed:
             failures.setdefault(record["configuration"], []).append(f"seed {record['seed']}: {record['error']}")
-        verdicts = {}
-        if {BASELINE, METHOD_NAME} <= rows.keys():
-            for metric in METRICS:
-                mean = [rows.get(name, {}).get(metric.name) for name in (METHOD_NAME, BASELINE, FLOOR)]
-                verdicts[metric.name] = judge(metric, *mean)
-        out.append(Comparison(group, rows, failures, verdicts))
+        out.append(Comparison(group, rows, failures, _verdicts(rows, BASELINE), _verdicts(rows, LENT)))
     return out
 
 
@@ -156,9 +154,16 @@ class Target:
 
 
 _KNOWN_LIGHT = {"false_metal": 2.0, "roughness_mae": 0.05, "metallic_mae": 0.03}
+_ASSETS: dict[tuple[str, str], dict[str, float]] = {
+    ("same", "known"): {"roughness_mae": 0.02, "metallic_mae": 0.01},
+    ("path", "known"): {"roughness_mae": 0.03, "metallic_mae": 0.015},
+    ("path", "learned"): {"roughness_mae": 0.05, "metallic_mae": 0.03, "albedo_psnr_scaled": 33.0, "relit": 32.0},
+}  # of the user's assets, by track and light mode; and for all of them:
+_ASSETS_FALSE_METAL = 0.5
 _FLOOR_FACTOR = 1.5
 _FLOORED = ("albedo_mae", "albedo_mae_scaled", "roughness_mae", "metallic_mae")
 _STEP_RATIO = 1.1
+_HIGHER = {metric.name for metric in METRICS if metric.higher_is_better}
 
 
 def targets(comparison: Comparison) -> list[Target]:
@@ -167,9 +172,12 @@ def targets(comparison: Comparison) -> list[Target]:
     if ours is None:
         return []
     labels = {metric.name: metric.label for metric in METRICS}
-    _, _, track, mode = comparison.group
+    name, _, track, mode = comparison.group
     out = []
-    if (track, mode) == ("same", "known"):
+    if name in ASSET_NAMES:
+        limits = {"false_metal": _ASSETS_FALSE_METAL, **_ASSETS.get((track, mode), {})}
+        out += [_target(labels[key], ours.get(key), limit, key in _HIGHER) for key, limit in limits.items()]
+    elif (track, mode) == ("same", "known"):
         out += [_target(labels[name], ours.get(name), limit) for name, limit in _KNOWN_LIGHT.items()]
     if track == "path":
         floor = comparison.rows.get(FLOOR, {})
@@ -182,9 +190,18 @@ def targets(comparison: Comparison) -> list[Target]:
     return out
 
 
-def _target(what: str, value: Statistic | None, limit: float) -> Target:
+def _target(what: str, value: Statistic | None, limit: float, higher_is_better: bool = False) -> Target:
     mean = None if value is None else value.mean
-    return Target(what, mean, limit, None if mean is None else mean <= limit)
+    met = None if mean is None else mean >= limit if higher_is_better else mean <= limit
+    return Target(what, mean, limit, met)
+
+
+def _verdicts(rows: Mapping[str, Mapping[str, Statistic | None]], baseline: str) -> dict[str, Verdict]:
+    """The method's verdict against ``baseline`` by metric; empty unless both have rows."""
+    if not {baseline, METHOD_NAME} <= rows.keys():
+        return {}
+    found = {m.name: [rows.get(n, {}).get(m.name) for n in (METHOD_NAME, baseline, FLOOR)] for m in METRICS}
+    return {metric.name: judge(metric, *found[metric.name]) for metric in METRICS}
 
 
 def _statistics(records: Iterable[Mapping[str, Any]]) -> dict[str, Statistic | None]:

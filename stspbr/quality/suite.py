@@ -17,11 +17,15 @@ class Scene:
     Attributes:
         object, light: names for the table.
         capture: the keys of ``CaptureMeshSettings`` that select object and light.
+        opaque_parts_of: the file whose opaque parts the captured asset is; None: the asset is there.
+        relit_by: a light that no capture was made with, for the evaluation; None: it is not relit.
     """
 
     object: str
     light: str
     capture: dict[str, str | float]
+    opaque_parts_of: str | None = None
+    relit_by: str | None = None
 
 
 _OBJECTS = ("ceramic-trim", "letters", "dark-gloss", "ramp")
@@ -30,17 +34,28 @@ FORMS = ("candlestick", "casket", "wires")
 DARK_METALS = ("iron-hoop", "gunmetal", "painted-steel")
 """Metals darker than most paint, beside paint as dark: only the strength of a highlight tells them apart."""
 _LIGHTS = ("studio", "sunset", "window")
-_WORKSHOP = "envs/aerodynamics_workshop_1k.hdr"
+_WORKSHOP, _OTHER = "envs/aerodynamics_workshop_1k.hdr", "envs/potsdamer_platz_1k.hdr"
+_COATED = {"roughness": 0.15, "metallic": 0.0}  # of assets that have colours alone
 _ASSETS: dict[str, dict[str, str | float]] = {
-    "spot": {"asset": "meshes/spot/spot.obj", "light": _WORKSHOP, "roughness": 0.15, "metallic": 0.0},
-    "bob": {
+    "spot": {"asset": "meshes/spot/spot.obj", **_COATED},
+    "bob": {"asset": "meshes/bob/bob_tri.obj", **_COATED},
+    "boombox": {"asset": "meshes/BoomBox.glb"},
+    "waterbottle": {"asset": "meshes/WaterBottle.glb"},
+    "teapot": {"asset": "meshes/FancyTeapot.glb"},
+    "suzanne": {"asset": "meshes/Suzanne.glb"},
+    "avocado": {"asset": "meshes/Avocado.glb"},
+    "helmet": {"asset": "meshes/FlightHelmet.glb"},
+    "duck": {
         "asset": "restricted/materialsplit/bob_1/bob_tri.obj",
         "textures": "restricted/materialsplit/bob_1/textures",
-        "light": _WORKSHOP,
     },
-    "boombox": {"asset": "meshes/BoomBox.glb", "light": _WORKSHOP},
 }
-_PATHS = ("asset", "textures", "light")
+ASSET_NAMES = tuple(_ASSETS)
+_PATHS = ("asset", "textures")
+EVALUATION_ONLY = ("duck",)
+"""Assets whose licence allows measuring, but no pictures in a page."""
+_OPAQUE = ("helmet",)
+"""Assets of which the opaque parts alone are captured."""
 
 
 def procedural_scenes(objects: tuple[str, ...] = _OBJECTS, lights: tuple[str, ...] = _LIGHTS) -> list[Scene]:
@@ -49,17 +64,26 @@ def procedural_scenes(objects: tuple[str, ...] = _OBJECTS, lights: tuple[str, ..
     return [Scene(n, light, {"asset": f"procedural:{n}", "light": f"procedural:{light}"}) for n, light in pairs]
 
 
-def asset_scenes() -> tuple[list[Scene], list[str]]:
-    """The scenes of the folder that ``STSPBR_ASSETS`` names, and one line per skipped scene."""
+def asset_scenes(made: Path) -> tuple[list[Scene], list[str]]:
+    """The scenes of the folder that ``STSPBR_ASSETS`` names, and one line per skipped scene.
+
+    Args:
+        made: folder of the assets that are made of those there, when a job needs them.
+    """
     root = os.environ.get(ASSETS_VARIABLE)
     if not root:
         return [], [f"{name}: skipped, {ASSETS_VARIABLE} is not set" for name in _ASSETS]
-    scenes, skipped = [], []
+    light, other = (str(Path(root) / name) for name in (_WORKSHOP, _OTHER))
+    relit_by = other if Path(other).exists() else None
+    scenes, skipped = [], [] if relit_by else [f"relighting: skipped, {other} is missing"]
     for name, entry in _ASSETS.items():
-        capture = {k: str(Path(root) / str(v)) if k in _PATHS else v for k, v in entry.items()}
-        absent = [capture[key] for key in _PATHS if key in capture and not Path(str(capture[key])).exists()]
+        capture = {k: str(Path(root) / str(v)) if k in _PATHS else v for k, v in entry.items()} | {"light": light}
+        absent = [capture[key] for key in (*_PATHS, "light") if key in capture and not Path(str(capture[key])).exists()]
         if absent:
             skipped.append(f"{name}: skipped, {absent[0]} is missing")
-        else:
-            scenes.append(Scene(name, "workshop", capture))
+            continue
+        source = None
+        if name in _OPAQUE:
+            source, capture["asset"] = str(capture["asset"]), str(made / f"{name}.glb")
+        scenes.append(Scene(name, "workshop", capture, source, relit_by))
     return scenes, skipped

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stspbr.files import atomic_path
-from stspbr.quality.configurations import FLOOR
+from stspbr.quality.configurations import FLOOR, LENT
 from stspbr.quality.ladder import TRACKS
 from stspbr.quality.metrics import METRICS, Metric
-from stspbr.quality.statistics import LEVEL, Comparison, Statistic, Verdict, compare, count_outcomes, targets
+from stspbr.quality.statistics import BASELINE, LEVEL, Comparison, Statistic, Verdict, compare, count_outcomes, targets
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,8 +51,8 @@ def markdown(comparisons: Sequence[Comparison], facts: Mapping[str, Any]) -> str
     for comparison in comparisons:
         lines += [f"## {title(comparison)}", ""]
         lines += _markdown_table(*value_rows(comparison))
-        if comparison.verdicts:
-            lines += ["", *_markdown_table(*verdict_rows(comparison))]
+        for baseline, verdicts in _against(comparison):
+            lines += ["", *_markdown_table(*verdict_rows(baseline, verdicts))]
         promised = targets(comparison)
         if promised:
             lines += ["", *(f"- {target_line(t)}" for t in promised)]
@@ -94,6 +94,7 @@ def as_json(
                     for name, row in comparison.rows.items()
                 },
                 "verdicts": {key: asdict(verdict) for key, verdict in comparison.verdicts.items()},
+                "verdicts_against_lent": {key: asdict(verdict) for key, verdict in comparison.lent.items()},
                 "targets": [asdict(target) for target in targets(comparison)],
                 "failures": comparison.failures,
             }
@@ -107,9 +108,7 @@ def print_tables(console: Console, comparisons: Sequence[Comparison]) -> None:
     from rich.table import Table
 
     for comparison in comparisons:
-        for head, rows in (value_rows(comparison), verdict_rows(comparison)):
-            if not rows or (rows[0][0] == "" and not comparison.verdicts):
-                continue
+        for head, rows in (value_rows(comparison), *(verdict_rows(*pair) for pair in _against(comparison))):
             table = Table(*head, title=title(comparison) if head[0] == "configuration" else None, title_justify="left")
             for row in rows:
                 table.add_row(*row)
@@ -158,19 +157,22 @@ def value_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def verdict_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Heading and rows of ours − joint: difference with spread, outcome, and ours over the floor."""
-    head = ["ours − joint", "", *(metric.label for metric in METRICS)]
-    verdicts = [comparison.verdicts.get(metric.name) for metric in METRICS]
-    if not any(verdicts):
-        return head, []
-    pairs = list(zip(METRICS, verdicts, strict=True))
+def verdict_rows(baseline: str, verdicts: Mapping[str, Verdict]) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows of ours − ``baseline``: difference with spread, outcome, and ours over the floor."""
+    head = [f"ours − {baseline}", "", *(metric.label for metric in METRICS)]
+    pairs = [(metric, verdicts.get(metric.name)) for metric in METRICS]
     return head, [
         ["difference", "", *(_difference(metric, verdict) for metric, verdict in pairs)],
-        ["p", "", *("" if v is None or v.p_value is None else f"{v.p_value:.2g}" for v in verdicts)],
+        ["p", "", *("" if v is None or v.p_value is None else f"{v.p_value:.2g}" for _, v in pairs)],
         ["verdict", "", *(_outcome(metric, verdict) for metric, verdict in pairs)],
-        ["ours / floor", "", *("" if v is None or v.floor_ratio is None else f"{v.floor_ratio:.2f}" for v in verdicts)],
+        ["ours / floor", "", *("" if v is None or v.floor_ratio is None else f"{v.floor_ratio:.2f}" for _, v in pairs)],
     ]
+
+
+def _against(comparison: Comparison) -> list[tuple[str, Mapping[str, Verdict]]]:
+    """The baselines that the method is judged against, with its verdicts."""
+    both = ((BASELINE, comparison.verdicts), (LENT, comparison.lent))
+    return [(name, verdicts) for name, verdicts in both if verdicts]
 
 
 def _cell(metric: Metric, value: Statistic | None) -> str:

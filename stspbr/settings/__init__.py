@@ -15,6 +15,7 @@ from stspbr.settings.capture import (
 from stspbr.settings.export import ExportDatasetSettings, ExportSettings
 from stspbr.settings.fleet import FleetObject, FleetSettings, TaskNeeds
 from stspbr.settings.optimization import (
+    METAL_PRIOR,
     FieldSettings,
     GeometrySettings,
     HashGridSettings,
@@ -64,6 +65,7 @@ from stspbr.settings.stages import (
 from stspbr.settings.texture import PriorTrainSettings, TextureSettings
 
 __all__ = [
+    "METAL_PRIOR",
     "BakeSettings",
     "CaptureFolderSettings",
     "CaptureMeshSettings",

@@ -23,6 +23,8 @@ _Odds = Annotated[
     ),
 ]
 
+METAL_PRIOR = 10.0
+"""The odds of ``metal_prior`` that are used if nothing else is said."""
 
 _Crop = Annotated[
     Literal["auto"] | Annotated[int, Field(ge=0)], or_else("choose auto, 0 or a side in pixels, e.g. 256")
@@ -72,7 +74,21 @@ class FieldSettings(Settings):
     roughness_range: tuple[float, float] = Field((0.03, 1.0), description="lowest and highest roughness, within 0 to 1")
     initial_albedo: float = Field(0.5, description="linear albedo that learning starts from, between 0 and 1")
     initial_roughness: float = Field(0.2, description="roughness that learning starts from, inside roughness_range")
-    initial_metallic: float = Field(0.15, description="metallic that learning starts from, between 0 and 1")
+    initial_metallic: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="metallic that learning starts from; none: the prior's probability of a metal, 1 / (1 + "
+        "optimize.losses.metal_prior)",
+    )
+
+    def first_metallic(self, odds: float) -> float:
+        """The metallic that learning starts from, if ``odds`` is the ``metal_prior``; in (0, 1).
+
+        Nothing is known of the albedo then, so the odds are those against a dark metal.
+        """
+        # 0 is out of reach of a sigmoid's gradient: no odds count for more than 100, as in the survey
+        return 1.0 / (1.0 + min(odds, 100.0)) if self.initial_metallic is None else self.initial_metallic
 
     @property
     def cut_outs(self) -> bool:
@@ -189,7 +205,7 @@ class LossSettings(Settings):
     )
     reflectance_region: Literal["interior", "union"] = Field("union", description="pixels of B's image losses")
     metal_prior: _Odds = Field(
-        10.0,
+        METAL_PRIOR,
         description="odds against metals darker than albedo 0.1, where images cannot tell: 10 is ten to one; 1: none",
     )
     metal_prior_weight: float = Field(

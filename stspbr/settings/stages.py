@@ -56,11 +56,11 @@ class CoarseSettings(Settings):
     normals_from: float = Field(
         0.75, ge=0, description="fraction of the stage after which normals are learned; above 1: never"
     )
-    # no prior yet: while metal still looks dark, the prior would turn it into non-metal
+    # the prior has no term yet: while metal still looks dark, it would turn it into non-metal
     optimize: OptimizeSettings = Field(
         OptimizeSettings(
             iterations=500,
-            losses=LossSettings(metal_prior=1.0),
+            losses=LossSettings(metal_prior_weight=0.0),
             rates=rates(
                 PRESETS["coarse.A"],
                 PRESETS["coarse.B"],
@@ -113,6 +113,7 @@ class LightScaleSettings(Settings):
         [0.0, 0.2, 0.4, 0.6], description="fractions of the stage at which a learned light's scale is asked; []: never"
     )
     observations: int = Field(50_000, ge=1, description="pixels of the views; a random subset if there are more")
+    answers: int = Field(1, ge=1, le=10, description="most answers in a row, each of at most a factor 1.5")
 
 
 class SpecializeSettings(Settings):
@@ -120,6 +121,10 @@ class SpecializeSettings(Settings):
 
     survey: SurveySettings = Field(SurveySettings(), description="the search for metals that gradients do not find")
     light_solve: LightSolveSettings = Field(LightSolveSettings(), description="the learned light, solved for")
+    light_scale: LightScaleSettings = Field(
+        LightScaleSettings(at=[], answers=4),
+        description="a learned light's scale, asked before a survey; needs light.common_scale",
+    )
 
     remesh: Literal["adaptive", "off"] = Field(
         "off",

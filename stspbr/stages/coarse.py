@@ -49,7 +49,8 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
         )
     # a shape that is learned must not be cut away before it has settled
     opacity_from = settings.normals_from if given is None else 0.0
-    appearance = FieldAppearance(make_fields(settings.fields, session, generator), settings.normals_from, opacity_from)
+    fields = make_fields(settings.fields, session, generator, metal_prior=settings.optimize.losses.metal_prior)
+    appearance = FieldAppearance(fields, settings.normals_from, opacity_from)
     transport = make_transport(
         source, capture, settings.transport, session, normalization, cut_outs=settings.fields.cut_outs
     )

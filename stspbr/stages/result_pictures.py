@@ -44,14 +44,14 @@ def write_result(session: Session, asset: Artifact, path: Path) -> Path:
             found["metallic"],
             0.5 * (found["normal"] + found["alpha"]),
         ]
-        rows.append(_cut([np.asarray(picture) for picture in pictures], found["alpha"], frame.alpha))
+        rows.append(cut([np.asarray(picture) for picture in pictures], found["alpha"], frame.alpha))
         names.append(frame.name)
     with atomic_path(path) as temporary:
         contact_sheet(rows, names, _COLUMNS, temporary, cell=256)
     return path
 
 
-def _cut(pictures: list[np.ndarray], *covers: np.ndarray) -> list[np.ndarray]:
+def cut(pictures: list[np.ndarray], *covers: np.ndarray) -> list[np.ndarray]:
     """All pictures cut to the object with a little space about it."""
     covered = np.logical_or.reduce([cover[..., 0] > 0.5 for cover in covers])
     if not covered.any():

@@ -11,6 +11,7 @@ import torch
 from stspbr.artifacts import Artifact
 from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.geometry import FixedGeometry
+from stspbr.optimize.light_scale import rescale_light
 from stspbr.optimize.light_solve import solve_light
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.survey import record, shares, survey
@@ -85,6 +86,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
 
     def before(step: int) -> str:
         lines = []
+        if step in scales:  # before the survey: under a light that is too dark, paint shines like a dark metal
+            lines.append(rescale_light(reconstruction, settings.light_scale))
         if step in surveys:
             lines.append(survey(reconstruction, fields, settings.survey))
         if step in solves:  # after the survey: half a metal's highlight would be too strong for the light's scale
@@ -94,5 +97,6 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     surveys = settings.optimize.steps_at(settings.survey.at)
     solved = isinstance(light, LearnedLight) and light.flash is None  # a flash is not a part of the solve
     solves = settings.optimize.steps_at(settings.light_solve.at) if solved else []
-    interludes = {step: partial(before, step) for step in sorted({*surveys, *solves})}
+    scales = settings.optimize.steps_at(settings.light_scale.at) if solved else []
+    interludes = {step: partial(before, step) for step in sorted({*surveys, *solves, *scales})}
     return fit(session, "specialize", settings, coarse, reconstruction, write, interludes)

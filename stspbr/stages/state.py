@@ -22,7 +22,7 @@ from stspbr.render.light import EnvironmentCube
 from stspbr.render.prefilter import PrefilteredLight, light_filter, prefilter_latlong
 from stspbr.render.rays.backend import choose_rays
 from stspbr.scene import Capture, Corners, EnvironmentLight, Mesh, Normalization
-from stspbr.settings import CoarseSettings, FieldSettings, LightSettings, TransportSettings
+from stspbr.settings import METAL_PRIOR, CoarseSettings, FieldSettings, LightSettings, TransportSettings
 from stspbr.stages.ground import chosen_ground
 from stspbr.stages.session import Session
 from stspbr.transport.ground import FIRST_GREY, FloorLight, lower_light, upper_half, upper_light
@@ -195,11 +195,19 @@ def grey_of(transport: Transport | None, parent: Artifact | None = None) -> list
 
 
 def make_fields(
-    settings: FieldSettings, session: Session, generator: torch.Generator, state: Path | None = None
+    settings: FieldSettings,
+    session: Session,
+    generator: torch.Generator,
+    state: Path | None = None,
+    metal_prior: float = METAL_PRIOR,
 ) -> MaterialFields:
-    """The material networks over the normalised box [−1, 1]³, from ``state`` or freshly initialised."""
+    """The material networks over the normalised box [−1, 1]³, from ``state`` or freshly initialised.
+
+    Args:
+        metal_prior: odds against metals, for a fresh start.
+    """
     box = torch.tensor([[-1.0] * 3, [1.0] * 3])
-    out = MaterialFields(settings, box, generator, session.encoding)
+    out = MaterialFields(settings, box, generator, session.encoding, metal_prior)
     if state is not None:
         out.load_state_dict(_tensors(state))
     return out.to(session.device)

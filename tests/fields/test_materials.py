@@ -54,6 +54,15 @@ def test_metallic_starts_low_and_occlusion_open_by_default():
     assert fields()(points()).occlusion is None
 
 
+@pytest.mark.parametrize(("odds", "wanted"), [(10.0, 1 / 11), (1.0, 0.5), (1e6, 1 / 101)])
+def test_metallic_starts_from_the_priors_odds_unless_a_start_is_given(odds, wanted):
+    generator = torch.Generator().manual_seed(0)
+    values = MaterialFields(FieldSettings(**SMALL), BOX, generator, metal_prior=odds)(points())
+    torch.testing.assert_close(values.metallic, torch.full_like(values.metallic, wanted), atol=0.005, rtol=0)
+    given = MaterialFields(FieldSettings(**SMALL, initial_metallic=0.3), BOX, generator, metal_prior=odds)(points())
+    torch.testing.assert_close(given.metallic, torch.full_like(given.metallic, 0.3), atol=0.005, rtol=0)
+
+
 @pytest.mark.parametrize("mode", ["split", "joint"])
 def test_extreme_outputs_stay_in_range(mode):
     low, high = FieldSettings().roughness_range

@@ -87,6 +87,9 @@ def test_a_scale_that_is_far_off_is_found_in_several_answers(monkeypatch):
     light, albedo = asked(monkeypatch, sphere(6_000, 0.2, 0.0), 0.4, times=3)
     assert light == pytest.approx(1.0, abs=0.03)
     assert light * albedo == pytest.approx(0.4, rel=1e-4)
+    own = problem(0.4)
+    assert rescale_light(own, LightScaleSettings(answers=6)).startswith("light: +1")
+    assert float(own.light.cube.radiance.detach().mean() / true_radiance().mean()) == pytest.approx(light, abs=0.02)
 
 
 def test_normals_that_are_off_make_highlights_too_weak_but_no_worse_than_before(monkeypatch):
@@ -106,6 +109,21 @@ def test_a_flash_is_scaled_with_the_light_that_stays(monkeypatch):
     scale = float(own.light.cube.radiance.detach().mean() / (0.8 * true_radiance().mean()))
     assert scale > 1.1
     torch.testing.assert_close(flash.intensity().detach(), scale * before, rtol=1e-4, atol=0.0)
+
+
+def test_networks_leave_their_albedo_to_the_common_scale(monkeypatch):
+    own, seen = problem(0.75), sphere(6_000, 0.2, 0.0)
+    own.appearance = object()  # networks, of which nothing is changed
+    monkeypatch.setattr(light_scale, "observe", lambda *_: seen)
+    own.light.cube.common.requires_grad_(False)
+    before = own.light.cube.radiance.detach().clone()
+    assert rescale_light(own, LightScaleSettings()) == "light: albedo has no common scale with it"
+    assert torch.equal(own.light.cube.radiance, before)
+    own.light.cube.common.requires_grad_(True)
+    rescale_light(own, LightScaleSettings())
+    scale = float(own.light.cube.radiance.detach().mean() / true_radiance().mean())
+    assert scale == pytest.approx(1.0, abs=0.03)
+    torch.testing.assert_close(own.light.albedo_factor(), torch.full((3,), 0.75 / scale), rtol=1e-4, atol=0.0)
 
 
 def test_nothing_seen_changes_nothing(monkeypatch):

@@ -179,7 +179,7 @@ def test_interior_region_keeps_silhouettes_from_the_reflectance(tiny_run):
 
 def test_metallic_beliefs_drive_the_reflectance_alone(tiny_run):
     believing = problem(tiny_run)
-    losses = believing.settings.losses.model_copy(update={"metallic_binary": 0.1, "metal_prior": 10.0})
+    losses = believing.settings.losses.model_copy(update={"metallic_binary": 0.1, "metal_prior_weight": 0.001})
     believing.settings = believing.settings.model_copy(update={"losses": losses})
     groups = believing.groups()
     chosen = [t for t in believing.terms(3, 0.6, Stopwatch()) if t.name in ("metal_prior", "metallic_binary")]

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from stspbr.errors import StspbrError
+from stspbr.formats.assets import read_asset
+from stspbr.formats.gltf.writer import write_glb
+from stspbr.procedural.objects import letters
 from stspbr.quality import runner
 from stspbr.quality.ladder import (
     Job,
     Ladder,
     Size,
+    assets_ladder,
     capture_settings,
     dark_ladder,
     forms_ladder,
@@ -21,9 +28,12 @@ from stspbr.quality.ladder import (
     settings_hash,
     small_ladder,
 )
+from stspbr.quality.opaque import opaque_parts, write_opaque_parts
 from stspbr.quality.suite import asset_scenes, procedural_scenes
+from stspbr.stages.session import Session
 
 GRID = "{ levels = 3, log2_table_size = 10, finest_resolution = 32 }"
+ASSETS = ["spot", "bob", "boombox", "waterbottle", "teapot", "suzanne", "avocado", "helmet"]
 STEPS = ["optimize.iterations=3", "optimize.batch=2"]
 TINY = Size(
     {"views": 6, "test_views": 2, "resolution": 32},
@@ -50,8 +60,8 @@ def test_small_ladder_is_what_it_says():
 
 def test_a_prefix_of_the_ladder_is_informative(monkeypatch):
     monkeypatch.delenv("STSPBR_ASSETS", raising=False)
-    ladder, skipped = full_ladder()
-    assert [line.split(":")[0] for line in skipped] == ["spot", "bob", "boombox"]
+    ladder, skipped = full_ladder(Path("home"))
+    assert [line.split(":")[0] for line in skipped] == [*ASSETS, "duck"]
     jobs = jobs_of(ladder)
     seeds = [job.seed for job in jobs]
     assert seeds == sorted(seeds)
@@ -79,15 +89,61 @@ def test_the_ladder_of_dark_metals_has_three_objects_under_three_lights():
     assert capture_settings(jobs[0], dark_ladder().size).asset == "procedural:iron-hoop"
 
 
-def test_assets_are_found_or_named(monkeypatch, tmp_path):
+@pytest.fixture
+def assets(monkeypatch, tmp_path):
+    """A folder with the names of some assets and of both lights."""
     monkeypatch.setenv("STSPBR_ASSETS", str(tmp_path))
-    (tmp_path / "envs").mkdir()
-    (tmp_path / "envs" / "aerodynamics_workshop_1k.hdr").touch()
-    (tmp_path / "meshes").mkdir()
-    (tmp_path / "meshes" / "BoomBox.glb").touch()
-    scenes, skipped = asset_scenes()
-    assert [scene.object for scene in scenes] == ["boombox"]
-    assert len(skipped) == 2 and "spot.obj is missing" in skipped[0]
+    for name in ("envs/aerodynamics_workshop_1k.hdr", "envs/potsdamer_platz_1k.hdr", "meshes/BoomBox.glb",
+                 "meshes/FlightHelmet.glb"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_assets_are_found_or_named(assets, tmp_path):
+    scenes, skipped = asset_scenes(tmp_path / "made")
+    assert [scene.object for scene in scenes] == ["boombox", "helmet"]
+    assert len(skipped) == 7 and "spot.obj is missing" in skipped[0]
+    boombox, helmet = scenes
+    assert boombox.capture["asset"] == str(assets / "meshes/BoomBox.glb") and boombox.opaque_parts_of is None
+    assert helmet.capture["asset"] == str(tmp_path / "made" / "helmet.glb")
+    assert helmet.opaque_parts_of == str(assets / "meshes/FlightHelmet.glb")
+    (assets / "envs/potsdamer_platz_1k.hdr").unlink()
+    scenes, skipped = asset_scenes(tmp_path / "made")
+    assert scenes[0].relit_by is None and "potsdamer_platz_1k.hdr is missing" in skipped[0]
+
+
+def test_the_ladder_of_assets_compares_path_traced_views_first(assets, tmp_path):
+    ladder, skipped = assets_ladder(tmp_path)
+    assert len(skipped) == 6 and not any("duck" in line for line in skipped)
+    jobs = jobs_of(ladder)
+    assert len(jobs) == 2 * 2 * (2 * 3 + 1)  # objects, tracks, light modes × configurations + floor
+    assert [(j.scene.object, j.track, j.light_mode, j.configuration) for j in jobs[:4]] == [
+        ("boombox", "path", "known", "ours"), ("boombox", "path", "known", "joint-lent"),
+        ("boombox", "path", "known", "joint"), ("helmet", "path", "known", "ours"),
+    ]  # fmt: skip
+    assert all(job.configuration == "floor" for job in jobs[-4:])
+    recipe = recipe_of(jobs[0], ladder.size)
+    assert recipe.evaluate.lights == [str(assets / "envs/potsdamer_platz_1k.hdr")]
+    assert recipe.capture.views == 60 and recipe.capture.light != recipe.evaluate.lights[0]
+
+
+def test_the_opaque_parts_of_an_asset(tmp_path):
+    whole = letters(16)
+    glass = replace(whole.materials[0], opacity=np.full((1, 1, 1), 0.5, np.float32), name="glass")
+    material = np.arange(len(whole.mesh.faces), dtype=np.int32) % 2
+    both = replace(whole, mesh=replace(whole.mesh, face_material=material), materials=[whole.materials[0], glass])
+    write_glb(tmp_path / "both.glb", both)
+    write_opaque_parts(tmp_path / "both.glb", tmp_path / "made" / "opaque.glb")
+    left = read_asset(tmp_path / "made" / "opaque.glb")
+    assert len(left.mesh.faces) == (material == 0).sum()
+    assert [material.alpha_mode for material in left.materials] == ["opaque"]
+    solid = both.mesh.positions[both.mesh.faces[::2]].mean(axis=1)
+    np.testing.assert_allclose(
+        np.sort(left.mesh.positions[left.mesh.faces].mean(axis=1), axis=0), np.sort(solid, axis=0), atol=1e-6
+    )
+    with pytest.raises(StspbrError, match="no opaque part"):
+        opaque_parts(replace(both, materials=[glass, glass]))
 
 
 def test_recipes_say_what_the_job_is():
@@ -156,6 +212,27 @@ def test_what_is_done_is_not_repeated_and_what_is_other_is(home):
             assert runner.finished(job, TINY, folder) is None
     finally:
         result.write_text(text)
+
+
+def test_captures_of_other_runs_are_taken_if_equal(tmp_path):
+    runs, home = tmp_path / "runs", tmp_path / "home"
+    size = Size(TINY.capture, TINY.overrides, capture_seed=4)
+    for name, seed in (("other", 0), ("wanted", 4)):
+        session = Session.open(runs / name, seed=seed, device="cpu", backend="cpu", quiet=True)
+        with session.create("capture", capture_settings(JOB, size)) as draft:
+            (draft.path / "transforms.json").write_text(name)
+    lines = runner.take_captures([JOB, replace(JOB, seed=1), replace(JOB, track="path")], size, home, runs)
+    assert len(lines) == 1 and "ramp-studio-same: taken from" in lines[0] and "wanted" in lines[0]
+    taken = home / "captures" / "ramp-studio-same" / "capture" / "v0001"
+    assert (taken / "transforms.json").read_text() == "wanted"
+
+    def open_session(run):
+        return Session.open(run, seed=4, device="cpu", backend="cpu", quiet=True)
+
+    assert runner._capture(JOB, size, home, open_session).path == taken
+    assert runner.take_captures([JOB], size, home, runs) == []  # it is there already
+    with pytest.raises(StspbrError, match="no such folder of runs"):
+        runner.take_captures([JOB], size, home, tmp_path / "absent")
 
 
 def test_a_failure_is_recorded_in_one_line(tmp_path):

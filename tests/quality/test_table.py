@@ -13,7 +13,7 @@ import pytest
 
 from stspbr.quality.metrics import METRICS, read_values
 from stspbr.quality.statistics import Statistic, compare, count_outcomes, judge, statistic, targets
-from stspbr.quality.table import as_csv, markdown, write_tables
+from stspbr.quality.table import as_csv, as_json, markdown, write_tables
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 
@@ -108,6 +108,38 @@ def test_targets():
     assert found["metallic MAE"].met is None  # not measured is not met
     ratio = found["CPU s/step over joint's"]
     assert ratio.value == pytest.approx(1.2) and ratio.met is False
+
+
+def test_assets_have_limits_of_their_own():
+    values = {
+        "roughness_mae": 0.04,
+        "metallic_mae": 0.02,
+        "albedo_psnr_scaled": 34.0,
+        "relit": 31.0,
+        "false_metal": 0.1,
+    }
+    learned, known = (record("ours", 0, "path", mode, **values) | {"object": "bob"} for mode in ("learned", "known"))
+    found = {target.what: target.met for target in targets(compare([learned])[0])}
+    assert found == {
+        "false metal %": True, "roughness MAE": True, "metallic MAE": True, "albedo PSNR scaled dB": True,
+        "relit PSNR dB": False,
+    }  # fmt: skip
+    found = {target.what: target.met for target in targets(compare([known])[0])}
+    assert found == {"false metal %": True, "roughness MAE": False, "metallic MAE": False}
+
+
+def test_the_baseline_that_is_lent_everything_has_its_own_verdicts():
+    lent = [record("joint-lent", seed, roughness_mae=0.03 + 0.02 * seed, psnr=40.0) for seed in (0, 1)]
+    (comparison,) = compare(RECORDS + lent)
+    assert comparison.lent["roughness_mae"].outcome == "equal" and comparison.lent["psnr"].outcome == "worse"
+    assert comparison.verdicts["roughness_mae"].outcome == "within" and not compare(RECORDS)[0].lent
+    text = markdown([comparison], {})
+    assert (
+        "| ours − joint |" in text
+        and "| ours − joint-lent |" in text
+        and "joint-lent |" not in markdown(compare(RECORDS), {})
+    )
+    assert as_json([comparison], [], {})["groups"][0]["verdicts_against_lent"]["roughness_mae"]["difference"] == 0.0
 
 
 def test_path_traced_groups_have_both_floors():
