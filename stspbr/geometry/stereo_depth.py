@@ -29,6 +29,7 @@ _NEIGHBOURS = 4
 _ANGLES = (4.0, 45.0)  # degrees between the lines of sight of neighbours
 _BEST_ANGLE = 18.0
 _MOST_DEPTHS = 56
+_AT_ONCE = 8  # depths: what is held in memory
 _STEP = 0.75  # pixels in a neighbour between two depths
 _DEEPEST = 0.4  # below the hull, as a fraction of the hull's diagonal
 _MARCH = 96  # samples along a ray that look for the hull
@@ -182,11 +183,7 @@ def _swept(view: View, neighbours: Sequence[View], hull: Volume, centre: Tensor,
     count = int(min(_MOST_DEPTHS, math.ceil(deepest / max(float(unit.nanmedian()), 1e-9))))
     step = torch.maximum(unit, torch.as_tensor(deepest / _MOST_DEPTHS))
     depths = entry + step * torch.arange(-2, count)[:, None, None]
-    points = view.at_depth(depths)
-    allowed = hull.at(points) < step
-    scores = torch.stack([_correlation(view, other, points) for other in neighbours])
-    best = scores.topk(min(2, len(neighbours)), dim=0).values.mean(dim=0)
-    best = torch.where(allowed, best, -1.0).nan_to_num(-1.0)
+    best = torch.cat([_scores(view, neighbours, hull, part, step) for part in depths.split(_AT_ONCE)])
     top, where = best.max(dim=0)
     number = torch.arange(len(best))[:, None, None]
     others = torch.where((number - where).abs() > _ELSEWHERE, best, -1.0).amax(dim=0)
@@ -196,12 +193,21 @@ def _swept(view: View, neighbours: Sequence[View], hull: Volume, centre: Tensor,
     return replace(view, depth=torch.where(sure, depth, math.nan), step=step)
 
 
+def _scores(view: View, neighbours: Sequence[View], hull: Volume, depths: Tensor, step: Tensor) -> Tensor:
+    """``[K, H, W]`` how well the best two neighbours show what ``view`` shows at ``depths`` ``[K, H, W]``; −1: not."""
+    points = view.at_depth(depths)
+    scores = torch.stack([_correlation(view, other, points) for other in neighbours])
+    best = scores.topk(min(2, len(neighbours)), dim=0).values.mean(dim=0)
+    return torch.where(hull.at(points) < step, best, -1.0).nan_to_num(-1.0)
+
+
 def _entry(view: View, hull: Volume) -> Tensor:
     """``[H, W]`` depth at which each pixel's ray enters the hull; NaN if it does not."""
     corners = torch.cartesian_prod(*torch.stack([hull.low, hull.high], dim=1))
     _, reach = view.project(corners)
     steps = torch.linspace(max(float(reach.min()), view.camera.near), float(reach.max()), _MARCH)
-    value = hull.at(view.at_depth(steps[:, None, None].expand(-1, view.camera.height, view.camera.width)))
+    planes = steps[:, None, None].expand(-1, view.camera.height, view.camera.width)
+    value = torch.cat([hull.at(view.at_depth(part)) for part in planes.split(_AT_ONCE)])
     inside = value < 0
     first = inside.int().argmax(dim=0)
     before = (first - 1).clamp(min=0)

@@ -19,6 +19,10 @@ from stspbr.scene import Frame
 _CELLS = 96  # along the longest side of the box
 _TRUST = 3.0  # cells before and behind a depth in which it is evidence
 _ALONE = 2.0  # views at which a distance counts as much as what is beside it
+_NOISE = (
+    0.5,
+    1.5,
+)  # cells: by less nothing is carved, as only carving, and never adding, would make of noise; by more, all
 _SPREAD = 3.0  # cells over which carving goes on into what no view knows
 _FADE = 0.2  # share of known cells about a place, below which it stays the hull
 
@@ -66,7 +70,9 @@ def _carved(hull: Volume, lattice: torch.Tensor, views: Sequence[View], cell: fl
     certain = weight.square() / (weight.square() + _ALONE**2)
     own = torch.where(weight > 0, total / weight.clamp(min=1.0) - hull.values, 0.0)
     beside = _spread(certain * own) / (_spread(certain) + _FADE)
-    return (certain * own + (1.0 - certain) * beside).clamp(min=0.0)
+    more = certain * own + (1.0 - certain) * beside
+    low, high = _NOISE
+    return more.clamp(min=0.0) * ((more / cell - low) / (high - low)).clamp(0.0, 1.0)
 
 
 def _spread(values: torch.Tensor) -> torch.Tensor:
