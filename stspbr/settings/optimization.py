@@ -159,8 +159,10 @@ class GeometrySettings(Settings):
     band_refresh: int = Field(
         25, ge=1, description="steps between two looks whether the surface nears the band's border"
     )
-    initial: Literal["hull", "sphere"] = Field(
-        "hull", description="starting shape: the masks' visual hull, or an ellipsoid in the object's box"
+    initial: Literal["hull", "stereo", "sphere"] = Field(
+        "hull",
+        description="starting shape: the masks' visual hull; stereo: the hull less what the views agree to be empty of "
+        "it, for photographs of a surface that has a texture; sphere: an ellipsoid in the object's box",
     )
     box: tuple[float, float, float, float, float, float] | None = Field(
         None, description="the object's box in world units: xmin, ymin, zmin, xmax, ymax, zmax; none: from the masks"

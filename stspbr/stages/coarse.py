@@ -10,6 +10,7 @@ import torch
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
 from stspbr.geometry.shapes import SHAPES
+from stspbr.geometry.stereo_hull import stereo_hull_sdf
 from stspbr.geometry.tet_grid import tight_grid
 from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance
@@ -99,8 +100,11 @@ def _implicit_geometry(
     kind = SHAPES[settings.geometry.kind]
     resolution, half = tight_grid(settings.geometry.resolution, extent, kind.per_cell)
     shape = kind(resolution, -half, half, generator)
+    points, frames = shape.grid.numpy(), capture.split("train")
     if settings.geometry.initial == "hull":
-        shape.init_sdf(visual_hull_sdf(shape.grid.numpy(), capture.split("train")))
+        shape.init_sdf(visual_hull_sdf(points, frames))
+    elif settings.geometry.initial == "stereo":
+        shape.init_sdf(stereo_hull_sdf(points, frames, -half, half))
     else:
         shape.init_sphere(0.7)
     return ImplicitGeometry(shape, settings.geometry).to(session.device)

@@ -23,6 +23,7 @@ _POSE = 0.35  # seconds per photograph that is registered
 _PIXELS = 0.45  # seconds per megapixel of a file: decoding, undistortion, masks
 _STEP = {"coarse": 0.09, "specialize": 0.05, "bake": 0.045}  # seconds of a step beside its pixels
 _MEGAPIXEL = {"coarse": 9.0, "specialize": 9.0, "bake": 8.0}  # seconds per covered megapixel of a step
+_STEREO, _SWEPT, _SWEPT_PIXELS = 110.0, 48, 60_000  # seconds per covered megapixel; the most views and pixels of a view
 _SURVEY, _ATLAS = 25.0, 40.0  # seconds beside the steps: of a survey; of remeshing, charts and confidence
 
 
@@ -51,6 +52,8 @@ def expected_seconds(recipe: Recipe, photos: Photographs, pace: float) -> dict[s
     out = {"capture": _capture(recipe.capture, photos)}
     for name, settings in (("coarse", recipe.coarse), ("specialize", recipe.specialize), ("bake", recipe.bake)):
         out[name] = _steps(settings.optimize, name, pixels)
+    if recipe.coarse.geometry.initial == "stereo":
+        out["coarse"] += _STEREO * min(len(photos.sizes), _SWEPT) * min(pixels, _SWEPT_PIXELS) / 1e6
     out["specialize"] += _SURVEY * len(recipe.specialize.survey.at)
     out["bake"] += _ATLAS
     if recipe.refine is not None:

@@ -109,3 +109,13 @@ def test_a_whole_grid_of_cubes(tiny_run, tmp_path):
 def test_every_level_has_its_time_in_order(wrong):
     with pytest.raises(StspbrError, match="subdivide_at"):
         settings_for(CoarseSettings, ["geometry.levels=2", f"geometry.subdivide_at={wrong}"])
+
+
+def test_a_start_carved_by_stereo_is_the_same_for_one_thread_and_two(tiny_run, tmp_path):
+    found = []
+    for threads in (1, 2):
+        run = tmp_path / f"{threads}"
+        shutil.copytree(tiny_run / "capture", run / "capture")
+        short = [*SMALL, "geometry.initial=stereo", "optimize.iterations=1"]
+        found.append(coarse(run, short, threads=threads).content_hash)
+    assert found[0] == found[1]
