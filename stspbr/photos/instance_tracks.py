@@ -36,7 +36,9 @@ class Refined:
         error: median reprojection error in pixels; inliers: by copy, observations within two pixels.
         shared: by pair of copies, the points that both show.
         deviations: by copy, degrees and translation; focal_deviation: in pixels.
-        likelihood: of the observations: how many are explained, weighed by how well; to compare poses by.
+        likelihood: how much of the observations is explained, to compare poses by: each counts by how well, and a
+            point by its numbers beyond the three that make it fit. Two copies explain nearly all that they share in
+            any pose; a third one that shows the same point does not.
     """
 
     poses: dict[int, np.ndarray]
@@ -92,7 +94,12 @@ def refined_poses(
     deviations = {name: (float(d), float(t)) for name, (d, t) in zip(names, found.deviations, strict=True)}
     inliers = {name: int((good & (seen.copy == k)).sum()) for k, name in enumerate(names)}
     return Refined(current, found.bundle.points, focal, float(np.median(error)), inliers, shared, deviations,
-                   found.focal_deviation, float((1.0 / (1.0 + error**2)).sum()))  # fmt: skip
+                   found.focal_deviation, _likelihood(seen, error))  # fmt: skip
+
+
+def _likelihood(seen: Observations, error: np.ndarray) -> float:
+    counts = np.bincount(seen.point)[seen.point]
+    return float(((1.0 - 1.5 / counts) / (1.0 + error**2)).sum())
 
 
 def tracked(

@@ -1,0 +1,159 @@
+"""The arrangements of the copies that their features allow, each carried to the end before it is judged.
+
+Pairs are nearly affine, and prints repeat: what looks best among pairs is often wrong. So several starts, of COLMAP's
+mapper and of the search for copies that stand, go through the joint adjustment; what it then explains is compared.
+Groups that were found apart are joined by starts of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from stspbr.photos.instance_bundle import FocalPrior
+from stspbr.photos.instance_groups import joined_groups
+from stspbr.photos.instance_mapping import map_copies
+from stspbr.photos.instance_models import FEWEST, Arrangement, Scene, confirmed, differing, pictures_at
+from stspbr.photos.instance_pairs import Pair, TwoView, consistent
+from stspbr.photos.instance_plane import on_plane, resting_plane
+from stspbr.photos.instance_standing import standing
+from stspbr.photos.instance_tracks import Refined, refined_poses
+
+_MOST_MODELS = 4
+_MOST_JOINTS = 3  # pairs of groups that are joined
+_ON_PLANE = 0.97  # of the observations explained, from which on a plane is believed
+_GROWS = 1.03  # of the likelihood: worth another round
+_ROUNDS = 3
+
+Poses = Mapping[int, np.ndarray]
+
+
+def arrangements(
+    scene: Scene,
+    focal: float,
+    free: bool = False,
+    prior: FocalPrior | None = None,
+    resting: bool = False,
+    most: int = _MOST_MODELS,
+) -> list[Arrangement]:
+    """All that hold together at one focal length, the best first; one without poses if none does.
+
+    Args:
+        free: the focal length is adjusted, held by ``prior`` if there is one.
+        resting: all copies are known to stand on one plane; else that is tried if they seem to.
+        most: how many of the mapper's models are looked at.
+    """
+    pairs = scene.pairs(focal)
+    kept = consistent(pairs)
+    empty = Arrangement(focal, pairs, sorted(set(pairs) - set(kept)), pictures_at(scene, focal))
+    models = map_copies(scene.pycolmap, scene.features, kept, focal, scene.size, scene.seed)
+    starts = [model.poses for model in models if len(model.poses) >= FEWEST][:most]
+    starts += [poses for poses, _ in standing(scene.features, scene.matches, scene.copies, focal, scene.size)[:most]]
+    search = _Search(scene, empty, free, prior, resting)
+    for poses in starts:
+        search.carry(poses)
+    search.join()
+    return sorted(search.found, key=lambda one: -one.score) or [empty]
+
+
+@dataclass
+class _Search:
+    """What all starts share, and what came of them.
+
+    Attributes:
+        adjusted: every group of copies; found: those that outlines and print confirm.
+    """
+
+    scene: Scene
+    empty: Arrangement
+    free: bool
+    prior: FocalPrior | None
+    resting: bool
+    adjusted: list[Refined] = field(default_factory=list)
+    found: list[Arrangement] = field(default_factory=list)
+
+    def carry(self, poses: Poses) -> None:
+        """Adjust a start and put it to the tests, unless it is a part of what is confirmed already."""
+        if any(len(poses) < len(one.poses) and _within(poses, one.poses) for one in self.found):
+            return
+        refined = adjusted_poses(
+            self.scene, self.empty.pairs, poses, self.empty.focal, self.free, self.prior, self.resting
+        )
+        if refined is None:
+            return
+        rivals = [other for other in self.adjusted if _within(refined.poses, other.poses)]
+        if any(other.likelihood >= refined.likelihood for other in rivals):
+            return
+        beaten = [other for other in self.adjusted if _within(other.poses, refined.poses)]
+        seen = self.empty.seen if refined.focal == self.empty.focal else pictures_at(self.scene, refined.focal)
+        trial = replace(self.empty, focal=refined.focal, seen=seen, refined=refined)
+        ok = confirmed(self.scene.silhouettes, trial)
+        self.adjusted.append(refined)
+        if ok:
+            self.found = [one for one in self.found if not any(one.refined is other for other in beaten)] + [trial]
+
+    def join(self) -> None:
+        """Join groups without a common copy, those that explain most first."""
+        tried: list[tuple[Refined, Refined]] = []
+        while len(tried) < _MOST_JOINTS:
+            ways = [
+                (first, second)
+                for k, first in enumerate(self.adjusted)
+                for second in self.adjusted[:k]
+                if not set(first.poses) & set(second.poses)
+                and not any(first is one and second is other for one, other in tried)
+                and not any(set(first.poses) | set(second.poses) <= set(one.poses) for one in self.found)
+            ]
+            if not ways:
+                return
+            first, second = max(ways, key=lambda way: way[0].likelihood + way[1].likelihood)
+            tried.append((first, second))
+            if first.likelihood < second.likelihood:
+                first, second = second, first
+            scene, middle = self.scene, 0.5 * np.asarray(self.scene.size, np.float64)
+            for poses in joined_groups(
+                scene.silhouettes, self.empty.seen, scene.features, scene.matches, self.empty.pairs,
+                first.poses, second.poses, self.empty.focal, middle,
+            ):  # fmt: skip
+                self.carry(poses)
+
+
+def adjusted_poses(
+    scene: Scene,
+    pairs: Mapping[Pair, TwoView],
+    poses: Poses,
+    focal: float,
+    free: bool = False,
+    prior: FocalPrior | None = None,
+    resting: bool = False,
+) -> Refined | None:
+    """The joint adjustment, on a plane if all copies seem to stand on one and it explains as much.
+
+    On the plane, places that were free settle, and matches come in that did not fit before: as long as that explains
+    more, the copies are let free again and put back.
+    """
+    shared = scene.features, scene.matches, pairs
+    # freely first: held on a plane that is a little off, places settle wrongly
+    found = refined_poses(*shared, poses, focal, scene.size, free, prior)
+    best: Refined | None = None
+    for _ in range(_ROUNDS):
+        plane = None if found is None else resting_plane(found.poses)
+        if found is None or plane is None:
+            break
+        flat = on_plane(found.poses, plane, found.points.mean(axis=0))
+        again = refined_poses(*shared, flat, found.focal, scene.size, free, prior, plane.up)
+        if again is None or (not resting and again.likelihood < _ON_PLANE * found.likelihood):
+            break
+        grown = again.likelihood > _GROWS * (found.likelihood if best is None else best.likelihood)
+        best = again if best is None or again.likelihood > best.likelihood else best
+        if not grown:
+            break
+        found = refined_poses(*shared, again.poses, again.focal, scene.size, free, prior)
+    return found if best is None else best
+
+
+def _within(poses: Poses, others: Poses) -> bool:
+    """Whether the others have the same copies, and perhaps more, in the same poses."""
+    return set(poses) <= set(others) and differing(poses, others) == []
