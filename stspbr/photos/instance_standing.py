@@ -169,14 +169,14 @@ def _joint(
 
 
 def _turning(profile: np.ndarray) -> np.ndarray:
-    """The profile without what speaks for no turn: its peak there, down to where it rises again on either side."""
-    out, count, reach = profile.copy(), len(profile), round(_APART / _YAW)
-    for side in (1, -1):
-        step = reach
-        while step < count // 2 and 0.0 < profile[side * (step + 1)] <= profile[side * step]:
-            step += 1
-        out[[side * k for k in range(step + 1)]] = 0.0
-    return out
+    """The profile as far as it rises above what speaks for no turn.
+
+    To a camera that is nearly affine, two turns explain the matches of a pair alike: where a small one is the truth,
+    or where matches stay in the photo, the other peak is the same matches again.
+    """
+    turns = np.arange(len(profile)) * _YAW
+    steady = np.minimum(turns, 360.0 - turns) <= _APART
+    return np.maximum(profile - profile[steady].max(), 0.0)
 
 
 def _pose(yaw: float, box: tuple[int, int, int, int], up: np.ndarray, focal: float, middle: np.ndarray) -> np.ndarray:
