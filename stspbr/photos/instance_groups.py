@@ -23,7 +23,8 @@ from stspbr.photos.silhouette_check import Poses, Silhouettes
 
 _YAWS = 72
 _OPENGL = np.diag([1.0, -1.0, -1.0])
-_CLOSE = 4.0  # pixels from an epipolar line: places of groups are known by their masks
+_CLOSE, _EXACT = 4.0, 1.5  # pixels from an epipolar line: of groups placed by their masks, of adjusted poses
+_LINK, _STEADY_LINK = 5.0, 25.0  # decimal powers against chance from which two copies are linked; also if nothing turns
 _STEADY = 15.0  # degrees: what stays in the photo says of every pair that nothing turns
 _APART = 12.0  # degrees between rotations that are two answers
 _PLANES_AGREE = 12.0  # degrees between what two groups take for the table's normal
@@ -126,6 +127,24 @@ def _drawn(proxy: Proxy, seen: Mapping[int, Picture], poses: Poses) -> float:
     return sum(proxy.score(seen[number], pose).total for number, pose in poses.items())
 
 
+def linked(
+    features: Mapping[int, Features], matches: Mapping[Pair, Matches], poses: Poses, focal: float, middle: np.ndarray
+) -> list[list[int]]:
+    """The copies that matches join in these poses, beyond chance: sets without a link between them, the largest first.
+
+    The adjustment fits what it is given. Of two groups that were joined in a wrong way, matches by chance remain
+    between them, and outlines of an axial shape agree with any turn: only links tell.
+    """
+    sets = [{number} for number in poses]
+    for a, b in [(a, b) for a in poses for b in poses if a < b]:
+        least = _LINK if rotation_angle(poses[b][:3, :3] @ poses[a][:3, :3].T) >= _STEADY else _STEADY_LINK
+        if _evidence(features, matches, (a, b), poses[a], poses[b], focal, middle, _EXACT) >= least:
+            first, second = (next(own for own in sets if k in own) for k in (a, b))
+            if first is not second:
+                sets = [own for own in sets if own is not first and own is not second] + [first | second]
+    return sorted((sorted(own) for own in sets), key=lambda own: (-len(own), own))
+
+
 def _agreement(
     features: Mapping[int, Features],
     matches: Mapping[Pair, Matches],
@@ -135,23 +154,36 @@ def _agreement(
     middle: np.ndarray,
 ) -> float:
     """Decimal powers by which the matches between two groups speak for their poses, against chance."""
-    total = 0.0
-    for a, one in first.items():
-        for b, other in second.items():
-            turned = other[:3, :3] @ one[:3, :3].T
-            if rotation_angle(turned) < _STEADY:
-                continue
-            found = matches.get((a, b)) or matches.get((b, a))
-            if found is None or len(found.pairs) == 0:
-                continue
-            ends = found.pairs if (a, b) in matches else found.pairs[:, ::-1]
-            off = _off_line(one, other, features[a].points[ends[:, 0]], features[b].points[ends[:, 1]], focal, middle)
-            count, number = int((off <= _CLOSE).sum()), len(ends)
-            wide = float(np.ptp(features[b].points, axis=0).mean()) if len(features[b].points) else 1.0
-            choices = gammaln(number + 1) - gammaln(count + 1) - gammaln(number - count + 1)
-            alarms = np.log(_YAWS) + choices + count * np.log(min(2.0 * _CLOSE / max(wide, 1.0), 1.0))
-            total += max(-float(alarms) / np.log(10.0), 0.0)
-    return total
+    return sum(
+        _evidence(features, matches, (a, b), one, other, focal, middle, _CLOSE)
+        for a, one in first.items()
+        for b, other in second.items()
+        if rotation_angle(other[:3, :3] @ one[:3, :3].T) >= _STEADY
+    )
+
+
+def _evidence(
+    features: Mapping[int, Features],
+    matches: Mapping[Pair, Matches],
+    pair: Pair,
+    one: np.ndarray,
+    other: np.ndarray,
+    focal: float,
+    middle: np.ndarray,
+    close: float,
+) -> float:
+    """Decimal powers of one pair: how seldom chance puts so many matches within ``close`` pixels of their lines."""
+    a, b = pair
+    found = matches.get(pair) or matches.get((b, a))
+    if found is None or len(found.pairs) == 0:
+        return 0.0
+    ends = found.pairs if pair in matches else found.pairs[:, ::-1]
+    off = _off_line(one, other, features[a].points[ends[:, 0]], features[b].points[ends[:, 1]], focal, middle)
+    count, number = int((off <= close).sum()), len(ends)
+    wide = float(np.ptp(features[b].points, axis=0).mean())
+    choices = gammaln(number + 1) - gammaln(count + 1) - gammaln(number - count + 1)
+    alarms = np.log(_YAWS) + choices + count * np.log(min(2.0 * close / max(wide, 1.0), 1.0))
+    return max(-float(alarms) / np.log(10.0), 0.0)
 
 
 def _off_line(

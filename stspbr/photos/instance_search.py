@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stspbr.photos.instance_bundle import FocalPrior
-from stspbr.photos.instance_groups import joined_groups
+from stspbr.photos.instance_groups import joined_groups, linked
 from stspbr.photos.instance_mapping import map_copies
 from stspbr.photos.instance_models import FEWEST, Arrangement, Scene, confirmed, differing, pictures_at
 from stspbr.photos.instance_pairs import Pair, TwoView, consistent
@@ -74,8 +74,16 @@ class _Search:
     adjusted: list[Refined] = field(default_factory=list)
     found: list[Arrangement] = field(default_factory=list)
 
+    @property
+    def middle(self) -> np.ndarray:
+        """``[2]`` the principal point."""
+        return 0.5 * np.asarray(self.scene.size, np.float64)
+
     def carry(self, poses: Poses) -> None:
-        """Adjust a start and put it to the tests, unless it is a part of what is confirmed already."""
+        """Adjust a start and put it to the tests, unless it is a part of what is confirmed already.
+
+        What no matches hold together falls apart, and each part is carried by itself.
+        """
         if any(len(poses) < len(one.poses) and _within(poses, one.poses) for one in self.found):
             return
         refined = adjusted_poses(
@@ -83,13 +91,20 @@ class _Search:
         )
         if refined is None:
             return
+        scene = self.scene
+        parts = linked(scene.features, scene.matches, refined.poses, refined.focal, self.middle)
+        if len(parts) > 1:
+            for part in parts:
+                if len(part) >= FEWEST:
+                    self.carry({number: refined.poses[number] for number in part})
+            return
         rivals = [other for other in self.adjusted if _within(refined.poses, other.poses)]
         if any(other.likelihood >= refined.likelihood for other in rivals):
             return
         beaten = [other for other in self.adjusted if _within(other.poses, refined.poses)]
-        seen = self.empty.seen if refined.focal == self.empty.focal else pictures_at(self.scene, refined.focal)
+        seen = self.empty.seen if refined.focal == self.empty.focal else pictures_at(scene, refined.focal)
         trial = replace(self.empty, focal=refined.focal, seen=seen, refined=refined)
-        ok = confirmed(self.scene.silhouettes, trial)
+        ok = confirmed(scene.silhouettes, trial)
         self.adjusted.append(refined)
         if ok:
             self.found = [one for one in self.found if not any(one.refined is other for other in beaten)] + [trial]
@@ -112,10 +127,10 @@ class _Search:
             tried.append((first, second))
             if first.likelihood < second.likelihood:
                 first, second = second, first
-            scene, middle = self.scene, 0.5 * np.asarray(self.scene.size, np.float64)
+            scene = self.scene
             for poses in joined_groups(
                 scene.silhouettes, self.empty.seen, scene.features, scene.matches, self.empty.pairs,
-                first.poses, second.poses, self.empty.focal, middle,
+                first.poses, second.poses, self.empty.focal, self.middle,
             ):  # fmt: skip
                 self.carry(poses)
 

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from stspbr.metrics.poses import pose_errors
 from stspbr.photos.instance_features import Features, Matches
-from stspbr.photos.instance_groups import joined_groups, moved_group
+from stspbr.photos.instance_groups import joined_groups, linked, moved_group
 from stspbr.photos.instance_pairs import TwoView
 from stspbr.photos.instance_proxy import Proxy, pictures
 from stspbr.photos.instances import find_copies
@@ -109,6 +109,28 @@ def test_matches_join_groups_whose_print_says_nothing():
             matches[a, b] = Matches(found, np.zeros((len(shown[a]), 3), np.int64))
     errors = [max(pose_errors(start, at).rotations.values()) for start in candidates(False, at, matches, features)]
     assert min(errors) < 5.0
+
+
+def test_matches_by_chance_link_nothing():
+    rng = np.random.default_rng(5)
+    at = standing((0, 35, 75, 60, 100, 130))
+    object_ = surface(False)
+    chosen = rng.permutation(len(object_.points))[:200]
+    features, every = {}, np.stack([np.arange(200)] * 2, axis=1)
+    for number, pose in at.items():
+        x, y, z = (object_.points[chosen] @ pose[:3, :3].T + pose[:3, 3]).T
+        pixels = MIDDLE + FOCAL * np.stack([x, -y], axis=1) / -z[:, None]
+        features[number] = Features(pixels.astype(np.float32), np.zeros((200, 1), np.float32), np.arange(200))
+    none = np.zeros((200, 3), np.int64)
+    matches = {}
+    for a, b in [(a, b) for a in at for b in at if a < b]:
+        known = (a <= 3) == (b <= 3)
+        matches[a, b] = Matches(every[:30] if known else rng.integers(0, 200, (40, 2)), none)
+    assert linked(features, matches, at, FOCAL, MIDDLE) == [[1, 2, 3], [4, 5, 6]]
+    matches[1, 4] = Matches(np.concatenate([every[:12], rng.integers(0, 200, (30, 2))]), none)
+    assert linked(features, matches, at, FOCAL, MIDDLE) == [[1, 2, 3, 4, 5, 6]]
+    wrong = at | {6: at[6] @ np.diag([-1.0, 1.0, -1.0, 1.0])}
+    assert linked(features, matches, wrong, FOCAL, MIDDLE) == [[1, 2, 3, 4, 5], [6]]
 
 
 def test_groups_that_do_not_stand_are_joined_by_the_turns_of_single_pairs():

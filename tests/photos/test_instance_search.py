@@ -39,6 +39,8 @@ def search(monkeypatch):
 
     monkeypatch.setattr(instance_search, "adjusted_poses", adjusted)
 
+    monkeypatch.setattr(instance_search, "linked", lambda features, matches, poses, *_: [list(poses)])
+
     def confirmed(_, trial):
         trial.poses = trial.refined.poses
         return True
@@ -75,6 +77,15 @@ def test_groups_without_a_common_copy_are_joined_and_carried(search, monkeypatch
     search.join()
     assert asked == [({4, 5, 6, 7}, {1, 2, 3})]
     assert [set(one.poses) for one in search.found] == [set(range(1, 8))]
+
+
+def test_what_no_matches_hold_together_falls_apart(search, monkeypatch):
+    monkeypatch.setattr(
+        instance_search, "linked",
+        lambda features, matches, poses, *_: [part for part in ([1, 2, 3], [4, 5, 6], [7]) if set(part) <= set(poses)],
+    )  # fmt: skip
+    search.carry(turned(range(1, 8)))
+    assert [set(one.poses) for one in search.found] == [{1, 2, 3}, {4, 5, 6}]
 
 
 def test_a_point_that_three_copies_show_says_more_than_two_that_two_show():
