@@ -49,11 +49,12 @@ def arrangements(
     kept = consistent(pairs)
     empty = Arrangement(focal, pairs, sorted(set(pairs) - set(kept)), pictures_at(scene, focal))
     models = map_copies(scene.pycolmap, scene.features, kept, focal, scene.size, scene.seed)
-    starts = [model.poses for model in models if len(model.poses) >= FEWEST][:most]
-    starts += [poses for poses, _ in standing(scene.features, scene.matches, scene.copies, focal, scene.size)[:most]]
     search = _Search(scene, empty, free, prior, resting)
-    for poses in starts:
-        search.carry(poses)
+    for poses, up in standing(scene.features, scene.matches, scene.copies, focal, scene.size)[:most]:
+        search.carry(poses, up)
+    for model in models[:most]:
+        if len(model.poses) >= FEWEST:
+            search.carry(model.poses)
     search.join()
     return sorted(search.found, key=lambda one: -one.score) or [empty]
 
@@ -79,15 +80,18 @@ class _Search:
         """``[2]`` the principal point."""
         return 0.5 * np.asarray(self.scene.size, np.float64)
 
-    def carry(self, poses: Poses) -> None:
+    def carry(self, poses: Poses, up: np.ndarray | None = None) -> None:
         """Adjust a start and put it to the tests, unless it is a part of what is confirmed already.
 
         What no matches hold together falls apart, and each part is carried by itself.
+
+        Args:
+            up: see ``adjusted_poses``.
         """
         if any(len(poses) < len(one.poses) and _within(poses, one.poses) for one in self.found):
             return
         refined = adjusted_poses(
-            self.scene, self.empty.pairs, poses, self.empty.focal, self.free, self.prior, self.resting
+            self.scene, self.empty.pairs, poses, self.empty.focal, self.free, self.prior, self.resting, up
         )
         if refined is None:
             return
@@ -143,30 +147,41 @@ def adjusted_poses(
     free: bool = False,
     prior: FocalPrior | None = None,
     resting: bool = False,
+    up: np.ndarray | None = None,
 ) -> Refined | None:
     """The joint adjustment, on a plane if all copies seem to stand on one and it explains as much.
 
-    On the plane, places that were free settle, and matches come in that did not fit before: as long as that explains
-    more, the copies are let free again and put back.
+    Freely, turn and depth of a copy nearly make up for each other, and the way to the optimum is full of others. On a
+    plane they do not. So copies that were sought on one, or seem to stand on one, are adjusted there first; then they
+    are let free and put back, as long as that explains more.
+
+    Args:
+        up: ``[3]`` the normal of the plane on which the poses are, if they were sought on one.
     """
-    shared = scene.features, scene.matches, pairs
-    # freely first: held on a plane that is a little off, places settle wrongly
-    found = refined_poses(*shared, poses, focal, scene.size, free, prior)
-    best: Refined | None = None
+
+    def adjusted(at: Poses, focal: float, normal: np.ndarray | None) -> Refined | None:
+        return refined_poses(scene.features, scene.matches, pairs, at, focal, scene.size, free, prior, normal)
+
+    plane = resting_plane(poses) if up is None else None
+    if plane is not None:
+        poses, up = on_plane(poses, plane, scene.silhouettes.cube(poses, focal)[0]), plane.up
+    best = None if up is None else adjusted(poses, focal, up)
+    loose = adjusted(poses, focal, None) if best is None else adjusted(best.poses, best.focal, None)
     for _ in range(_ROUNDS):
-        plane = None if found is None else resting_plane(found.poses)
-        if found is None or plane is None:
+        if loose is None or (best is not None and loose.likelihood < _GROWS * best.likelihood):
             break
-        flat = on_plane(found.poses, plane, found.points.mean(axis=0))
-        again = refined_poses(*shared, flat, found.focal, scene.size, free, prior, plane.up)
-        if again is None or (not resting and again.likelihood < _ON_PLANE * found.likelihood):
+        plane = resting_plane(loose.poses)
+        if plane is None:
             break
-        grown = again.likelihood > _GROWS * (found.likelihood if best is None else best.likelihood)
-        best = again if best is None or again.likelihood > best.likelihood else best
-        if not grown:
+        flat = on_plane(loose.poses, plane, loose.points.mean(axis=0))
+        again = adjusted(flat, loose.focal, plane.up)
+        if again is None or (best is not None and again.likelihood <= best.likelihood):
             break
-        found = refined_poses(*shared, again.poses, again.focal, scene.size, free, prior)
-    return found if best is None else best
+        best = again
+        loose = adjusted(best.poses, best.focal, None)
+    if best is None or loose is None:
+        return loose if best is None else best
+    return best if resting or best.likelihood >= _ON_PLANE * loose.likelihood else loose
 
 
 def _within(poses: Poses, others: Poses) -> bool:

@@ -158,16 +158,9 @@ def _guided(
 ) -> np.ndarray:
     """``[E, 5]``: copy, feature, copy, feature and likeness of matches along the epipolar lines, each feature once."""
     i, j = pair
-    rotation = bare.rotations[j] @ bare.rotations[i].T
-    x, y, z = bare.shifts[j] - rotation @ bare.shifts[i]
-    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
     rows = np.concatenate([np.repeat(np.arange(len(found.candidates)), CANDIDATES), found.pairs[:, 0]])
     columns = np.concatenate([found.candidates.ravel(), found.pairs[:, 1]])
-    a = np.column_stack([(first.points[rows] - bare.middle) / bare.focal, np.ones(len(rows))])
-    b = np.column_stack([(second.points[columns] - bare.middle) / bare.focal, np.ones(len(rows))])
-    there, back = a @ essential.T, b @ essential
-    norm = (there[:, :2] ** 2).sum(axis=1) + (back[:, :2] ** 2).sum(axis=1)
-    off = np.abs((b * there).sum(axis=1)) / np.sqrt(np.maximum(norm, 1e-18)) * bare.focal
+    off = _off_line(bare, pair, first.points[rows], second.points[columns])
     likeness = (first.descriptors[rows] * second.descriptors[columns]).sum(axis=1)
     mutual = np.zeros(len(rows), bool)
     mutual[found.candidates.size :] = True
@@ -184,6 +177,18 @@ def _guided(
     kept &= other
     count = int(kept.sum())
     return np.column_stack([np.full(count, i), rows[kept], np.full(count, j), columns[kept], rank[kept]])
+
+
+def _off_line(bare: Bundle, pair: tuple[int, int], here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """``[K]`` pixels of points ``[K, 2]`` of two copies from each other's epipolar lines."""
+    i, j = pair
+    rotation = bare.rotations[j] @ bare.rotations[i].T
+    x, y, z = bare.shifts[j] - rotation @ bare.shifts[i]
+    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
+    a, b = (np.column_stack([(points - bare.middle) / bare.focal, np.ones(len(points))]) for points in (here, there))
+    forth, back = a @ essential.T, b @ essential
+    norm = (forth[:, :2] ** 2).sum(axis=1) + (back[:, :2] ** 2).sum(axis=1)
+    return np.abs((b * forth).sum(axis=1)) / np.sqrt(np.maximum(norm, 1e-18)) * bare.focal
 
 
 def _joined(bare: Bundle, edges: list[np.ndarray], points: list[np.ndarray], reach: float) -> Observations:
