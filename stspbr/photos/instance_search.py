@@ -25,6 +25,7 @@ _MOST_MODELS = 4
 _MOST_JOINTS = 3  # pairs of groups that are joined
 _ON_PLANE = 0.97  # of the observations explained, from which on a plane is believed
 _GROWS = 1.03  # of the likelihood: worth another round
+_SETTLES = 1.005  # on the plane, from where it was adjusted already
 _ROUNDS = 3
 
 Poses = Mapping[int, np.ndarray]
@@ -179,9 +180,17 @@ def adjusted_poses(
             break
         best = again
         loose = adjusted(best.poses, best.focal, None)
-    if best is None or loose is None:
-        return loose if best is None else best
-    return best if resting or best.likelihood >= _ON_PLANE * loose.likelihood else loose
+    if best is None or (loose is not None and not resting and best.likelihood < _ON_PLANE * loose.likelihood):
+        return loose
+    for _ in range(_ROUNDS):  # from better places more tracks hold together, and these fix the places
+        plane = resting_plane(best.poses)
+        again = None if plane is None else adjusted(best.poses, best.focal, plane.up)
+        if again is None or again.likelihood <= best.likelihood:
+            break
+        grown, best = again.likelihood > _SETTLES * best.likelihood, again
+        if not grown:
+            break
+    return best
 
 
 def _within(poses: Poses, others: Poses) -> bool:
