@@ -18,6 +18,7 @@ from stspbr.photos.instance_motions import FreeMotions, Observations, PlaneMotio
 from stspbr.photos.instance_pairs import TwoView, consistent, false_alarms, photo_camera, two_view
 from stspbr.photos.instance_plane import on_plane, resting_plane
 from stspbr.photos.instance_poses import FoundPoses, _adjust_rescued
+from stspbr.photos.instance_search import adjusted_poses
 from stspbr.photos.instance_standing import standing
 from stspbr.photos.instance_static import moving_matches
 from stspbr.photos.instance_tracks import refined_poses
@@ -252,15 +253,17 @@ def test_copies_that_stand_are_found_without_any_pair_of_their_own():
     true = upright(rng)
     found = features(true, rng, noise=0.5, shown=0.35)
     matches = {(a, b): match(found[a], found[b]) for a in found for b in found if a < b}
-    _, copies = find_copies(labels(true, rng))
+    areas, copies = find_copies(labels(true, rng))
     poses_up = standing(found, matches, copies, FOCAL, SIZE)
     assert poses_up
     start, up = poses_up[0]
     assert set(start) == set(true) and max(pose_errors(start, true).rotations.values()) < 12.0
     assert up @ Rotation.from_euler("x", 38, degrees=True).apply([0, 1, 0]) > 0.99
-    refined = refined_poses(found, matches, {}, start, FOCAL, SIZE, up=up)
+    scene = Scene(pycolmap, np.zeros(areas.shape), areas, copies, Silhouettes(areas, copies), SIZE, 0, found, matches)
+    refined = adjusted_poses(scene, {}, start, FOCAL, up=up)
     errors = pose_errors(refined.poses, true)
     assert max(errors.rotations.values()) < 0.6 and max(errors.translations.values()) < 0.05
+    assert resting_plane(refined.poses).spread < 1e-3
 
 
 def test_matches_that_stay_in_the_photo_are_dropped():
