@@ -86,11 +86,11 @@ def compared(
     """
     rows = {name: _run(folder / name, asset, light, count, side, seed, overrides, threads, name == "turned")
             for name in ("turned", "fixed")}  # fmt: skip
-    ratio = {
-        name: rows["turned"][name] / rows["fixed"][name]
-        for name in ("roughness_mae", "metallic_mae", "albedo_mae_scaled")
-        if rows["turned"][name] is not None and rows["fixed"][name]
-    }
+    ratio = {}
+    for name in ("roughness_mae", "metallic_mae", "albedo_mae_scaled"):
+        own, other = rows["turned"][name], rows["fixed"][name]
+        if own is not None and other:
+            ratio[name] = own / other
     return {"asset": asset, "light": light, "views": count, "side": side, "seed": seed, **rows, "ratio": ratio}
 
 
