@@ -44,7 +44,8 @@ quality-assets: $(READY)
 quality-full: $(READY)
 	$(BIN)/python -m stspbr.quality full --workers 2 --threads 1 $(ARGS)
 
-# e.g. make quality-duplicates ARGS="label --side 1536 --samples 32 --seeds 3"
+# e.g. make quality-duplicates ARGS="label --side 1536 --samples 32 --seeds 3"; ARGS=--maps: from the photo to maps;
+# ARGS=--turned: N turned lights against N cameras under one light
 quality-duplicates: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m stspbr.quality.duplicates $(ARGS)
 

@@ -41,7 +41,7 @@ if __name__ == "__main__":
     parser.add_argument("--asset", default="procedural:label-can", help="GLB, glTF or OBJ; or procedural:crate, …")
     parser.add_argument("--light", default="procedural:studio", help="lat-long HDR or EXR; or procedural:demo, …")
     parser.add_argument("--copies", type=int, default=8)
-    parser.add_argument("--poses", choices=("upright", "tumbled"), default="upright")
+    parser.add_argument("--poses", choices=("upright", "turned", "tumbled"), default="turned")
     parser.add_argument("--size", type=int, nargs=2, default=(1536, 1536), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--elevation", type=float, default=40.0, help="of the camera, in degrees")
     parser.add_argument("--fov", type=float, default=40.0, help="of the longer side, in degrees")

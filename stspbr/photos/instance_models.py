@@ -1,7 +1,6 @@
-"""Arrangements of the copies that their features allow, and which of them outlines and print confirm.
+"""Arrangements of the copies, and which of them outlines and print confirm.
 
-Features alone allow several: pairs are nearly affine, prints repeat. Each arrangement is adjusted with all that its
-copies share, put to the tests, and weighed. Where two remain that differ and explain the photograph alike, the copies
+Each is put to the tests and weighed. Where two remain that differ and explain the photograph alike, the copies
 in which they differ have no pose.
 """
 
@@ -14,27 +13,21 @@ from typing import Any
 import numpy as np
 
 from stspbr.metrics.poses import rotation_angle
-from stspbr.photos.instance_bundle import FocalPrior
 from stspbr.photos.instance_features import Features, Matches
-from stspbr.photos.instance_mapping import map_copies
-from stspbr.photos.instance_pairs import Pair, TwoView, consistent, photo_camera, two_view
-from stspbr.photos.instance_plane import on_plane, resting_plane
+from stspbr.photos.instance_pairs import Pair, TwoView, photo_camera, two_view
 from stspbr.photos.instance_proxy import Picture, build_proxy, pictures
 from stspbr.photos.instance_rescue import Answer, proven
-from stspbr.photos.instance_standing import standing
 from stspbr.photos.instance_symmetry import Symmetry, symmetry_of
-from stspbr.photos.instance_tracks import Refined, refined_poses
+from stspbr.photos.instance_tracks import Refined
 from stspbr.photos.instances import Instance
 from stspbr.photos.silhouette_check import ENOUGH, Coherence, Silhouettes, verified
 
 FEWEST = 3
 _PROOF_SIDE = 96  # pixels of the pictures that poses are proven on
-_MOST_MODELS = 4
 _DIFFERENT = 5.0  # degrees between the same copy of two arrangements
 _ALIKE = 0.95  # of the better one's score: as good
 _CLEARER, _LIKENESS = 1.4, 0.2  # of the print in its own pose: against the best other one, and at least
 _OVERLAP = 0.7  # of outlines drawn from what other copies show, at the median
-_ON_PLANE = 0.97  # of the observations explained, from which on a plane is believed
 
 
 @dataclass
@@ -114,66 +107,6 @@ def two_views(
         if view is not None:
             out[a, b] = view
     return out
-
-
-def arrangements(
-    scene: Scene,
-    focal: float,
-    free: bool = False,
-    prior: FocalPrior | None = None,
-    resting: bool = False,
-    most: int = _MOST_MODELS,
-) -> list[Arrangement]:
-    """All that hold together at one focal length, the best first; one without poses if none does.
-
-    Args:
-        free: the focal length is adjusted, held by ``prior`` if there is one.
-        resting: all copies are known to stand on one plane; else that is tried if they seem to.
-        most: how many of the mapper's models are looked at.
-    """
-    pairs = scene.pairs(focal)
-    kept = consistent(pairs)
-    empty = Arrangement(focal, pairs, sorted(set(pairs) - set(kept)), _pictures(scene, focal))
-    models = map_copies(scene.pycolmap, scene.features, kept, focal, scene.size, scene.seed)
-    starts = [model.poses for model in models if len(model.poses) >= FEWEST][:most]
-    starts += [poses for poses, _ in standing(scene.features, scene.matches, scene.copies, focal, scene.size)[:most]]
-    found: list[Arrangement] = []
-    for poses in starts:
-        # freely first: held on a plane that is a little off, places settle wrongly
-        refined = adjusted_poses(scene, pairs, poses, focal, free, prior, resting)
-        if refined is None:
-            continue
-        seen = empty.seen if refined.focal == focal else _pictures(scene, refined.focal)
-        trial = replace(empty, focal=refined.focal, seen=seen, refined=refined)
-        if any(_contained(refined, other.refined) for other in found):
-            continue
-        if confirmed(scene.silhouettes, trial):
-            found.append(trial)
-    return sorted(found, key=lambda one: -one.score) or [empty]
-
-
-def adjusted_poses(
-    scene: Scene,
-    pairs: Mapping[Pair, TwoView],
-    poses: Mapping[int, np.ndarray],
-    focal: float,
-    free: bool = False,
-    prior: FocalPrior | None = None,
-    resting: bool = False,
-) -> Refined | None:
-    """The joint adjustment, on a plane if all copies seem to stand on one and it explains as much."""
-    shared = scene.features, scene.matches, pairs
-    found = refined_poses(*shared, poses, focal, scene.size, free, prior)
-    if found is None:
-        return None
-    plane = resting_plane(found.poses)
-    if plane is None:
-        return found
-    standing = on_plane(found.poses, plane, found.points.mean(axis=0))
-    again = refined_poses(*shared, standing, found.focal, scene.size, free, prior, plane.up)
-    if again is None or (not resting and again.likelihood < _ON_PLANE * found.likelihood):
-        return found
-    return again
 
 
 def confirmed(silhouettes: Silhouettes, trial: Arrangement) -> bool:
@@ -263,11 +196,8 @@ def differing(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray])
     return [k for k in common if k not in agreeing]
 
 
-def _contained(first: Refined, second: Refined | None) -> bool:
-    return second is not None and set(first.poses) <= set(second.poses) and differing(first.poses, second.poses) == []
-
-
-def _pictures(scene: Scene, focal: float) -> dict[int, Picture]:
+def pictures_at(scene: Scene, focal: float) -> dict[int, Picture]:
+    """What poses are proven on, at one focal length."""
     return pictures(scene.display, scene.labels, scene.copies, focal, _PROOF_SIDE)
 
 

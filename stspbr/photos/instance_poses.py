@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stspbr.errors import StspbrError
+from stspbr.metrics.poses import pose_errors
 from stspbr.photos.instance_bundle import FocalPrior
 from stspbr.photos.instance_features import Features, Matches, instance_features, match, together, without_noise
-from stspbr.photos.instance_models import FEWEST, Arrangement, Scene, arrangements, prove, settled, symmetry, two_views
+from stspbr.photos.instance_groups import moved_group
+from stspbr.photos.instance_models import FEWEST, Arrangement, Scene, prove, settled, symmetry, two_views
 from stspbr.photos.instance_pairs import FEW, Pair
 from stspbr.photos.instance_plane import RestingPlane, on_plane, resting_plane
 from stspbr.photos.instance_proxy import Picture, Proxy, build_proxy
 from stspbr.photos.instance_rescue import find_pose, mirror_fits, rescue_rotations
+from stspbr.photos.instance_search import adjusted_poses, arrangements
 from stspbr.photos.instance_static import moving_matches
 from stspbr.photos.instance_symmetry import Symmetry
 from stspbr.photos.instances import Instance
@@ -24,6 +27,8 @@ from stspbr.photos.structure_from_motion import quiet, require_pycolmap
 FOCALS = (0.7, 1.0, 1.4, 2.0, 2.8)
 """Focal lengths that are tried if none is known, in the photo's longer side."""
 _UNSURE_FOCAL = 0.03  # relative standard deviation of a focal length that is worth a warning
+_FEW_INLIERS = 12  # observations that fix a copy's pose
+_DRAWN = 8.0  # degrees that a drawn pose may be off
 _Say = Callable[[str], None]
 
 
@@ -121,6 +126,8 @@ def find_poses(
             say(f"the object is {out.symmetry.name} symmetric as far as the copies show: such turns are left open")
     if search.rescue:
         _rescue(scene, search, out, say)
+        with quiet(pycolmap):
+            _adjust_rescued(scene, best, out, search.resting == "plane")
     if not prove(scene.silhouettes, out):
         raise _nothing(scene, best)
     for copy in copies:
@@ -217,6 +224,31 @@ def _rescue(scene: Scene, search: PoseSearch, out: FoundPoses, say: _Say) -> Non
             f"copy {copy.number}: rescued by drawing (overlap {answer.score.overlap:.2f}, "
             f"likeness {answer.score.likeness:.2f})"
         )
+
+
+def _adjust_rescued(scene: Scene, best: Arrangement, out: FoundPoses, resting: bool) -> None:
+    """Adjust the rescued copies together with the others, by the matches that their drawn poses let in.
+
+    A copy whose matches stay few keeps the pose that drawing gave it.
+    """
+    rescued = [number for number, how in out.how.items() if how == "rescued"]
+    if not rescued:
+        return
+    refined = adjusted_poses(scene, best.pairs, out.poses, out.focal, resting=resting)
+    if refined is None:
+        return
+    weak = [number for number in rescued if refined.inliers.get(number, 0) < _FEW_INLIERS]
+    common = pose_errors(*({k: p for k, p in poses.items() if k not in weak} for poses in (out.poses, refined.poses)))
+    scale = float(np.cbrt(np.linalg.det(common.similarity[:3, :3])))
+    own = common.similarity[:3, :3].T / scale, scale, common.similarity[:3, 3], np.zeros(3)
+    kept = {number: pose for number, pose in out.poses.items() if number in weak}
+    poses = dict(sorted({**refined.poses, **moved_group(kept, own)}.items()))
+    moved = [k for k in rescued if k not in weak and common.rotations[k] > _DRAWN]
+    coherence = scene.silhouettes.check(poses, out.focal)
+    if moved or coherence.worst[1] < ENOUGH:  # matches by chance took a copy along
+        return
+    out.poses, out.coherence, out.points, out.error = poses, coherence, refined.points, refined.error
+    out.deviations = {k: value for k, value in refined.deviations.items() if k not in weak}
 
 
 def _unmatched(number: int, pairs: Mapping[Pair, tuple[int, int]]) -> str:

@@ -151,7 +151,6 @@ def _joint(
 ) -> tuple[float, float]:
     """By how much the best turn of the second group against the first leads its rivals, and that turn in degrees."""
     total = np.zeros(round(360.0 / _YAW))
-    steady = np.abs((np.arange(len(total)) * _YAW + 180.0) % 360.0 - 180.0) <= _APART
     for a, yaw in first.items():
         for b, other in second.items():
             profile = profiles.get((a, b))
@@ -160,13 +159,24 @@ def _joint(
                 profile = np.roll(profiles[b, a][::-1], 1)  # the other way round
             if profile is not None:
                 if len(first) + len(second) > 2:  # of one pair it may be the truth, of groups others tell
-                    profile = np.where(steady, 0.0, profile)
+                    profile = _turning(profile)
                 wide = np.maximum(profile, 0.7 * np.maximum(np.roll(profile, 1), np.roll(profile, -1)))
                 total += np.roll(wide, -round(turn / _YAW))
     best = int(total.argmax())
     steps = np.arange(len(total))
     away = np.minimum((steps - best) % len(total), (best - steps) % len(total)) * _YAW > _APART
     return float(total[best] - total[away].max()), best * _YAW
+
+
+def _turning(profile: np.ndarray) -> np.ndarray:
+    """The profile as far as it rises above what speaks for no turn.
+
+    To a camera that is nearly affine, two turns explain the matches of a pair alike: where a small one is the truth,
+    or where matches stay in the photo, the other peak is the same matches again.
+    """
+    turns = np.arange(len(profile)) * _YAW
+    steady = np.minimum(turns, 360.0 - turns) <= _APART
+    return np.maximum(profile - profile[steady].max(), 0.0)
 
 
 def _pose(yaw: float, box: tuple[int, int, int, int], up: np.ndarray, focal: float, middle: np.ndarray) -> np.ndarray:

@@ -36,7 +36,9 @@ class Refined:
         error: median reprojection error in pixels; inliers: by copy, observations within two pixels.
         shared: by pair of copies, the points that both show.
         deviations: by copy, degrees and translation; focal_deviation: in pixels.
-        likelihood: of the observations: how many are explained, weighed by how well; to compare poses by.
+        likelihood: how much of the observations is explained, to compare poses by: each counts by how well, and a
+            point by its numbers beyond the three that make it fit. Two copies explain nearly all that they share in
+            any pose; a third one that shows the same point does not.
     """
 
     poses: dict[int, np.ndarray]
@@ -92,7 +94,12 @@ def refined_poses(
     deviations = {name: (float(d), float(t)) for name, (d, t) in zip(names, found.deviations, strict=True)}
     inliers = {name: int((good & (seen.copy == k)).sum()) for k, name in enumerate(names)}
     return Refined(current, found.bundle.points, focal, float(np.median(error)), inliers, shared, deviations,
-                   found.focal_deviation, float((1.0 / (1.0 + error**2)).sum()))  # fmt: skip
+                   found.focal_deviation, _likelihood(seen, error))  # fmt: skip
+
+
+def _likelihood(seen: Observations, error: np.ndarray) -> float:
+    counts = np.bincount(seen.point)[seen.point]
+    return float(((1.0 - 1.5 / counts) / (1.0 + error**2)).sum())
 
 
 def tracked(
@@ -151,16 +158,9 @@ def _guided(
 ) -> np.ndarray:
     """``[E, 5]``: copy, feature, copy, feature and likeness of matches along the epipolar lines, each feature once."""
     i, j = pair
-    rotation = bare.rotations[j] @ bare.rotations[i].T
-    x, y, z = bare.shifts[j] - rotation @ bare.shifts[i]
-    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
     rows = np.concatenate([np.repeat(np.arange(len(found.candidates)), CANDIDATES), found.pairs[:, 0]])
     columns = np.concatenate([found.candidates.ravel(), found.pairs[:, 1]])
-    a = np.column_stack([(first.points[rows] - bare.middle) / bare.focal, np.ones(len(rows))])
-    b = np.column_stack([(second.points[columns] - bare.middle) / bare.focal, np.ones(len(rows))])
-    there, back = a @ essential.T, b @ essential
-    norm = (there[:, :2] ** 2).sum(axis=1) + (back[:, :2] ** 2).sum(axis=1)
-    off = np.abs((b * there).sum(axis=1)) / np.sqrt(np.maximum(norm, 1e-18)) * bare.focal
+    off = _off_line(bare, pair, first.points[rows], second.points[columns])
     likeness = (first.descriptors[rows] * second.descriptors[columns]).sum(axis=1)
     mutual = np.zeros(len(rows), bool)
     mutual[found.candidates.size :] = True
@@ -177,6 +177,18 @@ def _guided(
     kept &= other
     count = int(kept.sum())
     return np.column_stack([np.full(count, i), rows[kept], np.full(count, j), columns[kept], rank[kept]])
+
+
+def _off_line(bare: Bundle, pair: tuple[int, int], here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """``[K]`` pixels of points ``[K, 2]`` of two copies from each other's epipolar lines."""
+    i, j = pair
+    rotation = bare.rotations[j] @ bare.rotations[i].T
+    x, y, z = bare.shifts[j] - rotation @ bare.shifts[i]
+    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
+    a, b = (np.column_stack([(points - bare.middle) / bare.focal, np.ones(len(points))]) for points in (here, there))
+    forth, back = a @ essential.T, b @ essential
+    norm = (forth[:, :2] ** 2).sum(axis=1) + (back[:, :2] ** 2).sum(axis=1)
+    return np.abs((b * forth).sum(axis=1)) / np.sqrt(np.maximum(norm, 1e-18)) * bare.focal
 
 
 def _joined(bare: Bundle, edges: list[np.ndarray], points: list[np.ndarray], reach: float) -> Observations:

@@ -18,6 +18,8 @@ from stspbr.scene.camera import Camera, look_at
 from stspbr.scene.material import Material
 from stspbr.scene.mesh import Corners, Mesh
 
+Poses = Literal["upright", "turned", "tumbled"]
+_STEPS = (20.0, 40.0)  # degrees from one copy to the next
 _MARGIN = 0.04  # of the photo, free on every side
 _GAP = 0.02  # of the object's radius between two copies, at least
 _TRIES = 400
@@ -31,7 +33,8 @@ class PileOptions:
 
     Attributes:
         copies: their number.
-        poses: ``upright``: turned about the vertical axis only; ``tumbled``: any rotation, laid on the table.
+        poses: ``upright``: turned about the vertical axis only, anyhow; ``turned``: the same, by 20 to 40 degrees from
+            one to the next, as the documents advise, in any order; ``tumbled``: any rotation, laid on the table.
         size: ``(width, height)`` of the photo in pixels.
         elevation, fov: of the camera, in degrees; the field of view is that of the longer side.
         spacing: mean distance of neighbours, in diameters of the object's footprint.
@@ -39,7 +42,7 @@ class PileOptions:
     """
 
     copies: int = 8
-    poses: Literal["upright", "tumbled"] = "upright"
+    poses: Poses = "upright"
     size: tuple[int, int] = (1536, 1536)
     elevation: float = 40.0
     fov: float = 40.0
@@ -91,14 +94,20 @@ def lay_pile(asset: Asset, options: PileOptions) -> Pile:
         hull = hull[rng.permutation(len(hull))[:_HULL_POINTS]]
     radius = float(np.linalg.norm(points, axis=1).max())
     across = (
-        2.0 * float(np.linalg.norm(points[:, [0, 2]], axis=1).max()) if options.poses == "upright" else 1.7 * radius
+        1.7 * radius if options.poses == "tumbled" else 2.0 * float(np.linalg.norm(points[:, [0, 2]], axis=1).max())
     )
     placed_hulls: list[np.ndarray] = []
     poses = []
-    for place in _places(options.copies, options.spacing * across):
+    yaws: np.ndarray | None = None
+    if options.poses == "turned":
+        yaws = rng.permutation(np.radians(rng.uniform(*_STEPS, options.copies).cumsum()))
+    for index, place in enumerate(_places(options.copies, options.spacing * across)):
         for attempt in range(_TRIES):
             pose = np.eye(4)
-            pose[:3, :3] = _turn(rng) if options.poses == "tumbled" else _yaw(rng.uniform(0, 2 * np.pi))
+            if options.poses == "tumbled":
+                pose[:3, :3] = _turn(rng)
+            else:
+                pose[:3, :3] = _yaw(rng.uniform(0, 2 * np.pi) if yaws is None else yaws[index])
             reach = min(0.25 * (options.spacing - 1.0) * across + 0.002 * attempt * radius, 0.5 * across)
             pose[[0, 2], 3] = place + rng.uniform(-1, 1, 2) * reach
             pose[1, 3] = -float((points @ pose[:3, :3].T)[:, 1].min())

@@ -1,7 +1,8 @@
 """Captures from duplicates against the truth: ``python -m stspbr.quality.duplicates``, or ``make quality-duplicates``.
 
 Each pile is laid, path-traced and handed to the command's own search; its poses are compared with the true ones. A copy
-counts as falsely accepted if its pose is kept and wrong by more than 10 degrees.
+counts as falsely accepted if its pose is kept and wrong by more than 10 degrees. ``--maps`` runs the recipe ``pile`` to
+its maps instead, ``--turned`` compares turned lights with a fixed one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from stspbr.photos.instances import find_copies, require_copies
 from stspbr.procedural.by_name import procedural_light
 from stspbr.procedural.pile import Pile, PileOptions, lay_pile, mirrored, with_foreign
 from stspbr.render.pile_photo import photograph, photograph_quickly
+from stspbr.threads import prepare_process
 
 _WRONG = 10.0  # degrees
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
@@ -45,13 +48,18 @@ class PileCase:
 
 
 PILES = {
-    "label": PileCase("procedural:label-can", PileOptions(8)),
+    "label": PileCase("procedural:label-can", PileOptions(8, "turned")),
+    "anyhow": PileCase("procedural:label-can", PileOptions(8)),
     "crate": PileCase("procedural:crate", PileOptions(8, "tumbled")),
-    "jar": PileCase("procedural:demo", PileOptions(6)),
+    "jar": PileCase("procedural:demo", PileOptions(6, "turned")),
     "dark": PileCase("procedural:candlestick", PileOptions(10, "tumbled")),
-    "foreign": PileCase("procedural:label-can", PileOptions(8), foreign="procedural:demo"),
-    "mirror": PileCase("procedural:label-can", PileOptions(8), foreign="mirrored"),
+    "foreign": PileCase("procedural:label-can", PileOptions(8, "turned"), foreign="procedural:demo"),
+    "mirror": PileCase("procedural:label-can", PileOptions(8, "turned"), foreign="mirrored"),
 }
+
+
+TURNED = (("demo", "studio"), ("label-can", "window"))
+"""Objects and lights of ``--turned``."""
 
 
 def laid(case: PileCase, seed: int, side: int) -> Pile:
@@ -116,17 +124,42 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=64, help="paths per pixel; 0: rasterised")
     parser.add_argument("--matcher", choices=("sift", "affine"), default="affine")
     parser.add_argument("--focal", choices=("known", "unknown", "both"), default="both")
+    parser.add_argument("--maps", action="store_true", help="the recipe pile whole, per seed; no search by itself")
+    parser.add_argument("--turned", action="store_true", help="N turned lights against N cameras; no search")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE",
+                        help="of the recipe, for --maps and --turned: coarse.optimize.iterations=150")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("runs/duplicates.jsonl"))
     given = parser.parse_args()
-    rows = []
-    for name in given.piles:
+    prepare_process()
+    rows: list[str] = []
+    for row in _rows(given):
+        rows.append(json.dumps(row))
+        sys.stdout.write(rows[-1] + "\n")
+        sys.stdout.flush()
+        write_file(given.out, "\n".join(rows) + "\n")
+
+
+def _rows(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    home = given.out.with_suffix("")
+    if given.maps:
+        from stspbr.quality.pile_maps import from_pile_to_maps
+
         for seed in range(given.seeds):
-            for known in {"known": (True,), "unknown": (False,), "both": (True, False)}[given.focal]:
-                row = {"pile": name} | measured(PILES[name], seed, given.side, given.samples, known, given.matcher)
-                rows.append(json.dumps(row))
-                sys.stdout.write(rows[-1] + "\n")
-                sys.stdout.flush()
-                write_file(given.out, "\n".join(rows) + "\n")
+            yield {"seed": seed} | from_pile_to_maps(home / f"maps-{seed}", [f"seed={seed}", *given.overrides])
+    elif given.turned:
+        from stspbr.quality.turned_lights import compared
+
+        for asset, light in TURNED:
+            for seed in range(given.seeds):
+                place = home / f"turned-{asset}-{light}-{seed}"
+                names = f"procedural:{asset}", f"procedural:{light}"
+                yield compared(place, *names, seed=seed, overrides=given.overrides)
+    else:
+        for name in given.piles:
+            for seed in range(given.seeds):
+                for known in {"known": (True,), "unknown": (False,), "both": (True, False)}[given.focal]:
+                    row = measured(PILES[name], seed, given.side, given.samples, known, given.matcher)
+                    yield {"pile": name} | row
 
 
 if __name__ == "__main__":

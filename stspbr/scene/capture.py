@@ -102,7 +102,7 @@ class Capture:
         light: where it is known.
         original_from_world: ``[4, 4]`` float64 similarity (uniform scale, rotation, translation) that puts points of
             this capture's world back into the world that the poses came in: assets and cameras can be put back with
-            it. None where the world is the original one.
+            it. None where the world is the original one. Of objects that turn, it is their own space that it puts back.
     """
 
     frames: list[Frame]

@@ -150,7 +150,11 @@ class CaptureDuplicatesSettings(PreparationSettings):
     )
     rescue: bool = Field(True, description="seek copies that features give no pose by drawing the object")
     copies: int = Field(8, ge=3, le=60, description="procedural pile: their number")
-    poses: Literal["upright", "tumbled"] = Field("upright", description="procedural pile: how they lie")
+    poses: Literal["upright", "turned", "tumbled"] = Field(
+        "turned",
+        description="procedural pile: how they lie; turned: upright, by 20 to 40 degrees from one to the next; "
+        "upright: turned anyhow",
+    )
     side: int = Field(1536, ge=64, description="procedural pile: side of the photo in pixels")
     samples: int = Field(32, ge=1, description="procedural pile: paths per pixel")
     light: str | None = Field(

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field
 
 from stspbr.errors import StspbrError, did_you_mean
-from stspbr.settings.capture import CaptureMeshSettings, CaptureSettings
+from stspbr.settings.capture import CaptureDuplicatesSettings, CaptureMeshSettings, CaptureSettings
 from stspbr.settings.parsing import Settings, apply_overrides, nested_models, parse_settings, with_defaults
 from stspbr.settings.scenes import SceneRecipe
 from stspbr.settings.stages import (
@@ -58,7 +58,8 @@ class PlannedStage:
 def planned_stages(recipe: Recipe) -> list[PlannedStage]:
     """The stages of ``recipe`` in their order.
 
-    If the capture is rendered from an asset, or the recipe names a reference, the result is compared with it.
+    If the capture is rendered from an asset or shows a procedural pile, or the recipe names a reference, the result is
+    compared with it.
     """
     if recipe.texture is not None:
         stages = [PlannedStage("bake", recipe.texture, None), PlannedStage("unpack-orm", recipe.unpack_orm, "bake")]
@@ -75,7 +76,8 @@ def planned_stages(recipe: Recipe) -> list[PlannedStage]:
     finished = stages[-1].name
     stages.append(PlannedStage("unpack-orm", recipe.unpack_orm, finished))
     evaluation = recipe.evaluate
-    if evaluation.reference is None and isinstance(recipe.capture, CaptureMeshSettings):
+    made = isinstance(recipe.capture, CaptureDuplicatesSettings) and recipe.capture.photo.startswith("procedural:")
+    if evaluation.reference is None and (made or isinstance(recipe.capture, CaptureMeshSettings)):
         evaluation = evaluation.model_copy(update={"reference_capture": True})
     if evaluation.reference is not None or evaluation.reference_capture:
         stages.append(PlannedStage("evaluate", evaluation, finished))

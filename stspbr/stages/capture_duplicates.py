@@ -17,6 +17,7 @@ from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
 from stspbr.formats.exif import read_exif
 from stspbr.formats.images import read_image
+from stspbr.metrics.poses import PoseErrors, pose_errors
 from stspbr.notes import Notes
 from stspbr.optimize.progress import Reporter
 from stspbr.photos.grabcut import require_opencv
@@ -25,6 +26,7 @@ from stspbr.photos.instance_poses import FoundPoses, PoseSearch, find_poses
 from stspbr.photos.instances import Instance, find_copies, reaches, read_instances, require_copies
 from stspbr.photos.structure_from_motion import require_pycolmap
 from stspbr.procedural.by_name import is_procedural
+from stspbr.procedural.pile import Pile, PileOptions, lay_pile, truth_of
 from stspbr.scene import Camera, Capture, EnvironmentLight, Frame
 from stspbr.scene.light import turned_light
 from stspbr.settings import CaptureDuplicatesSettings
@@ -47,6 +49,7 @@ class DuplicatesReport:
     Attributes:
         found: the poses; copies: all of them, used or not; photo: its name.
         frames: names of the copies' frames.
+        errors: of the frames' poses against the true ones, of a procedural pile.
     """
 
     found: FoundPoses
@@ -55,6 +58,7 @@ class DuplicatesReport:
     labels: np.ndarray
     display: np.ndarray
     frames: dict[int, str] = field(default_factory=dict)
+    errors: PoseErrors | None = None
 
     def reason(self, copy: Instance) -> str | None:
         """Why a copy has no frame."""
@@ -91,7 +95,9 @@ class DuplicatesReport:
             "reprojection_error": found.error,
             "resting_plane": plane,
             "symmetry": None if found.symmetry is None else found.symmetry.name,
-        }
+            **({} if self.errors is None else {"true_poses": {"rotation_degrees": self.errors.rotations,
+                                                              "translations": self.errors.translations}}),
+        }  # fmt: skip
 
     def left_out(self) -> list[str]:
         """One line per copy without a frame."""
@@ -135,7 +141,7 @@ def capture_duplicates(
     """
     require_pycolmap()
     require_opencv()
-    photo, instances = _files(session, settings)
+    photo, instances, pile = _files(session, settings)
     rgb, alpha, saturation = read_image(photo, upright=True, notes=notes)
     if alpha is not None:
         rgb = rgb / np.where(alpha > 0, alpha, 1.0)
@@ -157,21 +163,35 @@ def capture_duplicates(
         frames = _frames(rgb, labels, usable, found, saturation)
         light = _known_light(settings, found, notes)
         report.frames = {number: frame.name for number, frame in frames.items()}
+        if pile is not None:
+            report.errors = _against_truth(frames, pile)
         reporter.step(1, {}, {}, {})
         reporter.summary(report.lines())
-    return Capture(list(frames.values()), light), report
+    back = None if report.errors is None else report.errors.similarity
+    return Capture(list(frames.values()), light, original_from_world=back), report
 
 
-def _files(session: Session, settings: CaptureDuplicatesSettings) -> tuple[Path, Path]:
-    """The photo and its labels; of a procedural pile they are made first, under ``RUN/pile``."""
+def _against_truth(frames: dict[int, Frame], pile: Pile) -> PoseErrors:
+    """Of the frames' poses; the similarity leads from the capture's object to the pile's asset."""
+    view = pile.camera.world_to_camera
+    true = {number: view @ pose for number, pose in enumerate(pile.poses, start=1)}
+    found = {
+        number: np.linalg.inv(frame.camera.camera_to_world) @ frame.object_to_world
+        for number, frame in frames.items()
+        if number in true
+    }
+    return pose_errors(found, true)
+
+
+def _files(session: Session, settings: CaptureDuplicatesSettings) -> tuple[Path, Path, Pile | None]:
+    """The photo and its labels; of a procedural pile they are made first, under ``RUN/pile``, and it comes along."""
     if not is_procedural(settings.photo):
         photo = Path(settings.photo)
         if not photo.is_file():
             raise StspbrError(f"{photo}: there is no such photo: check the path")
         if settings.instances is None:
             raise StspbrError("give --instances: an image, a folder or a JSON with the labels of the copies")
-        return photo, Path(settings.instances)
-    from stspbr.procedural.pile import PileOptions, lay_pile, truth_of
+        return photo, Path(settings.instances), None
     from stspbr.render.pile_photo import photograph, write_photograph
 
     options = PileOptions(settings.copies, settings.poses, (settings.side, settings.side), seed=session.seed)
@@ -181,7 +201,7 @@ def _files(session: Session, settings: CaptureDuplicatesSettings) -> tuple[Path,
         *photograph(pile, load_light(settings.light or _PILE_LIGHT), settings.samples, seed=session.seed),
     )
     save_json(truth_of(pile), session.run / "pile" / "truth.json")
-    return photo, labels
+    return photo, labels, pile
 
 
 def _focal(

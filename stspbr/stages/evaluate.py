@@ -26,6 +26,7 @@ from stspbr.metrics.material import material_error
 from stspbr.metrics.relighting import frame_labels, relighting_error
 from stspbr.metrics.sampling import pixel_footprint
 from stspbr.optimize.camera_response import CameraResponse
+from stspbr.procedural.by_name import is_procedural
 from stspbr.render.mitsuba_bsdf import require_mitsuba
 from stspbr.scene import Asset, Capture, EnvironmentLight, Frame
 from stspbr.settings import CaptureMeshSettings, CoarseSettings, EvaluateSettings, parse_settings
@@ -82,7 +83,7 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
         require_mitsuba("relighting (evaluate --lights)")  # before the long work, not after it
     estimate, capture = read_gltf(bake.file("asset.glb")), refined_capture(load_capture(source, session), bake)
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
-    reference = _reference(settings, source)
+    reference = _reference(settings, source, capture.original_from_world)
     reference = in_world_of(reference, capture.original_from_world, settings.reference or reference.name)
     other = None if settings.other is None else _other_asset(settings.other, source, capture)
     learned = "light.safetensors" in bake.files
@@ -100,7 +101,9 @@ def run_evaluate(session: Session, settings: EvaluateSettings) -> Artifact:
         errors = {
             "schema": SCHEMA,
             "package": __version__,
-            "reference": Path(settings.reference or source.settings.get("asset", reference.name)).name,
+            "reference": Path(
+                settings.reference or source.settings.get("asset") or source.settings.get("photo", reference.name)
+            ).name,
             "alignment": alignment,
             **_surface_errors(session, settings, subjects),
             "light": light_error(capture.light, exported) if learned and capture.light is not None else None,
@@ -158,12 +161,19 @@ def held_out(capture: Capture) -> tuple[list[Frame], str]:
     return (test, "test") if test else (capture.split("train"), "train")
 
 
-def _reference(settings: EvaluateSettings, source: Artifact) -> Asset:
-    """The reference asset; it keeps occlusion maps only if the capture was rendered with them."""
-    if settings.reference is None and source.settings.get("kind") != "mesh":
+def _reference(settings: EvaluateSettings, source: Artifact, original_from_world: np.ndarray | None) -> Asset:
+    """The reference asset; it keeps occlusion maps only if the capture was rendered with them.
+
+    The object of a procedural pile is put where its copies were found, on the whole: its axes and size are a capture's.
+    """
+    pile = source.settings.get("kind") == "duplicates" and is_procedural(str(source.settings.get("photo")))
+    if settings.reference is None and source.settings.get("kind") != "mesh" and not pile:
         raise StspbrError("the capture was not rendered from an asset: name the original with --reference asset.glb")
     if settings.reference is not None:
         asset = read_asset(settings.reference, settings.reference_textures)
+    elif pile:
+        asset = read_asset(source.settings["photo"])
+        asset = asset if original_from_world is None else asset.transformed(np.linalg.inv(original_from_world))
     else:
         asset = load_asset(parse_settings(CaptureMeshSettings, source.settings, f"{source.path}: settings"))
     if not source.settings.get("occlusion", False):

@@ -13,10 +13,12 @@ from stspbr.metrics.poses import pose_errors
 from stspbr.photos.instance_bundle import FocalPrior, _System, adjusted
 from stspbr.photos.instance_features import Features, Matches, match
 from stspbr.photos.instance_mapping import map_copies
-from stspbr.photos.instance_models import Arrangement, differing, printed, settled
+from stspbr.photos.instance_models import Arrangement, Scene, differing, printed, settled
 from stspbr.photos.instance_motions import FreeMotions, Observations, PlaneMotions, bundle_of, poses_of
 from stspbr.photos.instance_pairs import TwoView, consistent, false_alarms, photo_camera, two_view
 from stspbr.photos.instance_plane import on_plane, resting_plane
+from stspbr.photos.instance_poses import FoundPoses, _adjust_rescued
+from stspbr.photos.instance_search import adjusted_poses
 from stspbr.photos.instance_standing import standing
 from stspbr.photos.instance_static import moving_matches
 from stspbr.photos.instance_tracks import refined_poses
@@ -251,15 +253,17 @@ def test_copies_that_stand_are_found_without_any_pair_of_their_own():
     true = upright(rng)
     found = features(true, rng, noise=0.5, shown=0.35)
     matches = {(a, b): match(found[a], found[b]) for a in found for b in found if a < b}
-    _, copies = find_copies(labels(true, rng))
+    areas, copies = find_copies(labels(true, rng))
     poses_up = standing(found, matches, copies, FOCAL, SIZE)
     assert poses_up
     start, up = poses_up[0]
     assert set(start) == set(true) and max(pose_errors(start, true).rotations.values()) < 12.0
     assert up @ Rotation.from_euler("x", 38, degrees=True).apply([0, 1, 0]) > 0.99
-    refined = refined_poses(found, matches, {}, start, FOCAL, SIZE, up=up)
+    scene = Scene(pycolmap, np.zeros(areas.shape), areas, copies, Silhouettes(areas, copies), SIZE, 0, found, matches)
+    refined = adjusted_poses(scene, {}, start, FOCAL, up=up)
     errors = pose_errors(refined.poses, true)
     assert max(errors.rotations.values()) < 0.6 and max(errors.translations.values()) < 0.05
+    assert resting_plane(refined.poses).spread < 1e-3
 
 
 def test_matches_that_stay_in_the_photo_are_dropped():
@@ -429,3 +433,29 @@ def test_the_plane_that_upright_copies_stand_on():
     assert after < before
     at[3][:3, :3] = Rotation.from_euler("x", 25, degrees=True).as_matrix() @ at[3][:3, :3]
     assert resting_plane(at) is None
+
+
+def test_a_rescued_copy_is_adjusted_with_the_others(pile, pairs):
+    """Drawing finds a pose within degrees; the matches that it lets in find it within tenths, if there are some."""
+    true, found, areas = pile
+    segmented, copies = find_copies(areas)
+    silhouettes = Silhouettes(segmented, copies)
+    matches = {(a, b): match(found[a], found[b]) for a in found for b in found if a < b}
+    scene = Scene(pycolmap, np.zeros(areas.shape, np.float32), segmented, copies, silhouettes, SIZE, 0, found, matches)
+    drawn = {k: pose.copy() for k, pose in true.items()}
+    drawn[6][:3, :3] = Rotation.from_euler("yx", [3, 2], degrees=True).as_matrix() @ true[6][:3, :3]
+    for some in (False, True):
+        known = pairs if some else {pair: view for pair, view in pairs.items() if 6 not in pair}
+        if not some:
+            none = {pair: Matches(np.zeros((0, 2), np.int64), own.candidates * 0) for pair, own in matches.items()}
+            scene.matches = {pair: none[pair] if 6 in pair else own for pair, own in matches.items()}
+        else:
+            scene.matches = matches
+        out = FoundPoses(dict(drawn), FOCAL, None, silhouettes.check(drawn, FOCAL), np.zeros((0, 3)), 0.0,
+                         how={6: "rescued"})  # fmt: skip
+        _adjust_rescued(scene, Arrangement(FOCAL, known, [], {}), out, False)
+        errors = pose_errors(out.poses, true).rotations
+        rest = pose_errors({k: p for k, p in out.poses.items() if k != 6}, true).rotations
+        assert max(rest.values()) < 0.3
+        assert (errors[6] < 0.5) if some else (1.5 < errors[6] < 4.5)
+        assert (6 in out.deviations) == some
