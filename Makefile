@@ -2,7 +2,7 @@
 # Another interpreter: make PYTHON=python3.12 test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quality quality-full quality-duplicates quality-scenes bench test docs lint clean
+.PHONY: help demo quality quality-full quality-duplicates quality-scenes quality-confidence bench test docs lint clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -17,6 +17,7 @@ help:
 	@echo "make quality-scenes  neural scenes: generate, train, measure (10 to 15 minutes on 2 cores)"
 	@echo "make quality-full  full ladder: every object, light and rung (days on 2 cores; run again to continue)"
 	@echo "make quality-duplicates  poses of equal objects in one photo, on path-traced piles (hours)"
+	@echo "make quality-confidence  stds of the maps against known errors, views removed and added (an hour or two)"
 	@echo "make bench  seconds per step by part, compared with alternatives"
 	@echo "make test   run the tests"
 	@echo "make docs   build docs/ as a web site in site/"
@@ -40,6 +41,10 @@ quality-full: $(READY)
 # e.g. make quality-duplicates ARGS="label --side 1536 --samples 32 --seeds 3"
 quality-duplicates: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m stspbr.quality.duplicates $(ARGS)
+
+# e.g. make quality-confidence ARGS="letters casket --tracks same --parts ranks removal"; finished parts are kept
+quality-confidence: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m stspbr.quality.confidence $(ARGS)
 
 # Times are meaningful on an idle machine only; e.g. make bench ARGS="--threads 1 --steps 50"
 bench: $(READY)

@@ -34,9 +34,10 @@ LOW = 0.3
 MOSTLY_PRIOR = 0.5
 """Share of the prior in a texel's variance above which its metallic is flagged."""
 PHOTOS = 5
+EXR_NAMES = ("albedo.R", "albedo.G", "albedo.B", "roughness", "metallic")
+"""Channels of what is written of all five parameters."""
 _SEEN = 0.05  # of the usual number of pixels, below which a texel counts as unseen
 _ROWS = 1 << 17  # texels whose covariances are held at a time
-_EXR_NAMES = ("albedo.R", "albedo.G", "albedo.B", "roughness", "metallic")
 
 
 @dataclass
@@ -122,12 +123,12 @@ def write_confidence(
         for channel in CHANNELS:
             shown = confidence_of(std, channel).cpu().numpy() * inside[..., None]
             write_png8(folder / own[channel], shown, srgb=False)
-        write_exr(folder / own["std"], std.cpu().numpy(), half=True, channels=_EXR_NAMES)
+        write_exr(folder / own["std"], std.cpu().numpy(), half=True, channels=EXR_NAMES)
     points = sites(problem, found.evidence, found.information, found.texels)
     photos = next_photos(problem, found.evidence, points, count=PHOTOS, rays=rays)
     record = {
         "schema": SCHEMA,
-        "prior_std": dict(zip(_EXR_NAMES, PRIOR_STD, strict=True)),
+        "prior_std": dict(zip(EXR_NAMES, PRIOR_STD, strict=True)),
         "materials": [
             {"name": name, "resolution": list(std.shape[:2]), "files": own}
             for name, std, own in zip(names, found.std, files, strict=True)

@@ -1,0 +1,327 @@
+"""What is measured of one object: the maps' confidence against the truth, a view removed, five views added, time.
+
+Each function takes a ``Case`` and returns plain values for its record.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stspbr.metrics.light import main_lights
+from stspbr.metrics.material_reader import SurfaceReader
+from stspbr.metrics.relighting import frame_labels
+from stspbr.metrics.sampling import surface_tree
+from stspbr.optimize.appearance import TextureAppearance
+from stspbr.optimize.confidence import Evidence, jacobian_of
+from stspbr.optimize.guided_fill import CHANNELS as FILLS
+from stspbr.optimize.guided_fill import guided_fill
+from stspbr.optimize.influence import influence
+from stspbr.optimize.loop import optimize
+from stspbr.optimize.losses import tonemap
+from stspbr.optimize.next_photos import DIRECTIONS, next_photos, sites
+from stspbr.optimize.posterior import CHANNELS
+from stspbr.optimize.progress import SilentReporter
+from stspbr.optimize.reconstruction import Reconstruction
+from stspbr.quality.confidence_cases import Case
+from stspbr.quality.confidence_figures import by_confidence, correlations, factors, rank_figures
+from stspbr.scene import Asset, Capture, Frame, Normalization
+from stspbr.scene.camera import look_at
+from stspbr.scene.directions import sphere_directions
+from stspbr.settings import BakeSettings
+from stspbr.stages.bake import BakeProblem, bake_problem
+from stspbr.stages.baked_problem import Baked, reopened
+from stspbr.stages.capture_mesh import load_light, render_views
+from stspbr.stages.confidence_files import Confidence, confidence_of, settled, texels_of, write_confidence
+from stspbr.stages.explain_removal import explain_removal
+from stspbr.stages.explain_targets import Question
+from stspbr.stages.session import Session
+from stspbr.texture.atlas import TexelMap
+
+_MIRROR = np.cos(np.radians(10.0))
+_SEEN = 0.05  # pixels of a texel, in sum, from which it counts as seen in a lamp's mirror direction
+_SHARES = 20  # texels whose shares are summed
+_LOOKED_AT = 0.2  # of the usual weight of a texel in a view: below it, the view hardly shows it
+_STEP = 0.01  # of the finite differences
+_DRAWS = 3  # sets of five random views
+_FIVE = 5
+
+
+def ranks(case: Case, home: Path, threads: int, arrays: Path) -> dict[str, Any]:
+    """Stds against errors, the fill, lamps, shares and derivatives; std and error per texel are written to ``arrays``.
+
+    The error is that of the maps as they were fitted, and of the filled ones as they are delivered.
+    """
+    session, artifact = case.run(home, threads)
+    baked, problem = reopened(session, artifact)
+    known = Confidence.of_finished(problem, artifact)
+    truth = _Truth(case.truth(), baked.normalization)
+    began = _maps(problem)
+    fitted = truth.errors(problem, known.texels)
+    std = _rows(known.std, known.texels)
+    filled = {}
+    for channels in FILLS:
+        share = guided_fill(problem, known.std, known.texels, channels)
+        filled[channels] = {"changed": share} | _fill_figures(std, fitted, truth.errors(problem, known.texels))
+        if channels == "roughness":  # the default
+            delivered = truth.errors(problem, known.texels)
+        _put_back(problem, began)
+    np.savez(arrays, std=std, error=delivered)
+    return {
+        "texels": len(std),
+        "mean_error": _means(delivered),
+        "ranks": rank_figures(std, delivered),
+        "ranks_without_fill": rank_figures(std, fitted),
+        "factors": factors(std, delivered),
+        "fill": filled,
+        "lamps": _lamps(problem, baked, known),
+        "shares_off_by": _shares(known),
+        "jacobian_off_by": _jacobian(problem, known.evidence),
+    }
+
+
+def removal(case: Case, home: Path, threads: int, numbers: Sequence[int]) -> dict[str, Any]:
+    """What ``explain --without`` predicts for each of the views alone, against a new bake without it."""
+    session, artifact = case.run(home, threads)
+    baked, problem = reopened(session, artifact)
+    known = Confidence.of_finished(problem, artifact)
+    today, sides = _maps(problem), [(own.shape[0], own.shape[1]) for own in known.information]
+    frames = baked.capture.split("train")
+    rows = []
+    for number in numbers:
+        label = frame_labels(frames)[number]
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.process_time()
+            found = explain_removal(session, [label], Question(), "roughness", Path(folder))
+            seconds = time.process_time() - began
+        gone = frames[number].name
+        again = _fitted(session, case.stage_settings("bake"), partial(_without, name=gone))
+        new = _maps(again.reconstruction)
+        own = (known.evidence.seen.view == number)[:, None] * known.evidence.stands
+        weight = known.evidence.reads.collected(own, sides)
+        every = torch.cat([part[part > 0] for part in weight])
+        masks = [part[..., 0] > _LOOKED_AT * float(every.median()) for part in weight]
+        predicted = _masked(found.change, masks)
+        actual = _masked([b - a for a, b in zip(today, new, strict=True)], masks)
+        sizes = [np.sqrt((values**2).mean(axis=0)) for values in (predicted, actual)]
+        rows.append(
+            {
+                "view": label,
+                "texels": len(actual),
+                "correlation": correlations(predicted, actual),
+                "predicted_size": {name: float(sizes[0][list(c)].mean()) for name, c in CHANNELS.items()},
+                "actual_size": {name: float(sizes[1][list(c)].mean()) for name, c in CHANNELS.items()},
+                "cpu_seconds": seconds,
+            }
+        )
+    return {"views": rows}
+
+
+def five(case: Case, home: Path, threads: int, steps: int) -> dict[str, Any]:
+    """Errors over the whole surface of bakes with five more views: those that confidence chooses, and random ones.
+
+    Args:
+        steps: of each of these bakes.
+    """
+    session, artifact = case.run(home, threads)
+    baked, problem = reopened(session, artifact)
+    known = Confidence.of_finished(problem, artifact)
+    points = sites(problem, known.evidence, known.information, known.texels)
+    chosen = [photo.direction for photo in next_photos(problem, known.evidence, points, count=_FIVE)]
+    sphere, rng = sphere_directions(DIRECTIONS), np.random.default_rng(0)
+    sets = {"chosen": chosen}
+    sets |= {f"random {k}": list(sphere[rng.choice(DIRECTIONS, _FIVE, replace=False)]) for k in range(_DRAWS)}
+    truth = _Truth(case.truth(), baked.normalization)
+    settings = case.stage_settings("bake", f"optimize.iterations={steps}")
+    out = {}
+    for name, directions in sets.items():
+        more = _photographs(case, session, truth.asset, baked.capture, directions)
+        again = _fitted(session, settings, partial(_with, more=more))
+        out[name] = _means(truth.errors(again.reconstruction, texels_of(again.reconstruction)))
+    return {"steps": steps, "directions": [list(map(float, d)) for d in chosen], "errors": out}
+
+
+def timed(case: Case, home: Path, threads: int) -> dict[str, Any]:
+    """CPU seconds of a bake of default length: of confidence and fill, and of all."""
+    session, _ = case.run(home, threads)
+    default = BakeSettings().optimize.iterations
+    settings = case.stage_settings("bake", f"optimize.iterations={default}", "confidence.maps=false")
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.process_time()
+        made = _fitted(session, settings)
+        fitted = time.process_time()
+        known, _ = settled(made.reconstruction, BakeSettings().confidence)
+        assert known is not None
+        write_confidence(Path(folder), made.reconstruction, known, ["material"])
+        told = time.process_time()
+        made.write(Path(folder))
+        end = time.process_time()
+    return {
+        "steps": default,
+        "pixels": len(known.evidence.seen),
+        "confidence": told - fitted,
+        "stage": end - start,
+        "share": (told - fitted) / (end - start),
+    }
+
+
+@dataclass
+class _Truth:
+    """The asset that was photographed, in its own units."""
+
+    asset: Asset
+    normalization: Normalization
+
+    def errors(self, problem: Reconstruction, texels: Sequence[TexelMap | None]) -> np.ndarray:
+        """``[T, 5]``: absolute errors of a problem's maps at all texels, against the nearest point of the truth."""
+        surface, reader, tree = problem.geometry.surface(), SurfaceReader(self.asset), surface_tree(self.asset.mesh)
+        rows = []
+        for own, values in zip(texels, _maps(problem), strict=True):
+            if own is None:
+                continue
+            point = own.interpolate(surface.positions.detach(), surface.faces).double().cpu().numpy()
+            face, barycentric, _ = tree.closest(point * self.normalization.scale + self.normalization.centre)
+            true = reader.read(face, barycentric)
+            columns = (true["albedo"], true["roughness"][:, None], true["metallic"][:, None])
+            rows.append(np.abs(values.reshape(-1, 5)[own.texel].cpu().numpy() - np.concatenate(columns, axis=1)))
+        return np.concatenate(rows)
+
+
+def _fitted(session: Session, settings: Any, changed: Callable[[Capture], Capture] | None = None) -> BakeProblem:
+    """A bake's problem after its fit, of which nothing is written."""
+    parts = bake_problem(session, settings, *(() if changed is None else (changed,)))
+    optimize(
+        parts.reconstruction, settings.optimize, reporter=SilentReporter(), checkpoints=None, resume=False,
+        device=session.device, before=parts.interludes,
+    )  # fmt: skip
+    parts.reconstruction.progress = 1.0
+    return parts
+
+
+def _photographs(
+    case: Case, session: Session, asset: Asset, capture: Capture, directions: Sequence[np.ndarray]
+) -> list[Frame]:
+    """Frames of the truth from these directions, at the usual distance, as the capture's are."""
+    settings, train = case.capture_settings(), capture.split("train")
+    low, high = asset.mesh.positions.min(axis=0), asset.mesh.positions.max(axis=0)
+    centre = 0.5 * (low + high).astype(np.float64)
+    away = float(np.median([np.linalg.norm(frame.camera.position - centre) for frame in train]))
+    poses = [look_at(centre + away * np.asarray(direction), centre) for direction in directions]
+    cameras = [replace(train[0].camera, camera_to_world=pose) for pose in poses]
+    light = load_light(settings.light, settings.light_layout)
+    images = render_views(session, settings, asset, light, cameras)
+    return [
+        Frame(f"images/extra_{k}.exr", camera, image, alpha, split="train")
+        for k, (camera, (image, alpha)) in enumerate(zip(cameras, images, strict=True))
+    ]
+
+
+def _without(capture: Capture, name: str) -> Capture:
+    return replace(capture, frames=[frame for frame in capture.frames if frame.name != name])
+
+
+def _with(capture: Capture, more: list[Frame]) -> Capture:
+    return replace(capture, frames=[*capture.frames, *more])
+
+
+def _maps(problem: Reconstruction) -> list[torch.Tensor]:
+    """``[H, W, 5]`` per material, copies."""
+    assert isinstance(problem.appearance, TextureAppearance)
+    return [
+        torch.cat([own.albedo[0], own.reflectance[0, ..., :2]], dim=-1).detach().clone()
+        for own in problem.appearance.materials
+    ]
+
+
+@torch.no_grad()
+def _put_back(problem: Reconstruction, maps: Sequence[torch.Tensor]) -> None:
+    assert isinstance(problem.appearance, TextureAppearance)
+    for own, values in zip(problem.appearance.materials, maps, strict=True):
+        own.albedo[0].copy_(values[..., :3])
+        own.reflectance[0, ..., :2].copy_(values[..., 3:])
+
+
+def _rows(maps: Sequence[torch.Tensor], texels: Sequence[TexelMap | None]) -> np.ndarray:
+    """``[T, 5]`` float64 of maps ``[H, W, 5]`` at the texels."""
+    pairs = zip(maps, texels, strict=True)
+    rows = [own.reshape(-1, own.shape[-1])[found.texel] for own, found in pairs if found is not None]
+    return torch.cat(rows).double().cpu().numpy()
+
+
+def _masked(maps: Sequence[torch.Tensor], masks: Sequence[torch.Tensor]) -> np.ndarray:
+    return torch.cat([own[mask] for own, mask in zip(maps, masks, strict=True)]).double().cpu().numpy()
+
+
+def _means(error: np.ndarray) -> dict[str, float]:
+    return {name: float(error[:, list(own)].mean()) for name, own in CHANNELS.items()}
+
+
+def _fill_figures(std: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, own in CHANNELS.items():
+        columns = list(own)
+        sure = confidence_of(torch.as_tensor(std), name)[:, 0].numpy()
+        out[name] = by_confidence(sure, before[:, columns].mean(axis=1), after[:, columns].mean(axis=1))
+    return out
+
+
+def _lamps(problem: Reconstruction, baked: Baked, known: Confidence) -> dict[str, Any]:
+    """Median roughness confidence of texels that a view sees within 10° of a lamp's mirror direction, and of others."""
+    seen, reads = known.evidence.seen, known.evidence.reads
+    light = baked.capture.light
+    assert light is not None
+    lamps = torch.as_tensor(np.stack([direction for direction, _ in main_lights(light)]), dtype=seen.normal.dtype)
+    mirrored = 2.0 * (seen.normal * seen.to_eye).sum(1, keepdim=True) * seen.normal - seen.to_eye
+    world = torch.einsum("nij,nj->ni", seen.rotations[seen.view], mirrored)
+    near = ((world @ lamps.T.to(world)).amax(dim=1, keepdim=True) >= _MIRROR).to(known.evidence.stands)
+    sides = [(own.shape[0], own.shape[1]) for own in known.information]
+    amount = _rows(reads.collected(near * known.evidence.stands, sides), known.texels)[:, 0]
+    sure = confidence_of(torch.as_tensor(_rows(known.std, known.texels)), "roughness")[:, 0].numpy()
+    lit = amount > _SEEN
+    medians = [float(np.median(sure[part])) if part.any() else None for part in (~lit, lit)]
+    return {"lamps": len(lamps), "share_mirrored": float(lit.mean()), "never": medians[0], "mirrored": medians[1]}
+
+
+def _shares(known: Confidence) -> float:
+    """By how much the shares of all pixels and of the prior differ from 1 in sum, at most, of some texels."""
+    worst = 0.0
+    number = next(k for k, own in enumerate(known.texels) if own is not None)
+    texels = known.texels[number]
+    assert texels is not None
+    for texel in np.linspace(0, len(texels.texel) - 1, _SHARES).round().astype(int):
+        chosen = [torch.zeros(own.shape[:2], dtype=torch.bool) for own in known.information]
+        chosen[number].view(-1)[texels.texel[texel]] = True
+        for channel in CHANNELS:
+            found = influence(known.evidence, known.information, chosen, channel)
+            worst = max(worst, abs(float(found.share.double().sum()) + found.prior - 1.0))
+    return worst
+
+
+def _jacobian(problem: Reconstruction, evidence: Evidence) -> dict[str, float]:
+    """Relative difference (of 2-norms over the pixels) of the derivatives and of central differences of the shading."""
+    transport = None if problem.transport is None else problem.transport.transport
+    light, texture = problem.light.prefiltered(), problem.backend.texture
+    # away from the bounds, on which a difference would be one-sided
+    rows = (evidence.material > 0.05).all(dim=1) & (evidence.material < 0.95).all(dim=1)
+    rows = torch.nonzero(rows).squeeze(1)[:: max(1, int(rows.sum()) // 20_000)]
+    seen, material = evidence.seen.at(rows), evidence.material[rows]
+
+    def shown(moved: torch.Tensor) -> torch.Tensor:
+        return tonemap(jacobian_of(seen, moved, light, texture, transport)[1].double())
+
+    out = {}
+    for name, own in CHANNELS.items():
+        moved = torch.zeros_like(material)
+        moved[:, list(own)] = _STEP
+        difference = (shown(material + moved) - shown(material - moved)) / (2.0 * _STEP)
+        formula = getattr(evidence.jacobian, name)[rows]
+        out[name] = float((formula - difference).norm() / difference.norm().clamp(min=1e-12))
+    return out
