@@ -22,7 +22,7 @@ from stspbr.errors import StspbrError
 from stspbr.optimize.cell_fits import lobes_of
 from stspbr.optimize.losses import tonemap, tonemap_slope
 from stspbr.optimize.observations import Observations, joined, looks
-from stspbr.optimize.posterior import WIDTH, Jacobian, covariance, variances
+from stspbr.optimize.posterior import WIDTH, Jacobian, covariance, error_variances, variances
 from stspbr.render.brdf import DIELECTRIC_F0
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.material_maps import material_pixels, sample_maps
@@ -289,3 +289,17 @@ def std_maps(information: Tensor) -> Tensor:
     flat = information.reshape(-1, WIDTH)
     parts = [variances(rows).sqrt().float() for rows in flat.split(_ROWS)]
     return torch.cat(parts).reshape(*information.shape[:-1], 5)
+
+
+def error_std_maps(information: Tensor, metallic: Tensor) -> Tensor:
+    """``[H, W, 5]``: expected errors of the maps, wrong kinds included; see ``posterior.error_variances``.
+
+    Args:
+        information: ``[H, W, 12]``; metallic: ``[H', W', 1]`` in [0, 1], as it was fitted, of whole multiples of H, W.
+    """
+    height, width = information.shape[:2]
+    rows, columns = (torch.arange(n, device=information.device) for n in (height, width))
+    own = metallic[rows * metallic.shape[0] // height][:, columns * metallic.shape[1] // width].reshape(-1, 1)
+    pairs = zip(information.reshape(-1, WIDTH).split(_ROWS), own.split(_ROWS), strict=True)
+    parts = [error_variances(packed, m.clamp(0.0, 1.0)).sqrt().float() for packed, m in pairs]
+    return torch.cat(parts).reshape(height, width, 5)

@@ -1,8 +1,8 @@
 """Which points the survey asks again: those of whose metallic the views leave much open, by its posterior.
 
-Each cell is taken for a texel that shows what the networks say there, and the posterior of ``confidence`` is formed from
-the pixels in it. A point is worth a visit if two standard deviations of metallic reach to the other kind; if there are
-more such points than the survey can ask, they are drawn in proportion to their std.
+Each cell is taken for a texel that shows what the networks say there, and the posterior of ``confidence`` is formed
+from the pixels in it. A point is worth a visit if two standard deviations of metallic reach to the other kind; if there
+are more such points than the survey can ask, they are drawn in proportion to their std.
 """
 
 from __future__ import annotations

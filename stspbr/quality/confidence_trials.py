@@ -66,20 +66,22 @@ def ranks(case: Case, home: Path, threads: int, arrays: Path) -> dict[str, Any]:
     truth = _Truth(case.truth(), baked.normalization)
     began = _maps(problem)
     fitted = truth.errors(problem, known.texels)
-    std = _rows(known.std, known.texels)
+    posterior = _rows(known.std, known.texels)
     filled = {}
     for channels in FILLS:
         share = guided_fill(problem, known.std, known.texels, channels)
-        filled[channels] = {"changed": share} | _fill_figures(std, fitted, truth.errors(problem, known.texels))
+        filled[channels] = {"changed": share} | _fill_figures(posterior, fitted, truth.errors(problem, known.texels))
         if channels == "roughness":  # the default
             delivered = truth.errors(problem, known.texels)
+            std = _rows(known.error_std(problem), known.texels)
         _put_back(problem, began)
     np.savez(arrays, std=std, error=delivered)
     return {
         "texels": len(std),
         "mean_error": _means(delivered),
         "ranks": rank_figures(std, delivered),
-        "ranks_without_fill": rank_figures(std, fitted),
+        "ranks_of_posterior": rank_figures(posterior, delivered),
+        "ranks_without_fill": rank_figures(posterior, fitted),
         "factors": factors(std, delivered),
         "fill": filled,
         "lamps": _lamps(problem, baked, known),
