@@ -75,6 +75,7 @@ def ranks(case: Case, home: Path, threads: int, arrays: Path) -> dict[str, Any]:
             delivered = truth.errors(problem, known.texels)
             std = _rows(known.error_std(problem), known.texels)
         _put_back(problem, began)
+    arrays.parent.mkdir(parents=True, exist_ok=True)
     np.savez(arrays, std=std, error=delivered)
     return {
         "texels": len(std),
