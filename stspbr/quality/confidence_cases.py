@@ -21,6 +21,7 @@ from stspbr.settings import (
     parse_settings,
     settings_for,
 )
+from stspbr.settings.parsing import apply_overrides
 from stspbr.stages.capture_mesh import load_asset
 from stspbr.stages.run import run_recipe
 from stspbr.stages.session import Session
@@ -101,6 +102,10 @@ class Case:
             raise StspbrError(f"{self.name}: no such object; choose from {', '.join(OBJECTS)}")
         return OBJECTS[self.name]
 
+    def version(self) -> str | None:
+        """What its records depend on besides settings: nothing."""
+        return None
+
     def capture_settings(self) -> CaptureMeshSettings:
         """Of the case's frames.
 
@@ -139,6 +144,66 @@ class Case:
         recipe = parse_settings(Recipe, {"name": self.label, "seed": 0, "capture": capture, **stages}, self.label)
         done = run_recipe(session, recipe, lambda line: None, until="bake")
         return session, done["bake"]
+
+    def truth(self) -> Any:
+        """The asset that the frames show."""
+        return load_asset(self.capture_settings())
+
+
+@dataclass(frozen=True)
+class RunCase:
+    """A finished run of frames that ``capture mesh`` made, measured as it is; nothing of it is changed.
+
+    Attributes:
+        path: its folder, after whose last part it is named; size: under which its records stand.
+    """
+
+    path: Path
+    size: str
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def label(self) -> str:
+        return f"run-{self.name}-{self.size}"
+
+    @property
+    def known(self) -> Object:
+        """The object; whether a choice was made on it is not known."""
+        return Object({}, tuned=True)
+
+    @property
+    def track(self) -> str:
+        """``path`` if a path tracer made its frames."""
+        return "path" if TRACKS["path"].renderer == self.capture_settings().renderer else "same"
+
+    def capture_settings(self) -> CaptureMeshSettings:
+        """Of the run's frames.
+
+        Raises:
+            StspbrError: they are not frames of a mesh.
+        """
+        session, artifact = self.run(self.path, 1)
+        source = session.capture_of(artifact)
+        return parse_settings(CaptureMeshSettings, source.settings, f"{source.path}: settings")
+
+    def version(self) -> str | None:
+        """The content hash of the run's bake."""
+        return self.run(self.path, 1)[1].content_hash
+
+    def stage_settings(self, stage: str, *more: str) -> Any:
+        """The settings that the run's ``bake`` had."""
+        if stage != "bake":
+            return Settings()
+        artifact = self.run(self.path, 1)[1]
+        return parse_settings(BakeSettings, apply_overrides(dict(artifact.settings), list(more)), str(artifact.path))
+
+    def run(self, home: Path, threads: int) -> tuple[Session, Artifact]:
+        """A session on the run, and its bake."""
+        session = Session.open(self.path, seed=0, device="cpu", threads=threads, quiet=True)
+        return session, session.store.resolve("bake", None)
 
     def truth(self) -> Any:
         """The asset that the frames show."""

@@ -60,20 +60,21 @@ class Row:
 def table(records: Sequence[dict[str, Any]], home: Path, size: str) -> str:
     """Markdown: a table per track with a column per object."""
     cases: dict[tuple[str, str], Values] = {}
-    for record in records:
-        cases.setdefault((record["track"], record["object"]), {})[record["part"]] = record["values"]
-    calibration = _arrays(CALIBRATION, "same", size, home)
+    calibration = _arrays(Case(CALIBRATION, "same", size).label, home)
     factor = None if calibration is None else factors(*calibration)
-    for (track, name), values in cases.items():
-        own = _arrays(name, track, size, home)
-        if factor is not None and own is not None and (name, track) != (CALIBRATION, "same") and "ranks" in values:
+    for record in records:
+        values = cases.setdefault((record["track"], record["object"]), {})
+        values[record["part"]] = record["values"]
+        own = _arrays(record["label"], home) if record["part"] == "ranks" else None
+        if factor is not None and own is not None and record["label"] != Case(CALIBRATION, "same", size).label:
             values["ranks"]["calibrated"] = within(*own, factor)
     lines = []
     for track, title in _NAMES.items():
-        names = [name for name in OBJECTS if (track, name) in cases]
+        names = [name for own, name in cases if own == track]
         if not names:
             continue
-        heads = [f"{name}{'' if OBJECTS[name].tuned else ' (never tuned on)'}" for name in names]
+        never = {name for name, own in OBJECTS.items() if not own.tuned}
+        heads = [f"{name}{' (never tuned on)' if name in never else ''}" for name in names]
         lines += ["", f"| {title} | {' | '.join(heads)} | wanted |", "|---" * (len(names) + 2) + "|"]
         for row in _ROWS:
             cells = [row.cell(cases[track, name], track) for name in names]
@@ -86,9 +87,9 @@ def table(records: Sequence[dict[str, Any]], home: Path, size: str) -> str:
     return "\n".join(lines).strip() + f"\n\nSources: {', '.join(sources) or 'none'}; size: {size}.\n"
 
 
-def _arrays(name: str, track: str, size: str, home: Path) -> tuple[np.ndarray, np.ndarray] | None:
+def _arrays(label: str, home: Path) -> tuple[np.ndarray, np.ndarray] | None:
     """Std and error ``[T, 5]`` of a case."""
-    place = home / "records" / Case(name, track, size).label / "ranks.npz"
+    place = home / "records" / label / "ranks.npz"
     if not place.is_file():
         return None
     with np.load(place) as found:

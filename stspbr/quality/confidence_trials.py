@@ -31,7 +31,7 @@ from stspbr.optimize.next_photos import DIRECTIONS, next_photos, sites
 from stspbr.optimize.posterior import CHANNELS
 from stspbr.optimize.progress import SilentReporter
 from stspbr.optimize.reconstruction import Reconstruction
-from stspbr.quality.confidence_cases import Case
+from stspbr.quality.confidence_cases import Case, RunCase
 from stspbr.quality.confidence_figures import by_confidence, correlations, factors, rank_figures
 from stspbr.scene import Asset, Capture, Frame, Normalization
 from stspbr.scene.camera import look_at
@@ -55,7 +55,7 @@ _DRAWS = 3  # sets of five random views
 _FIVE = 5
 
 
-def ranks(case: Case, home: Path, threads: int, arrays: Path) -> dict[str, Any]:
+def ranks(case: Case | RunCase, home: Path, threads: int, arrays: Path) -> dict[str, Any]:
     """Stds against errors, the fill, lamps, shares and derivatives; std and error per texel are written to ``arrays``.
 
     The error is that of the maps as they were fitted, and of the filled ones as they are delivered.
@@ -91,7 +91,7 @@ def ranks(case: Case, home: Path, threads: int, arrays: Path) -> dict[str, Any]:
     }
 
 
-def removal(case: Case, home: Path, threads: int, numbers: Sequence[int]) -> dict[str, Any]:
+def removal(case: Case | RunCase, home: Path, threads: int, numbers: Sequence[int]) -> dict[str, Any]:
     """What ``explain --without`` predicts for each of the views alone, against a new bake without it."""
     session, artifact = case.run(home, threads)
     baked, problem = reopened(session, artifact)
@@ -128,7 +128,7 @@ def removal(case: Case, home: Path, threads: int, numbers: Sequence[int]) -> dic
     return {"views": rows}
 
 
-def five(case: Case, home: Path, threads: int, steps: int) -> dict[str, Any]:
+def five(case: Case | RunCase, home: Path, threads: int, steps: int) -> dict[str, Any]:
     """Errors over the whole surface of bakes with five more views: those that confidence chooses, and random ones.
 
     Args:
@@ -152,7 +152,7 @@ def five(case: Case, home: Path, threads: int, steps: int) -> dict[str, Any]:
     return {"steps": steps, "directions": [list(map(float, d)) for d in chosen], "errors": out}
 
 
-def timed(case: Case, home: Path, threads: int) -> dict[str, Any]:
+def timed(case: Case | RunCase, home: Path, threads: int) -> dict[str, Any]:
     """CPU seconds of a bake of default length: of confidence and fill, and of all."""
     session, _ = case.run(home, threads)
     default = BakeSettings().optimize.iterations
@@ -210,7 +210,7 @@ def _fitted(session: Session, settings: Any, changed: Callable[[Capture], Captur
 
 
 def _photographs(
-    case: Case, session: Session, asset: Asset, capture: Capture, directions: Sequence[np.ndarray]
+    case: Case | RunCase, session: Session, asset: Asset, capture: Capture, directions: Sequence[np.ndarray]
 ) -> list[Frame]:
     """Frames of the truth from these directions, at the usual distance, as the capture's are."""
     settings, train = case.capture_settings(), capture.split("train")
