@@ -48,6 +48,10 @@ class Jacobian:
         sums = [(own * values).sum(1, keepdim=True) for own in (self.roughness, self.metallic)]
         return torch.cat([self.albedo * values, *sums], dim=1)
 
+    def double(self) -> Jacobian:
+        """The same in double precision."""
+        return Jacobian(self.albedo.double(), self.roughness.double(), self.metallic.double())
+
     def at(self, places: Tensor) -> Jacobian:
         """The pixels at ``places``."""
         return Jacobian(self.albedo[places], self.roughness[places], self.metallic[places])

@@ -21,7 +21,7 @@ from stspbr.metrics.material_reader import SurfaceReader
 from stspbr.metrics.relighting import frame_labels
 from stspbr.metrics.sampling import surface_tree
 from stspbr.optimize.appearance import TextureAppearance
-from stspbr.optimize.confidence import Evidence, jacobian_of
+from stspbr.optimize.confidence import NUDGE, Evidence, jacobian_of
 from stspbr.optimize.guided_fill import CHANNELS as FILLS
 from stspbr.optimize.guided_fill import guided_fill
 from stspbr.optimize.influence import influence
@@ -91,8 +91,15 @@ def ranks(case: Case | RunCase, home: Path, threads: int, arrays: Path) -> dict[
     }
 
 
-def removal(case: Case | RunCase, home: Path, threads: int, numbers: Sequence[int]) -> dict[str, Any]:
-    """What ``explain --without`` predicts for each of the views alone, against a new bake without it."""
+def removal(
+    case: Case | RunCase, home: Path, threads: int, numbers: Sequence[int], orders: Sequence[str]
+) -> dict[str, Any]:
+    """What ``explain --without`` predicts for each of the views alone, against a new bake without it.
+
+    Args:
+        orders: of the other views in the new bake: ``same`` (the view's pixels are unknown, and nothing else differs)
+            or ``new`` (the frame is left out, so that all draws differ, too, and chance is part of the change).
+    """
     session, artifact = case.run(home, threads)
     baked, problem = reopened(session, artifact)
     known = Confidence.of_finished(problem, artifact)
@@ -105,26 +112,19 @@ def removal(case: Case | RunCase, home: Path, threads: int, numbers: Sequence[in
             began = time.process_time()
             found = explain_removal(session, [label], Question(), "roughness", Path(folder))
             seconds = time.process_time() - began
-        gone = frames[number].name
-        again = _fitted(session, case.stage_settings("bake"), partial(_without, name=gone))
-        new = _maps(again.reconstruction)
         own = (known.evidence.seen.view == number)[:, None] * known.evidence.stands
         weight = known.evidence.reads.collected(own, sides)
         every = torch.cat([part[part > 0] for part in weight])
         masks = [part[..., 0] > _LOOKED_AT * float(every.median()) for part in weight]
         predicted = _masked(found.change, masks)
-        actual = _masked([b - a for a, b in zip(today, new, strict=True)], masks)
-        sizes = [np.sqrt((values**2).mean(axis=0)) for values in (predicted, actual)]
-        rows.append(
-            {
-                "view": label,
-                "texels": len(actual),
-                "correlation": correlations(predicted, actual),
-                "predicted_size": {name: float(sizes[0][list(c)].mean()) for name, c in CHANNELS.items()},
-                "actual_size": {name: float(sizes[1][list(c)].mean()) for name, c in CHANNELS.items()},
-                "cpu_seconds": seconds,
-            }
-        )
+        row: dict[str, Any] = {"view": label, "texels": len(predicted), "cpu_seconds": seconds}
+        row["predicted_size"] = _sizes(predicted)
+        for order in orders:
+            changed = partial(_unknown if order == "same" else _without, name=frames[number].name)
+            new = _maps(_fitted(session, case.stage_settings("bake"), changed).reconstruction)
+            actual = _masked([b - a for a, b in zip(today, new, strict=True)], masks)
+            row[order] = {"correlation": correlations(predicted, actual), "size": _sizes(actual)}
+        rows.append(row)
     return {"views": rows}
 
 
@@ -231,6 +231,13 @@ def _without(capture: Capture, name: str) -> Capture:
     return replace(capture, frames=[frame for frame in capture.frames if frame.name != name])
 
 
+def _unknown(capture: Capture, name: str) -> Capture:
+    frames = [
+        frame.with_fields(known=np.zeros_like(frame.alpha)) if frame.name == name else frame for frame in capture.frames
+    ]
+    return replace(capture, frames=frames)
+
+
 def _with(capture: Capture, more: list[Frame]) -> Capture:
     return replace(capture, frames=[*capture.frames, *more])
 
@@ -265,6 +272,11 @@ def _masked(maps: Sequence[torch.Tensor], masks: Sequence[torch.Tensor]) -> np.n
 
 def _means(error: np.ndarray) -> dict[str, float]:
     return {name: float(error[:, list(own)].mean()) for name, own in CHANNELS.items()}
+
+
+def _sizes(change: np.ndarray) -> dict[str, float]:
+    """Root mean squares by channel."""
+    return {name: float(np.sqrt((change[:, list(own)] ** 2).mean())) for name, own in CHANNELS.items()}
 
 
 def _fill_figures(std: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
@@ -321,10 +333,14 @@ def _jacobian(problem: Reconstruction, evidence: Evidence) -> dict[str, float]:
         return tonemap(jacobian_of(seen, moved, light, texture, transport)[1].double())
 
     out = {}
-    for name, own in CHANNELS.items():
+    # roughness is itself a difference of ±NUDGE: the finer one says how much it bends within that
+    for key, name, step in (
+        ("albedo", "albedo", _STEP), ("roughness", "roughness", NUDGE), ("metallic", "metallic", _STEP),
+        ("roughness_finer", "roughness", _STEP),
+    ):  # fmt: skip
         moved = torch.zeros_like(material)
-        moved[:, list(own)] = _STEP
-        difference = (shown(material + moved) - shown(material - moved)) / (2.0 * _STEP)
+        moved[:, list(CHANNELS[name])] = step
+        difference = (shown(material + moved) - shown(material - moved)) / (2.0 * step)
         formula = getattr(evidence.jacobian, name)[rows]
-        out[name] = float((formula - difference).norm() / difference.norm().clamp(min=1e-12))
+        out[key] = float((formula - difference).norm() / difference.norm().clamp(min=1e-12))
     return out

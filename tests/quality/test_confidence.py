@@ -80,7 +80,7 @@ VALUES = {
         "shares_off_by": 2e-6,
         "jacobian_off_by": {"albedo": 0.001, "roughness": 0.02, "metallic": 0.001},
     },
-    "removal": {"views": [{"correlation": {"albedo": 0.7, "roughness": 0.5, "metallic": None}}]},
+    "removal": {"views": [{"same": {"correlation": {"albedo": 0.7, "roughness": 0.5, "metallic": None}}}]},
     "five": {"errors": {"chosen": {"albedo": 1.0}, "random 0": {"albedo": 1.0}, "random 1": {"albedo": 3.0}}},
     "time": {"share": 0.2},
 }
