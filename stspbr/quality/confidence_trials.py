@@ -114,8 +114,7 @@ def removal(
             seconds = time.process_time() - began
         own = (known.evidence.seen.view == number)[:, None] * known.evidence.stands
         weight = known.evidence.reads.collected(own, sides)
-        every = torch.cat([part[part > 0] for part in weight])
-        masks = [part[..., 0] > _LOOKED_AT * float(every.median()) for part in weight]
+        masks = [part[..., 0] > _LOOKED_AT * _usual(weight) for part in weight]
         predicted = _masked(found.change, masks)
         row: dict[str, Any] = {"view": label, "texels": len(predicted), "cpu_seconds": seconds}
         row["predicted_size"] = _sizes(predicted)
@@ -123,7 +122,15 @@ def removal(
             changed = partial(_unknown if order == "same" else _without, name=frames[number].name)
             new = _maps(_fitted(session, case.stage_settings("bake"), changed).reconstruction)
             actual = _masked([b - a for a, b in zip(today, new, strict=True)], masks)
-            row[order] = {"correlation": correlations(predicted, actual), "size": _sizes(actual)}
+            pixels = [
+                known.evidence.reads.lookup(maps)[own[:, 0] > 0].double().cpu().numpy()
+                for maps in (found.change, [b - a for a, b in zip(today, new, strict=True)])
+            ]
+            row[order] = {
+                "correlation": correlations(predicted, actual),
+                "by_pixel": correlations(*pixels),
+                "size": _sizes(actual),
+            }
         rows.append(row)
     return {"views": rows}
 
@@ -272,6 +279,13 @@ def _masked(maps: Sequence[torch.Tensor], masks: Sequence[torch.Tensor]) -> np.n
 
 def _means(error: np.ndarray) -> dict[str, float]:
     return {name: float(error[:, list(own)].mean()) for name, own in CHANNELS.items()}
+
+
+def _usual(weight: Sequence[torch.Tensor]) -> float:
+    """The weight of a texel such that half of all weight lies on texels with more; filters give many a little."""
+    every = torch.cat([part.reshape(-1) for part in weight]).sort(descending=True).values.double()
+    sums = every.cumsum(0)
+    return float(every[int(torch.searchsorted(sums, 0.5 * sums[-1]))])
 
 
 def _sizes(change: np.ndarray) -> dict[str, float]:

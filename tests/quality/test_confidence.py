@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from stspbr.quality import confidence as command
 from stspbr.quality.confidence_cases import OBJECTS, Case
@@ -61,6 +62,13 @@ def test_errors_by_confidence_leave_empty_ranges_out():
     rows = by_confidence(sure, before, after)
     assert [(row["from"], row["to"]) for row in rows] == [(-1.0, 0.1), (0.1, 0.3), (-1.0, 2.0)]
     assert rows[1]["before"] == pytest.approx(0.3) and rows[1]["after"] == pytest.approx(0.2)
+
+
+def test_the_usual_weight_of_a_texel_is_not_that_of_the_many_that_a_filter_grazes():
+    from stspbr.quality.confidence_trials import _usual
+
+    grazed, shown = torch.full((90, 100, 1), 1e-4), torch.full((10, 100, 1), 0.3)
+    assert _usual([grazed, shown]) == pytest.approx(0.3)
 
 
 def test_some_objects_were_never_looked_at_while_tuning():
