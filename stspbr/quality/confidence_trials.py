@@ -16,29 +16,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from stspbr.metrics.light import main_lights
 from stspbr.metrics.material_reader import SurfaceReader
 from stspbr.metrics.relighting import frame_labels
 from stspbr.metrics.sampling import surface_tree
 from stspbr.optimize.appearance import TextureAppearance
-from stspbr.optimize.confidence import NUDGE, Evidence, jacobian_of
 from stspbr.optimize.guided_fill import CHANNELS as FILLS
 from stspbr.optimize.guided_fill import guided_fill
-from stspbr.optimize.influence import influence
 from stspbr.optimize.loop import optimize
-from stspbr.optimize.losses import tonemap
 from stspbr.optimize.next_photos import DIRECTIONS, next_photos, sites
 from stspbr.optimize.posterior import CHANNELS
 from stspbr.optimize.progress import SilentReporter
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.quality.confidence_cases import Case, RunCase
+from stspbr.quality.confidence_checks import jacobian_figures, lamps_figures, rows_at, shares_off_by
 from stspbr.quality.confidence_figures import by_confidence, correlations, factors, rank_figures
 from stspbr.scene import Asset, Capture, Frame, Normalization
 from stspbr.scene.camera import look_at
 from stspbr.scene.directions import sphere_directions
 from stspbr.settings import BakeSettings
 from stspbr.stages.bake import BakeProblem, bake_problem
-from stspbr.stages.baked_problem import Baked, reopened
+from stspbr.stages.baked_problem import reopened
 from stspbr.stages.capture_mesh import load_light, render_views
 from stspbr.stages.confidence_files import Confidence, confidence_of, settled, texels_of, write_confidence
 from stspbr.stages.explain_removal import explain_removal
@@ -46,11 +43,7 @@ from stspbr.stages.explain_targets import Question
 from stspbr.stages.session import Session
 from stspbr.texture.atlas import TexelMap
 
-_MIRROR = np.cos(np.radians(10.0))
-_SEEN = 0.05  # pixels of a texel, in sum, from which it counts as seen in a lamp's mirror direction
-_SHARES = 20  # texels whose shares are summed
 _LOOKED_AT = 0.2  # of the usual weight of a texel in a view: below it, the view hardly shows it
-_STEP = 0.01  # of the finite differences
 _DRAWS = 3  # sets of five random views
 _FIVE = 5
 
@@ -66,14 +59,14 @@ def ranks(case: Case | RunCase, home: Path, threads: int, arrays: Path) -> dict[
     truth = _Truth(case.truth(), baked.normalization)
     began = _maps(problem)
     fitted = truth.errors(problem, known.texels)
-    posterior = _rows(known.std, known.texels)
+    posterior = rows_at(known.std, known.texels)
     filled = {}
     for channels in FILLS:
         share = guided_fill(problem, known.std, known.texels, channels)
         filled[channels] = {"changed": share} | _fill_figures(posterior, fitted, truth.errors(problem, known.texels))
         if channels == "roughness":  # the default
             delivered = truth.errors(problem, known.texels)
-            std = _rows(known.error_std(problem), known.texels)
+            std = rows_at(known.error_std(problem), known.texels)
         _put_back(problem, began)
     arrays.parent.mkdir(parents=True, exist_ok=True)
     np.savez(arrays, std=std, error=delivered)
@@ -85,9 +78,9 @@ def ranks(case: Case | RunCase, home: Path, threads: int, arrays: Path) -> dict[
         "ranks_without_fill": rank_figures(posterior, fitted),
         "factors": factors(std, delivered),
         "fill": filled,
-        "lamps": _lamps(problem, baked, known),
-        "shares_off_by": _shares(known),
-        "jacobian_off_by": _jacobian(problem, known.evidence),
+        "lamps": lamps_figures(problem, baked, known),
+        "shares_off_by": shares_off_by(known),
+        "jacobian_off_by": jacobian_figures(problem, known.evidence),
     }
 
 
@@ -266,13 +259,6 @@ def _put_back(problem: Reconstruction, maps: Sequence[torch.Tensor]) -> None:
         own.reflectance[0, ..., :2].copy_(values[..., 3:])
 
 
-def _rows(maps: Sequence[torch.Tensor], texels: Sequence[TexelMap | None]) -> np.ndarray:
-    """``[T, 5]`` float64 of maps ``[H, W, 5]`` at the texels."""
-    pairs = zip(maps, texels, strict=True)
-    rows = [own.reshape(-1, own.shape[-1])[found.texel] for own, found in pairs if found is not None]
-    return torch.cat(rows).double().cpu().numpy()
-
-
 def _masked(maps: Sequence[torch.Tensor], masks: Sequence[torch.Tensor]) -> np.ndarray:
     return torch.cat([own[mask] for own, mask in zip(maps, masks, strict=True)]).double().cpu().numpy()
 
@@ -299,62 +285,4 @@ def _fill_figures(std: np.ndarray, before: np.ndarray, after: np.ndarray) -> dic
         columns = list(own)
         sure = confidence_of(torch.as_tensor(std), name)[:, 0].numpy()
         out[name] = by_confidence(sure, before[:, columns].mean(axis=1), after[:, columns].mean(axis=1))
-    return out
-
-
-def _lamps(problem: Reconstruction, baked: Baked, known: Confidence) -> dict[str, Any]:
-    """Median roughness confidence of texels that a view sees within 10° of a lamp's mirror direction, and of others."""
-    seen, reads = known.evidence.seen, known.evidence.reads
-    light = baked.capture.light
-    assert light is not None
-    lamps = torch.as_tensor(np.stack([direction for direction, _ in main_lights(light)]), dtype=seen.normal.dtype)
-    mirrored = 2.0 * (seen.normal * seen.to_eye).sum(1, keepdim=True) * seen.normal - seen.to_eye
-    world = torch.einsum("nij,nj->ni", seen.rotations[seen.view], mirrored)
-    near = ((world @ lamps.T.to(world)).amax(dim=1, keepdim=True) >= _MIRROR).to(known.evidence.stands)
-    sides = [(own.shape[0], own.shape[1]) for own in known.information]
-    amount = _rows(reads.collected(near * known.evidence.stands, sides), known.texels)[:, 0]
-    sure = confidence_of(torch.as_tensor(_rows(known.std, known.texels)), "roughness")[:, 0].numpy()
-    lit = amount > _SEEN
-    medians = [float(np.median(sure[part])) if part.any() else None for part in (~lit, lit)]
-    return {"lamps": len(lamps), "share_mirrored": float(lit.mean()), "never": medians[0], "mirrored": medians[1]}
-
-
-def _shares(known: Confidence) -> float:
-    """By how much the shares of all pixels and of the prior differ from 1 in sum, at most, of some texels."""
-    worst = 0.0
-    number = next(k for k, own in enumerate(known.texels) if own is not None)
-    texels = known.texels[number]
-    assert texels is not None
-    for texel in np.linspace(0, len(texels.texel) - 1, _SHARES).round().astype(int):
-        chosen = [torch.zeros(own.shape[:2], dtype=torch.bool) for own in known.information]
-        chosen[number].view(-1)[texels.texel[texel]] = True
-        for channel in CHANNELS:
-            found = influence(known.evidence, known.information, chosen, channel)
-            worst = max(worst, abs(float(found.share.double().sum()) + found.prior - 1.0))
-    return worst
-
-
-def _jacobian(problem: Reconstruction, evidence: Evidence) -> dict[str, float]:
-    """Relative difference (of 2-norms over the pixels) of the derivatives and of central differences of the shading."""
-    transport = None if problem.transport is None else problem.transport.transport
-    light, texture = problem.light.prefiltered(), problem.backend.texture
-    # away from the bounds, on which a difference would be one-sided
-    rows = (evidence.material > 0.05).all(dim=1) & (evidence.material < 0.95).all(dim=1)
-    rows = torch.nonzero(rows).squeeze(1)[:: max(1, int(rows.sum()) // 20_000)]
-    seen, material = evidence.seen.at(rows), evidence.material[rows]
-
-    def shown(moved: torch.Tensor) -> torch.Tensor:
-        return tonemap(jacobian_of(seen, moved, light, texture, transport)[1].double())
-
-    out = {}
-    # roughness is itself a difference of ±NUDGE: the finer one says how much it bends within that
-    for key, name, step in (
-        ("albedo", "albedo", _STEP), ("roughness", "roughness", NUDGE), ("metallic", "metallic", _STEP),
-        ("roughness_finer", "roughness", _STEP),
-    ):  # fmt: skip
-        moved = torch.zeros_like(material)
-        moved[:, list(CHANNELS[name])] = step
-        difference = (shown(material + moved) - shown(material - moved)) / (2.0 * step)
-        formula = getattr(evidence.jacobian, name)[rows]
-        out[key] = float((formula - difference).norm() / difference.norm().clamp(min=1e-12))
     return out
