@@ -110,8 +110,8 @@ def error_variances(information: Tensor, metallic: Tensor) -> Tensor:
 
     The Gaussian about a fit knows no other optimum. But what a surface is made of has metallic 0 or 1, and the Gaussian
     says how likely either is: p ∝ exp(−(k − m)² (1/Σ_mm − 1/σ₀²) / 2), what the photographs say alone. To the error of
-    the likely kind, the Gaussian cut off at 0 and 1, comes that of the other one, Σ_k p_k (k − m)², up to the prior's
-    variance in all; albedo and roughness follow metallic as Σ has it.
+    the likely kind, the Gaussian cut off at 0 and 1, comes that of the other one, Σ_k p_k (k − m)²; albedo and
+    roughness follow metallic as Σ has it. No parameter is off by more than the prior says.
 
     Args:
         information: ``[..., 12]`` of the photographs alone; metallic: ``[..., 1]`` in [0, 1], as it was fitted.
@@ -126,7 +126,7 @@ def error_variances(information: Tensor, metallic: Tensor) -> Tensor:
     error = (error + square * _cut_off(-m / deviation, (1.0 - m) / deviation)).clamp(max=usual)
     slope = found[..., 4] / square
     out = own + slope.square() * (error - square)
-    return torch.cat([out[..., :4], error], dim=-1)
+    return torch.minimum(torch.cat([out[..., :4], error], dim=-1), out.new_tensor(PRIOR_STD).square())
 
 
 def _cut_off(low: Tensor, high: Tensor) -> Tensor:

@@ -135,5 +135,8 @@ def test_albedo_is_off_as_it_follows_a_wrong_metallic():
     follows = (sigma[0, 4] / sigma[4, 4]).item()
     found = error_variances(packed, torch.full((1,), 0.5))
     assert abs(follows) > 0.1
+    assert (
+        error_variances(told(0.02, by_albedo=3e4), torch.full((1,), 0.5)) <= 1.0001 * torch.tensor(PRIOR_STD) ** 2
+    ).all()
     assert found[0].item() == pytest.approx(sigma[0, 0].item() + follows**2 * (0.25 - 0.0004), rel=1e-3)
     assert found[1].item() == pytest.approx(sigma[1, 1].item())
