@@ -2,8 +2,8 @@
 # Another interpreter: make PYTHON=python3.12 test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quality quality-assets quality-full quality-duplicates quality-shapes quality-scenes bench test docs lint \
-	clean
+.PHONY: help demo quality quality-assets quality-confidence quality-duplicates quality-full quality-scenes \
+	quality-shapes bench test docs lint clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -20,6 +20,7 @@ help:
 	@echo "make quality-full  full ladder: every object, light and rung (days on 2 cores; run again to continue)"
 	@echo "make quality-duplicates  poses of equal objects in one photo, on path-traced piles (hours)"
 	@echo "make quality-shapes  kinds of cells against each other, with and without remeshing (20 minutes on one core)"
+	@echo "make quality-confidence  stds of the maps against known errors, views removed and added (an hour or two)"
 	@echo "make bench  seconds per step by part, compared with alternatives"
 	@echo "make test   run the tests"
 	@echo "make docs   build docs/ as a web site in site/"
@@ -52,6 +53,10 @@ quality-duplicates: $(READY)
 # e.g. make quality-shapes ARGS="candlestick wires --seeds 3"
 quality-shapes: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m stspbr.quality.shapes --threads 1 $(ARGS)
+
+# e.g. make quality-confidence ARGS="letters casket --tracks same --parts ranks removal"; finished parts are kept
+quality-confidence: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m stspbr.quality.confidence $(ARGS)
 
 # Times are meaningful on an idle machine only; e.g. make bench ARGS="--threads 1 --steps 50"
 bench: $(READY)

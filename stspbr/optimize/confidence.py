@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +22,7 @@ from stspbr.errors import StspbrError
 from stspbr.optimize.cell_fits import lobes_of
 from stspbr.optimize.losses import tonemap, tonemap_slope
 from stspbr.optimize.observations import Observations, joined, looks
-from stspbr.optimize.posterior import WIDTH, Jacobian, covariance, variances
+from stspbr.optimize.posterior import WIDTH, Jacobian, covariance, error_variances, variances
 from stspbr.render.brdf import DIELECTRIC_F0
 from stspbr.render.light import PrefilteredLight
 from stspbr.render.material_maps import material_pixels, sample_maps
@@ -38,9 +39,10 @@ LEAST_NOISE = 1e-3
 """Of tonemapped radiance: no photograph is believed beyond it."""
 FINEST = 2048
 """Longest side of maps of information; of larger maps, blocks of texels are taken for one."""
+OF_MEAN = math.sqrt(0.5 * math.pi)
+"""The standard deviation of a Gaussian, in means of its absolute values."""
 _FACING = 0.25  # N·V from which a residual tells the view's noise, not the outline's
 _ROBUST = 1.345  # residuals in σ, above which a pixel's weight falls (Huber 1964)
-_OF_MEAN = math.sqrt(0.5 * math.pi)  # σ of a Gaussian, in means of its absolute values
 _ROWS = 1 << 18  # texels that are inverted at a time
 
 
@@ -145,16 +147,33 @@ def gather(problem: Reconstruction, limit: int) -> Evidence:
     transport = None if problem.transport is None else problem.transport.transport
     jacobian, value = jacobian_of(seen, material, problem.light.prefiltered(), problem.backend.texture, transport)
     residual = tonemap(seen.radiance) - tonemap(value)
+    around = partial(surface_noise, reads, sides=map_sides(appearance))
+    noise, weight = pixel_weights(seen, material, value, residual, len(problem.views), around)
+    return Evidence(seen, material, reads, pixel, value, jacobian, residual, stands * weight, noise, stands)
+
+
+def pixel_weights(
+    seen: Observations,
+    material: Tensor,
+    value: Tensor,
+    residual: Tensor,
+    views: int,
+    around: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, Tensor]:
+    """The noise ``[V]`` of each view, and the weight ``[N, 1]`` c/σ² of each pixel.
+
+    Args:
+        material: ``[N, 5]``; value: ``[N, 3]`` linear radiance as rendered; residual: ``[N, 3]``, tonemapped.
+        views: number of views; around: of the residuals' sizes ``[N, 1]``, the noise of the surface at each pixel.
+    """
     size = residual.square().mean(1, keepdim=True).sqrt()
     facing = (seen.normal * seen.to_eye).sum(1, keepdim=True)
-    noise = view_noise(residual, seen.view, facing[:, 0] > _FACING, len(problem.views))
+    noise = view_noise(residual, seen.view, facing[:, 0] > _FACING, views)
     shading = expected_error(material[:, 3:4], facing) * (tonemap_slope(value) * value).mean(1, keepdim=True)
-    usual = torch.maximum(noise.index_select(0, seen.view)[:, None], surface_noise(reads, size, map_sides(appearance)))
+    usual = torch.maximum(noise.index_select(0, seen.view)[:, None], around(size))
     deviation = (usual.square() + shading.square()).sqrt()
     robust = (_ROBUST * deviation / size.clamp(min=1e-9)).clamp(max=1.0)
-    return Evidence(
-        seen, material, reads, pixel, value, jacobian, residual, stands * robust / deviation.square(), noise, stands
-    )
+    return noise, robust / deviation.square()
 
 
 def surface_noise(reads: Reads, size: Tensor, sides: Sequence[tuple[int, int]]) -> Tensor:
@@ -167,7 +186,7 @@ def surface_noise(reads: Reads, size: Tensor, sides: Sequence[tuple[int, int]]) 
     """
     found = reads.collected(torch.cat([torch.ones_like(size), size], dim=1), sides)
     means = [own[..., 1:] / own[..., :1].clamp(min=1e-9) for own in found]
-    return _OF_MEAN * reads.lookup(means)
+    return OF_MEAN * reads.lookup(means)
 
 
 @torch.no_grad()
@@ -270,3 +289,17 @@ def std_maps(information: Tensor) -> Tensor:
     flat = information.reshape(-1, WIDTH)
     parts = [variances(rows).sqrt().float() for rows in flat.split(_ROWS)]
     return torch.cat(parts).reshape(*information.shape[:-1], 5)
+
+
+def error_std_maps(information: Tensor, metallic: Tensor) -> Tensor:
+    """``[H, W, 5]``: expected errors of the maps, wrong kinds included; see ``posterior.error_variances``.
+
+    Args:
+        information: ``[H, W, 12]``; metallic: ``[H', W', 1]`` in [0, 1], as it was fitted, of whole multiples of H, W.
+    """
+    height, width = information.shape[:2]
+    rows, columns = (torch.arange(n, device=information.device) for n in (height, width))
+    own = metallic[rows * metallic.shape[0] // height][:, columns * metallic.shape[1] // width].reshape(-1, 1)
+    pairs = zip(information.reshape(-1, WIDTH).split(_ROWS), own.split(_ROWS), strict=True)
+    parts = [error_variances(packed, m.clamp(0.0, 1.0)).sqrt().float() for packed, m in pairs]
+    return torch.cat(parts).reshape(height, width, 5)

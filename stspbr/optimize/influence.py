@@ -16,6 +16,9 @@ from torch import Tensor
 from stspbr.optimize.confidence import Evidence
 from stspbr.optimize.posterior import CHANNELS, covariance, outer, prior, quadratic
 
+FEW = 16
+"""Texels up to which the sums are formed in double precision, each from its own pixels."""
+
 
 @dataclass
 class Influence:
@@ -47,6 +50,8 @@ def influence(evidence: Evidence, information: Sequence[Tensor], chosen: Sequenc
         channel: one of ``posterior.CHANNELS``.
     """
     parameters = CHANNELS[channel]
+    if sum(int(mask.sum()) for mask in chosen) <= FEW:
+        return _of_few(evidence, chosen, parameters)
     squares, vectors = [], []
     total = own = 0.0
     count = sum(int(mask.sum()) for mask in chosen)
@@ -62,3 +67,26 @@ def influence(evidence: Evidence, information: Sequence[Tensor], chosen: Sequenc
     share = (evidence.reads.lookup(squares) * evidence.information()).sum(1) / total
     pull = (evidence.reads.lookup(vectors) * evidence.pull()).sum(1)
     return Influence(share, own / total, pull, (total / (count * len(parameters))) ** 0.5)
+
+
+def _of_few(evidence: Evidence, chosen: Sequence[Tensor], parameters: Sequence[int]) -> Influence:
+    """As ``influence``, texel by texel from its own pixels in double precision: single floats cancel in Σ JᵀJ Σ."""
+    share, pull = (torch.zeros(len(evidence.pixel), dtype=torch.float64, device=evidence.weight.device) for _ in "ab")
+    own, total, count = 0.0, 0.0, 0
+    for number, mask in enumerate(chosen):
+        for row, column in torch.nonzero(mask).tolist():
+            only = [torch.zeros(*part.shape, 1, device=part.device) for part in chosen]
+            only[number][row, column] = 1.0
+            weight = evidence.reads.lookup(only)[:, 0].double()
+            at = torch.nonzero(weight).squeeze(1)
+            jacobian, precision = evidence.jacobian.at(at).double(), weight[at, None] * evidence.weight[at].double()
+            columns = covariance(jacobian.information(precision).sum(0))[:, list(parameters)].T  # [P, 5]
+            total += float(sum(columns[k, c] for k, c in enumerate(parameters)))
+            own += float(quadratic(prior(columns), columns).sum())
+            share[at] += (jacobian.information(precision) @ outer(columns).sum(0)[:, None])[:, 0]
+            pull[at] += jacobian.transposed(precision * evidence.residual[at].double()) @ columns.mean(0)
+            count += 1
+    like = evidence.weight.dtype
+    return Influence(
+        (share / total).to(like), own / total, (pull / count).to(like), (total / (count * len(parameters))) ** 0.5
+    )

@@ -24,6 +24,8 @@ from stspbr.optimize.cell_refits import refit_cells
 from stspbr.optimize.evidence import CLEAR, SHADES, confidence, is_clear, log_likelihood_ratio, log_odds_against
 from stspbr.optimize.lights import in_units_of
 from stspbr.optimize.observations import Cells, Observations, observe
+from stspbr.optimize.posterior import PRIOR_STD
+from stspbr.optimize.survey_visits import drawn_by, metallic_std, reaching
 from stspbr.optimize.views import step_generator
 from stspbr.settings import SurveySettings
 
@@ -96,7 +98,8 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
     """Ask every cell of the surface what it is, and train ``fields`` accordingly.
 
     All cells are asked first; those that network B has not decided, and those that the answer contradicts or leaves
-    open, are asked again, in smaller cells if there are fewer, whose normals may be off.
+    open, are asked again, in smaller cells if there are fewer, whose normals may be off. With ``visits="std"`` so are
+    those whose metallic the views leave open, and of too many the least known are drawn most (``survey_visits``).
 
     Args:
         problem: within the box [−1, 1]³; its appearance consists of ``fields``.
@@ -112,10 +115,19 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
     shades, odds = _shade_of(own), problem.settings.losses.metal_prior
     sample = _sample(len(seen), _FIRST, problem.seed, own.device)
     answer = _ask(problem, seen.at(sample), own[sample], turned=False)
-    places = _doubtful(own, answer.cells.find(seen.position, shades), answer, odds)
+    owner = answer.cells.find(seen.position, shades)
+    doubted = _doubted(own, owner, answer, odds)
+    if settings.visits == "std":
+        known_to = metallic_std(problem, seen.at(sample), own[sample], answer.cells)
+        std = torch.where(owner >= 0, known_to.index_select(0, owner.clamp(min=0)), PRIOR_STD[4])
+        doubted |= reaching(own[:, 4], std)
+    places = torch.nonzero(doubted).squeeze(1)
     changed = places
     if len(places):
-        again = places[_sample(len(places), _AGAIN, problem.seed, own.device)]
+        if settings.visits == "std":
+            again = places[drawn_by(std[places], _AGAIN, problem.seed)]
+        else:
+            again = places[_sample(len(places), _AGAIN, problem.seed, own.device)]
         answer = _ask(problem, seen.at(again), own[again], turned=True)
         owner = answer.cells.find(seen.position[places], shades[places])
         places, owner = places[owner >= 0], owner[owner >= 0]
@@ -225,15 +237,15 @@ def teach(fields: MaterialFields, points: Tensor, target: Tensor, changed: Tenso
     optimizer.zero_grad()
 
 
-def _doubtful(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Tensor:
-    """Indices of the points that B has not decided, that the answer contradicts or leaves open, or that it lacks."""
+def _doubted(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Tensor:
+    """``[N]`` bool: the points that B has not decided, that the answer contradicts or leaves open, or that it lacks."""
     ratio = answer.ratio()
     leaning = (ratio - log_odds_against(answer.fits.metal.albedo, odds))[:, 0]
     place, metallic = owner.clamp(min=0), own[:, 4]
     leaning, clear = leaning.index_select(0, place), is_clear(ratio[:, 0]).index_select(0, place)
     against = ((leaning > 0) & (metallic < 0.5)) | ((leaning < 0) & (metallic > 0.5))
     undecided = (metallic - 0.5).abs() < 0.5 - DECIDED
-    return torch.nonzero(against | ~clear | undecided | (owner < 0)).squeeze(1)
+    return against | ~clear | undecided | (owner < 0)
 
 
 def _sample(count: int, most: int, seed: int, device: torch.device) -> Tensor:

@@ -83,6 +83,11 @@ class SurveySettings(Settings):
     )
     observations: int = Field(1_000_000, ge=1, description="pixels of the views; a random subset if there are more")
     steps: int = Field(100, ge=1, description="steps that train the networks on the result, without rendering")
+    visits: Literal["doubt", "std"] = Field(
+        "doubt",
+        description="what is asked a second time; doubt: what the first answer leaves open or contradicts; std: also "
+        "where the posterior of metallic reaches to the other kind, the least known most often",
+    )
 
 
 class LightSolveSettings(Settings):

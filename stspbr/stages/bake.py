@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -51,11 +52,40 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
     ``light.safetensors`` (if learned), ``metrics.json``, and ``confidence/``, ``std.exr`` and ``confidence.json``: how
     sure each texel is.
     """
+    parts = bake_problem(session, settings)
+    return fit(session, "bake", settings, parts.parent, parts.reconstruction, parts.write, parts.interludes)
+
+
+@dataclass
+class BakeProblem:
+    """What bake optimises.
+
+    Attributes:
+        parent: the specialised result; reconstruction: its mesh and maps, which are to be fitted.
+        write: writes the stage's payload after the fit, and returns metrics.
+        interludes: what happens before which step.
+    """
+
+    parent: Artifact
+    reconstruction: Reconstruction
+    write: Callable[[Path], dict]
+    interludes: dict[int, Callable[[], str]]
+
+
+def bake_problem(
+    session: Session, settings: BakeSettings, changed: Callable[[Capture], Capture] = lambda capture: capture
+) -> BakeProblem:
+    """The problem of bake as the specialised result leaves it.
+
+    Args:
+        changed: applied to the capture, for trials with other frames of the same object; the stage itself has it as
+            it is.
+    """
     parent = session.parent("specialize")
     coarse = session.parent_of(parent, "coarse")
     coarse_settings = parse_settings(CoarseSettings, coarse.settings, f"{coarse.path}: settings")
     source = session.parent_of(coarse, "capture")
-    capture = refined_capture(load_capture(source, session), parent)
+    capture = changed(refined_capture(load_capture(source, session), parent))
     normalization = load_normalization(parent)
     capture_n = normalization.capture(capture)
 
@@ -117,10 +147,10 @@ def run_bake(session: Session, settings: BakeSettings) -> Artifact:
         }
 
     scaled = settings.light_scale.at if isinstance(light, LearnedLight) else []
-    interludes = dict.fromkeys(
+    interludes: dict[int, Callable[[], str]] = dict.fromkeys(
         settings.optimize.steps_at(scaled), partial(rescale_light, reconstruction, settings.light_scale)
     )
-    return fit(session, "bake", settings, parent, reconstruction, write, interludes)
+    return BakeProblem(parent, reconstruction, write, interludes)
 
 
 def _final_asset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from stspbr.procedural.by_name import is_procedural, procedural_light
 from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.prefilter import prefilter_latlong
-from stspbr.scene import Asset, Capture, EnvironmentLight, Frame
+from stspbr.scene import Asset, Camera, Capture, EnvironmentLight, Frame
 from stspbr.scene.camera_rig import object_cameras
 from stspbr.scene.origin import shift
 from stspbr.settings import CaptureMeshSettings
@@ -60,9 +61,8 @@ def render_capture(
         elevation_degrees=settings.elevation,
     )
     cameras = train + test
-    render = _path_trace if settings.renderer == "mitsuba" else _rasterize
     frames = []
-    images = render(session, settings, asset, light, cameras)
+    images = render_views(session, settings, asset, light, cameras)
     for number, (camera, (image, alpha)) in enumerate(zip(cameras, images, strict=True)):
         split = "train" if number < len(train) else "test"
         index = number if split == "train" else number - len(train)
@@ -70,6 +70,14 @@ def render_capture(
         reporter.step(number + 1, {}, {}, {})
     original = shift(asset.origin) if asset.origin.any() else None
     return Capture(frames, light if settings.store_light else None, original)
+
+
+def render_views(
+    session: Session, settings: CaptureMeshSettings, asset: Asset, light: EnvironmentLight, cameras: Sequence[Camera]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield each camera's premultiplied image ``[H, W, 3]`` and coverage ``[H, W, 1]``, by the settings' renderer."""
+    render = _path_trace if settings.renderer == "mitsuba" else _rasterize
+    yield from render(session, settings, asset, light, cameras)
 
 
 def _rasterize(session: Session, settings: CaptureMeshSettings, asset: Asset, light: EnvironmentLight, cameras):  # noqa: ANN001, ANN202

@@ -13,10 +13,19 @@ from torch import Tensor
 
 from stspbr.artifacts import Artifact
 from stspbr.capture_check.coverage import direction_words
+from stspbr.fields.material_values import METALLIC
 from stspbr.files import safe_name
 from stspbr.formats.images import write_exr, write_png8
 from stspbr.optimize.appearance import TextureAppearance
-from stspbr.optimize.confidence import Evidence, gather, information_maps, light_gain_std, map_sides, std_maps
+from stspbr.optimize.confidence import (
+    Evidence,
+    error_std_maps,
+    gather,
+    information_maps,
+    light_gain_std,
+    map_sides,
+    std_maps,
+)
 from stspbr.optimize.guided_fill import guided_fill
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.next_photos import Photo, next_photos, sites, texel_areas
@@ -34,9 +43,10 @@ LOW = 0.3
 MOSTLY_PRIOR = 0.5
 """Share of the prior in a texel's variance above which its metallic is flagged."""
 PHOTOS = 5
+EXR_NAMES = ("albedo.R", "albedo.G", "albedo.B", "roughness", "metallic")
+"""Channels of what is written of all five parameters."""
 _SEEN = 0.05  # of the usual number of pixels, below which a texel counts as unseen
 _ROWS = 1 << 17  # texels whose covariances are held at a time
-_EXR_NAMES = ("albedo.R", "albedo.G", "albedo.B", "roughness", "metallic")
 
 
 @dataclass
@@ -61,6 +71,13 @@ class Confidence:
         evidence = gather(problem, observations)
         information = information_maps(problem, evidence)
         return cls(evidence, information, [std_maps(own) for own in information], texels_of(problem))
+
+    @torch.no_grad()
+    def error_std(self, problem: Reconstruction) -> list[Tensor]:
+        """``[H, W, 5]`` per material: what is written, the expected error of the maps as they are now."""
+        assert isinstance(problem.appearance, TextureAppearance)
+        maps = zip(self.information, problem.appearance.materials, strict=True)
+        return [error_std_maps(packed, own.reflectance[0, ..., METALLIC]) for packed, own in maps]
 
     @classmethod
     def of_finished(cls, problem: Reconstruction, artifact: Artifact) -> Confidence:
@@ -117,17 +134,18 @@ def write_confidence(
     """Write ``confidence/``, ``std.exr`` and ``confidence.json`` into ``folder``; return the last one's figures."""
     files = file_names(names)
     (folder / "confidence").mkdir(parents=True, exist_ok=True)
-    for own, std, texels in zip(files, found.std, found.texels, strict=True):
+    deviations = found.error_std(problem)
+    for own, std, texels in zip(files, deviations, found.texels, strict=True):
         inside = np.zeros(std.shape[:2], bool) if texels is None else texels.mask.cpu().numpy()
         for channel in CHANNELS:
             shown = confidence_of(std, channel).cpu().numpy() * inside[..., None]
             write_png8(folder / own[channel], shown, srgb=False)
-        write_exr(folder / own["std"], std.cpu().numpy(), half=True, channels=_EXR_NAMES)
+        write_exr(folder / own["std"], std.cpu().numpy(), half=True, channels=EXR_NAMES)
     points = sites(problem, found.evidence, found.information, found.texels)
     photos = next_photos(problem, found.evidence, points, count=PHOTOS, rays=rays)
     record = {
         "schema": SCHEMA,
-        "prior_std": dict(zip(_EXR_NAMES, PRIOR_STD, strict=True)),
+        "prior_std": dict(zip(EXR_NAMES, PRIOR_STD, strict=True)),
         "materials": [
             {"name": name, "resolution": list(std.shape[:2]), "files": own}
             for name, std, own in zip(names, found.std, files, strict=True)
@@ -155,7 +173,9 @@ def figures(problem: Reconstruction, found: Confidence) -> dict[str, Any]:
     std, area, looks, metallic, prior = [], [], [], [], []
     ones, sides = torch.ones_like(found.evidence.weight), [(own.shape[0], own.shape[1]) for own in found.std]
     counts = found.evidence.reads.collected(ones, sides)
-    maps = zip(found.texels, found.std, found.information, counts, problem.appearance.materials, strict=True)
+    maps = zip(
+        found.texels, found.error_std(problem), found.information, counts, problem.appearance.materials, strict=True
+    )
     for texels, std_map, packed, count, material in maps:
         if texels is None:
             continue

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stspbr.errors import StspbrError
 from stspbr.files import safe_name
-from stspbr.formats.images import write_png8
+from stspbr.formats.images import write_exr, write_png8
 from stspbr.metrics.relighting import frame_labels
 from stspbr.optimize.confidence import std_maps
 from stspbr.optimize.next_photos import texel_areas
@@ -22,7 +22,7 @@ from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.removal import information_without, without_views
 from stspbr.scene import Normalization
 from stspbr.stages.baked_problem import Baked, first_maps, reopened
-from stspbr.stages.confidence_files import Confidence
+from stspbr.stages.confidence_files import EXR_NAMES, Confidence
 from stspbr.stages.explain_pictures import around, enlarged, heat_map, pull_map, sheet, view_image
 from stspbr.stages.explain_targets import Question, Target, find_target, view_numbers
 from stspbr.stages.session import Session
@@ -48,7 +48,7 @@ class Removal:
         channel: the one that the pictures show; place: where it changes most: ``texel`` (u, v), ``point``, ``change``,
             ``value`` and ``material``; None: nowhere.
         photos: views that see most of the change: ``name``, ``view`` (its number), ``seen`` (sum over its pixels).
-        folder: of the pictures.
+        folder: of the pictures; change: ``[H, W, 5]`` per material, what is predicted for each texel.
     """
 
     views: list[str]
@@ -59,10 +59,11 @@ class Removal:
     place: dict[str, Any] | None = None
     photos: list[dict[str, Any]] = field(default_factory=list)
     folder: Path | None = None
+    change: list[Tensor] = field(default_factory=list, repr=False)
 
     def as_json(self) -> dict[str, Any]:
         """All figures as plain values."""
-        plain = {key: value for key, value in vars(self).items() if key != "folder"}
+        plain = {key: value for key, value in vars(self).items() if key not in ("folder", "change")}
         return plain | {"folder": None if self.folder is None else str(self.folder)}
 
     def lines(self) -> list[str]:
@@ -128,6 +129,7 @@ def explain_removal(
         channels={name: found.figures(own) for name, own in CHANNELS.items()},
         channel=channel,
         place=found.most(CHANNELS[channel], baked.normalization, [own.name for own in baked.asset.materials]),
+        change=change,
     )
     label = safe_name(f"without-{'-'.join(answer.views[:3])}-{target.label}-{channel}", set())
     answer.folder = out or session.run / "explain" / label
@@ -226,7 +228,7 @@ def _write(
     std: list[Tensor],
     labels: list[str],
 ) -> None:
-    """The change over each material's maps and over the photographs that see most of it, and the figures."""
+    """The change as numbers, over each material's maps, over the photographs that see most of it, and the figures."""
     folder, own, evidence = answer.folder, list(CHANNELS[answer.channel]), known.evidence
     assert folder is not None
     folder.mkdir(parents=True, exist_ok=True)
@@ -240,6 +242,7 @@ def _write(
         if known.texels[number] is None:
             continue
         mark = f"{number}_" if len(signed) > 1 else ""
+        write_exr(folder / f"{mark}change.exr", change[number].cpu().numpy(), channels=EXR_NAMES)
         ground = _ground(problem, number, mask)
         write_png8(folder / f"{mark}change.png", pull_map(ground, values[..., 0].cpu().numpy(), top), srgb=False)
         grown = (std[number] - known.std[number])[..., own].mean(-1) / PRIOR_STD[own[0]]

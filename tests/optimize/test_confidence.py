@@ -131,7 +131,7 @@ def test_noise_in_the_photographs_becomes_noise_in_the_evidence():
 
 
 @pytest.mark.parametrize("channel", ["albedo", "roughness", "metallic"])
-@pytest.mark.parametrize("texels", [1, 40])
+@pytest.mark.parametrize("texels", [1, 10, 40])
 def test_shares_of_all_pixels_and_of_the_prior_sum_to_one(jar, channel, texels):
     evidence = gather(jar, 10**9)
     information = information_maps(jar, evidence)
@@ -144,6 +144,20 @@ def test_shares_of_all_pixels_and_of_the_prior_sum_to_one(jar, channel, texels):
     assert float(found.share.double().sum()) + found.prior == pytest.approx(1.0, abs=1e-5)
     share, _ = found.by_view(evidence.seen.view, len(jar.views))
     assert float(share.sum()) == pytest.approx(float(found.share.sum()), abs=1e-5)
+
+
+@pytest.mark.parametrize("channel", ["albedo", "roughness"])
+def test_few_texels_and_many_are_asked_by_the_same_formula(jar, channel, monkeypatch):
+    evidence = gather(jar, 10**9)
+    information = information_maps(jar, evidence)
+    chosen = torch.zeros(32, 32, dtype=torch.bool)
+    chosen[10:13, 10:14] = True
+    few = influence(evidence, information, [chosen], channel)
+    monkeypatch.setattr("stspbr.optimize.influence.FEW", 0)
+    many = influence(evidence, information, [chosen], channel)
+    torch.testing.assert_close(few.share, many.share, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(few.pull, many.pull, rtol=1e-3, atol=1e-6)
+    assert few.prior == pytest.approx(many.prior, rel=1e-3) and few.std == pytest.approx(many.std, rel=1e-4)
 
 
 def test_shares_of_an_unseen_texel_are_the_prior_s(one_sided):

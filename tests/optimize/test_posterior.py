@@ -10,6 +10,7 @@ from stspbr.optimize.posterior import (
     PRIOR_STD,
     Jacobian,
     covariance,
+    error_variances,
     matrix,
     outer,
     prior,
@@ -96,3 +97,46 @@ def test_packed_quadratic_forms():
 def test_transposed_jacobian():
     own, values = jacobian(30), torch.randn(30, 3).double()
     np.testing.assert_allclose(own.transposed(values), np.einsum("nki,nk->ni", dense(own), values), rtol=1e-12)
+
+
+def told(std_of_metallic: float, by_albedo: float = 0.0) -> torch.Tensor:
+    """``[12]``: information that leaves metallic this std, and couples it to red."""
+    packed = torch.zeros(12, dtype=torch.float64)
+    packed[0], packed[6] = 1e4, by_albedo
+    packed[11] = std_of_metallic**-2.0 - PRIOR_STD[4] ** -2.0 + by_albedo**2 / (1e4 + PRIOR_STD[0] ** -2.0)
+    return packed
+
+
+def test_errors_of_a_sure_kind_are_the_posterior_s_cut_off_at_the_bound():
+    packed, at_bound, inside = told(0.1), torch.zeros(1), torch.full((1,), 0.2)
+    assert variances(packed)[4].item() == pytest.approx(0.01)
+    # half of a Gaussian has the same second moment
+    assert error_variances(packed, at_bound)[4].item() == pytest.approx(0.01, rel=1e-3)
+    # 0.2 is two std from the kind that it must be: that error, and the spread within the bounds
+    found = error_variances(packed, inside)[4].item()
+    assert 0.04 < found < 0.04 + 0.01
+
+
+def test_a_half_metal_is_wrong_by_a_half_however_sure_its_fit():
+    for std in (0.001, 0.01, 0.1):
+        found = error_variances(told(std), torch.full((1,), 0.5))[4].sqrt().item()
+        assert found == pytest.approx(min(0.5, (0.25 + std**2) ** 0.5), abs=1e-3)
+
+
+def test_what_nobody_saw_has_the_prior_s_error_whatever_was_guessed():
+    for guess in (0.0, 0.3, 0.5, 1.0):
+        found = error_variances(torch.zeros(12), torch.full((1,), guess)).sqrt()
+        assert found.tolist() == pytest.approx(list(PRIOR_STD))
+
+
+def test_albedo_is_off_as_it_follows_a_wrong_metallic():
+    packed = told(0.02, by_albedo=3e3)
+    sigma = covariance(packed)
+    follows = (sigma[0, 4] / sigma[4, 4]).item()
+    found = error_variances(packed, torch.full((1,), 0.5))
+    assert abs(follows) > 0.1
+    assert (
+        error_variances(told(0.02, by_albedo=3e4), torch.full((1,), 0.5)) <= 1.0001 * torch.tensor(PRIOR_STD) ** 2
+    ).all()
+    assert found[0].item() == pytest.approx(sigma[0, 0].item() + follows**2 * (0.25 - 0.0004), rel=1e-3)
+    assert found[1].item() == pytest.approx(sigma[1, 1].item())

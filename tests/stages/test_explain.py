@@ -193,7 +193,7 @@ def test_without_views_the_maps_change_where_they_look(run, tmp_path):
     assert np.ptp(spot) > 0.5 * np.iinfo(np.uint8).max * (1 if change.max() > 1 else 1 / 255)
     assert (spot[0] > spot[2]) == (answer["place"]["change"] > 0)
     pictures = {path.name for path in (tmp_path / "one").iterdir()}
-    assert {"change.png", "lost.png", "changed.png", "explanation.json"} <= pictures
+    assert {"change.exr", "change.png", "lost.png", "changed.png", "explanation.json"} <= pictures
     assert {f"{photo['name']}_change.png" for photo in answer["photos"]} <= pictures
     assert [photo["seen"] for photo in answer["photos"]] == sorted((p["seen"] for p in answer["photos"]), reverse=True)
     session = open_session(run)
@@ -203,6 +203,9 @@ def test_without_views_the_maps_change_where_they_look(run, tmp_path):
         assert own["std_without"] >= answer["channels"][name]["std_without"] - 1e-9
         assert own["rests"] >= answer["channels"][name]["rests"] - 1e-9
     words = " ".join(both.lines())
+    assert (
+        both.change[0].shape[2] == 5 and float(both.change[0][..., 3].abs().max()) >= both.channels["roughness"]["most"]
+    )
     assert "train_0000 and train_0001" in words and "predicted" in words and "roughness would change by" in words
     x, y, z = both.place["point"]  # a place of the surface, in the object's own units
     explain(session, Question(point=f"{x},{y},{z}"), "roughness", tmp_path / "there")
