@@ -33,7 +33,8 @@ class Pictures:
     """N pictures with what a net is told of them.
 
     Attributes:
-        picture: ``[N, H, W, 3]`` display values in [0, 1]; geometry, light: ``[N, H, W, 4]``, see ``lit_views``.
+        picture: ``[N, H, W, 3]`` display values in [0, 1].
+        geometry, light: ``[N, H, W, GEOMETRY]`` and ``[N, H, W, REFERENCES]``, see ``lit_views``.
         words: ``[N, 2, V]``, see ``Vocabulary.encode``.
     """
 
