@@ -4,9 +4,9 @@ python scripts/texture_figures.py OUT [--prior FILE|bank|blind] [--prompts …] 
 python scripts/texture_figures.py OUT --samples          what the prior's own pictures show, without any distiller
 
 Prints one line per run and appends it to OUT/rows.jsonl; a run that is there already is not run again. At the end it
-prints the acceptance figures of all runs (OUT/acceptance.json) and, with --picture, the objects under a light that was
-never seen (OUT/pictures.png). The objects (jar, teapot, knob) and that light (procedural:demo) are none of those that
-the shipped prior was trained on, or that the maps are distilled under.
+prints the acceptance figures of all runs of these settings (OUT/acceptance.json) and, with --picture, the objects under
+a light that was never seen (OUT/pictures.png). The objects (jar, teapot, knob) and that light (procedural:demo) are
+none of those that the shipped prior was trained on, or that the maps are distilled under.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ def main() -> None:
                 if seed == 0 and given.picture:
                     line.append(read_image(picture)[0])
         pictures += [np.concatenate(line, axis=1)] if line else []
+    rows += [row for row in known if row["how"] == how(given) and row not in rows]  # of earlier calls
     table = acceptance(rows, GOALS["bank" if given.prior in ("bank", "blind") else "small"])
     (given.out / "acceptance.json").write_text(json.dumps(table, indent=1))
     for row in table:
