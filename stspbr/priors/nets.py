@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.priors.lit_views import GEOMETRY, REFERENCES
+from stspbr.priors.mixes import MIX
 from stspbr.priors.protocol import signal_at
 from stspbr.render.display import display_curve, radiance_of
 
 _LEVEL_WAVES = 16
-_MIX = 3 * REFERENCES  # coefficients of a material: of each reference in each colour
-_PAINT_AT_FIRST = 0.3
-_OWN_VARIANCE = 0.02  # expected of the mixed picture before training, and of a coarser one beside its noise
+_OWN_VARIANCE = 0.01  # expected of the mixed picture before training, and of a coarser one beside its noise
 _LOW_VARIANCE = 0.01
 _LEAST_MASK = 1e-2
 _MOST_EVIDENCE = 4.0  # of one pixel for one of two materials, as a log-likelihood ratio
@@ -27,7 +26,7 @@ _MOST_EVIDENCE = 4.0  # of one pixel for one of two materials, as a log-likeliho
 class Mixer(nn.Module):
     """A U-Net with FiLM (Perez et al. 2018) by text, noise level, and the noise level of the coarser picture.
 
-    The words of each of the two materials alone give its mix of references, and so its picture. The U-Net sees both
+    The words of each of the two materials give its mix of references, and so its picture. The U-Net sees both
     pictures beside the noisy one, and the evidence of every pixel for the second. It says how much of the second
     shows, what is to be changed in the mix, and how far the result, the noisy picture and the coarser one are to be
     believed. These are averaged by their precisions, which begin at those that the noise levels give (as in the
@@ -44,9 +43,6 @@ class Mixer(nn.Module):
         super().__init__()
         self.channels, self.words, self.low = channels, words, low
         given = 3 + GEOMETRY + REFERENCES + 6 + 1 + (4 if low else 0)
-        self.material = nn.Sequential(
-            nn.Linear(words, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, _MIX)
-        )
         self.text = nn.Linear(2 * words, width, bias=False)
         self.noise = nn.Linear(2 * _LEVEL_WAVES * (2 if low else 1), width)
         self.join = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
@@ -55,14 +51,10 @@ class Mixer(nn.Module):
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(channels, channels[1:], strict=False))
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(channels, channels[1:], strict=False))
         self.up = nn.ModuleList(_Block(2 * c, c, width) for c in channels[:-1])
-        self.sizes = [_MIX, 1, 3, 3 if low else 2]  # change of the mix, cover, background, log precisions
+        self.sizes = [MIX, 1, 3, 3 if low else 2]  # change of the mix, cover, background, log precisions
         self.last = nn.Conv2d(channels[0], sum(self.sizes), 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
-        start = torch.zeros(3, REFERENCES)
-        start[:, 0] = _PAINT_AT_FIRST
-        with torch.no_grad():
-            self.material[-1].bias.copy_(start.flatten())  # type: ignore[operator]
 
     def forward(
         self,
@@ -77,13 +69,14 @@ class Mixer(nn.Module):
         """``[B, 3, H, W]``: the picture in about [−1, 1] that is expected behind ``x_t`` ``[B, 3, H, W]``.
 
         Args:
-            t, level: ``[B]`` of the noise, in [0, 1); words: ``[B, 2, V]``.
+            t, level: ``[B]`` of the noise, in [0, 1); words: ``[B, 2, V + MIX]``, see ``mixes.encoded``.
             geometry, light: ``[B, GEOMETRY or REFERENCES, H, W]``, see ``lit_views``.
             low: the coarser picture ``[B, 3, H, W]`` with noise of ``level``.
         """
         mask = geometry[:, 3:4]
         radiance = radiance_of(light / mask.clamp(min=_LEAST_MASK))  # ``light`` fades out at the outline
-        mixes = self.material(words).unflatten(2, (3, REFERENCES))
+        words, known = words.split([self.words, MIX], dim=2)
+        mixes = known.unflatten(2, (3, REFERENCES))
         painted = display_curve(torch.einsum("bmck,bkhw->bmchw", mixes, radiance))
 
         observed, variance = [_unscaled(x_t, t)], [_variance(t)]

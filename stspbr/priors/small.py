@@ -16,6 +16,7 @@ from torch import Tensor
 
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
+from stspbr.priors.mixes import encoded
 from stspbr.priors.nets import Mixer
 from stspbr.priors.protocol import Condition, Extra, squared_cosine
 from stspbr.priors.vocabulary import Caption, Vocabulary
@@ -94,7 +95,7 @@ class SmallPrior:
     def encode_captions(self, captions: Sequence[Caption]) -> Condition:
         """``encode`` of captions that are parsed already."""
         device = next(self.stages[0].net.parameters()).device
-        text = torch.stack([torch.as_tensor(self.vocabulary.encode(caption)) for caption in captions]).to(device)
+        text = torch.stack([torch.as_tensor(encoded(self.vocabulary, caption)) for caption in captions]).to(device)
         return Condition(text, torch.zeros_like(text))
 
     def to(self, device: torch.device) -> SmallPrior:

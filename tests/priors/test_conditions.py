@@ -8,6 +8,7 @@ import torch
 
 from stspbr.optimize.texture_views import TextureViews
 from stspbr.priors.lit_views import REFERENCES, ROUGHNESSES, draw_views, reference_values, shaded_values
+from stspbr.priors.mixes import MIX, encoded
 from stspbr.priors.nets import Mixer, _evidence
 from stspbr.priors.pictures import VIEWS, Studio
 from stspbr.priors.small import PLANS, Plan
@@ -83,30 +84,30 @@ def test_black_gloss_is_visible_in_a_reference_of_its_own(world):
 def test_a_net_believes_the_noisy_picture_as_far_as_its_noise_allows(plan: Plan):
     torch.manual_seed(0)
     net = Mixer(plan.channels, 7, plan.low)
-    size, words = (2, 3, 16, 16), torch.zeros(2, 2, 7)
+    size, words = (2, 3, 16, 16), torch.zeros(2, 2, 7 + MIX)
     clean = torch.rand(size) * 2 - 1
     geometry, light = torch.ones(2, 4, 16, 16), torch.full((2, REFERENCES, 16, 16), 0.5)
     more = (clean * 0.0, torch.full((2,), 0.4)) if plan.low else ()
     with torch.no_grad():
         near = net(clean, torch.full((2,), 0.0), words, geometry, light, *more)
         far = net(torch.randn(size), torch.full((2,), 0.98), words, geometry, light, *more)
-    assert float((near - clean).abs().max()) < 0.02  # hardly any noise: the picture itself
+    assert float((near - clean).abs().max()) < 0.05  # hardly any noise: the picture itself
     assert float(far.std(dim=(1, 2, 3)).max()) < 0.1  # hardly anything but noise: what the words say
 
 
 def test_a_second_material_shows_only_where_the_words_name_one():
     torch.manual_seed(0)
-    net = Mixer((8, 8), 5, False)
+    net = Mixer((8, 8), len(Vocabulary.read().words), False)
     with torch.no_grad():
         net.last.bias[net.sizes[0]] = 9.0  # cover everything
-    words = torch.zeros(2, 2, 5)
-    words[:, 0, 1], words[1, 1, 3] = 1.0, 1.0
+    vocabulary = Vocabulary.read()
+    captions = [vocabulary.parse(text) for text in ("rough clay", "rough clay with satin brass spots", "satin brass")]
+    words = torch.stack([torch.as_tensor(encoded(vocabulary, caption)) for caption in captions])
     geometry, light = torch.ones(2, 4, 8, 8), torch.rand(1, REFERENCES, 8, 8).expand(2, -1, 8, 8)
     with torch.no_grad():
-        one, two = net(torch.zeros(2, 3, 8, 8), torch.full((2,), 0.95), words, geometry, light)
+        one, two = net(torch.zeros(2, 3, 8, 8), torch.full((2,), 0.95), words[:2], geometry, light)
         first = net(torch.zeros(1, 3, 8, 8), torch.full((1,), 0.95), words[:1], geometry[:1], light[:1])[0]
-        words[1, 0, 1], words[1, 1, 3], words[1, 0, 3] = 0.0, 0.0, 1.0
-        second = net(torch.zeros(1, 3, 8, 8), torch.full((1,), 0.95), words[1:], geometry[:1], light[:1])[0]
+        second = net(torch.zeros(1, 3, 8, 8), torch.full((1,), 0.95), words[2:], geometry[:1], light[:1])[0]
     assert torch.allclose(one, first, atol=1e-6)
     assert torch.allclose(two, second, atol=0.02) and not torch.allclose(two, first, atol=0.02)
 
