@@ -56,6 +56,45 @@ def prior_sample(
         typer.echo(str(path))
 
 
+@app.command("check", cls=InspectCommand)
+def prior_check(
+    prior: Annotated[str, typer.Argument(metavar="PRIOR", help="a prior's file; small: the one that is shipped")],
+    light: Annotated[str, typer.Option(help="HDR or EXR file, or procedural:NAME")] = "procedural:demo",
+    mesh: Annotated[str, typer.Option(help="a mesh, or procedural:NAME")] = "procedural:demo",
+    views: Annotated[int, typer.Option(help="pictures of each material", min=1, max=16)] = 2,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Make pictures of every material in every finish out of noise, and tell which of them look as they should."""
+    prepare_process()
+    import tempfile
+
+    from stspbr.priors.small import SmallPrior
+    from stspbr.stages.capture_mesh import load_light
+    from stspbr.stages.prior import check_prior, load_mesh_asset
+    from stspbr.stages.session import Session
+
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session.open(Path(folder), seed=seed, device=device, threads=threads, quiet=True)
+        loaded = SmallPrior.load(None if prior == "small" else prior).to(session.device)
+        readings = check_prior(session, loaded, load_light(light), load_mesh_asset(mesh), views)
+    for caption in dict.fromkeys(reading.caption for reading in readings):
+        own = [reading for reading in readings if reading.caption == caption]
+        wrong = [
+            f"albedo {' '.join(f'{value:.2f}' for value in one.albedo)} roughness {one.roughness:.2f} "
+            f"metallic {one.metallic:g}"
+            for one in own
+            if not one.as_meant
+        ]
+        typer.echo(f"{caption.text():28} {len(own) - len(wrong)} of {len(own)}" + "".join(f"; {w}" for w in wrong))
+    shares = [
+        f"{100.0 * sum(getattr(one, name) for one in readings) / len(readings):.0f} % {name.replace('_', ' ')}"
+        for name in ("as_meant", "kind", "finish", "colour")
+    ]
+    typer.echo(f"{len(readings)} pictures: {', '.join(shares)}")
+
+
 @app.command("words", cls=InspectCommand)
 def prior_words(
     vocabulary: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="TOML; default: the shipped one")] = None,

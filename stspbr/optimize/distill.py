@@ -19,6 +19,7 @@ from stspbr.fields.material_values import METALLIC
 from stspbr.optimize.appearance import TextureAppearance
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term
+from stspbr.optimize.surface_noise import SurfaceNoise
 from stspbr.optimize.texture_views import Look, TextureViews
 from stspbr.optimize.views import step_generator
 from stspbr.priors.protocol import Condition, PriorStage
@@ -29,6 +30,8 @@ T_MIN, T_MAX = (300.0, 200.0), (980.0, 500.0)
 """Lowest and highest noise level of 1000 at the first and the last step; in between they follow the square root."""
 LOW_LEVEL = (400.0, 150.0)
 """Noise of the coarser picture that a finer stage is shown, at the first and the last step."""
+_PATH = (950.0, 250.0)
+"""Noise level at the first and the last step where a pattern is sought."""
 _FILL_EVERY = 50  # steps between two fillings of the texels around charts
 _BINARY_FROM = 0.7
 _GUARD = (0.01, 0.98)  # albedo outside is what colours run away to
@@ -56,6 +59,7 @@ class Distillation:
         coarse: the frozen maps that the stage's ``low`` picture shows; coarse_side: of that picture.
         texels: fills a map ``[H, W, C]`` around its charts, one per material; None: maps are left as they are.
         number: of the resolution, for its random numbers.
+        pattern: whether a pattern is sought: noise stays on the surface, and its level falls (see ``surface_noise``).
     """
 
     def __init__(
@@ -75,11 +79,13 @@ class Distillation:
         coarse: TextureAppearance | None = None,
         coarse_side: int = 0,
         fill: Sequence[Callable[[Tensor], Tensor]] | None = None,
+        pattern: bool = False,
     ) -> None:
         self.views, self.appearance, self.stage = views, appearance, stage
         self.conditions, self.part_of, self.guidance, self.weights = conditions, part_of, guidance, weights
         self.batch, self.seed, self.number, self.clamp = batch, seed, number, clamp
         self.coarse, self.coarse_side, self.fill = coarse, coarse_side, fill
+        self.attached = SurfaceNoise(views.sphere, stage.side, seed, part_of.device) if pattern else None
         self.skipped = torch.zeros((), dtype=torch.int64)
         self._done = torch.zeros((), dtype=torch.int64)
 
@@ -102,11 +108,12 @@ class Distillation:
         return [Term("distill", distilled, drives), *self._regularizers(look, progress)]
 
     def expected(self, look: Look, picture: Tensor, parts: Sequence[int], t: int, guidance: float, level: int,
-                 generator: torch.Generator) -> Tensor:  # fmt: skip
-        """``[B, side, side, 3]`` in about [−1, 1]: what the prior expects behind noise of level ``t``."""
+                 generator: torch.Generator, noise: Tensor | None = None) -> Tensor:  # fmt: skip
+        """``[B, side, side, 3]`` in about [−1, 1]: what the prior expects behind ``noise`` (fresh) of level ``t``."""
         with torch.no_grad():
             x = 2.0 * picture.detach() - 1.0
-            noise = torch.randn(x.shape, generator=generator, device=x.device)
+            if noise is None:
+                noise = torch.randn(x.shape, generator=generator, device=x.device)
             x_t = noised(x, self.stage.alphas_bar[t].to(x.device), noise)
             extra = self.views.extra(look, self.stage.uses)
             if "low" in self.stage.uses:
@@ -125,10 +132,14 @@ class Distillation:
         fall = progress**0.5
         low, high = (first + (last - first) * fall for first, last in (T_MIN, T_MAX))
         t = int(low + (high - low) * float(torch.rand((), generator=generator, device=picture.device)))
+        noise = None
+        if self.attached is not None:
+            t = int(_PATH[0] + (_PATH[1] - _PATH[0]) * progress)
+            noise = self.attached.seen(look.gbuffer, generator)
         guidance = self.guidance[0] if progress < 0.5 else self.guidance[1]
         level = int(LOW_LEVEL[0] + (LOW_LEVEL[1] - LOW_LEVEL[0]) * progress)
         x = 2.0 * picture - 1.0
-        target = self.expected(look, picture, parts, t, guidance, level, generator)
+        target = self.expected(look, picture, parts, t, guidance, level, generator, noise)
         if not bool(torch.isfinite(target).all()):  # half precision overflows at times: such a step is left out
             self.skipped += 1
             return x, x.detach(), 0.0

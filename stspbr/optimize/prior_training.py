@@ -1,7 +1,7 @@
 """Training one net of the small prior, as a problem of the one loop.
 
-v-prediction (Salimans and Ho 2022) of pictures under noise of any level. The weight of v's error
-is min(1 + SNR, 5) / (1 + SNR): that of min-SNR (Hang et al. 2023), but high noise, where distillation works, counts.
+The net predicts the picture; its error is that of v (Salimans and Ho 2022), under noise of any level, with the weight
+min(1 + SNR, 5) / (1 + SNR): that of min-SNR (Hang et al. 2023), but high noise, where distillation works, counts.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class PriorTraining:
         signal = self.alphas_bar.index_select(0, t)
         noise = torch.randn(clean.shape, generator=generator, device=device)
         keep, rest = (value[:, None, None, None] for value in (signal.sqrt(), (1.0 - signal).sqrt()))
-        x_t, target = keep * clean + rest * noise, rest * clean - keep * noise
+        x_t = keep * clean + rest * noise
         low = level = None
         if self.plan.low:
             level = torch.randint(MAX_LOW_LEVEL, (len(clean),), generator=generator, device=device)
@@ -93,7 +93,8 @@ class PriorTraining:
             level = level / LEVELS
         out = net(x_t, t / LEVELS, own.words, planar(own.geometry), planar(own.light), low, level)
         weight = _BACKGROUND + (1.0 - _BACKGROUND) * own.geometry[..., 3][:, None]
-        error = ((out - target).square() * weight).sum(dim=(1, 2, 3)) / (3.0 * weight.sum(dim=(1, 2, 3)))
+        v = (out - clean) / rest  # the error of v that belongs to one of the picture
+        error = (v.square() * weight).sum(dim=(1, 2, 3)) / (3.0 * weight.sum(dim=(1, 2, 3)))
         return error, signal
 
     def constrain(self) -> None:
@@ -122,9 +123,7 @@ class PriorTraining:
         out = net(
             planar(x_t), t, own.words, planar(own.geometry), planar(own.light), low, None if low is None else 0 * t
         )
-        signal = self.alphas_bar[level]
-        found = signal.sqrt() * x_t + (1.0 - signal).sqrt() * out.permute(0, 2, 3, 1)
-        return 0.5 * (found + 1.0)
+        return 0.5 * (out.permute(0, 2, 3, 1) + 1.0)
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         return {"net": self.net.state_dict(), "average": self.average.state_dict()}

@@ -22,8 +22,9 @@ from stspbr.scene.camera import Camera, look_at
 from stspbr.scene.light import EnvironmentLight
 
 ROUGHNESSES = (0.1, 0.3, 0.7)
-"""Of the white metals that a prior is shown beside white paint."""
-REFERENCES = 1 + len(ROUGHNESSES)
+"""Of the white metals, and of the gloss of black paint, that a prior is shown beside white paint."""
+REFERENCES = 1 + 2 * len(ROUGHNESSES)
+"""Channels of ``reference_values``. Every dielectric and every metal of one of ``ROUGHNESSES`` is a sum of them."""
 GEOMETRY = 4
 """Channels of ``geometry_image``: the normal in the camera's axes, and the mask."""
 VIEW_WORDS = ("front", "right side", "back", "left side", "top", "bottom")
@@ -193,19 +194,23 @@ def shaded_values(
 def reference_values(
     gbuffer: GBuffer, lit: LitViews, lights: Sequence[PrefilteredLight], texture: Callable[..., Tensor]
 ) -> Tensor:
-    """``[N, REFERENCES]`` display values: white paint, and white metals of ``ROUGHNESSES``, under the same light."""
+    """``[N, REFERENCES]`` display values under the same light: matte white paint, white metals, and black gloss.
+
+    A metal's picture is white wherever it mirrors a lamp or a bright sky. What a coat of paint mirrors is 4 % of that,
+    so its gloss is a channel of its own for each of ``ROUGHNESSES``.
+    """
 
     def of_light(pixels: Tensor, light: PrefilteredLight, turns: tuple[Tensor, Tensor]) -> Tensor:
         normal, to_eye = (values.index_select(0, pixels) for values in (gbuffer.normal, gbuffer.to_eye))
         bend = None if gbuffer.bend is None else gbuffer.bend.index_select(0, pixels)
-        columns: list[Tensor] = []
+        white, metals, gloss = normal[:, :1], [], []
         for value in ROUGHNESSES:
             rough = replace(gbuffer, bend=bend).blurred(torch.full_like(normal[:, :1], value))
             paint, metal = pure_responses(normal, to_eye, rough, light, texture=texture, light_rotation=turns)
-            if not columns:
-                columns.append(paint[0].mean(1, keepdim=True))
-            columns.append((metal[0] + metal[1]).mean(1, keepdim=True))
-        return torch.cat(columns, dim=1)
+            white = paint[0].mean(1, keepdim=True)
+            metals.append((metal[0] + metal[1]).mean(1, keepdim=True))
+            gloss.append(paint[1].mean(1, keepdim=True))
+        return torch.cat([white, *metals, *gloss], dim=1)
 
     return exposed(gbuffer, lit, by_light(gbuffer, lit, lights, of_light))
 

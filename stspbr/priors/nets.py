@@ -1,8 +1,9 @@
-"""The nets of the small cascade: U-Nets without attention, whose last layer mixes what they are shown.
+"""The nets of the small cascade: U-Nets without attention that say what a surface is made of, pixel by pixel.
 
-Given white paint and white metals under the same light, a picture is nearly one mix of them at every pixel. So the
-output is a sum of the inputs with coefficients of each pixel, which a few convolutions predict from text and level.
-There are no norms over the picture, so that crops and whole pictures are treated alike.
+Every uniform material is a sum of what a net is shown under the same light: white paint, white metals and black gloss.
+The sum holds for radiance, not for its display values, where whatever is bright is white. So a net predicts the sum's
+coefficients, adds radiances, and applies the display curve to them. What it was not shown it cannot make: light has no
+way into a material. There are no norms over the picture, so that crops and whole pictures are treated alike.
 """
 
 from __future__ import annotations
@@ -11,12 +12,25 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.priors.lit_views import GEOMETRY, REFERENCES
+from stspbr.priors.mixes import MIX
+from stspbr.priors.protocol import signal_at
+from stspbr.render.display import display_curve, radiance_of
 
 _LEVEL_WAVES = 16
+_OWN_VARIANCE = 0.01  # expected of the mixed picture before training, and of a coarser one beside its noise
+_LOW_VARIANCE = 0.01
+_LEAST_MASK = 1e-2
+_MOST_EVIDENCE = 4.0  # of one pixel for one of two materials, as a log-likelihood ratio
 
 
 class Mixer(nn.Module):
     """A U-Net with FiLM (Perez et al. 2018) by text, noise level, and the noise level of the coarser picture.
+
+    The words of each of the two materials give its mix of references, and so its picture. The U-Net sees both
+    pictures beside the noisy one, and the evidence of every pixel for the second. It says how much of the second
+    shows, what is to be changed in the mix, and how far the result, the noisy picture and the coarser one are to be
+    believed. These are averaged by their precisions, which begin at those that the noise levels give (as in the
+    preconditioning of Karras et al. 2022).
 
     Args:
         channels: of its resolutions, finest first.
@@ -28,7 +42,7 @@ class Mixer(nn.Module):
     def __init__(self, channels: tuple[int, ...], words: int, low: bool, width: int = 96) -> None:
         super().__init__()
         self.channels, self.words, self.low = channels, words, low
-        given = 3 + GEOMETRY + REFERENCES + (3 if low else 0)
+        given = 3 + GEOMETRY + REFERENCES + 6 + 1 + (4 if low else 0)
         self.text = nn.Linear(2 * words, width, bias=False)
         self.noise = nn.Linear(2 * _LEVEL_WAVES * (2 if low else 1), width)
         self.join = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
@@ -37,13 +51,10 @@ class Mixer(nn.Module):
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(channels, channels[1:], strict=False))
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(channels, channels[1:], strict=False))
         self.up = nn.ModuleList(_Block(2 * c, c, width) for c in channels[:-1])
-        self.mixed = REFERENCES + 1 + (1 if low else 0)  # white references, one, and the coarser picture
-        self.last = nn.Conv2d(channels[0], 3 * (self.mixed + 1), 1)
-        # what text and level alone say of the mix: most of it for one material
-        self.whole = nn.Linear(width, 3 * (self.mixed + 1))
-        for layer in (self.last, self.whole):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.sizes = [MIX, 1, 3, 3 if low else 2]  # change of the mix, cover, background, log precisions
+        self.last = nn.Conv2d(channels[0], sum(self.sizes), 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def forward(
         self,
@@ -55,14 +66,30 @@ class Mixer(nn.Module):
         low: Tensor | None = None,
         level: Tensor | None = None,
     ) -> Tensor:
-        """``[B, 3, H, W]``: −v of ``x_t`` ``[B, 3, H, W]``.
+        """``[B, 3, H, W]``: the picture in about [−1, 1] that is expected behind ``x_t`` ``[B, 3, H, W]``.
 
         Args:
-            t, level: ``[B]`` of the noise, in [0, 1); words: ``[B, 2, V]``; geometry, light: ``[B, 4, H, W]``.
+            t, level: ``[B]`` of the noise, in [0, 1); words: ``[B, 2, V + MIX]``, see ``mixes.encoded``.
+            geometry, light: ``[B, GEOMETRY or REFERENCES, H, W]``, see ``lit_views``.
+            low: the coarser picture ``[B, 3, H, W]`` with noise of ``level``.
         """
-        levels = [_waves(t)] + ([_waves(level)] if level is not None else [])
+        mask = geometry[:, 3:4]
+        radiance = radiance_of(light / mask.clamp(min=_LEAST_MASK))  # ``light`` fades out at the outline
+        words, known = words.split([self.words, MIX], dim=2)
+        mixes = known.unflatten(2, (3, REFERENCES))
+        painted = display_curve(torch.einsum("bmck,bkhw->bmchw", mixes, radiance))
+
+        observed, variance = [_unscaled(x_t, t)], [_variance(t)]
+        levels = [_waves(t)]
+        if low is not None:
+            assert level is not None
+            observed, variance = [*observed, _unscaled(low, level)], [*variance, _variance(level) + _LOW_VARIANCE]
+            levels.append(_waves(level))
+        evidence = [
+            _evidence(seen, painted, spread + _OWN_VARIANCE) for seen, spread in zip(observed, variance, strict=True)
+        ]
         condition = self.join(self.text(words.flatten(1)) + self.noise(torch.cat(levels, dim=1)))
-        shown = [x_t, geometry, light] + ([low] if low is not None else [])
+        shown = [x_t, geometry, light, painted.flatten(1, 2), *evidence] + ([low] if low is not None else [])
         h, kept = self.first(torch.cat(shown, dim=1)), []
         for number, block in enumerate(self.down):
             h = block(h, condition)
@@ -72,11 +99,41 @@ class Mixer(nn.Module):
         for number in reversed(range(len(self.up))):
             h = nn.functional.interpolate(self.grow[number](h), scale_factor=2.0, mode="nearest")
             h = self.up[number](torch.cat([h, kept[number]], dim=1), condition)
-        weights = (self.last(h) + self.whole(condition)[:, :, None, None]).unflatten(1, (self.mixed + 1, 3))
-        grey = torch.cat([light, torch.ones_like(light[:, :1])], dim=1)[:, :, None]
-        coloured = [x_t] + ([low] if low is not None else [])
-        sources = [grey.expand(-1, -1, 3, -1, -1), torch.stack(coloured, dim=1)]
-        return (weights * torch.cat(sources, dim=1)).sum(1)
+        change, cover, behind, precision = self.last(h).split(self.sizes, dim=1)
+
+        second = words[:, 1].amax(1)[:, None, None, None]  # whether there is one
+        cover = (second * torch.sigmoid(cover + sum(evidence)))[:, None]
+        mix = mixes[:, 0, :, :, None, None] * (1.0 - cover) + mixes[:, 1, :, :, None, None] * cover
+        mix = mix + change.unflatten(1, (3, REFERENCES))
+        surface = display_curve((mix * radiance[:, None]).sum(2))
+        picture = mask * surface + (1.0 - mask) * torch.sigmoid(behind)
+
+        found = torch.stack([2.0 * picture - 1.0, *observed], dim=1)
+        spread = torch.cat([torch.full_like(variance[0], _OWN_VARIANCE), *variance], dim=1)
+        share = torch.softmax(precision - spread.log(), dim=1)
+        return (share[:, :, None] * found).sum(1)
+
+
+def _unscaled(x_t: Tensor, t: Tensor) -> Tensor:
+    """``x_t`` as a picture with noise of ``_variance``."""
+    return x_t / signal_at(t).sqrt()[:, None, None, None]
+
+
+def _variance(t: Tensor) -> Tensor:
+    """``[B, 1, 1, 1]``: σ² = (1 − ā) / ā of noise levels ``[B]``."""
+    signal = signal_at(t)[:, None, None, None]
+    return (1.0 - signal) / signal
+
+
+def _evidence(seen: Tensor, painted: Tensor, variance: Tensor) -> Tensor:
+    """``[B, 1, H, W]``: the log-likelihood ratio of each pixel for the second of two pictures, bounded softly.
+
+    Args:
+        seen: ``[B, 3, H, W]`` in [−1, 1] with noise of ``variance``; painted: ``[B, 2, 3, H, W]`` in [0, 1].
+    """
+    one, two = (2.0 * painted - 1.0).unbind(1)
+    ratio = ((two - one) * (2.0 * seen - one - two)).sum(1, keepdim=True) / (2.0 * variance)
+    return _MOST_EVIDENCE * torch.tanh(ratio / _MOST_EVIDENCE)
 
 
 class _Block(nn.Module):

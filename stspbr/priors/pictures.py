@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from stspbr.priors.lit_views import LitViews, condition_images, draw_views, picture_of, shaded_values
+from stspbr.priors.mixes import encoded
 from stspbr.priors.vocabulary import Caption, Material, Vocabulary
 from stspbr.procedural.plain_shapes import COUNT, plain_shape
 from stspbr.render.gbuffer import GBuffer, Surface, render_gbuffer
@@ -33,8 +34,9 @@ class Pictures:
     """N pictures with what a net is told of them.
 
     Attributes:
-        picture: ``[N, H, W, 3]`` display values in [0, 1]; geometry, light: ``[N, H, W, 4]``, see ``lit_views``.
-        words: ``[N, 2, V]``, see ``Vocabulary.encode``.
+        picture: ``[N, H, W, 3]`` display values in [0, 1].
+        geometry, light: ``[N, H, W, GEOMETRY]`` and ``[N, H, W, REFERENCES]``, see ``lit_views``.
+        words: ``[N, 2, V + MIX]``, see ``mixes.encoded``.
     """
 
     picture: Tensor
@@ -85,7 +87,7 @@ class Studio:
             caption = self.vocabulary.draw(rng)
             values = self._painted(gbuffer, lit, caption, self.spheres[which], rng)
             pictures.append(picture_of(gbuffer, lit, values, self.side))
-            code = torch.as_tensor(self.vocabulary.encode(caption), device=self.device)
+            code = torch.as_tensor(encoded(self.vocabulary, caption), device=self.device)
             words.append(code.expand(VIEWS, -1, -1))
         geometry, light = (values.repeat(PAINTS, 1, 1, 1) for values in (geometry, light))
         return Pictures(torch.cat(pictures), geometry, light, torch.cat(words))

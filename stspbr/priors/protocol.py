@@ -28,7 +28,8 @@ class Extra:
 
     Attributes:
         geometry: ``[B, H, W, 4]`` normals in the camera's axes, and the mask (``"normals"``).
-        light: ``[B, H, W, 4]`` display values of white paint and of white metals under the same light (``"light"``).
+        light: ``[B, H, W, 7]`` display values of white paint, of white metals and of black gloss under the same light
+            (``"light"``), see ``lit_views.reference_values``.
         low: ``[B, H, W, 3]`` in [−1, 1], the coarser picture, enlarged and noised to ``level`` (``"low"``).
         level: of ``low``'s noise.
         uniform: the picture ``[B, H, W, 3]`` in [0, 1] of the same views under the same lights, in one uniform material
@@ -87,5 +88,9 @@ class Prior(Protocol):
 
 def squared_cosine(levels: int = 1000) -> Tensor:
     """``[levels]`` ā of the squared-cosine schedule (Nichol and Dhariwal 2021), at most 0.9999 and at least 1e-5."""
-    t = (torch.arange(levels, dtype=torch.float64) + 0.5) / levels
-    return torch.cos((t + 0.008) / 1.008 * 0.5 * torch.pi).square().clamp(1e-5, 0.9999).float()
+    return signal_at(torch.arange(levels, dtype=torch.float64) / levels, levels).float()
+
+
+def signal_at(t: Tensor, levels: int = 1000) -> Tensor:
+    """ā of noise levels ``t`` in [0, 1), any shape; ``squared_cosine`` at k / levels."""
+    return torch.cos((t + 0.5 / levels + 0.008) / 1.008 * 0.5 * torch.pi).square().clamp(1e-5, 0.9999)

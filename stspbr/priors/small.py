@@ -16,11 +16,12 @@ from torch import Tensor
 
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
+from stspbr.priors.mixes import encoded
 from stspbr.priors.nets import Mixer
 from stspbr.priors.protocol import Condition, Extra, squared_cosine
 from stspbr.priors.vocabulary import Caption, Vocabulary
 
-FORMAT = "stspbr-prior-1"
+FORMAT = "stspbr-prior-2"
 LEVELS = 1000
 MAX_LOW_LEVEL = 400
 """Most noise that the second net's coarser picture was given while it was trained."""
@@ -65,9 +66,7 @@ class SmallStage:
             low = planar(extra.low).repeat(copies, 1, 1, 1)
             level = torch.full_like(time, extra.level / LEVELS)
         out = self.net(shown[0], time, torch.cat(texts), *shown[1:], low, level if self.plan.low else None)
-        signal = float(self.alphas_bar[t])
-        found = signal**0.5 * shown[0] + (1.0 - signal) ** 0.5 * out
-        found = found.permute(0, 2, 3, 1)
+        found = out.permute(0, 2, 3, 1)
         if copies == 1:
             return found
         with_text, without = found.split(count)
@@ -87,8 +86,8 @@ class SmallPrior:
     def __init__(self, vocabulary: Vocabulary, plans: Sequence[Plan], nets: Sequence[Mixer], name: str) -> None:
         self.vocabulary, self.name, self.licence = vocabulary, name, "Apache-2.0"
         self.stages = tuple(SmallStage(plan, net.eval()) for plan, net in zip(plans, nets, strict=True))
-        # guidance exaggerates what tells a material from the others: little at first, none in the second half
-        self.guidance = tuple((1.5, 1.0) for _ in plans)
+        # guidance exaggerates what tells a material from the others, and the words alone say what that is
+        self.guidance = tuple((1.0, 1.0) for _ in plans)
 
     def encode(self, prompts: Sequence[str], view_words: Sequence[str]) -> Condition:
         return self.encode_captions([self.vocabulary.parse(prompt) for prompt in prompts])
@@ -96,7 +95,7 @@ class SmallPrior:
     def encode_captions(self, captions: Sequence[Caption]) -> Condition:
         """``encode`` of captions that are parsed already."""
         device = next(self.stages[0].net.parameters()).device
-        text = torch.stack([torch.as_tensor(self.vocabulary.encode(caption)) for caption in captions]).to(device)
+        text = torch.stack([torch.as_tensor(encoded(self.vocabulary, caption)) for caption in captions]).to(device)
         return Condition(text, torch.zeros_like(text))
 
     def to(self, device: torch.device) -> SmallPrior:
@@ -129,6 +128,10 @@ class SmallPrior:
                 f"--prior {path}: not a prior's file ({error}); `stspbr prior train OUT` makes one"
             ) from None
         about = json.loads(metadata.get("prior", "{}"))
+        if str(about.get("format")).startswith("stspbr-prior-") and about["format"] != FORMAT:
+            raise StspbrError(
+                f"--prior {path}: made by another version of stspbr; `stspbr prior train OUT` makes one anew"
+            )
         if about.get("format") != FORMAT:
             raise StspbrError(
                 f"--prior {path}: a safetensors file, but not of a prior; `stspbr prior train OUT` makes one"

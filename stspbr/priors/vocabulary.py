@@ -23,6 +23,7 @@ _FILLERS = frozenset({"a", "an", "the", "and", "of", "in", "made", "with"})
 _SEPARATORS = re.compile(r"\bwith\b|\band\b")
 _PATTERN_KINDS = ("none", "second", "roughness")
 ANY_PATTERN = "plain"
+_PLAIN = 0.25  # of the captions drawn have no pattern, besides those whose pattern is drawn as plain
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ class Vocabulary:
         return out
 
     def draw(self, rng: np.random.Generator) -> Caption:
-        """A caption at random; a fifth of them name no finish."""
+        """A caption at random: most have a pattern, which is harder to learn; a fifth of them name no finish."""
 
         def material(other_than: Base | None = None) -> Material:
             choices = [base for base in self.bases if base is not other_than]
@@ -248,7 +249,7 @@ class Vocabulary:
             return Material(choices[rng.integers(len(choices))], None if rng.random() < 0.2 else finish)
 
         patterns = list(self.patterns)
-        pattern = ANY_PATTERN if rng.random() < 0.5 else patterns[rng.integers(len(patterns))]
+        pattern = ANY_PATTERN if rng.random() < _PLAIN else patterns[rng.integers(len(patterns))]
         first = material()
         second = material(first.base) if self.patterns[pattern] == "second" else None
         return Caption(first, second, pattern)

@@ -18,6 +18,7 @@ from stspbr.errors import StspbrError
 from stspbr.files import write_file
 from stspbr.formats.assets import read_asset
 from stspbr.formats.images import write_png8
+from stspbr.metrics.samples import Reading, read_samples
 from stspbr.optimize.loop import Stopwatch, optimize
 from stspbr.optimize.prior_training import BATCH, PriorTraining
 from stspbr.priors.lit_views import LAMP_ROOMS, own_lights
@@ -123,6 +124,18 @@ def run_prior_sample(
         rows.append(torch.cat(list(extra.light[..., channel : channel + 1].expand(-1, -1, -1, 3)), dim=1))
     write_png8(out, torch.cat(rows).clamp(0.0, 1.0).cpu().numpy(), srgb=False)
     return out
+
+
+def check_prior(
+    session: Session, prior: SmallPrior, light: EnvironmentLight, asset: Asset, views: int
+) -> list[Reading]:
+    """What samples of every material look like on a mesh under a light, see ``read_samples``."""
+    side = prior.stages[0].side
+    studio = Studio(
+        prior.vocabulary, prefiltered_lights(session, [grey_light(light)]), session.backend, session.device,
+        side, side, [asset.mesh],
+    )  # fmt: skip
+    return read_samples(prior, studio, session.seed, views)
 
 
 def prefiltered_lights(session: Session, lights: list[EnvironmentLight]) -> list[PrefilteredLight]:

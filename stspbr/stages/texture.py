@@ -103,6 +103,7 @@ def distil(
         The last resolution's problem, which has the maps, and the number of steps that were left out.
     """
     conditions = _conditions(prior, subject.prompts)
+    patterned = any(caption.second is not None for caption in _captions(prior, subject.prompts) or [])
     shown = prefiltered_lights(session, list(lights))
     stages, steps, problem = prior.stages, steps_of(settings, prior), None
     maps, done, skipped = _appearance(session, settings, subject, False), 0, 0
@@ -121,7 +122,7 @@ def distil(
             weights=_weights(settings), batch=settings.views if number == 0 else settings.fine_views,
             seed=session.seed, number=number, clamp=settings.clamp,
             coarse=frozen, coarse_side=stages[number - 1].side if number else stage.side,
-            fill=[partial(_filled, texels=texels) for texels in subject.texels],
+            fill=[partial(_filled, texels=texels) for texels in subject.texels], pattern=number == 0 and patterned,
         )  # fmt: skip
         checkpoints = session.checkpoints("texture", _work(settings, subject, number), [])
         optimize(

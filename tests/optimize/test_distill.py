@@ -11,6 +11,7 @@ from stspbr.optimize.distill import Distillation, Weights
 from stspbr.optimize.loop import Stopwatch, optimize
 from stspbr.optimize.picture_survey import survey_pictures
 from stspbr.optimize.progress import SilentReporter
+from stspbr.optimize.surface_noise import SurfaceNoise
 from stspbr.optimize.texture_views import TextureViews, seen_texels
 from stspbr.priors.bank import BankPrior
 from stspbr.priors.lit_views import softened, view_word
@@ -90,6 +91,30 @@ def test_the_loss_is_the_stated_one(world):
         float(weight * (x - target).detach().square().sum() / 2), rel=1e-5
     )
     assert 0 < weight <= 0.25  # ½ √(ā (1 − ā))
+
+
+def test_attached_noise_is_normal_and_the_same_from_all_sides(world):
+    noise = SurfaceNoise((np.zeros(3), 1.0), SIDE, 3, DEVICE)
+    views = TextureViews(world[0], world[1], world[2], SIDE, soften=False)
+    look = views.draw(np.random.default_rng(0), 6)
+    first, again = (noise.seen(look.gbuffer, torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    mask = views.coverage(look) > 0.999
+    assert torch.equal(first[mask], again[mask]) and not torch.equal(first[~mask], again[~mask])
+    assert abs(float(first[mask].std()) - 1.0) < 0.05 and abs(float(first[mask].mean())) < 0.1
+
+
+def test_a_pattern_is_sought_behind_falling_noise(world):
+    asked = []
+    prior = BankPrior(Vocabulary.read(), SIDE)
+    views = TextureViews(world[0], world[1], world[2], SIDE, soften=False)
+    task = Distillation(
+        views, start(world), prior.stages[0], [lambda words: prior.encode(["brass"] * len(words), words)],
+        torch.tensor([0]), guidance=(1.0, 1.0), weights=Weights(0, 0, 0, 0), batch=1, seed=0, pattern=True,
+    )  # fmt: skip
+    task.stage.x0 = lambda x_t, t, *rest: asked.append(t) or x_t
+    for progress in (0.0, 0.5, 0.9):
+        task.terms(int(progress * 10), progress, Stopwatch())
+    assert asked == [950, 600, 320]
 
 
 def test_views_of_parts_drive_their_own_maps_only(world):
