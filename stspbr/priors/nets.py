@@ -2,8 +2,8 @@
 
 Every uniform material is a sum of what a net is shown under the same light: white paint, white metals and black gloss.
 The sum holds for radiance, not for its display values, where whatever is bright is white. So a net predicts the sum's
-coefficients, adds radiances, and applies the display curve to them. What it was not shown it cannot make: light has no
-way into a material. There are no norms over the picture, so that crops and whole pictures are treated alike.
+coefficients, adds radiances, and applies the display curve to them. There are no norms over the
+picture, so that crops and whole pictures are treated alike.
 """
 
 from __future__ import annotations
