@@ -79,9 +79,9 @@ class ShapeJob:
         return ShapeJob(self.scene, BASE, "steps", self.seed)
 
 
-def scenes() -> tuple[list[Scene], list[str]]:
-    """The objects under the studio light, and one line per object that is absent."""
-    found, skipped = asset_scenes()
+def scenes(home: Path) -> tuple[list[Scene], list[str]]:
+    """The objects under the studio light, and one line per object that is absent; ``home`` is the table's folder."""
+    found, skipped = asset_scenes(home / "assets")
     spot = [scene for scene in found if scene.object == "spot"]
     own = [Scene("spot", "studio", {**scene.capture, "light": "procedural:studio"}) for scene in spot]
     return procedural_scenes(FORMS, ("studio",)) + own, [line for line in skipped if line.startswith("spot:")]
@@ -243,7 +243,7 @@ def _run(given: argparse.Namespace, log: Callable[[str], None]) -> int:
         if getattr(given, name) < least:
             raise StspbrError(f"--{name} {getattr(given, name)}: give at least {least}")
     options = Options(given.steps, given.faces, given.views, given.side)
-    known, skipped = scenes()
+    known, skipped = scenes(given.out)
     absent = [line.split(":")[0] for line in skipped]
     if unknown := [name for name in given.objects if name not in (*(s.object for s in known), *absent)]:
         raise StspbrError(f"no object {unknown[0]}: choose some of {', '.join(s.object for s in known)}")
