@@ -24,8 +24,6 @@ class MaterialValues:
             smooth normal.
         occlusion: ``[N, 1]``, 1 = open; or None.
         opacity: ``[N, 1]`` in [0, 1]; or None: opaque.
-        beside: albedo ``[N, 3]`` and reflectance ``[N, 2 or 3]`` a little beside the points, to be compared with those
-            at them; None: they were not asked for.
     """
 
     albedo: Tensor
@@ -34,7 +32,6 @@ class MaterialValues:
     normal: Tensor
     occlusion: Tensor | None = None
     opacity: Tensor | None = None
-    beside: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def of(cls, albedo: Tensor, reflectance: Tensor, normal: Tensor, opacity: Tensor | None = None) -> MaterialValues:

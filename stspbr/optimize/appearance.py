@@ -21,18 +21,6 @@ from stspbr.render.raster_backend import RasterBackend
 from stspbr.settings import LossSettings
 
 
-@dataclass(frozen=True)
-class Beside:
-    """Where the places beside a step's pixels are, at which smoothness compares.
-
-    Attributes:
-        generator: of the step. span: the pixels' place among those of all ranks, which all draw the same numbers.
-    """
-
-    generator: torch.Generator
-    span: Span
-
-
 class Appearance(Protocol):
     """The interface of a material to the reconstruction."""
 
@@ -42,13 +30,8 @@ class Appearance(Protocol):
     def maps(self) -> list[Tensor]:
         """Those parameters that are maps of texels."""
 
-    def evaluate(self, gbuffer: GBuffer, progress: float, beside: Beside | None = None) -> MaterialValues:
-        """The material at the N covered pixels.
-
-        Args:
-            beside: the places beside them that ``smoothness`` will ask for, where one look-up at both is cheaper than
-                two; None: it will look there itself.
-        """
+    def evaluate(self, gbuffer: GBuffer, progress: float) -> MaterialValues:
+        """The material at the N covered pixels."""
 
     def sees_through(self, progress: float) -> bool:
         """Whether ``evaluate`` gives an opacity, so that what is behind the surface is rendered too."""
@@ -92,7 +75,7 @@ class FieldAppearance(nn.Module):
     def maps(self) -> list[Tensor]:
         return []
 
-    def evaluate(self, gbuffer: GBuffer, progress: float, beside: Beside | None = None) -> MaterialValues:
+    def evaluate(self, gbuffer: GBuffer, progress: float) -> MaterialValues:
         values = self.fields(gbuffer.position)
         normal = gbuffer.normal
         if progress >= self.normals_from:
@@ -215,17 +198,13 @@ class TextureAppearance(nn.Module):
     def maps(self) -> list[Tensor]:
         return [parameter for parameters in self.groups().values() for parameter in parameters]
 
-    def evaluate(self, gbuffer: GBuffer, progress: float, beside: Beside | None = None) -> MaterialValues:
+    def evaluate(self, gbuffer: GBuffer, progress: float) -> MaterialValues:
         pixels, (uv, uv_da) = self._pixels(gbuffer), gbuffer.coordinates()
-        near = None if beside is None or self._cuts else uv.detach() + self._noise(gbuffer, beside)
-        reflectance, reflectance_near = self._both("reflectance", pixels, uv.detach(), near, uv_da)
+        reflectance = self._sample("reflectance", pixels, uv.detach(), uv_da)
         normal = gbuffer.bent(self._sample("normal", pixels, uv, uv_da)) if self._bends else gbuffer.normal
-        albedo, albedo_near = self._both("albedo", pixels, uv, near, uv_da)
+        albedo = self._sample("albedo", pixels, uv, uv_da)
         if not self._cuts:
-            values = MaterialValues.of(albedo, reflectance, normal)
-            if albedo_near is None or reflectance_near is None:
-                return values
-            return replace(values, beside=(albedo_near, reflectance_near))
+            return MaterialValues.of(albedo, reflectance, normal)
         opacity = self._sample("opacity", pixels, uv.detach(), OPACITY_WIDTH * uv_da)
         if self.cutoff is not None:
             opacity = (opacity >= self.cutoff).float()
@@ -246,11 +225,13 @@ class TextureAppearance(nn.Module):
         uv, uv_da = (value.detach() for value in gbuffer.coordinates())
         pixels = self._pixels(gbuffer)
         span = span or Span(0, len(uv), len(uv))
+        noise = torch.randn((span.total, 2), generator=generator, device=uv.device)
+        noise = noise[span.start : span.start + span.count]
+        noise = noise * self._jitter(gbuffer) + (uv_da.reshape(-1, 2, 2) * noise[:, None]).sum(dim=-1)
         ramp = min(1.0, progress / losses.smoothness_ramp)
-        if inputs.beside is None or self._learns_normal:
-            noise = self._noise(gbuffer, Beside(generator, span))
-        near = inputs.beside or tuple(self._sample(n, pixels, uv + noise, uv_da) for n in ("albedo", "reflectance"))
-        terms = _smooth_terms(losses, ramp, [inputs.albedo, inputs.reflectance], near)
+        albedo = self._sample("albedo", pixels, uv + noise, uv_da)
+        reflectance = self._sample("reflectance", pixels, uv + noise, uv_da)
+        terms = _smooth_terms(losses, ramp, [inputs.albedo, inputs.reflectance], [albedo, reflectance])
         if inputs.opacity is not None:
             terms += _opacity_terms(losses, progress, inputs.opacity)
         if self._learns_normal:
@@ -312,23 +293,6 @@ class TextureAppearance(nn.Module):
         if self._face_material is None:
             return texel[:1]
         return texel.index_select(0, self._face_material.index_select(0, gbuffer.triangle))
-
-    def _noise(self, gbuffer: GBuffer, beside: Beside) -> Tensor:
-        """``[N, 2]``: from the pixels' UVs to those beside them."""
-        span, (_, uv_da) = beside.span, gbuffer.coordinates()
-        noise = torch.randn((span.total, 2), generator=beside.generator, device=uv_da.device)
-        noise = noise[span.start : span.start + span.count]
-        return noise * self._jitter(gbuffer) + (uv_da.detach().reshape(-1, 2, 2) * noise[:, None]).sum(dim=-1)
-
-    def _both(
-        self, name: str, pixels: list[Tensor] | None, uv: Tensor, near: Tensor | None, uv_da: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """A map at ``uv`` and, unless that is None, at ``near``: in one look-up, with one chain and one gradient."""
-        if near is None:
-            return self._sample(name, pixels, uv, uv_da), None
-        twice = None if pixels is None else [torch.cat([own, own + len(uv)]) for own in pixels]
-        here, there = self._sample(name, twice, torch.cat([uv, near]), uv_da.repeat(2, 1)).split(len(uv))
-        return here, there
 
     def _sample(self, name: str, pixels: list[Tensor] | None, uv: Tensor, uv_da: Tensor) -> Tensor:
         maps = [getattr(own, name) for own in self.materials]

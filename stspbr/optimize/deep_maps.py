@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.fields.material_values import MaterialValues
-from stspbr.optimize.appearance import Beside, MaterialMaps, TextureAppearance
+from stspbr.optimize.appearance import MaterialMaps, TextureAppearance
 from stspbr.render.gbuffer import GBuffer
 
 _NOISE, _WIDTH, _LEVELS = 8, 24, 4
@@ -74,10 +74,10 @@ class DeepAppearance(TextureAppearance):
     def maps(self) -> list[Tensor]:
         return []
 
-    def evaluate(self, gbuffer: GBuffer, progress: float, beside: Beside | None = None) -> MaterialValues:
+    def evaluate(self, gbuffer: GBuffer, progress: float) -> MaterialValues:
         self._made = [net() for net in self.nets]
         try:
-            return super().evaluate(gbuffer, progress, beside)
+            return super().evaluate(gbuffer, progress)
         finally:
             self._made = []
 

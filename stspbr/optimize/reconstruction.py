@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stspbr.colour import linear_to_srgb
 from stspbr.fields.material_values import MaterialValues
-from stspbr.optimize.appearance import Appearance, Beside
+from stspbr.optimize.appearance import Appearance
 from stspbr.optimize.cameras import Cameras
 from stspbr.optimize.crops import Crops
 from stspbr.optimize.distributed import Ranks, Span
@@ -58,9 +58,6 @@ class Reconstruction:
         photography: what the cameras made of radiance; None: the views hold it as it is.
         cameras: corrections of the views' cameras; None: they are exact.
         weights: ``[V]`` how much each view counts in the image losses; None: all alike.
-
-    Attributes:
-        share: the part of its views' pixels that the last step drew, see ``MapAdam``.
     """
 
     def __init__(
@@ -96,7 +93,6 @@ class Reconstruction:
         self.crops = Crops(views, seed) if views.crop else None
         self.exposure = views.exposure()
         self.progress = 1.0
-        self.share = 1.0
         groups = appearance.groups()
         self.image_terms = ImageTerms(
             settings.losses, joint="joint" in groups, one_loss=settings.one_loss(groups), exposure=self.exposure
@@ -124,7 +120,6 @@ class Reconstruction:
         self._refresh(step, progress, watch)
         batch = batch_ids(step, len(self.views), self.settings.batch, self.seed)
         windows = None if self.crops is None else self.crops.draw(step, batch)
-        self.share = 1.0 if windows is None or self.crops is None else self.crops.share
         places = self.ranks.part(range(len(batch)))
         ids = [batch[place] for place in places]
         if not ids:
@@ -136,7 +131,7 @@ class Reconstruction:
                 ids, [windows[place] for place in places]
             )  # fmt: skip
             views = self.seen(views, ids)
-        surface, gbuffer, inputs, image = self._render(views, watch, step)
+        surface, gbuffer, inputs, image = self._render(views, watch)
         image, weight = self._corrected(image, ids)
         if self.photography is not None:
             averaged = 1 if windows is not None else self.views.overview**2
@@ -318,10 +313,7 @@ class Reconstruction:
         ]
         return {"target | result | albedo | roughness | metallic | normal": np.concatenate(row, axis=1)}
 
-    def _render(
-        self, views: ViewBatch, watch: Stopwatch, step: int | None = None
-    ) -> tuple[Surface, GBuffer, MaterialValues, Tensor]:
-        """Surface, its pixels, their material, and the image; of a ``step``, with the material beside the pixels."""
+    def _render(self, views: ViewBatch, watch: Stopwatch) -> tuple[Surface, GBuffer, MaterialValues, Tensor]:
         with watch.part("light"):
             light = self.light.prefiltered()
         with watch.part("geometry"):
@@ -331,20 +323,13 @@ class Reconstruction:
         with watch.part("rasterize"):
             gbuffer = render_gbuffer(surface, views, self.backend)
         with watch.part("material"):
-            inputs = self.appearance.evaluate(gbuffer, self.progress, self._beside(step, gbuffer))
+            inputs = self.appearance.evaluate(gbuffer, self.progress)
         with watch.part("shade"):
             scaled_inputs = replace(inputs, albedo=in_units_of(self.light, inputs.albedo))
             radiance = self._shade(surface, gbuffer, scaled_inputs, light)
         with watch.part("antialias"):
             image = compose(gbuffer, radiance, self.backend)
         return surface, gbuffer, inputs, image
-
-    def _beside(self, step: int | None, gbuffer: GBuffer) -> Beside | None:
-        """Where smoothness will look; of several ranks the pixels' place among all is known only later."""
-        if step is None or self.ranks.size > 1:
-            return None
-        count = len(gbuffer.covered)
-        return Beside(step_generator(step, self.seed, gbuffer.covered.device), Span(0, count, count))
 
     def _render_layers(
         self, light: PrefilteredLight, surface: Surface, views: ViewBatch, watch: Stopwatch

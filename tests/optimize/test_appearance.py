@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from stspbr.fields.materials import MaterialFields
-from stspbr.optimize.appearance import Beside, FieldAppearance, MaterialMaps, TextureAppearance
-from stspbr.optimize.distributed import Span
+from stspbr.optimize.appearance import FieldAppearance, MaterialMaps, TextureAppearance
 from stspbr.optimize.routing import STRICT_A, STRICT_B, backpropagate
 from stspbr.procedural.jar import demo_asset
 from stspbr.render.backend import get_backend
@@ -161,33 +160,6 @@ def test_each_material_is_read_from_its_own_maps(gbuffer):
     for number, seen in ((0, True), (1, True), (2, False)):
         assert (several.materials[number].albedo.grad is not None) == seen
     several.constrain()
-
-
-@pytest.mark.parametrize("learned", [True, False])
-def test_a_look_up_at_both_places_is_two_look_ups(gbuffer, learned):
-    """Values and gradients of the terms, for two materials of different sizes, where each pixel has its own."""
-    owner = torch.arange(int(gbuffer.triangle.max()) + 1) % 2
-    sets = [
-        MaterialMaps(random(side, SIZE, 3, seed=side), random(side, SIZE, 2, seed=side + 1), bent_normals()[:side])
-        for side in (SIZE, 8)
-    ]
-    count = len(gbuffer.covered)
-    found = []
-    for together in (True, False):
-        uv = gbuffer.uv.clone().requires_grad_()
-        own = replace(gbuffer, uv=uv)
-        appearance = TextureAppearance(sets, face_material=owner, roughness_range=(0.0, 1.0), joint=False,
-                                       backend=BACKEND, learn_normal=learned)  # fmt: skip
-        beside = Beside(torch.Generator().manual_seed(3), Span(0, count, count)) if together else None
-        inputs = appearance.evaluate(own, 0.5, beside)
-        assert (inputs.beside is not None) == together
-        terms = appearance.smoothness(own, inputs, LOSSES, 0.5, torch.Generator().manual_seed(3))
-        loss = sum(term.value for term in terms) + (inputs.albedo * inputs.reflectance[:, :1]).square().sum()
-        maps = [own for material in appearance.materials for own in (material.albedo, material.reflectance)]
-        found.append([loss.detach(), *torch.autograd.grad(loss, [uv, *maps])])
-    assert float(found[0][1].abs().max()) > 0
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 # -- fields ------------------------------------------------------------------------------------------------
