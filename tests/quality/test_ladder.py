@@ -229,7 +229,7 @@ def test_captures_of_other_runs_are_taken_if_equal(tmp_path):
     def open_session(run):
         return Session.open(run, seed=4, device="cpu", backend="cpu", quiet=True)
 
-    assert runner._capture(JOB, size, home, open_session).path == taken
+    assert runner.shared_capture(JOB, size, home, open_session).path == taken
     assert runner.take_captures([JOB], size, home, runs) == []  # it is there already
     with pytest.raises(StspbrError, match="no such folder of runs"):
         runner.take_captures([JOB], size, home, tmp_path / "absent")

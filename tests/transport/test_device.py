@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 import numpy as np
 import pytest
 import torch
 
 from stspbr.fields.material_values import MaterialValues
+from stspbr.render import shading
 from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import Surface, surface_points
+from stspbr.render.lobes import load_lobe_table
 from stspbr.render.raster_backend import RasterBackend
 from stspbr.render.rays.bvh import BvhScene
 from stspbr.render.rays.protocol import Hits
@@ -79,6 +82,9 @@ def radiance(device: torch.device, ground: Ground | None, same: bool) -> list[to
 )
 def test_transport_stays_on_its_device(monkeypatch, ground, same):
     monkeypatch.setattr(cache, "ray_scene", Scene)
+    monkeypatch.setattr(
+        shading, "load_lobe_table", functools.cache(load_lobe_table.__wrapped__)
+    )  # of this device's own
     results = []
     for device in (CPU, ELSEWHERE):
         with Elsewhere() if device == ELSEWHERE else contextlib.nullcontext():
