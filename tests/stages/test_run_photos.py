@@ -55,8 +55,8 @@ def test_better_quality_is_expected_to_take_longer():
     ]
     assert seconds[0] < seconds[1] < seconds[2]
     recipe = photo_recipe(wanted())
-    hull = photo_recipe(wanted(), ["coarse.geometry.initial=hull"])  # no depths are sought
-    assert expected_seconds(hull, photos, 1.0)["coarse"] < expected_seconds(recipe, photos, 1.0)["coarse"]
+    carved = photo_recipe(wanted(), ["coarse.geometry.initial=stereo"])  # depths are sought
+    assert expected_seconds(carved, photos, 1.0)["coarse"] > expected_seconds(recipe, photos, 1.0)["coarse"]
     slow = expected_seconds(recipe, photos, 3.0)
     assert slow["coarse"] == pytest.approx(3.0 * expected_seconds(recipe, photos, 1.0)["coarse"])
     more = Photographs([(4000, 3000)] * 120, masked=False)
