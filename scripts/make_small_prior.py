@@ -1,6 +1,6 @@
 """Make the small prior that the package ships: train it from its seed, and copy it into the package.
 
-python scripts/make_small_prior.py RUN [--steps 300,150] [--threads N]
+python scripts/make_small_prior.py RUN [--steps 2400,900] [--threads N]
 
 It may be stopped and started again: it goes on where it was. The result depends on seed, steps and thread count alone.
 """
@@ -27,7 +27,7 @@ MOST_BYTES = 8_000_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
-    parser.add_argument("--steps", default="300,150")
+    parser.add_argument("--steps", default="2400,900")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     settings = PriorTrainSettings(steps=[int(part) for part in given.steps.split(",")], checkpoint_every=25)
