@@ -102,7 +102,8 @@ def refined(scene, overrides, albedo=1.0, resume_at=None):
     return [float((a.detach() - b)[seen].abs().mean()) for a, b in zip(found, maps, strict=True)], problem
 
 
-@pytest.mark.parametrize("polish", [0, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("polish", [0, 20])
 def test_the_truth_stays(scene, polish):
     gentle = ["optimize.rates.appearance.rate=0.002", "optimize.rates.reflectance.rate=0.002"]
     errors, _ = refined(scene, [*gentle, f"polish={polish}"])
