@@ -74,9 +74,7 @@ def viewer_of(run: Path, lights: list[str] | None = None) -> Viewer:
 
 def log(run: Path, stage: str, steps: int, process: int | None = None) -> None:
     """Logged losses and a preview of a stage, by this process or as if by another one."""
-    folder = (
-        run.parent / f"{run.name}-{stage}-being-written"
-    )  # else a page sees a stage
+    folder = run.parent / f"{run.name}-{stage}-being-written"  # else a page sees a stage
     with Reporter(stage, 100, folder, quiet=True, log_every=1) as reporter:
         for step in range(1, steps + 1):
             reporter.step(step, {"A": 1.0 / step, "mask": 0.5 / step}, {}, {})
