@@ -9,6 +9,8 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
+BASE = "dmtet"
+"""The lattice that the others are compared with."""
 PACES = {"steps": "Equal steps", "time": "Equal CPU time"}
 HIDDEN = 0.98
 """If cameras see less of a reference's area, its seen surface has columns of its own."""
@@ -57,8 +59,6 @@ def averaged(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     The rows of the base, which takes its own time, stand in both paces.
     """
-    from stspbr.quality.shapes import BASE
-
     groups: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
     for record in records:
         if record["status"] != "done":

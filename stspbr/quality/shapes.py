@@ -23,7 +23,7 @@ from stspbr.files import write_file
 from stspbr.quality import runner
 from stspbr.quality.ladder import Job, Size, capture_settings
 from stspbr.quality.shape_figures import cube_of, shape_figures
-from stspbr.quality.shape_table import as_csv, markdown
+from stspbr.quality.shape_table import BASE, as_csv, markdown
 from stspbr.quality.suite import ASSETS_VARIABLE, FORMS, Scene, asset_scenes, procedural_scenes
 from stspbr.settings import CoarseSettings, settings_for
 from stspbr.threads import prepare_process
@@ -32,7 +32,6 @@ Pace = Literal["steps", "time"]
 _WARM_STEPS = 3
 _QUIET = ["optimize.preview_every=1000000", "optimize.checkpoint_every=1000000"]
 
-BASE = "dmtet"
 LATTICES: dict[str, list[str]] = {
     "dmtet-cube": ["geometry.resolution=40"],
     BASE: ["geometry.resolution=40"],
