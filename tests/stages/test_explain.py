@@ -107,7 +107,7 @@ def test_nothing_of_it_is_exported(run, tmp_path, kind):
 
 
 def seen_texel(run) -> str:
-    grey = read_pixels(run / "bake" / "v0002" / "confidence" / "roughness.png")[..., 0]
+    grey = read_pixels(run / "bake" / "v0002" / "confidence" / "metallic.png")[..., 0]
     row, column = np.unravel_index(grey.argmax(), grey.shape)
     return f"{(column + 0.5) / 64},{(row + 0.5) / 64}"
 
@@ -124,7 +124,7 @@ def test_explain_a_texel(run, tmp_path):
     for view in found.views:
         assert {f"{view['name']}_share.png", f"{view['name']}_pull.png"} <= names
     heat = read_pixels(tmp_path / "out" / f"{found.views[0]['name']}_share.png")
-    assert np.ptp(heat, axis=2).max() > 0.2  # the photograph is grey (0), the heat is not
+    assert np.ptp(heat, axis=2).max() > 0.3  # the photograph is grey, the heat is not
 
 
 def test_explain_finds_the_same_texel_by_point_and_by_texel(run, tmp_path):
