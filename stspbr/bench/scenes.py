@@ -97,6 +97,10 @@ class SteadyProblem:
         self._problem = problem
         self._after_forward = after_forward
 
+    @property
+    def share(self) -> float:
+        return self._problem.share
+
     def groups(self) -> dict[str, list[Tensor]]:
         return self._problem.groups()
 

@@ -45,6 +45,10 @@ class LoopSettings(Protocol):
 class Problem(Protocol):
     """The interface of an optimisation problem to the loop."""
 
+    @property
+    def share(self) -> float:
+        """The part of its views' pixels that the last step drew, in (0, 1]; see ``MapAdam``."""
+
     def groups(self) -> dict[str, list[Tensor]]:
         """Parameters by group, named as in ``RateSettings``."""
 
@@ -193,7 +197,7 @@ def optimize(
             with watch.part("exchange"):
                 ranks.sum_gradients([parameter for parameters in groups.values() for parameter in parameters])
         with watch.part("optimizer"):
-            optimizer.share, optimizer.progress = getattr(problem, "share", 1.0), progress  # of problems with crops
+            optimizer.share, optimizer.progress = problem.share, progress
             optimizer.step()
             problem.constrain()
         watch.last["step"] = time.perf_counter() - began

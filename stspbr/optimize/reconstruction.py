@@ -58,6 +58,9 @@ class Reconstruction:
         photography: what the cameras made of radiance; None: the views hold it as it is.
         cameras: corrections of the views' cameras; None: they are exact.
         weights: ``[V]`` how much each view counts in the image losses; None: all alike.
+
+    Attributes:
+        share: the part of its views' pixels that the last step drew, see ``MapAdam``.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Reconstruction:
         self.crops = Crops(views, seed) if views.crop else None
         self.exposure = views.exposure()
         self.progress = 1.0
+        self.share = 1.0
         groups = appearance.groups()
         self.image_terms = ImageTerms(
             settings.losses, joint="joint" in groups, one_loss=settings.one_loss(groups), exposure=self.exposure
@@ -120,6 +124,7 @@ class Reconstruction:
         self._refresh(step, progress, watch)
         batch = batch_ids(step, len(self.views), self.settings.batch, self.seed)
         windows = None if self.crops is None else self.crops.draw(step, batch)
+        self.share = 1.0 if windows is None or self.crops is None else self.crops.share
         places = self.ranks.part(range(len(batch)))
         ids = [batch[place] for place in places]
         if not ids:

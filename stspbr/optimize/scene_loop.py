@@ -33,6 +33,8 @@ class SceneTraining:
         train, test: batches; the test batches only for previews.
     """
 
+    share = 1.0
+
     def __init__(
         self,
         model: SceneModel,

@@ -12,6 +12,7 @@ from stspbr.errors import StspbrError
 from stspbr.optimize.crops import Crops
 from stspbr.optimize.distributed import Ranks
 from stspbr.optimize.losses import tonemap
+from stspbr.optimize.map_adam import MapAdam
 from stspbr.optimize.progress import Reporter
 from stspbr.optimize.views import OVERVIEW_SIDE, WHOLE_SIDE, Targets, ViewSet, crop_side, equal_side
 from stspbr.procedural.jar import demo_asset
@@ -350,6 +351,17 @@ def test_a_stage_with_crops_resumes_bit_for_bit(run, monkeypatch):
     other = run_coarse(run("other"), settings_for(CoarseSettings, [*COARSE, "optimize.crop=0"]))
     files = {artifact.manifest["files"]["fields.safetensors"]["sha256"] for artifact in (expected, other)}
     assert len(files) == 2
+
+
+def test_the_optimiser_is_told_what_part_of_a_view_a_step_draws(run, monkeypatch):
+    told = []
+    step = MapAdam.step
+    monkeypatch.setattr(MapAdam, "step", lambda optimizer: (told.append(optimizer.share), step(optimizer)))
+    run_coarse(run("crops"), settings_for(CoarseSettings, [*COARSE, "optimize.crop=20"]))
+    assert max(told) == 1.0 and 0.0 < min(told) < 1.0  # overviews between the crops
+    told.clear()
+    run_coarse(run("whole"), settings_for(CoarseSettings, [*COARSE, "optimize.crop=0"]))
+    assert set(told) == {1.0}
 
 
 def test_a_crop_that_holds_the_view_gives_the_bits_of_whole_views(run):
