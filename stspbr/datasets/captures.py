@@ -9,7 +9,8 @@ from stspbr.datasets.llff import read_llff, write_llff
 from stspbr.datasets.nerf_synthetic import read_nerf_synthetic, write_nerf_synthetic
 from stspbr.datasets.orb import read_orb
 from stspbr.datasets.posed_images import HOLD_OUT_EVERY
-from stspbr.datasets.transforms import read_transforms, write_nerfstudio
+from stspbr.datasets.transforms import read_transforms
+from stspbr.datasets.transforms_writer import write_nerfstudio
 from stspbr.datasets.validation import Log
 from stspbr.errors import StspbrError
 from stspbr.formats.choices import USUAL, FileChoices

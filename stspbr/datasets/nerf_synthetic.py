@@ -12,8 +12,8 @@ from typing import Any
 
 from stspbr.datasets.fitting import centred, folded
 from stspbr.datasets.frame_files import flat_name, image_suffix, warn_of_clipping, write_images
+from stspbr.datasets.json_frames import read_entries, read_frames, write_json
 from stspbr.datasets.mask_files import mask_folder
-from stspbr.datasets.transforms import read_entries, read_frames, write_json
 from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import folder_light, original, y_up_from
 from stspbr.formats.choices import USUAL, FileChoices

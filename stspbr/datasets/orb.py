@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from stspbr.datasets.colmap import read_colmap
-from stspbr.datasets.transforms import read_entries, read_frames, read_json
+from stspbr.datasets.json_frames import read_entries, read_frames, read_json
 from stspbr.datasets.validation import Log, checked
 from stspbr.datasets.world_axes import original, y_up_from
 from stspbr.errors import StspbrError

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from stspbr.colour import srgb_to_linear
-from stspbr.datasets.transforms import read_json
+from stspbr.datasets.json_frames import read_json
 from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
 from stspbr.formats.images import image_size, read_pixels, three_channels

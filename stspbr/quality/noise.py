@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from stspbr.artifacts import Artifact
-from stspbr.datasets.transforms import write_transforms
+from stspbr.datasets.transforms_writer import write_transforms
 from stspbr.datasets.validation import check_capture
 from stspbr.optimize.progress import SilentReporter
 from stspbr.render.mitsuba_scene import render_each

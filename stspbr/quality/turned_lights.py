@@ -115,7 +115,7 @@ def _run(
 
 
 def _written(session: Any, settings: CaptureMeshSettings, turned: bool) -> Artifact:
-    from stspbr.datasets.transforms import write_transforms
+    from stspbr.datasets.transforms_writer import write_transforms
     from stspbr.stages.capture_mesh import load_asset, load_light
 
     asset = load_asset(settings)

@@ -7,7 +7,7 @@ from typing import Any
 
 from stspbr.artifacts import Artifact
 from stspbr.datasets.captures import read_capture
-from stspbr.datasets.transforms import write_transforms
+from stspbr.datasets.transforms_writer import write_transforms
 from stspbr.datasets.validation import check_capture
 from stspbr.errors import StspbrError
 from stspbr.formats.choices import FileChoices

@@ -21,8 +21,8 @@ from stspbr.capture_check.page import capture_page
 from stspbr.capture_check.sheet import contact_sheets
 from stspbr.capture_check.surface import ExposureFit, ProxySurface, proxy_surface, reduced_frames, relative_stops
 from stspbr.datasets.captures import read_capture
+from stspbr.datasets.json_frames import read_json
 from stspbr.datasets.preparation.exposure import divided, relative_factors
-from stspbr.datasets.transforms import read_json
 from stspbr.datasets.validation import RefusedCapture
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stspbr.artifacts import RUN_FACTS, Artifact, ArtifactStore
-from stspbr.datasets.transforms import read_json
+from stspbr.datasets.json_frames import read_json
 from stspbr.errors import StspbrError, did_you_mean
 from stspbr.files import write_file
 from stspbr.stages.capture_check import CaptureCheck

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from stspbr.datasets.exposure_keys import exposure_keys, read_exposure
-from stspbr.datasets.transforms import read_transforms, write_transforms
+from stspbr.datasets.transforms import read_transforms
+from stspbr.datasets.transforms_writer import write_transforms
 from stspbr.scene import Camera, Capture, Frame, look_at
 
 

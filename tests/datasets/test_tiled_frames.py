@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from stspbr.datasets.tiled_frames import tiled
-from stspbr.datasets.transforms import frame_sizes, write_transforms
+from stspbr.datasets.transforms import frame_sizes
+from stspbr.datasets.transforms_writer import write_transforms
 from stspbr.errors import StspbrError
 from stspbr.scene import Camera, Capture, EnvironmentLight, Frame, look_at
 from stspbr.scene.object_sphere import mask_summary

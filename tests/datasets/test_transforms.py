@@ -12,7 +12,8 @@ from PIL import Image
 from stspbr.colour import srgb_to_linear
 from stspbr.datasets.captures import read_capture
 from stspbr.datasets.lens import lens, parameter_names
-from stspbr.datasets.transforms import read_transforms, write_nerfstudio, write_transforms
+from stspbr.datasets.transforms import read_transforms
+from stspbr.datasets.transforms_writer import write_nerfstudio, write_transforms
 from stspbr.errors import StspbrError
 from stspbr.formats.images import write_exr, write_png8
 from stspbr.scene import Normalization

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from stspbr.datasets.captures import read_capture, write_dataset
-from stspbr.datasets.transforms import write_transforms
+from stspbr.datasets.transforms_writer import write_transforms
 from stspbr.errors import StspbrError
 from stspbr.formats.asset_writer import write_asset
 from stspbr.formats.assets import read_asset

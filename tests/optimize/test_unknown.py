@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from stspbr.datasets.transforms import read_transforms, write_transforms
+from stspbr.datasets.transforms import read_transforms
+from stspbr.datasets.transforms_writer import write_transforms
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.losses import mask_loss
 from stspbr.optimize.views import ViewSet

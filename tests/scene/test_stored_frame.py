@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from stspbr.datasets.preparation.prepare import prepare
-from stspbr.datasets.transforms import read_transforms, write_transforms
+from stspbr.datasets.transforms import read_transforms
+from stspbr.datasets.transforms_writer import write_transforms
 from stspbr.scene import look_at, stored_frame
 from stspbr.scene.object_sphere import mask_summary
 from stspbr.settings import CaptureFolderSettings

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from stspbr.artifacts import ArtifactStore
-from stspbr.datasets.transforms import read_transforms, write_nerfstudio
+from stspbr.datasets.transforms import read_transforms
+from stspbr.datasets.transforms_writer import write_nerfstudio
 from stspbr.errors import StspbrError
 from stspbr.optimize.cameras import Cameras
 from stspbr.scene import Camera, Capture, Frame, Normalization, look_at

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from stspbr.datasets.preparation.light_frame import in_light_frame
-from stspbr.datasets.transforms import write_transforms
+from stspbr.datasets.transforms_writer import write_transforms
 from stspbr.errors import StspbrError
 from stspbr.scene import Capture, Frame
 from stspbr.scene.camera_rig import sphere_cameras
