@@ -9,7 +9,7 @@ colours (``palette``) is solved for together with the light, and what then is le
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,15 +17,14 @@ from torch import Tensor
 
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.bounded_quadratic import fixed_column_sums, fixed_sum, minimize_above
-from stspbr.optimize.cell_fits import pieces, tonemap_weight
+from stspbr.optimize.cell_fits import tonemap_weight
+from stspbr.optimize.light_image import LightImage
 from stspbr.optimize.lights import LearnedLight, in_units_of
 from stspbr.optimize.observations import Cells, Observations, observe
 from stspbr.optimize.palette import palette
 from stspbr.optimize.survey import field_values, teach
 from stspbr.optimize.views import step_generator
-from stspbr.render.footprint import blurred
 from stspbr.render.light import pairs_over_edges
-from stspbr.render.light_response import LightResponse
 from stspbr.render.prefilter import solid_angles
 from stspbr.settings import LightSolveSettings
 
@@ -37,7 +36,6 @@ _EQUAL = 0.3  # of log radiance: smaller differences of neighbours count by thei
 _OUTLIER = 2.0  # median errors from which a pixel counts by its error's size instead of its square
 _FAINT = 3e-3  # error that is never an outlier: images without noise must not make one of what is nearly right
 _FACTORS = (0.5, 2.0)  # limits of what one sweep, or the last fit, multiplies an albedo by
-_DIFFUSE_SHARE = 1e-3  # of the diffuse look-up in the scaling: it sees all texels, but decides about none
 _LESS_SURE = 0.02  # of the mean evidence of cells: those with less keep their albedo
 
 
@@ -143,7 +141,7 @@ class LightSolver:
         """
         radiance = self._light.cube.radiance.detach()
         for _ in range(self._settings.sweeps):
-            image = _Image(self, material, radiance)
+            image = self._image(material, radiance)
             radiance, factor = self._sweep(image, radiance, group)
             if group is not None:
                 changed = (material[:, :3] * factor.index_select(0, group)).clamp(0.0, 1.0)
@@ -153,13 +151,13 @@ class LightSolver:
     @torch.no_grad()
     def error(self, radiance: Tensor, material: Tensor) -> float:
         """Root mean square error of tonemapped radiance."""
-        rest = self._weight * (_Image(self, material, radiance).radiance(radiance) - self._seen.radiance)
+        rest = self._weight * (self._image(material, radiance).radiance(radiance) - self._seen.radiance)
         return (fixed_sum(rest.square()) / rest.numel()) ** 0.5
 
     @torch.no_grad()
     def albedo_factor(self, radiance: Tensor, material: Tensor, cells: Cells) -> Tensor:
         """``[M, 3]``: the factors of albedo, equal in a cell, with which the observations are explained best."""
-        image = _Image(self, material, radiance)
+        image = self._image(material, radiance)
         rest = image.radiance(radiance) - self._seen.radiance
         weight, slope = self._robust(rest), image.by_albedo(radiance)
         sums = cells.pooled(torch.cat([weight * slope * rest, weight * slope * slope], dim=1).double())
@@ -168,7 +166,10 @@ class LightSolver:
         factor = (1.0 - mixed / evidence).clamp(*_FACTORS).to(rest.dtype)
         return factor.index_select(0, cells.owner)
 
-    def _sweep(self, image: _Image, radiance: Tensor, group: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _image(self, material: Tensor, radiance: Tensor) -> LightImage:
+        return LightImage(self._light, self._seen, material, radiance, texture=self._texture, transport=self._transport)
+
+    def _sweep(self, image: LightImage, radiance: Tensor, group: Tensor | None) -> tuple[Tensor, Tensor]:
         """One quadratic problem about ``radiance``; the light and the groups' albedo factors ``[G, 3]``."""
         target = self._seen.radiance - image.rest()
         weight = self._robust(image.linear(radiance) - target)
@@ -214,78 +215,6 @@ class LightSolver:
         one, other = (lifted.index_select(0, index) for index in (self._pairs.first, self._pairs.second))
         steep = (one / other).log().square() + _EQUAL**2
         return self._pairs.length / (3.0 * (0.5 * (one + other)).square() * steep.sqrt())
-
-
-class _Image:
-    """The observations as an affine function of the light, with fixed materials ``[M, 5]``.
-
-    What hides light and what is sent on are taken as they are under ``radiance``.
-    """
-
-    def __init__(self, solver: LightSolver, material: Tensor, radiance: Tensor) -> None:
-        self._light, self._seen = solver._light, solver._seen
-        light = self._light.filtered(radiance)
-        self._parts: list[LightResponse] = []
-        self._materials: list[tuple[Tensor, Tensor, Tensor | None]] = []
-        start = 0
-        for part in pieces(self._seen):
-            own = material[start : start + len(part)]
-            start += len(part)
-            rotation = (part.rotations, part.view)
-            around = None
-            if solver._transport is not None:
-                around = solver._transport.around(part.places, *rotation, light)
-            self._parts.append(
-                LightResponse.of(
-                    part.normal, part.to_eye, blurred(own[:, 3:4], part.bend), len(light.specular),
-                    texture=solver._texture, light_rotation=rotation, surroundings=around,
-                )
-            )  # fmt: skip
-            self._materials.append((own[:, :3], own[:, 4:5], part.occlusion))
-        self._gains = [part.gains(*own) for part, own in zip(self._parts, self._materials, strict=True)]
-
-    def linear(self, radiance: Tensor, sharp: bool = False) -> Tensor:
-        """``[M, 3]``: what is seen of a light, without ``rest``; ``sharp``: nearly without the diffuse look-up."""
-        light = self._light.filtered(radiance)
-        pairs = zip(self._parts, self._gains, strict=True)
-        return torch.cat([_seen_of(part.found(light), gains, sharp) for part, gains in pairs])
-
-    def rest(self) -> Tensor:
-        """``[M, 3]``: what comes from the object itself."""
-        pairs = zip(self._parts, self._gains, strict=True)
-        return torch.cat([part.radiance(gains, torch.zeros_like(gains)) for part, gains in pairs])
-
-    def radiance(self, radiance: Tensor) -> Tensor:
-        """``[M, 3]``: all that is seen."""
-        return self.linear(radiance) + self.rest()
-
-    def by_albedo(self, radiance: Tensor) -> Tensor:
-        """``[M, 3]``: the change of what is seen per relative change of albedo."""
-        light = self._light.filtered(radiance)
-        pairs = zip(self._parts, self._materials, strict=True)
-        slopes = [part.radiance(part.gains_by_albedo(*own), part.found(light)) for part, own in pairs]
-        return torch.cat([slope * own[0] for slope, own in zip(slopes, self._materials, strict=True)])
-
-    @torch.enable_grad()
-    def adjoint(self, values: Tensor, sharp: bool = False) -> Tensor:
-        """``[6, N, N, 3]``: the transpose of ``linear``."""
-        base = torch.zeros_like(self._light.cube.log_radiance, requires_grad=True)
-        light = self._light.filtered(base)
-        levels = [*light.specular, light.diffuse]
-        leaves = [level.detach().requires_grad_() for level in levels]
-        copy = replace(light, specular=leaves[:-1], diffuse=leaves[-1])
-        start = 0
-        for part, gains in zip(self._parts, self._gains, strict=True):
-            own = values[start : start + gains.shape[1]]
-            start += gains.shape[1]
-            (_seen_of(part.found(copy), gains, sharp) * own).sum().backward()
-        grads = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
-        return torch.autograd.grad(levels, base, grads)[0]
-
-
-def _seen_of(found: Tensor, gains: Tensor, sharp: bool) -> Tensor:
-    seen = found * gains
-    return seen[:-1].sum(0) + (_DIFFUSE_SHARE * seen[-1] if sharp else seen[-1])
 
 
 class _Eliminated:

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from stspbr.optimize.light_solve import LightSolver, _Image
+from stspbr.optimize.light_image import LightImage
+from stspbr.optimize.light_solve import LightSolver
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.observations import Cells, Observations
 from stspbr.render.backend import get_backend
@@ -171,8 +172,7 @@ def test_the_transpose_is_the_transpose(floor):
         below = EnvironmentCube(SIZE).prefilter().detach()
         light.floor = FloorLight(below, [0.3, 0.3, 0.3])
     light = light.double()
-    solver = SimpleNamespace(_light=light, _seen=seen, _texture=reference_texture, _transport=None)
-    image = _Image(solver, material.double(), light.cube.radiance.detach())
+    image = LightImage(light, seen, material.double(), light.cube.radiance.detach(), texture=reference_texture)
     generator = torch.Generator().manual_seed(7)
     one = torch.rand(6, SIZE, SIZE, 3, generator=generator, dtype=torch.float64)
     other = torch.randn(60, 3, generator=generator, dtype=torch.float64)
