@@ -94,7 +94,7 @@ class LightSolveSettings(Settings):
     """A learned light solved for by least squares on all views at once."""
 
     at: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
-        [0.0, 0.4], description="fractions of the stage at which a learned light is solved for; []: never"
+        [0.0, 0.4, 0.95], description="fractions of the stage at which a learned light is solved for; []: never"
     )
     observations: int = Field(60_000, ge=1, description="pixels of the views; a random subset if there are more")
     palette: float = Field(
