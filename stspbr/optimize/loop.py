@@ -127,7 +127,7 @@ def optimize(
         ranks: the processes that share the work; all of them call this, and ``problem.terms`` is each one's share. Only
             the first reports, previews and saves.
         before: by step, a function that changes the problem before that step and returns a line for the log; the first
-            rank runs it, and the others copy its state.
+            rank runs it, and the others copy its state. That of step ``settings.iterations`` runs after the last step.
         resize: by step, a function that gives parameters another shape before that step, and before ``before``; every
             rank runs it.
 
@@ -169,6 +169,12 @@ def optimize(
             raise StspbrError("the processes see different checkpoints: put the run into a folder that all share")
         ranks.copy_from_first(problem.state())
 
+    def interlude(step: int) -> None:
+        if before and step in before:
+            with watch.part("interlude"):
+                reporter.message(ranks.first(before[step]))
+                ranks.copy_from_first(problem.state())
+
     routing = settings.routing_of(groups)
     for step in range(start, settings.iterations):
         watch.last = {}
@@ -179,10 +185,7 @@ def optimize(
                 ranks.copy_from_first(problem.state())
                 if resized.message:
                     reporter.message(resized.message)
-        if before and step in before:
-            with watch.part("interlude"):
-                reporter.message(ranks.first(before[step]))
-                ranks.copy_from_first(problem.state())
+        interlude(step)
         progress = step / settings.iterations
         for group in optimizer.param_groups:
             rate = rates[group["name"]]
@@ -207,6 +210,8 @@ def optimize(
         if step == start or done % settings.log_every == 0 or done == settings.iterations:  # when the reporter reads
             values = ranks.sum_values(values)
         reporter.step(done, values, {group["name"]: group["lr"] for group in optimizer.param_groups}, dict(watch.last))
+        if done == settings.iterations:
+            interlude(done)
         if not ranks.is_first:
             continue
         if done % settings.preview_every == 0 or done == settings.iterations:

@@ -93,8 +93,9 @@ class SurveySettings(Settings):
 class LightSolveSettings(Settings):
     """A learned light solved for by least squares on all views at once."""
 
-    at: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
-        [0.0, 0.4, 0.95], description="fractions of the stage at which a learned light is solved for; []: never"
+    at: list[Annotated[float, Field(ge=0, le=1)]] = Field(
+        [0.0, 0.4, 1.0],
+        description="fractions of the stage at which a learned light is solved for; 1: after its last step; []: never",
     )
     observations: int = Field(60_000, ge=1, description="pixels of the views; a random subset if there are more")
     palette: float = Field(

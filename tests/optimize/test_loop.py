@@ -96,7 +96,7 @@ def test_resumed_run_is_bit_identical(tmp_path):
         assert torch.equal(values(again), values(whole))
 
 
-@pytest.mark.parametrize("when", [0, 5, 8, 9])
+@pytest.mark.parametrize("when", [0, 5, 8, 9, 20])
 def test_what_comes_before_a_step_is_done_once(tmp_path, when):
     def moving(problem):
         def move():
