@@ -353,5 +353,7 @@ class _TrainableMaps(nn.Module):
     def read_together(self) -> tuple[list[Tensor], Tensor]:
         """The learned maps of the albedo's size, and a map ``[1, H, W, 1]`` of zeros, to be differentiated by."""
         own = (self.albedo, self.reflectance, self.normal, self.opacity)
-        alike = [one for one in own if one is not None and one.requires_grad and one.shape[:3] == self.albedo.shape[:3]]
+        alike: list[Tensor] = [
+            one for one in own if one is not None and one.requires_grad and one.shape[:3] == self.albedo.shape[:3]
+        ]
         return alike, torch.zeros_like(self.albedo[..., :1], requires_grad=True)
