@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from stspbr.optimize.appearance import Appearance, FieldAppearance, MaterialMaps
 from stspbr.optimize.geometry import FixedGeometry, Geometry, ImplicitGeometry
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
 from stspbr.optimize.loop import Stopwatch
+from stspbr.optimize.map_adam import Visited
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.routing import Term
 from stspbr.optimize.views import ViewSet
@@ -100,6 +101,10 @@ class SteadyProblem:
     @property
     def share(self) -> float:
         return self._problem.share
+
+    @property
+    def visited(self) -> Sequence[Visited]:
+        return self._problem.visited
 
     def groups(self) -> dict[str, list[Tensor]]:
         return self._problem.groups()

@@ -13,6 +13,7 @@ from stspbr.fields.material_values import METALLIC, ROUGHNESS, MaterialValues
 from stspbr.fields.materials import MaterialFields
 from stspbr.optimize.distributed import Span
 from stspbr.optimize.losses import smoothness
+from stspbr.optimize.map_adam import Visited
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.render.gbuffer import GBuffer
 from stspbr.render.layers import OPACITY_WIDTH
@@ -49,6 +50,13 @@ class Appearance(Protocol):
 
         Args:
             span: the pixels' place among those of all ranks, which all draw the same numbers; None: the only rank.
+        """
+
+    def visited(self, gbuffer: GBuffer | None, losses: Tensor | None) -> list[Visited]:
+        """What a step saw of each map; empty without maps.
+
+        Args:
+            losses: ``[N, 1]`` of the covered pixels, constant; None, with the G-buffer: this rank saw nothing.
         """
 
     def constrain(self) -> None:
@@ -121,6 +129,9 @@ class FieldAppearance(nn.Module):
             value = smoothness(offset_here, offset) + 0.1 * offset.abs().mean()
             terms.append(Term("normal_smooth", ramp * losses.normal_smoothness * value, STRICT_A, closed=True))
         return scaled([term for term in terms if term.value.requires_grad], len(subset) / count)
+
+    def visited(self, gbuffer: GBuffer | None, losses: Tensor | None) -> list[Visited]:
+        return []
 
     def constrain(self) -> None:
         """Nothing to do: the outputs are bounded by sigmoids."""
@@ -242,6 +253,14 @@ class TextureAppearance(nn.Module):
             terms.append(Term("normal_smooth", ramp * losses.normal_smoothness * value, STRICT_A, closed=True))
         return scaled([term for term in terms if term.value.requires_grad], span.fraction)
 
+    def visited(self, gbuffer: GBuffer | None, losses: Tensor | None) -> list[Visited]:
+        found = [Visited(*own.read_together()) for own in self.materials]
+        if gbuffer is not None and losses is not None:
+            uv, uv_da = (value.detach() for value in gbuffer.coordinates())
+            read = sample_maps([own.loss for own in found], self._pixels(gbuffer), uv, uv_da, self._texture)
+            (read * losses).sum().backward()
+        return found
+
     @torch.no_grad()
     def constrain(self) -> None:
         """Clamp every map to its range and renormalise the normals (z > 0)."""
@@ -330,3 +349,11 @@ class _TrainableMaps(nn.Module):
         normal, opacity = maps.normal, maps.opacity
         self.normal = None if normal is None else nn.Parameter(normal[None].clone().contiguous(), learn_normal)
         self.opacity = None if opacity is None else nn.Parameter(opacity[None].clone().contiguous())
+
+    def read_together(self) -> tuple[list[Tensor], Tensor]:
+        """The learned maps of the albedo's size, and a map ``[1, H, W, 1]`` of zeros, to be differentiated by."""
+        own = (self.albedo, self.reflectance, self.normal, self.opacity)
+        alike: list[Tensor] = [
+            one for one in own if one is not None and one.requires_grad and one.shape[:3] == self.albedo.shape[:3]
+        ]
+        return alike, torch.zeros_like(self.albedo[..., :1], requires_grad=True)

@@ -62,7 +62,7 @@ class Distillation:
         pattern: whether a pattern is sought: noise stays on the surface, and its level falls (see ``surface_noise``).
     """
 
-    share = 1.0
+    share, visited = 1.0, ()
 
     def __init__(
         self,

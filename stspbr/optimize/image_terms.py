@@ -68,6 +68,28 @@ class ImageTerms:
         images = (image[..., :3], targets.image, targets.saturation)
         return terms + self.of_pixels(region, (coverage * 3.0).clamp(min=1.0), images)
 
+    @property
+    def pixelwise(self) -> bool:
+        """Whether the colour losses are sums over pixels: none compares whole images."""
+        return not any(own is not None and own.needs_images for own in (self._colour_a, self._colour_b))
+
+    @torch.no_grad()
+    def by_pixel(self, image: Tensor, targets: Targets, coverage: Tensor, weight: Tensor | None = None) -> Tensor:
+        """``[B, H, W, 1]``: what each pixel adds to those colour losses of ``of`` that are sums over pixels.
+
+        Args:
+            image, targets, coverage, weight: as ``of`` takes them.
+        """
+        losses, total = self._losses, torch.zeros_like(targets.alpha)
+        inside = torch.minimum(image[..., 3:], targets.alpha) > FULL_COVERAGE
+        regions = (losses.appearance_region, losses.reflectance_region)
+        for composite, where in zip((self._colour_a, self._colour_b), regions, strict=True):
+            if composite is not None:
+                values = composite.of_each(image[..., :3], targets.image, self._exposure, targets.saturation)
+                total += values if where == "union" else values * inside
+        total = total if weight is None else total * weight
+        return total / (coverage * 3.0).clamp(min=1.0)
+
     def of_pixels(
         self,
         region: Callable[[str], Pixels],

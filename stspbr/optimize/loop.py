@@ -14,7 +14,7 @@ from torch import Tensor
 from stspbr.errors import StspbrError
 from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.optimize.distributed import Ranks
-from stspbr.optimize.map_adam import MapAdam
+from stspbr.optimize.map_adam import MapAdam, Visited
 from stspbr.optimize.progress import Reporting
 from stspbr.optimize.routing import Term, backpropagate, check_finite, logged_values
 from stspbr.settings.schedules import evaluate
@@ -48,6 +48,10 @@ class Problem(Protocol):
     @property
     def share(self) -> float:
         """The part of its views' pixels that the last step drew, in (0, 1]; see ``MapAdam``."""
+
+    @property
+    def visited(self) -> Sequence[Visited]:
+        """What the last step saw of the maps, if it drew a part of its views; all ranks have the same maps in it."""
 
     def groups(self) -> dict[str, list[Tensor]]:
         """Parameters by group, named as in ``RateSettings``."""
@@ -198,9 +202,10 @@ def optimize(
             backpropagate(terms, groups, routing)
         if ranks.size > 1:
             with watch.part("exchange"):
-                ranks.sum_gradients([parameter for parameters in groups.values() for parameter in parameters])
+                losses = [visit.loss for visit in problem.visited]
+                ranks.sum_gradients([p for parameters in groups.values() for p in parameters] + losses)
         with watch.part("optimizer"):
-            optimizer.share, optimizer.progress = problem.share, progress
+            optimizer.share, optimizer.progress, optimizer.visited = problem.share, progress, problem.visited
             optimizer.step()
             problem.constrain()
         watch.last["step"] = time.perf_counter() - began

@@ -177,6 +177,23 @@ class CompositeLoss:
         total = sum((self.terms[name] * value for name, value in values.items()), rendered.new_zeros(()))
         return total, {name: value.detach() for name, value in values.items()}
 
+    @torch.no_grad()
+    def of_each(
+        self, rendered: Tensor, target: Tensor, exposure: Tensor | float, saturation: Tensor | float | None = None
+    ) -> Tensor:
+        """[..., 1]: the weighted sum of each pixel, added over its channels, before it is divided and added up.
+
+        Args:
+            rendered, target, exposure, saturation: as ``__call__`` takes them; terms that compare whole images have no
+                value of a pixel and are left out.
+        """
+        rendered, target = _prepare(rendered, target, saturation)
+        total = torch.zeros_like(rendered)
+        for name, function in self._functions.items():
+            if not function.whole_image:
+                total += self.terms[name] * function.function(rendered, target, exposure)
+        return total.sum(dim=-1, keepdim=True)
+
 
 def _prepare(rendered: Tensor, target: Tensor, saturation: Tensor | float | None = None) -> tuple[Tensor, Tensor]:
     """Both clamped; ``rendered`` is replaced by the target in pixels in which both are saturated."""

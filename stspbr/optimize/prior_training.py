@@ -39,7 +39,7 @@ class PriorTraining:
         cache: folder of the pool's chunks, so that a resumed training need not render them again; None: none.
     """
 
-    share = 1.0
+    share, visited = 1.0, ()
 
     def __init__(
         self, plan: Plan, net: Mixer, studio: Studio, seed: int, pool: int, refresh: int, cache: Path | None = None

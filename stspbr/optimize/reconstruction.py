@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from stspbr.optimize.image_terms import ImageTerms
 from stspbr.optimize.lights import Light, in_units_of
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.losses import mask_loss, metal_prior
+from stspbr.optimize.map_adam import Visited
 from stspbr.optimize.photography import Photography
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.optimize.transport import TransportSchedule
@@ -61,6 +63,7 @@ class Reconstruction:
 
     Attributes:
         share: the part of its views' pixels that the last step drew, see ``MapAdam``.
+        visited: what the last step saw of each map, if it drew crops.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Reconstruction:
         self.exposure = views.exposure()
         self.progress = 1.0
         self.share = 1.0
+        self.visited: list[Visited] = []
         groups = appearance.groups()
         self.image_terms = ImageTerms(
             settings.losses, joint="joint" in groups, one_loss=settings.one_loss(groups), exposure=self.exposure
@@ -127,9 +131,12 @@ class Reconstruction:
         self.share = 1.0 if windows is None or self.crops is None else self.crops.share
         places = self.ranks.part(range(len(batch)))
         ids = [batch[place] for place in places]
+        self.visited = []
         if not ids:
             self._normalizers(None, None)
             self._learn(batch, windows, places, None, None)
+            if windows is not None:
+                self.visited = self._visited(None, lambda: None)
             return self._regularizers(progress)
         with watch.part("frames"):
             views, targets = self.views.batch(ids) if windows is None else self.views.crops(
@@ -154,6 +161,8 @@ class Reconstruction:
             terms = self.image_terms.of(image, targets, covered * share, weight)
             if windows is not None:
                 terms += self._silhouettes(surface, ids)
+                by_pixel = partial(self.image_terms.by_pixel, image, targets, covered, weight)
+                self.visited = self._visited(gbuffer, by_pixel)
             terms = scaled(terms, share)
             self._learn(batch, windows, places, image, targets)
         with watch.part("smoothness"):
@@ -200,6 +209,15 @@ class Reconstruction:
         views, targets = self.views.batch(ids)
         alpha = self.coverage(surface, self.seen(views, ids))
         return [Term("silhouette", weight * mask_loss(alpha, targets.alpha, targets.known), STRICT_A, closed=True)]
+
+    def _visited(self, gbuffer: GBuffer | None, by_pixel: Callable[[], Tensor | None]) -> list[Visited]:
+        """Beside crops: the losses ``[B, H, W, 1]`` of the pixels as the texels have them; None: this rank has none."""
+        if not self.image_terms.pixelwise or self.appearance.sees_through(self.progress):
+            return []  # a pixel's loss is not known, or other layers have a part in it
+        losses = by_pixel()
+        if gbuffer is None or losses is None:
+            return self.appearance.visited(None, None)
+        return self.appearance.visited(gbuffer, losses.reshape(-1, 1).index_select(0, gbuffer.covered))
 
     def _learn(
         self,

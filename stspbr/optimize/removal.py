@@ -183,7 +183,7 @@ class _Model:
 class _Fit:
     """The problem of ``optimize``: the maps of a ``_Model`` from ``start``, by the views that are ``kept``."""
 
-    share = 1.0
+    share, visited = 1.0, ()
 
     def __init__(self, model: _Model, start: Sequence[Tensor], kept: list[int]) -> None:
         self.model, self._kept = model, kept

@@ -33,7 +33,7 @@ class SceneTraining:
         train, test: batches; the test batches only for previews.
     """
 
-    share = 1.0
+    share, visited = 1.0, ()
 
     def __init__(
         self,

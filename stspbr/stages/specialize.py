@@ -37,8 +37,8 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
 
     A learned light is solved for (``optimize.light_solve``). A survey finds metals that the gradient does not find
     (``optimize.survey``); what it says of the result is kept in ``survey.safetensors``. The coarse surface becomes a
-    mesh of fixed topology, made anew of even triangles if ``remesh`` says so, whose vertices may still move a little; a
-    given mesh does not change. Writes
+    mesh of fixed topology, made anew of even triangles if ``remesh`` says so, whose vertices may still move a little
+    and are smoothed in the end where they let faces cut each other; a given mesh does not change. Writes
     ``mesh.safetensors``, ``fields.safetensors``, ``light.safetensors`` and ``light.hdr`` (a learned light),
     ``normalization.json`` and ``metrics.json``.
     """
@@ -73,10 +73,12 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     reconstruction = reconstruct(session, settings, capture_n, geometry, appearance, light, transport, models)
 
     def write(folder: Path) -> dict:
+        tangled, left = geometry.untangle()
         polished = mesh
         if given is None:
             polished = replace(mesh, positions=geometry.surface().positions.detach().cpu().numpy())
         metrics = write_fields(folder, reconstruction, polished, normalization)
+        metrics["intersections"] = {"after_moving": tangled, "untangled": left}
         if report:
             metrics["cleanup"] = report
         if settings.survey.at and (cells := record(reconstruction, fields, settings.survey)):

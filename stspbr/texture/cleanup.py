@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from stspbr.errors import StspbrError
+from stspbr.geometry.intersections import untangled
 from stspbr.geometry.topology import connected, face_components, keep_faces, mesh_report, remove_small_components
 
 _SHELL_SAMPLES = 16
@@ -21,7 +22,7 @@ def clean(
     floater_fraction: float = 0.01,
     remove_interior: bool = True,
 ) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Weld, drop degenerate faces, floaters and hidden shells, simplify.
+    """Weld, drop degenerate faces, floaters and hidden shells, simplify; what is simplified is untangled, too.
 
     Args:
         positions: ``[V, 3]``; faces: ``[F, 3]``.
@@ -51,8 +52,12 @@ def clean(
     report["simplified_faces"] = 0
     if target_faces is not None and len(faces) > target_faces:
         before = len(faces)
-        positions, faces = simplify(positions, faces, target_faces)
+        positions, tangled, _ = untangled(positions, faces)
+        positions, faces = simplify(positions.astype(np.float32), faces, target_faces)
+        found, made, left = untangled(positions, faces)
+        positions = found.astype(np.float32) if made else positions
         report["simplified_faces"] = before - len(faces)
+        report["intersections"] = {"before": tangled, "after_simplifying": made, "untangled": left}
     report["after"] = mesh_report(positions, faces)
     return positions, faces, report
 

@@ -306,7 +306,7 @@ def test_on_a_gpu_losses_are_checked_only_where_they_are_read(tiny_run, tmp_path
     weight = torch.nn.Parameter(torch.ones(2))
 
     class Problem:
-        share = 1.0
+        share, visited = 1.0, ()
 
         def groups(self):
             return {"appearance": [weight]}

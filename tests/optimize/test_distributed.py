@@ -12,6 +12,7 @@ from stspbr.geometry.visual_hull import visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance, MaterialMaps, TextureAppearance
 from stspbr.optimize.distributed import Ranks, Span
 from stspbr.optimize.geometry import FixedGeometry, ImplicitGeometry
+from stspbr.optimize.image_terms import ImageTerms
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.reconstruction import Reconstruction
@@ -91,7 +92,7 @@ def one_step(reconstruction: Reconstruction, ranks: Ranks) -> tuple[dict[str, fl
     groups = reconstruction.groups()
     terms = reconstruction.terms(STEP, 0.6, Stopwatch())
     backpropagate(terms, groups, "shared" if "joint" in groups else "strict")
-    parameters = [p for ps in groups.values() for p in ps]
+    parameters = [p for ps in groups.values() for p in ps] + [visit.loss for visit in reconstruction.visited]
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad.clone().double() for p in parameters]
     return {name: float(value) for name, value in logged_values(terms).items()}, gradients
 
@@ -134,6 +135,27 @@ def test_shares_add_up_to_the_whole_batch(tiny_run, kind, size, overrides):
     assert sum(bool(g.any()) for g in whole) >= 5
     for got, expected in zip(gradients, whole, strict=True):
         assert (got - expected).norm() <= 2e-5 * expected.norm()
+
+
+@pytest.mark.parametrize("overrides", [[], ["optimize.losses.reflectance={relmse=0.5}"]], ids=["one loss", "two"])
+def test_texels_have_the_losses_of_the_pixels_that_show_them(tiny_run, monkeypatch, overrides):
+    pictures, by_pixel = [], ImageTerms.by_pixel
+    monkeypatch.setattr(ImageTerms, "by_pixel", lambda *given: pictures.append(by_pixel(*given)) or pictures[-1])
+    reconstruction = problem(tiny_run, "maps", "optimize.batch=3", "optimize.crop=20", *overrides)
+    values, _ = one_step(reconstruction, Ranks())
+    (picture,), (visit,) = pictures, reconstruction.visited
+    assert float(picture.sum()) == pytest.approx(values["A"] + values.get("B", 0.0), rel=1e-5)
+    found = float(visit.loss.grad.sum())
+    assert (
+        0.7 * float(picture.sum()) < found <= 1.0001 * float(picture.sum())
+    )  # less the pixels that only the photo covers
+    assert [own.shape[3] for own in visit.maps] == [3, 3, 3] and not visit.loss.grad.lt(0).any()
+    away = torch.nonzero(visit.maps[0].grad.abs().sum(dim=3) > 0)
+    near = torch.nn.functional.max_pool2d(visit.loss.grad[..., 0], 9, 1, 4) > 0
+    assert near[tuple(away.T)].float().mean() > 0.95  # where a loss has a gradient, there is a loss
+    whole = problem(tiny_run, "maps", "optimize.batch=3", "optimize.losses.appearance={msssim=1}", "optimize.crop=20")
+    one_step(whole, Ranks())
+    assert whole.share < 1.0 and whole.visited == []  # a pixel has no part in a loss of whole images
 
 
 def test_consecutive_parts_cover_the_batch():

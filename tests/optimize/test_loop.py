@@ -34,7 +34,7 @@ class Silent:
 class Noisy:
     """Two parameters pulled to noisy targets, one by each kind of loss."""
 
-    share = 1.0
+    share, visited = 1.0, ()
 
     def __init__(self):
         self.module = torch.nn.ParameterDict({"a": torch.zeros(5), "b": torch.ones(5)})

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from stspbr.geometry.intersections import intersecting_pairs
 from stspbr.geometry.topology import mesh_report
 from stspbr.settings import CoarseSettings, SpecializeSettings, settings_for
 from stspbr.stages.coarse import run_coarse
@@ -75,3 +76,11 @@ def test_off_keeps_the_learned_triangles(learned):
     before, after = load_mesh(learned[1].file("mesh.safetensors")), load_mesh(artifact.file("mesh.safetensors"))
     np.testing.assert_array_equal(before.faces, after.faces)
     assert "cleanup" not in json.loads(artifact.file("metrics.json").read_text())
+
+
+def test_vertices_that_cross_each_other_are_smoothed_in_the_end(learned):
+    wild = ["optimize.rates.geometry.rate=0.02", "folding=0", "laplacian=0", "remesh=off"]
+    done = run_specialize(open_session(learned[0], threads=1), settings_for(SpecializeSettings, [*STEPS, *wild]))
+    mesh, facts = load_mesh(done.file("mesh.safetensors")), json.loads(done.file("metrics.json").read_text())
+    found = facts["intersections"]
+    assert found["untangled"] == len(intersecting_pairs(mesh.positions, mesh.faces)) < 0.5 * found["after_moving"]

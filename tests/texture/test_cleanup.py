@@ -7,6 +7,7 @@ import pytest
 import trimesh
 
 from stspbr.errors import StspbrError
+from stspbr.geometry.intersections import intersecting_pairs
 from stspbr.geometry.topology import mesh_report
 from stspbr.texture.cleanup import clean, remove_degenerate, remove_interior_shells, simplify, weld
 
@@ -60,6 +61,17 @@ def test_simplified_sphere_stays_a_sphere():
     np.testing.assert_array_equal(points, again[0])
     np.testing.assert_array_equal(faces, again[1])
     assert simplify(p, f, len(f))[1] is f
+
+
+def test_what_is_simplified_does_not_cut_itself():
+    p, f = _sphere(3)
+    p[f[0]] *= -1.02  # a face is pulled through the other side
+    tangled = len(intersecting_pairs(p, f))
+    _, _, whole = clean(p, f)
+    points, faces, report = clean(p, f, 600)
+    assert tangled > 5 and report["intersections"]["before"] == tangled
+    assert "intersections" not in whole  # nothing is moved where nothing is simplified
+    assert len(faces) <= 600 and len(intersecting_pairs(points, faces)) == 0 == report["intersections"]["untangled"]
 
 
 def test_clean_reports_what_it_did():
