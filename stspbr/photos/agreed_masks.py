@@ -23,6 +23,7 @@ from stspbr.photos.carried_masks import Votes, label_points, outlined
 from stspbr.photos.consensus_hull import Hull, consensus_hull, pixels_of, silhouette
 from stspbr.photos.found_object import FoundObject, Plane, find_object
 from stspbr.photos.table_look import Likeness, table_look
+from stspbr.photos.thin_parts import seen_through, thickened, thin_parts
 from stspbr.photos.working_photos import Outline, PosedPhoto, WorkingPhoto
 
 _DIFFERENT, _ALIKE = 2.5, 1.3  # times the usual difference from the table: something else; surely the table
@@ -33,6 +34,8 @@ _NARROW = 0.06  # the same if the object has the table's colours
 _SEAM = 0.025  # of the silhouette's radius: a mask may miss the hull's silhouette by this much
 _LEAST_AGREEMENT = 0.6
 _TRUSTED = 0.85
+_GAP = 5.0  # pixels: a narrower place that looks like the table is none
+_THIN = 3.0  # cells of the hull: of thinner parts, it shows where they are, and the photo how wide
 _MANY, _WIDE = 150, 1.3  # sparse points of an object that tell its outline; times their hull: the table was not told
 _RARELY = 0.15  # share of the object that may look like the table if likeness is to say that it is the table
 
@@ -94,13 +97,29 @@ def agreed_masks(
         band = wide if plain or found.plane is None or moving is not None else _NARROW
         shapes = [silhouette(hull, photo.camera) & photo.valid for photo in small]
         masks = [
-            _cut(photo, points, votes, shape, own, plain, band, seed, moving[k] if moving is not None else None)
+            _cut(
+                photo,
+                points,
+                votes,
+                shape,
+                own,
+                plain,
+                band,
+                seed,
+                _THIN * _cell_width(hull, photo),
+                moving[k] if moving is not None else None,
+            )  # fmt: skip
             for k, (photo, shape, own) in enumerate(zip(small, shapes, table, strict=True))
         ]
-        hull = _hull(masks, small, found, _TRUSTED)
+        wide_enough = [thickened(mask, _cell_width(hull, photo)) for mask, photo in zip(masks, small, strict=True)]
+        hull = _hull(wide_enough, small, found, _TRUSTED)
         if not len(hull.points):
             break
-    return _finished(photos, masks, hull, found, seed, on_photo)
+    through = [
+        seen_through(~mask & (own.difference < _ALIKE), _GAP) if plain and own is not None else np.zeros_like(mask)
+        for mask, own in zip(masks, table, strict=True)
+    ]
+    return _finished(photos, masks, hull, found, seed, on_photo, through)
 
 
 def agreed_upon(
@@ -151,10 +170,15 @@ def _too_wide(hull: Hull, small: list[PosedPhoto], around: list[np.ndarray]) -> 
 
 
 def _stands_out(own: Likeness) -> np.ndarray:
-    """``[H, W]`` bool: what is unlike the table or of whose table nothing is known, without gaps."""
+    """``[H, W]`` bool: what is unlike the table or of whose table nothing is known, without gaps.
+
+    A gap that is wide stays: it may be a hole that the table is seen through, which other photos must confirm.
+    """
     with np.errstate(invalid="ignore"):
         table = own.proven | (own.difference < _ALIKE)
-    return binary_fill_holes(np.pad(binary_closing(~table, iterations=2), 1))[1:-1, 1:-1]
+    stands = binary_closing(~table, iterations=2)
+    holes = binary_fill_holes(np.pad(stands, 1))[1:-1, 1:-1] & ~stands
+    return stands | (holes & ~seen_through(holes, _GAP))
 
 
 def _looks_alike(compared: list[Likeness], shapes: list[np.ndarray]) -> float:
@@ -190,6 +214,12 @@ def _hull(masks: Sequence[np.ndarray], small: list[PosedPhoto], found: FoundObje
     return consensus_hull(masks, cameras, found.centre, found.radius, agree, found.may_be)
 
 
+def _cell_width(hull: Hull, photo: PosedPhoto) -> float:
+    """Pixels that a cell of the hull is wide, about its middle."""
+    away = float(np.linalg.norm(hull.points.mean(axis=0) - photo.camera.position))
+    return hull.cell * photo.camera.fx / max(away, 1e-9)
+
+
 def _cut(
     photo: PosedPhoto,
     points: np.ndarray,
@@ -199,12 +229,14 @@ def _cut(
     plain: bool,
     band: float,
     seed: int,
+    thin: float,
     moving: np.ndarray | None = None,
 ) -> np.ndarray:
     """A mask about the silhouette ``shape`` of what all agree on, given how the photo differs from the table.
 
     Args:
         band: of the silhouette's radius: so near to its outline colours and edges decide.
+        thin: pixels: parts of the silhouette that are no wider stay unless the photo shows the table there.
     """
     out = np.zeros(photo.valid.shape, bool)
     if not shape.any():
@@ -222,6 +254,12 @@ def _cut(
         labels[sure & ~core & ~grabcut.dilated(shape & unlike, 1.5)] = grabcut.BACKGROUND
         labels[unlike & grabcut.dilated(shape, -2.0)] = grabcut.OBJECT
     labels[core] = grabcut.OBJECT
+    kept = np.zeros_like(out)
+    if own is not None:
+        if plain:
+            labels[core & seen_through(like & core, _GAP)] = grabcut.PROBABLE_BACKGROUND
+        kept = thin_parts(shape, thin) & (unlike | np.isnan(own.difference)) & photo.valid
+        labels[kept] = grabcut.OBJECT
     label_points(photo, points, votes, labels)
     if moving is not None:
         labels[~moving] = grabcut.BACKGROUND
@@ -232,7 +270,7 @@ def _cut(
         slice(max(columns[0] - margin, 0), columns[-1] + margin),
     )
     out[part] = grabcut.cut(photo.image[part], labels[part], 3, seed)
-    return out
+    return out | (kept & (labels == grabcut.OBJECT))
 
 
 def _finished(
@@ -242,12 +280,16 @@ def _finished(
     found: FoundObject,
     seed: int,
     on_photo: Callable[[], None],
+    through: Sequence[np.ndarray] | None = None,
 ) -> AgreedMasks:
+    """The outlines; ``through`` ``[H, W]`` bool of each photo: there the table is seen, whatever the others say."""
     outlines: list[Outline | None] = []
     confidence, failed = [], {}
-    for photo, mask in zip(photos, masks, strict=True):
+    for number, (photo, mask) in enumerate(zip(photos, masks, strict=True)):
         small = photo.small
         shape = silhouette(hull, small.camera) & small.valid
+        if through is not None:  # no hull has holes that few photos show
+            shape &= ~through[number]
         agreement = float((mask & shape).sum() / max((mask | shape).sum(), 1))
         if not mask.any():
             failed[small.name] = "its mask is empty: the object was not found in it"
