@@ -4,8 +4,9 @@ To first order a render moves with the surface points that its pixels show: of a
 projected to π, the image becomes I − ∇I · ∂π/∂ξ · δ (B. Lucas and T. Kanade, *An iterative image registration
 technique*, IJCAI 1981). Both images are blurred first, less in the end, which makes that hold for edges, too. A
 highlight moves otherwise than its surface, and must move no camera: ∇I is that of an image that has no edges but those
-of the albedo and of the outline. Errors weigh by Huber's rule, and a step is taken only if the view, drawn anew with
-everything, is met better.
+of the albedo and of the outline. Errors weigh by Huber's rule. What two halves of the photographs do not agree on is an
+error of the model, and moves nothing (``agreement``). A step is taken only if the view, drawn anew with everything, is
+met better.
 
 Steps of a rate (``solver="gradient"``) are as long where images say nothing as where they say much, and move poses that
 are exact; these are as long as the errors say, and next to nothing where there are none.
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from stspbr.optimize.reconstruction import Reconstruction
 
 _BLURS = (2.0, 1.0)  # standard deviations in pixels, one after the other
-_STEPS, _HALVINGS = 3, 2  # at most, per blur
+_STEPS, _HALVINGS = 2, 1  # at most, per blur; of a step
 _HUBER = 1.345  # of the errors' scatter: beyond it they count in proportion only
 _LEAST_SCATTER = 2e-3  # of tonemapped radiance, and of coverage
 _TOGETHER = 9.0  # pixels about that err together: a wrong texel is no noise
@@ -39,7 +40,8 @@ _AROUND = 2.0  # blurs: pixels that are so near to the outline outside move with
 _EDGE = 0.1  # change of blurred coverage per pixel, of the outline's
 _STILL = 0.01  # pixels: a shorter step is the last
 _FEWEST = 50  # pixels that show the object
-_DAMPING = 1e-4
+_SQUARE = 8  # pixels along the side of squares that are dealt to two halves
+_CHANCE = 1.5  # standard deviations of an agreement that is chance
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,23 @@ class Look:
         return replace(self, drawn=drawn, photo=photo, painted=painted, blur=sigma)
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """A step of one view.
+
+    Attributes:
+        step: ``[6]`` float64; halves: ``[2, 6]``, the same from one half of the pixels each.
+        motion: ``[6, 6]``: of a step δ, δᵀ motion δ is the mean square of how many pixels the surface moves.
+        scatter: ``[4]`` of each channel's errors; cost: before the step.
+    """
+
+    step: Tensor
+    halves: Tensor
+    motion: Tensor
+    scatter: Tensor
+    cost: float
+
+
 @torch.no_grad()
 def align_poses(problem: Reconstruction, settings: PoseSettings) -> str:
     """Align the poses of all training views with the reconstruction as it is now.
@@ -84,52 +103,74 @@ def align_poses(problem: Reconstruction, settings: PoseSettings) -> str:
     Returns:
         A summary in one line.
     """
-    cameras = problem.cameras
-    assert cameras is not None
-    light, moved = problem.light.prefiltered(), []
-    for number in range(len(problem.views)):
-        moved.append(_align_view(problem, number, light, settings.error))
-    cameras.constrain()
-    far = [value for value in moved if value > 0.0]
-    return f"poses: {len(far)} of {len(moved)} views moved, by {np.mean(far) if far else 0.0:.2f} pixels on the mean"
-
-
-def _align_view(problem: Reconstruction, number: int, light: PrefilteredLight, sigma: float) -> float:
-    """Align one view; returns by how many pixels (root mean square) its surface moved in the image."""
     assert problem.cameras is not None
-    twist, total = problem.cameras.poses.twist, 0.0
-    look = looked(problem, number, light)
+    light, numbers = problem.light.prefiltered(), range(len(problem.views))
+    moved = np.zeros(len(numbers))
     for blur in _BLURS:
         for _ in range(_STEPS):
-            if len(look.gbuffer.covered) < _FEWEST:
-                return total
-            look, length = _step(problem, number, light, look, blur, sigma, twist)
-            total = float(np.hypot(total, length))
-            if length < _STILL:
+            proposals = [_proposed(problem, number, light, blur, settings.error) for number in numbers]
+            trust = agreement(torch.stack([proposal.halves for proposal in proposals]))
+            lengths = [_tried(problem, n, light, blur, settings.error, proposals[n], trust) for n in numbers]
+            moved = np.hypot(moved, lengths)
+            if max(lengths) < _STILL:
                 break
-    return total
+    problem.cameras.constrain()
+    far = moved[moved > 0.0]
+    return f"poses: {len(far)} of {len(moved)} views moved, by {far.mean() if len(far) else 0.0:.2f} pixels on the mean"
 
 
-def _step(
-    problem: Reconstruction, number: int, light: PrefilteredLight, look: Look, blur: float, sigma: float, twist: Tensor
-) -> tuple[Look, float]:
-    """The view after a step, and the step's length in pixels; as it was, and 0, if none lowers its error."""
+def agreement(halves: Tensor) -> Tensor:
+    """``[6]`` in [0, 1]: what part of each number's steps is no chance, by those of two halves ``[V, 2, 6]``.
+
+    Two halves of a photograph are off by the same pose, but by other errors of the model: the covariance of their
+    steps is the variance of what is to be mended. An agreement that may be chance is none.
+    """
+    one, other = halves[:, 0], halves[:, 1]
+    alike = (one * other).sum(dim=0) / (0.5 * (one.square() + other.square()).sum(dim=0)).clamp(min=1e-30)
+    return torch.where(alike < _CHANCE / len(halves) ** 0.5, torch.zeros_like(alike), alike)
+
+
+def _proposed(problem: Reconstruction, number: int, light: PrefilteredLight, blur: float, sigma: float) -> Proposal:
+    """A step of a view as it is now; none if it hardly shows the object."""
     assert problem.cameras is not None
-    soft, start = look.blurred(blur), twist[number].clone()
-    scatter = _scatter(soft)
-    flow, matrix, vector = normal_equations(soft, problem.cameras.poses, number, scatter)
+    look = looked(problem, number, light).blurred(blur)
+    start = problem.cameras.poses.twist[number]
+    none = start.new_zeros(6, dtype=torch.float64)
+    if len(look.gbuffer.covered) < _FEWEST:
+        return Proposal(none, torch.stack([none, none]), torch.diag(none), look.drawn.new_ones(4), 0.0)
+    scatter = _scatter(look)
+    flow, matrices, vectors = normal_equations(look, problem.cameras.poses, number, scatter)
     prior = torch.eye(6, dtype=torch.float64, device=start.device) / sigma**2
-    damped = matrix + prior + _DAMPING * torch.diag(torch.diag(matrix))
-    step = torch.linalg.solve(damped, vector - prior @ start.double())
-    before = _cost(soft, scatter, start, sigma)
+    step = torch.linalg.solve(matrices.sum(dim=0) + prior, vectors.sum(dim=0) - prior @ start.double())
+    halves = torch.linalg.solve(matrices + 0.5 * prior, vectors)
+    motion = torch.einsum("nck,ncl->kl", flow, flow) / len(flow)
+    return Proposal(step, halves, motion, scatter, _cost(look, scatter, start, sigma))
+
+
+def _tried(
+    problem: Reconstruction,
+    number: int,
+    light: PrefilteredLight,
+    blur: float,
+    sigma: float,
+    proposal: Proposal,
+    trust: Tensor,
+) -> float:
+    """Take a step of a view, or a part of it, if that lowers its error; returns how many pixels it moved."""
+    assert problem.cameras is not None
+    twist, step = problem.cameras.poses.twist, trust * proposal.step
+    start = twist[number].clone()
     for _ in range(_HALVINGS + 1):
+        length = float((step @ proposal.motion @ step).clamp(min=0.0).sqrt())
+        if length == 0.0:
+            break
         twist[number] = start + step.to(start.dtype)
-        there = looked(problem, number, light)
-        if _cost(there.blurred(blur), scatter, twist[number], sigma) < before:
-            return there, float((flow @ step).square().sum(dim=1).mean().sqrt())
+        there = looked(problem, number, light).blurred(blur)
+        if _cost(there, proposal.scatter, twist[number], sigma) < proposal.cost:
+            return length
         step = 0.5 * step
     twist[number] = start
-    return look, 0.0
+    return 0.0
 
 
 @torch.no_grad()
@@ -196,7 +237,8 @@ def pixel_flow(views: ViewBatch, derivative: Tensor, points: Tensor) -> Tensor:
 
 
 def normal_equations(look: Look, poses: Poses, number: int, scatter: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``(flow, matrix, vector)``: ``[N, 2, 6]`` of the pixels in use, ``[6, 6]`` and ``[6]`` of a Gauss-Newton step.
+    """``(flow, matrices, vectors)``: ``[N, 2, 6]`` of the N pixels in use; ``[2, 6, 6]`` and ``[2, 6]`` of a
+    Gauss-Newton step, of two halves of them in small squares, whose sums are those of all.
 
     Args:
         scatter: ``[4]`` of each channel's errors.
@@ -218,8 +260,10 @@ def normal_equations(look: Look, poses: Poses, number: int, scatter: Tensor) -> 
     error = look.error.reshape(-1, 4)[index]
     weight = look.weight.reshape(-1, 1)[index] / scatter.square() / _TOGETHER
     weight = weight / ((error / scatter).abs() / _HUBER).clamp(min=1.0)
-    matrix = torch.einsum("nck,nc,ncl->kl", jacobian, weight, jacobian)
-    return flow, matrix, torch.einsum("nck,nc,nc->k", jacobian, weight, error)
+    half = torch.as_tensor((use // width // _SQUARE + use % width // _SQUARE) % 2, device=device)
+    own = torch.nn.functional.one_hot(half, 2).to(weight.dtype)
+    matrices = torch.einsum("nh,nck,nc,ncl->hkl", own, jacobian, weight, jacobian)
+    return flow, matrices, torch.einsum("nh,nck,nc,nc->hk", own, jacobian, weight, error)
 
 
 def _scatter(look: Look) -> Tensor:

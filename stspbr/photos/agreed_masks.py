@@ -15,18 +15,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_closing, binary_fill_holes
 
 from stspbr.errors import StspbrError
 from stspbr.photos import grabcut
 from stspbr.photos.carried_masks import Votes, label_points, outlined
 from stspbr.photos.consensus_hull import Hull, consensus_hull, pixels_of, silhouette
 from stspbr.photos.found_object import FoundObject, Plane, find_object
+from stspbr.photos.table_evidence import ALIKE, DIFFERENT, GAP, looks_alike, stands_out, sure_of
 from stspbr.photos.table_look import Likeness, table_look
 from stspbr.photos.thin_parts import seen_through, thickened, thin_parts
 from stspbr.photos.working_photos import Outline, PosedPhoto, WorkingPhoto
 
-_DIFFERENT, _ALIKE = 2.5, 1.3  # times the usual difference from the table: something else; surely the table
 _FIRST_AGREE = 0.96  # share of the photos for the first hull: few photos prove by a pattern that a place is empty
 _PLAIN_AGREE = 0.85  # the same where likeness alone says it, which some photos of the object may show by chance
 _BANDS = (0.2, 0.15)  # of the silhouette's radius, on both sides of its outline, per round: there colours decide
@@ -34,7 +33,6 @@ _NARROW = 0.06  # the same if the object has the table's colours
 _SEAM = 0.025  # of the silhouette's radius: a mask may miss the hull's silhouette by this much
 _LEAST_AGREEMENT = 0.6
 _TRUSTED = 0.85
-_GAP = 5.0  # pixels: a narrower place that looks like the table is none
 _THIN = 3.0  # cells of the hull: of thinner parts, it shows where they are, and the photo how wide
 _MANY, _WIDE = 150, 1.3  # sparse points of an object that tell its outline; times their hull: the table was not told
 _RARELY = 0.15  # share of the object that may look like the table if likeness is to say that it is the table
@@ -93,6 +91,7 @@ def agreed_masks(
             "x,y,width,height"
         )
     masks: list[np.ndarray] = []
+    shapes: list[np.ndarray] = []
     for wide in _BANDS:
         band = wide if plain or found.plane is None or moving is not None else _NARROW
         shapes = [silhouette(hull, photo.camera) & photo.valid for photo in small]
@@ -115,11 +114,8 @@ def agreed_masks(
         hull = _hull(wide_enough, small, found, _TRUSTED)
         if not len(hull.points):
             break
-    through = [
-        seen_through(~mask & (own.difference < _ALIKE), _GAP) if plain and own is not None else np.zeros_like(mask)
-        for mask, own in zip(masks, table, strict=True)
-    ]
-    return _finished(photos, masks, hull, found, seed, on_photo, through)
+    sure = [sure_of(mask, own, shape, plain) for mask, own, shape in zip(masks, table, shapes, strict=True)]
+    return _finished(photos, masks, hull, found, seed, on_photo, sure)
 
 
 def agreed_upon(
@@ -154,9 +150,9 @@ def _before_table(
         hull = _hull([~own.proven for own in compared], small, found, _FIRST_AGREE)
         if not len(hull.points):
             break
-        plain = _looks_alike(compared, [silhouette(hull, photo.camera) for photo in small]) < _RARELY
+        plain = looks_alike(compared, [silhouette(hull, photo.camera) for photo in small]) < _RARELY
         if plain:
-            hull = _hull([_stands_out(own) for own in compared], small, found, _PLAIN_AGREE)
+            hull = _hull([stands_out(own) for own in compared], small, found, _PLAIN_AGREE)
         look = look.without(hull.points)  # below the object photos may agree on the object's own colour
     return hull, [*compared], plain
 
@@ -167,29 +163,6 @@ def _too_wide(hull: Hull, small: list[PosedPhoto], around: list[np.ndarray]) -> 
         silhouette(hull, photo.camera).sum() / max(own.sum(), 1) for photo, own in zip(small, around, strict=True)
     ]
     return float(np.median(shares)) > _WIDE
-
-
-def _stands_out(own: Likeness) -> np.ndarray:
-    """``[H, W]`` bool: what is unlike the table or of whose table nothing is known, without gaps.
-
-    A gap that is wide stays: it may be a hole that the table is seen through, which other photos must confirm.
-    """
-    with np.errstate(invalid="ignore"):
-        table = own.proven | (own.difference < _ALIKE)
-    stands = binary_closing(~table, iterations=2)
-    holes = binary_fill_holes(np.pad(stands, 1))[1:-1, 1:-1] & ~stands
-    return stands | (holes & ~seen_through(holes, _GAP))
-
-
-def _looks_alike(compared: list[Likeness], shapes: list[np.ndarray]) -> float:
-    """The share of the object's middle that looks like the table."""
-    alike = total = 0
-    for own, shape in zip(compared, shapes, strict=True):
-        core = grabcut.dilated(shape, -0.35 * float(np.sqrt(shape.sum() / np.pi)))
-        known = core & np.isfinite(own.difference)
-        alike += int((own.difference[known] < _ALIKE).sum())
-        total += int(known.sum())
-    return alike / max(total, 1)
 
 
 def _around_points(small: list[PosedPhoto], points: np.ndarray, found: FoundObject) -> list[np.ndarray]:
@@ -248,7 +221,7 @@ def _cut(
     core = grabcut.dilated(shape, -band * radius - 2)
     if own is not None:
         with np.errstate(invalid="ignore"):
-            unlike, like = own.difference > _DIFFERENT, own.difference < _ALIKE
+            unlike, like = own.difference > DIFFERENT, own.difference < ALIKE
         labels[unlike & (labels == grabcut.PROBABLE_BACKGROUND)] = grabcut.PROBABLE_OBJECT
         sure = own.proven | like if plain else own.proven
         labels[sure & ~core & ~grabcut.dilated(shape & unlike, 1.5)] = grabcut.BACKGROUND
@@ -257,7 +230,7 @@ def _cut(
     kept = np.zeros_like(out)
     if own is not None:
         if plain:
-            labels[core & seen_through(like & core, _GAP)] = grabcut.PROBABLE_BACKGROUND
+            labels[core & seen_through(like & core, GAP)] = grabcut.PROBABLE_BACKGROUND
         kept = thin_parts(shape, thin) & (unlike | np.isnan(own.difference)) & photo.valid
         labels[kept] = grabcut.OBJECT
     label_points(photo, points, votes, labels)
@@ -280,16 +253,16 @@ def _finished(
     found: FoundObject,
     seed: int,
     on_photo: Callable[[], None],
-    through: Sequence[np.ndarray] | None = None,
+    sure: Sequence[tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> AgreedMasks:
-    """The outlines; ``through`` ``[H, W]`` bool of each photo: there the table is seen, whatever the others say."""
+    """The outlines; ``sure`` of each photo: see ``sure_of``."""
     outlines: list[Outline | None] = []
     confidence, failed = [], {}
     for number, (photo, mask) in enumerate(zip(photos, masks, strict=True)):
         small = photo.small
         shape = silhouette(hull, small.camera) & small.valid
-        if through is not None:  # no hull has holes that few photos show
-            shape &= ~through[number]
+        if sure is not None:
+            shape = (shape & ~sure[number][1]) | sure[number][0]
         agreement = float((mask & shape).sum() / max((mask | shape).sum(), 1))
         if not mask.any():
             failed[small.name] = "its mask is empty: the object was not found in it"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stspbr.optimize.cameras import Cameras
-from stspbr.optimize.pose_alignment import Look, normal_equations, pixel_flow
+from stspbr.optimize.pose_alignment import Look, agreement, normal_equations, pixel_flow
 from stspbr.optimize.poses import Poses, common_motions
 from stspbr.optimize.views import ViewSet
 from stspbr.render.gbuffer import GBuffer, ViewBatch
@@ -262,6 +262,17 @@ def test_a_step_is_the_motion_between_two_images():
             gbuffer = GBuffer(rast, rast, faces, every, none, none, place, place, place, seen.object_rotation)
             look = Look(image, photo, image, torch.ones(48, 48, 1).double(), seen, gbuffer)
             scatter = torch.full((4,), 1e3, dtype=torch.float64)  # no error is large: least squares
-            _, matrix, vector = normal_equations(look, cameras.poses, 0, scatter)
-            cameras.poses.twist[0] += torch.linalg.solve(matrix, vector)
+            _, matrices, vectors = normal_equations(look, cameras.poses, 0, scatter)
+            cameras.poses.twist[0] += torch.linalg.solve(matrices.sum(dim=0), vectors.sum(dim=0))
     torch.testing.assert_close(cameras.poses.twist[0].detach(), wanted, atol=4e-5, rtol=0)
+
+
+def test_only_what_two_halves_agree_on_is_trusted():
+    generator = torch.Generator().manual_seed(0)
+    same = torch.randn(40, 1, 6, generator=generator).double()
+    apart = torch.randn(40, 2, 6, generator=generator).double()
+    assert torch.equal(agreement(same.expand(40, 2, 6)), torch.ones(6).double())
+    assert (agreement(apart) == 0.0).sum() >= 5
+    half = agreement(same + apart)  # equal variances: half of it is no chance
+    assert (half - 0.5).abs().max() < 0.3 and abs(float(half.mean()) - 0.5) < 0.1
+    assert torch.equal(agreement(torch.zeros(3, 2, 6)), torch.zeros(6))
