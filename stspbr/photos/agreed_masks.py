@@ -15,17 +15,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_closing, binary_fill_holes
 
 from stspbr.errors import StspbrError
 from stspbr.photos import grabcut
 from stspbr.photos.carried_masks import Votes, label_points, outlined
 from stspbr.photos.consensus_hull import Hull, consensus_hull, pixels_of, silhouette
 from stspbr.photos.found_object import FoundObject, Plane, find_object
+from stspbr.photos.table_evidence import ALIKE, DIFFERENT, GAP, looks_alike, stands_out, sure_of
 from stspbr.photos.table_look import Likeness, table_look
+from stspbr.photos.thin_parts import seen_through, thickened, thin_parts
 from stspbr.photos.working_photos import Outline, PosedPhoto, WorkingPhoto
 
-_DIFFERENT, _ALIKE = 2.5, 1.3  # times the usual difference from the table: something else; surely the table
 _FIRST_AGREE = 0.96  # share of the photos for the first hull: few photos prove by a pattern that a place is empty
 _PLAIN_AGREE = 0.85  # the same where likeness alone says it, which some photos of the object may show by chance
 _BANDS = (0.2, 0.15)  # of the silhouette's radius, on both sides of its outline, per round: there colours decide
@@ -33,6 +33,7 @@ _NARROW = 0.06  # the same if the object has the table's colours
 _SEAM = 0.025  # of the silhouette's radius: a mask may miss the hull's silhouette by this much
 _LEAST_AGREEMENT = 0.6
 _TRUSTED = 0.85
+_THIN = 3.0  # cells of the hull: of thinner parts, it shows where they are, and the photo how wide
 _MANY, _WIDE = 150, 1.3  # sparse points of an object that tell its outline; times their hull: the table was not told
 _RARELY = 0.15  # share of the object that may look like the table if likeness is to say that it is the table
 
@@ -90,17 +91,31 @@ def agreed_masks(
             "x,y,width,height"
         )
     masks: list[np.ndarray] = []
+    shapes: list[np.ndarray] = []
     for wide in _BANDS:
         band = wide if plain or found.plane is None or moving is not None else _NARROW
         shapes = [silhouette(hull, photo.camera) & photo.valid for photo in small]
         masks = [
-            _cut(photo, points, votes, shape, own, plain, band, seed, moving[k] if moving is not None else None)
+            _cut(
+                photo,
+                points,
+                votes,
+                shape,
+                own,
+                plain,
+                band,
+                seed,
+                _THIN * _cell_width(hull, photo),
+                moving[k] if moving is not None else None,
+            )  # fmt: skip
             for k, (photo, shape, own) in enumerate(zip(small, shapes, table, strict=True))
         ]
-        hull = _hull(masks, small, found, _TRUSTED)
+        wide_enough = [thickened(mask, _cell_width(hull, photo)) for mask, photo in zip(masks, small, strict=True)]
+        hull = _hull(wide_enough, small, found, _TRUSTED)
         if not len(hull.points):
             break
-    return _finished(photos, masks, hull, found, seed, on_photo)
+    sure = [sure_of(mask, own, shape, plain) for mask, own, shape in zip(masks, table, shapes, strict=True)]
+    return _finished(photos, masks, hull, found, seed, on_photo, sure)
 
 
 def agreed_upon(
@@ -135,9 +150,9 @@ def _before_table(
         hull = _hull([~own.proven for own in compared], small, found, _FIRST_AGREE)
         if not len(hull.points):
             break
-        plain = _looks_alike(compared, [silhouette(hull, photo.camera) for photo in small]) < _RARELY
+        plain = looks_alike(compared, [silhouette(hull, photo.camera) for photo in small]) < _RARELY
         if plain:
-            hull = _hull([_stands_out(own) for own in compared], small, found, _PLAIN_AGREE)
+            hull = _hull([stands_out(own) for own in compared], small, found, _PLAIN_AGREE)
         look = look.without(hull.points)  # below the object photos may agree on the object's own colour
     return hull, [*compared], plain
 
@@ -148,24 +163,6 @@ def _too_wide(hull: Hull, small: list[PosedPhoto], around: list[np.ndarray]) -> 
         silhouette(hull, photo.camera).sum() / max(own.sum(), 1) for photo, own in zip(small, around, strict=True)
     ]
     return float(np.median(shares)) > _WIDE
-
-
-def _stands_out(own: Likeness) -> np.ndarray:
-    """``[H, W]`` bool: what is unlike the table or of whose table nothing is known, without gaps."""
-    with np.errstate(invalid="ignore"):
-        table = own.proven | (own.difference < _ALIKE)
-    return binary_fill_holes(np.pad(binary_closing(~table, iterations=2), 1))[1:-1, 1:-1]
-
-
-def _looks_alike(compared: list[Likeness], shapes: list[np.ndarray]) -> float:
-    """The share of the object's middle that looks like the table."""
-    alike = total = 0
-    for own, shape in zip(compared, shapes, strict=True):
-        core = grabcut.dilated(shape, -0.35 * float(np.sqrt(shape.sum() / np.pi)))
-        known = core & np.isfinite(own.difference)
-        alike += int((own.difference[known] < _ALIKE).sum())
-        total += int(known.sum())
-    return alike / max(total, 1)
 
 
 def _around_points(small: list[PosedPhoto], points: np.ndarray, found: FoundObject) -> list[np.ndarray]:
@@ -190,6 +187,12 @@ def _hull(masks: Sequence[np.ndarray], small: list[PosedPhoto], found: FoundObje
     return consensus_hull(masks, cameras, found.centre, found.radius, agree, found.may_be)
 
 
+def _cell_width(hull: Hull, photo: PosedPhoto) -> float:
+    """Pixels that a cell of the hull is wide, about its middle."""
+    away = float(np.linalg.norm(hull.points.mean(axis=0) - photo.camera.position))
+    return hull.cell * photo.camera.fx / max(away, 1e-9)
+
+
 def _cut(
     photo: PosedPhoto,
     points: np.ndarray,
@@ -199,12 +202,14 @@ def _cut(
     plain: bool,
     band: float,
     seed: int,
+    thin: float,
     moving: np.ndarray | None = None,
 ) -> np.ndarray:
     """A mask about the silhouette ``shape`` of what all agree on, given how the photo differs from the table.
 
     Args:
         band: of the silhouette's radius: so near to its outline colours and edges decide.
+        thin: pixels: parts of the silhouette that are no wider stay unless the photo shows the table there.
     """
     out = np.zeros(photo.valid.shape, bool)
     if not shape.any():
@@ -216,12 +221,18 @@ def _cut(
     core = grabcut.dilated(shape, -band * radius - 2)
     if own is not None:
         with np.errstate(invalid="ignore"):
-            unlike, like = own.difference > _DIFFERENT, own.difference < _ALIKE
+            unlike, like = own.difference > DIFFERENT, own.difference < ALIKE
         labels[unlike & (labels == grabcut.PROBABLE_BACKGROUND)] = grabcut.PROBABLE_OBJECT
         sure = own.proven | like if plain else own.proven
         labels[sure & ~core & ~grabcut.dilated(shape & unlike, 1.5)] = grabcut.BACKGROUND
         labels[unlike & grabcut.dilated(shape, -2.0)] = grabcut.OBJECT
     labels[core] = grabcut.OBJECT
+    kept = np.zeros_like(out)
+    if own is not None:
+        if plain:
+            labels[core & seen_through(like & core, GAP)] = grabcut.PROBABLE_BACKGROUND
+        kept = thin_parts(shape, thin) & (unlike | np.isnan(own.difference)) & photo.valid
+        labels[kept] = grabcut.OBJECT
     label_points(photo, points, votes, labels)
     if moving is not None:
         labels[~moving] = grabcut.BACKGROUND
@@ -232,7 +243,7 @@ def _cut(
         slice(max(columns[0] - margin, 0), columns[-1] + margin),
     )
     out[part] = grabcut.cut(photo.image[part], labels[part], 3, seed)
-    return out
+    return out | (kept & (labels == grabcut.OBJECT))
 
 
 def _finished(
@@ -242,12 +253,16 @@ def _finished(
     found: FoundObject,
     seed: int,
     on_photo: Callable[[], None],
+    sure: Sequence[tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> AgreedMasks:
+    """The outlines; ``sure`` of each photo: see ``sure_of``."""
     outlines: list[Outline | None] = []
     confidence, failed = [], {}
-    for photo, mask in zip(photos, masks, strict=True):
+    for number, (photo, mask) in enumerate(zip(photos, masks, strict=True)):
         small = photo.small
         shape = silhouette(hull, small.camera) & small.valid
+        if sure is not None:
+            shape = (shape & ~sure[number][1]) | sure[number][0]
         agreement = float((mask & shape).sum() / max((mask | shape).sum(), 1))
         if not mask.any():
             failed[small.name] = "its mask is empty: the object was not found in it"

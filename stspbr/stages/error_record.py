@@ -155,6 +155,7 @@ class ViewErrors(_ImageValues):
 
     count: int
     split: str = Field(description="test; train if no view was held out")
+    exposure: str | None = Field(None, description="how those of held-out photographs were found")
     lpips_missing: str | None = None
     per_view: list[ViewRow]
 

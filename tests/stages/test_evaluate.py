@@ -110,6 +110,7 @@ def test_csv_holds_the_same_metrics(plain):
 def test_the_record_has_a_schema(plain):
     errors, _ = plain
     ErrorRecord.model_validate(errors)
+    ErrorRecord.model_validate({**errors, "views": {**errors["views"], "exposure": "fitted"}})  # of photographs
     assert "lit" in ErrorRecord.model_json_schema()["$defs"]["MaterialErrors"]["properties"]
     for broken in (
         {**errors, "schema": 2},
