@@ -99,7 +99,9 @@ def removal(
     session, artifact = case.run(home, threads)
     baked, problem = reopened(session, artifact)
     known = Confidence.of_finished(problem, artifact)
-    today, sides = _maps(problem), [(own.shape[0], own.shape[1]) for own in known.information]
+    sides = [(own.shape[0], own.shape[1]) for own in known.information]
+    # the new bakes are not filled, so that one with all views is compared with them
+    today = _maps(problem if _unfilled(artifact) else _fitted(session, case.stage_settings("bake")).reconstruction)
     frames = baked.capture.split("train")
     rows = []
     for number in numbers:
