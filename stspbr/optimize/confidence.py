@@ -60,6 +60,16 @@ class Reads:
     owner: Tensor
     texture: Callable[..., Tensor]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Reads]) -> Reads:
+        """The pixels of ``parts``, in their order."""
+        uv, uv_da, owner = (torch.cat([getattr(own, name) for own in parts]) for name in ("uv", "uv_da", "owner"))
+        return cls(uv, uv_da, owner, parts[0].texture)
+
+    def at(self, places: Tensor) -> Reads:
+        """The pixels at ``places``."""
+        return Reads(self.uv[places], self.uv_da[places], self.owner[places], self.texture)
+
     def lookup(self, maps: Sequence[Tensor]) -> Tensor:
         """``[N, C]``: what each pixel reads of maps ``[H, W, C]``, one per material."""
         return self._sample([own[None].contiguous() for own in maps])
@@ -204,10 +214,11 @@ def jacobian_of(
     """
     albedo, roughness, metallic = material[:, :3], material[:, 3:4], material[:, 4:5]
     lobes = lobes_of(seen, seen.normal, roughness, light, texture, transport)
-    value = _radiance(lobes, albedo, metallic)
+    value = mixed_radiance(lobes, albedo, metallic)
     low, high = (roughness - NUDGE).clamp(min=0.0), (roughness + NUDGE).clamp(max=1.0)
     ends = [
-        _radiance(lobes_of(seen, seen.normal, end, light, texture, transport), albedo, metallic) for end in (low, high)
+        tonemap(mixed_radiance(lobes_of(seen, seen.normal, end, light, texture, transport), albedo, metallic))
+        for end in (low, high)
     ]
     diffuse, mirror, _ = lobes
     lambert = diffuse / (1.0 - DIELECTRIC_F0)  # of a white surface, before what the highlight takes
@@ -216,10 +227,11 @@ def jacobian_of(
     by_metallic = (albedo - DIELECTRIC_F0) * (mirror - albedo * (1.0 - metallic) * lambert)
     by_metallic = by_metallic - albedo * lambert * (1.0 - f0)
     slope = tonemap_slope(value)
-    return Jacobian(slope * by_albedo, slope * (ends[1] - ends[0]) / (high - low), slope * by_metallic), value
+    return Jacobian(slope * by_albedo, (ends[1] - ends[0]) / (high - low), slope * by_metallic), value
 
 
-def _radiance(lobes: Tensor, albedo: Tensor, metallic: Tensor) -> Tensor:
+def mixed_radiance(lobes: Sequence[Tensor] | Tensor, albedo: Tensor, metallic: Tensor) -> Tensor:
+    """``[N, 3]`` linear radiance of a material from its diffuse, mirror and rim ``[N, 3]``, see ``lobes_of``."""
     diffuse, mirror, rim = lobes
     f0 = DIELECTRIC_F0 + metallic * (albedo - DIELECTRIC_F0)
     return albedo * (1.0 - metallic) * (1.0 - f0) * diffuse / (1.0 - DIELECTRIC_F0) + f0 * mirror + rim

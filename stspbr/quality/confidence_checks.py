@@ -7,18 +7,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import label
+from scipy.spatial import cKDTree
 
-from stspbr.metrics.light import main_lights
+from stspbr.colour import luminance_of
+from stspbr.metrics.light import main_lights, resample
 from stspbr.optimize.confidence import NUDGE, Evidence, jacobian_of
 from stspbr.optimize.influence import influence
 from stspbr.optimize.losses import tonemap
 from stspbr.optimize.posterior import CHANNELS
 from stspbr.optimize.reconstruction import Reconstruction
+from stspbr.scene.light import EnvironmentLight, latlong_to_direction
 from stspbr.stages.baked_problem import Baked
 from stspbr.stages.confidence_files import Confidence, confidence_of
 from stspbr.texture.atlas import TexelMap
 
 _MIRROR = np.cos(np.radians(10.0))
+_CHORD = 2.0 * np.sin(np.radians(5.0))  # of 10°
+_CELLS = (90, 180)  # of the map in which lamps are looked for, 2° each
 _SEEN = 0.05  # pixels of a texel, in sum, from which it counts as seen in a lamp's mirror direction
 _SHARES = 20  # texels whose shares are summed
 _STEP = 0.01  # of the finite differences
@@ -31,21 +37,57 @@ def rows_at(maps: Sequence[torch.Tensor], texels: Sequence[TexelMap | None]) -> 
     return torch.cat(rows).double().cpu().numpy()
 
 
-def lamps_figures(problem: Reconstruction, baked: Baked, known: Confidence) -> dict[str, Any]:
-    """Median roughness confidence of texels that a view sees within 10° of a lamp's mirror direction, and of others."""
+def lamps_figures(problem: Reconstruction, baked: Baked, known: Confidence, error: np.ndarray) -> dict[str, Any]:
+    """Median roughness confidence of texels that no view sees within 10° of a lamp's mirror direction, and of others.
+
+    Twice: of the lamps' middles, and (``parts``) of any part of them, since a softbox is wide.
+
+    Args:
+        error: ``[T]`` of roughness, whose means are told beside the confidence.
+    """
     seen, reads = known.evidence.seen, known.evidence.reads
     light = baked.capture.light
     assert light is not None
-    lamps = torch.as_tensor(np.stack([direction for direction, _ in main_lights(light)]), dtype=seen.normal.dtype)
+    lamps = np.stack([direction for direction, _ in main_lights(light)])
     mirrored = 2.0 * (seen.normal * seen.to_eye).sum(1, keepdim=True) * seen.normal - seen.to_eye
-    world = torch.einsum("nij,nj->ni", seen.rotations[seen.view], mirrored)
-    near = ((world @ lamps.T.to(world)).amax(dim=1, keepdim=True) >= _MIRROR).to(known.evidence.stands)
+    world = torch.einsum("nij,nj->ni", seen.rotations[seen.view], mirrored).double().cpu().numpy()
     sides = [(own.shape[0], own.shape[1]) for own in known.information]
-    amount = rows_at(reads.collected(near * known.evidence.stands, sides), known.texels)[:, 0]
     sure = confidence_of(torch.as_tensor(rows_at(known.std, known.texels)), "roughness")[:, 0].numpy()
-    lit = amount > _SEEN
-    medians = [float(np.median(sure[part])) if part.any() else None for part in (~lit, lit)]
-    return {"lamps": len(lamps), "share_mirrored": float(lit.mean()), "never": medians[0], "mirrored": medians[1]}
+
+    def split(near: np.ndarray) -> dict[str, Any]:
+        stands = torch.as_tensor(near[:, None]).to(known.evidence.stands) * known.evidence.stands
+        lit = rows_at(reads.collected(stands, sides), known.texels)[:, 0] > _SEEN
+        never, rest = (
+            (float(np.median(sure[part])), float(error[part].mean())) if part.any() else (None, None)
+            for part in (~lit, lit)
+        )
+        told = {"share_mirrored": float(lit.mean()), "never": never[0], "mirrored": rest[0]}
+        return told | {"error_never": never[1], "error_mirrored": rest[1]}
+
+    middles = split((world @ lamps.T).max(axis=1) >= _MIRROR)
+    return {"lamps": len(lamps), **middles, "parts": split(near_a_lamp(light, lamps, world))}
+
+
+def near_a_lamp(light: EnvironmentLight, lamps: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """``[N]`` bool: which directions lie within 10° of any part of a lamp.
+
+    A lamp's parts are the texels at least half as bright as its middle that hang together with it.
+
+    Args:
+        lamps: ``[L, 3]`` unit, the middles; directions: ``[N, 3]`` unit; both in the world.
+    """
+    luminance = luminance_of(resample(light.radiance, *_CELLS))
+    v, u = ((np.arange(n) + 0.5) / n for n in _CELLS)
+    cells = latlong_to_direction(np.stack(np.broadcast_arrays(u, v[:, None]), axis=-1))
+    found = np.zeros(_CELLS, bool)
+    for lamp in lamps:
+        around = cells @ lamp >= _MIRROR
+        # twice side by side, so that a lamp on the seam is one
+        parts, _ = label(np.tile(luminance >= 0.5 * luminance[around].max(), (1, 2)))
+        own = np.isin(parts, np.setdiff1d(parts[np.tile(around, (1, 2))], 0))
+        found |= own[:, : _CELLS[1]] | own[:, _CELLS[1] :]
+    near, _ = cKDTree(cells[found]).query(directions, distance_upper_bound=_CHORD)
+    return np.isfinite(near)
 
 
 def shares_off_by(known: Confidence) -> float:

@@ -18,8 +18,9 @@ _WITHIN = 0.95  # of the errors, that a factor brings within 2 std
 
 
 def rank_figures(std: np.ndarray, error: np.ndarray) -> dict[str, dict[str, float | bool | None]]:
-    """By channel: ``spearman``; ``ratio`` of the mean errors of the worst and best fifth by std, ``monotone`` over the
-    fifths; ``within``, the share of errors within 2 std; of metallic ``auc`` and ``wrong``, the share of wrong kinds.
+    """By channel: ``spearman``, and its ``ceiling`` if errors were drawn as the stds say; ``ratio`` of the mean errors
+    of the worst and best fifth by std, ``monotone`` over the fifths; ``within``, the share of errors within 2 std; of
+    metallic ``auc`` and ``wrong``, the share of wrong kinds.
 
     Albedo's std and error are means over its colours, except in ``within``. A figure that does not exist (no kind is
     wrong, or every std is equal) is None.
@@ -33,6 +34,7 @@ def rank_figures(std: np.ndarray, error: np.ndarray) -> dict[str, dict[str, floa
         varied = np.ptp(deviation) > 0 and np.ptp(size) > 0
         out[name] = {
             "spearman": float(spearmanr(deviation, size)[0]) if varied else None,
+            "ceiling": _drawn_spearman(std[:, columns]) if varied else None,
             "ratio": fifths[-1] / max(fifths[0], 1e-9),
             "monotone": bool(np.all(np.diff(fifths) >= 0)),
             "within": float((error[:, columns] <= 2.0 * std[:, columns]).mean()),
@@ -40,6 +42,15 @@ def rank_figures(std: np.ndarray, error: np.ndarray) -> dict[str, dict[str, floa
         if name == "metallic":
             out[name] |= {"auc": area_under_curve(deviation, size > WRONG), "wrong": float((size > WRONG).mean())}
     return out
+
+
+def _drawn_spearman(std: np.ndarray) -> float:
+    """Spearman's correlation of stds ``[N, C]`` and the errors of Gaussians that have them, means over C of both.
+
+    No std ranks one error better: what a Gaussian draws is a matter of chance.
+    """
+    errors = np.abs(np.random.default_rng(0).normal(size=std.shape)) * std
+    return float(spearmanr(std.mean(axis=1), errors.mean(axis=1))[0])
 
 
 def area_under_curve(score: np.ndarray, positive: np.ndarray) -> float | None:

@@ -133,14 +133,15 @@ def _fill(channels: str, channel: str, low: float, high: float) -> Callable[[Val
     return read
 
 
-def _five(channel: str) -> Callable[[Values], float | None]:
-    """The error with the chosen views over the mean of the random draws."""
+def _five(channel: str, which: str) -> Callable[[Values], float | None]:
+    """The error with the chosen views over the mean of the random draws; ``which``: errors, or weak_errors."""
 
     def read(values: Values) -> float | None:
-        errors = values.get("five", {}).get("errors")
+        errors = values.get("five", {}).get(which)
         if errors is None:
             return None
-        return errors["chosen"][channel] / float(np.mean([v[channel] for k, v in errors.items() if k != "chosen"]))
+        draws = [own[channel] for name, own in errors.items() if name.startswith("random")]
+        return errors["chosen"][channel] / float(np.mean(draws))
 
     return read
 
@@ -153,6 +154,7 @@ def _farthest(values: Values) -> float | None:
 
 _ROWS = (
     Row("Spearman of std and error: roughness", _at("ranks", "ranks", "roughness", "spearman"), (0.6, 0.45)),
+    Row("– of errors that are drawn from the stds", _at("ranks", "ranks", "roughness", "ceiling")),
     Row("albedo", _at("ranks", "ranks", "albedo", "spearman"), (0.45, 0.3)),
     Row("metallic: AUC of std for errors above 0.2", _at("ranks", "ranks", "metallic", "auc"), (0.85, 0.75)),
     *(
@@ -170,6 +172,8 @@ _ROWS = (
     *(Row(f"within 2 std, no factor: {name}", _at("ranks", "ranks", name, "within")) for name in CHANNELS),
     Row("roughness confidence, no lamp's mirror direction seen", _at("ranks", "lamps", "never"), most=(0.35, 0.45)),
     Row("the rest", _at("ranks", "lamps", "mirrored"), (0.7, 0.6)),
+    Row("the same, any part of a lamp", _at("ranks", "lamps", "parts", "never"), most=(0.35, 0.45)),
+    Row("the rest, any part of a lamp", _at("ranks", "lamps", "parts", "mirrored"), (0.7, 0.6)),
     *(Row(f"a view removed, correlation: {name}", _removed(name, "same"), (0.6, 0.4)) for name in CHANNELS),
     *(Row(f"the same, other draws: {name}", _removed(name, "new"), (0.6, 0.4)) for name in CHANNELS),
     Row("shares and prior off 1", _at("ranks", "shares_off_by"), most=(1e-5, 1e-5), form="{:.0e}"),
@@ -184,8 +188,10 @@ _ROWS = (
         )  # fmt: skip
     ),
     *(
-        Row(f"five views chosen, error ÷ random ones': {name}", _five(name), most=(1.0, 1.0), form="{:.3f}")
+        Row(f"five views chosen, error ÷ random ones', {label}: {name}", _five(name, which), None, (1, 1), "{:.3f}")
+        for which, label in (("weak_errors", "weak surface"), ("errors", "all"))
         for name in CHANNELS
     ),
     Row("confidence's share of the stage's CPU time, default steps", _at("time", "share"), most=(0.1, 0.1)),
+    Row("confidence and fill, CPU s", _at("time", "confidence"), most=(40.0, 40.0), form="{:.0f}"),
 )

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 
+from stspbr.artifacts import Artifact
 from stspbr.metrics.material_reader import SurfaceReader
 from stspbr.metrics.relighting import frame_labels
 from stspbr.metrics.sampling import surface_tree
@@ -37,21 +39,22 @@ from stspbr.settings import BakeSettings
 from stspbr.stages.bake import BakeProblem, bake_problem
 from stspbr.stages.baked_problem import reopened
 from stspbr.stages.capture_mesh import load_light, render_views
-from stspbr.stages.confidence_files import Confidence, confidence_of, settled, texels_of, write_confidence
+from stspbr.stages.confidence_files import LOW, Confidence, confidence_of, settled, texels_of, write_confidence
 from stspbr.stages.explain_removal import explain_removal
 from stspbr.stages.explain_targets import Question
 from stspbr.stages.session import Session
 from stspbr.texture.atlas import TexelMap
 
 _LOOKED_AT = 0.2  # of the usual weight of a texel in a view: below it, the view hardly shows it
-_DRAWS = 3  # sets of five random views
+_DRAWS = 2  # sets of five random views
 _FIVE = 5
 
 
 def ranks(case: Case | RunCase, home: Path, threads: int, arrays: Path) -> dict[str, Any]:
     """Stds against errors, the fill, lamps, shares and derivatives; std and error per texel are written to ``arrays``.
 
-    The error is that of the maps as they were fitted, and of the filled ones as they are delivered.
+    The error is that of the maps as they were fitted, and of the filled ones as they are delivered; a run that was
+    filled already is measured as it is.
     """
     session, artifact = case.run(home, threads)
     baked, problem = reopened(session, artifact)
@@ -60,8 +63,8 @@ def ranks(case: Case | RunCase, home: Path, threads: int, arrays: Path) -> dict[
     began = _maps(problem)
     fitted = truth.errors(problem, known.texels)
     posterior = rows_at(known.std, known.texels)
-    filled = {}
-    for channels in FILLS:
+    filled, delivered, std = {}, fitted, rows_at(known.error_std(problem), known.texels)
+    for channels in FILLS if _unfilled(artifact) else ():
         share = guided_fill(problem, known.std, known.texels, channels)
         filled[channels] = {"changed": share} | _fill_figures(posterior, fitted, truth.errors(problem, known.texels))
         if channels == "roughness":  # the default
@@ -75,10 +78,10 @@ def ranks(case: Case | RunCase, home: Path, threads: int, arrays: Path) -> dict[
         "mean_error": _means(delivered),
         "ranks": rank_figures(std, delivered),
         "ranks_of_posterior": rank_figures(posterior, delivered),
-        "ranks_without_fill": rank_figures(posterior, fitted),
+        "ranks_without_fill": rank_figures(posterior, fitted) if filled else None,
         "factors": factors(std, delivered),
         "fill": filled,
-        "lamps": lamps_figures(problem, baked, known),
+        "lamps": lamps_figures(problem, baked, known, delivered[:, 3]),
         "shares_off_by": shares_off_by(known),
         "jacobian_off_by": jacobian_figures(problem, known.evidence),
     }
@@ -96,7 +99,9 @@ def removal(
     session, artifact = case.run(home, threads)
     baked, problem = reopened(session, artifact)
     known = Confidence.of_finished(problem, artifact)
-    today, sides = _maps(problem), [(own.shape[0], own.shape[1]) for own in known.information]
+    sides = [(own.shape[0], own.shape[1]) for own in known.information]
+    # the new bakes are not filled, so that one with all views is compared with them
+    today = _maps(problem if _unfilled(artifact) else _fitted(session, case.stage_settings("bake")).reconstruction)
     frames = baked.capture.split("train")
     rows = []
     for number in numbers:
@@ -129,7 +134,9 @@ def removal(
 
 
 def five(case: Case | RunCase, home: Path, threads: int, steps: int) -> dict[str, Any]:
-    """Errors over the whole surface of bakes with five more views: those that confidence chooses, and random ones.
+    """Errors of bakes with five more views, those that confidence chooses or random ones, and of one without them.
+
+    They are those over the whole surface, and over the weak one, of whose texels confidence was below 0.3 before.
 
     Args:
         steps: of each of these bakes.
@@ -140,16 +147,28 @@ def five(case: Case | RunCase, home: Path, threads: int, steps: int) -> dict[str
     points = sites(problem, known.evidence, known.information, known.texels)
     chosen = [photo.direction for photo in next_photos(problem, known.evidence, points, count=_FIVE)]
     sphere, rng = sphere_directions(DIRECTIONS), np.random.default_rng(0)
-    sets = {"chosen": chosen}
+    sets = {"none": [], "chosen": chosen}
     sets |= {f"random {k}": list(sphere[rng.choice(DIRECTIONS, _FIVE, replace=False)]) for k in range(_DRAWS)}
     truth = _Truth(case.truth(), baked.normalization)
     settings = case.stage_settings("bake", f"optimize.iterations={steps}")
-    out = {}
+    places, sure = _points(problem, known.texels), torch.as_tensor(rows_at(known.std, known.texels))
+    weak = {name: confidence_of(sure, name)[:, 0].numpy() < LOW for name in CHANNELS}
+    every, weakly = {}, {}
     for name, directions in sets.items():
         more = _photographs(case, session, truth.asset, baked.capture, directions)
-        again = _fitted(session, settings, partial(_with, more=more))
-        out[name] = _means(truth.errors(again.reconstruction, texels_of(again.reconstruction)))
-    return {"steps": steps, "directions": [list(map(float, d)) for d in chosen], "errors": out}
+        again = _fitted(session, settings, partial(_with, more=more)).reconstruction
+        own = texels_of(again)
+        error = truth.errors(again, own)
+        every[name] = _means(error)
+        near = cKDTree(places).query(_points(again, own))[1]  # the mesh has other texels, as it was fitted anew
+        weakly[name] = {key: float(error[weak[key][near]][:, list(own)].mean()) for key, own in CHANNELS.items()}
+    return {
+        "steps": steps,
+        "directions": [list(map(float, d)) for d in chosen],
+        "weak_share": {name: float(own.mean()) for name, own in weak.items()},
+        "errors": every,
+        "weak_errors": weakly,
+    }
 
 
 def timed(case: Case | RunCase, home: Path, threads: int) -> dict[str, Any]:
@@ -185,17 +204,29 @@ class _Truth:
 
     def errors(self, problem: Reconstruction, texels: Sequence[TexelMap | None]) -> np.ndarray:
         """``[T, 5]``: absolute errors of a problem's maps at all texels, against the nearest point of the truth."""
-        surface, reader, tree = problem.geometry.surface(), SurfaceReader(self.asset), surface_tree(self.asset.mesh)
+        reader, tree = SurfaceReader(self.asset), surface_tree(self.asset.mesh)
         rows = []
         for own, values in zip(texels, _maps(problem), strict=True):
             if own is None:
                 continue
-            point = own.interpolate(surface.positions.detach(), surface.faces).double().cpu().numpy()
+            point = _points(problem, [own])
             face, barycentric, _ = tree.closest(point * self.normalization.scale + self.normalization.centre)
             true = reader.read(face, barycentric)
             columns = (true["albedo"], true["roughness"][:, None], true["metallic"][:, None])
             rows.append(np.abs(values.reshape(-1, 5)[own.texel].cpu().numpy() - np.concatenate(columns, axis=1)))
         return np.concatenate(rows)
+
+
+def _unfilled(artifact: Artifact) -> bool:
+    """Whether the maps of an artifact are as they were fitted."""
+    return artifact.settings.get("confidence", {}).get("fill", "off") == "off"
+
+
+def _points(problem: Reconstruction, texels: Sequence[TexelMap | None]) -> np.ndarray:
+    """``[T, 3]``: where the texels lie."""
+    surface = problem.geometry.surface()
+    rows = [own.interpolate(surface.positions.detach(), surface.faces) for own in texels if own is not None]
+    return torch.cat(rows).double().cpu().numpy()
 
 
 def _fitted(session: Session, settings: Any, changed: Callable[[Capture], Capture] | None = None) -> BakeProblem:

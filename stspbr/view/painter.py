@@ -17,6 +17,8 @@ from stspbr.view.viewer import Choice, View, Viewer
 _REST = 0.25  # seconds after the last movement
 _FRAME = 0.1  # seconds that a picture of a moving camera may take
 _SMALLEST = 96  # pixels along its longer side
+_FOLLOWED = 0.02  # of the time that pictures may take which nobody but a run that goes on asks for
+_LONGEST = 60.0  # seconds between two of them, however slow they are
 LARGEST = 1280
 """Pixels along the longer side of a picture of a camera that rests."""
 
@@ -45,6 +47,7 @@ class Tab:
         self.choice = Choice()
         self.camera: PageCamera | None = None
         self.wants_small = self.wants_whole = False
+        self.follows = False  # a run that goes on has something newer, which can wait
         self.moved = 0.0
         self.depicted: tuple[str, ...] | None = None  # what the last picture is of; None: it failed
 
@@ -62,6 +65,7 @@ class Painter:
         self._wake = threading.Condition()
         self._stopped = False
         self._pace = 2e-6  # seconds per pixel, measured as it goes
+        self._follow_from = 0.0
         self.drawn = 0
         self._thread = threading.Thread(target=self._run, name="stspbr-view-painter", daemon=True)
         self._thread.start()
@@ -93,11 +97,19 @@ class Painter:
             self._wake.notify()
 
     def refresh(self) -> None:
-        """The run has changed: draw the tabs again whose picture is of something else now."""
+        """The run has changed: draw the tabs again whose picture is of something else now.
+
+        While it goes on, only so often that this takes a small share of the time: a run with quick steps shall not
+        wait for its spectators.
+        """
+        running = self._viewer.running()
         with self._wake:
             for tab in self._tabs:
                 if tab.depicted is None or tab.depicted != self._viewer.depicted(tab.choice):
-                    tab.wants_whole = True
+                    if running and tab.depicted is not None:
+                        tab.follows = True
+                    else:
+                        tab.wants_whole = True
             self._wake.notify()
 
     def close(self) -> None:
@@ -109,7 +121,7 @@ class Painter:
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
-            tab, choice, camera, small = job
+            tab, choice, camera, small, followed = job
             longest = self._small_side(camera) if small else self._largest
             missing = self._viewer.missing(choice)
             if missing:
@@ -129,6 +141,9 @@ class Painter:
                 continue
             if not view.error:
                 tab.depicted = depicted
+            if followed:
+                now = time.monotonic()
+                self._follow_from = now + min((now - began) / _FOLLOWED, _LONGEST)
             if not missing and not view.error:
                 took = (time.monotonic() - began) / (width * height)
                 self._pace += 0.3 * (took - self._pace)
@@ -137,21 +152,28 @@ class Painter:
         shape = camera.width * camera.height / max(camera.width, camera.height) ** 2
         return int(np.clip((_FRAME / max(self._pace, 1e-9) / shape) ** 0.5, _SMALLEST, self._largest))
 
-    def _next(self) -> tuple[Tab, Choice, PageCamera, bool] | None:
+    def _next(self) -> tuple[Tab, Choice, PageCamera, bool, bool] | None:
         """Wait for the next picture to draw; None at the end. Without anything to draw it sleeps."""
         with self._wake:
             while not self._stopped:
                 now = time.monotonic()
-                waiting = [tab for tab in self._tabs if tab.camera is not None and tab.wants_whole]
+                due = now >= self._follow_from
+                waiting = [
+                    tab for tab in self._tabs if tab.camera is not None and (tab.wants_whole or (due and tab.follows))
+                ]
                 for tab in waiting:
                     small = tab.wants_small and now - tab.moved < _REST
                     if not tab.wants_small and now - tab.moved < _REST:
                         continue
-                    tab.wants_small = False
+                    followed = not tab.wants_whole
+                    tab.wants_small = tab.follows = False
                     tab.wants_whole = small
                     self._tabs.append(self._tabs.pop(self._tabs.index(tab)))  # the others come first next time
                     assert tab.camera is not None
-                    return tab, tab.choice, tab.camera, small
-                rest = min((tab.moved + _REST - now for tab in waiting), default=None)
+                    return tab, tab.choice, tab.camera, small, followed
+                later = [tab.moved + _REST - now for tab in waiting]
+                if not due and any(tab.follows for tab in self._tabs):
+                    later.append(self._follow_from - now)
+                rest = min(later, default=None)
                 self._wake.wait(None if rest is None else max(rest, 0.001))
         return None

@@ -120,6 +120,10 @@ class Viewer:
         changed = self.losses.poll()
         return changed or before != after
 
+    def running(self) -> bool:
+        """Whether a stage goes on."""
+        return self.state.activity is not None and self.state.activity.state == "running"
+
     def headline(self) -> str:
         """What goes on, in one line."""
         activity = self.state.activity

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from stspbr.optimize import removal
-from stspbr.optimize.confidence import gather, information_maps, std_maps
+from stspbr.optimize.cell_fits import ROUGHNESSES
+from stspbr.optimize.confidence import gather, information_maps, jacobian_of, std_maps
 from stspbr.optimize.loop import optimize
+from stspbr.optimize.losses import tonemap
 from stspbr.optimize.progress import SilentReporter
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.removal import information_without, without_views
@@ -72,7 +74,6 @@ def test_the_way_is_gone_again_to_where_the_fit_went():
     before, problem = fitted(jar, start, 30)
     model = removal._Model.of(problem, gather(problem, 10**9))
     again = model.fitted([start[0]], frozenset())[0]
-    assert model.maps.sides == [(32, 32)]
     every = torch.ones(32, 32, dtype=torch.bool)
     assert correlation(again - start[0], before - start[0], every, slice(0, 5)) > 0.9
 
@@ -88,23 +89,21 @@ def test_without_no_view_nothing_changes(jar):
     assert torch.equal(nothing, start[0])
 
 
-def test_a_read_is_that_of_the_texture(jar):
-    maps = removal._Maps([(8, 4), (32, 32)], CPU)
-    (own,) = jar.appearance.materials
-    image = torch.cat([own.albedo, own.reflectance], dim=-1).detach()
-    uv = torch.rand(500, 2, generator=torch.Generator().manual_seed(3)) * 3.0 - 1.0
-    rows = torch.cat([torch.zeros(32, 5), image.reshape(-1, 5)])
-    found = removal._read(rows, *maps.taps(uv, torch.ones(500, dtype=torch.int64)))
-    at = uv[None, None], torch.zeros(1, 1, 500, 4)
-    wanted = jar.backend.texture(image, *at, filter_mode="linear-mipmap-linear", boundary_mode="wrap")
-    torch.testing.assert_close(found, wanted[0, 0], rtol=1e-4, atol=1e-5)
-
-
-def test_fine_maps_are_fitted_as_coarse_as_a_pixel():
-    pixels = torch.tensor([[4.0 / 64, 0.0, 0.0, 4.0 / 64]]).repeat(10, 1)
-    assert removal._coarse((64, 64), pixels) == (16, 16)
-    assert removal._coarse((64, 64), pixels / 8) == (64, 64)
-    assert removal._coarse((64, 64), pixels[:0]) == (64, 64)
+def test_a_pixel_is_shaded_as_in_the_render_whatever_material_it_reads(jar):
+    evidence = gather(jar, 10**9)
+    model = removal._Model.of(jar, evidence)
+    here = evidence.seen.view == 2
+    pixels, seen, material = model.views[2], evidence.seen.at(here), evidence.material[here]
+    torch.testing.assert_close(pixels.residual(material), evidence.residual[here], rtol=0, atol=1e-6)
+    generator = torch.Generator().manual_seed(1)
+    for level in (0.2, 0.3, 0.237):
+        other = torch.rand(material.shape, generator=generator)
+        other[:, 3] = level
+        shaded = jacobian_of(seen, other, jar.light.prefiltered(), jar.backend.texture)[1]
+        off = (tonemap(pixels._radiance(other)) - tonemap(shaded)).abs()
+        assert float(off.mean()) < (1e-6 if level in ROUGHNESSES else 2e-3)
+        changed = tonemap(shaded) - tonemap(evidence.value[here])
+        assert float(off.mean()) < 0.05 * float(changed.abs().mean())
 
 
 def test_what_the_other_views_say_is_the_rest(jar):

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from stspbr.metrics.light import main_lights
 from stspbr.quality import confidence as command
 from stspbr.quality.confidence_cases import OBJECTS, Case
+from stspbr.quality.confidence_checks import near_a_lamp
 from stspbr.quality.confidence_figures import (
     area_under_curve,
     by_confidence,
@@ -18,6 +20,7 @@ from stspbr.quality.confidence_figures import (
     rank_figures,
     within,
 )
+from stspbr.scene.light import EnvironmentLight, latlong_to_direction
 
 
 def test_errors_of_a_gaussian_rank_and_lie_as_their_std_says():
@@ -29,6 +32,8 @@ def test_errors_of_a_gaussian_rank_and_lie_as_their_std_says():
     assert all(own["monotone"] and own["ratio"] > 15 for own in found.values())
     assert found["albedo"]["spearman"] > found["roughness"]["spearman"] > 0.6  # the mean of three errors is steadier
     shuffled = rank_figures(std, rng.permutation(error))
+    assert found["roughness"]["ceiling"] == pytest.approx(found["roughness"]["spearman"], abs=0.02)
+    assert shuffled["roughness"]["ceiling"] > 0.6  # it asks no error
     assert abs(shuffled["roughness"]["spearman"]) < 0.03 and shuffled["roughness"]["ratio"] < 1.5
 
 
@@ -77,6 +82,21 @@ def test_some_objects_were_never_looked_at_while_tuning():
     assert Case("letters", "same", "small").stage_settings("bake").confidence.fill == "off"
 
 
+def test_what_mirrors_any_part_of_a_lamp_is_near_it():
+    radiance = np.full((90, 180, 3), 0.1, np.float32)
+    radiance[40:50, :20] = radiance[40:50, -20:] = 5.0  # 80° wide, across the seam, behind the camera
+    radiance[44:46, 100:102] = 100.0  # a small lamp
+    light = EnvironmentLight(radiance)
+    lamps = np.stack([direction for direction, _ in main_lights(light)])
+
+    def asked(u, v):
+        return bool(near_a_lamp(light, lamps, latlong_to_direction(np.array([[u / 180, v / 90]])))[0])
+
+    assert asked(0, 45) and asked(18, 45) and asked(24, 45) and asked(162, 42)
+    assert not asked(30, 45) and not asked(0, 60) and not asked(150, 45)
+    assert asked(101, 45) and asked(104, 45) and not asked(110, 45) and not asked(60, 20)
+
+
 VALUES = {
     "ranks": {
         "ranks": {
@@ -89,7 +109,14 @@ VALUES = {
         "jacobian_off_by": {"albedo": 0.001, "roughness": 0.02, "metallic": 0.001},
     },
     "removal": {"views": [{"same": {"correlation": {"albedo": 0.7, "roughness": 0.5, "metallic": None}}}]},
-    "five": {"errors": {"chosen": {"albedo": 1.0}, "random 0": {"albedo": 1.0}, "random 1": {"albedo": 3.0}}},
+    "five": {
+        "errors": {
+            "none": {"albedo": 9.0},
+            "chosen": {"albedo": 1.0},
+            "random 0": {"albedo": 1.0},
+            "random 1": {"albedo": 3.0},
+        }
+    },
     "time": {"share": 0.2},
 }
 
@@ -117,7 +144,7 @@ def test_a_second_call_finds_what_the_first_did_and_the_table_marks_what_misses(
     rows = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:4]] for line in text.splitlines()
             if line.startswith("| ")}  # fmt: skip
     assert "letters (never tuned on)" in text
-    assert rows["five views chosen, error ÷ random ones': albedo"] == ["0.500", "≤ 1.000"]
+    assert rows["five views chosen, error ÷ random ones', all: albedo"] == ["0.500", "≤ 1.000"]
     same, path = text.split("Path-traced")
     assert "| Spearman of std and error: roughness | **0.50** | ≥ 0.60 |" in same
     assert "| Spearman of std and error: roughness | 0.50 | ≥ 0.45 |" in path

@@ -282,6 +282,35 @@ def test_a_camera_that_moves_gets_small_pictures_and_rest_draws_nothing(viewer, 
         painter.close()
 
 
+def test_a_run_that_goes_on_is_followed_seldom_and_one_that_ends_at_once(viewer, monkeypatch):
+    monkeypatch.setattr("stspbr.view.painter._FOLLOWED", 1e-9)
+    painter, one, written = Painter(viewer), Recorder(), iter(range(99))
+    try:
+        painter.add(one.tab)
+        painter.moved(one.tab, replace(CAMERA, width=96, height=96))
+        one.wait(2)  # small and whole
+        monkeypatch.setattr(viewer, "running", lambda: True)
+        monkeypatch.setattr(viewer, "depicted", lambda _: (str(next(written)),))  # always something newer
+        before = time.monotonic()
+        painter.refresh()
+        one.wait(3)  # the first one is drawn
+        while painter._follow_from == 0.0 and time.monotonic() < before + 10.0:
+            time.sleep(0.01)
+        assert before + 50.0 < painter._follow_from <= time.monotonic() + 60.0  # a minute at most
+        painter.refresh()
+        time.sleep(0.4)
+        assert len(one.pictures) == 3 and one.tab.follows
+        painter.changed(one.tab, Choice(look=Look("normal")))  # what a person asks for does not wait
+        one.wait(4)
+        assert not one.tab.follows
+        painter.refresh()
+        monkeypatch.setattr(viewer, "running", lambda: False)
+        painter.refresh()
+        one.wait(5)
+    finally:
+        painter.close()
+
+
 def test_a_picture_that_fails_does_not_end_the_page(viewer, monkeypatch):
     painter, one = Painter(viewer), Recorder()
     try:
