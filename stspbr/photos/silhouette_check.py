@@ -21,6 +21,7 @@ ENOUGH = 0.93
 """The coherence from which a copy's pose is accepted."""
 _SIDE = 112  # pixels along the longer side of a copy
 _GRID = 96
+_OUT = 0.01  # of the hull's diagonal: farther from it a point sticks out
 _FAR = 4.0  # cells from the hull: farther than anybody asks
 _REACH = 1.15  # of the half diagonal of the largest mask
 
@@ -175,6 +176,18 @@ class Silhouettes:
             near = ndimage.map_coordinates(grid, place, order=1, mode="constant", cval=_FAR * found.cell)
             np.minimum(out, near, out=out)
         return out
+
+    def outside(self, points: np.ndarray, found: Coherence) -> float:
+        """The share of ``points`` ``[P, 3]`` of the surface that stick out of the hull.
+
+        Between two copies turn and depth nearly make up for each other, so that turns which are all too small by a
+        tenth reproject well; but what they show is too deep by a tenth then. The hull's depth comes from masks.
+        """
+        grid, reach = found.volume(), float(np.linalg.norm(np.ptp(found.inside(), axis=0)))
+        places = ((points - found.centre) / found.cell + 0.5 * (len(grid) - 1)).T
+        far = _FAR * found.cell + _OUT * reach
+        distance = ndimage.map_coordinates(grid.clip(-far, far), places, order=1, mode="nearest")
+        return float((distance > _OUT * reach).mean()) if len(points) else 0.0
 
     def cube(self, poses: Poses, focal: float) -> tuple[np.ndarray, float]:
         """Centre ``[3]`` and half side of the cube that has the object in it: where lines of sight meet."""
