@@ -414,6 +414,16 @@ def test_the_silhouette_that_is_drawn_lies_on_the_mask(pile):
     assert min(overlaps[1]) < 0.9
 
 
+def test_points_that_are_too_deep_stick_out_of_the_hull(pile):
+    true, _, areas = pile
+    silhouettes = Silhouettes(*find_copies(areas))
+    found = silhouettes.check(true, FOCAL)
+    points = surface(400, np.random.default_rng(0))[0]
+    assert silhouettes.outside(points, found) < 0.02
+    assert silhouettes.outside(found.centre + 1.2 * (points - found.centre), found) > 0.3
+    assert silhouettes.outside(points[:0], found) == 0.0
+
+
 def test_an_occluder_carves_nothing(pile):
     true, _, areas = pile
     covered = areas.copy()
