@@ -27,6 +27,7 @@ _PROOF_SIDE = 96  # pixels of the pictures that poses are proven on
 _DIFFERENT = 5.0  # degrees between the same copy of two arrangements
 _ALIKE = 0.95  # of the better one's score: as good
 _CLEARER, _LIKENESS = 1.4, 0.2  # of the print in its own pose: against the best other one, and at least
+_OUTSIDE = 0.15  # of the points that the features fix: so many may stick out of the hull; of right poses a twelfth did
 _OVERLAP = 0.7  # of outlines drawn from what other copies show, at the median
 
 
@@ -110,7 +111,7 @@ def two_views(
 
 
 def confirmed(silhouettes: Silhouettes, trial: Arrangement) -> bool:
-    """Put an adjusted arrangement to both tests; whether enough copies are left."""
+    """Put an adjusted arrangement to all tests; whether enough copies are left."""
     assert trial.refined is not None
     trial.poses, trial.coherence = verified(silhouettes, trial.refined.poses, trial.focal)
     trial.why = {
@@ -119,7 +120,9 @@ def confirmed(silhouettes: Silhouettes, trial: Arrangement) -> bool:
         for number in trial.refined.poses
         if number not in trial.poses
     }
-    return trial.coherence is not None and prove(silhouettes, trial) and printed(trial)
+    if trial.coherence is None or not prove(silhouettes, trial) or not printed(trial):
+        return False
+    return silhouettes.outside(trial.refined.points, trial.coherence) <= _OUTSIDE
 
 
 def printed(trial: Arrangement) -> bool:

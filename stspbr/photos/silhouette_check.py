@@ -21,6 +21,8 @@ ENOUGH = 0.93
 """The coherence from which a copy's pose is accepted."""
 _SIDE = 112  # pixels along the longer side of a copy
 _GRID = 96
+_OUT = 0.01  # of the hull's diagonal: farther from it a point sticks out
+_FAR = 4.0  # cells from the hull: farther than anybody asks
 _REACH = 1.15  # of the half diagonal of the largest mask
 
 Poses = Mapping[int, np.ndarray]
@@ -44,10 +46,15 @@ class Coherence:
 
     def inside(self) -> np.ndarray:
         """``[P, 3]`` the points of the grid that are in the hull."""
-        side = round(len(self.distance) ** (1.0 / 3.0))
+        side = len(self.volume())
         axis = (np.arange(side) - 0.5 * (side - 1)) * self.cell
         offsets = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
         return self.centre + offsets[self.distance < 0.5 * self.cell]
+
+    def volume(self) -> np.ndarray:
+        """``[G, G, G]``: ``distance`` on its grid."""
+        side = round(len(self.distance) ** (1.0 / 3.0))
+        return self.distance.reshape(side, side, side)
 
     @property
     def worst(self) -> tuple[int, float]:
@@ -149,6 +156,38 @@ class Silhouettes:
         seen = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
         out[row[seen].astype(int), column[seen].astype(int)] = True
         return ndimage.maximum_filter(out, 2 * wide + 1)
+
+    def seen_distance(self, number: int, pose: np.ndarray, focal: float, found: Coherence) -> np.ndarray:
+        """``[h, w]`` float32: how near the hull each pixel of a copy's reduced crop comes; negative where it meets it.
+
+        In units of the object. Where this passes zero lies the hull's silhouette, far more exactly than its cells are.
+        """
+        camera, grid = self.camera(number, focal), found.volume().clip(-_FAR * found.cell, _FAR * found.cell)
+        turn, middle = pose[:3, :3], 0.5 * (len(grid) - 1)
+        x = (np.arange(camera.width) + 0.5 - camera.cx) / camera.fx
+        y = -(np.arange(camera.height) + 0.5 - camera.cy) / camera.fy
+        ways = np.stack([*np.meshgrid(x, y), np.full((camera.height, camera.width), -1.0)], axis=-1) @ turn / found.cell
+        start = (-turn.T @ pose[:3, 3] - found.centre) / found.cell + middle
+        depth = -float((turn @ found.centre + pose[:3, 3])[2])
+        reach = np.sqrt(3.0) * middle * found.cell
+        out = np.full(ways.shape[:2], _FAR * found.cell, np.float32)
+        for along in np.arange(max(depth - reach, 0.0), depth + reach, found.cell):
+            place = np.moveaxis(start + along * ways, -1, 0)
+            near = ndimage.map_coordinates(grid, place, order=1, mode="constant", cval=_FAR * found.cell)
+            np.minimum(out, near, out=out)
+        return out
+
+    def outside(self, points: np.ndarray, found: Coherence) -> float:
+        """The share of ``points`` ``[P, 3]`` of the surface that stick out of the hull.
+
+        Between two copies turn and depth nearly make up for each other, so that turns which are all too small by a
+        tenth reproject well; but what they show is too deep by a tenth then. The hull's depth comes from masks.
+        """
+        grid, reach = found.volume(), float(np.linalg.norm(np.ptp(found.inside(), axis=0)))
+        places = ((points - found.centre) / found.cell + 0.5 * (len(grid) - 1)).T
+        far = _FAR * found.cell + _OUT * reach
+        distance = ndimage.map_coordinates(grid.clip(-far, far), places, order=1, mode="nearest")
+        return float((distance > _OUT * reach).mean()) if len(points) else 0.0
 
     def cube(self, poses: Poses, focal: float) -> tuple[np.ndarray, float]:
         """Centre ``[3]`` and half side of the cube that has the object in it: where lines of sight meet."""

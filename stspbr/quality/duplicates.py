@@ -2,7 +2,7 @@
 
 Each pile is laid, path-traced and handed to the command's own search; its poses are compared with the true ones. A copy
 counts as falsely accepted if its pose is kept and wrong by more than 10 degrees. ``--maps`` runs the recipe ``pile`` to
-its maps instead, ``--turned`` compares turned lights with a fixed one.
+its maps instead, ``--turned`` compares turned lights with a fixed one, ``--wrong`` hands wrong poses to the tests.
 """
 
 from __future__ import annotations
@@ -120,12 +120,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("piles", nargs="*", default=list(PILES), help=f"some of {', '.join(PILES)}")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--side", type=int, default=3072, help="of the photo in pixels")
+    parser.add_argument("--side", type=int, help="of the photo in pixels; 3072, of --wrong 800, of --turned 128")
     parser.add_argument("--samples", type=int, default=64, help="paths per pixel; 0: rasterised")
     parser.add_argument("--matcher", choices=("sift", "affine"), default="affine")
     parser.add_argument("--focal", choices=("known", "unknown", "both"), default="both")
     parser.add_argument("--maps", action="store_true", help="the recipe pile whole, per seed; no search by itself")
     parser.add_argument("--turned", action="store_true", help="N turned lights against N cameras; no search")
+    parser.add_argument(
+        "--wrong", action="store_true", help="what the tests keep of wrong poses; rasterised, no search"
+    )
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE",
                         help="of the recipe, for --maps and --turned: coarse.optimize.iterations=150")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("runs/duplicates.jsonl"))
@@ -153,12 +156,21 @@ def _rows(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
             for seed in range(given.seeds):
                 place = home / f"turned-{asset}-{light}-{seed}"
                 names = f"procedural:{asset}", f"procedural:{light}"
-                yield compared(place, *names, seed=seed, overrides=given.overrides)
+                yield compared(place, *names, side=given.side or 128, seed=seed, overrides=given.overrides)
+    elif given.wrong:
+        from stspbr.quality.wrong_poses import judged, summary
+
+        rows = []
+        for seed in range(given.seeds):
+            own = judged(laid(PILES["label"], seed, given.side or 800), seed)
+            rows += own
+            yield {"seed": seed, "arrangements": own}
+        yield {"summary": summary(rows)}
     else:
         for name in given.piles:
             for seed in range(given.seeds):
                 for known in {"known": (True,), "unknown": (False,), "both": (True, False)}[given.focal]:
-                    row = measured(PILES[name], seed, given.side, given.samples, known, given.matcher)
+                    row = measured(PILES[name], seed, given.side or 3072, given.samples, known, given.matcher)
                     yield {"pile": name} | row
 
 

@@ -43,17 +43,16 @@ def contact_sheet(
     rows = ((np.arange(size[1]) + 0.5) / scale).astype(int).clip(0, height - 1)
     columns = ((np.arange(size[0]) + 0.5) / scale).astype(int).clip(0, width - 1)
     small = labels[rows[:, None], columns[None, :]]
-    inside = found.coherence.inside()
     silhouettes = Silhouettes(labels, copies)
     for copy in copies:
         state = states[copy.number]
         canvas[_outline(small == copy.number)] = _COLOURS["rejected"] if state == "rejected" else _OWN
         if state != "rejected":
             pose = found.poses[copy.number]
-            shadow = silhouettes.shadow(copy.number, pose, found.focal, inside, found.coherence.cell)
+            distance = silhouettes.seen_distance(copy.number, pose, found.focal, found.coherence)
             # what lies behind other copies is too large in the hull, and nobody sees it
             visible = (small == 0) | (small == copy.number)
-            edge = _outline(_pasted(shadow, silhouettes.box(copy.number), scale, size)) & visible
+            edge = _around(_pasted(distance, silhouettes.box(copy.number), scale, size) < 0.0) & visible
             canvas[edge] = _COLOURS[state]
     picture = Image.fromarray(canvas)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=_LETTERS)
@@ -69,11 +68,20 @@ def _outline(mask: np.ndarray) -> np.ndarray:
     return mask & ~ndimage.binary_erosion(mask, iterations=2)
 
 
-def _pasted(shadow: np.ndarray, box: tuple[int, int, int, int], scale: float, size: tuple[int, int]) -> np.ndarray:
-    """The reduced crop's mask in the picture."""
+def _around(mask: np.ndarray) -> np.ndarray:
+    return ndimage.binary_dilation(mask, iterations=2) & ~mask  # beside the mask's own outline, which it would hide
+
+
+def _pasted(distance: np.ndarray, box: tuple[int, int, int, int], scale: float, size: tuple[int, int]) -> np.ndarray:
+    """The reduced crop in the picture, interpolated; positive beside it."""
     left, top, right, bottom = (edge * scale for edge in box)
-    y, x = np.mgrid[: size[1], : size[0]] + 0.5
-    row = np.floor((y - top) / (bottom - top) * shadow.shape[0]).astype(int)
-    column = np.floor((x - left) / (right - left) * shadow.shape[1]).astype(int)
-    within = (row >= 0) & (row < shadow.shape[0]) & (column >= 0) & (column < shadow.shape[1])
-    return within & shadow[row.clip(0, shadow.shape[0] - 1), column.clip(0, shadow.shape[1] - 1)]
+    row = (np.arange(size[1]) + 0.5 - top) / (bottom - top) * distance.shape[0] - 0.5
+    column = (np.arange(size[0]) + 0.5 - left) / (right - left) * distance.shape[1] - 0.5
+    out = np.ones((size[1], size[0]), np.float32)
+    rows, columns = (
+        np.nonzero((at >= -0.5) & (at < n - 0.5))[0] for at, n in ((row, len(distance)), (column, distance.shape[1]))
+    )
+    if len(rows) and len(columns):
+        places = np.meshgrid(row[rows], column[columns], indexing="ij")
+        out[np.ix_(rows, columns)] = ndimage.map_coordinates(distance, places, order=1, mode="nearest")
+    return out

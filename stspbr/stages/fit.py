@@ -33,6 +33,8 @@ from stspbr.stages.state import load_normalization, save_json, save_mesh, save_s
 from stspbr.transport.ground import floored_light
 from stspbr.transport.transport import Transport
 
+_DRIFT = 0.5  # degrees by which a refined pose moves before its bounces are sought anew
+
 
 def reconstruct(
     session: Session,
@@ -53,6 +55,8 @@ def reconstruct(
         models: of the cameras.
     """
     schedule = None if transport is None else TransportSchedule(transport, settings.transport_refresh, ramp)
+    if transport is not None and models.cameras is not None:
+        transport.drift = _DRIFT
     parts = problem_parts(session, settings.optimize, capture, geometry, appearance, light, schedule, models)
     return Reconstruction(**parts)
 

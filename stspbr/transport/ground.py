@@ -258,11 +258,13 @@ class GroundedRadiosity(Radiosity):
             Irradiance(open_, direct + bounced),
         )  # fmt: skip
         self.shades[key] = self.grid.shade(flux, sent[0] + sent[1], hidden)
+        if self.copies is not None:
+            self.lit.pop(self.copies.number(rotation), None)  # it stood on a floor without shade
         return bounced
 
-    def over_floor(self, lookups: VisibleLookups) -> GroundedLookups:
-        """``lookups`` of poses that ``bounced`` has seen, over the floor."""
-        shades = torch.stack([self.shades[_key(rotation)] for rotation in lookups.rotations])
+    def over_floor(self, lookups: VisibleLookups, rotations: Tensor) -> GroundedLookups:
+        """``lookups`` over the floor; ``rotations`` ``[R, 3, 3]``: those that ``bounced`` has seen them in."""
+        shades = torch.stack([self.shades[_key(rotation)] for rotation in rotations])
         return GroundedLookups(lookups, self.grid, shades)
 
     def _ratio(self, rotation: Tensor) -> Tensor:

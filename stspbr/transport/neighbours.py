@@ -15,7 +15,7 @@ from torch import Tensor
 from stspbr.scene import Normalization
 from stspbr.transport.cache import VisibilityCache
 
-_CHUNK = 4096  # points whose rays are cast at a time
+_CELL = 0.04  # of the diagonal, twice the longest distance of the points
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,20 @@ class CopiesAround:
 
     Args:
         cache: visibility of the mesh from its own points; positions: ``[V, 3]``, faces: ``[F, 3]`` of the mesh.
+        cell: points that are nearer to each other see the other copies alike, a share of the diagonal; 0: each looks
+            for itself. They are farther away than the object's own folds, so that what they hide changes slowly.
     """
 
-    def __init__(self, cache: VisibilityCache, neighbours: Neighbours, positions: Tensor, faces: Tensor) -> None:
+    def __init__(
+        self, cache: VisibilityCache, neighbours: Neighbours, positions: Tensor, faces: Tensor, cell: float = _CELL
+    ) -> None:
         self.cache, self.neighbours = cache, neighbours
         corners = positions.detach()[faces.long()].float()
         used = corners.reshape(-1, 3)
         self._middle = 0.5 * (used.amin(0) + used.amax(0))
         self._radius = float((used - self._middle).norm(dim=1).max())
         self._facing = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        self._cells = self._split(cell)
         self._blocked: dict[int, Blocked] = {}
         self._floor: dict[int, Tensor] = {}
 
@@ -161,22 +166,32 @@ class CopiesAround:
     @torch.no_grad()
     def _look(self, number: int) -> Blocked:
         cache = self.cache
-        seen, parts = cache.seen_weights.clone(), []
-        origin = cache.points.position + cache.offset * cache.points.normal
-        for start in range(0, len(seen), _CHUNK):
-            point, way = torch.nonzero(cache.seen_weights[start : start + _CHUNK] > 0).unbind(1)
-            point = point + start
-            ways = cache.bins.directions[way]
-            hits = self.closest(number, origin[point], ways)
-            met = torch.nonzero(hits.owner >= 0).squeeze(1)
-            seen[point[met], way[met]] = 0.0
-            front = met[self.fronts(number, hits, ways)[met]]
-            corners, shares = cache.points.corners(hits.triangle[front], hits.barycentric[front])
-            parts.append((point[front], way[front], hits.owner[front], corners, shares))
-        point, way, owner, corners, shares = (torch.cat(values) for values in zip(*parts, strict=True))
+        place, cell = self._cells
+        ways = cache.bins.directions
+        hits = self.closest(number, place.repeat_interleave(len(ways), 0), ways.repeat(len(place), 1))
+        met = (hits.owner >= 0).view(len(place), -1)
+        front = self.fronts(number, hits, ways.repeat(len(place), 1)).view(len(place), -1)
+        open_ = cache.seen_weights > 0
+        seen = torch.where(met[cell], 0.0, cache.seen_weights)
+        point, way = torch.nonzero(open_ & front[cell]).unbind(1)
+        ray = cell[point] * len(ways) + way
+        rays, inverse = ray.unique(return_inverse=True)
+        corners, shares = cache.points.corners(hits.triangle[rays], hits.barycentric[rays])
         enclosed = (seen != cache.open_weights).any(1)
         weight = cache.open_weights[point, way] * cache.bins.solid_angle[way]
-        return Blocked(seen, enclosed, point, way, owner, corners, shares, weight)
+        return Blocked(seen, enclosed, point, way, hits.owner[ray], corners[inverse], shares[inverse], weight)
+
+    def _split(self, share: float) -> tuple[Tensor, Tensor]:
+        """Places ``[C, 3]`` that stand for the points about them, and each point's place ``[P]`` int64."""
+        points = self.cache.points
+        origin = points.position + self.cache.offset * points.normal
+        low, high = origin.amin(0), origin.amax(0)
+        if share <= 0:
+            return origin, torch.arange(len(origin))
+        grid = ((origin - low) / (share * float((high - low).norm()))).floor().long()
+        _, cell, count = grid.unique(dim=0, return_inverse=True, return_counts=True)
+        total = torch.zeros(len(count), 3).index_add_(0, cell, origin)
+        return total / count[:, None], cell
 
 
 def _meets(towards: Tensor, ways: Tensor, radius: float) -> Tensor:

@@ -90,12 +90,16 @@ class Radiosity:
 
     Args:
         copies: the object's copies around it; they send on what arrives at them directly.
+
+    Attributes:
+        lit: what arrives directly at copies that have sent some on, by their number.
     """
 
     def __init__(
         self, cache: VisibilityCache, material: MaterialValues, sweeps: int = 3, copies: CopiesAround | None = None
     ) -> None:
         self.cache, self.material, self.sweeps, self.copies = cache, material, sweeps, copies
+        self.lit: dict[int, Irradiance] = {}
         count = len(cache.points.position)
         rows = np.repeat(cache.hit_point.cpu().numpy(), 3)
         values = (cache.hit_weight[:, None] * cache.hit_shares).reshape(-1).cpu().numpy()
@@ -169,12 +173,17 @@ class Radiosity:
         light: PrefilteredLight,
         texture: Callable[..., Tensor],
     ) -> Tensor:
-        """Radiance ``[N, 3]`` that leaves places of copy ``owner`` towards ``view [N, 3]``, in that copy's space."""
+        """Radiance ``[N, 3]`` that leaves places of copy ``owner`` towards ``view [N, 3]``, in that copy's space.
+
+        What it sends on diffusely is that of the first ``light`` that was asked for; see ``lit``.
+        """
         assert self.copies is not None
         turn = self.copies.rotation(owner)[None].to(view.dtype)
-        irradiance = Irradiance(*self.arriving(light, turn, owner))
-        lit = turn, torch.zeros(len(view), dtype=torch.int64)
-        return sum(self.leaving(corners, shares, view, light, lit, texture, irradiance), torch.zeros_like(view))
+        if owner not in self.lit:
+            self.lit[owner] = Irradiance(*self.arriving(light, turn, owner))
+        turned = turn, torch.zeros(len(view), dtype=torch.int64)
+        parts = self.leaving(corners, shares, view, light, turned, texture, self.lit[owner])
+        return sum(parts, torch.zeros_like(view))
 
     def _from_copies(
         self, light: PrefilteredLight, rotation: Tensor, texture: Callable[..., Tensor], most_hits: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -85,6 +86,10 @@ class Transport:
         ground: the floor under it; lights must come with it (``FloorLight``). None: there is none.
         neighbours: copies of the object that stand around it. None: it stands alone.
         why: that floor or none was chosen, for the log.
+
+    Attributes:
+        drift: degrees that an orientation may move before what is bounced in it is sought anew. While poses are
+            refined, each step has new ones.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class Transport:
     ) -> None:
         self._backend, self._rays, self._poses = backend, rays, poses
         self.ground, self.why, self.neighbours = ground, why, neighbours
+        self.drift = 0.0
         self._snapshot: _Snapshot | None = None
 
     @property
@@ -144,13 +150,15 @@ class Transport:
             return None
         distinct, number = _distinct(rotations)
         fixed = light.detach()
-        bounced = torch.stack([self._bounced(snapshot, fixed, rotation) for rotation in distinct])
-        open_, direct = snapshot.radiosity.arriving(light, distinct)
+        known = torch.stack([self._known(snapshot, rotation) for rotation in distinct])
+        bounced = torch.stack([self._bounced(snapshot, fixed, rotation) for rotation in known])
+        open_, direct = snapshot.radiosity.arriving(light, known)
         lookups = VisibleLookups(
             snapshot.radiosity, Irradiance(open_, direct + bounced), fixed, self._backend.texture, distinct,
             number.index_select(0, owner), places.origin, places.outward, places.corners, places.shares, strength,
         )  # fmt: skip
-        return snapshot.radiosity.over_floor(lookups) if isinstance(snapshot.radiosity, GroundedRadiosity) else lookups
+        radiosity = snapshot.radiosity
+        return radiosity.over_floor(lookups, known) if isinstance(radiosity, GroundedRadiosity) else lookups
 
     def seen(
         self, surface: Surface, gbuffer: GBuffer, light: PrefilteredLight, strength: float = 1.0
@@ -172,6 +180,10 @@ class Transport:
             out |= {"rotations": torch.stack(rotations), "bounced": torch.stack(bounced)}
             if isinstance(self._snapshot.radiosity, GroundedRadiosity):
                 out["shades"] = torch.stack([self._snapshot.radiosity.shades[key] for key in self._snapshot.bounced])
+        if self._snapshot.radiosity.lit:
+            out["lit"] = torch.tensor(list(self._snapshot.radiosity.lit))
+            kept = self._snapshot.radiosity.lit.values()
+            out |= {"lit_open": torch.cat([i.open for i in kept]), "lit_total": torch.cat([i.total for i in kept])}
         return out
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -189,6 +201,9 @@ class Transport:
         self._take(surface, cache, material, kept)
         if self._snapshot is not None and isinstance(self._snapshot.radiosity, GroundedRadiosity):
             self._snapshot.radiosity.shades = dict(zip(kept, state.get("shades", []), strict=True))
+        if self._snapshot is not None and "lit" in state:
+            parts = zip(state["lit"].tolist(), state["lit_open"], state["lit_total"], strict=True)
+            self._snapshot.radiosity.lit = {n: Irradiance(open_[None], total[None]) for n, open_, total in parts}
 
     def _visibility(self, surface: Surface) -> VisibilityCache:
         normals, bins = surface.normals, direction_bins(surface.positions.device)
@@ -201,6 +216,20 @@ class Transport:
         if self.ground is not None:
             radiosity = GroundedRadiosity(cache, material, FloorGrid(self.ground, cache, *shape), copies)
         self._snapshot = _Snapshot(surface, material, radiosity, _face_normals(surface), bounced)
+
+    def _known(self, snapshot: _Snapshot, rotation: Tensor) -> Tensor:
+        """The nearest ``rotation [3, 3]`` that is ``drift`` away at most and whose bounces are known; or itself."""
+        if self.drift <= 0 or not snapshot.bounced or _key(rotation) in snapshot.bounced:
+            return rotation
+        every = torch.stack([kept for kept, _ in snapshot.bounced.values()])
+        # twice the sine of half the angle; the trace would lose its digits at a tenth of a degree
+        chord = (every - rotation).pow(2).sum((1, 2)).sqrt() / math.sqrt(2.0)
+        if self.neighbours is not None:  # two copies may be turned alike, but stand among others
+            own = self.neighbours.number(rotation)
+            others = [self.neighbours.number(kept) != own for kept in every]
+            chord = torch.where(torch.tensor(others, device=chord.device), torch.inf, chord)
+        nearest = int(chord.argmin())
+        return every[nearest] if float(chord[nearest]) <= 2.0 * math.sin(math.radians(0.5 * self.drift)) else rotation
 
     def _bounced(self, snapshot: _Snapshot, light: PrefilteredLight, rotation: Tensor) -> Tensor:
         key = _key(rotation)

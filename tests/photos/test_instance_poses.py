@@ -397,6 +397,33 @@ def test_right_poses_are_coherent_and_a_wrong_one_is_dropped(pile):
     assert set(kept) == set(true) - {4} and coherence.worst[1] >= ENOUGH
 
 
+def test_the_silhouette_that_is_drawn_lies_on_the_mask(pile):
+    """Not a cell outside of it, and of a wrong pose apart from it."""
+    true, _, areas = pile
+    silhouettes = Silhouettes(*find_copies(areas))
+    wrong = {**true, 4: true[4].copy()}
+    wrong[4][:3, :3] = true[4][:3, :3] @ Rotation.from_euler("z", 90, degrees=True).as_matrix()
+    overlaps = []
+    for at in (true, wrong):
+        found = silhouettes.check(at, FOCAL)
+        drawn = {k: silhouettes.seen_distance(k, pose, FOCAL, found) < 0 for k, pose in at.items()}
+        # pixels that another copy may cover are nobody's
+        parts = {k: (part, silhouettes.mask(k), silhouettes.outline(k) > 0) for k, part in drawn.items()}
+        overlaps.append([(p & m).sum() / ((p | m) & (out | m)).sum() for p, m, out in parts.values()])
+    assert min(overlaps[0]) > 0.97
+    assert min(overlaps[1]) < 0.9
+
+
+def test_points_that_are_too_deep_stick_out_of_the_hull(pile):
+    true, _, areas = pile
+    silhouettes = Silhouettes(*find_copies(areas))
+    found = silhouettes.check(true, FOCAL)
+    points = surface(400, np.random.default_rng(0))[0]
+    assert silhouettes.outside(points, found) < 0.02
+    assert silhouettes.outside(found.centre + 1.2 * (points - found.centre), found) > 0.3
+    assert silhouettes.outside(points[:0], found) == 0.0
+
+
 def test_an_occluder_carves_nothing(pile):
     true, _, areas = pile
     covered = areas.copy()

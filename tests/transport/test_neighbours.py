@@ -31,13 +31,13 @@ def poses(*places, turns=None):
     return out
 
 
-def balls(at, albedo=0.5, roughness=0.4, metallic=0.0, grid=None):
-    """Radiosity of one unit ball among copies of it."""
+def balls(at, albedo=0.5, roughness=0.4, metallic=0.0, grid=None, cell=0.0):
+    """Radiosity of one unit ball among copies of it; each point looks for itself, unless ``cell`` joins some."""
     positions, faces = sphere(COUNT)
     cache = visibility(positions, faces, positions, faces, direction_bins())
     one = torch.ones(len(cache.points.position), 1)
     material = MaterialValues(albedo * one.expand(-1, 3), roughness * one, metallic * one, cache.points.normal)
-    copies = None if at is None else CopiesAround(cache, Neighbours.of(at), positions, faces)
+    copies = None if at is None else CopiesAround(cache, Neighbours.of(at), positions, faces, cell)
     if grid is not None:
         return GroundedRadiosity(cache, material, FloorGrid(grid, cache, positions, faces), copies)
     return Radiosity(cache, material, copies=copies)
@@ -99,6 +99,19 @@ def test_irradiance_is_that_of_one_mesh_with_all_copies(metallic):
     assert float(got[1].mean()) == pytest.approx(float(wanted[1].mean()), rel=0.08)
     # of many bounces, these are the most: the others are left out
     assert float(got[1].mean()) > 0.75 * float(of_first(whole, whole.bounced(light, turn, texture)).mean())
+
+
+def test_points_that_look_together_see_nearly_what_each_sees():
+    at = poses((0, 0, 0), (2.3, 0.3, 0), (0.2, -0.4, -2.6))
+    light, turn = gradient_sky().prefilter().detach(), torch.eye(3)
+    alone, joined = balls(at), balls(at, cell=0.04)
+    assert 100 < len(joined.copies._cells[0]) < 0.5 * len(alone.copies._cells[0])
+    own, other = (one.arriving(light, turn[None])[1][0] for one in (alone, joined))
+    blocked = (alone.arriving(light, turn[None])[0][0] - own).mean()
+    assert float((other - own).pow(2).mean().sqrt()) < 0.04 * float(own.mean())
+    assert abs(float((other - own).mean())) < 0.02 * float(blocked)
+    sent, alike = (one._from_copies(light, turn, texture, None) for one in (alone, joined))
+    assert float(alike.mean()) == pytest.approx(float(sent.mean()), rel=0.01)
 
 
 def test_a_turned_copy_sees_the_others_where_they_are():
