@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--guidance", default="auto")
     parser.add_argument("--survey", type=int, default=4)
     parser.add_argument("--no-clamp", action="store_true")
+    parser.add_argument("--no-even", action="store_true", help="each texel follows the prior for itself")
     parser.add_argument("--saturation", type=float, default=0.05)
     parser.add_argument("--rate", type=float, default=0.03)
     parser.add_argument("--picture", type=int, default=96, help="side of the pictures; 0: none")
@@ -126,7 +127,8 @@ def main() -> None:
 
 def how(given: argparse.Namespace) -> dict[str, Any]:
     """Whatever a run depends on besides prompt, object and seed."""
-    names = ("prior", "steps", "side", "size", "views", "guidance", "survey", "no_clamp", "saturation", "rate")
+    names = ("prior", "steps", "side", "size", "views", "guidance", "survey", "no_clamp", "no_even",
+             "saturation", "rate")  # fmt: skip
     return {name: getattr(given, name) for name in names}
 
 
@@ -152,7 +154,7 @@ def one(given: argparse.Namespace, prompt: str, name: str, seed: int, picture: P
     settings = TextureSettings(
         mesh=f"procedural:{name}", prompt=prompt, prior=given.prior, size=given.size, views=given.views,
         steps=[int(part) for part in given.steps.split(",")], guidance=guidance, clamp=not given.no_clamp,
-        survey=given.survey, saturation=given.saturation, checkpoint_every=10**6, preview_every=10**6,
+        survey=given.survey, even=not given.no_even, saturation=given.saturation, checkpoint_every=10**6, preview_every=10**6,
         rate=given.rate, turntable=1,
     )  # fmt: skip
     subject = texture.read_subject(session, settings)
