@@ -154,8 +154,8 @@ def one(given: argparse.Namespace, prompt: str, name: str, seed: int, picture: P
     settings = TextureSettings(
         mesh=f"procedural:{name}", prompt=prompt, prior=given.prior, size=given.size, views=given.views,
         steps=[int(part) for part in given.steps.split(",")], guidance=guidance, clamp=not given.no_clamp,
-        survey=given.survey, even=not given.no_even, saturation=given.saturation, checkpoint_every=10**6, preview_every=10**6,
-        rate=given.rate, turntable=1,
+        survey=given.survey, even=not given.no_even, saturation=given.saturation, rate=given.rate, turntable=1,
+        checkpoint_every=10**6, preview_every=10**6,
     )  # fmt: skip
     subject = texture.read_subject(session, settings)
     if given.prior in ("bank", "blind"):

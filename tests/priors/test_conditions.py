@@ -118,7 +118,7 @@ def test_a_net_without_light_reads_none_and_comes_back_from_its_file(tmp_path):
         with torch.no_grad():
             one = net(*given, torch.rand(2, REFERENCES, 16, 16), *more)
             other = net(*given[:2], words.roll(1, 0), given[3], None, *more)
-        assert torch.allclose(found, one.permute(0, 2, 3, 1), atol=1e-5)  # what it is told of the light makes no difference
+        assert torch.allclose(found, one.permute(0, 2, 3, 1), atol=1e-5)  # the light makes no difference
         assert not torch.allclose(other, one, atol=1e-3)  # the words do
 
 
