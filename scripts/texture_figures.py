@@ -84,9 +84,11 @@ def main() -> None:
     parser.add_argument("--guidance", default="auto")
     parser.add_argument("--survey", type=int, default=4)
     parser.add_argument("--no-clamp", action="store_true")
+    parser.add_argument("--no-even", action="store_true", help="each texel follows the prior for itself")
     parser.add_argument("--saturation", type=float, default=0.05)
     parser.add_argument("--rate", type=float, default=0.03)
     parser.add_argument("--picture", type=int, default=96, help="side of the pictures; 0: none")
+    parser.add_argument("--traced", type=int, default=0, help="paths per pixel of the pictures; 0: rasterised")
     parser.add_argument("--samples", action="store_true", help="read the prior's own pictures, and nothing else")
     given = parser.parse_args()
     set_threads(1)
@@ -126,7 +128,8 @@ def main() -> None:
 
 def how(given: argparse.Namespace) -> dict[str, Any]:
     """Whatever a run depends on besides prompt, object and seed."""
-    names = ("prior", "steps", "side", "size", "views", "guidance", "survey", "no_clamp", "saturation", "rate")
+    names = ("prior", "steps", "side", "size", "views", "guidance", "survey", "no_clamp", "no_even",
+             "saturation", "rate")  # fmt: skip
     return {name: getattr(given, name) for name in names}
 
 
@@ -152,8 +155,8 @@ def one(given: argparse.Namespace, prompt: str, name: str, seed: int, picture: P
     settings = TextureSettings(
         mesh=f"procedural:{name}", prompt=prompt, prior=given.prior, size=given.size, views=given.views,
         steps=[int(part) for part in given.steps.split(",")], guidance=guidance, clamp=not given.no_clamp,
-        survey=given.survey, saturation=given.saturation, checkpoint_every=10**6, preview_every=10**6,
-        rate=given.rate, turntable=1,
+        survey=given.survey, even=not given.no_even, saturation=given.saturation, rate=given.rate, turntable=1,
+        checkpoint_every=10**6, preview_every=10**6,
     )  # fmt: skip
     subject = texture.read_subject(session, settings)
     if given.prior in ("bank", "blind"):
@@ -172,7 +175,7 @@ def one(given: argparse.Namespace, prompt: str, name: str, seed: int, picture: P
     if problem.coarse is not None:
         row |= finer(subject, problem)
     if given.picture:
-        write_png8(picture, photographed(session, asset, given.picture), srgb=False)
+        write_png8(picture, photographed(session, asset, given.picture, given.traced), srgb=False)
     return row
 
 
@@ -215,12 +218,17 @@ def finer(subject: Subject, problem: Distillation) -> dict[str, float]:
     }
 
 
-def photographed(session: Session, asset: Asset, side: int) -> np.ndarray:
-    """``[side, side, 3]`` display values of the object under the light that was never seen."""
+def photographed(session: Session, asset: Asset, side: int, paths: int) -> np.ndarray:
+    """``[side, side, 3]`` display values of the object under the light that was never seen; path-traced or not."""
+    camera = turntable(asset, 3, side)[0].camera
+    if paths:
+        from stspbr.render.mitsuba_scene import render
+
+        image, alpha = render(asset, demo_light(128), [camera], spp=paths)[0]
+        return display(image) + 0.25 * (1.0 - alpha)
     demo = prefilter_latlong(demo_light(128), 128, session.run / ".cache")
-    frame = turntable(asset, 3, side)[0]
     renderer = AssetRenderer(asset, session.backend, torch.device("cpu"))
-    shown = renderer.render(ViewBatch.of([frame.camera], [np.eye(4)], torch.device("cpu")), demo)
+    shown = renderer.render(ViewBatch.of([camera], [np.eye(4)], torch.device("cpu")), demo)
     image, alpha = shown["rgb"][0].numpy(), shown["alpha"][0].numpy()
     return display(image) + 0.25 * (1.0 - alpha)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stspbr.fields.material_values import METALLIC
 from stspbr.optimize.appearance import TextureAppearance
+from stspbr.optimize.even_parts import EvenPart
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term
 from stspbr.optimize.surface_noise import SurfaceNoise
@@ -36,6 +37,11 @@ _FILL_EVERY = 50  # steps between two fillings of the texels around charts
 _BINARY_FROM = 0.7
 _GUARD = (0.01, 0.98)  # albedo outside is what colours run away to
 _STEEPEST = 0.5  # of a learned normal's x and y
+
+
+def path_level(progress: float) -> int:
+    """The noise level where a pattern is sought, at ``progress`` in [0, 1] of the steps."""
+    return int(_PATH[0] + (_PATH[1] - _PATH[0]) * progress)
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Distillation:
         coarse: the frozen maps that the stage's ``low`` picture shows; coarse_side: of that picture.
         texels: fills a map ``[H, W, C]`` around its charts, one per material; None: maps are left as they are.
         number: of the resolution, for its random numbers.
+        even: the parts that are of one material all over.
         pattern: whether a pattern is sought: noise stays on the surface, and its level falls (see ``surface_noise``).
     """
 
@@ -81,12 +88,13 @@ class Distillation:
         coarse: TextureAppearance | None = None,
         coarse_side: int = 0,
         fill: Sequence[Callable[[Tensor], Tensor]] | None = None,
+        even: Sequence[EvenPart] = (),
         pattern: bool = False,
     ) -> None:
         self.views, self.appearance, self.stage = views, appearance, stage
         self.conditions, self.part_of, self.guidance, self.weights = conditions, part_of, guidance, weights
         self.batch, self.seed, self.number, self.clamp = batch, seed, number, clamp
-        self.coarse, self.coarse_side, self.fill = coarse, coarse_side, fill
+        self.coarse, self.coarse_side, self.fill, self.even = coarse, coarse_side, fill, even
         self.attached = SurfaceNoise(views.sphere, stage.side, seed, part_of.device) if pattern else None
         self.skipped = torch.zeros((), dtype=torch.int64)
         self._done = torch.zeros((), dtype=torch.int64)
@@ -110,8 +118,13 @@ class Distillation:
         return [Term("distill", distilled, drives), *self._regularizers(look, progress)]
 
     def expected(self, look: Look, picture: Tensor, parts: Sequence[int], t: int, guidance: float, level: int,
-                 generator: torch.Generator, noise: Tensor | None = None) -> Tensor:  # fmt: skip
-        """``[B, side, side, 3]`` in about [−1, 1]: what the prior expects behind ``noise`` (fresh) of level ``t``."""
+                 generator: torch.Generator, noise: Tensor | None = None,
+                 condition: Condition | None = None) -> Tensor:  # fmt: skip
+        """``[B, side, side, 3]`` in about [−1, 1]: what the prior expects behind ``noise`` (fresh) of level ``t``.
+
+        Args:
+            condition: captions in the place of those of ``parts``.
+        """
         with torch.no_grad():
             x = 2.0 * picture.detach() - 1.0
             if noise is None:
@@ -124,7 +137,8 @@ class Distillation:
                 low = enlarged(small, self.stage.side)
                 more = torch.randn(low.shape, generator=generator, device=x.device)
                 extra.low, extra.level = self.stage.noised_low(low, level, more), level
-            return self.stage.x0(x_t, t, self._condition(look, parts), guidance, extra)
+            asked = self._condition(look, parts) if condition is None else condition
+            return self.stage.x0(x_t, t, asked, guidance, extra)
 
     def _target(
         self, look: Look, picture: Tensor, parts: Sequence[int], step: int, progress: float
@@ -136,7 +150,7 @@ class Distillation:
         t = int(low + (high - low) * float(torch.rand((), generator=generator, device=picture.device)))
         noise = None
         if self.attached is not None:
-            t = int(_PATH[0] + (_PATH[1] - _PATH[0]) * progress)
+            t = path_level(progress)
             noise = self.attached.seen(look.gbuffer, generator)
         guidance = self.guidance[0] if progress < 0.5 else self.guidance[1]
         level = int(LOW_LEVEL[0] + (LOW_LEVEL[1] - LOW_LEVEL[0]) * progress)
@@ -203,6 +217,8 @@ class Distillation:
     @torch.no_grad()
     def constrain(self) -> None:
         self.appearance.constrain()
+        for part in self.even:
+            part.hold(self.appearance)
         self._done += 1
         for own in self.appearance.materials:
             if own.normal is not None and own.normal.requires_grad:

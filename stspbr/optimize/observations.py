@@ -197,6 +197,24 @@ class Cells:
         found = torch.searchsorted(self._used, wanted).clamp(max=self.count - 1)
         return torch.where(self._used.index_select(0, found) == wanted, found, torch.full_like(found, -1))
 
+    def interpolated(self, values: Tensor, points: Tensor, group: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``[M, C]`` trilinear sums of the cells' ``values`` ``[count, C]`` at ``points`` ``[M, 3]``.
+
+        Returns:
+            The sums, in which cells without points count as 0, and the weight ``[M]`` in [0, 1] of those with points.
+        """
+        place = (points.clamp(-1.0, 1.0) + 1.0) * (0.5 * self.resolution) - 0.5
+        first = place.floor()
+        out, weight = values.new_zeros(len(points), values.shape[1]), values.new_zeros(len(points))
+        for step in itertools.product((0.0, 1.0), repeat=3):
+            corner = first + first.new_tensor(step)
+            share = (1.0 - (place - corner).abs()).prod(dim=1)
+            cell = self.find((corner + 0.5) * (2.0 / self.resolution) - 1.0, group)
+            share = torch.where((cell >= 0) & ((corner >= 0) & (corner < self.resolution)).all(dim=1), share, 0.0)
+            out += share[:, None] * values.index_select(0, cell.clamp(min=0))
+            weight += share
+        return out, weight
+
     def _key(self, points: Tensor, group: Tensor | None) -> Tensor:
         flat = _flat(_grid(points, self.resolution), self.resolution)
         return flat if group is None else flat + group * self._volume

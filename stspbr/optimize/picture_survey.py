@@ -7,7 +7,7 @@ surface are a search over roughness, exact in albedo (see ``cell_fits``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,12 +27,15 @@ from stspbr.render.gbuffer import GBuffer, render_gbuffer
 VIEWS = 16
 LEVEL = 400
 """Of the noise behind which the prior is asked."""
-_INSIDE = 0.999  # coverage of pixels that show nothing but the surface
-_GRID = (0.07, 0.13, 0.2, 0.28, 0.37, 0.47, 0.6, 0.75)  # roughnesses that are tried besides, where one material is all
+INSIDE = 0.999  # coverage of pixels that show nothing but the surface
+GRID = (0.07, 0.13, 0.2, 0.28, 0.37, 0.47, 0.6, 0.75)  # roughnesses that are tried besides
+
+
+Expect = Callable[[Look, Tensor, Sequence[int], torch.Generator], Tensor]
 
 
 @dataclass
-class _Answer:
+class Answer:
     """Pictures that the prior expects: the views, the part that each is about, its pixels ``[B, H, W]``."""
 
     look: Look
@@ -47,32 +50,30 @@ def survey_pictures(
 ) -> str:
     """Ask the prior for ``VIEWS`` pictures, search them, and write into the maps what explains them better.
 
-    The search is per pixel, but pictures are means over pixels, which blur highlights. So what it finds, and for parts
-    of one material some roughnesses besides, is rendered as the pictures are, and the nearest to them is taken; the
-    maps as they are compete, too.
+    The search is per pixel, but pictures are means over pixels, which blur highlights. So what it finds, and some
+    roughnesses besides, is rendered as the pictures are, and the nearest to them is taken; the maps as they are
+    compete, too.
 
     Args:
         places: of each material's maps, the covered texels ``[N]`` (row · W + column) and their ``[N, 3]`` points.
-        one_material: of each part, whether its prompt names one material all over, which then is one cell.
+        one_material: of each part, whether its prompt names one material all over; the maps of others stay as they are.
 
     Returns:
         A summary in one line.
     """
-    seen, part, answers = _observed(problem, step)
+    seen, part, answers = observed(problem, step, _expect(problem))
     if len(seen) == 0:
         return "survey: no point is seen"
-    single = torch.tensor([float(flag) for flag in one_material], device=part.device)
-    points = torch.where(single.index_select(0, part)[:, None] > 0, torch.zeros_like(seen.position), seen.position)
-    cells = Cells(points, part)
+    cells = Cells(torch.zeros_like(seen.position), part)
     fits = fit_cells(seen, cells, problem.views.lights[_light_of(problem, step)], problem.views.backend.texture)
     metal = fits.metal.error < fits.dielectric.error
     roughness = torch.where(metal, fits.metal.roughness, fits.dielectric.roughness)
     albedo = torch.where(metal, fits.metal.albedo, fits.dielectric.albedo).clamp(0.0, 1.0)
     as_they_are = _maps(problem)
     candidates = [as_they_are]
-    for value in (None, *(_GRID if any(one_material) else ())):
+    for value in (None, *GRID):
         tried = roughness if value is None else torch.full_like(roughness, value)
-        _write(problem, places, one_material, cells, (albedo, tried, metal), as_they_are, only_plain=value is not None)
+        _write(problem, places, one_material, cells, (albedo, tried, metal), as_they_are)
         candidates.append(_maps(problem))
     errors = []
     for candidate in candidates:
@@ -114,29 +115,22 @@ def _write(
     cells: Cells,
     found: tuple[Tensor, Tensor, Tensor],
     start: list[tuple[Tensor, ...]],
-    only_plain: bool,
 ) -> None:
-    """Albedo, roughness and kind ``found`` in the cells, into the maps."""
+    """Albedo, roughness and kind ``found`` of each part of one material, into the maps."""
     _restore(problem, start)
     albedo, roughness, metal = found
-    centre, radius = problem.views.sphere
     low, high = problem.appearance.roughness_range
     for number, (texel, position) in enumerate(places):
-        plain = one_material[int(problem.part_of[number])]
-        if only_plain and not plain:
+        if not one_material[int(problem.part_of[number])]:
             continue
-        where = torch.zeros_like(position) if plain else (position - position.new_tensor(centre)) / radius
-        cell = cells.find(where, problem.part_of[number].expand(len(texel)))
+        cell = cells.find(torch.zeros_like(position), problem.part_of[number].expand(len(texel)))
         chosen, cell = texel[cell >= 0], cell[cell >= 0]
         colour, reflectance = (values[0].flatten(0, 1) for values in _tensors(problem, number))
-        kind = metal[cell].float()
-        # of one material the fit's albedo belongs to its kind; a pattern's would be blurred by it
-        renewed = plain | ((reflectance[chosen][:, METALLIC] - kind).abs() > 0.5)
-        colour[chosen] = torch.where(renewed, albedo[cell], colour[chosen])
-        reflectance[chosen] = torch.cat([roughness[cell].clamp(low, high), kind], dim=1)
+        colour[chosen] = albedo[cell]
+        reflectance[chosen] = torch.cat([roughness[cell].clamp(low, high), metal[cell].float()], dim=1)
 
 
-def _distances(problem: Distillation, answers: Sequence[_Answer]) -> Tensor:
+def _distances(problem: Distillation, answers: Sequence[Answer]) -> Tensor:
     """``[P]``: of each part, the mean squared distance of the maps' pictures to the expected ones."""
     sums = torch.zeros(len(problem.conditions), 2, dtype=torch.float64)
     for answer in answers:
@@ -152,12 +146,24 @@ def _light_of(problem: Distillation, step: int) -> int:
     return (7 * problem.number + step) % len(problem.views.lights)
 
 
-def _observed(problem: Distillation, step: int) -> tuple[Observations, Tensor, list[_Answer]]:
-    """What the prior expects to be seen of the surface, the part ``[N]`` of each observation, and the pictures."""
+def _expect(problem: Distillation) -> Expect:
+    """What the prior expects of the parts' captions behind ``LEVEL``."""
+    return lambda look, picture, parts, generator: problem.expected(look, picture, parts, LEVEL, 1.0, 150, generator)
+
+
+def observed(
+    problem: Distillation, step: int, expect: Expect, parts: Sequence[int] | None = None
+) -> tuple[Observations, Tensor, list[Answer]]:
+    """What the prior expects to be seen of the surface, the part ``[N]`` of each observation, and the pictures.
+
+    Args:
+        expect: what is expected of a look at the maps' picture, by the parts of its views.
+        parts: of the views of each batch; None: they take turns.
+    """
     number, views = _light_of(problem, step), problem.views
     batches = max(1, VIEWS // problem.batch)
     parts_of_views: list[Tensor] = []
-    answers: list[_Answer] = []
+    answers: list[Answer] = []
     pieces: list[dict[str, Tensor]] = []
     for batch in range(batches):
         key = [problem.seed, problem.number, step, 1000 + batch]
@@ -167,19 +173,19 @@ def _observed(problem: Distillation, step: int) -> tuple[Observations, Tensor, l
             for scale in (2, 1)
         )
         look = Look(large, render_gbuffer(views.surface, large.views, views.backend), [views.lights[number]])
-        parts = [(batch * problem.batch + view) % len(problem.conditions) for view in range(problem.batch)]
+        asked = parts or [(batch * problem.batch + view) % len(problem.conditions) for view in range(problem.batch)]
         generator = step_generator(step, problem.seed * 8 + 4 + batch, problem.part_of.device)
         picture = views.picture(look, problem.appearance)
-        found = problem.expected(look, picture, parts, LEVEL, 1.0, 150, generator).clamp(-1.0, 1.0)
+        found = expect(look, picture, asked, generator).clamp(-1.0, 1.0)
         gbuffer = render_gbuffer(views.surface, small.views, views.backend)
-        inside = views.coverage(look).flatten().index_select(0, gbuffer.covered) > _INSIDE
+        inside = views.coverage(look).flatten().index_select(0, gbuffer.covered) > INSIDE
         display = 0.5 * (found.reshape(-1, 3).index_select(0, gbuffer.covered) + 1.0)
-        wanted = torch.tensor(parts, device=gbuffer.view.device).index_select(0, gbuffer.view)
+        wanted = torch.tensor(asked, device=gbuffer.view.device).index_select(0, gbuffer.view)
         shown = problem.part_of.index_select(0, problem.appearance.owner_of(gbuffer.triangle))
         own = shown == wanted
         chosen = torch.nonzero(inside & own).squeeze(1)
         mask = gbuffer.image(own[:, None].float())[..., 0]
-        answers.append(_Answer(look, parts, mask, 0.5 * (found + 1.0)))
+        answers.append(Answer(look, list(asked), mask, 0.5 * (found + 1.0)))
         pieces.append(_piece(gbuffer, display, small.exposure, chosen, batch * problem.batch, views.sphere))
         pieces[-1]["rotation"] = small.rotation
         parts_of_views.append(shown.index_select(0, chosen))

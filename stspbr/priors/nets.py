@@ -32,17 +32,20 @@ class Mixer(nn.Module):
     believed. These are averaged by their precisions, which begin at those that the noise levels give (as in the
     preconditioning of Karras et al. 2022).
 
+    A net without light is shown no reference. It guesses them from normals and the noisy picture, and there is no
+    evidence for either material but what it sees.
+
     Args:
         channels: of its resolutions, finest first.
         words: V, of the vocabulary.
-        low: whether it is shown a coarser picture.
+        low: whether it is shown a coarser picture; light: whether it is shown the references.
         width: of the condition's vector.
     """
 
-    def __init__(self, channels: tuple[int, ...], words: int, low: bool, width: int = 96) -> None:
+    def __init__(self, channels: tuple[int, ...], words: int, low: bool, light: bool = True, width: int = 96) -> None:
         super().__init__()
-        self.channels, self.words, self.low = channels, words, low
-        given = 3 + GEOMETRY + REFERENCES + 6 + 1 + (4 if low else 0)
+        self.channels, self.words, self.low, self.light = channels, words, low, light
+        given = 3 + GEOMETRY + (REFERENCES + 6 + 1 if light else 0) + ((4 if light else 3) if low else 0)
         self.text = nn.Linear(2 * words, width, bias=False)
         self.noise = nn.Linear(2 * _LEVEL_WAVES * (2 if low else 1), width)
         self.join = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
@@ -51,7 +54,8 @@ class Mixer(nn.Module):
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(channels, channels[1:], strict=False))
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(channels, channels[1:], strict=False))
         self.up = nn.ModuleList(_Block(2 * c, c, width) for c in channels[:-1])
-        self.sizes = [MIX, 1, 3, 3 if low else 2]  # change of the mix, cover, background, log precisions
+        # change of the mix, cover, background, log precisions, guessed references
+        self.sizes = [MIX, 1, 3, 3 if low else 2, 0 if light else REFERENCES]
         self.last = nn.Conv2d(channels[0], sum(self.sizes), 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
@@ -62,7 +66,7 @@ class Mixer(nn.Module):
         t: Tensor,
         words: Tensor,
         geometry: Tensor,
-        light: Tensor,
+        light: Tensor | None,
         low: Tensor | None = None,
         level: Tensor | None = None,
     ) -> Tensor:
@@ -70,26 +74,30 @@ class Mixer(nn.Module):
 
         Args:
             t, level: ``[B]`` of the noise, in [0, 1); words: ``[B, 2, V + MIX]``, see ``mixes.encoded``.
-            geometry, light: ``[B, GEOMETRY or REFERENCES, H, W]``, see ``lit_views``.
+            geometry, light: ``[B, GEOMETRY or REFERENCES, H, W]``, see ``lit_views``; a net without light reads none.
             low: the coarser picture ``[B, 3, H, W]`` with noise of ``level``.
         """
         mask = geometry[:, 3:4]
-        radiance = radiance_of(light / mask.clamp(min=_LEAST_MASK))  # ``light`` fades out at the outline
         words, known = words.split([self.words, MIX], dim=2)
         mixes = known.unflatten(2, (3, REFERENCES))
-        painted = display_curve(torch.einsum("bmck,bkhw->bmchw", mixes, radiance))
-
         observed, variance = [_unscaled(x_t, t)], [_variance(t)]
         levels = [_waves(t)]
         if low is not None:
             assert level is not None
             observed, variance = [*observed, _unscaled(low, level)], [*variance, _variance(level) + _LOW_VARIANCE]
             levels.append(_waves(level))
-        evidence = [
-            _evidence(seen, painted, spread + _OWN_VARIANCE) for seen, spread in zip(observed, variance, strict=True)
-        ]
+        shown, evidence, radiance = [x_t, geometry], [], None
+        if self.light:
+            assert light is not None
+            radiance = radiance_of(light / mask.clamp(min=_LEAST_MASK))  # ``light`` fades out at the outline
+            painted = display_curve(torch.einsum("bmck,bkhw->bmchw", mixes, radiance))
+            evidence = [
+                _evidence(seen, painted, spread + _OWN_VARIANCE)
+                for seen, spread in zip(observed, variance, strict=True)
+            ]
+            shown += [light, painted.flatten(1, 2), *evidence]
         condition = self.join(self.text(words.flatten(1)) + self.noise(torch.cat(levels, dim=1)))
-        shown = [x_t, geometry, light, painted.flatten(1, 2), *evidence] + ([low] if low is not None else [])
+        shown += [low] if low is not None else []
         h, kept = self.first(torch.cat(shown, dim=1)), []
         for number, block in enumerate(self.down):
             h = block(h, condition)
@@ -99,7 +107,9 @@ class Mixer(nn.Module):
         for number in reversed(range(len(self.up))):
             h = nn.functional.interpolate(self.grow[number](h), scale_factor=2.0, mode="nearest")
             h = self.up[number](torch.cat([h, kept[number]], dim=1), condition)
-        change, cover, behind, precision = self.last(h).split(self.sizes, dim=1)
+        change, cover, behind, precision, guessed = self.last(h).split(self.sizes, dim=1)
+        if radiance is None:
+            radiance = nn.functional.softplus(guessed)
 
         second = words[:, 1].amax(1)[:, None, None, None]  # whether there is one
         cover = (second * torch.sigmoid(cover + sum(evidence)))[:, None]

@@ -32,11 +32,16 @@ _SHIPPED = files("stspbr") / "priors" / "small.safetensors"
 
 @dataclass(frozen=True)
 class Plan:
-    """The size of one stage: side of its pictures, channels of its net, whether it is shown a coarser picture."""
+    """One stage: side of its pictures, channels of its net, whether it is shown a coarser picture, and the light."""
 
     side: int
     channels: tuple[int, ...]
     low: bool
+    light: bool = True
+
+    def net(self, words: int) -> Mixer:
+        """The net of this size, untrained, for a vocabulary of so many words."""
+        return Mixer(self.channels, words, self.low, self.light)
 
 
 PLANS = (Plan(64, (16, 32, 64), False), Plan(128, (16, 32, 48), True))
@@ -50,22 +55,25 @@ class SmallStage:
     def __init__(self, plan: Plan, net: Mixer) -> None:
         self.side, self.net, self.plan = plan.side, net, plan
         self.alphas_bar = squared_cosine(LEVELS)
-        self.uses = frozenset({"normals", "light", "low"} if plan.low else {"normals", "light"})
+        self.uses = frozenset({"normals"} | ({"light"} if plan.light else set()) | ({"low"} if plan.low else set()))
 
     @torch.no_grad()
     def x0(self, x_t: Tensor, t: int, condition: Condition, guidance: float, extra: Extra) -> Tensor:
-        assert extra.geometry is not None and extra.light is not None
+        assert extra.geometry is not None
         count = len(x_t)
         texts = [condition.text] if guidance == 1.0 else [condition.text, condition.empty]
         copies = len(texts)
         level = time = torch.full((copies * count,), t / LEVELS, device=x_t.device)
-        shown = [planar(values).repeat(copies, 1, 1, 1) for values in (x_t, extra.geometry, extra.light)]
-        low = None
+        shown = [planar(values).repeat(copies, 1, 1, 1) for values in (x_t, extra.geometry)]
+        light = low = None
+        if self.plan.light:
+            assert extra.light is not None
+            light = planar(extra.light).repeat(copies, 1, 1, 1)
         if self.plan.low:
             assert extra.low is not None and extra.level is not None
             low = planar(extra.low).repeat(copies, 1, 1, 1)
             level = torch.full_like(time, extra.level / LEVELS)
-        out = self.net(shown[0], time, torch.cat(texts), *shown[1:], low, level if self.plan.low else None)
+        out = self.net(shown[0], time, torch.cat(texts), shown[1], light, low, level if self.plan.low else None)
         found = out.permute(0, 2, 3, 1)
         if copies == 1:
             return found
@@ -137,10 +145,13 @@ class SmallPrior:
                 f"--prior {path}: a safetensors file, but not of a prior; `stspbr prior train OUT` makes one"
             )
         vocabulary = Vocabulary.parse_toml(about["vocabulary"], str(path))
-        plans = [Plan(plan["side"], tuple(plan["channels"]), plan["low"]) for plan in about["stages"]]
+        plans = [
+            Plan(plan["side"], tuple(plan["channels"]), plan["low"], plan.get("light", True))
+            for plan in about["stages"]
+        ]
         nets = []
         for number, plan in enumerate(plans):
-            net, start = Mixer(plan.channels, len(vocabulary.words), plan.low), f"{number}."
+            net, start = plan.net(len(vocabulary.words)), f"{number}."
             own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
             try:
                 net.load_state_dict(own)
@@ -160,7 +171,11 @@ def save_prior(path: Path, vocabulary: Vocabulary, plans: Sequence[Plan], nets: 
     from safetensors.torch import save_file
 
     tensors = {f"{k}.{name}": value.half().contiguous() for k, net in enumerate(nets) for name, value in net.items()}
-    stages = [{"side": plan.side, "channels": list(plan.channels), "low": plan.low} for plan in plans]
+    stages = [
+        {"side": plan.side, "channels": list(plan.channels), "low": plan.low}
+        | ({} if plan.light else {"light": False})  # files of nets with light are as they were
+        for plan in plans
+    ]
     about = {"format": FORMAT, "vocabulary": vocabulary.source, "stages": stages}
     metadata = {"prior": json.dumps(about, sort_keys=True)}  # one entry: several have no fixed order in the file
     with atomic_path(path) as temporary:

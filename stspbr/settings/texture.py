@@ -53,6 +53,9 @@ class TextureSettings(Settings):
     survey: int = Field(
         4, ge=0, description="how often roughness and metallic are searched for on what the prior expects; 0: never"
     )
+    even: bool = Field(
+        True, description="keep a part even where the prior's words say that it is one material all over"
+    )
     metallic_smoothness: float = Field(0.01, ge=0, description="weight of metallic differences between texels")
     metallic_binary: float = Field(
         0.02, ge=0, description="weight that pulls metallic to 0 or 1 in the last 30 % of a resolution's steps"
@@ -72,6 +75,9 @@ class PriorTrainSettings(Settings):
 
     vocabulary: str | None = Field(None, description="TOML of words and their ranges; none: the shipped one")
     on_mesh: str | None = Field(None, description="a mesh that joins the made shapes, so that the prior knows it")
+    light: bool = Field(
+        True, description="show the nets what white and black paint and metals look like under each picture's light"
+    )
     minutes: float = Field(15.0, gt=0, description="about how long; the steps follow from a few measured ones")
     steps: list[Annotated[int, Field(ge=1)]] = Field(
         [], max_length=2, description="steps of the two nets, in place of minutes; []: from minutes"

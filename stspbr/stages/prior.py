@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from stspbr.metrics.samples import Reading, read_samples
 from stspbr.optimize.loop import Stopwatch, optimize
 from stspbr.optimize.prior_training import BATCH, PriorTraining
 from stspbr.priors.lit_views import LAMP_ROOMS, own_lights
-from stspbr.priors.nets import Mixer
 from stspbr.priors.pictures import CHUNK, Studio
 from stspbr.priors.sampling import sample
 from stspbr.priors.small import PLANS, Plan, SmallPrior, save_prior
@@ -56,7 +56,8 @@ def run_prior_train(session: Session, settings: PriorTrainSettings) -> Artifact:
     held = prefiltered_lights(session, [grey_light(demo_light(128))])
     steps = _steps(session, settings, vocabulary, lights)
     states, errors, pictures = [], {}, None
-    for number, plan in enumerate(PLANS):
+    plans = _plans(settings)
+    for number, plan in enumerate(plans):
         training = _training(session, settings, vocabulary, lights, plan, number, extra)
         how = _optimize_settings(settings, steps[number])
         checkpoints = session.checkpoints(f"prior-{plan.side}", _work(settings, steps), [])
@@ -73,11 +74,11 @@ def run_prior_train(session: Session, settings: PriorTrainSettings) -> Artifact:
         if number == 0:
             pictures = _samples(training, judge)
     with session.create("prior", settings) as draft:
-        save_prior(draft.path / "prior.safetensors", vocabulary, PLANS, states)
+        save_prior(draft.path / "prior.safetensors", vocabulary, plans, states)
         write_file(draft.path / "vocabulary.toml", vocabulary.source)
         assert pictures is not None
         write_png8(draft.path / "samples.png", pictures, srgb=False)
-        seen = {plan.side: CHUNK * (settings.pool + steps[k] // settings.refresh) for k, plan in enumerate(PLANS)}
+        seen = {plan.side: CHUNK * (settings.pool + steps[k] // settings.refresh) for k, plan in enumerate(plans)}
         save_json(
             {
                 "steps": steps,
@@ -90,7 +91,7 @@ def run_prior_train(session: Session, settings: PriorTrainSettings) -> Artifact:
         )
     for place in (session.run / ".cache").glob("pictures-*"):
         shutil.rmtree(place, ignore_errors=True)
-    for plan in PLANS:
+    for plan in plans:
         session.checkpoints(f"prior-{plan.side}", _work(settings, steps), []).clear()
     return draft.artifact
 
@@ -170,11 +171,16 @@ def _training(
     studio = Studio(vocabulary, lights, session.backend, session.device, 64, plan.side, more=extra)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(session.seed * 2 + number)
-        net = Mixer(plan.channels, len(vocabulary.words), plan.low).to(session.device)
+        net = plan.net(len(vocabulary.words)).to(session.device)
     # the words and the meshes decide what is on the pictures
     content = hashlib.sha256(vocabulary.source.encode() + b"".join(mesh.positions.tobytes() for mesh in extra))
     cache = session.run / ".cache" / f"pictures-{content.hexdigest()[:12]}-{plan.side}"
     return PriorTraining(plan, net, studio, session.seed * 2 + number, settings.pool, settings.refresh, cache)
+
+
+def _plans(settings: PriorTrainSettings) -> list[Plan]:
+    """The cascade, with or without light."""
+    return [replace(plan, light=settings.light) for plan in PLANS]
 
 
 def _steps(
@@ -190,7 +196,7 @@ def _steps(
         if stored["work"] == key:
             return stored["steps"]
     out = []
-    for number, (plan, share) in enumerate(zip(PLANS, _SHARES, strict=True)):
+    for number, (plan, share) in enumerate(zip(_plans(settings), _SHARES, strict=True)):
         quick = settings.model_copy(update={"pool": 1, "refresh": 10**6})
         training = _training(session, quick, vocabulary, lights, plan, number, [])
         began = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,14 @@ from stspbr.optimize.appearance import MaterialMaps, TextureAppearance
 from stspbr.optimize.deep_maps import DeepAppearance
 from stspbr.optimize.distill import Distillation, Weights
 from stspbr.optimize.loop import Stopwatch, optimize
-from stspbr.optimize.picture_survey import survey_pictures
 from stspbr.optimize.progress import Reporting
 from stspbr.optimize.texture_views import TextureViews
 from stspbr.priors.bank import BankPrior
 from stspbr.priors.floyd import FloydPrior
-from stspbr.priors.lit_views import VIEW_WORDS, own_lights
-from stspbr.priors.protocol import Condition, Prior
+from stspbr.priors.lit_views import own_lights
+from stspbr.priors.protocol import Prior
 from stspbr.priors.small import SmallPrior, shipped
-from stspbr.priors.vocabulary import Caption, Vocabulary
+from stspbr.priors.vocabulary import Vocabulary
 from stspbr.procedural.lamps import grey_light
 from stspbr.scene import EnvironmentLight
 from stspbr.settings import OptimizeSettings, PriorTrainSettings, Rate, RateSettings, TextureSettings
@@ -38,6 +37,7 @@ from stspbr.stages.session import Session, on_first_rank
 from stspbr.stages.state import save_json
 from stspbr.stages.texture_files import write_texture
 from stspbr.stages.texture_subject import Subject, part_names, read_subject, textured
+from stspbr.stages.texture_words import captions_of, conditions_of, even_parts, surveys
 from stspbr.texture.atlas import TexelMap
 
 _START = (0.5, 0.5, 0.5)  # albedo, roughness, metallic
@@ -102,8 +102,8 @@ def distil(
     Returns:
         The last resolution's problem, which has the maps, and the number of steps that were left out.
     """
-    conditions = _conditions(prior, subject.prompts)
-    patterned = any(caption.second is not None for caption in _captions(prior, subject.prompts) or [])
+    conditions = conditions_of(prior, subject.prompts)
+    patterned = any(caption.second is not None for caption in captions_of(prior, subject.prompts) or [])
     shown = prefiltered_lights(session, list(lights))
     stages, steps, problem = prior.stages, steps_of(settings, prior), None
     maps, done, skipped = _appearance(session, settings, subject, False), 0, 0
@@ -122,13 +122,14 @@ def distil(
             weights=_weights(settings), batch=settings.views if number == 0 else settings.fine_views,
             seed=session.seed, number=number, clamp=settings.clamp,
             coarse=frozen, coarse_side=stages[number - 1].side if number else stage.side,
-            fill=[partial(_filled, texels=texels) for texels in subject.texels], pattern=number == 0 and patterned,
+            fill=[partial(_filled, texels=texels) for texels in subject.texels],
+            even=even_parts(settings, subject, prior), pattern=number == 0 and patterned,
         )  # fmt: skip
         checkpoints = session.checkpoints("texture", _work(settings, subject, number), [])
         optimize(
             problem, _optimize_settings(settings, steps[number]), reporter=_Later(reporter, done),
             checkpoints=checkpoints, resume=session.resume, device=session.device, watch=watch,
-            before=_surveys(settings, subject, prior, problem, steps[number]),
+            before=surveys(settings, subject, prior, problem, steps[number]),
         )  # fmt: skip
         done, maps, skipped = done + steps[number], fresh, skipped + int(problem.skipped)
     assert problem is not None
@@ -173,28 +174,6 @@ class _Later:
         return self._reporter.image(tag, array, self._first + step)
 
 
-def _conditions(prior: Prior, prompts: Sequence[str]) -> list[Callable[[Sequence[str]], Condition]]:
-    """What encodes each part's prompt for a batch of view words; every caption is encoded once, before the steps."""
-    if isinstance(prior, FloydPrior):
-        prior.prepare(prompts, VIEW_WORDS)
-    out: list[Callable[[Sequence[str]], Condition]] = []
-    for prompt in prompts:
-        table = {word: prior.encode([prompt], [word]) for word in VIEW_WORDS}
-
-        def of(words: Sequence[str], table: dict[str, Condition] = table) -> Condition:
-            rows = [table[word] for word in words]
-            return Condition(torch.cat([row.text for row in rows]), torch.cat([row.empty for row in rows]))
-
-        out.append(of)
-    return out
-
-
-def _captions(prior: Prior, prompts: Sequence[str]) -> list[Caption] | None:
-    """What the prompts mean, if the prior has a vocabulary."""
-    vocabulary = getattr(prior, "vocabulary", None)
-    return None if vocabulary is None else [vocabulary.parse(prompt) for prompt in prompts]
-
-
 def _lights(settings: TextureSettings) -> list[EnvironmentLight]:
     """Grey lights to look under."""
     if not settings.lights:
@@ -235,20 +214,6 @@ def _copy(source: TextureAppearance, target: TextureAppearance) -> None:
         other.reflectance.copy_(one.reflectance)
         if one.normal is not None and other.normal is not None:
             other.normal.copy_(one.normal)
-
-
-def _surveys(
-    settings: TextureSettings, subject: Subject, prior: Prior, problem: Distillation, steps: int
-) -> dict[int, Callable[[], str]]:
-    """When roughness and metallic are searched for; of priors that know the light, and maps of texels, alone."""
-    if settings.survey == 0 or settings.param == "dip" or not problem.stage.uses & {"light", "uniform"}:
-        return {}
-    captions = _captions(prior, subject.prompts) or []
-    plain = [caption.second is None for caption in captions]
-    if problem.number > 0:
-        return {}  # the finer stage refines what the first one has decided
-    marks = sorted({int(steps * k / settings.survey) for k in range(1, settings.survey)})
-    return {step: partial(survey_pictures, problem, subject.places, plain, step) for step in marks if step > 0}
 
 
 def _filled(values: Tensor, texels: TexelMap) -> Tensor:

@@ -8,7 +8,9 @@ import torch
 
 from stspbr.optimize.appearance import MaterialMaps, TextureAppearance
 from stspbr.optimize.distill import Distillation, Weights
+from stspbr.optimize.even_parts import EvenPart
 from stspbr.optimize.loop import Stopwatch, optimize
+from stspbr.optimize.pattern_survey import survey_pattern
 from stspbr.optimize.picture_survey import survey_pictures
 from stspbr.optimize.progress import SilentReporter
 from stspbr.optimize.surface_noise import SurfaceNoise
@@ -21,7 +23,9 @@ from stspbr.procedural.revolution import Profile, revolve
 from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import Surface
 from stspbr.render.prefilter import latlong_to_cube, light_filter
+from stspbr.scene import Corners
 from stspbr.settings import OptimizeSettings, Rate, RateSettings
+from stspbr.texture.atlas import rasterize_layout
 
 DEVICE = torch.device("cpu")
 SIDE = 24
@@ -42,6 +46,14 @@ def world():
 def start(world, size=16):
     maps = MaterialMaps(torch.full((size, size, 3), 0.5), torch.full((size, size, 2), 0.5), None)
     return TextureAppearance([maps], roughness_range=(0.03, 1.0), joint=False, backend=world[2])
+
+
+def texel_points(surface, size):
+    """Points ``[N, 3]`` and numbers ``[N]`` of the texels that the surface covers."""
+    layout = Corners(surface.uvs.values.numpy(), surface.uvs.index.numpy())
+    found = rasterize_layout(layout, (size, size), None, 1)
+    corners = surface.positions[surface.faces.long()[found.triangle]]
+    return (corners * found.barycentric[..., None]).sum(1), found.texel
 
 
 def problem(world, prompt, *, guidance=1.0, batch=2, prior=None, clamp=True, seed=0):
@@ -156,6 +168,59 @@ def test_the_survey_brings_lost_roughness_back(world):
     again = own.albedo.detach().clone(), own.reflectance.detach().clone()
     assert survey_pictures(task, [(texel, torch.zeros(256, 3))], [True], 5)
     assert torch.allclose(own.reflectance.detach(), again[1], atol=0.15)  # a good state is not lost
+
+
+def test_the_survey_of_a_pattern_finds_both_materials_and_where_each_shows(world, monkeypatch):
+    """A prior that expects a brass body with a black lid, on maps that know nothing."""
+    size = 32
+    task = problem(world, "brass with black plastic spots", batch=4)
+    task.appearance, truth = start(world, size), start(world, size)
+    row = (torch.arange(size * size) // size).view(size, size)
+    black = (row < size // 3)[..., None]
+    brass, plastic = torch.tensor([0.88, 0.68, 0.35]), torch.full((3,), 0.03)
+    with torch.no_grad():
+        truth.materials[0].albedo[0] = torch.where(black, plastic, brass)
+        truth.materials[0].reflectance[0] = torch.where(black, torch.tensor([0.7, 0.0]), torch.tensor([0.3, 1.0]))
+    alone = {0: (brass, 0.3, 1.0), 1: (plastic, 0.7, 0.0)}
+
+    def expected(look, picture, parts, t, guidance, level, generator, noise=None, condition=None):
+        found = task.views.picture(look, truth) if condition is None else task.views.uniform(look, *alone[condition])
+        return 2.0 * found - 1.0
+
+    monkeypatch.setattr(task, "expected", expected)
+    points, texel = texel_points(world[0], size)
+    line = survey_pattern(task, [(texel, points)], [(lambda words: 0, lambda words: 1)], 5, 0.5)
+    assert line.startswith("pattern: the second material shows on")
+    own, wanted = task.appearance.materials[0], truth.materials[0]
+    # unseen poles and the texels that the border runs through may differ
+    albedo = (own.albedo - wanted.albedo).detach()[0].flatten(0, 1)[texel].abs().amax(1)
+    metallic = (own.reflectance - wanted.reflectance).detach()[0].flatten(0, 1)[texel, 1].abs()
+    assert float((albedo < 0.1).float().mean()) > 0.9 and float((metallic < 0.1).float().mean()) > 0.9
+    roughness = own.reflectance.detach()[0].flatten(0, 1)[texel, 0]
+    right = wanted.reflectance.detach()[0].flatten(0, 1)[texel, 0]
+    assert float((roughness - right)[albedo < 0.1].abs().max()) < 0.12
+
+
+def test_an_even_part_is_the_mean_of_its_covered_texels(world):
+    maps = [MaterialMaps(torch.rand(4, 4, 3), torch.rand(4, 4, 2), None) for _ in range(3)]
+    appearance = TextureAppearance(
+        maps, roughness_range=(0.03, 1.0), joint=False, backend=world[2],
+        face_material=torch.zeros(len(world[0].faces), dtype=torch.int64),
+    )  # fmt: skip
+    before = [(own.albedo.detach().clone(), own.reflectance.detach().clone()) for own in appearance.materials]
+    texels = [torch.tensor([0, 5]), torch.tensor([3])]
+    EvenPart([0, 2], texels, roughness=False).hold(appearance)
+    colours = torch.cat([before[k][0][0].flatten(0, 1)[t] for k, t in zip((0, 2), texels, strict=True)])
+    for number in (0, 2):
+        own = appearance.materials[number]
+        assert torch.allclose(own.albedo, colours.mean(0).expand_as(own.albedo))
+        assert torch.equal(own.reflectance[..., 0], before[number][1][..., 0])  # a pattern of roughness stays
+        assert float(own.reflectance[..., 1].detach().std()) == 0.0
+    assert torch.equal(appearance.materials[1].albedo, before[1][0])
+    EvenPart([1], [torch.arange(16)], roughness=True).hold(appearance)
+    assert torch.allclose(
+        appearance.materials[1].reflectance[0], before[1][1][0].mean((0, 1)).expand(4, 4, 2), atol=1e-6
+    )
 
 
 def test_lights_hold_a_lamp_and_soften(world):

@@ -63,6 +63,24 @@ def observations(light, count, metallic, roughness, albedo, occlusion=None) -> O
 # -- cells -------------------------------------------------------------------------------------------------
 
 
+def test_values_of_cells_are_interpolated_between_their_centres():
+    side = 8
+    grid = (torch.arange(3 * side) + 0.5) * (2.0 / (3 * side)) - 1.0
+    points = torch.stack(torch.meshgrid(grid, grid, grid, indexing="ij"), dim=-1).reshape(-1, 3)
+    cells = Cells(points)
+    centres = cells.pooled(torch.zeros(len(points), 1)).new_zeros(cells.count, 3)
+    size = 2.0 / cells.resolution
+    centres.index_copy_(0, cells.owner, ((points + 1.0) / size).floor() * size + 0.5 * size - 1.0)
+    inside = 0.7 * (2.0 * torch.rand(50, 3, generator=torch.Generator().manual_seed(0)) - 1.0)
+    found, weight = cells.interpolated(centres, inside)
+    assert torch.allclose(found, inside, atol=1e-5) and torch.allclose(weight, torch.ones(50), atol=1e-5)
+    half = Cells(points[points[:, 0] < 0], torch.zeros(len(points) // 2, dtype=torch.int64))
+    far = torch.tensor([[0.9, 0.0, 0.0]])
+    assert float(half.interpolated(torch.ones(half.count, 1), far, torch.zeros(1, dtype=torch.int64))[1]) == 0.0
+    other = torch.ones(1, dtype=torch.int64)
+    assert float(half.interpolated(torch.ones(half.count, 1), -far, other)[1]) == 0.0  # another group's
+
+
 def test_cells_pool_over_themselves_and_their_neighbours():
     points = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
     points[0], points[1] = -1.0, 1.0  # the corners of the cube

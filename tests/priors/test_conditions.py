@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,8 @@ from stspbr.priors.lit_views import REFERENCES, ROUGHNESSES, draw_views, referen
 from stspbr.priors.mixes import MIX, encoded
 from stspbr.priors.nets import Mixer, _evidence
 from stspbr.priors.pictures import VIEWS, Studio
-from stspbr.priors.small import PLANS, Plan
+from stspbr.priors.protocol import Extra
+from stspbr.priors.small import PLANS, Plan, SmallPrior, planar, save_prior
 from stspbr.priors.vocabulary import Vocabulary
 from stspbr.procedural.lamps import grey_light, lamps_light
 from stspbr.procedural.revolution import Profile, revolve
@@ -93,6 +96,30 @@ def test_a_net_believes_the_noisy_picture_as_far_as_its_noise_allows(plan: Plan)
         far = net(torch.randn(size), torch.full((2,), 0.98), words, geometry, light, *more)
     assert float((near - clean).abs().max()) < 0.05  # hardly any noise: the picture itself
     assert float(far.std(dim=(1, 2, 3)).max()) < 0.1  # hardly anything but noise: what the words say
+
+
+def test_a_net_without_light_reads_none_and_comes_back_from_its_file(tmp_path):
+    torch.manual_seed(0)
+    vocabulary = Vocabulary.read()
+    plans = [replace(plan, light=False) for plan in PLANS]
+    nets = [plan.net(len(vocabulary.words)) for plan in plans]
+    for net in nets:
+        torch.nn.init.normal_(net.last.weight, std=0.1)
+    save_prior(tmp_path / "blind.safetensors", vocabulary, plans, [net.half().float().state_dict() for net in nets])
+    loaded = SmallPrior.load(tmp_path / "blind.safetensors")
+    assert [stage.uses for stage in loaded.stages] == [{"normals"}, {"normals", "low"}]
+    x_t, geometry = torch.randn(2, 16, 16, 3), torch.rand(2, 16, 16, 4)
+    condition = loaded.encode(["satin brass", "rough clay with satin brass spots"], ["front", "front"])
+    for stage, plan, net in zip(loaded.stages, plans, nets, strict=True):
+        low = torch.randn(2, 16, 16, 3) if plan.low else None
+        found = stage.x0(x_t, 700, condition, 1.0, Extra(geometry, None, low=low, level=200 if plan.low else None))
+        words, given = condition.text, [planar(x_t), torch.full((2,), 0.7), condition.text, planar(geometry)]
+        more = [planar(low), torch.full((2,), 0.2)] if plan.low else []
+        with torch.no_grad():
+            one = net(*given, torch.rand(2, REFERENCES, 16, 16), *more)
+            other = net(*given[:2], words.roll(1, 0), given[3], None, *more)
+        assert torch.allclose(found, one.permute(0, 2, 3, 1), atol=1e-5)  # the light makes no difference
+        assert not torch.allclose(other, one, atol=1e-3)  # the words do
 
 
 def test_a_second_material_shows_only_where_the_words_name_one():

@@ -1,0 +1,159 @@
+"""The survey of parts that two materials share: what each of them is, and which of them shows where.
+
+While a pattern is sought, no step says of a texel which material it is: what a prior expects there differs from view to
+view, and the mean of a metal and a paint is neither. So each material is found as if it were all over the part, from
+what the prior expects of its words alone, and every place is given to the one that the expected pictures look like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stspbr.optimize.cell_fits import fit_cells
+from stspbr.optimize.distill import Distillation, path_level
+from stspbr.optimize.observations import Cells
+from stspbr.optimize.picture_survey import GRID, INSIDE, observed
+from stspbr.optimize.texture_views import Look
+from stspbr.optimize.views import step_generator
+from stspbr.priors.lit_views import draw_views
+from stspbr.priors.protocol import Condition
+from stspbr.render.gbuffer import render_gbuffer
+
+VIEWS = 32
+"""Whose pictures say where the materials show."""
+ALONE_LEVEL = 980
+"""Of the noise behind which a material is asked for alone: so much that the maps as they are say nothing."""
+
+Alone = tuple[Callable[[Sequence[str]], Condition], Callable[[Sequence[str]], Condition]]
+"""The captions of a part's two materials, each alone, for view words."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One material: albedo ``[3]`` linear, roughness, metallic."""
+
+    albedo: Tensor
+    roughness: float
+    metallic: float
+
+    def values(self) -> tuple[Tensor, float, float]:
+        return self.albedo, self.roughness, self.metallic
+
+
+@torch.no_grad()
+def survey_pattern(
+    problem: Distillation,
+    places: Sequence[tuple[Tensor, Tensor]],
+    alone: Sequence[Alone | None],
+    step: int,
+    progress: float,
+) -> str:
+    """Write into the maps of every part with two materials the one that shows at each place.
+
+    Args:
+        places: of each material's maps, the covered texels ``[N]`` (row · W + column) and their ``[N, 3]`` points.
+        alone: of each part; None: it has one material, and its maps are left as they are.
+        progress: of the steps, in [0, 1].
+
+    Returns:
+        A summary in one line.
+    """
+    pairs = {
+        part: tuple(_all_over(problem, part, words, step) for words in own)
+        for part, own in enumerate(alone)
+        if own is not None
+    }
+    position, part, evidence = _looked_at(problem, pairs, step, progress)
+    if len(position) == 0:
+        return "pattern: no point is seen"
+    cells = Cells(position, part)
+    sums = evidence.new_zeros(cells.count, 2)
+    sums.index_add_(0, cells.owner, torch.stack([evidence, torch.ones_like(evidence)], dim=1))
+    centre, radius = problem.views.sphere
+    shares = []
+    for number, (texel, point) in enumerate(places):
+        owner = int(problem.part_of[number])
+        if owner not in pairs:
+            continue
+        where = (point - point.new_tensor(centre)) / radius
+        found, weight = cells.interpolated(sums, where, problem.part_of[number].expand(len(texel)))
+        texel, shows = texel[weight > 0], found[weight > 0, :1] > 0
+        own = problem.appearance.materials[number]
+        one, two = (one.albedo.new_tensor([*one.albedo, one.roughness, one.metallic]) for one in pairs[owner])
+        low, high = problem.appearance.roughness_range
+        values = torch.where(shows, two, one)
+        own.albedo.data[0].flatten(0, 1)[texel] = values[:, :3]
+        own.reflectance.data[0].flatten(0, 1)[texel] = torch.cat([values[:, 3:4].clamp(low, high), values[:, 4:]], 1)
+        shares.append(f"{100 * float(shows.float().mean()):.0f} %")
+    problem.fill_gutters()
+    return f"pattern: the second material shows on {', '.join(shares)} of its part"
+
+
+def _all_over(problem: Distillation, part: int, words: Callable[[Sequence[str]], Condition], step: int) -> Found:
+    """The uniform material that explains best what the prior expects of ``words`` alone."""
+    count = problem.batch
+
+    def expect(look: Look, picture: Tensor, parts: Sequence[int], generator: torch.Generator) -> Tensor:
+        return problem.expected(
+            look, picture, parts, ALONE_LEVEL, 1.0, 0, generator, condition=words(look.lit.words)
+        )  # fmt: skip
+
+    seen, _, answers = observed(problem, step, expect, parts=[part] * count)
+    everywhere = Cells(torch.zeros_like(seen.position))
+    fits = fit_cells(seen, everywhere, answers[0].look.lights[0], problem.views.backend.texture)
+    metal = bool(fits.metal.error < fits.dielectric.error)
+    fit = fits.metal if metal else fits.dielectric
+    tried = [Found(fit.albedo[0].clamp(0.0, 1.0), value, float(metal)) for value in (float(fit.roughness), *GRID)]
+
+    def distance(found: Found) -> float:
+        errors = [
+            ((problem.views.uniform(one.look, *found.values()) - one.expected).square() * one.mask[..., None]).sum()
+            for one in answers
+        ]
+        return float(torch.stack(errors).sum())
+
+    return min(tried, key=distance)
+
+
+def _looked_at(
+    problem: Distillation, pairs: dict[int, tuple[Found, ...]], step: int, progress: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Points ``[N, 3]`` in the unit ball, their parts, and by how much each looks more like its second material."""
+    views, device = problem.views, problem.part_of.device
+    owners = sorted(pairs)
+    pieces: list[tuple[Tensor, Tensor, Tensor]] = []
+    for batch in range(max(1, VIEWS // problem.batch)):
+        key = [problem.seed, problem.number, step, 2000 + batch]
+        large, small = (
+            draw_views(
+                np.random.default_rng(key), problem.batch, scale * views.side, len(views.lights), views.sphere, device
+            )
+            for scale in (2, 1)
+        )
+        look = Look(large, render_gbuffer(views.surface, large.views, views.backend), views.lights)
+        parts = [owners[(batch * problem.batch + view) % len(owners)] for view in range(problem.batch)]
+        generator = step_generator(step, problem.seed * 8 + 5 + batch, device)
+        noise = None if problem.attached is None else problem.attached.seen(look.gbuffer, generator)
+        picture = views.picture(look, problem.appearance)
+        expected = problem.expected(look, picture, parts, path_level(progress), 1.0, 150, generator, noise)
+        expected = 0.5 * (expected.clamp(-1.0, 1.0) + 1.0)
+        ratio = expected.new_zeros(expected.shape[:3])
+        wanted = torch.tensor(parts, device=device)
+        for owner, (one, two) in pairs.items():
+            off = [(views.uniform(look, *found.values()) - expected).square().sum(3) for found in (one, two)]
+            ratio = torch.where((wanted == owner)[:, None, None], off[0] - off[1], ratio)
+        gbuffer = render_gbuffer(views.surface, small.views, views.backend)
+        shown = problem.part_of.index_select(0, problem.appearance.owner_of(gbuffer.triangle))
+        inside = views.coverage(look).flatten().index_select(0, gbuffer.covered) > INSIDE
+        chosen = torch.nonzero(inside & (shown == wanted.index_select(0, gbuffer.view))).squeeze(1)
+        position = gbuffer.position.index_select(0, chosen)
+        position = (position - position.new_tensor(views.sphere[0])) / views.sphere[1]
+        evidence = ratio.flatten().index_select(0, gbuffer.covered).index_select(0, chosen)
+        pieces.append((position, shown.index_select(0, chosen), evidence))
+    position, part, evidence = (torch.cat(values) for values in zip(*pieces, strict=True))
+    return position, part, evidence
