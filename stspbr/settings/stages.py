@@ -210,7 +210,7 @@ class BakeSettings(Settings):
                 appearance=0.003,
                 reflectance=0.003,
                 geometry=0.0005,
-                light=0.02,
+                light=0.002,
                 response=0.002,
                 cameras=0.00005,
             ),
