@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stspbr.photos.grabcut import require_opencv
+from stspbr.photos.thin_parts import thickened
 from stspbr.scene.camera import Camera
 
 _GRID, _COARSE = 64, 32  # cells along each side of the cube
@@ -32,6 +33,8 @@ def consensus_hull(
 ) -> Hull:
     """Carve a cube by votes, coarsely, and then once more the cube about what is left.
 
+    What is thinner than a coarse cell is made as wide for the first, lest it be cut off.
+
     Args:
         masks: ``[H, W]`` bool each, of its camera's size.
         centre, reach: middle and half side of the cube.
@@ -39,11 +42,19 @@ def consensus_hull(
             three. With 0.9 one mask of ten may be wrong, of fewer none.
         allowed: ``[N]`` bool of cells' centres ``[N, 3]``: whether they can be inside at all.
     """
-    hull = _carved(masks, cameras, np.asarray(centre, np.float64), reach, agree, _COARSE, allowed)
+    middle = np.asarray(centre, np.float64)
+    wide = [thickened(mask, _cell_width(middle, reach, camera)) for mask, camera in zip(masks, cameras, strict=True)]
+    hull = _carved(wide, cameras, middle, reach, agree, _COARSE, allowed)
     if not len(hull.points):
         return hull
     low, high = hull.points.min(axis=0) - hull.cell, hull.points.max(axis=0) + hull.cell
     return _carved(masks, cameras, 0.5 * (low + high), 0.5 * float((high - low).max()), agree, _GRID, allowed)
+
+
+def _cell_width(middle: np.ndarray, reach: float, camera: Camera) -> float:
+    """Pixels that a coarse cell in the middle of the cube is wide."""
+    away = float(np.linalg.norm(camera.position - middle))
+    return 2.0 * reach / _COARSE * camera.fx / max(away, 1e-9)
 
 
 def _carved(

@@ -21,8 +21,9 @@ def thin_parts(mask: np.ndarray, width: float) -> np.ndarray:
 
 
 def thickened(mask: np.ndarray, width: float) -> np.ndarray:
-    """A mask whose parts thinner than ``width`` pixels are about so wide, so that cells of a hull can lie in them."""
-    return mask | grabcut.dilated(thin_parts(mask, width), 0.5 * width)
+    """A mask whose parts thinner than ``width`` pixels, of a hull's cells, are so wide that some cell's middle lies in
+    them from all sides: half a diagonal of a cell on both sides."""
+    return mask | grabcut.dilated(thin_parts(mask, width), 0.75 * width)
 
 
 def seen_through(likely: np.ndarray, width: float) -> np.ndarray:

