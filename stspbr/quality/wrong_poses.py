@@ -58,8 +58,8 @@ def judged(pile: Pile, seed: int) -> list[dict[str, Any]]:
     matches = {(a, b): match(features[a], features[b]) for a in features for b in features if a < b}
     rows = []
     for kind, poses in starts(true, seed):
-        row = {"kind": kind, "given": _worst(poses, true), "adjusted": None, "outside": None, "kept": 0, "wrong": 0,
-               "error": 0.0}  # fmt: skip
+        row: dict[str, Any] = {"kind": kind, "given": _worst(poses, true), "adjusted": None, "outside": None}
+        row |= {"kept": 0, "wrong": 0, "error": 0.0}
         rows.append(row)
         refined = refined_poses(features, matches, {}, poses, camera.fx, size)
         if refined is None:
