@@ -63,17 +63,19 @@ def survey_pattern(
     Returns:
         A summary in one line.
     """
-    pairs = {
-        part: tuple(_all_over(problem, part, words, step) for words in own)
-        for part, own in enumerate(alone)
-        if own is not None
-    }
+    pairs: dict[int, tuple[Found, Found]] = {}
+    for number, both in enumerate(alone):
+        if both is not None:
+            first, second = (_all_over(problem, number, words, step) for words in both)
+            if first is not None and second is not None:
+                pairs[number] = first, second
+    if not pairs:
+        return "pattern: no point is seen"
     position, part, evidence = _looked_at(problem, pairs, step, progress)
     if len(position) == 0:
         return "pattern: no point is seen"
     cells = Cells(position, part)
-    sums = evidence.new_zeros(cells.count, 2)
-    sums.index_add_(0, cells.owner, torch.stack([evidence, torch.ones_like(evidence)], dim=1))
+    sums = evidence.new_zeros(cells.count, 1).index_add_(0, cells.owner, evidence[:, None])
     centre, radius = problem.views.sphere
     shares = []
     for number, (texel, point) in enumerate(places):
@@ -81,10 +83,10 @@ def survey_pattern(
         if owner not in pairs:
             continue
         where = (point - point.new_tensor(centre)) / radius
-        found, weight = cells.interpolated(sums, where, problem.part_of[number].expand(len(texel)))
-        texel, shows = texel[weight > 0], found[weight > 0, :1] > 0
+        for_second, weight = cells.interpolated(sums, where, problem.part_of[number].expand(len(texel)))
+        texel, shows = texel[weight > 0], for_second[weight > 0] > 0
         own = problem.appearance.materials[number]
-        one, two = (one.albedo.new_tensor([*one.albedo, one.roughness, one.metallic]) for one in pairs[owner])
+        one, two = (found.albedo.new_tensor([*found.albedo, found.roughness, found.metallic]) for found in pairs[owner])
         low, high = problem.appearance.roughness_range
         values = torch.where(shows, two, one)
         own.albedo.data[0].flatten(0, 1)[texel] = values[:, :3]
@@ -94,8 +96,8 @@ def survey_pattern(
     return f"pattern: the second material shows on {', '.join(shares)} of its part"
 
 
-def _all_over(problem: Distillation, part: int, words: Callable[[Sequence[str]], Condition], step: int) -> Found:
-    """The uniform material that explains best what the prior expects of ``words`` alone."""
+def _all_over(problem: Distillation, part: int, words: Callable[[Sequence[str]], Condition], step: int) -> Found | None:
+    """The uniform material that explains best what the prior expects of ``words`` alone; None: the part is not seen."""
     count = problem.batch
 
     def expect(look: Look, picture: Tensor, parts: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -104,6 +106,8 @@ def _all_over(problem: Distillation, part: int, words: Callable[[Sequence[str]],
         )  # fmt: skip
 
     seen, _, answers = observed(problem, step, expect, parts=[part] * count)
+    if len(seen) == 0:
+        return None
     everywhere = Cells(torch.zeros_like(seen.position))
     fits = fit_cells(seen, everywhere, answers[0].look.lights[0], problem.views.backend.texture)
     metal = bool(fits.metal.error < fits.dielectric.error)
@@ -121,7 +125,7 @@ def _all_over(problem: Distillation, part: int, words: Callable[[Sequence[str]],
 
 
 def _looked_at(
-    problem: Distillation, pairs: dict[int, tuple[Found, ...]], step: int, progress: float
+    problem: Distillation, pairs: dict[int, tuple[Found, Found]], step: int, progress: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Points ``[N, 3]`` in the unit ball, their parts, and by how much each looks more like its second material."""
     views, device = problem.views, problem.part_of.device

@@ -58,7 +58,11 @@ def even_parts(settings: TextureSettings, subject: Subject, prior: Prior) -> lis
 def surveys(
     settings: TextureSettings, subject: Subject, prior: Prior, problem: Distillation, steps: int
 ) -> dict[int, Callable[[], str]]:
-    """When roughness and metallic are searched for; of priors that know the light, and maps of texels, alone."""
+    """When roughness and metallic are searched for; of priors that know the light, and maps of texels, alone.
+
+    Where two materials show, the last search is after the last step (``steps``): whatever texels have drifted to by
+    then, each is one of the two.
+    """
     if settings.survey == 0 or settings.param == "dip" or not problem.stage.uses & {"light", "uniform"}:
         return {}
     if problem.number > 0:
@@ -68,13 +72,15 @@ def surveys(
     alone = [_alone(prior, caption) for caption in captions]
 
     def survey(step: int) -> str:
-        said = [survey_pictures(problem, subject.places, plain, step)] if any(plain) else []
+        said = []
+        if any(plain) and step < steps:
+            said.append(survey_pictures(problem, subject.places, plain, step))
         if not all(plain):
             said.append(survey_pattern(problem, subject.places, alone, step, step / steps))
         return "; ".join(said)
 
-    marks = sorted({int(steps * k / settings.survey) for k in range(1, settings.survey)})
-    return {step: partial(survey, step) for step in marks if step > 0}
+    marks = {int(steps * k / settings.survey) for k in range(1, settings.survey)} - {0}
+    return {step: partial(survey, step) for step in sorted(marks if all(plain) else marks | {steps})}
 
 
 def _alone(prior: Prior, caption: Caption) -> Alone | None:
