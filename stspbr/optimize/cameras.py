@@ -35,7 +35,6 @@ class Cameras(nn.Module):
 
     Attributes:
         of_objects: the corrections are those of the object's poses.
-        by_gradient: the optimiser moves them; else they are aligned, see ``pose_alignment``.
         lens: ``[C, 3]`` logarithm of the focal length's factor, and shifts of the principal point in focal lengths, to
             the right and down.
     """
@@ -51,10 +50,7 @@ class Cameras(nn.Module):
         unit = float(pivot.norm(dim=1).mean())
         owners, self.keys = camera_groups([frame.camera for frame in frames])
         self.poses = Poses(pivot.float(), unit)
-        self.by_gradient = settings.solver == "gradient"
-        self.poses.twist.requires_grad_(self.by_gradient)
-        lens = self.by_gradient and settings.intrinsics
-        self.lens = nn.Parameter(torch.zeros(len(self.keys), 3), requires_grad=lens)
+        self.lens = nn.Parameter(torch.zeros(len(self.keys), 3), requires_grad=settings.intrinsics)
         self.register_buffer(
             "common", common_motions(torch.from_numpy(np.linalg.inv(from_object)), pivot, unit).float()
         )
@@ -125,9 +121,7 @@ class Cameras(nn.Module):
         return replace(camera, fx=camera.fx * focal, fy=camera.fy * focal, **shifted)
 
     def regularizers(self) -> list[Term]:
-        """What holds poses and lenses to those of the capture, if gradients move them."""
-        if not self.by_gradient:
-            return []
+        """What holds poses and lenses to those of the capture."""
         value = self.settings.prior * self.poses.twist.square().mean()
         value = value + self.settings.intrinsics_prior * self.lens.square().mean()
         return [Term("cameras", value, STRICT_A, closed=True)]

@@ -40,17 +40,6 @@ class Poses(nn.Module):
         """``[B, 4, 4]``: the inverse of ``motion``."""
         return self._exponential(-self.twist.index_select(0, index), self.pivot.index_select(0, index))
 
-    def inverse_derivative(self, number: int) -> Tensor:
-        """``[4, 4, 6]`` float64: D with inverse(ξ + δ) = (1 + D δ) inverse(ξ) to first order, of frame ``number``."""
-        twist, pivot = self.twist[number].detach().double(), self.pivot[number][None].double()
-
-        def inverse(own: Tensor) -> Tensor:
-            return self._exponential(-own[None], pivot)[0]
-
-        with torch.enable_grad():
-            change = torch.autograd.functional.jacobian(inverse, twist)
-        return torch.einsum("ikn,kj->ijn", change, torch.linalg.inv(inverse(twist)))
-
     @torch.no_grad()
     def constrain(self, common: Tensor) -> None:
         """Keep the motions small, and without any part in the span of ``common``.

@@ -115,7 +115,7 @@ class Reconstruction:
             **self.appearance.groups(),
             "light": list(self.light.parameters()),
             **({} if self.photography is None else {"response": list(self.photography.parameters())}),
-            **({"cameras": list(self.cameras.parameters())} if self.cameras and self.cameras.by_gradient else {}),
+            **({} if self.cameras is None else {"cameras": list(self.cameras.parameters())}),
         }
 
     def maps(self) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -36,17 +36,6 @@ class PoseSettings(Settings):
         "off",
         description="refine the cameras' poses; auto: those of 8-bit photographs; not the default, because poses that "
         "are exact get a little worse",
-    )
-    solver: Literal["alignment", "gradient"] = Field(
-        "gradient",
-        description="alignment: each render is laid on its photograph, before the steps `at`; gradient: poses are "
-        "parameters of the optimiser, with a rate",
-    )
-    at: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
-        [0.4, 0.6, 0.8], description="fractions of coarse and of specialize before which poses are aligned"
-    )
-    error: float = Field(
-        0.01, gt=0, description="alignment: how far off poses may usually be, in radians and in distances"
     )
     start: float = Field(0.4, ge=0, le=1, description="fraction of the coarse stage from which on poses are refined")
     prior: float = Field(30.0, ge=0, description="weight that holds poses to those of the capture")

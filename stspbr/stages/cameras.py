@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,10 @@ from stspbr.errors import StspbrError
 from stspbr.metrics.sharpness import sharpness, sharpness_weights
 from stspbr.optimize.camera_response import CameraResponse
 from stspbr.optimize.cameras import Cameras
-from stspbr.optimize.pose_alignment import align_poses
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.views import ViewSet
 from stspbr.scene import Camera, Capture, Frame
-from stspbr.settings import OptimizeSettings
-from stspbr.settings.camera import CameraSettings, PoseSettings
+from stspbr.settings.camera import CameraSettings
 from stspbr.stages.session import Session
 from stspbr.stages.state import save_json
 
@@ -67,22 +64,12 @@ def camera_models(
         if response.names != [frame.name for frame in frames]:
             raise StspbrError(f"{parent.path if parent else source.path}: its response is of other views: run it again")
     if chosen(settings.poses.mode, source, frames):
-        late = parent is None and settings.poses.solver == "gradient"
-        cameras = Cameras(frames, settings.poses, settings.poses.start if late else 0.0).to(device)
+        cameras = Cameras(frames, settings.poses, 0.0 if parent is not None else settings.poses.start).to(device)
     weights = None
     if chosen(settings.sharpness, source, frames):
         found = sharpness_weights([_sharpness(frame) for frame in frames])
         weights = None if (found == 1.0).all() else torch.as_tensor(found, dtype=torch.float32, device=device)
     return CameraModels(response, cameras, weights)
-
-
-def alignments(
-    reconstruction: Reconstruction, settings: PoseSettings, optimize: OptimizeSettings
-) -> dict[int, Callable[[], str]]:
-    """Alignments of the poses, by the step before which they are due; none if no poses are refined, or by gradients."""
-    if reconstruction.cameras is None or reconstruction.cameras.by_gradient:
-        return {}
-    return {step: partial(align_poses, reconstruction, settings) for step in optimize.steps_at(settings.at)}
 
 
 def _sharpness(frame: Frame) -> float | None:

@@ -18,7 +18,7 @@ from stspbr.optimize.geometry import FixedGeometry, ImplicitGeometry
 from stspbr.optimize.lost_parts import LostParts
 from stspbr.scene import Capture, Mesh, Normalization
 from stspbr.settings import CoarseSettings
-from stspbr.stages.cameras import alignments, camera_models
+from stspbr.stages.cameras import camera_models
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import read_given_mesh, save_given_mesh
 from stspbr.stages.session import Session
@@ -73,10 +73,7 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     resize = None
     if isinstance(geometry, ImplicitGeometry):
         resize = geometry.resize(settings.optimize.iterations, LostParts(reconstruction, capture_n.split("train")))
-    aligned = alignments(reconstruction, settings.camera.poses, settings.optimize)
-    return fit(
-        session, "coarse", settings, source, reconstruction, write, aligned, resize=resize, normalization=normalization
-    )
+    return fit(session, "coarse", settings, source, reconstruction, write, resize=resize, normalization=normalization)
 
 
 def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | None) -> tuple[Normalization, np.ndarray]:

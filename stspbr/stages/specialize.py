@@ -17,7 +17,7 @@ from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.survey import record, shares, survey
 from stspbr.scene import Mesh
 from stspbr.settings import CoarseSettings, SpecializeSettings, parse_settings
-from stspbr.stages.cameras import alignments, camera_models, refined_capture
+from stspbr.stages.cameras import camera_models, refined_capture
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import load_given_mesh
 from stspbr.stages.resurfacing import remeshed
@@ -88,8 +88,6 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
 
     def before(step: int) -> str:
         lines = []
-        if step in aligned:  # what is asked of the views next is asked of the better poses
-            lines.append(aligned[step]())
         if step in scales:  # before the survey: under a light that is too dark, paint shines like a dark metal
             lines.append(rescale_light(reconstruction, settings.light_scale))
         if step in surveys:
@@ -102,6 +100,5 @@ def run_specialize(session: Session, settings: SpecializeSettings) -> Artifact:
     solved = isinstance(light, LearnedLight) and light.flash is None  # a flash is not a part of the solve
     solves = settings.optimize.steps_at(settings.light_solve.at) if solved else []
     scales = settings.optimize.steps_at(settings.light_scale.at) if solved else []
-    aligned = alignments(reconstruction, coarse_settings.camera.poses, settings.optimize)
-    interludes = {step: partial(before, step) for step in sorted({*aligned, *surveys, *solves, *scales})}
+    interludes = {step: partial(before, step) for step in sorted({*surveys, *solves, *scales})}
     return fit(session, "specialize", settings, coarse, reconstruction, write, interludes)

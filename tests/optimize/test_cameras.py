@@ -1,4 +1,4 @@
-"""Corrected cameras: motions, gradients, flow and steps in double precision against differences, gauge, crops."""
+"""Corrected cameras: exact motions, gradients in double precision against differences, gauge, crops, recovery."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from stspbr.optimize.cameras import Cameras
-from stspbr.optimize.pose_alignment import Look, agreement, normal_equations, pixel_flow
 from stspbr.optimize.poses import Poses, common_motions
 from stspbr.optimize.views import ViewSet
-from stspbr.render.gbuffer import GBuffer, ViewBatch
+from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.reference.interpolate import interpolate
 from stspbr.render.reference.rasterize import rasterize
 from stspbr.scene import Camera, Frame, look_at
@@ -194,85 +193,3 @@ def test_poses_of_objects_are_the_same_parameters():
     object_to_world = torch.as_tensor(look_at((0, 2, 0), (0, 0, 0)), dtype=torch.float32)
     found = object_to_world @ poses.motion(torch.tensor([0]))[0]
     torch.testing.assert_close(found[:3, 3] - object_to_world[:3, 3], 0.05 * object_to_world[:3, 0])
-
-
-def turned(twist: float) -> Cameras:
-    cameras = Cameras(frames(), PoseSettings(solver="alignment"), 0.0).double()
-    cameras.poses.twist.data.normal_(0.0, twist, generator=torch.Generator().manual_seed(3))
-    return cameras
-
-
-def test_an_inverse_s_derivative_is_that_of_differences():
-    poses = turned(0.03).poses
-    found, index = poses.inverse_derivative(2), torch.tensor([2])
-    with torch.no_grad():
-        now = poses.inverse(index)[0]
-        for k in range(6):
-            sides = []
-            for step in (1e-6, -1e-6):
-                poses.twist[2, k] += step
-                sides.append(poses.inverse(index)[0])
-                poses.twist[2, k] -= step
-            torch.testing.assert_close(found[..., k] @ now, (sides[0] - sides[1]) / 2e-6, atol=1e-8, rtol=1e-7)
-
-
-def test_the_flow_of_pixels_is_that_of_differences():
-    cameras, given = turned(0.02), frames()
-    views = doubled(batch(given)).select(torch.tensor([1]))
-    points = 0.5 * torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double()
-
-    def pixels() -> torch.Tensor:
-        clip = torch.nn.functional.pad(points, (0, 1), value=1.0) @ cameras.seen(views, [1], 1.0).clip_from_object[0].T
-        return (clip[:, :2] / clip[:, 3:] + 1.0) * 0.5 * SIZE
-
-    with torch.no_grad():
-        found = pixel_flow(cameras.seen(views, [1], 1.0), cameras.poses.inverse_derivative(1), points)
-        for k in range(6):
-            sides = []
-            for step in (1e-6, -1e-6):
-                cameras.poses.twist[1, k] += step
-                sides.append(pixels())
-                cameras.poses.twist[1, k] -= step
-            torch.testing.assert_close(found[..., k], (sides[0] - sides[1]) / 2e-6, atol=1e-6, rtol=1e-6)
-
-
-def test_a_step_is_the_motion_between_two_images():
-    """A smooth relief that fills the view, by the rasteriser's reference in double precision."""
-    points, faces, colours = relief()
-    camera = Camera(look_at((0.3, 0.2, 3), (0, 0, 0)), 60.0, 64.0, 22.0, 26.0, 48, 48, near=0.5, far=20.0)
-    given = [replace(frames(1)[0], camera=camera)]
-    cameras = Cameras(given, PoseSettings(solver="alignment"), 0.0).double()
-    views, homogeneous = doubled(batch(given)), torch.nn.functional.pad(points, (0, 1), value=1.0)
-
-    def drawn() -> tuple[torch.Tensor, ViewBatch, torch.Tensor, torch.Tensor]:
-        seen = cameras.seen(views, [0], 1.0)
-        rast, _ = rasterize(homogeneous @ seen.clip_from_object.transpose(1, 2), faces, (48, 48))
-        assert (rast[..., 3] > 0).all()
-        shown, place = (interpolate(values[None], rast, faces)[0][0] for values in (colours, points))
-        return torch.nn.functional.pad(shown, (0, 1), value=1.0), seen, rast, place.reshape(-1, 3)
-
-    wanted = 0.004 * torch.tensor([1.0, -0.7, 0.5, 0.8, -0.6, 0.9], dtype=torch.float64)
-    with torch.no_grad():
-        cameras.poses.twist[0] = wanted
-        photo = drawn()[0]
-        cameras.poses.twist[0] = 0.0
-        for _ in range(3):
-            image, seen, rast, place = drawn()
-            every, none = torch.arange(48 * 48), torch.zeros(48 * 48, dtype=torch.int64)
-            gbuffer = GBuffer(rast, rast, faces, every, none, none, place, place, place, seen.object_rotation)
-            look = Look(image, photo, image, torch.ones(48, 48, 1).double(), seen, gbuffer)
-            scatter = torch.full((4,), 1e3, dtype=torch.float64)  # no error is large: least squares
-            _, matrices, vectors = normal_equations(look, cameras.poses, 0, scatter)
-            cameras.poses.twist[0] += torch.linalg.solve(matrices.sum(dim=0), vectors.sum(dim=0))
-    torch.testing.assert_close(cameras.poses.twist[0].detach(), wanted, atol=4e-5, rtol=0)
-
-
-def test_only_what_two_halves_agree_on_is_trusted():
-    generator = torch.Generator().manual_seed(0)
-    same = torch.randn(400, 1, 6, generator=generator).double()
-    apart = torch.randn(400, 2, 6, generator=generator).double()
-    assert torch.equal(agreement(same.expand(400, 2, 6)), torch.ones(6).double())
-    assert (agreement(apart) == 0.0).sum() >= 5
-    half = agreement(same + apart)  # equal variances: half of it is no chance
-    assert (half - 0.5).abs().max() < 0.2
-    assert torch.equal(agreement(torch.zeros(3, 2, 6)), torch.zeros(6))

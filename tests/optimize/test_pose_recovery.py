@@ -1,11 +1,10 @@
-"""Poses that are off are found again, by the losses' gradients or aligned, with shape and appearance known."""
+"""Poses that are off are found again by the reconstruction's own losses, with shape and appearance known."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 
 from stspbr.optimize.appearance import TextureAppearance
@@ -13,7 +12,6 @@ from stspbr.optimize.cameras import Cameras
 from stspbr.optimize.geometry import FixedGeometry
 from stspbr.optimize.lights import KnownLight
 from stspbr.optimize.loop import Stopwatch
-from stspbr.optimize.pose_alignment import align_poses
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.routing import backpropagate
 from stspbr.optimize.views import ViewSet
@@ -55,30 +53,21 @@ def problem(frames: list[Frame], asset, cameras: Cameras | None) -> Reconstructi
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def jar() -> tuple[list[Frame], object]:
+def test_poses_are_found_again():
     asset = demo_asset(64, 32, 24)
     train, _ = object_cameras(asset.mesh, VIEWS, 1, SIZE, fov_degrees=40.0)
-    black, full = np.zeros((SIZE, SIZE, 3), np.float32), np.ones((SIZE, SIZE, 1), np.float32)
-    empty = [Frame(f"f{k}", camera, black, full) for k, camera in enumerate(train)]
+    empty = [Frame(f"f{k}", c, np.zeros((SIZE, SIZE, 3), np.float32), np.ones((SIZE, SIZE, 1), np.float32))
+             for k, c in enumerate(train)]  # fmt: skip
     exact = problem([replace(empty[0], image=empty[0].image + 0.5)], asset, None)
-    given = []
+    frames = []
     for frame in empty:
         out = exact.render(ViewBatch.of([frame.camera], [np.eye(4)], CPU))
         alpha = out["alpha"][0].clamp(0, 1).numpy()
-        given.append(replace(frame, image=out["rgb"][0].numpy(), alpha=alpha))
-    return given, asset
-
-
-def noise() -> torch.Tensor:
-    return 0.005 * torch.randn(VIEWS, 6, generator=torch.Generator().manual_seed(0))
-
-
-def test_gradients_find_poses_again(jar):
-    frames, asset = jar
+        frames.append(replace(frame, image=out["rgb"][0].numpy(), alpha=alpha))
     cameras = Cameras(frames, PoseSettings(prior=0.0), 0.0)
+    wrong = torch.randn(VIEWS, 6, generator=torch.Generator().manual_seed(0)) * 0.005
     with torch.no_grad():
-        cameras.poses.twist.copy_(noise())
+        cameras.poses.twist.copy_(wrong)
         cameras.constrain()
     before = cameras.poses.twist.detach().norm(dim=1).mean()
     fit = problem(frames, asset, cameras)
@@ -92,25 +81,3 @@ def test_gradients_find_poses_again(jar):
     after = cameras.poses.twist.detach().norm(dim=1).mean()
     assert before > 0.008 and after < 0.15 * before, (before, after)
     assert cameras.lens.abs().max() < 0.002
-
-
-def aligned(given: list[Frame], asset, wrong: torch.Tensor) -> tuple[float, float]:
-    """Mean size of the errors of the poses before and after an alignment."""
-    cameras = Cameras(given, PoseSettings(solver="alignment"), 0.0)
-    cameras.poses.twist.copy_(wrong[: len(given)])
-    cameras.constrain()
-    before = float(cameras.poses.twist.norm(dim=1).mean())
-    fit = problem(given, asset, cameras)
-    assert "cameras" not in fit.groups() and not cameras.regularizers()
-    assert align_poses(fit, cameras.settings).startswith("poses: ")
-    return before, float(cameras.poses.twist.norm(dim=1).mean())
-
-
-def test_an_alignment_finds_poses_again(jar):
-    before, after = aligned(*jar, noise())
-    assert before > 0.008 and after < 0.5 * before, (before, after)
-
-
-def test_an_alignment_leaves_exact_poses(jar):
-    given, asset = jar
-    assert aligned(given[:3], asset, torch.zeros(VIEWS, 6))[1] < 1e-5
