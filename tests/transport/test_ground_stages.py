@@ -130,8 +130,8 @@ def test_the_grey_goes_from_stage_to_stage(tiny_run, tmp_path, light):
     coarse = run_coarse(session, settings_for(CoarseSettings, [*TINY, *mode, "transport.ground=-1.1"]))
     first = json.loads(coarse.file("metrics.json").read_text())["ground"]
     assert first["height"] == pytest.approx(-1.1) and first["grey"] != pytest.approx([0.4] * 3, abs=1e-4)
-    run_specialize(session, settings_for(SpecializeSettings, [*steps, *still, "survey.observations=2000",
-                                                              "survey.steps=5"]))  # fmt: skip
+    short = ["survey.observations=2000", "survey.steps=5", "light_solve.observations=2000", "light_solve.steps=10"]
+    run_specialize(session, settings_for(SpecializeSettings, [*steps, *still, *short]))
     bake = run_bake(session, settings_for(BakeSettings, [*steps, *still, "texture_resolution=64"]))
     last = json.loads(bake.file("metrics.json").read_text())["ground"]
     assert last["grey"] == pytest.approx(first["grey"], abs=1e-5) and last["height"] == first["height"]

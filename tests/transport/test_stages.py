@@ -122,9 +122,8 @@ def test_all_stages_run_with_transport_and_a_learned_light(tiny_run, tmp_path):
     session = copied(tiny_run, tmp_path)
     run_coarse(session, settings_for(CoarseSettings, [*TINY, "light.mode=learned", "light.learned_resolution=16"]))
     steps = ["optimize.iterations=4", "optimize.batch=2", "transport_refresh=2"]
-    surveyed = run_specialize(
-        session, settings_for(SpecializeSettings, [*steps, "survey.observations=2000", "survey.steps=5"])
-    )
+    short = ["survey.observations=2000", "survey.steps=5", "light_solve.observations=2000", "light_solve.steps=10"]
+    surveyed = run_specialize(session, settings_for(SpecializeSettings, [*steps, *short]))
     cells = load_file(surveyed.file("survey.safetensors"))
     said = json.loads(surveyed.file("metrics.json").read_text())["survey"]
     assert said["metal"] + said["dielectric"] + said["undecided"] == pytest.approx(1.0, abs=1e-4)
