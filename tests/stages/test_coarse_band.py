@@ -59,7 +59,7 @@ def test_the_cells_are_finer_and_the_surface_closed(whole, kind):
     assert mesh["watertight"] and mesh["genus"] is not None
 
 
-@pytest.mark.parametrize("saved", [1, 2, 4])
+@pytest.mark.parametrize("saved", [pytest.param(1, marks=pytest.mark.slow), 2, 4])
 def test_resumed_before_and_after_a_halving_to_the_same_bits(whole, kind, tiny_run, tmp_path, monkeypatch, saved):
     """Step 4 is on the first grid, step 8 after the first halving (6), step 16 after the second (12)."""
     shutil.copytree(tiny_run / "capture", tmp_path / "run" / "capture")
