@@ -16,8 +16,8 @@ from torch import Tensor
 
 from stspbr.optimize.cell_fits import fit_cells
 from stspbr.optimize.distill import Distillation, path_level
-from stspbr.optimize.observations import Cells
-from stspbr.optimize.picture_survey import GRID, INSIDE, observed
+from stspbr.optimize.observations import Cells, Observations
+from stspbr.optimize.picture_survey import GRID, INSIDE, Answer, observed
 from stspbr.optimize.texture_views import Look
 from stspbr.optimize.views import step_generator
 from stspbr.priors.lit_views import draw_views
@@ -26,8 +26,9 @@ from stspbr.render.gbuffer import render_gbuffer
 
 VIEWS = 32
 """Whose pictures say where the materials show."""
-ALONE_LEVEL = 980
-"""Of the noise behind which a material is asked for alone: so much that the maps as they are say nothing."""
+ALONE_LEVELS = (980, 500)
+"""Of the noise behind which a material is asked for alone: first so much that the maps as they are say nothing, then
+less, with a picture of what was found: behind much noise metals are expected too dark."""
 
 Alone = tuple[Callable[[Sequence[str]], Condition], Callable[[Sequence[str]], Condition]]
 """The captions of a part's two materials, each alone, for view words."""
@@ -98,16 +99,25 @@ def survey_pattern(
 
 def _all_over(problem: Distillation, part: int, words: Callable[[Sequence[str]], Condition], step: int) -> Found | None:
     """The uniform material that explains best what the prior expects of ``words`` alone; None: the part is not seen."""
-    count = problem.batch
+    best: Found | None = None
+    for level in ALONE_LEVELS:
 
-    def expect(look: Look, picture: Tensor, parts: Sequence[int], generator: torch.Generator) -> Tensor:
-        return problem.expected(
-            look, picture, parts, ALONE_LEVEL, 1.0, 0, generator, condition=words(look.lit.words)
-        )  # fmt: skip
+        def expect(
+            look: Look, picture: Tensor, parts: Sequence[int], generator: torch.Generator,
+            level: int = level, so_far: Found | None = best,
+        ) -> Tensor:  # fmt: skip
+            shown = picture if so_far is None else problem.views.uniform(look, *so_far.values())
+            return problem.expected(look, shown, parts, level, 1.0, 0, generator, condition=words(look.lit.words))
 
-    seen, _, answers = observed(problem, step, expect, parts=[part] * count)
-    if len(seen) == 0:
-        return None
+        seen, _, answers = observed(problem, step, expect, parts=[part] * problem.batch)
+        if len(seen) == 0:
+            return None
+        best = _uniform(problem, seen, answers)
+    return best
+
+
+def _uniform(problem: Distillation, seen: Observations, answers: Sequence[Answer]) -> Found:
+    """The uniform material whose pictures are nearest to the answers: the best of its kind, by some roughnesses."""
     everywhere = Cells(torch.zeros_like(seen.position))
     fits = fit_cells(seen, everywhere, answers[0].look.lights[0], problem.views.backend.texture)
     metal = bool(fits.metal.error < fits.dielectric.error)
