@@ -18,7 +18,7 @@ _REST = 0.25  # seconds after the last movement
 _FRAME = 0.1  # seconds that a picture of a moving camera may take
 _SMALLEST = 96  # pixels along its longer side
 _FOLLOWED = 0.02  # of the time that pictures may take which nobody but a run that goes on asks for
-_LONGEST = 60.0  # seconds between two of them, however slow they are
+_LONGEST = 600.0  # seconds between two of them, however slow they are
 LARGEST = 1280
 """Pixels along the longer side of a picture of a camera that rests."""
 

@@ -296,7 +296,7 @@ def test_a_run_that_goes_on_is_followed_seldom_and_one_that_ends_at_once(viewer,
         one.wait(3)  # the first one is drawn
         while painter._follow_from == 0.0 and time.monotonic() < before + 10.0:
             time.sleep(0.01)
-        assert before + 50.0 < painter._follow_from <= time.monotonic() + 60.0  # a minute at most
+        assert before + 590.0 < painter._follow_from <= time.monotonic() + 600.0  # ten minutes at most
         painter.refresh()
         time.sleep(0.4)
         assert len(one.pictures) == 3 and one.tab.follows
