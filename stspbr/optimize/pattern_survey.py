@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from stspbr.optimize.cell_fits import fit_cells
 from stspbr.optimize.distill import Distillation, path_level
 from stspbr.optimize.observations import Cells, Observations
-from stspbr.optimize.picture_survey import GRID, INSIDE, Answer, observed
+from stspbr.optimize.picture_survey import GRID, Answer, drawn, observed, pixels_of
 from stspbr.optimize.texture_views import Look
 from stspbr.optimize.views import step_generator
-from stspbr.priors.lit_views import draw_views
 from stspbr.priors.protocol import Condition
-from stspbr.render.gbuffer import render_gbuffer
 
 VIEWS = 32
 """Whose pictures say where the materials show."""
@@ -142,14 +139,7 @@ def _looked_at(
     owners = sorted(pairs)
     pieces: list[tuple[Tensor, Tensor, Tensor]] = []
     for batch in range(max(1, VIEWS // problem.batch)):
-        key = [problem.seed, problem.number, step, 2000 + batch]
-        large, small = (
-            draw_views(
-                np.random.default_rng(key), problem.batch, scale * views.side, len(views.lights), views.sphere, device
-            )
-            for scale in (2, 1)
-        )
-        look = Look(large, render_gbuffer(views.surface, large.views, views.backend), views.lights)
+        look, small = drawn(problem, [step, 2000 + batch], views.lights)
         parts = [owners[(batch * problem.batch + view) % len(owners)] for view in range(problem.batch)]
         generator = step_generator(step, problem.seed * 8 + 5 + batch, device)
         noise = None if problem.attached is None else problem.attached.seen(look.gbuffer, generator)
@@ -161,10 +151,7 @@ def _looked_at(
         for owner, (one, two) in pairs.items():
             off = [(views.uniform(look, *found.values()) - expected).square().sum(3) for found in (one, two)]
             ratio = torch.where((wanted == owner)[:, None, None], off[0] - off[1], ratio)
-        gbuffer = render_gbuffer(views.surface, small.views, views.backend)
-        shown = problem.part_of.index_select(0, problem.appearance.owner_of(gbuffer.triangle))
-        inside = views.coverage(look).flatten().index_select(0, gbuffer.covered) > INSIDE
-        chosen = torch.nonzero(inside & (shown == wanted.index_select(0, gbuffer.view))).squeeze(1)
+        gbuffer, shown, _, chosen = pixels_of(problem, look, small, parts)
         position = gbuffer.position.index_select(0, chosen)
         position = (position - position.new_tensor(views.sphere[0])) / views.sphere[1]
         evidence = ratio.flatten().index_select(0, gbuffer.covered).index_select(0, chosen)

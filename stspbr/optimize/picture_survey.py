@@ -20,14 +20,15 @@ from stspbr.optimize.distill import Distillation
 from stspbr.optimize.observations import Cells, Observations
 from stspbr.optimize.texture_views import Look
 from stspbr.optimize.views import step_generator
-from stspbr.priors.lit_views import draw_views
+from stspbr.priors.lit_views import LitViews, draw_views
 from stspbr.render.display import radiance_of
 from stspbr.render.gbuffer import GBuffer, render_gbuffer
+from stspbr.render.prefilter import PrefilteredLight
 
 VIEWS = 16
 LEVEL = 400
 """Of the noise behind which the prior is asked."""
-INSIDE = 0.999  # coverage of pixels that show nothing but the surface
+_INSIDE = 0.999  # coverage of pixels that show nothing but the surface
 GRID = (0.07, 0.13, 0.2, 0.28, 0.37, 0.47, 0.6, 0.75)  # roughnesses that are tried besides
 
 
@@ -166,24 +167,13 @@ def observed(
     answers: list[Answer] = []
     pieces: list[dict[str, Tensor]] = []
     for batch in range(batches):
-        key = [problem.seed, problem.number, step, 1000 + batch]
-        size = views.side
-        large, small = (
-            draw_views(np.random.default_rng(key), problem.batch, scale * size, 1, views.sphere, problem.part_of.device)
-            for scale in (2, 1)
-        )
-        look = Look(large, render_gbuffer(views.surface, large.views, views.backend), [views.lights[number]])
+        look, small = drawn(problem, [step, 1000 + batch], [views.lights[number]])
         asked = parts or [(batch * problem.batch + view) % len(problem.conditions) for view in range(problem.batch)]
         generator = step_generator(step, problem.seed * 8 + 4 + batch, problem.part_of.device)
         picture = views.picture(look, problem.appearance)
         found = expect(look, picture, asked, generator).clamp(-1.0, 1.0)
-        gbuffer = render_gbuffer(views.surface, small.views, views.backend)
-        inside = views.coverage(look).flatten().index_select(0, gbuffer.covered) > INSIDE
+        gbuffer, shown, own, chosen = pixels_of(problem, look, small, asked)
         display = 0.5 * (found.reshape(-1, 3).index_select(0, gbuffer.covered) + 1.0)
-        wanted = torch.tensor(asked, device=gbuffer.view.device).index_select(0, gbuffer.view)
-        shown = problem.part_of.index_select(0, problem.appearance.owner_of(gbuffer.triangle))
-        own = shown == wanted
-        chosen = torch.nonzero(inside & own).squeeze(1)
         mask = gbuffer.image(own[:, None].float())[..., 0]
         answers.append(Answer(look, list(asked), mask, 0.5 * (found + 1.0)))
         pieces.append(_piece(gbuffer, display, small.exposure, chosen, batch * problem.batch, views.sphere))
@@ -195,6 +185,32 @@ def observed(
     position, normal, to_eye, view = (joined[name] for name in names)
     seen = Observations(position, normal, to_eye, view, rotations, joined["radiance"], None, bend=joined["bend"])
     return seen, torch.cat(parts_of_views), answers
+
+
+def drawn(problem: Distillation, key: Sequence[int], lights: list[PrefilteredLight]) -> tuple[Look, LitViews]:
+    """A look at the surface under ``lights``, and the same views at half its size, which is that of the pictures."""
+    views = problem.views
+    large, small = (
+        draw_views(
+            np.random.default_rng([problem.seed, problem.number, *key]), problem.batch, scale * views.side, len(lights),
+            views.sphere, problem.part_of.device,
+        )
+        for scale in (2, 1)
+    )  # fmt: skip
+    return Look(large, render_gbuffer(views.surface, large.views, views.backend), lights), small
+
+
+def pixels_of(
+    problem: Distillation, look: Look, small: LitViews, asked: Sequence[int]
+) -> tuple[GBuffer, Tensor, Tensor, Tensor]:
+    """The G-buffer of ``small``, the part ``[N]`` that each of its pixels shows, whether that is the one of ``asked``
+    for its view ``[N]``, and which of these show nothing else ``[M]``."""
+    views = problem.views
+    gbuffer = render_gbuffer(views.surface, small.views, views.backend)
+    inside = views.coverage(look).flatten().index_select(0, gbuffer.covered) > _INSIDE
+    shown = problem.part_of.index_select(0, problem.appearance.owner_of(gbuffer.triangle))
+    own = shown == torch.tensor(asked, device=gbuffer.view.device).index_select(0, gbuffer.view)
+    return gbuffer, shown, own, torch.nonzero(inside & own).squeeze(1)
 
 
 def _piece(

@@ -39,10 +39,6 @@ class Jacobian:
         both = [(weight * one * two).sum(1, keepdim=True) for one, two in ((r, r), (r, m), (m, m))]
         return torch.cat([weight * a * a, weight * a * r, weight * a * m, *both], dim=1)
 
-    def applied(self, change: Tensor) -> Tensor:
-        """``[N, 3]``: J times a ``change [N, 5]`` of the parameters."""
-        return self.albedo * change[:, :3] + self.roughness * change[:, 3:4] + self.metallic * change[:, 4:]
-
     def transposed(self, values: Tensor) -> Tensor:
         """``[N, 5]``: Jᵀ of ``values [N, 3]``."""
         sums = [(own * values).sum(1, keepdim=True) for own in (self.roughness, self.metallic)]

@@ -136,7 +136,7 @@ class Reconstruction:
             self._normalizers(None, None)
             self._learn(batch, windows, places, None, None)
             if windows is not None:
-                self.visited = self._visited(None, lambda: None)
+                self.visited = self._visited()
             return self._regularizers(progress)
         with watch.part("frames"):
             views, targets = self.views.batch(ids) if windows is None else self.views.crops(
@@ -210,14 +210,13 @@ class Reconstruction:
         alpha = self.coverage(surface, self.seen(views, ids))
         return [Term("silhouette", weight * mask_loss(alpha, targets.alpha, targets.known), STRICT_A, closed=True)]
 
-    def _visited(self, gbuffer: GBuffer | None, by_pixel: Callable[[], Tensor | None]) -> list[Visited]:
-        """Beside crops: the losses ``[B, H, W, 1]`` of the pixels as the texels have them; None: this rank has none."""
+    def _visited(self, gbuffer: GBuffer | None = None, by_pixel: Callable[[], Tensor] | None = None) -> list[Visited]:
+        """The losses ``[B, H, W, 1]`` of a crop's pixels as the texels have them; without: this rank has none."""
         if not self.image_terms.pixelwise or self.appearance.sees_through(self.progress):
             return []  # a pixel's loss is not known, or other layers have a part in it
-        losses = by_pixel()
-        if gbuffer is None or losses is None:
+        if gbuffer is None or by_pixel is None:
             return self.appearance.visited(None, None)
-        return self.appearance.visited(gbuffer, losses.reshape(-1, 1).index_select(0, gbuffer.covered))
+        return self.appearance.visited(gbuffer, by_pixel().reshape(-1, 1).index_select(0, gbuffer.covered))
 
     def _learn(
         self,

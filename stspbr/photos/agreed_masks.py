@@ -19,7 +19,7 @@ import numpy as np
 from stspbr.errors import StspbrError
 from stspbr.photos import grabcut
 from stspbr.photos.carried_masks import Votes, label_points, outlined
-from stspbr.photos.consensus_hull import Hull, consensus_hull, pixels_of, silhouette
+from stspbr.photos.consensus_hull import Hull, consensus_hull, pixels_across, pixels_of, silhouette
 from stspbr.photos.found_object import FoundObject, Plane, find_object
 from stspbr.photos.table_evidence import ALIKE, DIFFERENT, GAP, looks_alike, stands_out, sure_of
 from stspbr.photos.table_look import Likeness, table_look
@@ -95,22 +95,14 @@ def agreed_masks(
     for wide in _BANDS:
         band = wide if plain or found.plane is None or moving is not None else _NARROW
         shapes = [silhouette(hull, photo.camera) & photo.valid for photo in small]
+        middle = hull.points.mean(axis=0)
+        cells = [pixels_across(hull.cell, middle, photo.camera) for photo in small]
+        moved = [None] * len(small) if moving is None else moving
         masks = [
-            _cut(
-                photo,
-                points,
-                votes,
-                shape,
-                own,
-                plain,
-                band,
-                seed,
-                _THIN * _cell_width(hull, photo),
-                moving[k] if moving is not None else None,
-            )  # fmt: skip
-            for k, (photo, shape, own) in enumerate(zip(small, shapes, table, strict=True))
+            _cut(photo, points, votes, shape, own, plain, band, seed, _THIN * cell, motion)
+            for photo, shape, own, cell, motion in zip(small, shapes, table, cells, moved, strict=True)
         ]
-        wide_enough = [thickened(mask, _cell_width(hull, photo)) for mask, photo in zip(masks, small, strict=True)]
+        wide_enough = [thickened(mask, cell) for mask, cell in zip(masks, cells, strict=True)]
         hull = _hull(wide_enough, small, found, _TRUSTED)
         if not len(hull.points):
             break
@@ -185,12 +177,6 @@ def _around_points(small: list[PosedPhoto], points: np.ndarray, found: FoundObje
 def _hull(masks: Sequence[np.ndarray], small: list[PosedPhoto], found: FoundObject, agree: float) -> Hull:
     cameras = [photo.camera for photo in small]
     return consensus_hull(masks, cameras, found.centre, found.radius, agree, found.may_be)
-
-
-def _cell_width(hull: Hull, photo: PosedPhoto) -> float:
-    """Pixels that a cell of the hull is wide, about its middle."""
-    away = float(np.linalg.norm(hull.points.mean(axis=0) - photo.camera.position))
-    return hull.cell * photo.camera.fx / max(away, 1e-9)
 
 
 def _cut(

@@ -43,7 +43,8 @@ def consensus_hull(
         allowed: ``[N]`` bool of cells' centres ``[N, 3]``: whether they can be inside at all.
     """
     middle = np.asarray(centre, np.float64)
-    wide = [thickened(mask, _cell_width(middle, reach, camera)) for mask, camera in zip(masks, cameras, strict=True)]
+    width = 2.0 * reach / _COARSE
+    wide = [thickened(mask, pixels_across(width, middle, own)) for mask, own in zip(masks, cameras, strict=True)]
     hull = _carved(wide, cameras, middle, reach, agree, _COARSE, allowed)
     if not len(hull.points):
         return hull
@@ -51,10 +52,9 @@ def consensus_hull(
     return _carved(masks, cameras, 0.5 * (low + high), 0.5 * float((high - low).max()), agree, _GRID, allowed)
 
 
-def _cell_width(middle: np.ndarray, reach: float, camera: Camera) -> float:
-    """Pixels that a coarse cell in the middle of the cube is wide."""
-    away = float(np.linalg.norm(camera.position - middle))
-    return 2.0 * reach / _COARSE * camera.fx / max(away, 1e-9)
+def pixels_across(width: float, place: np.ndarray, camera: Camera) -> float:
+    """How many pixels wide a thing of ``width`` at ``place [3]`` looks."""
+    return width * camera.fx / max(float(np.linalg.norm(camera.position - place)), 1e-9)
 
 
 def _carved(

@@ -46,7 +46,7 @@ from stspbr.stages.session import Session
 from stspbr.texture.atlas import TexelMap
 
 _LOOKED_AT = 0.2  # of the usual weight of a texel in a view: below it, the view hardly shows it
-_DRAWS = 2  # sets of five random views
+_DRAWS = 3  # sets of five random views
 _FIVE = 5
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from stspbr.colour import linear_to_srgb
 from stspbr.errors import StspbrError
 from stspbr.files import write_file
 from stspbr.formats.assets import read_asset
@@ -27,11 +26,10 @@ from stspbr.photos.instance_poses import FoundPoses, PoseSearch, find_poses
 from stspbr.photos.instances import find_copies, require_copies
 from stspbr.procedural.by_name import procedural_light
 from stspbr.procedural.pile import Pile, PileOptions, lay_pile, mirrored, with_foreign
-from stspbr.render.pile_photo import photograph, photograph_quickly
+from stspbr.render.pile_photo import grey_display, photograph, photograph_quickly
 from stspbr.threads import prepare_process
 
 _WRONG = 10.0  # degrees
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 
 @dataclass(frozen=True)
@@ -101,8 +99,7 @@ def measured(case: PileCase, seed: int, side: int, samples: int, known: bool, ma
     """Lay, photograph and search one pile; ``samples`` 0: rasterised, without shadows and noise."""
     pile, light = laid(case, seed, side), procedural_light("procedural:studio")
     image, labels = photograph(pile, light, samples, seed=seed) if samples else photograph_quickly(pile, light)
-    eight = np.rint(255.0 * np.clip(linear_to_srgb(image), 0.0, 1.0)) / 255.0
-    display = (eight @ _LUMINANCE).astype(np.float32)
+    display = grey_display(image)
     start = time.monotonic()
     row: dict[str, Any] = {"seed": seed, "side": side, "samples": samples, "focal_known": known, "matcher": matcher}
     try:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from stspbr.colour import linear_to_srgb
 from stspbr.metrics.poses import pose_errors
 from stspbr.photos.instance_features import Features, match, without_noise
 from stspbr.photos.instance_groups import linked
@@ -27,11 +26,10 @@ from stspbr.photos.instances import find_copies
 from stspbr.photos.silhouette_check import Silhouettes
 from stspbr.procedural.by_name import procedural_light
 from stspbr.procedural.pile import Pile
-from stspbr.render.pile_photo import photograph_quickly
+from stspbr.render.pile_photo import grey_display, photograph_quickly
 
 WRONG = 10.0  # degrees from which a kept pose counts as wrong
 _PROOF_SIDE = 96
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 _DRIFT = 0.9  # of the turns from one copy to the next
 _POINTS, _NOISE, _TWICE = 900, 0.25, 1.0 / 6.0  # on the surface; pixels; share that is printed twice
 Poses = dict[int, np.ndarray]
@@ -46,7 +44,7 @@ def judged(pile: Pile, seed: int) -> list[dict[str, Any]]:
         worst ``error`` among them.
     """
     image, labels = photograph_quickly(pile, procedural_light("procedural:studio"))
-    display = (np.rint(255.0 * linear_to_srgb(np.clip(image, 0.0, 1.0))) / 255.0 @ _LUMINANCE).astype(np.float32)
+    display = grey_display(image)
     labels, copies = find_copies(labels)
     usable = [copy for copy in copies if not copy.rejected]
     camera = pile.camera

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stspbr.colour import linear_to_srgb, luminance_of
 from stspbr.files import write_file
 from stspbr.formats.images import encode_png
 from stspbr.procedural.pile import Pile, table_of
@@ -22,6 +23,12 @@ _WHITE = 99.0  # percentile of the objects' brightness that the exposure makes n
 _NEARLY = 0.85
 _TABLE_GREY = 0.25
 _RAYS = 1 << 20
+
+
+def grey_display(image: np.ndarray) -> np.ndarray:
+    """``[H, W]`` float32 in [0, 1]: the brightness of a photograph ``[H, W, 3]``, linear, after eight bits of sRGB."""
+    eight = np.rint(255.0 * np.clip(linear_to_srgb(image), 0.0, 1.0)) / 255.0
+    return luminance_of(eight).astype(np.float32)
 
 
 def photograph(

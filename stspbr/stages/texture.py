@@ -126,14 +126,11 @@ def distil(
             even=even_parts(settings, subject, prior), pattern=number == 0 and patterned,
         )  # fmt: skip
         checkpoints = session.checkpoints("texture", _work(settings, subject, number), [])
-        searches = surveys(settings, subject, prior, problem, steps[number])
         optimize(
             problem, _optimize_settings(settings, steps[number]), reporter=_Later(reporter, done),
             checkpoints=checkpoints, resume=session.resume, device=session.device, watch=watch,
-            before=searches,
+            before=surveys(settings, subject, prior, problem, steps[number]),
         )  # fmt: skip
-        if steps[number] in searches:
-            reporter.message(searches[steps[number]]())
         done, maps, skipped = done + steps[number], fresh, skipped + int(problem.skipped)
     assert problem is not None
     problem.fill_gutters()
