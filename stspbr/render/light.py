@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.errors import StspbrError
-from stspbr.render.prefilter import PrefilteredLight, latlong_to_cube, light_filter, texel_directions
+from stspbr.render.prefilter import (
+    PrefilteredLight,
+    checked_resolution,
+    latlong_to_cube,
+    light_filter,
+    texel_directions,
+)
 from stspbr.scene.light import EnvironmentLight, latlong_to_direction
 
 _FLOOR = 1e-4
@@ -39,8 +45,7 @@ class EnvironmentCube(nn.Module):
         super().__init__()
         if not initial > 0:
             raise StspbrError(f"initial light {initial}: must be positive")
-        self.resolution = resolution
-        self._filter = light_filter(resolution)
+        self.resolution = checked_resolution(resolution)
         start = torch.full((6, resolution, resolution, 3), math.log(initial), dtype=torch.float32)
         self.log_radiance = nn.Parameter(start)
         self.common = nn.Parameter(torch.zeros(3), requires_grad=common_scale)
@@ -91,7 +96,7 @@ class EnvironmentCube(nn.Module):
         Args:
             mask: ``[6, N, N, 1]``, a factor on the texels; None: 1.
         """
-        return self._filter(self.radiance if mask is None else self.radiance * mask)
+        return light_filter(self.resolution)(self.radiance if mask is None else self.radiance * mask)
 
     @classmethod
     def from_latlong(cls, light: EnvironmentLight, resolution: int = 64) -> EnvironmentCube:

@@ -124,12 +124,17 @@ class LightFilter:
         return self._torch[key]
 
 
-@functools.lru_cache(maxsize=4)
+@functools.cache
 def light_filter(resolution: int) -> LightFilter:
-    """The prefilter of ``[6, resolution, resolution, 3]`` cubes; StspbrError unless a power of two from 16 to 256."""
+    """The prefilter of ``[6, resolution, resolution, 3]`` cubes, see ``checked_resolution``; made once, in seconds."""
+    return LightFilter(checked_resolution(resolution))
+
+
+def checked_resolution(resolution: int) -> int:
+    """The face size of a learned light; StspbrError unless it is a power of two from 16 to 256."""
     if resolution not in (16, 32, 64, 128, 256):
         raise StspbrError(f"light resolution {resolution}: must be 16, 32, 64, 128 or 256")
-    return LightFilter(resolution)
+    return resolution
 
 
 def prefilter_latlong(
