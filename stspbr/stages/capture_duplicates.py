@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stspbr.colour import linear_to_srgb
+from stspbr.colour import linear_to_srgb, luminance_of
 from stspbr.errors import StspbrError
 from stspbr.formats.assets import read_asset
 from stspbr.formats.exif import read_exif
@@ -35,7 +35,6 @@ from stspbr.stages.duplicates_sheet import contact_sheet
 from stspbr.stages.session import Session
 from stspbr.stages.state import save_json
 
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 _EXIF_DEVIATION = 0.01  # of its focal length
 _PILE_LIGHT = "procedural:studio"
 _WHITE = 0.98  # of the range: saturated pixels claim nothing
@@ -152,7 +151,7 @@ def capture_duplicates(
     if missing:
         raise StspbrError(f"--keep: {instances} has no label {min(missing)}: it has 1 to {len(copies)}")
     usable = require_copies(chosen, instances)
-    display = linear_to_srgb(np.clip(rgb @ _LUMINANCE, 0.0, 1.0)).astype(np.float32)
+    display = linear_to_srgb(np.clip(luminance_of(rgb), 0.0, 1.0)).astype(np.float32)
     focal, deviation = _focal(settings, photo, (width, height), notes)
     search = PoseSearch(focal, deviation, settings.matcher, settings.resting, settings.symmetry, settings.rescue,
                         session.seed)  # fmt: skip
