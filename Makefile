@@ -80,6 +80,8 @@ $(BIN)/python:
 		|| { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $@ install -q pip; } \
 		|| { rm -rf $(VENV); echo "cannot make a virtual environment: install the venv module (Debian/Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 
+# Most of what is installed is never imported: no bytecode in advance, which pip calls NO_COMPILE=0.
+$(READY): export PIP_NO_COMPILE := 0
 $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python scripts/install_torch.py constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,docs,all]'
