@@ -41,7 +41,7 @@ def test_the_process_is_prepared_before_torch_is_imported(name):
         "import os, sys\n"
         "class Watch:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'torch': print(os.environ.get('OMP_WAIT_POLICY'))\n"
+        "        if name == 'torch': sys.exit(print(os.environ.get('OMP_WAIT_POLICY')))\n"
         "sys.meta_path.insert(0, Watch())\n"
         f"import {name}"
     )
@@ -78,23 +78,6 @@ def test_plot_artifact_draws_a_bake(tmp_path):
     picture = read_pixels(out)
     assert picture.shape[0] > 200 and picture.shape[1] > 2 * picture.shape[0]
     assert 0.001 < (picture[..., :3].min(axis=2) < 0.5).mean() < 0.5  # axes and bars on white
-
-
-@pytest.mark.parametrize("name", ["custom_loss", "fit_texture"])
-def test_the_process_is_prepared_before_torch_is_loaded(name):
-    code = f"""
-import os, sys
-class Watch:
-    @staticmethod
-    def find_spec(name, *_):
-        assert name != "torch" or os.environ.get("OMP_WAIT_POLICY") == "passive", "torch came first"
-os.environ.pop("OMP_WAIT_POLICY", None)
-sys.meta_path.insert(0, Watch)
-import {name}
-assert "torch" in sys.modules
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=EXAMPLES, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
