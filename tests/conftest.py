@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +100,54 @@ def new_page(browser):
         page.close()
     assert errors == []
     assert strangers == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def filtered_lights(tmp_path_factory):
+    """Filter each known light once, whatever runs and workers want it: many tests render by the same few lights.
+
+    The folder is new in every session. Tests of the filter itself ask for ``unremembered_lights``.
+    """
+    prefilter = sys.modules.get("stspbr.render.prefilter")
+    if prefilter is None:  # no test that was collected renders
+        yield
+        return
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "filtered-lights"
+    folder.mkdir(exist_ok=True)
+    compute = prefilter._prefilter_arrays
+
+    @functools.wraps(compute)
+    def remembered(radiance, base_resolution):
+        path = prefilter._cache_path(radiance, base_resolution, folder)
+        arrays = prefilter._read_cache(path)
+        if arrays is None:
+            arrays = compute(radiance, base_resolution)
+            prefilter._write_cache(path, arrays)
+        return arrays
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefilter, "_prefilter_arrays", remembered)
+        yield
+
+
+@pytest.fixture(scope="module")
+def coarse_lights():
+    """Known lights are filtered at 128² and not at 256²: a quarter of the work, and enough for runs of few pixels."""
+    from stspbr.render import prefilter
+
+    compute = prefilter._prefilter_arrays
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefilter, "_prefilter_arrays", lambda radiance, _: compute(radiance, 128))
+        yield
+
+
+@pytest.fixture
+def unremembered_lights(monkeypatch):
+    """Known lights are filtered whenever they are asked for."""
+    from stspbr.render import prefilter
+
+    monkeypatch.setattr(prefilter, "_prefilter_arrays", prefilter._prefilter_arrays.__wrapped__)
 
 
 @pytest.fixture

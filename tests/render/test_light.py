@@ -13,6 +13,8 @@ from stspbr.render.prefilter import WIDTHS, cached_light, latlong_to_cube, light
 from stspbr.scene.light import EnvironmentLight, latlong_to_direction
 from stspbr.warp_runtime import why_no_warp
 
+pytestmark = pytest.mark.usefixtures("unremembered_lights")
+
 
 def _light(height: int = 64) -> EnvironmentLight:
     v, u = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(2 * height) + 0.5) / (2 * height), indexing="ij")
