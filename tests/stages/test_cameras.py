@@ -29,6 +29,7 @@ SMALL = {"levels": 2, "log2_table_size": 8}
 COARSE = {
     "fields": {"appearance": SMALL, "reflectance": SMALL, "width": 8, "hidden_layers": 1},
     "geometry": {"resolution": 12},
+    "light": {"learned_resolution": 16},
     "transport": {"mode": "off"},
     "camera": {"poses": {"mode": "auto", "start": 0.25}},
 }
@@ -56,8 +57,11 @@ def photographs(tiny_run, tmp_path_factory):
     coarse = run_coarse(session, coarse_settings())
     own = SpecializeSettings()
     few = own.optimize.model_copy(update={"iterations": 2, "batch": 2})
-    survey = own.survey.model_copy(update={"at": []})
-    specialize = run_specialize(session, own.model_copy(update={"optimize": few, "survey": survey}))
+    short = {
+        "survey": own.survey.model_copy(update={"at": []}),
+        "light_solve": own.light_solve.model_copy(update={"steps": 5}),
+    }
+    specialize = run_specialize(session, own.model_copy(update={"optimize": few, **short}))
     return session, coarse, specialize
 
 

@@ -34,7 +34,7 @@ GRIDS = [
 STEPS = ["optimize.iterations=12", "optimize.batch=2", "optimize.checkpoint_every=4", "optimize.preview_every=6"]
 COARSE = settings_for(CoarseSettings, [*GRIDS, *STEPS, "geometry.resolution=16", "light.mode=learned",
                                        "light.learned_resolution=16", "normals_from=0.5"])  # fmt: skip
-SPECIALIZE = settings_for(SpecializeSettings, STEPS)
+SPECIALIZE = settings_for(SpecializeSettings, [*STEPS, "survey.steps=10", "light_solve.steps=10"])
 BAKE = settings_for(BakeSettings, [*STEPS, "texture_resolution=128", "target_faces=600", "padding=2"])
 
 
@@ -83,7 +83,7 @@ def test_learned_light_is_written(finished):
 
 def test_evaluate_compares_with_the_captured_asset(finished):
     run, _ = finished
-    settings = EvaluateSettings(reference_capture=True, samples=2000, views=1)
+    settings = EvaluateSettings(reference_capture=True, samples=2000, views=1, map_resolution=64)
     artifact = run_evaluate(open_session(run), settings)
     errors = json.loads(artifact.file("errors.json").read_text())
     assert 0 < errors["material"]["lit"]["roughness_mae"] < 1
