@@ -11,6 +11,8 @@ from stspbr.settings import load_recipe
 from stspbr.stages.run import run_recipe
 from stspbr.stages.session import Session
 
+pytestmark = pytest.mark.usefixtures("coarse_lights")
+
 STAGES = ["capture", "coarse", "specialize", "bake", "unpack-orm", "evaluate"]
 STEPS = "optimize = { iterations = 4, batch = 2 }"
 GRID = "{ levels = 3, log2_table_size = 10, finest_resolution = 32 }"
@@ -33,6 +35,8 @@ fields = {{ appearance = {GRID}, reflectance = {GRID}, width = 8 }}
 {STEPS}
 
 [specialize]
+survey = {{ steps = 5 }}
+light_solve = {{ steps = 5 }}
 {STEPS}
 
 [bake]
@@ -44,6 +48,8 @@ padding = 2
 [evaluate]
 samples = 1000
 views = 1
+map_resolution = 32
+footprint_samples = 1000
 """
 
 
