@@ -122,7 +122,8 @@ def test_all_stages_run_with_transport_and_a_learned_light(tiny_run, tmp_path):
     session = copied(tiny_run, tmp_path)
     run_coarse(session, settings_for(CoarseSettings, [*TINY, "light.mode=learned", "light.learned_resolution=16"]))
     steps = ["optimize.iterations=4", "optimize.batch=2", "transport_refresh=2"]
-    short = ["survey.observations=2000", "survey.steps=5", "light_solve.observations=2000", "light_solve.steps=10"]
+    short = ["survey.observations=2000", "survey.steps=5", "light_solve.observations=2000", "light_solve.steps=10",
+             "survey.at=[0.0]", "light_solve.at=[0.0]"]  # fmt: skip
     surveyed = run_specialize(session, settings_for(SpecializeSettings, [*steps, *short]))
     cells = load_file(surveyed.file("survey.safetensors"))
     said = json.loads(surveyed.file("metrics.json").read_text())["survey"]
