@@ -24,8 +24,8 @@ from stspbr.optimize.observations import Cells, Observations, observe
 from stspbr.optimize.palette import palette
 from stspbr.optimize.survey import field_values, teach
 from stspbr.optimize.views import step_generator
+from stspbr.render.cube_pyramid import solid_angles
 from stspbr.render.light import pairs_over_edges
-from stspbr.render.prefilter import solid_angles
 from stspbr.settings import LightSolveSettings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from stspbr.optimize.flash import Flash
 from stspbr.optimize.routing import STRICT_A, Term
 from stspbr.render.gbuffer import GBuffer
 from stspbr.render.light import EnvironmentCube, PrefilteredLight, cube_to_latlong
-from stspbr.render.prefilter import light_filter
+from stspbr.render.light_filter import light_filter
 from stspbr.scene import EnvironmentLight
 from stspbr.transport.ground import FloorLight, upper_half
 

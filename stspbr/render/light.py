@@ -11,13 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.errors import StspbrError
-from stspbr.render.prefilter import (
-    PrefilteredLight,
-    checked_resolution,
-    latlong_to_cube,
-    light_filter,
-    texel_directions,
-)
+from stspbr.render.cube_pyramid import texel_directions
+from stspbr.render.light_filter import checked_resolution, light_filter
+from stspbr.render.prefilter import PrefilteredLight, latlong_to_cube
 from stspbr.scene.light import EnvironmentLight, latlong_to_direction
 
 _FLOOR = 1e-4

@@ -19,7 +19,8 @@ from stspbr.optimize.flash import Flash
 from stspbr.optimize.lights import KnownLight, LearnedLight, Light
 from stspbr.optimize.views import overview_scale
 from stspbr.render.light import EnvironmentCube
-from stspbr.render.prefilter import PrefilteredLight, light_filter, prefilter_latlong
+from stspbr.render.light_filter import light_filter
+from stspbr.render.prefilter import PrefilteredLight, prefilter_latlong
 from stspbr.render.rays.backend import choose_rays
 from stspbr.scene import Capture, Corners, EnvironmentLight, Mesh, Normalization
 from stspbr.settings import METAL_PRIOR, CoarseSettings, FieldSettings, LightSettings, TransportSettings

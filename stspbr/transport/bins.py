@@ -11,8 +11,8 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from stspbr.render.cube_pyramid import texel_directions
 from stspbr.render.light import PrefilteredLight
-from stspbr.render.prefilter import texel_directions
 
 DIRECTIONS = 256
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from stspbr.fields.material_values import MaterialValues
-from stspbr.render.prefilter import PrefilteredLight, texel_directions
+from stspbr.render.cube_pyramid import texel_directions
+from stspbr.render.prefilter import PrefilteredLight
 from stspbr.scene import EnvironmentLight, Normalization
 from stspbr.scene.light import latlong_to_direction
 from stspbr.transport.cache import VisibilityCache

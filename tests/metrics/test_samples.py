@@ -12,7 +12,8 @@ from stspbr.priors.vocabulary import Vocabulary
 from stspbr.procedural.lamps import grey_light, lamps_light
 from stspbr.procedural.revolution import Profile, revolve
 from stspbr.render.backend import get_backend
-from stspbr.render.prefilter import latlong_to_cube, light_filter
+from stspbr.render.light_filter import light_filter
+from stspbr.render.prefilter import latlong_to_cube
 
 DEVICE, SIDE = torch.device("cpu"), 16
 PROFILE = Profile(np.array([(0, 0.8), (0.4, 0.8), (0.6, 0.3), (0.5, -0.3), (0.6, -0.8), (0.0, -0.8)], float))

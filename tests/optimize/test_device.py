@@ -119,7 +119,7 @@ def blank_device(monkeypatch):
     monkeypatch.setattr(ViewSet, "exposure", lambda views: 0.5)
     monkeypatch.setattr("stspbr.optimize.reconstruction.step_generator", lambda step, seed, device: None)
     monkeypatch.setattr(
-        "stspbr.render.prefilter._torch_matrix",
+        "stspbr.render.light_filter._torch_matrix",
         lambda matrix, columns, like: like.new_empty(matrix[1].size - 1, columns),
     )
     for name, original in (("tensor", torch.tensor), ("as_tensor", torch.as_tensor)):

@@ -22,7 +22,8 @@ from stspbr.procedural.lamps import grey_light, lamps_light, mean_radiance
 from stspbr.procedural.revolution import Profile, revolve
 from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import Surface
-from stspbr.render.prefilter import latlong_to_cube, light_filter
+from stspbr.render.light_filter import light_filter
+from stspbr.render.prefilter import latlong_to_cube
 from stspbr.scene import Corners
 from stspbr.settings import OptimizeSettings, Rate, RateSettings
 from stspbr.texture.atlas import rasterize_layout

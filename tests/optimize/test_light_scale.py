@@ -16,8 +16,8 @@ from stspbr.optimize.light_scale import best_log_scale, rescale_light
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.observations import Observations
 from stspbr.render.backend import get_backend
+from stspbr.render.cube_pyramid import texel_directions
 from stspbr.render.light import EnvironmentCube
-from stspbr.render.prefilter import texel_directions
 from stspbr.render.shading import shade
 from stspbr.settings import LightScaleSettings
 

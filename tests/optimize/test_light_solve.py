@@ -12,8 +12,9 @@ from stspbr.optimize.light_solve import LightSolver
 from stspbr.optimize.lights import LearnedLight
 from stspbr.optimize.observations import Cells, Observations
 from stspbr.render.backend import get_backend
+from stspbr.render.cube_pyramid import solid_angles, texel_directions
 from stspbr.render.light import EnvironmentCube
-from stspbr.render.prefilter import light_filter, solid_angles, texel_directions
+from stspbr.render.light_filter import light_filter
 from stspbr.render.reference.texture import texture as reference_texture
 from stspbr.render.shading import shade
 from stspbr.settings import LightSolveSettings

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from stspbr.optimize.lights import KnownLight, LearnedLight, in_units_of
+from stspbr.render.cube_pyramid import texel_directions
 from stspbr.render.light import EnvironmentCube, pairs_over_edges
-from stspbr.render.prefilter import texel_directions
 
 
 def light(common_scale=True) -> LearnedLight:

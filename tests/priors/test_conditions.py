@@ -21,7 +21,8 @@ from stspbr.procedural.revolution import Profile, revolve
 from stspbr.render.backend import get_backend
 from stspbr.render.display import display_curve, radiance_of
 from stspbr.render.gbuffer import Surface, render_gbuffer
-from stspbr.render.prefilter import latlong_to_cube, light_filter
+from stspbr.render.light_filter import light_filter
+from stspbr.render.prefilter import latlong_to_cube
 
 DEVICE, SIDE = torch.device("cpu"), 24
 PROFILE = Profile(np.array([(0, 0.8), (0.4, 0.8), (0.6, 0.3), (0.5, -0.3), (0.6, -0.8), (0.0, -0.8)], float))

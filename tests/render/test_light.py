@@ -9,7 +9,8 @@ import torch
 from stspbr.errors import StspbrError
 from stspbr.render import prefilter
 from stspbr.render.light import EnvironmentCube, cube_to_latlong
-from stspbr.render.prefilter import WIDTHS, cached_light, latlong_to_cube, light_filter, prefilter_latlong
+from stspbr.render.light_filter import light_filter
+from stspbr.render.prefilter import WIDTHS, cached_light, latlong_to_cube, prefilter_latlong
 from stspbr.scene.light import EnvironmentLight, latlong_to_direction
 from stspbr.warp_runtime import why_no_warp
 

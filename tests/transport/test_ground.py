@@ -11,7 +11,8 @@ from stspbr.render.asset_renderer import AssetRenderer
 from stspbr.render.backend import get_backend
 from stspbr.render.gbuffer import ViewBatch
 from stspbr.render.light import EnvironmentCube
-from stspbr.render.prefilter import light_filter, prefilter_latlong
+from stspbr.render.light_filter import light_filter
+from stspbr.render.prefilter import prefilter_latlong
 from stspbr.scene import Asset, Camera, Corners, EnvironmentLight, Material, Mesh, Normalization, look_at
 from stspbr.scene.light import latlong_to_direction
 from stspbr.transport.bins import direction_bins
