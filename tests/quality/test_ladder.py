@@ -40,7 +40,7 @@ TINY = Size(
     {
         "coarse": ["geometry.resolution=14", f"fields.appearance={GRID}", f"fields.reflectance={GRID}",
                    "fields.width=8", *STEPS],
-        "specialize": STEPS,
+        "specialize": [*STEPS, "survey.steps=5"],
         "bake": ["texture_resolution=64", "target_faces=300", "padding=2", *STEPS],
         "evaluate": ["samples=1000", "views=1", "map_resolution=16", "footprint=0"],
     },

@@ -66,7 +66,7 @@ def fit_given(source, tmp_path, asset: Asset, *, coarse: list[str] = ()) -> Asse
     write_glb(path, asset)
     session = Session.open(run, device="cpu", quiet=True)
     run_coarse(session, settings_for(CoarseSettings, [*STEPS, *FIELDS, f"mesh={path}", *coarse]))
-    run_specialize(session, settings_for(SpecializeSettings, STEPS))
+    run_specialize(session, settings_for(SpecializeSettings, [*STEPS, "survey.steps=5"]))
     bake = run_bake(session, settings_for(BakeSettings, [*STEPS, "texture_resolution=256"]))
     return read_gltf(bake.file("asset.glb"))
 
@@ -232,7 +232,7 @@ def fit_stages(session: Session, path, *, coarse: list[str] = (), bake: list[str
     """Coarse, specialize and bake; returns the asset as bake handed it to the writer."""
     handed = []
     run_coarse(session, settings_for(CoarseSettings, [*STEPS, *FIELDS, f"mesh={path}", *coarse]))
-    run_specialize(session, settings_for(SpecializeSettings, STEPS))
+    run_specialize(session, settings_for(SpecializeSettings, [*STEPS, "survey.steps=5"]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit_stage, "write_glb", lambda p, a, **o: (handed.append(a), write_glb(p, a, **o)))
         run_bake(session, settings_for(BakeSettings, [*STEPS, "texture_resolution=64", "padding=1", *bake]))
