@@ -21,7 +21,8 @@ GRIDS = [
 ]
 STEPS = ["optimize.iterations=10", "optimize.batch=2", "optimize.checkpoint_every=4", "optimize.preview_every=1000"]
 COARSE = settings_for(CoarseSettings, [*GRIDS, *STEPS, "geometry.resolution=16"])
-REMESHED = settings_for(SpecializeSettings, [*STEPS, "remesh=adaptive", "target_faces=300"])
+SURVEYED = [*STEPS, "survey.steps=10"]
+REMESHED = settings_for(SpecializeSettings, [*SURVEYED, "remesh=adaptive", "target_faces=300"])
 
 
 def open_session(run, **options) -> Session:
@@ -70,7 +71,7 @@ def test_resumed_to_the_same_bits(learned, remeshed, tmp_path, interrupted):
 
 
 def test_off_keeps_the_learned_triangles(learned):
-    settings = settings_for(SpecializeSettings, STEPS)
+    settings = settings_for(SpecializeSettings, SURVEYED)
     assert settings.remesh == "off"
     artifact = run_specialize(open_session(learned[0], threads=1), settings)
     before, after = load_mesh(learned[1].file("mesh.safetensors")), load_mesh(artifact.file("mesh.safetensors"))
@@ -80,7 +81,7 @@ def test_off_keeps_the_learned_triangles(learned):
 
 def test_vertices_that_cross_each_other_are_smoothed_in_the_end(learned):
     wild = ["optimize.rates.geometry.rate=0.02", "folding=0", "laplacian=0", "remesh=off"]
-    done = run_specialize(open_session(learned[0], threads=1), settings_for(SpecializeSettings, [*STEPS, *wild]))
+    done = run_specialize(open_session(learned[0], threads=1), settings_for(SpecializeSettings, [*SURVEYED, *wild]))
     mesh, facts = load_mesh(done.file("mesh.safetensors")), json.loads(done.file("metrics.json").read_text())
     found = facts["intersections"]
     assert found["untangled"] == len(intersecting_pairs(mesh.positions, mesh.faces)) < 0.5 * found["after_moving"]
