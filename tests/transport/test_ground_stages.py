@@ -32,6 +32,8 @@ from stspbr.stages.state import load_capture, make_transport
 
 from .test_stages import TINY, copied
 
+pytestmark = pytest.mark.usefixtures("coarse_lights")
+
 PHOTOS = {"kind": "photos", "features": "photo", "light_frame": "world"}
 LEARNED = ["light.mode=learned", "light.learned_resolution=16"]
 
@@ -130,7 +132,8 @@ def test_the_grey_goes_from_stage_to_stage(tiny_run, tmp_path, light):
     coarse = run_coarse(session, settings_for(CoarseSettings, [*TINY, *mode, "transport.ground=-1.1"]))
     first = json.loads(coarse.file("metrics.json").read_text())["ground"]
     assert first["height"] == pytest.approx(-1.1) and first["grey"] != pytest.approx([0.4] * 3, abs=1e-4)
-    short = ["survey.observations=2000", "survey.steps=5", "light_solve.observations=2000", "light_solve.steps=10"]
+    short = ["survey.observations=2000", "survey.steps=5", "light_solve.observations=2000", "light_solve.steps=10",
+             "survey.at=[0.4]", "light_solve.at=[0.4, 1.0]"]  # fmt: skip
     run_specialize(session, settings_for(SpecializeSettings, [*steps, *still, *short]))
     bake = run_bake(session, settings_for(BakeSettings, [*steps, *still, "texture_resolution=64"]))
     last = json.loads(bake.file("metrics.json").read_text())["ground"]
