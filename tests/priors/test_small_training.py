@@ -17,16 +17,18 @@ SETTINGS = PriorTrainSettings(steps=[4, 2], pool=1, refresh=2, held_out=1, check
 
 
 @pytest.fixture(autouse=True)
-def one_light(monkeypatch):
-    """One light instead of eight, of few texels: filtering them takes most of the time."""
+def few(monkeypatch):
+    """Two lights instead of eight, and the error at two noise levels instead of six."""
     lights = stage.own_lights()[3:5]
     monkeypatch.setattr(stage, "own_lights", lambda: lights)
+    monkeypatch.setattr(stage, "_LEVELS_SHOWN", (300, 900))
 
 
 def test_a_resumed_training_is_the_uninterrupted_one(tmp_path, monkeypatch):
     whole = stage.run_prior_train(Session.open(tmp_path / "a", threads=1, quiet=True), SETTINGS)
     found = json.loads(whole.file("metrics.json").read_text())
     assert found["steps"] == [4, 2] and set(found["held_out_v"]) == {"64", "128"}
+    assert all(set(errors) == {"300", "900"} for errors in found["held_out_v"].values())
     session = Session.open(tmp_path / "b", threads=1, quiet=True)
     real = stage.PriorTraining.terms
 
