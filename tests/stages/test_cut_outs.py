@@ -33,6 +33,8 @@ from stspbr.stages.session import Session
 from stspbr.stages.specialize import run_specialize
 from stspbr.transport.transport import Transport
 
+pytestmark = pytest.mark.usefixtures("coarse_lights")
+
 FIELDS = ["fields.appearance.levels=4", "fields.appearance.log2_table_size=12", "fields.reflectance.levels=3",
           "fields.reflectance.log2_table_size=10"]  # fmt: skip
 STEPS = ["optimize.batch=2", "optimize.preview_every=100", "optimize.checkpoint_every=2"]
@@ -58,7 +60,7 @@ def baked(captured, folder, alpha, steps=6):
     shutil.copytree(captured / "run", folder)
     session = Session.open(folder, device="cpu", quiet=True)
     coarse(captured, session, steps, f"fields.alpha={alpha}")
-    run_specialize(session, settings_for(SpecializeSettings, [*STEPS, "optimize.iterations=4"]))
+    run_specialize(session, settings_for(SpecializeSettings, [*STEPS, "optimize.iterations=4", "survey.steps=5"]))
     return session, run_bake(session, settings_for(BakeSettings, [*STEPS, "optimize.iterations=4"]))
 
 

@@ -40,6 +40,7 @@ FIELDS = ["fields.appearance.levels=3", "fields.reflectance.levels=3", "fields.a
           "fields.reflectance.log2_table_size=10", "geometry.resolution=16", "transport.rays=numba"]  # fmt: skip
 LEARNED = ["light.mode=learned", "light.learned_resolution=16"]
 STEPS = ["optimize.iterations=4", "optimize.batch=2", "optimize.preview_every=100"]
+SPECIALIZE = [*STEPS, "survey.at=[]", "light_solve.steps=5"]
 REFINE = ["rounds=1", "paths=8", "polish=2", "polish_pixels=256", "polish_paths=4", "gradient_paths=2", "max_depth=3",
           "optimize.iterations=5", "optimize.batch=2", "optimize.checkpoint_every=1",
           "optimize.preview_every=100"]  # fmt: skip
@@ -56,7 +57,7 @@ def baked(tmp_path_factory):
     run_capture(session, CaptureMeshSettings(asset="procedural:demo", light="procedural:demo", renderer="mitsuba",
                                              views=4, test_views=1, resolution=32, samples=16))  # fmt: skip
     run_coarse(session, settings_for(CoarseSettings, [*FIELDS, *STEPS, *LEARNED]))
-    run_specialize(session, settings_for(SpecializeSettings, [*STEPS, "survey.at=[]"]))
+    run_specialize(session, settings_for(SpecializeSettings, SPECIALIZE))
     run_bake(session, settings_for(BakeSettings, [*STEPS, "texture_resolution=64"]))
     return run
 
@@ -131,7 +132,7 @@ def test_a_capture_without_shadows_is_refused(baked, tmp_path):
     run_capture(session, CaptureMeshSettings(asset="procedural:demo", light="procedural:demo", views=3, test_views=1,
                                              resolution=32))  # fmt: skip
     run_coarse(session, settings_for(CoarseSettings, [*FIELDS, *STEPS]))
-    run_specialize(session, settings_for(SpecializeSettings, [*STEPS, "survey.at=[]"]))
+    run_specialize(session, settings_for(SpecializeSettings, SPECIALIZE))
     run_bake(session, settings_for(BakeSettings, [*STEPS, "texture_resolution=32"]))
     with pytest.raises(StspbrError, match="renderer=raster.*capture with --renderer mitsuba"):
         run_refine(session, RefineSettings())
@@ -155,7 +156,7 @@ def test_a_recipe_refines_where_it_has_the_table(tmp_path):
 def test_a_run_with_a_floor_keeps_it(baked, tmp_path):
     session = copied(baked, tmp_path)
     run_coarse(session, settings_for(CoarseSettings, [*FIELDS, *STEPS, *LEARNED, "transport.ground=-1.5"]))
-    run_specialize(session, settings_for(SpecializeSettings, [*STEPS, "survey.at=[]"]))
+    run_specialize(session, settings_for(SpecializeSettings, SPECIALIZE))
     bake = run_bake(session, settings_for(BakeSettings, [*STEPS, "texture_resolution=32"]))
     refined = run_refine(session, settings_for(RefineSettings, REFINE))
     before, after = (json.loads(own.file("metrics.json").read_text())["ground"] for own in (bake, refined))

@@ -19,6 +19,8 @@ from stspbr.settings import EvaluateSettings, RelightSettings, TextureSettings, 
 from stspbr.stages import texture as stage
 from stspbr.stages.session import Session
 
+pytestmark = pytest.mark.usefixtures("coarse_lights")
+
 SETTINGS = TextureSettings(
     mesh="procedural:knob", prompt="rough clay, polished brass plate", size=32, steps=[6], views=2, survey=2,
     turntable=1, lights=["procedural:studio", "procedural:window"], preview_every=3, checkpoint_every=2,

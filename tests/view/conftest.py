@@ -42,7 +42,7 @@ def finished(tiny_run, tmp_path_factory) -> Path:
         session, settings_for(CoarseSettings, [*GRIDS, *STEPS, "geometry.resolution=16", "light.mode=learned",
                                                "light.learned_resolution=16"])
     )  # fmt: skip
-    run_specialize(session, settings_for(SpecializeSettings, [*STEPS, "survey.at=[]"]))
+    run_specialize(session, settings_for(SpecializeSettings, [*STEPS, "survey.at=[]", "light_solve.steps=5"]))
     run_bake(session, settings_for(BakeSettings, [*STEPS, "texture_resolution=64", "target_faces=600", "padding=2"]))
     return run
 
