@@ -1,4 +1,4 @@
-"""Poses after the mapper: what two photos show counts, wrong matches do not, and features are few enough to be matched."""
+"""Poses after the mapper: two photos are enough, wrong matches count little; features that fit into memory."""
 
 from __future__ import annotations
 
