@@ -30,6 +30,27 @@ def feature_counts(pycolmap: Any, path: Path, ids: dict[str, int]) -> dict[str, 
         return {name: database.num_keypoints_for_image(number) for name, number in ids.items()}
 
 
+def keep_largest_features(pycolmap: Any, path: Path, most: int) -> None:
+    """Leave out the smallest features of photos that have more than ``most``; the order of the others stays."""
+    with pycolmap.Database.open(path) as database:
+        ids = [image.image_id for image in database.read_all_images()]
+        if all(database.num_keypoints_for_image(number) <= most for number in ids):
+            return
+        kept = {}
+        for number in ids:
+            keypoints, descriptors = database.read_keypoints(number), database.read_descriptors(number)
+            if len(keypoints) > most:
+                area = np.abs(keypoints[:, 2] * keypoints[:, 5] - keypoints[:, 3] * keypoints[:, 4])
+                largest = np.sort(np.argsort(-area, kind="stable")[:most])
+                keypoints, descriptors.data = keypoints[largest], descriptors.data[largest]
+            kept[number] = keypoints, descriptors
+        database.clear_keypoints()  # if this is interrupted, features are sought again
+        database.clear_descriptors()
+        for number, (keypoints, descriptors) in kept.items():
+            database.write_keypoints(number, keypoints)
+            database.write_descriptors(number, descriptors)
+
+
 def verified_matches(pycolmap: Any, path: Path, ids: dict[str, int]) -> dict[tuple[str, str], int]:
     """The number of verified matches by pair of names."""
     names = {number: name for name, number in ids.items()}

@@ -21,6 +21,7 @@ from stspbr.photos.still_background import still_background
 from stspbr.photos.structure_from_motion import PoseOptions, reconstruct_poses, require_pycolmap
 
 _UNREADABLE, _STILL = "unreadable.json", "still.json"
+_METHOD = 2  # of finding poses; another number leaves what was found by another method
 _REDUCED = 640  # longer side in pixels of the pictures that are compared with each other
 
 
@@ -77,7 +78,7 @@ def _key(
     photos: list[Photo], masks: dict[str, Path], options: PoseOptions, reading: MaskReading | None, auto: bool
 ) -> str:
     """Of everything that poses depend on; the number of threads is not among that."""
-    chosen = asdict(options) | {"threads": 0, "pycolmap": require_pycolmap().__version__}
+    chosen = asdict(options) | {"threads": 0, "pycolmap": require_pycolmap().__version__, "method": _METHOD}
     if masks and reading is not None:
         chosen |= asdict(reading.choices)
     if auto:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,24 @@ from stspbr.datasets.lens import lens, parameter_names, pycolmap_for
 from stspbr.datasets.world_axes import camera_to_world_from_opencv
 from stspbr.errors import StspbrError
 from stspbr.files import atomic_path
-from stspbr.photos.colmap_database import feature_counts, photo_ids, picture, verified_matches, write_photos
+from stspbr.photos.colmap_database import (
+    feature_counts,
+    keep_largest_features,
+    photo_ids,
+    picture,
+    verified_matches,
+    write_photos,
+)
 from stspbr.photos.image_pairs import nearest_pairs
 from stspbr.photos.photographs import Photo
+from stspbr.photos.pose_refinement import LARGEST_ERROR, feature_pixel, refine_poses
 from stspbr.photos.sparse_model import SparseModel, View
 
 EXHAUSTIVE_UP_TO = 150  # photos; beyond, each is matched with those that look alike
 FEWEST_FEATURES = 50
+MOST_FEATURES = 5000
+"""Of a photo that are matched, the largest ones: guided matching takes time and memory for each pair of features."""
+_MATCHING_BYTES, _PAIR_BYTES = 1_600_000_000, 16  # for all threads together, if two fit; of a pair of features
 _Call = Callable[[str], None]
 
 
@@ -104,7 +115,8 @@ def reconstruct_poses(
             for name in ("images", "masks"):
                 shutil.rmtree(folder / name, ignore_errors=True)
         if not place.exists():
-            _map(pycolmap, database, folder, options, on_photo)
+            pixel = feature_pixel([(photo.exif.width, photo.exif.height) for photo in photos], options.feature_size)
+            _map(pycolmap, database, folder, options, pixel, on_photo)
         models = [pycolmap.Reconstruction(str(p)) for p in sorted(place.iterdir(), key=lambda p: int(p.name))]
         ids = photo_ids(pycolmap, database, photos)
         features, pairs = feature_counts(pycolmap, database, ids), verified_matches(pycolmap, database, ids)
@@ -149,20 +161,22 @@ def _extract(
         pycolmap.extract_features(database, folder / "images", **given)
         for _ in some:
             on_photo("features")
+    keep_largest_features(pycolmap, database, MOST_FEATURES)
 
 
 def _match(
     pycolmap: Any, database: Path, folder: Path, photos: list[Photo], options: PoseOptions, on_message: _Call
 ) -> None:
     matching, verification = pycolmap.FeatureMatchingOptions(), pycolmap.TwoViewGeometryOptions()
-    matching.num_threads, matching.guided_matching = options.threads, True
+    ids = photo_ids(pycolmap, database, photos)
+    matching.num_threads = matching_threads(feature_counts(pycolmap, database, ids).values(), options.threads)
+    matching.guided_matching = True
     verification.ransac.random_seed = options.seed
     common = {"matching_options": matching, "verification_options": verification, "device": pycolmap.Device.cpu}
     if options.pairs == "exhaustive" or (options.pairs == "auto" and len(photos) <= EXHAUSTIVE_UP_TO):
         on_message(f"matching {len(photos) * (len(photos) - 1) // 2} pairs of photos …")
         pycolmap.match_exhaustive(database, **common)
     else:
-        ids = photo_ids(pycolmap, database, photos)
         with pycolmap.Database.open(database) as opened:
             descriptors = [_descriptors(opened, ids[photo.name]) for photo in photos]
         chosen = nearest_pairs(descriptors, seed=options.seed)
@@ -174,26 +188,40 @@ def _match(
         pycolmap.match_image_pairs(database, pairing_options=pairing, **common)
 
 
+def matching_threads(features: Iterable[int], threads: int) -> int:
+    """How many pairs are matched at once: guided matching compares each feature of one photo with each of the other."""
+    most = sorted(features)[-2:]
+    return max(1, min(threads, _MATCHING_BYTES // max(1, _PAIR_BYTES * most[0] * most[-1]))) if most else threads
+
+
 def _descriptors(database: Any, image_id: int) -> np.ndarray:
     found = database.read_descriptors(image_id)
     return np.asarray(getattr(found, "data", found), np.float32)
 
 
-def _map(pycolmap: Any, database: Path, folder: Path, options: PoseOptions, on_photo: _Call) -> None:
-    """Write ``models/0``, ``1``, …, found with thresholds for sets that are small and photographed from far apart."""
+def _map(pycolmap: Any, database: Path, folder: Path, options: PoseOptions, pixel: float, on_photo: _Call) -> None:
+    """Write ``models/0``, ``1``, …, found with thresholds for sets that are small and photographed from far apart.
+
+    Args:
+        pixel: of the pictures that features were sought in, in pixels of the photos.
+    """
     mapping = pycolmap.IncrementalPipelineOptions()
     mapping.min_model_size, mapping.num_threads = 3, options.threads
     mapping.random_seed = options.seed
     mapping.extract_colors = False
     mapping.mapper.init_min_num_inliers, mapping.mapper.init_min_tri_angle = 30, 8.0
     mapping.mapper.abs_pose_min_num_inliers = 15
+    mapping.mapper.filter_max_reproj_error = LARGEST_ERROR * pixel
 
     callbacks = dict.fromkeys(("initial_image_pair_callback", "next_image_callback"), lambda: on_photo("poses"))
     with atomic_path(folder / "models") as out:
         shutil.rmtree(out, ignore_errors=True)  # of a killed process with this number
         out.mkdir()
         # the folder of pictures is not read any more
-        pycolmap.incremental_mapping(database, folder, out, options=mapping, **callbacks)
+        found = pycolmap.incremental_mapping(database, folder, out, options=mapping, **callbacks)
+        for number, model in found.items():
+            refine_poses(pycolmap, model, database, mapping, pixel)
+            model.write(out / str(number))
 
 
 def _reason(
