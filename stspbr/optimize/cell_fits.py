@@ -47,11 +47,15 @@ class Fits:
     Attributes:
         dielectric, metal: the best of each kind.
         lenient: ``[U, 1]`` error of the best non-metal whose F0 is anywhere in ``evidence.F0_RANGE``.
+        pure, mixed: ``[U, 1]`` errors of the better of both kinds, and of the best mixture of them (any strength of
+            diffuse and mirrored light), of one roughness and with the normals as they are.
     """
 
     dielectric: Fit
     metal: Fit
     lenient: Tensor
+    pure: Tensor
+    mixed: Tensor
 
 
 @torch.no_grad()
@@ -73,13 +77,18 @@ def fit_cells(
     """
     search = _Search(seen, cells, light, texture, transport)
     best: dict[str, Fit] = {}
+    mixed: Tensor | None = None
     for roughness, sums in search.levels():
         for f0 in _F0:
             found = search.solved(_dielectric(sums, f0), roughness)
             for name in ("lenient",) if f0 != DIELECTRIC_F0 else ("lenient", "dielectric"):
                 best[name] = _better(best.get(name), found)
         best["metal"] = _better(best.get("metal"), search.solved(_metal(sums), roughness))
-    return Fits(best["dielectric"], best["metal"], best["lenient"].error)
+        error = search.mixture(sums)
+        mixed = error if mixed is None else torch.minimum(mixed, error)
+    assert mixed is not None
+    pure = torch.minimum(best["dielectric"].error, best["metal"].error)
+    return Fits(best["dielectric"], best["metal"], best["lenient"].error, pure, torch.minimum(mixed, pure))
 
 
 @torch.no_grad()
@@ -262,9 +271,27 @@ class _Search:
         """The best albedo in [0, 1] of slope · albedo + offset."""
         ss, so, oo, st, ot = products
         albedo = ((st - so) / ss.clamp(min=1e-12)).clamp(0.0, 1.0)
-        squares = self._power - 2.0 * ot + oo - 2.0 * albedo * (st - so) + albedo**2 * ss
-        error = (squares.clamp(min=0.0).mean(dim=1, keepdim=True) / self._count).sqrt()
-        return Fit(error.float(), albedo.float(), torch.full_like(error, roughness).float())
+        error = self._error(self._power - 2.0 * ot + oo - 2.0 * albedo * (st - so) + albedo**2 * ss)
+        return Fit(error, albedo.float(), torch.full_like(error, roughness))
+
+    def mixture(self, sums: Tensor) -> Tensor:
+        """``[U, 1]``: error of the best diffuse · a + mirror · f + rim, a and f at least 0, of each channel."""
+        dd, dm, dr, mm, mr, rr, dt, mt, rt = sums
+        first, second = dt - dr, mt - mr
+        determinant = (dd * mm - dm**2).clamp(min=1e-12)
+        a, f = (first * mm - second * dm) / determinant, (second * dd - first * dm) / determinant
+        alone_a, alone_f = (first / dd.clamp(min=1e-12)).clamp(min=0.0), (second / mm.clamp(min=1e-12)).clamp(min=0.0)
+        inside = (a >= 0) & (f >= 0)
+        gained = torch.where(
+            inside,
+            a * first + f * second,
+            torch.maximum(alone_a * first, alone_f * second),  # at a minimum, of the squares all that a lobe explains
+        )
+        return self._error(self._power - 2.0 * rt + rr - gained)
+
+    def _error(self, squares: Tensor) -> Tensor:
+        """``[U, 1]`` root mean square of the sums ``squares`` ``[U, 3]``."""
+        return (squares.clamp(min=0.0).mean(dim=1, keepdim=True) / self._count).sqrt().float()
 
 
 _Products = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]

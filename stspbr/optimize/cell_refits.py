@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ def refit_cells(
     views = _Views(seen, cells, light, texture, transport)
     metal = _refitted(views, start.metal, start.metal.error, metallic=True)
     lenient = _refitted(views, start.dielectric, start.lenient, metallic=False)
-    return Fits(start.dielectric, metal, lenient.error)
+    return replace(start, metal=metal, lenient=lenient.error)
 
 
 def _refitted(views: _Views, start: Fit, error: Tensor, metallic: bool) -> Fit:

@@ -160,7 +160,7 @@ class Converging(Steady):
         self._since = step
 
     def _may_wait(self, done: int) -> bool:
-        return self.total(done) < self.settings.most * self.iterations
+        return self.total(done) + 1 <= self.settings.most * self.iterations
 
     def _falls(self, trend: Trend | None) -> bool:
         """Whether the loss clearly falls, by more than the tolerance; it may, as long as nothing is known."""

@@ -79,10 +79,20 @@ class Answer:
         heard = (self.looks > 0).to(own.dtype)
         return heard * self.cells.smoothed(own.clamp(-_LOUDEST, _LOUDEST), heard)
 
-    def neither(self) -> Tensor:
-        """``[U, 1]`` bool: whether what the networks say explains the views clearly better than both pure kinds."""
+    def beaten(self) -> Tensor:
+        """``[U, 1]`` bool: whether what the networks say explains the views clearly better than both pure kinds.
+
+        It may vary within a cell, which the kinds do not.
+        """
         best = torch.minimum(self.fits.dielectric.error, self.fits.metal.error)
-        ratio = log_likelihood_ratio(best, self.own_error, self.noise, self.looks)
+        return self._better(best, self.own_error)
+
+    def neither(self) -> Tensor:
+        """``[U, 1]`` bool: whether ``beaten``, and the best mixture of the kinds clearly beats both, too."""
+        return self.beaten() & self._better(self.fits.pure, self.fits.mixed)
+
+    def _better(self, pure: Tensor, other: Tensor) -> Tensor:
+        ratio = log_likelihood_ratio(pure, other, self.noise, self.looks)
         return is_clear(ratio) & (ratio > 0)
 
 
@@ -131,7 +141,7 @@ def survey(problem: Reconstruction, fields: MaterialFields, settings: SurveySett
         answer = _ask(problem, seen.at(again), own[again], turned=True)
         owner = answer.cells.find(seen.position[places], shades[places])
         places, owner = places[owner >= 0], owner[owner >= 0]
-        verdicts = decide(own[places], owner, answer, odds)
+        verdicts = decide(own[places], owner, answer, odds, settings.half == "mixture")
         changed = places[verdicts.changed]
     metals = 0
     if len(changed):
@@ -183,16 +193,17 @@ def shares(cells: dict[str, Tensor]) -> dict[str, float]:
     return {"cells": len(clear)} | {name: float(cells["share"][part].sum()) for name, part in parts.items()}
 
 
-def decide(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Verdicts:
+def decide(own: Tensor, owner: Tensor, answer: Answer, odds: float, mixtures: bool = False) -> Verdicts:
     """The material of each point: the kind that evidence and prior favour, or its ``own`` where that is as good.
 
-    A half metal becomes the likelier pure kind unless it explains the views clearly better than both. A pure point is
-    turned over only by clear evidence, or by the prior if the views do not favour metal: an earlier answer may have
-    been clear.
+    A half metal becomes the likelier pure kind unless it explains the views clearly better than both. With ``mixtures``
+    a mixture of the kinds must do so, too, else the networks only follow what varies within the cell: then it becomes
+    a non-metal where the prior says so, and never a metal. A pure point is turned over only by clear evidence, or by
+    the prior if the views do not favour metal: an earlier answer may have been clear.
 
     Args:
         own: ``[N, 5]`` albedo, roughness, metallic of the networks; owner: ``[N]`` int64, the cell of each.
-        odds: ``metal_prior``.
+        odds: ``metal_prior``; mixtures: ``SurveySettings.half`` is ``mixture``.
     """
     fits, ratio, prior = answer.fits, answer.ratio(), log_odds_against(answer.fits.metal.albedo, odds)
     leaning = ratio - prior
@@ -205,13 +216,14 @@ def decide(own: Tensor, owner: Tensor, answer: Answer, odds: float) -> Verdicts:
 
     metallic = own[:, 4:]
     half = (metallic > HALF) & (metallic < 1.0 - HALF)
-    free = half & ~of_points(answer.neither())
     certain, prior_speaks = is_clear(ratio), prior > _WHISPER
+    free = half & ~of_points(answer.beaten())
+    varied = half & of_points(answer.beaten() & ~answer.neither() & prior_speaks) & mixtures
     heard = (answer.looks > 0) | prior_speaks
     no_worse = fits.metal.error <= _NO_WORSE * answer.own_error
     to_metal = of_points(leaning > 0) & (free | (of_points(certain & no_worse) & (metallic <= HALF)))
     turned = of_points((certain | prior_speaks) & (ratio <= 0)) & (metallic >= 1.0 - HALF)
-    to_dielectric = of_points((leaning < 0) & heard) & (free | turned)
+    to_dielectric = of_points((leaning < 0) & heard) & (free | varied | turned)
     material = torch.where(to_metal, taught(fits.metal, 1.0 - PURE), own)
     material = torch.where(to_dielectric, taught(fits.dielectric, PURE), material)
     return Verdicts(material, (to_metal | to_dielectric)[:, 0])

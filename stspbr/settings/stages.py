@@ -85,6 +85,11 @@ class SurveySettings(Settings):
     )
     observations: int = Field(1_000_000, ge=1, description="pixels of the views; a random subset if there are more")
     steps: int = Field(100, ge=1, description="steps that train the networks on the result, without rendering")
+    half: Literal["networks", "mixture"] = Field(
+        "networks",
+        description="what keeps a half metal; networks: if what they say explains its views clearly better than both "
+        "pure kinds; mixture: if a mixture of the kinds does, too",
+    )
     visits: Literal["doubt", "std"] = Field(
         "doubt",
         description="what is asked a second time; doubt: what the first answer leaves open or contradicts; std: also "

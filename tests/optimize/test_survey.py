@@ -159,6 +159,17 @@ def test_the_right_kind_fits_best(light, metallic, roughness, occluded):
         assert (right.roughness - roughness).abs().max() < 1e-6
 
 
+def test_a_mixture_explains_half_a_metal_and_nothing_else_better_than_the_kinds(light):
+    for metallic, albedo in ((0.0, PAINT), (1.0, METAL), (0.5, METAL)):
+        seen = observations(light, 600, metallic, 0.4, albedo)
+        found = fit_cells(seen, Cells(seen.position), light, BACKEND.texture)
+        assert (found.mixed <= found.pure).all()
+        if metallic == 0.5:
+            assert (found.mixed < 0.02 * found.pure).all()
+        else:
+            torch.testing.assert_close(found.mixed, found.pure, rtol=0, atol=1e-5)
+
+
 def test_the_errors_of_a_material_are_those_of_the_fit_that_found_it(light):
     seen = observations(light, 200, 1.0, 0.4, METAL)
     cells = Cells(torch.zeros_like(seen.position))  # one cell: its fit is every point's
@@ -223,22 +234,24 @@ def test_looks_that_mirror_one_part_of_the_light_are_one():
 # -- verdicts ----------------------------------------------------------------------------------------------
 
 
-def fits(dielectric, metal, metal_albedo=0.8, lenient=None):
-    full = torch.ones(1, 1)
+def fits(dielectric, metal, metal_albedo=0.8, lenient=None, mixed=0.0):
+    full, pure = torch.ones(1, 1), min(dielectric, metal)
     return Fits(
         Fit(full * dielectric, full.expand(-1, 3) * 0.3, full * 0.4),
         Fit(full * metal, full.expand(-1, 3) * metal_albedo, full * 0.6),
         full * (dielectric if lenient is None else lenient),
+        full * pure,
+        full * min(pure, mixed),
     )
 
 
-def verdict(own_metallic, *errors, looks=20.0, own_error=1.0, odds=10.0, **rest):
+def verdict(own_metallic, *errors, looks=20.0, own_error=1.0, odds=10.0, mixtures=False, **rest):
     """The material of a cell of three points; None if it stays."""
     own = torch.tensor([[0.5, 0.5, 0.5, 0.3, own_metallic]]).expand(3, -1)
     answer = Answer(
         Cells(torch.zeros(3, 3)), fits(*errors, **rest), torch.tensor([[own_error]]), torch.tensor([[looks]])
     )
-    found = decide(own, torch.zeros(3, dtype=torch.int64), answer, odds)
+    found = decide(own, torch.zeros(3, dtype=torch.int64), answer, odds, mixtures)
     assert found.changed.all() or not found.changed.any()
     if not found.changed[0]:
         assert torch.equal(found.material, own)
@@ -281,6 +294,15 @@ def test_half_a_metal_is_kept_only_if_it_explains_clearly_better_than_both():
     assert verdict(0.5, 0.1, 0.09, own_error=0.09) == pytest.approx(METAL_FIT)
     assert verdict(0.5, 0.09, 0.1, own_error=0.09) == pytest.approx(DIELECTRIC_FIT)
     assert verdict(0.5, 0.1, 0.09, own_error=0.04) is None
+
+
+def test_half_a_metal_that_no_mixture_explains_takes_the_prior_s_answer_alone():
+    dark = {"metal_albedo": 0.045, "lenient": 0.05, "own_error": 0.02, "mixtures": True}
+    assert verdict(0.25, 0.1, 0.05, mixed=0.05, **dark)[4] == pytest.approx(PURE)
+    assert verdict(0.25, 0.1, 0.05, mixed=0.02, **dark) is None  # a mixture explains it: a border, rust
+    assert verdict(0.25, 0.1, 0.05, mixed=0.05, odds=1.0, **dark) is None
+    assert verdict(0.25, 0.1, 0.05, mixed=0.05, **(dark | {"mixtures": False})) is None
+    assert verdict(0.25, 0.1, 0.05, mixed=0.05, own_error=0.02, mixtures=True) is None  # never a metal, were it clear
 
 
 def test_the_prior_decides_where_the_views_do_not_and_only_there():
