@@ -132,7 +132,7 @@ class Converging(Steady):
             return None
         rows = [row for row in self._rows if row[0] >= self._since]
         losses = torch.cat([row[2] for row in rows]).cpu().numpy()
-        steps = np.repeat([row[0] for row in rows], [len(row[1]) for row in rows])
+        steps: np.ndarray = np.repeat([row[0] for row in rows], [len(row[1]) for row in rows])
         return trend_of(steps, np.concatenate([row[1] for row in rows]), np.log(np.maximum(losses, 1e-30)))
 
     def facts(self) -> dict[str, int]:
