@@ -90,6 +90,16 @@ class ImageTerms:
         total = total if weight is None else total * weight
         return total / (coverage * 3.0).clamp(min=1.0)
 
+    @torch.no_grad()
+    def by_view(self, image: Tensor, targets: Targets, weight: Tensor | None = None) -> Tensor:
+        """``[B]``: the colour losses of each view, per covered pixel of it.
+
+        Args:
+            image, targets, weight: as ``of`` takes them; the losses are sums over pixels (``pixelwise``).
+        """
+        each = self.by_pixel(image, targets, image.new_ones(()), weight)
+        return each.flatten(1).sum(1, dtype=torch.float64) / targets.alpha.flatten(1).sum(1).clamp(min=1.0)
+
     def of_pixels(
         self,
         region: Callable[[str], Pixels],

@@ -15,6 +15,7 @@ from stspbr.errors import StspbrError
 from stspbr.optimize.checkpoint import Checkpoints
 from stspbr.optimize.distributed import Ranks
 from stspbr.optimize.map_adam import MapAdam, Visited
+from stspbr.optimize.pacing import Steady
 from stspbr.optimize.progress import Reporting
 from stspbr.optimize.routing import Term, backpropagate, check_finite, logged_values
 from stspbr.settings.schedules import evaluate
@@ -60,7 +61,7 @@ class Problem(Protocol):
         """Those parameters whose elements are texels of a map: see ``MapAdam``."""
 
     def terms(self, step: int, progress: float, watch: Stopwatch) -> list[Term]:
-        """The loss terms of one step; ``progress`` is step / iterations in [0, 1)."""
+        """The loss terms of one step; ``progress`` is the part of the plan that is done, in [0, 1)."""
 
     def constrain(self) -> None:
         """Bring parameters back into their ranges after a step."""
@@ -118,6 +119,7 @@ def optimize(
     watch: Stopwatch | None = None,
     before: Mapping[int, Callable[[], str]] | None = None,
     resize: Mapping[int, Callable[[], Resized]] | None = None,
+    pace: Steady | None = None,
 ) -> Stopwatch:
     """Run a stage's optimisation from its start or, with ``resume``, from the last checkpoint.
 
@@ -130,10 +132,12 @@ def optimize(
     Args:
         ranks: the processes that share the work; all of them call this, and ``problem.terms`` is each one's share. Only
             the first reports, previews and saves.
-        before: by step, a function that changes the problem before that step and returns a line for the log; the first
-            rank runs it, and the others copy its state. That of step ``settings.iterations`` runs after the last step.
-        resize: by step, a function that gives parameters another shape before that step, and before ``before``; every
-            rank runs it.
+        before: by planned step, a function that changes the problem before that step and returns a line for the log;
+            the first rank runs it, and the others copy its state. That of step ``settings.iterations`` runs after the
+            last step.
+        resize: by planned step, a function that gives parameters another shape before that step, and before ``before``;
+            every rank runs it.
+        pace: through the planned steps; None: one by one.
 
     Returns:
         The stopwatch, with its totals over the stage.
@@ -155,7 +159,7 @@ def optimize(
         eps=1e-15,  # light and texel gradients are far below Adam's usual 1e-8
         fused=True,
     )
-    start = 0
+    start, pace = 0, pace or Steady(settings.iterations)
     if saved is not None:
         writers = saved.get("ranks", 1)
         if writers != ranks.size:
@@ -165,7 +169,8 @@ def optimize(
             reporter.message(f"this machine has fewer than the {saved['threads']} threads with which the run started")
         optimizer.load_state_dict(saved["optimizer"])
         start = saved["step"]
-        reporter.message(f"resumed at step {start} of {settings.iterations}")
+        pace.load_state(saved.get("pace"), start)
+        reporter.message(f"resumed at step {start} of {pace.total(start)}")
     watch = watch or Stopwatch()
     cpu = time.process_time()
     if ranks.size > 1:
@@ -180,23 +185,26 @@ def optimize(
                 ranks.copy_from_first(problem.state())
 
     routing = settings.routing_of(groups)
-    for step in range(start, settings.iterations):
+    step, expected = start - 1, settings.iterations
+    while not pace.over:
+        step += 1
         watch.last = {}
-        if resize and step in resize:
+        if resize and pace.planned in resize and not pace.waits:
             with watch.part("interlude"):
-                resized = resize[step]()
+                resized = resize[pace.planned]()
                 _replace(optimizer, groups, resized)
                 ranks.copy_from_first(problem.state())
                 if resized.message:
                     reporter.message(resized.message)
-        interlude(step)
-        progress = step / settings.iterations
+        if not pace.waits:
+            interlude(pace.planned)
+        progress = pace.planned / settings.iterations
         for group in optimizer.param_groups:
             rate = rates[group["name"]]
             group["lr"] = rate.rate * evaluate(rate.schedule, progress)
         began = time.perf_counter()
         terms = problem.terms(step, progress, watch)
-        if device.type == "cpu" or _looks(step + 1, start, settings):
+        if device.type == "cpu" or pace.ends or _looks(step + 1, start, settings):
             check_finite(terms, step)
         with watch.part("backward"):
             backpropagate(terms, groups, routing)
@@ -212,20 +220,28 @@ def optimize(
         watch.totals["step"] = watch.totals.get("step", 0.0) + watch.last["step"]
         done = step + 1
         values = logged_values(terms)
-        if step == start or done % settings.log_every == 0 or done == settings.iterations:  # when the reporter reads
+        line = pace.stepped(step, ranks)
+        if (total := pace.total(done)) != expected:
+            expected = total
+            reporter.expect(total)
+        if step == start or done % settings.log_every == 0 or pace.over:  # when the reporter reads
             values = ranks.sum_values(values)
         reporter.step(done, values, {group["name"]: group["lr"] for group in optimizer.param_groups}, dict(watch.last))
-        if done == settings.iterations:
-            interlude(done)
+        if line:
+            reporter.message(f"step {done}: {line}")
+        if pace.over:
+            interlude(settings.iterations)
         if not ranks.is_first:
             continue
-        if done % settings.preview_every == 0 or done == settings.iterations:
+        if done % settings.preview_every == 0 or pace.over:
             for tag, picture in problem.preview().items():
                 reporter.image(tag, picture, done)
-        if checkpoints and done % settings.checkpoint_every == 0 and done < settings.iterations:
+        if checkpoints and done % settings.checkpoint_every == 0 and not pace.over:
             state = {"problem": problem.state(), "optimizer": optimizer.state_dict()}
+            if paced := pace.state():
+                state["pace"] = paced
             checkpoints.save({**state, "step": done, "threads": torch.get_num_threads(), "ranks": ranks.size})
-    watch.totals["steps"] = float(settings.iterations - start)
+    watch.totals["steps"] = float(step + 1 - start)
     watch.totals["cpu"] = time.process_time() - cpu  # of all threads: independent of other work on the machine
     return watch
 
@@ -241,6 +257,5 @@ def _replace(optimizer: torch.optim.Adam, groups: dict[str, list[Tensor]], resiz
 
 
 def _looks(done: int, start: int, settings: LoopSettings) -> bool:
-    """Whether the loss is read after ``done`` steps: at those that are logged or saved, the first and the last."""
-    regular = done % settings.log_every == 0 or done % settings.checkpoint_every == 0
-    return regular or done in (start + 1, settings.iterations)
+    """Whether the loss is read after ``done`` steps: at those that are logged or saved, and the first."""
+    return done % settings.log_every == 0 or done % settings.checkpoint_every == 0 or done == start + 1

@@ -33,6 +33,9 @@ class Pace(Protocol):
 class Reporting(Protocol):
     """The interface of a reporter of a stage's progress; see :class:`Reporter`."""
 
+    def expect(self, total_steps: int) -> None:
+        """The stage will have so many steps, as far as it is known by now."""
+
     def step(
         self, step: int, losses: Mapping[str, Any], rates: Mapping[str, float], seconds: Mapping[str, float]
     ) -> None:
@@ -120,6 +123,12 @@ class Reporter:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def expect(self, total_steps: int) -> None:
+        """The stage will have so many steps, as far as it is known by now: bar, time left and JSON follow."""
+        self.total_steps = total_steps
+        if self._bar is not None:
+            self._bar.update(self._task, total=total_steps)
 
     def step(
         self, step: int, losses: Mapping[str, Any], rates: Mapping[str, float], seconds: Mapping[str, float]
@@ -270,6 +279,8 @@ class Reporter:
 
 class SilentReporter:
     """The reporter of all ranks but the first: it prints, writes and reads nothing."""
+
+    def expect(self, total_steps: int) -> None: ...
 
     def step(self, *_: object) -> None: ...
 

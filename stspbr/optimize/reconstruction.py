@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stspbr.colour import linear_to_srgb
 from stspbr.fields.material_values import MaterialValues
-from stspbr.optimize.appearance import Appearance
+from stspbr.optimize.appearance import Appearance, FieldAppearance
 from stspbr.optimize.cameras import Cameras
 from stspbr.optimize.crops import Crops
 from stspbr.optimize.distributed import Ranks, Span
@@ -22,6 +22,7 @@ from stspbr.optimize.lights import Light, in_units_of
 from stspbr.optimize.loop import Stopwatch
 from stspbr.optimize.losses import mask_loss, metal_prior
 from stspbr.optimize.map_adam import Visited
+from stspbr.optimize.pacing import Shown
 from stspbr.optimize.photography import Photography
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term, scaled
 from stspbr.optimize.transport import TransportSchedule
@@ -64,6 +65,7 @@ class Reconstruction:
     Attributes:
         share: the part of its views' pixels that the last step drew, see ``MapAdam``.
         visited: what the last step saw of each map, if it drew crops.
+        watched: whether each step keeps the losses of its views in ``shown``.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Reconstruction:
         self.progress = 1.0
         self.share = 1.0
         self.visited: list[Visited] = []
+        self.watched, self.shown = False, Shown([], {})
         groups = appearance.groups()
         self.image_terms = ImageTerms(
             settings.losses, joint="joint" in groups, one_loss=settings.one_loss(groups), exposure=self.exposure
@@ -118,6 +121,20 @@ class Reconstruction:
             **({} if self.cameras is None else {"cameras": list(self.cameras.parameters())}),
         }
 
+    @property
+    def epoch(self) -> int:
+        """Steps in which every view is shown about once, and if there are crops, in either way."""
+        return -(-len(self.views) // self.settings.batch) * (1 if self.crops is None else 2)
+
+    def changes(self) -> list[float]:
+        """Fractions of the stage from which on more is learned or rendered than before."""
+        found = [self.appearance.normals_from, self.appearance.opacity_from] if isinstance(
+            self.appearance, FieldAppearance
+        ) else []  # fmt: skip
+        found += [] if self.transport is None or self.transport.ramp is None else self.transport.ramp
+        found += [] if self.cameras is None else [self.cameras.start]
+        return [share for share in found if 0.0 < share < 1.0]
+
     def maps(self) -> list[Tensor]:
         """The material's maps, if it has any."""
         return self.appearance.maps()
@@ -132,6 +149,7 @@ class Reconstruction:
         places = self.ranks.part(range(len(batch)))
         ids = [batch[place] for place in places]
         self.visited = []
+        self.shown = Shown(batch if windows is None else [view + len(self.views) for view in batch], {})
         if not ids:
             self._normalizers(None, None)
             self._learn(batch, windows, places, None, None)
@@ -163,6 +181,9 @@ class Reconstruction:
                 terms += self._silhouettes(surface, ids)
                 by_pixel = partial(self.image_terms.by_pixel, image, targets, covered, weight)
                 self.visited = self._visited(gbuffer, by_pixel)
+            if self.watched:
+                each = self.image_terms.by_view(image, targets, weight)
+                self.shown.losses.update(zip(map(str, places), each, strict=True))
             terms = scaled(terms, share)
             self._learn(batch, windows, places, image, targets)
         with watch.part("smoothness"):

@@ -80,7 +80,8 @@ def read_values(done: Mapping[str, Artifact]) -> dict[str, float | None]:
     seconds = steps = stepping = 0.0
     for stage in ("coarse", "specialize", "bake"):
         facts = json.loads((done[stage].path / RUN_FACTS).read_text(encoding="utf-8"))
-        iterations = float(done[stage].settings["optimize"]["iterations"])
+        made = json.loads(done[stage].file("metrics.json").read_text(encoding="utf-8")).get("convergence") or {}
+        iterations = float(made.get("steps", done[stage].settings["optimize"]["iterations"]))
         paces = facts.get("seconds_per_step", {})
         # jobs may share a CPU, so CPU time is compared; on a GPU only wall time is meaningful
         pace = paces.get("cpu" if done[stage].manifest["device"] == "cpu" else "step")

@@ -16,6 +16,7 @@ from stspbr.settings.export import ExportDatasetSettings, ExportSettings
 from stspbr.settings.fleet import FleetObject, FleetSettings, TaskNeeds
 from stspbr.settings.optimization import (
     METAL_PRIOR,
+    ConvergenceSettings,
     FieldSettings,
     GeometrySettings,
     HashGridSettings,
@@ -75,6 +76,7 @@ __all__ = [
     "CaptureUsdSettings",
     "CoarseSettings",
     "ConfidenceSettings",
+    "ConvergenceSettings",
     "EvaluateSettings",
     "ExportDatasetSettings",
     "ExportSettings",

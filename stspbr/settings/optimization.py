@@ -262,6 +262,32 @@ class RateSettings(Settings):
     cameras: Rate = Field(Rate(rate=0.0003), description="of the cameras' poses and lenses, in radians")
 
 
+class ConvergenceSettings(Settings):
+    """A stage that goes on while its loss on the training views falls, and moves on when it is flat."""
+
+    most: float = Field(
+        1.0,
+        ge=1,
+        le=10,
+        description="most steps of the stage in multiples of iterations, while the loss on training views falls; 1: "
+        "as planned",
+    )
+    early: bool = Field(
+        False, description="leap to the stage's next change once that loss is shown to be flat, so that it ends earlier"
+    )
+    wait_at: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        [0.5], description="fractions of the stage at which it waits while that loss falls; no leap passes the last one"
+    )
+    tolerance: float = Field(
+        0.01, gt=0, lt=1, description="a loss is flat if it falls by less than this share in a tenth of iterations"
+    )
+
+    @property
+    def on(self) -> bool:
+        """Whether the number of steps may be another than the planned one."""
+        return self.most > 1.0 or self.early
+
+
 class OptimizeSettings(Settings):
     """Steps, losses and learning rates of an optimising stage."""
 
@@ -286,6 +312,7 @@ class OptimizeSettings(Settings):
     )
     losses: LossSettings = Field(LossSettings(), description="weights of the losses")
     rates: RateSettings = Field(description="learning rates of the parameter groups")
+    convergence: ConvergenceSettings = Field(ConvergenceSettings(), description="a number of steps that suits the loss")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
     preview_every: int = Field(100, ge=1, description="steps between preview pictures")
     log_every: int = Field(10, ge=1, description="steps between logged losses")

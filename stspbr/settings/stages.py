@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from stspbr.settings.camera import CameraSettings
 from stspbr.settings.optimization import (
+    ConvergenceSettings,
     FieldSettings,
     GeometrySettings,
     LightSettings,
@@ -61,6 +62,7 @@ class CoarseSettings(Settings):
         OptimizeSettings(
             iterations=500,
             losses=LossSettings(metal_prior_weight=0.0),
+            convergence=ConvergenceSettings(wait_at=[0.8]),  # all that is learned is: normals, too, under transport
             rates=rates(
                 PRESETS["coarse.A"],
                 PRESETS["coarse.B"],
@@ -145,6 +147,7 @@ class SpecializeSettings(Settings):
         OptimizeSettings(
             iterations=500,
             losses=_SPECIALIZING,
+            convergence=ConvergenceSettings(wait_at=[0.4]),  # before B's rate falls
             rates=rates(
                 _SPECIALIZE_A,
                 _SPECIALIZE_B,
@@ -203,6 +206,7 @@ class BakeSettings(Settings):
         OptimizeSettings(
             iterations=250,
             losses=_SETTLED,
+            convergence=ConvergenceSettings(wait_at=[0.4]),
             rates=rates(
                 PRESETS["bake.A"],
                 PRESETS["bake.B"],
@@ -251,6 +255,8 @@ class RefineSettings(Settings):
             raise ValueError(
                 "optimize.crop: refine path-traces whole views; raise optimize.image_scale if they are too large"
             )
+        if self.optimize.convergence.on:
+            raise ValueError("optimize.convergence: refine's rounds have a fixed number of steps")
         if self.optimize.iterations < self.polish + self.rounds:
             raise ValueError(
                 f"optimize.iterations={self.optimize.iterations} leaves no step for {self.rounds} rounds before "

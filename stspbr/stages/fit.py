@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from stspbr.artifacts import Artifact
+from stspbr.errors import StspbrError
 from stspbr.formats.gltf.writer import write_glb
 from stspbr.formats.images import write_hdr
 from stspbr.formats.obj_writer import write_obj
@@ -20,6 +21,7 @@ from stspbr.optimize.geometry import Geometry, ImplicitGeometry
 from stspbr.optimize.lights import LearnedLight, Light
 from stspbr.optimize.live_model import LIVE_MODEL, write_live_model
 from stspbr.optimize.loop import Resized, Stopwatch, optimize
+from stspbr.optimize.pacing import Converging
 from stspbr.optimize.photography import Photography
 from stspbr.optimize.reconstruction import Reconstruction
 from stspbr.optimize.transport import TransportSchedule
@@ -120,6 +122,7 @@ def fit(
         if normalization is not None and isinstance(reconstruction, Reconstruction):
             write_live_model(reconstruction, normalization, folder / LIVE_MODEL, step)
 
+    pace = _pace(reconstruction, settings.optimize, [*(before or {}), *(resize or {})])
     session.order_sums(settings.optimize.deterministic)
     with session.reporter(stage, settings.optimize, live) as reporter:
         if transport is not None and transport.why:
@@ -134,6 +137,7 @@ def fit(
             ranks=session.ranks,
             before=before,
             resize=resize,
+            pace=pace,
         )
         reconstruction.progress = 1.0
 
@@ -143,6 +147,8 @@ def fit(
                 if reconstruction.held_out is not None:
                     metrics["held_out"] = validate(reconstruction, reconstruction.held_out)
                 metrics |= camera_facts(reconstruction)
+                if pace is not None:
+                    metrics["convergence"] = pace.facts()
                 write_learned_light(reconstruction.light, draft.path)
                 if reconstruction.light.flash is not None:
                     scale = 1.0 if normalization is None else normalization.scale
@@ -159,6 +165,20 @@ def fit(
             return draft.artifact
 
         return session.ranks.first(finish)
+
+
+def _pace(reconstruction: Reconstruction, settings: OptimizeSettings, interludes: list[int]) -> Converging | None:
+    """The pace by the loss on the training views, if the stage has one; ``interludes``: the steps that have any."""
+    if not settings.convergence.on:
+        return None
+    if not reconstruction.image_terms.pixelwise:
+        raise StspbrError("optimize.convergence: losses of whole images (msssim) have no loss of a view alone")
+    reconstruction.watched = True
+    changes = settings.steps_at(reconstruction.changes())
+    return Converging(
+        settings.convergence, settings.iterations, reconstruction.epoch, lambda: reconstruction.shown, changes,
+        interludes,
+    )  # fmt: skip
 
 
 def validate(reconstruction: Reconstruction, views: ViewSet) -> dict[str, float]:

@@ -167,6 +167,9 @@ class _Later:
         self._reporter, self._first = reporter, first
         self.message, self.summary = reporter.message, reporter.summary
 
+    def expect(self, total_steps: int) -> None:
+        self._reporter.expect(self._first + total_steps)
+
     def step(self, step: int, *rest: Any) -> None:
         self._reporter.step(self._first + step, *rest)
 
