@@ -11,23 +11,29 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from stspbr.geometry.visual_hull import visual_hull_sdf
 from stspbr.scene import Frame
 
 _REST = 0.002  # of a mask's pixels may lose all that covers them: its rim
+_GRID = 72  # points along the box, about: a coarse grid leaves seams at the outlines
 _SIDE = 160  # pixels along the longer side of a mask, about
 
 
-def resting_level(points: np.ndarray, frames: Sequence[Frame], up: np.ndarray, cell: float) -> float:
+def resting_level(frames: Sequence[Frame], half: np.ndarray, up: np.ndarray) -> float:
     """The highest level along ``up`` such that what is above it still covers every mask.
 
     Args:
-        points: ``[P, 3]`` object space: the grid's points in the hull; cell: their distance.
         frames: as for ``visual_hull_sdf``; all of them see the object stand on one plane.
+        half: ``[3]`` the object's box reaches from −half to half.
         up: ``[3]`` unit, object space.
 
     Returns:
         The level ``up · p``; −inf where the masks tell nothing.
     """
+    cell = 2.0 * float(np.max(half)) / _GRID
+    axes = [np.arange(-side, side + cell, cell) for side in np.asarray(half, np.float64)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = points[visual_hull_sdf(points, frames) < 0]
     levels = points @ up
     lowest = np.inf
     for frame in frames:
@@ -40,12 +46,14 @@ def resting_level(points: np.ndarray, frames: Sequence[Frame], up: np.ndarray, c
         row = np.floor((camera.cy - camera.fy * local[ahead, 1] / depth[ahead]) / step)
         column = np.floor((camera.cx + camera.fx * local[ahead, 0] / depth[ahead]) / step)
         inside = (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
-        if not inside.any() or not mask.any():
-            continue
         top = np.full(mask.shape, -np.inf)
         place = row[inside].astype(int), column[inside].astype(int)
         np.maximum.at(top, place, levels[ahead][inside])
         wide = int(np.ceil(0.5 * cell * camera.fx / float(np.median(depth[ahead])) / step))
         top = ndimage.maximum_filter(top, 2 * wide + 1)
-        lowest = min(lowest, float(np.quantile(top[mask], _REST, method="lower")))
-    return lowest - cell if np.isfinite(lowest) else -np.inf
+        if not (mask & np.isfinite(top)).any():
+            continue
+        covered = top[mask & np.isfinite(top)]
+        lowest = min(lowest, float(np.quantile(covered, _REST, method="lower")))
+    # points and what they cover are each off by half a cell, and the rim by as much
+    return lowest - 1.5 * cell if np.isfinite(lowest) else -np.inf

@@ -101,7 +101,7 @@ class _View:
     def __init__(self, labels: np.ndarray, step: int, places: np.ndarray, depth: np.ndarray, cell: float) -> None:
         self.step, self.depth = step, depth
         self.labels = labels[step // 2 :: step, step // 2 :: step]
-        inside = ((places >= 0) & (places < labels.shape)).all(axis=1)
+        inside = np.all((places >= 0) & (places < labels.shape), axis=1)
         row, column = np.where(inside[:, None], places, 0).astype(int).T
         self.label = np.where(inside, labels[row, column], -1)
         self._row, self._column = (np.minimum(part // step, most - 1)

@@ -120,7 +120,7 @@ def _implicit_geometry(
     if settings.geometry.initial == "hull":
         distance = visual_hull_sdf(points, frames)
         if up is not None:
-            level = resting_level(points[distance < 0], frames, up, 2.0 * float(np.max(half)) / resolution)
+            level = resting_level(frames, np.asarray(half), up)
             distance = np.maximum(distance, level - points @ up).astype(np.float32)
         shape.init_sdf(distance)
     elif settings.geometry.initial == "stereo":
