@@ -26,10 +26,10 @@ def visual_hull_sdf(points: np.ndarray, frames: Sequence[Frame], threshold: floa
 
     Args:
         points: ``[V, 3]`` object space.
-        frames: ``alpha > threshold`` is the object; where a mask is unknown it carves nothing. A frame does not
-            constrain points behind its near plane. If its mask reaches the image's border, it does not constrain points
-            beside its image either; otherwise the mask shows all of the object, and points beside the image are
-            outside.
+        frames: ``alpha > threshold`` is the object; where a mask is unknown it carves nothing, but what no mask shows,
+            unknown or not, is not the object: at least one must show a point. A frame does not constrain points behind
+            its near plane. If its mask reaches the image's border, it does not constrain points beside its image
+            either; otherwise the mask shows all of the object, and points beside the image are outside.
         threshold: coverage above which a pixel shows the object.
 
     Returns:
@@ -40,7 +40,8 @@ def visual_hull_sdf(points: np.ndarray, frames: Sequence[Frame], threshold: floa
         StspbrError: no frames, or a frame whose mask is empty.
     """
     points = np.ascontiguousarray(points, dtype=np.float32)
-    return _hull(points, ((frame, _outline_distance(frame, threshold)) for frame in _checked(frames)))
+    frames = _checked(frames)
+    return _hull(points, ((frame, _outline_distance(frame, threshold)) for frame in frames), _partly(frames, threshold))
 
 
 def outline_distance(mask: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
@@ -97,6 +98,7 @@ def estimate_box(
     if len(frames) < 2:
         raise StspbrError("the object's box needs at least two frames: give geometry.box or more images")
     outlines = [(frame, _outline_distance(frame, threshold)) for frame in frames]
+    partly = _partly(frames, threshold)
     centre, reach = _first_cube(frames, threshold)
     low, high = centre - reach, centre + reach
     for _ in range(_BOX_ROUNDS):
@@ -104,7 +106,7 @@ def estimate_box(
         points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         step = (high - low) / (_BOX_GRID - 1)
         # misses only parts of the object that are thinner than the grid's diagonal
-        inside = points[_hull(points.astype(np.float32), outlines) < 0.5 * np.linalg.norm(step)]
+        inside = points[_hull(points.astype(np.float32), outlines, partly) < 0.5 * np.linalg.norm(step)]
         if len(inside) == 0:
             raise StspbrError(
                 "no point is inside the masks of all frames: check that the poses are camera-to-world with "
@@ -150,14 +152,32 @@ def _outline_distance(frame: Frame, threshold: float) -> np.ndarray:
     return outline_distance(mask, None if known is None else known.reshape(mask.shape) >= WHOLLY_KNOWN)
 
 
-def _hull(points: np.ndarray, outlines) -> np.ndarray:
+def _partly(frames: Sequence[Frame], threshold: float) -> list[tuple[Frame, np.ndarray]]:
+    """The frames with the outlines of what their masks surely show; none if all masks are known everywhere."""
+    if all(frame.known is None for frame in frames):
+        return []
+    return [(frame, outline_distance(_mask(frame, threshold))) for frame in frames]
+
+
+def _hull(points: np.ndarray, outlines, partly: Sequence[tuple[Frame, np.ndarray]] = ()) -> np.ndarray:
+    """The largest of the distances to ``outlines``; and at least the least one to those of ``partly``."""
     distance = np.full(len(points), -np.inf, dtype=np.float32)
     for frame, outline in outlines:
-        pose = frame.camera.world_to_camera @ np.asarray(frame.object_to_world, dtype=np.float64)
-        carve_by(points, frame.camera, pose, outline, distance)
+        carve_by(points, frame.camera, _camera_from_object(frame), outline, distance)
     unseen = np.isneginf(distance)
     distance[unseen] = max(float(np.abs(distance[~unseen]).max(initial=0.0)), 1e-6)
+    if partly:
+        least = np.full(len(points), np.inf, dtype=np.float32)
+        for frame, outline in partly:
+            own = np.full(len(points), -np.inf, dtype=np.float32)  # stays so where the frame does not look
+            carve_by(points, frame.camera, _camera_from_object(frame), outline, own)
+            np.minimum(least, own, out=least)
+        np.maximum(distance, least, out=distance)
     return distance
+
+
+def _camera_from_object(frame: Frame) -> np.ndarray:
+    return frame.camera.world_to_camera @ np.asarray(frame.object_to_world, dtype=np.float64)
 
 
 def _first_cube(frames: list[Frame], threshold: float) -> tuple[np.ndarray, float]:

@@ -11,6 +11,7 @@ from stspbr.errors import StspbrError
 from stspbr.metrics.poses import pose_errors
 from stspbr.photos.instance_bundle import FocalPrior
 from stspbr.photos.instance_features import Features, Matches, instance_features, match, together, without_noise
+from stspbr.photos.instance_focal import FOCALS, without_focal
 from stspbr.photos.instance_groups import moved_group
 from stspbr.photos.instance_models import FEWEST, Arrangement, Scene, prove, settled, symmetry, two_views
 from stspbr.photos.instance_pairs import FEW, Pair
@@ -24,9 +25,6 @@ from stspbr.photos.instances import Instance
 from stspbr.photos.silhouette_check import ENOUGH, Coherence, Silhouettes
 from stspbr.photos.structure_from_motion import quiet, require_pycolmap
 
-FOCALS = (0.7, 1.0, 1.4, 2.0, 2.8)
-"""Focal lengths that are tried if none is known, in the photo's longer side."""
-_UNSURE_FOCAL = 0.03  # relative standard deviation of a focal length that is worth a warning
 _FEW_INLIERS = 12  # observations that fix a copy's pose
 _DRAWN = 8.0  # degrees that a drawn pose may be off
 _Say = Callable[[str], None]
@@ -149,17 +147,7 @@ def _arranged(scene: Scene, search: PoseSearch, say: _Say) -> Arrangement:
         prior = FocalPrior(search.focal, search.focal_deviation) if search.focal_deviation > 0 else None
         found = arrangements(scene, search.focal, prior is not None, prior, search.resting == "plane")
         return settled(scene.silhouettes, found)
-    tries = [arrangements(scene, factor * max(scene.size), most=1) for factor in FOCALS]
-    best = max((found[0] for found in tries), key=lambda one: one.score)
-    if best.refined is None:
-        return best
-    found = arrangements(scene, best.focal, free=True, resting=search.resting == "plane")
-    best = settled(scene.silhouettes, found) if found[0].score >= 0.9 * best.score else best
-    deviation = best.refined.focal_deviation if best.refined is not None else float("inf")
-    say(f"focal length {best.focal:.0f} ± {deviation:.0f} pixels, estimated")
-    if not 0.0 < deviation <= _UNSURE_FOCAL * best.focal:
-        say("warning: the focal length is uncertain: give --focal or --fov, if you know it")
-    return best
+    return without_focal(scene, search.resting == "plane", say)
 
 
 def _features(scene: Scene, search: PoseSearch, say: _Say) -> tuple[dict[int, Features], dict[Pair, Matches]]:

@@ -49,7 +49,11 @@ class Coherence:
         side = len(self.volume())
         axis = (np.arange(side) - 0.5 * (side - 1)) * self.cell
         offsets = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-        return self.centre + offsets[self.distance < 0.5 * self.cell]
+        return self.centre + offsets[self.within()]
+
+    def within(self) -> np.ndarray:
+        """``[G³]`` bool: which points of the grid those are."""
+        return self.distance < 0.5 * self.cell
 
     def volume(self) -> np.ndarray:
         """``[G, G, G]``: ``distance`` on its grid."""

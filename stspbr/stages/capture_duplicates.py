@@ -21,6 +21,7 @@ from stspbr.metrics.poses import PoseErrors, pose_errors
 from stspbr.notes import Notes
 from stspbr.optimize.progress import Reporter
 from stspbr.photos.grabcut import require_opencv
+from stspbr.photos.instance_occlusion import may_be_hidden
 from stspbr.photos.instance_plane import smallest_turn
 from stspbr.photos.instance_poses import FoundPoses, PoseSearch, find_poses
 from stspbr.photos.instances import Instance, find_copies, reaches, read_instances, require_copies
@@ -131,9 +132,10 @@ def capture_duplicates(
     """Make a capture from one photograph of equal objects.
 
     Returns:
-        Frames of one size, each cut from the photo around one copy: premultiplied by its mask, with other copies,
-        saturated pixels and what is beside the photo unknown. The world is the camera's, with the copies' mean at the
-        origin, and +Y away from the table where all stand on one; the object has radius 1 about its middle.
+        Frames of one size, each cut from the photo around one copy: premultiplied by its mask; unknown is where other
+        copies may be in front, what is saturated and what is beside the photo. The world is the camera's, with the
+        copies' mean at the origin, and +Y away from the table where all stand on one; the object has radius 1 about
+        its middle.
 
     Raises:
         StspbrError: no photo or labels, fewer than three copies that can be used, or none that fit together.
@@ -256,6 +258,7 @@ def _frames(
     world, poses = placed(found)
     depths = [-(np.linalg.inv(world) @ pose)[2, 3] for pose in poses.values()]
     near, far = max(0.5 * (min(depths) - 1.0), 0.01), 1.5 * (max(depths) + 1.5)
+    hidden = may_be_hidden(labels, found.poses, found.focal, found.coherence)
     frames = {}
     for copy in posed:
         bounds = reach[copy.number]
@@ -265,7 +268,8 @@ def _frames(
         mask = (own == copy.number)[..., None].astype(np.float32)
         unknown = np.zeros(own.shape, bool)
         part = slice(bounds[1] - top, bounds[3] - top), slice(bounds[0] - left, bounds[2] - left)
-        unknown[part] = ((own != copy.number) & (own != 0))[part]  # farther away it cannot be, whatever is in front
+        # beside the photo, and where another copy may be in front; farther away it cannot be
+        unknown[part] = _window(hidden[copy.number], left, top, side, True)[part]
         if np.isfinite(saturation):
             unknown |= (own == copy.number) & (image >= _WHITE * saturation).all(axis=-1)
         known = None if not unknown.any() else (~unknown)[..., None].astype(np.float32)

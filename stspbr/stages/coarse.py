@@ -9,6 +9,7 @@ import torch
 
 from stspbr.artifacts import Artifact
 from stspbr.errors import StspbrError
+from stspbr.geometry.resting_floor import resting_level
 from stspbr.geometry.shapes import SHAPES
 from stspbr.geometry.stereo_hull import stereo_hull_sdf
 from stspbr.geometry.tet_grid import tight_grid
@@ -16,11 +17,13 @@ from stspbr.geometry.visual_hull import estimate_box, visual_hull_sdf
 from stspbr.optimize.appearance import FieldAppearance
 from stspbr.optimize.geometry import FixedGeometry, ImplicitGeometry
 from stspbr.optimize.lost_parts import LostParts
+from stspbr.optimize.unshown_parts import without_unshown
 from stspbr.scene import Capture, Mesh, Normalization
 from stspbr.settings import CoarseSettings
 from stspbr.stages.cameras import camera_models
 from stspbr.stages.fit import fit, reconstruct, write_fields
 from stspbr.stages.given_mesh import read_given_mesh, save_given_mesh
+from stspbr.stages.ground import common_plane
 from stspbr.stages.session import Session
 from stspbr.stages.state import flash_distance, grey_of, load_capture, make_fields, make_light, make_transport
 
@@ -43,7 +46,9 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
     fixed = None if given is None else normalization.mesh(given.mesh)
     geometry: ImplicitGeometry | FixedGeometry
     if given is None or fixed is None:
-        geometry = _implicit_geometry(settings, capture_n, extent, session, generator)
+        plane = common_plane(capture) if source.settings.get("kind") == "duplicates" else None
+        up = None if plane is None else plane[0]
+        geometry = _implicit_geometry(settings, capture_n, extent, session, generator, up)
     else:
         geometry = FixedGeometry(
             fixed, movable=False, laplacian=0.0, folding=0.0, device=session.device, normal_maps=given.normal_maps
@@ -68,7 +73,12 @@ def run_coarse(session: Session, settings: CoarseSettings) -> Artifact:
             geometry.settle()
         surface = geometry.surface()
         mesh = fixed or Mesh(surface.positions.detach().cpu().numpy(), surface.faces.cpu().numpy())
-        return write_fields(folder, reconstruction, mesh, normalization)
+        dropped = 0
+        if fixed is None:
+            mesh, dropped = without_unshown(reconstruction, mesh)
+        return write_fields(folder, reconstruction, mesh, normalization) | (
+            {"unshown_parts": dropped} if dropped else {}
+        )
 
     resize = None
     if isinstance(geometry, ImplicitGeometry):
@@ -95,14 +105,24 @@ def _normalization(capture: Capture, settings: CoarseSettings, given: Mesh | Non
 
 
 def _implicit_geometry(
-    settings: CoarseSettings, capture: Capture, extent: np.ndarray, session: Session, generator: torch.Generator
+    settings: CoarseSettings,
+    capture: Capture,
+    extent: np.ndarray,
+    session: Session,
+    generator: torch.Generator,
+    up: np.ndarray | None,
 ) -> ImplicitGeometry:
+    """The shape to begin with; ``up``: of the table that the object is known to stand on, in every view."""
     kind = SHAPES[settings.geometry.kind]
     resolution, half = tight_grid(settings.geometry.resolution, extent, kind.per_cell)
     shape = kind(resolution, -half, half, generator)
     points, frames = shape.grid.numpy(), capture.split("train")
     if settings.geometry.initial == "hull":
-        shape.init_sdf(visual_hull_sdf(points, frames))
+        distance = visual_hull_sdf(points, frames)
+        if up is not None:
+            level = resting_level(frames, np.asarray(half), up)
+            distance = np.maximum(distance, level - points @ up).astype(np.float32)
+        shape.init_sdf(distance)
     elif settings.geometry.initial == "stereo":
         shape.init_sdf(stereo_hull_sdf(points, frames, -half, half))
     else:

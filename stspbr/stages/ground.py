@@ -27,7 +27,7 @@ def chosen_ground(source: Artifact, capture: Capture, settings: TransportSetting
     """
     if settings.ground == "none":
         return None, ""
-    plane = _common_plane(capture)
+    plane = common_plane(capture)
     if settings.ground != "auto":
         if plane is None:
             raise StspbrError(
@@ -59,7 +59,7 @@ def _at_rest(capture: Capture) -> bool:
     return len(cameras) > 1 and float(np.ptp(cameras, axis=0).max()) == 0.0
 
 
-def _common_plane(capture: Capture) -> tuple[np.ndarray, float] | None:
+def common_plane(capture: Capture) -> tuple[np.ndarray, float] | None:
     """World up ``[3]`` in object space, and the world height of the object's origin, if all frames have the same."""
     poses = np.stack([np.asarray(frame.object_to_world, np.float64) for frame in capture.frames])
     up, shift = poses[:, 1, :3], poses[:, 1, 3]

@@ -127,3 +127,25 @@ def test_what_is_unknown_carves_nothing():
     assert ((whole < 0) & (unaware > 0)).any()
     assert not ((whole < -0.02) & (aware > 0)).any()
     assert (aware >= others - 1e-6).all() or (np.sign(aware) >= np.sign(others) - 1e-6).all()
+
+
+def test_what_no_mask_shows_is_not_the_object():
+    frames = _frames(6, 64)
+    # in every view the sphere and, beside it, a part of the picture of which nothing is known
+    open_ = [replace(frame, known=np.ones_like(frame.alpha)) for frame in frames]
+    for frame in open_:
+        frame.known[:, :12] = 0.0
+        frame.alpha[:, :12] = 0.0
+    points = np.random.default_rng(0).uniform(-1, 1, (20000, 3)).astype(np.float32)
+    sdf = visual_hull_sdf(points, open_)
+    shown = np.zeros(len(points), bool)
+    for frame in open_:
+        local = (points - frame.camera.camera_to_world[:3, 3]) @ frame.camera.camera_to_world[:3, :3]
+        column = frame.camera.cx - frame.camera.fx * local[:, 0] / local[:, 2]
+        row = frame.camera.cy + frame.camera.fy * local[:, 1] / local[:, 2]
+        inside = (column > 0) & (column < 64) & (row > 0) & (row < 64)
+        i, j = (np.clip(part, 0, 63).astype(int) for part in (row, column))
+        shown |= inside & (frame.alpha[i, j, 0] > 0.5)
+    assert not ((sdf < -0.02) & ~shown).any()
+    truth = np.linalg.norm(points - _CENTRE, axis=1) - _RADIUS
+    assert (sdf[truth < -0.08] < 0).all()
