@@ -25,6 +25,7 @@ from stspbr.scene import Camera, Frame
 from stspbr.settings.camera import ResponseSettings
 
 _FEWEST = 5  # views of a camera with a curve of its own: fewer share one
+_AT_ONCE = 2**20  # pixels of a whole view
 _INSIDE = 0.999  # coverage of pixels that show nothing else
 NEARLY_WHITE = 0.95
 """Share of white from which a pixel says no more than that it is bright: clipped, then blurred, sharpened or coded."""
@@ -130,28 +131,20 @@ class CameraResponse(nn.Module):
         that make the sums of the render and of the photograph's radiance equal, over the pixels that both cover and
         that are not nearly white.
         """
-        device = self.log_slopes.device
         number = self.names.index(frame.name) if frame.name in self.names else None
-        places = torch.as_tensor(offsets2(frame.camera), device=device).reshape(-1, 1)
-        shown = torch.as_tensor(rendered, device=device).reshape(-1, 3)
-        cover = torch.as_tensor(alpha, device=device).reshape(-1, 1)
-        straight = shown / cover.clamp(min=1e-6)
-        stated = torch.tensor(_stated(frame), dtype=torch.float32, device=device)
         owner = nearest_camera(frame.camera, self.keys) if number is None else int(self.camera[number])
-        camera = torch.full((len(places),), owner, dtype=torch.int64, device=device)
-        falloff = self._falloff(places, camera)
+        stated = torch.tensor(_stated(frame), dtype=torch.float32, device=self.log_slopes.device)
         if number is None:
-            own = frame.loaded()
-            mask = torch.as_tensor(own.alpha, device=device).reshape(-1, 1)
-            pixels = torch.as_tensor(own.image, device=device).reshape(-1, 3) / mask.clamp(min=1e-6) * stated
-            exposed = self._uncurved(pixels, camera) / falloff
-            good = (torch.minimum(mask, cover) > _INSIDE) & (pixels < NEARLY_WHITE) & (straight > 0)
-            sums = [torch.where(good, values, 0.0).double().sum(dim=0) for values in (exposed, straight)]
-            gain = torch.where((sums[0] > 0) & (sums[1] > 0), sums[0] / sums[1].clamp(min=1e-12), stated.double())
+            gain = self._gain_of(frame.loaded(), stated, rendered, alpha, owner)
         else:
             gain = stated.double() * self.log_gains[number].exp().double()
-        out = self._curved(straight * falloff * gain.float(), camera) / stated * cover
-        return out.reshape(rendered.shape).cpu().numpy()
+        out = np.empty(rendered.shape, dtype=np.float32)
+        for rows in _strips(frame.camera):
+            straight, cover = self._straight(rendered[rows], alpha[rows])
+            camera, falloff = self._across(frame.camera, rows, owner)
+            shown = self._curved(straight * falloff * gain.float(), camera) / stated * cover
+            out[rows] = shown.reshape(out[rows].shape).cpu().numpy()
+        return out
 
     def curve(self, camera: int, exposure: Tensor) -> Tensor:
         """Linear values behind the sRGB curve, of ``exposure`` (any shape, ≥ 0; 1 is white) by one camera."""
@@ -190,6 +183,30 @@ class CameraResponse(nn.Module):
             },
             "vignetting_at_corner": corner,
         }
+
+    def _gain_of(self, own: Frame, stated: Tensor, rendered: np.ndarray, alpha: np.ndarray, owner: int) -> Tensor:
+        """``[3]`` float64: the factors with which a render sums up to the photograph's radiance."""
+        sums = torch.zeros(2, 3, dtype=torch.float64, device=stated.device)
+        for rows in _strips(own.camera):
+            straight, cover = self._straight(rendered[rows], alpha[rows])
+            pixels, mask = self._straight(own.image[rows], own.alpha[rows])
+            pixels = pixels * stated
+            camera, falloff = self._across(own.camera, rows, owner)
+            exposed = self._uncurved(pixels, camera) / falloff
+            good = (torch.minimum(mask, cover) > _INSIDE) & (pixels < NEARLY_WHITE) & (straight > 0)
+            sums += torch.stack([torch.where(good, v, 0.0).double().sum(dim=0) for v in (exposed, straight)])
+        return torch.where((sums > 0).all(dim=0), sums[0] / sums[1].clamp(min=1e-12), stated.double())
+
+    def _straight(self, image: np.ndarray, alpha: np.ndarray) -> tuple[Tensor, Tensor]:
+        """``[N, 3]`` pixels that are not premultiplied, and ``[N, 1]`` coverage."""
+        cover = torch.as_tensor(alpha, device=self.log_slopes.device).reshape(-1, 1)
+        return torch.as_tensor(image, device=cover.device).reshape(-1, 3) / cover.clamp(min=1e-6), cover
+
+    def _across(self, camera: Camera, rows: slice, owner: int) -> tuple[Tensor, Tensor]:
+        """The camera ``owner`` of each pixel in some rows of a view ``[N]``, and its vignetting there ``[N, 1]``."""
+        places = torch.as_tensor(offsets2(camera)[rows], device=self.log_slopes.device).reshape(-1, 1)
+        owners = torch.full((len(places),), owner, dtype=torch.int64, device=places.device)
+        return owners, self._falloff(places, owners)
 
     def _gain(self, places: PixelPlaces, camera: Tensor) -> Tensor:
         return self.log_gains[places.view].exp() * self._falloff(places.offset2, camera)
@@ -257,6 +274,12 @@ def offsets2(camera: Camera) -> np.ndarray:
     x = (np.arange(camera.width) + 0.5 - camera.cx) / camera.fx
     y = (np.arange(camera.height) + 0.5 - camera.cy) / camera.fy
     return (x[None, :] ** 2 + y[:, None] ** 2).astype(np.float32)
+
+
+def _strips(camera: Camera) -> list[slice]:
+    """Rows of a view that are worked on at once: large views would take gigabytes."""
+    height = max(1, _AT_ONCE // camera.width)
+    return [slice(start, start + height) for start in range(0, camera.height, height)]
 
 
 def _stated(frame: Frame) -> tuple[float, float, float]:

@@ -7,6 +7,7 @@ one pixel, and neither brightness nor a slope changes it. Texture does, so that 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ _QUANTILE = 0.25  # of the absolute differences: flat squares, if a quarter is f
 _OF_NORMAL = 0.31864  # that quantile of the absolute value of a standard normal
 _MODEL_ERROR = 0.02  # of tonemapped radiance: what renders differ from photographs by without any noise
 _BELOW_WHITE = 0.9  # clipped pixels have no noise
+_MOST = 500_000  # values of one photograph: of more, every so many are enough, and memory is bounded
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,17 @@ class NoiseModel:
         return _MODEL_ERROR / (_MODEL_ERROR**2 + deviation2.mean(dim=-1, keepdim=True)).sqrt()
 
 
-def measure_noise(image: Tensor, alpha: Tensor, white: float) -> NoiseModel:
-    """The noise of photographs ``[V, H, W, 3]`` (linear, straight inside of ``alpha`` ``[V, H, W, 1]``).
+def measure_noise(views: Iterable[tuple[Tensor, Tensor]], white: float) -> NoiseModel:
+    """The noise of photographs, which are looked at one by one.
 
     Args:
+        views: image ``[H, W, 3]`` (linear, straight inside of the object) and alpha ``[H, W, 1]`` of each.
         white: the value at which they clip.
 
     Returns:
         The model; ``a = b = 0`` if too few squares lie inside of the object.
     """
-    parts = [_squares(own, mask, white) for own, mask in zip(image, alpha, strict=True)]
+    parts = [_squares(own, mask, white) for own, mask in views]
     mean, difference = (np.concatenate(rows) for rows in zip(*parts, strict=True))
     if len(mean) < _FEWEST:
         return NoiseModel(0.0, 0.0)
@@ -79,7 +82,9 @@ def _squares(image: Tensor, alpha: Tensor, white: float) -> tuple[np.ndarray, np
     stacked = torch.stack(corners)
     difference = 0.5 * (corners[0] - corners[1] - corners[2] + corners[3]).abs()
     good = (covered > 0.999)[..., None] & (stacked.amax(0) < _BELOW_WHITE * white)
-    return stacked.mean(0)[good].double().cpu().numpy(), difference[good].double().cpu().numpy()
+    step = max(1, -(-int(good.sum()) // _MOST))
+    means, differences = (values[good][::step].double().cpu().numpy() for values in (stacked.mean(0), difference))
+    return means, differences
 
 
 def _line(rows: np.ndarray) -> NoiseModel:

@@ -122,12 +122,12 @@ def pixel_places(views: ViewBatch, ids: Sequence[int], index: Tensor) -> PixelPl
 
 def _noise_of(views: ViewSet, response: CameraResponse) -> NoiseModel:
     """The noise in some of the views, as the camera wrote them."""
-    step = -(-len(views) // _MEASURED)
-    images, masks, whites = [], [], []
-    for number in range(0, len(views), step):
+    chosen = range(0, len(views), -(-len(views) // _MEASURED))
+    stated = [response.stated[number].cpu() for number in chosen]
+    white = min(float(views.saturation[n]) * float(own.max()) for n, own in zip(chosen, stated, strict=True))
+
+    def straight(number: int, divided: Tensor) -> tuple[Tensor, Tensor]:
         image, alpha = (torch.from_numpy(values) for values in views.whole(number))
-        stated = response.stated[number].cpu()
-        images.append(image / alpha.clamp(min=1e-4) * stated)
-        masks.append(alpha)
-        whites.append(float(views.saturation[number]) * float(stated.max()))
-    return measure_noise(torch.stack(images), torch.stack(masks), min(whites))
+        return image / alpha.clamp(min=1e-4) * divided, alpha
+
+    return measure_noise((straight(n, own) for n, own in zip(chosen, stated, strict=True)), white)

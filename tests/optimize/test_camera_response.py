@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from stspbr.errors import StspbrError
+from stspbr.optimize import camera_response
 from stspbr.optimize.camera_response import CameraResponse, PixelPlaces, camera_groups, offsets2
 from stspbr.scene import Camera, Frame, look_at
 from stspbr.settings.camera import ResponseSettings
@@ -121,7 +122,7 @@ def test_a_curve_is_found_from_different_exposures():
     assert response.log_gains.abs().max() < 0.03
 
 
-def test_a_held_out_view_is_exposed_by_its_own_pixels_and_a_known_one_is_not():
+def test_a_held_out_view_is_exposed_by_its_own_pixels_and_a_known_one_is_not(monkeypatch):
     response = bent_response()
     rng = np.random.default_rng(0)
     rendered = rng.uniform(0.05, 0.4, (16, 16, 3)).astype(np.float32)
@@ -138,6 +139,9 @@ def test_a_held_out_view_is_exposed_by_its_own_pixels_and_a_known_one_is_not():
     np.testing.assert_allclose(response.of_view(held_out, darker, alpha), taken, rtol=2e-3)
     known = response.of_view(frame("v0", taken, divided_by=stated), darker, alpha)
     assert np.abs(known - taken).mean() > 0.02
+    whole = response.of_view(held_out, darker, alpha)
+    monkeypatch.setattr(camera_response, "_AT_ONCE", 48)
+    np.testing.assert_allclose(response.of_view(held_out, darker, alpha), whole, rtol=1e-6)  # in strips of three rows
 
 
 def test_it_is_stored_exactly():
