@@ -204,7 +204,7 @@ class CameraResponse(nn.Module):
 
     def _across(self, camera: Camera, rows: slice, owner: int) -> tuple[Tensor, Tensor]:
         """The camera ``owner`` of each pixel in some rows of a view ``[N]``, and its vignetting there ``[N, 1]``."""
-        places = torch.as_tensor(offsets2(camera)[rows], device=self.log_slopes.device).reshape(-1, 1)
+        places = torch.as_tensor(offsets2(camera, rows), device=self.log_slopes.device).reshape(-1, 1)
         owners = torch.full((len(places),), owner, dtype=torch.int64, device=places.device)
         return owners, self._falloff(places, owners)
 
@@ -269,10 +269,10 @@ def nearest_camera(camera: Camera, keys: Sequence[tuple[float, float]]) -> int:
     return int(np.abs(np.array(keys) - np.array(camera_key(camera))).sum(axis=1).argmin())
 
 
-def offsets2(camera: Camera) -> np.ndarray:
-    """``[H, W]`` float32: ``PixelPlaces.offset2`` of a camera's pixels."""
+def offsets2(camera: Camera, rows: slice = slice(None)) -> np.ndarray:
+    """``[H, W]`` float32: ``PixelPlaces.offset2`` of a camera's pixels, or of those in some ``rows``."""
     x = (np.arange(camera.width) + 0.5 - camera.cx) / camera.fx
-    y = (np.arange(camera.height) + 0.5 - camera.cy) / camera.fy
+    y = (np.arange(camera.height)[rows] + 0.5 - camera.cy) / camera.fy
     return (x[None, :] ** 2 + y[:, None] ** 2).astype(np.float32)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -127,7 +128,16 @@ def _noise_of(views: ViewSet, response: CameraResponse) -> NoiseModel:
     white = min(float(views.saturation[n]) * float(own.max()) for n, own in zip(chosen, stated, strict=True))
 
     def straight(number: int, divided: Tensor) -> tuple[Tensor, Tensor]:
-        image, alpha = (torch.from_numpy(values) for values in views.whole(number))
-        return image / alpha.clamp(min=1e-4) * divided, alpha
+        image, alpha = views.whole(number)
+        filled = alpha[..., 0] > 0
+        window = (_even_span(filled.any(axis=1)), _even_span(filled.any(axis=0)))
+        cover = torch.from_numpy(alpha[window])
+        return torch.from_numpy(image[window]) / cover.clamp(min=1e-4) * divided, cover
 
     return measure_noise((straight(n, own) for n, own in zip(chosen, stated, strict=True)), white)
+
+
+def _even_span(filled: np.ndarray) -> slice:
+    """From the first true place, or the one before it, so that squares of two by two pixels stay the same."""
+    places = np.flatnonzero(filled)
+    return slice(places[0] // 2 * 2, places[-1] + 1) if len(places) else slice(0, 0)
