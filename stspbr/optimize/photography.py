@@ -130,7 +130,7 @@ def _noise_of(views: ViewSet, response: CameraResponse) -> NoiseModel:
     def straight(number: int, divided: Tensor) -> tuple[Tensor, Tensor]:
         image, alpha = views.whole(number)
         filled = alpha[..., 0] > 0
-        window = (_even_span(filled.any(axis=1)), _even_span(filled.any(axis=0)))
+        window = (_even_span(np.any(filled, axis=1)), _even_span(np.any(filled, axis=0)))
         cover = torch.from_numpy(alpha[window])
         return torch.from_numpy(image[window]) / cover.clamp(min=1e-4) * divided, cover
 
