@@ -222,6 +222,7 @@ def test_values_come_from_the_artifacts(tmp_path):
         (tmp_path / stage).mkdir()
         facts = {"seconds": 10.0, "seconds_per_step": {"step": 9 * pace, "cpu": pace}}
         (tmp_path / stage / "run.json").write_text(json.dumps(facts))
+        (tmp_path / stage / "metrics.json").write_text("{}")
         done[stage] = FakeArtifact(tmp_path / stage, {"optimize": {"iterations": steps}})
     values = read_values(done)
     assert set(values) == set(BY_NAME)
@@ -231,3 +232,5 @@ def test_values_come_from_the_artifacts(tmp_path):
     errors["views"] = {"psnr": 29.0}
     (tmp_path / "evaluate" / "errors.json").write_text(json.dumps(errors))
     assert read_values(done)["psnr"] == 29.0
+    (tmp_path / "bake" / "metrics.json").write_text('{"convergence": {"steps": 300}}')  # more than the plan has
+    assert read_values(done)["step_seconds"] == pytest.approx((10 + 40 + 90) / 600)
