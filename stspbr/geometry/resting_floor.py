@@ -37,19 +37,18 @@ def resting_level(frames: Sequence[Frame], half: np.ndarray, up: np.ndarray) -> 
     levels = points @ up
     lowest = np.inf
     for frame in frames:
-        camera, pose = frame.camera, frame.camera.world_to_camera @ np.asarray(frame.object_to_world, np.float64)
-        local = points @ pose[:3, :3].T + pose[:3, 3]
-        depth = -local[:, 2]
-        ahead = depth > camera.near
+        camera, pose = frame.camera, np.asarray(frame.object_to_world, np.float64)
+        pixels, depth = camera.project(points @ pose[:3, :3].T + pose[:3, 3])
         step = max(max(camera.width, camera.height) // _SIDE, 1)
         mask = np.asarray(frame.alpha)[step // 2 :: step, step // 2 :: step, 0] > 0.5
-        row = np.floor((camera.cy - camera.fy * local[ahead, 1] / depth[ahead]) / step)
-        column = np.floor((camera.cx + camera.fx * local[ahead, 0] / depth[ahead]) / step)
-        inside = (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
+        column, row = np.floor(pixels.T / step)
+        inside = (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1]) & (depth > camera.near)
+        if not inside.any():
+            continue
         top = np.full(mask.shape, -np.inf)
         place = row[inside].astype(int), column[inside].astype(int)
-        np.maximum.at(top, place, levels[ahead][inside])
-        wide = int(np.ceil(0.5 * cell * camera.fx / float(np.median(depth[ahead])) / step))
+        np.maximum.at(top, place, levels[inside])
+        wide = int(np.ceil(0.5 * cell * camera.fx / float(np.median(depth[inside])) / step))
         top = ndimage.maximum_filter(top, 2 * wide + 1)
         if not (mask & np.isfinite(top)).any():
             continue

@@ -25,7 +25,7 @@ from stspbr.scene import Camera, Frame
 from stspbr.settings.camera import ResponseSettings
 
 _FEWEST = 5  # views of a camera with a curve of its own: fewer share one
-_AT_ONCE = 2**20  # pixels of a whole view
+_AT_ONCE = 2**20  # pixels of a view that are worked on together
 _INSIDE = 0.999  # coverage of pixels that show nothing else
 NEARLY_WHITE = 0.95
 """Share of white from which a pixel says no more than that it is bright: clipped, then blurred, sharpened or coded."""
@@ -277,7 +277,7 @@ def offsets2(camera: Camera, rows: slice = slice(None)) -> np.ndarray:
 
 
 def _strips(camera: Camera) -> list[slice]:
-    """Rows of a view that are worked on at once: large views would take gigabytes."""
+    """The rows of a view, in parts of ``_AT_ONCE`` pixels: a large view would take gigabytes."""
     height = max(1, _AT_ONCE // camera.width)
     return [slice(start, start + height) for start in range(0, camera.height, height)]
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from stspbr.errors import StspbrError
 from stspbr.photos import grabcut
-from stspbr.photos.consensus_hull import Hull, consensus_hull, projected, silhouette
+from stspbr.photos.consensus_hull import Hull, consensus_hull, silhouette
 from stspbr.photos.working_photos import Outline, PosedPhoto, WorkingPhoto
 from stspbr.scene.camera import Camera
 
@@ -119,7 +119,7 @@ class Votes:
 
 def places(photo: Sighting, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Column and row of the sparse points that a photo shows."""
-    xy, _ = projected(points[photo.seen], photo.camera)
+    xy, _ = photo.camera.project(points[photo.seen])
     size = (photo.camera.width - 1, photo.camera.height - 1)
     columns, rows = np.clip(np.floor(xy), 0, size).astype(int).T
     return columns, rows
@@ -151,7 +151,7 @@ def _most_seen_first(photos: list[PosedPhoto], votes: Votes, first: int) -> Iter
 def _carried(photo: PosedPhoto, points: np.ndarray, votes: Votes, seed: int) -> np.ndarray:
     """A mask from the object's points alone: they all project into the silhouette, seen or not."""
     cv2 = grabcut.require_opencv()
-    xy, depth = projected(points[votes.object()], photo.camera)
+    xy, depth = photo.camera.project(points[votes.object()])
     xy = _without_outliers(xy[depth > 0])
     if len(xy) < 3:
         return np.zeros(photo.valid.shape, bool)

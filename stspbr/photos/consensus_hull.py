@@ -94,17 +94,8 @@ def silhouette(hull: Hull, camera: Camera) -> np.ndarray:
 
 def pixels_of(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Column and row ``[N]`` int of the pixel that each point falls in, and whether it falls into the picture."""
-    xy, depth = projected(points, camera)
+    xy, depth = camera.project(points)
     finite = (depth > 0) & (np.abs(xy) < 1e6).all(axis=1)
     columns, rows = np.floor(np.where(finite[:, None], xy, -1.0)).astype(np.int64).T
     visible = finite & (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
     return columns, rows, visible
-
-
-def projected(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel coordinates ``[N, 2]`` and depth ``[N]`` of world points; depth is negative behind the camera."""
-    local = points @ camera.world_to_camera[:3, :3].T + camera.world_to_camera[:3, 3]
-    depth = -local[:, 2]
-    safe = np.where(np.abs(depth) > 1e-12, depth, 1e-12)
-    xy = np.stack([camera.cx + camera.fx * local[:, 0] / safe, camera.cy - camera.fy * local[:, 1] / safe], axis=1)
-    return xy, depth

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stspbr.colour import srgb_to_linear
-from stspbr.photos.consensus_hull import projected
 from stspbr.photos.found_object import Plane
 from stspbr.photos.working_photos import PosedPhoto
 from stspbr.scene.camera import Camera
@@ -155,7 +154,7 @@ def _sampled(photo: PosedPhoto, points: np.ndarray) -> np.ndarray:
     """``[N, 3]`` logarithmic values of the pixels that world points fall on; NaN where there is none."""
     from scipy.ndimage import map_coordinates
 
-    xy, depth = projected(points, photo.camera)
+    xy, depth = photo.camera.project(points)
     height, width = photo.valid.shape
     inside = (depth > 0) & (xy > 1).all(axis=1) & (xy[:, 0] < width - 1) & (xy[:, 1] < height - 1)
     at = [np.where(inside, xy[:, 1] - 0.5, 0.0), np.where(inside, xy[:, 0] - 0.5, 0.0)]

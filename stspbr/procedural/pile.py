@@ -225,7 +225,7 @@ def _camera(points: np.ndarray, options: PileOptions) -> Camera:
             distance = np.sqrt(low * high)
             camera = Camera(look_at(middle + distance * towards, middle), focal, focal, 0.5 * width, 0.5 * height,
                             width, height)  # fmt: skip
-            seen = project(camera, points)
+            seen = _seen(camera, points)
             reach = np.abs(seen / (width, height) - 0.5).max() if np.isfinite(seen).all() else np.inf
             low, high = (low, distance) if reach < 0.5 - _MARGIN else (distance, high)
         offset = 0.5 * (seen.min(axis=0) + seen.max(axis=0)) - (0.5 * width, 0.5 * height)
@@ -234,13 +234,10 @@ def _camera(points: np.ndarray, options: PileOptions) -> Camera:
     return camera
 
 
-def project(camera: Camera, points: np.ndarray) -> np.ndarray:
+def _seen(camera: Camera, points: np.ndarray) -> np.ndarray:
     """Pixels ``[P, 2]`` (column, row) of world points ``[P, 3]``; infinite behind the camera."""
-    local = points @ camera.world_to_camera[:3, :3].T + camera.world_to_camera[:3, 3]
-    depth = -local[:, 2]
-    safe = np.where(depth > 1e-6, depth, 1.0)
-    out = np.stack([camera.cx + camera.fx * local[:, 0] / safe, camera.cy - camera.fy * local[:, 1] / safe], axis=-1)
-    return np.where((depth > 1e-6)[:, None], out, np.inf)
+    pixels, depth = camera.project(points)
+    return np.where((depth > 1e-6)[:, None], pixels, np.inf)
 
 
 def _yaw(angle: float) -> np.ndarray:

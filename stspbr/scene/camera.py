@@ -63,6 +63,17 @@ class Camera:
         """``[4, 4]`` float64: object space to clip space for an object at ``object_to_world``."""
         return self.clip_from_camera @ self.world_to_camera @ np.asarray(object_to_world, dtype=np.float64)
 
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixel coordinates ``[N, 2]`` (column, row) and depth ``[N]`` of world points ``[N, 3]``.
+
+        Depth is negative behind the camera.
+        """
+        matrix = self.world_to_camera
+        local = points @ matrix[:3, :3].T + matrix[:3, 3]
+        depth = -local[:, 2]
+        safe = np.where(np.abs(depth) > 1e-12, depth, 1e-12)
+        return np.stack([self.cx + self.fx * local[:, 0] / safe, self.cy - self.fy * local[:, 1] / safe], axis=1), depth
+
     def resized(self, width: int, height: int) -> Camera:
         """The same camera for an image resampled to ``width × height`` (the field of view stays)."""
         return self.resampled((0, 0, self.width, self.height), (width, height))

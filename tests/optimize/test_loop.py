@@ -17,7 +17,10 @@ class Silent:
     """A reporter that keeps what it is told; it can stop the loop like a Ctrl-C."""
 
     def __init__(self, stop_after=None):
-        self.rates, self.said, self.stop_after = [], [], stop_after
+        self.rates, self.said, self.totals, self.stop_after = [], [], [], stop_after
+
+    def expect(self, total):
+        self.totals.append(total)
 
     def step(self, step, losses, rates, seconds):
         self.rates.append(rates)

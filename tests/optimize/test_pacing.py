@@ -14,6 +14,7 @@ from stspbr.optimize.pacing import Converging, Shown, trend_of
 from stspbr.optimize.routing import STRICT_A, STRICT_B, Term
 from stspbr.optimize.views import batch_ids, step_generator
 from stspbr.settings import CoarseSettings, ConvergenceSettings, RefineSettings, settings_for
+from tests.optimize.test_loop import Noisy, Silent
 
 VIEWS, BATCH, EPOCH = 20, 4, 5
 
@@ -108,20 +109,12 @@ def test_after_a_change_the_loss_has_to_be_seen_anew():
     assert 2 * EPOCH < planned.count(50) <= 6 * EPOCH and "not been seen for long enough" in said[0]
 
 
-class Noisy:
+class Watched(Noisy):
     """Parameters pulled to noisy targets that are scheduled by progress; a view's loss is its distance."""
-
-    share, visited = 1.0, ()
 
     def __init__(self):
         self.module = torch.nn.ParameterDict({"a": torch.full((VIEWS,), 9.0), "b": torch.ones(VIEWS)})
         self.shown = Shown([], {})
-
-    def groups(self):
-        return {"appearance": [self.module["a"]], "reflectance": [self.module["b"]], "light": []}
-
-    def maps(self):
-        return []
 
     def terms(self, step, progress, watch):
         ids = batch_ids(step, VIEWS, BATCH, 3)
@@ -131,37 +124,6 @@ class Noisy:
         self.shown = Shown(ids, {str(place): loss.detach() for place, loss in enumerate(each)})
         return [Term("A", each.sum(), STRICT_A), Term("B", (b * a - noise).square().sum(), STRICT_B)]
 
-    def constrain(self):
-        pass
-
-    def preview(self):
-        return {}
-
-    def state(self):
-        return {"all": self.module.state_dict()}
-
-    def load_state(self, state):
-        self.module.load_state_dict(state["all"])
-
-
-class Silent:
-    def __init__(self, stop_after=None):
-        self.rates, self.said, self.totals, self.stop_after = [], [], [], stop_after
-
-    def expect(self, total):
-        self.totals.append(total)
-
-    def step(self, step, losses, rates, seconds):
-        self.rates.append(rates)
-        if step == self.stop_after:
-            raise KeyboardInterrupt
-
-    def image(self, *args):
-        pass
-
-    def message(self, text):
-        self.said.append(text)
-
 
 SETTINGS = settings_for(
     CoarseSettings, ["optimize.iterations=60", "optimize.checkpoint_every=8", "optimize.rates.appearance.rate=0.05"]
@@ -169,7 +131,7 @@ SETTINGS = settings_for(
 
 
 def run(folder, *, paced=True, resume=False, stop_after=None, **how):
-    problem, reporter = Noisy(), Silent(stop_after)
+    problem, reporter = Watched(), Silent(stop_after)
     pace = None
     if paced:
         convergence = ConvergenceSettings(**{"most": 1.5, "wait_at": [0.5], **how})

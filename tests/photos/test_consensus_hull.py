@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stspbr.photos.consensus_hull import consensus_hull, projected, silhouette
-from stspbr.scene import Camera, look_at
+from stspbr.photos.consensus_hull import consensus_hull, silhouette
 
 pytest.importorskip("cv2")
 
@@ -28,10 +27,3 @@ def test_the_silhouette_is_the_mask(ball):
     for mask, camera in zip(ball.masks, ball.cameras, strict=True):
         shape = silhouette(hull, camera)
         assert (shape & mask).sum() / (shape | mask).sum() > 0.9
-
-
-def test_projection():
-    camera = Camera(look_at(np.array([0, 0, 5.0]), np.zeros(3)), 100, 110, 40, 30, 80, 60)
-    xy, depth = projected(np.array([[0, 0, 0], [0.5, 0.25, 1.0], [0, 0, 9.0]]), camera)
-    assert depth == pytest.approx([5, 4, -4])
-    assert xy[:2] == pytest.approx(np.array([[40, 30], [40 + 12.5, 30 - 110 / 16]]))
