@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +12,9 @@ from stspbr.neural.encoders import Encoder
 from stspbr.neural.model import SceneModel, Views, parameter_count
 from stspbr.settings.scene_files import load_scene_config, parse_scene_config
 from stspbr.settings.scene_model import CHANNELS, RepresentationSettings
+from tests.conftest import ASSETS
 
-_FOLDER = Path(os.environ.get("STSPBR_ASSETS", "/work/shared/assets")) / "cnsr_configs"
+_FOLDER = ASSETS / "cnsr_configs"
 _FILES = sorted(_FOLDER.glob("*.json"))
 _MILLIONS = {"PixelCNN": 4.20, "Unet": 80.6, "GQN": 147.7}
 
