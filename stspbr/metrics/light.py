@@ -35,7 +35,8 @@ def light_error(truth: EnvironmentLight, estimate: EnvironmentLight) -> dict:
 
     Returns:
         A dict that JSON can hold: the three looks; ``resolution`` (``truth``, ``estimate``: ``[H, W]``);
-        ``mean_radiance`` of both (``[3]`` each); and ``directions``, the strongest lights of the truth, at most five:
+        ``mean_radiance`` of both (``[3]`` each); and ``directions``, the strongest lights of the truth, at most five
+        (each is matched with one of the estimate's ten strongest):
         ``direction`` ``[3]`` (world), ``azimuth`` and ``elevation`` in degrees (0 is −Z, to +X; +Y is up),
         ``energy_share`` (of the truth's total luminance), ``angle`` (degrees to the light of the estimate that it
         is matched with), ``estimate_direction`` and ``energy_ratio`` (that light's share of the estimate's luminance
@@ -58,18 +59,22 @@ def light_error(truth: EnvironmentLight, estimate: EnvironmentLight) -> dict:
         "irradiance": _difference(*(_convolved(cells, lambda c: np.maximum(c, 0.0)) for cells in (cells_a, cells_b))),
     }
     totals = float(luminance_of(mean_radiance(a))), float(luminance_of(mean_radiance(b)))
-    out["directions"] = _matched(main_lights(truth), main_lights(estimate), totals)
+    # Twice as many of the estimate, and weaker ones: the order of two lights of nearly equal energy is chance.
+    out["directions"] = _matched(main_lights(truth), main_lights(estimate, 2 * _MOST, _WEAKEST / 2), totals)
     met = [light for light in out["directions"] if light["angle"] is not None]
     energy = sum(light["energy_share"] for light in met)
     out["direction_error"] = sum(m["angle"] * m["energy_share"] for m in met) / energy if met else None
     return out
 
 
-def main_lights(light: EnvironmentLight) -> list[tuple[np.ndarray, float]]:
-    """The strongest concentrated lights of a map, strongest first, at most five.
+def main_lights(
+    light: EnvironmentLight, most: int = _MOST, weakest: float = _WEAKEST
+) -> list[tuple[np.ndarray, float]]:
+    """The strongest concentrated lights of a map, strongest first, at most ``most``.
 
     What exceeds the sky's median luminance is summed within 10° of every direction; the largest sum is taken,
-    moved to the centroid of what it holds, and the rest is searched beyond 20° of it, down to a tenth of the first.
+    moved to the centroid of what it holds, and the rest is searched beyond 20° of it, down to ``weakest`` of the
+    first one's energy.
 
     Returns:
         ``(unit direction [3], energy)`` each: luminance above the median times solid angle, as a mean over the sphere.
@@ -87,7 +92,7 @@ def main_lights(light: EnvironmentLight) -> list[tuple[np.ndarray, float]]:
     sums = _convolved(cells, lambda cosine: (cosine >= _CAP).astype(np.float64))[..., 0].reshape(-1)
     found: list[tuple[np.ndarray, float]] = []
     free = np.ones(len(targets), bool)
-    while len(found) < _MOST and free.any():
+    while len(found) < most and free.any():
         best = int(np.argmax(np.where(free, sums, -1.0)))
         if sums[best] <= 1e-6 * (weight @ flat):
             break
@@ -98,7 +103,7 @@ def main_lights(light: EnvironmentLight) -> list[tuple[np.ndarray, float]]:
         free &= targets @ centre < _APART
         found.append((centre, float(energy[direction @ centre >= _CAP].sum())))
     found.sort(key=lambda one: -one[1])
-    return [one for one in found if one[1] >= _WEAKEST * found[0][1]]
+    return [one for one in found if one[1] >= weakest * found[0][1]]
 
 
 def resample(radiance: np.ndarray, height: int, width: int) -> np.ndarray:

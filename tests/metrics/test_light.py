@@ -90,6 +90,15 @@ def test_a_turned_map_turns_its_lights(degrees):
     assert error["full"]["relative_error"] > 0.3
 
 
+def test_an_order_that_changes_is_no_turn():
+    lamps = [(0.0, 0.0, 40.0), (60.0, 20.0, 30.0), (120.0, -20.0, 20.0), (180.0, 0.0, 12.0), (-120.0, 20.0, 10.0)]
+    sixth = (-60.0, -20.0, 9.0)
+    estimate = [*lamps, (-60.0, -20.0, 11.0)]  # now stronger than the truth's fifth
+    found = light_error(_lamps([*lamps, sixth]), _lamps(estimate))
+    assert found["direction_error"] < 0.1
+    assert [light["energy_ratio"] for light in found["directions"]] == pytest.approx([1.0] * 5, abs=0.05)
+
+
 def test_a_half_turned_map():
     light = _lamps([(30.0, 25.0, 50.0)])
     turned = EnvironmentLight(np.roll(light.radiance, 72, axis=1))
