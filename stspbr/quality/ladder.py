@@ -168,7 +168,8 @@ def assets_ladder(home: Path) -> tuple[Ladder, list[str]]:
 def full_ladder(home: Path) -> tuple[Ladder, list[str]]:
     """Every scene and configuration, three seeds, 256², the recipe's own budgets; and a line per skipped scene."""
     assets, skipped = asset_scenes(home / "assets")
-    return Ladder("full", procedural_scenes() + procedural_scenes(DARK_METALS) + assets, CONFIGURATIONS, (0, 1, 2), _FULL), skipped
+    scenes = procedural_scenes() + procedural_scenes(DARK_METALS) + assets
+    return Ladder("full", scenes, CONFIGURATIONS, (0, 1, 2), _FULL), skipped
 
 
 def jobs_of(ladder: Ladder, tracks: tuple[str, ...] | None = None) -> list[Job]:
