@@ -29,7 +29,7 @@ from stspbr.quality.ladder import (
     small_ladder,
 )
 from stspbr.quality.opaque import opaque_parts, write_opaque_parts
-from stspbr.quality.suite import asset_scenes, procedural_scenes
+from stspbr.quality.suite import DARK_METALS, asset_scenes, procedural_scenes
 from stspbr.stages.session import Session
 
 GRID = "{ levels = 3, log2_table_size = 10, finest_resolution = 32 }"
@@ -67,7 +67,7 @@ def test_a_prefix_of_the_ladder_is_informative(monkeypatch):
     assert seeds == sorted(seeds)
     first = jobs[: len(ladder.scenes) * 3]
     assert {job.configuration for job in first} == {"joint", "ours", "floor"}
-    assert {job.scene.object for job in first} == {"ceramic-trim", "letters", "dark-gloss", "ramp"}
+    assert {job.scene.object for job in first} == {"ceramic-trim", "letters", "dark-gloss", "ramp", *DARK_METALS}
     assert all(job.track == "same" and job.light_mode == "known" for job in first)
     assert all(job.track == "same" for job in jobs_of(ladder, ("same",)))
 
